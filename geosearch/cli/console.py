@@ -1,0 +1,68 @@
+"""What all commands share: the database they talk to, and how they speak."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from geosearch.database.connection import Database
+from geosearch.database.session import open_database
+
+#: Answers go to stdout; all else (progress, warnings, -v) to stderr, so that output can be piped.
+out = Console()
+err = Console(stderr=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document to stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+@contextmanager
+def database(context: typer.Context) -> Iterator[Database]:
+    """The database of this command, started, upgraded where private, checked."""
+    with open_database() as opened:
+        if context.find_root().params.get("verbose"):
+            err.print(f"database: {opened.label}", style="dim", highlight=False, markup=False)
+        yield opened
+
+
+def progress_bar(unit: str) -> Progress:
+    """A progress bar on stderr that shows done/total, rate in `unit`/s and time left."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+    )
+
+
+class _Rate(TextColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__("")
+        self.unit = unit
+
+    def render(self, task: Any) -> Any:
+        speed = task.finished_speed or task.speed
+        return super().render(task).append("" if speed is None else f"{speed:,.0f} {self.unit}/s")

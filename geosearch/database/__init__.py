@@ -1,0 +1,1 @@
+"""PostgreSQL with PostGIS and pgvector: connections, tables, migrations, the private server."""

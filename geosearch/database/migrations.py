@@ -1,0 +1,146 @@
+"""Runs alembic from inside the package: a user never needs alembic.ini or a checkout."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import psycopg
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from geoalchemy2 import alembic_helpers
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from geosearch.database.connection import Connection, check_version, redact, sqlalchemy_engine
+from geosearch.database.resources import resource
+from geosearch.database.tables import SCHEMA, metadata
+from geosearch.errors import DatabaseError
+
+_PARTITION = re.compile(r"^embeddings_m\d+")
+#: Extensions geosearch needs, with the oldest usable version of each.
+EXTENSIONS = {"postgis": (3, 0), "vector": (0, 8)}
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Create extensions and schema where missing, then migrate up to `revision`.
+
+    Raises
+    ------
+    DatabaseError
+        The server cannot be reached, is too old, or lacks an extension.
+    """
+    _run(url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Migrate down to `revision` (`base` for none)."""
+    _run(url, lambda config: command.downgrade(config, revision))
+
+
+@cache
+def head_revision() -> str:
+    """The revision this geosearch needs."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise DatabaseError("this installation carries no migrations", "Reinstall geosearch.")
+    return head
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision the database is at, None if it has no schema yet."""
+    if connection.execute("SELECT to_regclass('geosearch.alembic_version')").fetchone() == (None,):
+        return None
+    row = connection.execute("SELECT version_num FROM geosearch.alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def drift(url: str) -> list[Any]:
+    """Differences autogenerate sees between the database and `tables.metadata`; want none."""
+    with sqlalchemy_engine(url).connect() as connection:
+        context = MigrationContext.configure(connection, opts=configure_arguments())
+        return list(compare_metadata(context, metadata))
+
+
+def configure_arguments() -> dict[str, Any]:
+    """Arguments of alembic's `context.configure`, shared with `alembic/env.py`."""
+    return {
+        "target_metadata": metadata,
+        "include_schemas": True,
+        "include_name": _include_name,
+        "include_object": _include_object,
+        "process_revision_directives": alembic_helpers.writer,
+        "render_item": alembic_helpers.render_item,
+        "version_table_schema": SCHEMA,
+        "compare_type": True,
+        "compare_server_default": False,
+    }
+
+
+def _include_name(name: str | None, kind: str, _parents: Any) -> bool:
+    return name == SCHEMA if kind == "schema" else True
+
+
+def _include_object(item: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
+    if kind == "table" and name is not None and _PARTITION.match(name):
+        return False
+    keep = alembic_helpers.include_object(item, name, kind, reflected, other)  # type: ignore[no-untyped-call]
+    return bool(keep)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(resource("alembic")).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _run(url: str, work: Any) -> None:
+    try:
+        with psycopg.connect(url, connect_timeout=10) as probe:
+            check_version(probe, redact(url))
+    except psycopg.OperationalError as error:
+        raise DatabaseError(
+            f"cannot connect to {redact(url)}: {str(error).strip()}",
+            "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
+        ) from error
+    engine = sqlalchemy_engine(url)
+    try:
+        with engine.begin() as connection:
+            # Two upgrades at once would both find no schema; the second waits here.
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('geosearch upgrade'))"))
+            _prepare(connection)
+            config = _config()
+            config.attributes["connection"] = connection
+            work(config)
+    except OperationalError as error:
+        raise DatabaseError(f"the migration failed: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+def _prepare(connection: SqlConnection) -> None:
+    for name, minimum in EXTENSIONS.items():
+        try:
+            connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {name}"))
+        except DBAPIError as error:
+            raise DatabaseError(
+                f"the database cannot have the extension {name}: {error.orig}",
+                "Install it on the server (scripts/install-postgres, or your package manager) "
+                f"and, as a superuser, run: CREATE EXTENSION {name}",
+            ) from error
+        found = connection.execute(
+            text("SELECT extversion FROM pg_extension WHERE extname = :name"), {"name": name}
+        ).scalar_one()
+        if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < minimum:
+            raise DatabaseError(
+                f"the extension {name} is {found}; geosearch needs "
+                f"{'.'.join(map(str, minimum))} or newer",
+                f"Upgrade it and run: ALTER EXTENSION {name} UPDATE",
+            )
+    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))

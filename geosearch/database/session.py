@@ -1,0 +1,38 @@
+"""Which database a command talks to: `GEOSEARCH_DATABASE_URL`, else the private server."""
+
+from __future__ import annotations
+
+from geosearch.database import migrations
+from geosearch.database.connection import Database
+from geosearch.settings import DatabaseSettings
+
+
+def open_database(url: str | None = None) -> Database:
+    """Open the database at `url`, at `GEOSEARCH_DATABASE_URL`, or the private server.
+
+    The private server is started, and its schema brought up to date, where needed: it is ours.
+    A database given by URL belongs to someone; there a missing schema is an error that says how
+    to upgrade.
+
+    Raises
+    ------
+    DatabaseError
+        It cannot be reached, is too old, or has another schema.
+    """
+    url = url or DatabaseSettings().database_url
+    if url is not None:
+        database = Database(url)
+        database.check()
+        return database
+    from geosearch.database.server import PrivateServer
+
+    server = PrivateServer()
+    server.start()
+    database = Database(server.url, label=f"private server in {server.data_dir}")
+    with database.connection() as connection:
+        revision = migrations.current_revision(connection)
+    if revision != migrations.head_revision():
+        database.close()
+        migrations.upgrade(server.url)
+        database = Database(server.url, label=f"private server in {server.data_dir}")
+    return database

@@ -1,0 +1,395 @@
+"""The tables of schema `geosearch`, as SQLAlchemy metadata: the one description of the schema.
+
+Migrations create them, autogenerate compares against them. Partitions of `embeddings` are made
+at run time, one per model (`geosearch.database.partitions`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geoalchemy2 import Geometry
+from pgvector.sqlalchemy import HALFVEC, VECTOR
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA = "geosearch"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    },
+)
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(), primary_key=True, comment="Primary key.")
+
+
+def _created_at() -> Column[Any]:
+    return Column(
+        "created_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.now(),
+        comment="When the row was written.",
+    )
+
+
+def _point(name: str, *, nullable: bool, comment: str) -> Column[Any]:
+    # spatial_index=False: its implicit index fights autogenerate; indexes are declared below.
+    return Column(
+        name, Geometry("POINT", 4326, spatial_index=False), nullable=nullable, comment=comment
+    )
+
+
+def _on_earth(column: str) -> CheckConstraint:
+    return CheckConstraint(
+        f"ST_Y({column}) BETWEEN -90 AND 90 AND ST_X({column}) BETWEEN -180 AND 180",
+        name=f"{column}_on_earth",
+    )
+
+
+collections = Table(
+    "collections",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True, comment="Name used on the command line."),
+    Column("description", Text, comment="What the photos are and where they come from."),
+    _created_at(),
+    CheckConstraint("name <> ''", name="name_not_empty"),
+    comment="Named sets of photos.",
+)
+
+models = Table(
+    "models",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, comment="Model spec, e.g. packaged/efficientnet-lite0."),
+    Column("architecture", Text, nullable=False, comment="Network architecture."),
+    Column("weights_source", Text, nullable=False, comment="Where the weights came from."),
+    Column("weights_sha256", Text, nullable=False, comment="sha256 of the weights, hex."),
+    Column("preprocessing", JSONB, nullable=False, comment="Resize, crop, scaling of the input."),
+    Column("pooling", Text, nullable=False, comment="Pooling of the feature map."),
+    Column("dimension", Integer, nullable=False, comment="Length of an embedding."),
+    Column("fingerprint", Text, nullable=False, comment="sha256 over all that shapes embeddings."),
+    Column("framework", JSONB, nullable=False, comment="Library versions at registration."),
+    Column("licence", Text, comment="Licence of the weights."),
+    _created_at(),
+    UniqueConstraint("fingerprint"),
+    CheckConstraint("dimension BETWEEN 1 AND 16000", name="dimension"),
+    Index(None, "name"),
+    comment="Backbones with their exact weights and preprocessing; one row each.",
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False, comment="ingest or embed."),
+    Column(
+        "collection_id",
+        ForeignKey(collections.c.id, ondelete="CASCADE"),
+        comment="Collection worked on; NULL means all.",
+    ),
+    Column("model_id", ForeignKey(models.c.id, ondelete="CASCADE"), comment="Model, for embed."),
+    Column("sources", JSONB, nullable=False, comment="Folders and manifests given."),
+    Column("options", JSONB, nullable=False, comment="Options of the command."),
+    Column("software", JSONB, nullable=False, comment="Versions of geosearch and libraries."),
+    Column(
+        "started_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.now(),
+        comment="Start of the run.",
+    ),
+    Column("finished_at", DateTime(timezone=True), comment="End; NULL while running or killed."),
+    Column("counts", JSONB, comment="Summary of the finished run."),
+    CheckConstraint("kind IN ('ingest', 'embed')", name="kind"),
+    Index(None, "collection_id"),
+    Index(None, "model_id"),
+    comment="Runs of ingest and embed: what was asked, with what software, what came of it.",
+)
+
+photos = Table(
+    "photos",
+    metadata,
+    _id(),
+    Column(
+        "collection_id",
+        ForeignKey(collections.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="Collection the photo belongs to.",
+    ),
+    Column("uri", Text, nullable=False, comment="Absolute path or URL of the photo."),
+    Column("sha256", LargeBinary, nullable=False, comment="sha256 of the file's bytes."),
+    Column("size_bytes", BigInteger, nullable=False, comment="Size of the file in bytes."),
+    Column("width", Integer, nullable=False, comment="Width in pixels, as stored."),
+    Column("height", Integer, nullable=False, comment="Height in pixels, as stored."),
+    Column("format", Text, nullable=False, comment="Image format, e.g. JPEG."),
+    _point("geom", nullable=True, comment="Position (WGS 84); NULL if unlocated."),
+    Column("position_source", Text, comment="exif, xmp or manifest; NULL if unlocated."),
+    Column("accuracy_m", REAL, comment="Accuracy of the position, metres."),
+    Column("taken_at", DateTime(timezone=True), comment="When taken (UTC if no zone is known)."),
+    Column("author", Text, comment="Photographer or account."),
+    Column("licence", Text, comment="Licence of the photo."),
+    Column("title", Text, comment="Title or caption."),
+    Column("source_id", Text, comment="Identifier at the source, e.g. a Flickr id."),
+    Column("exif", JSONB, comment="EXIF tags by name."),
+    Column(
+        "run_id",
+        ForeignKey(runs.c.id, ondelete="SET NULL"),
+        comment="Ingest run that added the photo.",
+    ),
+    _created_at(),
+    UniqueConstraint("collection_id", "sha256"),
+    CheckConstraint("octet_length(sha256) = 32", name="sha256_length"),
+    CheckConstraint("size_bytes > 0 AND width > 0 AND height > 0", name="size"),
+    CheckConstraint("accuracy_m >= 0", name="accuracy"),
+    CheckConstraint("position_source IN ('exif', 'xmp', 'manifest')", name="position_source"),
+    CheckConstraint("(geom IS NULL) = (position_source IS NULL)", name="position_has_source"),
+    _on_earth("geom"),
+    Index("photos_geom_idx", "geom", postgresql_using="gist"),
+    Index("photos_geography_idx", text("(geom::geography)"), postgresql_using="gist"),
+    Index(None, "collection_id", "uri"),
+    Index(None, "author"),
+    Index(None, "taken_at"),
+    Index(None, "run_id"),
+    comment="Reference photos with their positions.",
+)
+
+rejects = Table(
+    "rejects",
+    metadata,
+    _id(),
+    Column(
+        "collection_id",
+        ForeignKey(collections.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="Collection the photo was meant for.",
+    ),
+    Column("uri", Text, nullable=False, comment="The photo (or manifest row: file#row)."),
+    Column("stage", Text, nullable=False, comment="read, decode, position, manifest or embed."),
+    Column("reason", Text, nullable=False, comment="Reason code, e.g. zero_zero."),
+    Column("message", Text, nullable=False, comment="What exactly was wrong."),
+    Column(
+        "photo_id",
+        ForeignKey(photos.c.id, ondelete="CASCADE"),
+        comment="The stored photo, for stage embed and for photos kept unlocated.",
+    ),
+    Column("model_id", ForeignKey(models.c.id, ondelete="CASCADE"), comment="Model, for embed."),
+    Column("run_id", ForeignKey(runs.c.id, ondelete="SET NULL"), comment="Latest run that saw it."),
+    _created_at(),
+    UniqueConstraint("collection_id", "uri", "model_id", postgresql_nulls_not_distinct=True),
+    CheckConstraint("stage IN ('read', 'decode', 'position', 'manifest', 'embed')", name="stage"),
+    Index(None, "photo_id"),
+    Index(None, "model_id"),
+    Index(None, "run_id"),
+    comment="Photos that could not be used, and why: one row per photo and model.",
+)
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column(
+        "photo_id",
+        ForeignKey(photos.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The photo.",
+    ),
+    Column(
+        "model_id",
+        ForeignKey(models.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The model; the partition key.",
+    ),
+    Column("collection_id", BigInteger, nullable=False, comment="Copy of the photo's column."),
+    _point("geom", nullable=False, comment="Copy of the photo's column."),
+    Column("accuracy_m", REAL, comment="Copy of the photo's column."),
+    Column("taken_at", DateTime(timezone=True), comment="Copy of the photo's column."),
+    Column("author", Text, comment="Copy of the photo's column."),
+    Column("licence", Text, comment="Copy of the photo's column."),
+    Column("embedding", HALFVEC(), nullable=False, comment="L2-normalised embedding, float16."),
+    _created_at(),
+    PrimaryKeyConstraint("model_id", "photo_id"),
+    Index(None, "photo_id"),
+    Index(None, "collection_id"),
+    Index("embeddings_geom_idx", "geom", postgresql_using="gist"),
+    Index("embeddings_geography_idx", text("(geom::geography)"), postgresql_using="gist"),
+    Index(None, "author"),
+    Index(None, "taken_at"),
+    postgresql_partition_by="LIST (model_id)",
+    comment="Embeddings, one partition per model, with copies of the columns filters need "
+    "so that a filtered neighbour query needs no join.",
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    _id(),
+    Column("queries", Text, nullable=False, comment="Manifest of the queries."),
+    Column("model_id", ForeignKey(models.c.id, ondelete="SET NULL"), comment="The model."),
+    Column("model", Text, nullable=False, comment="Model spec, kept if the model goes."),
+    Column("method", Text, nullable=False, comment="nearest, im2gps or density."),
+    Column("parameters", JSONB, nullable=False, comment="k, bandwidth and the like."),
+    Column("filter", JSONB, nullable=False, comment="Filter on the references."),
+    Column("n", Integer, nullable=False, comment="Queries answered."),
+    Column("failed", Integer, nullable=False, comment="Queries that could not be read."),
+    Column("unanswered", Integer, nullable=False, comment="Queries without any neighbour."),
+    Column("accuracy", JSONB, nullable=False, comment="Share within 1, 25, 200, 750, 2500 km."),
+    Column("median_km", Double, comment="Median error, kilometres."),
+    Column("mean_km", Double, comment="Mean error, kilometres."),
+    Column("software", JSONB, nullable=False, comment="Versions of geosearch and libraries."),
+    _created_at(),
+    Index(None, "model_id"),
+    comment="Evaluations on labelled queries.",
+)
+
+localizations = Table(
+    "localizations",
+    metadata,
+    _id(),
+    Column("photo_uri", Text, nullable=False, comment="The query photo."),
+    Column("photo_sha256", LargeBinary, nullable=False, comment="sha256 of the query's bytes."),
+    Column("model_id", ForeignKey(models.c.id, ondelete="SET NULL"), comment="The model."),
+    Column("model", JSONB, nullable=False, comment="Name and fingerprint, kept if it goes."),
+    Column("method", Text, nullable=False, comment="nearest, im2gps or density."),
+    Column("parameters", JSONB, nullable=False, comment="k, bandwidth and the like."),
+    Column("filter", JSONB, nullable=False, comment="Filter on the references."),
+    Column("plan", JSONB, nullable=False, comment="How the neighbours were retrieved."),
+    Column("software", JSONB, nullable=False, comment="Versions of geosearch and libraries."),
+    Column("query_embedding", VECTOR(), nullable=False, comment="Embedding of the query."),
+    _point("estimate", nullable=True, comment="Estimated position; NULL without neighbours."),
+    Column("score", Double, comment="Share of the neighbours' weight near the estimate, 0 to 1."),
+    Column("radius_50_km", Double, comment="Radius round the estimate with half the density."),
+    Column("radius_90_km", Double, comment="Radius round the estimate with 90 % of it."),
+    Column("modes", JSONB, nullable=False, comment="Modes of the density, best first."),
+    Column("elapsed_ms", JSONB, nullable=False, comment="Time per step, milliseconds."),
+    _point("truth", nullable=True, comment="True position, where known."),
+    Column("error_km", Double, comment="Great-circle distance to the truth, kilometres."),
+    Column(
+        "evaluation_id",
+        ForeignKey(evaluations.c.id, ondelete="CASCADE"),
+        comment="Evaluation it belongs to, if any.",
+    ),
+    _created_at(),
+    CheckConstraint("octet_length(photo_sha256) = 32", name="sha256_length"),
+    CheckConstraint("method IN ('nearest', 'im2gps', 'density')", name="method"),
+    _on_earth("estimate"),
+    _on_earth("truth"),
+    Index("localizations_estimate_idx", "estimate", postgresql_using="gist"),
+    Index(None, "model_id"),
+    Index(None, "evaluation_id"),
+    Index(None, "created_at"),
+    comment="Answers: a query photo, everything the answer rests on, and the estimate.",
+)
+
+localization_neighbours = Table(
+    "localization_neighbours",
+    metadata,
+    _id(),
+    Column(
+        "localization_id",
+        ForeignKey(localizations.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The answer.",
+    ),
+    Column("rank", Integer, nullable=False, comment="1 is the nearest."),
+    Column("photo_id", BigInteger, nullable=False, comment="The photo; it may be gone since."),
+    Column("uri", Text, nullable=False, comment="The photo's uri at the time."),
+    _point("geom", nullable=False, comment="The photo's position at the time."),
+    Column("distance", Double, nullable=False, comment="Cosine distance to the query."),
+    Column("weight", Double, nullable=False, comment="Weight in the estimate; all sum to 1."),
+    UniqueConstraint("localization_id", "rank"),
+    CheckConstraint("rank >= 1", name="rank"),
+    Index("localization_neighbours_geom_idx", "geom", postgresql_using="gist"),
+    comment="The neighbours an answer rests on.",
+)
+
+localization_regions = Table(
+    "localization_regions",
+    metadata,
+    _id(),
+    Column(
+        "localization_id",
+        ForeignKey(localizations.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The answer.",
+    ),
+    Column("level", REAL, nullable=False, comment="Share of the density inside, 0 to 1."),
+    Column(
+        "geom",
+        Geometry("MULTIPOLYGON", 4326, spatial_index=False),
+        nullable=False,
+        comment="Highest-density region.",
+    ),
+    Column("area_km2", Double, nullable=False, comment="Area, square kilometres."),
+    UniqueConstraint("localization_id", "level"),
+    CheckConstraint("level > 0 AND level < 1", name="level"),
+    Index("localization_regions_geom_idx", "geom", postgresql_using="gist"),
+    comment="Highest-density regions of answers.",
+)
+
+evaluation_failures = Table(
+    "evaluation_failures",
+    metadata,
+    _id(),
+    Column(
+        "evaluation_id",
+        ForeignKey(evaluations.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The evaluation.",
+    ),
+    Column("uri", Text, nullable=False, comment="The query photo."),
+    Column("reason", Text, nullable=False, comment="Reason code."),
+    Column("message", Text, nullable=False, comment="What exactly was wrong."),
+    Index(None, "evaluation_id"),
+    comment="Queries of an evaluation that could not be answered: counted, never dropped.",
+)
+
+indexes = Table(
+    "indexes",
+    metadata,
+    _id(),
+    Column(
+        "model_id",
+        ForeignKey(models.c.id, ondelete="CASCADE"),
+        nullable=False,
+        unique=True,
+        comment="The model.",
+    ),
+    Column("name", Text, nullable=False, comment="Name of the HNSW index."),
+    Column("m", Integer, nullable=False, comment="HNSW m."),
+    Column("ef_construction", Integer, nullable=False, comment="HNSW ef_construction."),
+    Column("rows", BigInteger, nullable=False, comment="Embeddings indexed at the build."),
+    Column("serial", Boolean, nullable=False, comment="True if built by one process."),
+    Column("build_s", Double, nullable=False, comment="Build time, seconds."),
+    Column("pgvector", Text, nullable=False, comment="pgvector version that built it."),
+    _created_at(),
+    comment="HNSW indexes: how and when each was built.",
+)

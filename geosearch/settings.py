@@ -1,0 +1,54 @@
+"""Settings from the environment (`GEOSEARCH_*`), one small class per concern."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class DatabaseSettings(BaseSettings):
+    """Which PostgreSQL to use.
+
+    `GEOSEARCH_DATABASE_URL`: a libpq URL; unset means the private server.
+    `GEOSEARCH_POOL_SIZE`: most connections one process holds.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_")
+
+    database_url: str | None = None
+    pool_size: int = Field(default=8, ge=1, le=200)
+
+
+class ServerSettings(BaseSettings):
+    """The private PostgreSQL server.
+
+    `GEOSEARCH_DATA_DIR`: where its data live (default: the user's data directory).
+    `GEOSEARCH_POSTGRES_BIN`: folder of `initdb` and `pg_ctl`; unset means search.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_")
+
+    data_dir: Path | None = None
+    postgres_bin: Path | None = None
+
+
+class ImageSettings(BaseSettings):
+    """Limits on images from strangers.
+
+    `GEOSEARCH_MAX_PIXELS`: larger images are rejected before they are decoded.
+    `GEOSEARCH_MAX_BYTES`: larger files are rejected before they are read.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_")
+
+    max_pixels: int = Field(default=250_000_000, ge=1)
+    max_bytes: int = Field(default=512 * 1024 * 1024, ge=1)
+
+
+@cache
+def image_settings() -> ImageSettings:
+    """The image limits, read once: they are asked for on every photo."""
+    return ImageSettings()

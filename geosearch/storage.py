@@ -1,0 +1,51 @@
+"""Bytes behind a uri: local paths directly, `s3://`, `https://` and the like through fsspec."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import fsspec
+
+from geosearch.errors import PhotoRejected, Reason
+from geosearch.settings import image_settings
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_remote(uri: str) -> bool:
+    """True for `scheme://…` other than `file://`."""
+    return bool(_SCHEME.match(uri)) and not uri.startswith("file://")
+
+
+def local_path(uri: str) -> Path:
+    """The path of a local uri (`file:///a/b` or `/a/b`)."""
+    return Path(uri.removeprefix("file://"))
+
+
+def read_bytes(uri: str) -> bytes:
+    """Read a photo.
+
+    Raises
+    ------
+    PhotoRejected
+        `unreadable` (missing, forbidden, network, or a protocol whose package is not
+        installed) or `too_large` (over `GEOSEARCH_MAX_BYTES`).
+    """
+    limit = image_settings().max_bytes
+    try:
+        if is_remote(uri):
+            with fsspec.open(uri, "rb") as stream:
+                data = bytes(stream.read(limit + 1))
+        else:
+            with local_path(uri).open("rb") as stream:
+                data = stream.read(limit + 1)
+    except ImportError as error:
+        raise PhotoRejected(
+            Reason.UNREADABLE, f"{error}; for s3:// install 'geosearch[s3]'"
+        ) from error
+    except Exception as error:  # fsspec backends raise their own types for network and access
+        raise PhotoRejected(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
+    if len(data) > limit:
+        raise PhotoRejected(Reason.TOO_LARGE, f"the file is over GEOSEARCH_MAX_BYTES={limit}")
+    return data

@@ -1,0 +1,106 @@
+"""Fixtures: a real PostgreSQL for the session, a fresh database for each test that asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from geosearch.database import migrations
+from geosearch.database.connection import Database
+
+#: Real photos and tables for tests; not part of the project, so tests that need them skip.
+SHARED = Path(os.environ.get("GEOSEARCH_SHARED", Path(__file__).parent.parent.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real photos and tables; skips where it is absent."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real test data are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL for tests: a private server, or `GEOSEARCH_TEST_DATABASE_URL`."""
+    given = os.environ.get("GEOSEARCH_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    from geosearch.database.server import PrivateServer
+
+    server = PrivateServer(tmp_path_factory.mktemp("server"))
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+def with_database(url: str, name: str) -> str:
+    """`url` with another database name."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def _admin(url: str, statement: sql.Composed) -> None:
+    with psycopg.connect(with_database(url, "postgres"), autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def create_database(url: str, template: str | None = None) -> str:
+    """Create a database and return its URL."""
+    name = f"geosearch_test_{uuid4().hex[:12]}"
+    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if template:
+        statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+    _admin(url, statement)
+    return with_database(url, name)
+
+
+def drop_database(url: str) -> None:
+    """Drop a database made by `create_database`."""
+    name = urlsplit(url).path.removeprefix("/")
+    _admin(url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def template_database(server_url: str) -> Iterator[str]:
+    """Name of a migrated database that others are copied from."""
+    url = create_database(server_url)
+    migrations.upgrade(url)
+    yield urlsplit(url).path.removeprefix("/")
+    drop_database(url)
+
+
+@pytest.fixture
+def empty_url(server_url: str) -> Iterator[str]:
+    """URL of a database without any schema."""
+    url = create_database(server_url)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
+def database(server_url: str, template_database: str) -> Iterator[Database]:
+    """A fresh migrated database."""
+    url = create_database(server_url, template_database)
+    with Database(url) as opened:
+        yield opened
+    drop_database(url)
+
+
+@pytest.fixture(scope="module")
+def module_database(server_url: str, template_database: str) -> Iterator[Database]:
+    """A migrated database shared by the tests of one module."""
+    url = create_database(server_url, template_database)
+    with Database(url) as opened:
+        yield opened
+    drop_database(url)
