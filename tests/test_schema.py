@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
+import pytest
 
 from geosearch.database import migrations
-from geosearch.database.connection import Database
-from geosearch.database.partitions import create_partition
+from geosearch.database.connection import Database, redact
+from geosearch.errors import DatabaseError
+from tests.rows import add_model, add_photos
 
 
 def test_autogenerate_sees_no_drift(database: Database) -> None:
     with database.connection() as connection:
-        create_partition(connection, _model(connection, 4), 4)
+        add_model(connection, 4)
     assert migrations.drift(database.url) == []
 
 
@@ -33,15 +37,59 @@ def test_every_revision_downgrades_and_upgrades_again(empty_url: str) -> None:
     assert migrations.drift(empty_url) == []
 
 
-def _model(connection: psycopg.Connection[tuple[object, ...]], dimension: int) -> int:
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.models (name, architecture, weights_source, weights_sha256,
-            preprocessing, pooling, dimension, fingerprint, framework)
-        VALUES ('test', 'test', 'test', '00', '{}', 'avg', %s, gen_random_uuid()::text, '{}')
-        RETURNING id
-        """,
-        (dimension,),
-    ).fetchone()
-    assert row is not None
-    return int(str(row[0]))
+def test_every_table_and_column_has_a_comment(database: Database) -> None:
+    with database.connection() as connection:
+        add_model(connection, 4)
+        missing = connection.execute(
+            """
+            SELECT c.relname, a.attname
+            FROM pg_class c
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum >= 0 AND NOT a.attisdropped
+            WHERE c.relnamespace = 'geosearch'::regnamespace
+              AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+              AND c.relname <> 'alembic_version'
+              AND col_description(c.oid, a.attnum) IS NULL
+            UNION ALL
+            SELECT c.relname, NULL
+            FROM pg_class c
+            WHERE c.relnamespace = 'geosearch'::regnamespace
+              AND c.relkind IN ('r', 'p') AND c.relname <> 'alembic_version'
+              AND obj_description(c.oid, 'pg_class') IS NULL
+            """
+        ).fetchall()
+        tables = connection.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = 'geosearch'"
+        ).fetchone()
+    assert missing == []
+    assert tables is not None
+    assert tables[0] > 10
+
+
+@pytest.mark.parametrize(("latitude", "longitude"), [(90.5, 0), (-91, 0), (0, 181), (0, -180.1)])
+def test_a_position_off_the_earth_is_refused(
+    module_database: Database, latitude: float, longitude: float
+) -> None:
+    with (
+        pytest.raises(psycopg.errors.CheckViolation, match="geom_on_earth"),
+        module_database.connection() as connection,
+    ):
+        add_photos(connection, [latitude], [longitude])
+
+
+def test_a_database_without_schema_says_how_to_upgrade(empty_url: str) -> None:
+    with (
+        Database(empty_url) as database,
+        pytest.raises(DatabaseError, match="geosearch db upgrade"),
+    ):
+        database.check()
+
+
+def test_an_unreachable_server_is_a_clear_error(tmp_path: Path) -> None:
+    url = f"postgresql://nobody@/nothing?host={tmp_path}"
+    with Database(url) as database, pytest.raises(DatabaseError, match="cannot connect"):
+        database.check()
+
+
+def test_messages_never_show_the_password() -> None:
+    assert redact("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert Database("postgresql://me:secret@host/db").label == "postgresql://me:***@host/db"

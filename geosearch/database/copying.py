@@ -1,0 +1,114 @@
+"""Binary COPY of embeddings into a model's partition.
+
+psycopg dumps a row at a time; encoding a whole block with NumPy keeps the bulk load at the speed
+of the server. Format: PostgreSQL documentation, "COPY", section "Binary Format".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from geosearch.database.connection import Connection
+from geosearch.database.partitions import partition
+
+HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+TRAILER = struct.pack("!h", -1)
+
+COLUMNS = (
+    "photo_id",
+    "model_id",
+    "collection_id",
+    "geom",
+    "accuracy_m",
+    "taken_at",
+    "author",
+    "licence",
+    "embedding",
+)
+_NULL = struct.pack("!i", -1)
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_FIRST_FIELDS = struct.Struct("!h iq iq iq".replace(" ", ""))
+
+
+class PhotoKey(NamedTuple):
+    """A photo to embed, with the columns its embedding row copies."""
+
+    photo_id: int
+    collection_id: int
+    geom: bytes  # EWKB
+    accuracy_m: float | None
+    taken_at: datetime | None
+    author: str | None
+    licence: str | None
+
+
+def copy_embeddings(
+    connection: Connection,
+    model_id: int,
+    photos: Sequence[PhotoKey],
+    embeddings: NDArray[np.float32],
+) -> None:
+    """Load embeddings (n, D) of `photos` (n) into the model's partition, in the open transaction.
+
+    Raises
+    ------
+    ValueError
+        Lengths differ, or a value is not finite.
+    """
+    rows = encode_rows(model_id, photos, embeddings)
+    statement = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)").format(
+        table=partition(model_id),
+        columns=sql.SQL(", ").join(map(sql.Identifier, COLUMNS)),
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(HEADER)
+        copy.write(rows)
+        copy.write(TRAILER)
+
+
+def encode_rows(
+    model_id: int, photos: Sequence[PhotoKey], embeddings: NDArray[np.float32]
+) -> bytes:
+    """The rows of `copy_embeddings` in binary COPY format, without header and trailer."""
+    if len(photos) != len(embeddings):
+        raise ValueError(f"{len(photos)} photos but {len(embeddings)} embeddings")
+    if not np.isfinite(embeddings).all():
+        raise ValueError("an embedding holds a value that is not finite")
+    dimension = embeddings.shape[1]
+    halves = embeddings.astype(">f2")
+    # halfvec: dimension and a reserved word, both int16, then the float16 values.
+    head = struct.pack("!ihh", 4 + 2 * dimension, dimension, 0)
+    parts: list[bytes] = []
+    for photo, vector in zip(photos, halves, strict=True):
+        parts += (
+            _FIRST_FIELDS.pack(
+                len(COLUMNS), 8, photo.photo_id, 8, model_id, 8, photo.collection_id
+            ),
+            _field(photo.geom),
+            _NULL if photo.accuracy_m is None else struct.pack("!if", 4, photo.accuracy_m),
+            _timestamp(photo.taken_at),
+            _NULL if photo.author is None else _field(photo.author.encode()),
+            _NULL if photo.licence is None else _field(photo.licence.encode()),
+            head,
+            vector.tobytes(),
+        )
+    return b"".join(parts)
+
+
+def _field(data: bytes) -> bytes:
+    return struct.pack("!i", len(data)) + data
+
+
+def _timestamp(value: datetime | None) -> bytes:
+    if value is None:
+        return _NULL
+    delta = value - _EPOCH
+    micros = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    return struct.pack("!iq", 8, micros)

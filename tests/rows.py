@@ -1,0 +1,83 @@
+"""Rows that tests put straight into the database."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosearch.database.collections import ensure_collection
+from geosearch.database.connection import Connection
+from geosearch.database.copying import PhotoKey, copy_embeddings
+from geosearch.database.partitions import create_partition
+
+
+def add_model(connection: Connection, dimension: int, name: str = "test/model") -> int:
+    """A model row with its partition."""
+    row = connection.execute(
+        """
+        INSERT INTO geosearch.models (name, architecture, weights_source, weights_sha256,
+            preprocessing, pooling, dimension, fingerprint, framework)
+        VALUES (%s, 'none', 'none', '00', '{}', 'avg', %s, gen_random_uuid()::text, '{}')
+        RETURNING id
+        """,
+        (name, dimension),
+    ).fetchone()
+    assert row is not None
+    create_partition(connection, int(row[0]), dimension)
+    return int(row[0])
+
+
+def add_photos(
+    connection: Connection,
+    latitudes: Sequence[float] | NDArray[np.float64],
+    longitudes: Sequence[float] | NDArray[np.float64],
+    *,
+    collection: str = "test",
+    authors: Sequence[str | None] | None = None,
+    taken_at: Sequence[datetime | None] | None = None,
+    prefix: str = "photo",
+) -> list[PhotoKey]:
+    """Photo rows at these positions, in order."""
+    count = len(latitudes)
+    collection_id = ensure_collection(connection, collection)
+    names = [f"/{prefix}/{collection}/{index}.jpg" for index in range(count)]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
+                format, geom, position_source, author, taken_at)
+            VALUES (%s, %s, %s, 1, 1, 1, 'JPEG', ST_SetSRID(ST_Point(%s, %s), 4326),
+                'manifest', %s, %s)
+            """,
+            [
+                (collection_id, name, hashlib.sha256(name.encode()).digest(), lon, lat, who, when)
+                for name, lat, lon, who, when in zip(
+                    names,
+                    map(float, latitudes),
+                    map(float, longitudes),
+                    authors or [None] * count,
+                    taken_at or [None] * count,
+                    strict=True,
+                )
+            ],
+        )
+    rows = connection.execute(
+        """
+        SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence
+        FROM geosearch.photos WHERE collection_id = %s AND uri = ANY(%s) ORDER BY id
+        """,
+        (collection_id, names),
+    ).fetchall()
+    return [PhotoKey(*row) for row in rows]
+
+
+def add_embeddings(
+    connection: Connection, model_id: int, photos: list[PhotoKey], vectors: NDArray[np.float32]
+) -> None:
+    """Embeddings of `photos`, normalised here."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    copy_embeddings(connection, model_id, photos, (vectors / lengths).astype(np.float32))
