@@ -1,0 +1,58 @@
+"""`geosearch sample`: real, geotagged photos that need no download."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geosearch.cli import console
+from geosearch.sample.space import SpaceSample, write_space_sample
+from geosearch.sample.views import Difficulty
+
+app = typer.Typer(help="Make sample photos that need no download.", no_args_is_help=True)
+
+
+@app.callback()
+def sample() -> None:
+    """Make sample photos that need no download."""
+
+
+@app.command()
+def space(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")],
+    references: Annotated[int, typer.Option(help="Geotagged reference views.")] = 6000,
+    queries: Annotated[int, typer.Option(help="Query views, without EXIF.")] = 400,
+    seed: Annotated[int, typer.Option(help="Another seed, other views.")] = 0,
+    difficulty: Annotated[
+        Difficulty, typer.Option(help="How far queries stray from the references' kind of view.")
+    ] = Difficulty.CLEAN,
+    json: console.JsonOption = False,
+) -> None:
+    """Cut views of the Earth, 8° wide, from NASA's Blue Marble, centred over land.
+
+    Writes references with EXIF positions, queries without, the truth in queries.csv and the
+    recipe in sample.json. The same seed gives the same files. An interrupted run is completed
+    by running it again.
+
+    Example: geosearch sample space --references 6000 --queries 400 --seed 0 -o sample
+    """
+    wanted = SpaceSample(references, queries, seed, difficulty)
+    with console.progress_bar("views") as bar:
+        task = bar.add_task("cutting views", total=None)
+        summary = write_space_sample(
+            wanted,
+            output,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if json:
+        console.print_json(asdict(summary))
+    else:
+        console.out.print(
+            f"{summary.references:,} references and {summary.queries:,} queries "
+            f"({summary.difficulty}) in {summary.directory}, {summary.written:,} newly cut",
+            highlight=False,
+            markup=False,
+        )

@@ -1,0 +1,1 @@
+"""Sample photos that are real, geotagged and need no download."""

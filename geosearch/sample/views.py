@@ -1,0 +1,181 @@
+"""Views of the Earth: where they look, and what they see of the Blue Marble."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from geosearch.earth import blue_marble, is_land
+
+WIDTH_DEGREES = 8.0
+PIXELS = 256
+
+Array = npt.NDArray[np.float32]
+
+
+class Difficulty(StrEnum):
+    """How far query views stray from the references' north-up, 8° wide, evenly lit views."""
+
+    CLEAN = "clean"
+    JITTER = "jitter"
+    HARD = "hard"
+
+
+class Role(StrEnum):
+    """What a view is for."""
+
+    REFERENCE = "reference"
+    QUERY = "query"
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """Standard deviations: rotation in degrees, scale and brightness as fractions."""
+
+    rotation: float
+    scale: float
+    brightness: float
+
+
+PERTURBATIONS = {
+    Difficulty.CLEAN: Perturbation(0.0, 0.0, 0.0),
+    Difficulty.JITTER: Perturbation(15.0, 0.10, 0.15),
+    Difficulty.HARD: Perturbation(45.0, 0.25, 0.30),
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """A square view straight down on (`lat`, `lon`), degrees.
+
+    It is `scale` · 8° wide, turned clockwise by `rotation` degrees from north up, and its
+    light is multiplied by `brightness`.
+    """
+
+    lat: float
+    lon: float
+    rotation: float = 0.0
+    scale: float = 1.0
+    brightness: float = 1.0
+
+
+def draw_view(seed: int, role: Role, index: int, difficulty: Difficulty) -> View:
+    """The view number `index` of a sample.
+
+    Centres are uniform over the Earth's land, Antarctica included. Each view has a random
+    stream of its own, spawned from (`seed`, `role`, `index`): it is the same whatever the
+    number of views, and a query's centre is the same at every difficulty. References are never
+    perturbed. Scale and brightness are log-normal, so that both stay positive.
+    """
+    stream = np.random.default_rng(
+        np.random.SeedSequence(seed, spawn_key=(list(Role).index(role), index))
+    )
+    while True:
+        # Rounded to what the manifest and the EXIF tags hold, so that all three agree.
+        lat = round(math.degrees(math.asin(stream.uniform(-1.0, 1.0))), 6)
+        lon = round(stream.uniform(-180.0, 180.0), 6)
+        if is_land(lat, lon):
+            break
+    if role is Role.REFERENCE:
+        return View(lat, lon)
+    sigma = PERTURBATIONS[difficulty]
+    rotation, scale, brightness = stream.standard_normal(3)
+    return View(
+        lat,
+        lon,
+        rotation=float(sigma.rotation * rotation),
+        scale=math.exp(sigma.scale * scale),
+        brightness=math.exp(sigma.brightness * brightness),
+    )
+
+
+def prepare() -> None:
+    """Load what `render` needs, so that threads that start together need not each do so."""
+    _packed()
+    _plane()
+
+
+def render(view: View) -> npt.NDArray[np.uint8]:
+    """The (256, 256, 3) RGB image of a view.
+
+    The projection is azimuthal equidistant: the distance of a pixel from the centre is the
+    angle seen from the Earth's centre, in every direction alike and round the poles too.
+    The Blue Marble is sampled bilinearly.
+    """
+    rows, columns = _pixel_positions(view)
+    colours = _bilinear(rows, columns)
+    if view.brightness != 1.0:
+        colours *= np.float32(view.brightness)
+    np.clip(colours, 0.0, 255.0, out=colours)
+    return np.rint(colours).astype(np.uint8).reshape(PIXELS, PIXELS, 3)
+
+
+@cache
+def _plane() -> tuple[Array, Array]:
+    """East and north offset of each pixel from the centre, radians, at scale 1, north up."""
+    offsets = (np.arange(PIXELS) + 0.5) / PIXELS - 0.5
+    east, south = np.meshgrid(offsets, offsets)
+    width = math.radians(WIDTH_DEGREES)
+    return (east.ravel() * width).astype(np.float32), (-south.ravel() * width).astype(np.float32)
+
+
+def _pixel_positions(view: View) -> tuple[Array, Array]:
+    """Fractional row and column of the Blue Marble under each pixel (integers: cell centres).
+
+    Source of the formula: J. P. Snyder, Map Projections: A Working Manual (1987), eq. 20-14,
+    20-15 and 25-16, the inverse azimuthal equidistant projection of the sphere.
+    """
+    right, up = _plane()
+    cos, sin = math.cos(math.radians(view.rotation)), math.sin(math.radians(view.rotation))
+    east = view.scale * (cos * right + sin * up)
+    north = view.scale * (cos * up - sin * right)
+    angle = np.hypot(east, north)
+    sine = np.sinc(angle / np.float32(math.pi))  # sin(angle) / angle, without 0/0 at the centre
+    cosine = np.cos(angle)
+    lat = math.radians(view.lat)
+    sin_lat, cos_lat = math.sin(lat), math.cos(lat)
+    latitude = np.arcsin(np.clip(cosine * sin_lat + north * sine * cos_lat, -1.0, 1.0))
+    longitude = np.arctan2(east * sine, cosine * cos_lat - north * sine * sin_lat)
+    height, width = blue_marble().shape[:2]
+    rows = (math.pi / 2 - latitude) * (height / math.pi) - 0.5
+    columns = longitude * (width / math.tau) + ((view.lon + 180.0) / 360.0 * width - 0.5)
+    return rows.astype(np.float32), columns.astype(np.float32)
+
+
+def _bilinear(rows: Array, columns: Array) -> Array:
+    """Colours (n, 3) at fractional positions; columns wrap, rows stop at the poles."""
+    height, width = blue_marble().shape[:2]
+    pixels = _packed()
+    top, left = np.floor(rows), np.floor(columns)
+    down, right = (rows - top)[:, None], (columns - left)[:, None]
+    first = np.clip(top.astype(np.int32), 0, height - 1) * width
+    second = np.clip(top.astype(np.int32) + 1, 0, height - 1) * width
+    west = left.astype(np.int32) % width
+    east = (west + 1) % width
+
+    def colours(index: npt.NDArray[np.int32]) -> Array:
+        return pixels.take(index).view(np.uint8).reshape(-1, 4).astype(np.float32)
+
+    def blend(start: Array, end: Array, share: Array) -> Array:
+        end -= start
+        end *= share
+        end += start
+        return end
+
+    above = blend(colours(first + west), colours(first + east), right)
+    below = blend(colours(second + west), colours(second + east), right)
+    return blend(above, below, down)[:, :3]
+
+
+@cache
+def _packed() -> npt.NDArray[np.uint32]:
+    """The Blue Marble as one 32-bit number per pixel: numpy gathers these four times faster."""
+    image = blue_marble()
+    packed = np.zeros((*image.shape[:2], 4), np.uint8)
+    packed[..., :3] = image
+    return packed.view(np.uint32).ravel()
