@@ -1,0 +1,231 @@
+"""HNSW indexes: one per model, on its partition of `embeddings`."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from geosearch.database.connection import Connection, Database
+from geosearch.database.partitions import partition
+from geosearch.errors import DatabaseError, InputError
+
+#: pgvector's limit for HNSW over halfvec.
+MAX_DIMENSION = 4000
+M = 16
+EF_CONSTRUCTION = 64
+#: Parallel builds are unsafe before this version (CVE-2026-3172).
+PARALLEL_BUILD_SINCE = (0, 8, 2)
+#: Most memory a build asks for; beyond it the graph spills and the build slows down.
+MAX_BUILD_BYTES = 8 * 1024**3
+
+#: Called with (phase, done, total); total is 0 while unknown.
+BuildProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class HnswIndex:
+    """A valid HNSW index. `file_number` changes whenever it is rebuilt."""
+
+    name: str
+    file_number: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `build_index` did."""
+
+    name: str
+    rows: int
+    seconds: float
+    bytes: int
+    built: bool
+    serial: bool
+    pgvector: str
+
+
+def index_name(model_id: int) -> str:
+    """Name of a model's HNSW index."""
+    return f"embeddings_m{model_id}_hnsw"
+
+
+def find_index(connection: Connection, model_id: int) -> HnswIndex | None:
+    """The model's HNSW index, None where there is none or its build was cut off."""
+    row = connection.execute(
+        """
+        SELECT c.relname, pg_relation_filenode(c.oid)::bigint
+        FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
+        WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relname = %s AND i.indisvalid
+        """,
+        (index_name(model_id),),
+    ).fetchone()
+    return None if row is None else HnswIndex(str(row[0]), int(row[1]))
+
+
+def build_index(
+    database: Database,
+    model_id: int,
+    dimension: int,
+    *,
+    rebuild: bool = False,
+    progress: BuildProgress | None = None,
+) -> Built:
+    """Build the model's HNSW index while reads and writes go on; nothing to do if it is there.
+
+    Raises
+    ------
+    InputError
+        More than 4,000 dimensions.
+    DatabaseError
+        The build failed; a half-built index is removed.
+    """
+    if dimension > MAX_DIMENSION:
+        raise InputError(
+            f"the model has {dimension} dimensions; HNSW takes at most {MAX_DIMENSION}",
+            "Search without an index (exact), or use a model with pooled features.",
+        )
+    name = index_name(model_id)
+    with database.connection() as connection:
+        version = _pgvector_version(connection)
+        rows = _count_rows(connection, model_id)
+        there = find_index(connection, model_id) is not None
+    serial = _numbers(version) < PARALLEL_BUILD_SINCE
+    started = time.perf_counter()
+    if rebuild or not there:
+        _build(database, model_id, dimension, rows, serial, progress)
+    seconds = time.perf_counter() - started
+    with database.connection() as connection:
+        if rebuild or not there:
+            connection.execute(
+                _RECORD,
+                {
+                    "model": model_id,
+                    "name": name,
+                    "m": M,
+                    "ef": EF_CONSTRUCTION,
+                    "rows": rows,
+                    "serial": serial,
+                    "seconds": seconds,
+                    "pgvector": version,
+                },
+            )
+        row = connection.execute(
+            "SELECT pg_relation_size(format('geosearch.%%I', %s::text)::regclass)", (name,)
+        ).fetchone()
+    size = 0 if row is None else int(row[0])
+    return Built(name, rows, seconds, size, rebuild or not there, serial, version)
+
+
+_RECORD = """
+INSERT INTO geosearch.indexes (model_id, name, m, ef_construction, rows, serial, build_s, pgvector)
+VALUES (%(model)s, %(name)s, %(m)s, %(ef)s, %(rows)s, %(serial)s, %(seconds)s, %(pgvector)s)
+ON CONFLICT (model_id) DO UPDATE SET
+    m = excluded.m, ef_construction = excluded.ef_construction, rows = excluded.rows,
+    serial = excluded.serial, build_s = excluded.build_s, pgvector = excluded.pgvector,
+    created_at = now()
+"""
+
+
+def _build(
+    database: Database,
+    model_id: int,
+    dimension: int,
+    rows: int,
+    serial: bool,
+    progress: BuildProgress | None,
+) -> None:
+    drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
+        sql.Identifier("geosearch", index_name(model_id))
+    )
+    create = sql.SQL(
+        """
+        CREATE INDEX CONCURRENTLY {name} ON {table}
+        USING hnsw ((embedding::halfvec({dimension})) halfvec_cosine_ops)
+        WITH (m = {m}, ef_construction = {ef})
+        """
+    ).format(
+        name=sql.Identifier(index_name(model_id)),
+        table=partition(model_id),
+        dimension=sql.Literal(dimension),
+        m=sql.Literal(M),
+        ef=sql.Literal(EF_CONSTRUCTION),
+    )
+    # CONCURRENTLY cannot run in a transaction, and the settings must not reach pooled users.
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT set_config('maintenance_work_mem', %s, false)",
+            (f"{build_bytes(rows, dimension) // 1024}kB",),
+        )
+        if serial:
+            connection.execute("SET max_parallel_maintenance_workers = 0")
+        try:
+            connection.execute(drop)
+            with _watch(database, connection.info.backend_pid, progress):
+                connection.execute(create)
+            connection.execute(sql.SQL("ANALYZE {}").format(partition(model_id)))
+        except psycopg.Error as error:
+            if not connection.closed:
+                connection.execute(drop)
+            raise DatabaseError(f"building {index_name(model_id)} failed: {error}") from error
+
+
+def build_bytes(rows: int, dimension: int) -> int:
+    """Memory for a build, bytes: vectors and graph links with room to spare, within bounds."""
+    graph = rows * (2 * dimension + 8 * 2 * M + 256) * 5 // 4
+    return min(MAX_BUILD_BYTES, max(64 * 1024**2, graph))
+
+
+class _watch:  # noqa: N801 - reads as a statement
+    """Reports `pg_stat_progress_create_index` of another backend from a thread."""
+
+    def __init__(self, database: Database, pid: int, progress: BuildProgress | None) -> None:
+        self._database, self._pid, self._progress = database, pid, progress
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def __enter__(self) -> None:
+        if self._progress is not None:
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _poll(self) -> None:
+        assert self._progress is not None
+        while not self._done.wait(0.2):
+            with self._database.connection() as connection:
+                row = connection.execute(
+                    """
+                    SELECT phase, greatest(tuples_done, blocks_done),
+                        greatest(tuples_total, blocks_total)
+                    FROM pg_stat_progress_create_index WHERE pid = %s
+                    """,
+                    (self._pid,),
+                ).fetchone()
+            if row is not None:
+                self._progress(str(row[0]), int(row[1]), int(row[2]))
+
+
+def _pgvector_version(connection: Connection) -> str:
+    row = connection.execute(
+        "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+    ).fetchone()
+    return "0" if row is None else str(row[0])
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _count_rows(connection: Connection, model_id: int) -> int:
+    row = connection.execute(
+        sql.SQL("SELECT count(*) FROM {}").format(partition(model_id))
+    ).fetchone()
+    return 0 if row is None else int(row[0])
