@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -29,7 +31,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """URL of a PostgreSQL for tests: a private server, or `GEOSEARCH_TEST_DATABASE_URL`."""
     given = os.environ.get("GEOSEARCH_TEST_DATABASE_URL")
     if given:
@@ -37,12 +39,26 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     from geosearch.database.server import PrivateServer
 
-    server = PrivateServer(tmp_path_factory.mktemp("server"))
-    server.start()
-    try:
-        yield server.url
-    finally:
-        server.stop()
+    with server_folder() as folder:
+        server = PrivateServer(folder, durable=False)
+        server.start()
+        try:
+            yield server.url
+        finally:
+            server.stop()
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for a private server, removed at the end.
+
+    pytest's own temporary folders are closed to the unprivileged user that a server started by
+    root runs as, and their long names do not fit a Unix socket's path.
+    """
+    with TemporaryDirectory(prefix="geosearch-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
 
 
 def with_database(url: str, name: str) -> str:

@@ -140,9 +140,10 @@ def check_version(connection: Connection, label: str) -> None:
         )
 
 
-def socket_url(folder: str, database: str, user: str) -> str:
-    """libpq URL over a Unix socket in `folder`."""
-    return f"postgresql://{quote(user)}@/{quote(database)}?host={quote(folder, safe='')}"
+def socket_url(folder: str, database: str, user: str, port: int = 5432) -> str:
+    """libpq URL over a Unix socket in `folder`; the port is part of the socket's name."""
+    host = quote(folder, safe="")
+    return f"postgresql://{quote(user)}@/{quote(database)}?host={host}&port={port}"
 
 
 def _configure(connection: Connection) -> None:

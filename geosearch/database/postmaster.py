@@ -1,0 +1,107 @@
+"""What runs in a data directory: reads `postmaster.pid`, and does not believe it blindly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Postmaster:
+    """A live server process, as its pid file describes it.
+
+    Attributes
+    ----------
+    state
+        `ready`, `starting` or `stopping`.
+    """
+
+    pid: int
+    port: int
+    socket_dir: Path
+    listens: bool
+    state: str
+
+    @property
+    def accepts(self) -> bool:
+        """Whether it is ready and its socket takes connections."""
+        if self.state != "ready":
+            return False
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            try:
+                probe.connect(str(self.socket_dir / f".s.PGSQL.{self.port}"))
+            except OSError:
+                return False
+        return True
+
+
+def find(pgdata: Path) -> Postmaster | None:
+    """The server that runs in `pgdata`, None if there is none.
+
+    A pid file whose process is gone, or is another program by now, counts as none.
+    """
+    try:
+        lines = (pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        pid = int(lines[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    if f"-D {pgdata}" not in _command(pid):
+        return None
+    # PostgreSQL writes the file line by line while it starts.
+    lines += [""] * (8 - len(lines))
+    return Postmaster(
+        pid=pid,
+        port=int(lines[3] or 0),
+        socket_dir=Path(lines[4]),
+        listens=bool(lines[5].strip()),
+        state=lines[7].strip() or "starting",
+    )
+
+
+def clear_remains(pgdata: Path, socket_dir: Path, timeout: float = 10) -> None:
+    """Remove what a killed server left behind. Call only where none runs.
+
+    PostgreSQL itself takes any live process with the number in its pid file for the old server,
+    and will not start beside workers of that server which are still busy.
+    """
+    (pgdata / "postmaster.pid").unlink(missing_ok=True)
+    for left in socket_dir.glob(".s.PGSQL.*"):
+        left.unlink(missing_ok=True)
+    deadline = time.monotonic() + timeout
+    while (orphans := _workers(pgdata)) and time.monotonic() < deadline:
+        for pid in orphans:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGQUIT)
+        time.sleep(0.05)
+
+
+def _command(pid: int) -> str:
+    """The command line of a process; empty if it is gone."""
+    if (_PROC / "self").exists():
+        try:
+            return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, UnicodeDecodeError):
+            return ""
+    done = subprocess.run(
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
+def _workers(pgdata: Path) -> list[int]:
+    """Server processes at work in `pgdata`, where the system tells."""
+    found = []
+    for process in _PROC.glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").samefile(pgdata) and "postgres" in (process / "comm").read_text():
+                found.append(int(process.name))
+    return found

@@ -1,0 +1,409 @@
+"""The private PostgreSQL server: geosearch's own, in the user's data directory.
+
+It speaks over a Unix socket in a folder that only its user may enter, and over TCP only when
+asked. It outlives the command that started it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from geosearch.database import binaries, postmaster, sizing
+from geosearch.database.connection import socket_url
+from geosearch.database.owner import Owner
+from geosearch.database.postmaster import Postmaster
+from geosearch.errors import InputError, ServerError
+from geosearch.settings import ServerSettings
+
+DATABASE = "geosearch"
+ROLE = "geosearch"
+
+_DEFAULT_PORT = 5432  # names the socket; nothing listens on it unless asked
+_TCP_HOST = "127.0.0.1"
+_CONFIGURATION = "geosearch.conf"
+_SOCKET_PATH_LIMIT = 103  # bytes; macOS, the strictest
+_LOG_LIMIT = 10 * 2**20
+
+# For tests only: a crash of the machine would lose the database, a crash of the server would not.
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@dataclass(frozen=True)
+class Status:
+    """What there is of a private server.
+
+    Attributes
+    ----------
+    version
+        PostgreSQL's major version; None before the first start.
+    port
+        The TCP port, None where it listens on its socket only.
+    size
+        Bytes on disk.
+    """
+
+    running: bool
+    pid: int | None
+    version: str | None
+    data_dir: Path
+    socket: Path
+    port: int | None
+    size: int
+
+
+class PrivateServer:
+    """A PostgreSQL server that belongs to geosearch.
+
+    Parameters
+    ----------
+    data_dir
+        Where it keeps everything. Default: `GEOSEARCH_DATA_DIR`, else the user's data directory
+        (`/var/lib/geosearch` for root, whose home no unprivileged server can enter).
+    durable
+        False trades safety from power failure for speed: for tests.
+
+    Raises
+    ------
+    ServerError
+        `data_dir` belongs to another user.
+    """
+
+    def __init__(self, data_dir: Path | None = None, *, durable: bool = True) -> None:
+        chosen = data_dir or ServerSettings().data_dir or default_data_dir()
+        self.data_dir = chosen.expanduser().resolve()
+        self._durable = durable
+        self._owner = Owner.of(self.data_dir)
+        self._pgdata = self.data_dir / "postgres"
+        self._log = self.data_dir / "log" / "server.log"
+        self._password = self.data_dir / "password"
+
+    @property
+    def url(self) -> str:
+        """libpq URL of the database `geosearch`, over the Unix socket."""
+        return self._url(DATABASE)
+
+    @property
+    def socket_dir(self) -> Path:
+        """The folder of the Unix socket."""
+        beside = self.data_dir / "socket"
+        longest = os.fsencode(beside / ".s.PGSQL.65535")
+        # libpq reads a comma in `host` as the start of another host.
+        if len(longest) <= _SOCKET_PATH_LIMIT and b"," not in longest:
+            return beside
+        digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
+        return Path("/tmp") / f"geosearch-{self._owner.uid}-{digest}"
+
+    def tcp_url(self) -> str | None:
+        """libpq URL over TCP, password included; None if the server is not on TCP."""
+        running = self._running()
+        if running is None or not running.listens:
+            return None
+        password = quote(self._password.read_text(encoding="utf-8").strip(), safe="")
+        return f"postgresql://{ROLE}:{password}@{_TCP_HOST}:{running.port}/{DATABASE}"
+
+    def start(self, port: int | None = None, *, timeout: float = 120) -> None:
+        """Start the server where it is not running, creating everything at the first start.
+
+        Parameters
+        ----------
+        port
+            Also listen on this TCP port of localhost, with a password (see `tcp_url`). A running
+            server is restarted for it, if nobody is connected.
+        timeout
+            Seconds to wait until it takes connections.
+
+        Raises
+        ------
+        InputError
+            `port` is no port number, or is taken.
+        ServerError
+            With the last lines of the log where the server said why.
+        """
+        if self._serves(self._running(), port):
+            return
+        if port is not None and not 1024 <= port <= 65535:
+            raise InputError(f"{port} is not a port for a user's server", "Use 1024 to 65535.")
+        self._make_data_dir()
+        with self._lock(timeout):
+            running = self._settled(timeout)
+            if self._serves(running, port):
+                return
+            if running is not None:
+                self._check_idle()
+                self._stop(timeout)
+            installation = self._initialise(timeout)
+            self._configure(port)
+            self._launch(installation, timeout)
+            self._prepare(port)
+
+    def stop(self, *, timeout: float = 120) -> bool:
+        """Stop the server, ending open connections; False if it was not running.
+
+        Raises
+        ------
+        ServerError
+            It does not stop within `timeout` seconds.
+        """
+        if not self._pgdata.exists():
+            return False
+        with self._lock(timeout):
+            if self._settled(timeout) is None:
+                return False
+            self._stop(timeout)
+        return True
+
+    def status(self) -> Status:
+        """Whether it runs, where, and how big it is."""
+        running = self._running()
+        return Status(
+            running=running is not None and running.accepts,
+            pid=running.pid if running else None,
+            version=str(self._major()) if self._pgdata.exists() else None,
+            data_dir=self.data_dir,
+            socket=running.socket_dir if running else self.socket_dir,
+            port=running.port if running and running.listens else None,
+            size=_size(self.data_dir),
+        )
+
+    @property
+    def programs(self) -> Path:
+        """Folder of PostgreSQL's programs (`psql`, …) of this server's version.
+
+        Raises
+        ------
+        ServerError
+            No suitable PostgreSQL is installed.
+        """
+        return self._installation().bin
+
+    def _url(self, database: str) -> str:
+        running = self._running()
+        folder = running.socket_dir if running else self.socket_dir
+        port = running.port if running else _DEFAULT_PORT
+        return socket_url(str(folder), database, ROLE, port)
+
+    def _running(self) -> Postmaster | None:
+        return postmaster.find(self._pgdata)
+
+    @staticmethod
+    def _serves(running: Postmaster | None, port: int | None) -> bool:
+        """Whether it takes connections, on TCP `port` too where one is asked for."""
+        if running is None or not running.accepts:
+            return False
+        return port is None or (running.listens and running.port == port)
+
+    def _settled(self, timeout: float) -> Postmaster | None:
+        """The running server once it is neither starting nor stopping."""
+        deadline = time.monotonic() + timeout
+        while (running := self._running()) is not None and not running.accepts:
+            if time.monotonic() > deadline:
+                raise self._failure(f"the server is still {running.state} after {timeout:.0f} s")
+            time.sleep(0.05)
+        return running
+
+    def _make_data_dir(self) -> None:
+        if not self.data_dir.exists():
+            self.data_dir.mkdir(mode=0o700, parents=True)
+            self._owner.own(self.data_dir)
+        self._owner.check_reach(self.data_dir)
+        for folder in (self._log.parent, self.socket_dir):
+            self._owner.make_folder(folder)
+
+    @contextmanager
+    def _lock(self, timeout: float) -> Iterator[None]:
+        """Only one process at a time starts or stops the server."""
+        with self._private_file(self.data_dir / "lock").open("a") as lock:
+            deadline = time.monotonic() + timeout
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise ServerError(
+                            f"another process has been starting or stopping the server in "
+                            f"{self.data_dir} for {timeout:.0f} s"
+                        ) from None
+                    time.sleep(0.02)
+            yield
+
+    def _private_file(self, path: Path) -> Path:
+        if not path.exists():
+            path.touch(mode=0o600)
+            self._owner.own(path)
+        return path
+
+    def _major(self) -> int:
+        return int((self._pgdata / "PG_VERSION").read_text(encoding="utf-8"))
+
+    def _installation(self) -> binaries.Installation:
+        # A data directory can only be read by the major version that made it.
+        return binaries.suitable(self._major() if self._pgdata.exists() else None)
+
+    def _initialise(self, timeout: float) -> binaries.Installation:
+        installation = self._installation()
+        if self._pgdata.exists():
+            return installation
+        # Made aside and renamed when whole, so that a killed start leaves no half database.
+        fresh = self.data_dir / "postgres.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        self._owner.make_folder(fresh)
+        arguments: list[str | Path] = [
+            installation.bin / "initdb",
+            f"--pgdata={fresh}",
+            f"--username={ROLE}",
+            "--encoding=UTF8",
+            f"--locale={'C' if sys.platform == 'darwin' else 'C.UTF-8'}",
+            "--auth-local=trust",  # who can enter the socket's folder is the server's user
+            "--auth-host=scram-sha-256",
+            "--data-checksums",
+            "--no-instructions",
+        ]
+        if not self._durable:
+            arguments.append("--no-sync")
+        code, output = self._owner.run(arguments, timeout)
+        if code != 0:
+            raise ServerError(f"initdb failed in {fresh}:\n{output}")
+        with (fresh / "postgresql.conf").open("a", encoding="utf-8") as configuration:
+            configuration.write(
+                "\n# Written by geosearch at each start; settings below this line win.\n"
+                f"include_if_exists = '{_CONFIGURATION}'\n"
+            )
+        fresh.rename(self._pgdata)
+        return installation
+
+    def _configure(self, port: int | None) -> None:
+        # PostgreSQL reads the folder as a list; double quotes keep a path with commas whole.
+        folder = str(self.socket_dir).replace('"', '""')
+        values = sizing.settings(sizing.Machine.here()) | {
+            "listen_addresses": _TCP_HOST if port else "",
+            "port": str(port or _DEFAULT_PORT),
+            "unix_socket_directories": f'"{folder}"',
+            "unix_socket_permissions": "0700",
+            "password_encryption": "scram-sha-256",
+            "log_checkpoints": "off",
+        }
+        if not self._durable:
+            values |= _NOT_DURABLE
+        lines = [f"{name} = '{_escape(value)}'\n" for name, value in values.items()]
+        file = self._private_file(self._pgdata / _CONFIGURATION)
+        file.write_text("".join(lines), encoding="utf-8")
+
+    def _launch(self, installation: binaries.Installation, timeout: float) -> None:
+        postmaster.clear_remains(self._pgdata, self.socket_dir)
+        if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
+            self._log.replace(self._log.with_suffix(".log.old"))
+        code, output = self._owner.run(
+            [
+                installation.bin / "pg_ctl",
+                "start",
+                "--wait",
+                f"--timeout={timeout:.0f}",
+                f"--pgdata={self._pgdata}",
+                f"--log={self._log}",
+            ],
+            timeout + 10,
+        )
+        if code != 0:
+            raise self._failure(f"the private server in {self.data_dir} did not start", output)
+
+    def _prepare(self, port: int | None) -> None:
+        """What a started server needs: its database, and a password where it is on TCP."""
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            known = connection.execute(
+                "SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]
+            ).fetchone()
+            if not known:
+                name = sql.Identifier(DATABASE)
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+            if port is not None:
+                self._set_password(connection)
+
+    def _set_password(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        file = self._private_file(self._password)
+        password = file.read_text(encoding="utf-8").strip()
+        if not password:
+            password = secrets.token_urlsafe(24)
+            file.write_text(f"{password}\n", encoding="utf-8")
+        # Hashed on this side, so that it appears in no log.
+        hashed = connection.pgconn.encrypt_password(
+            password.encode(), ROLE.encode(), b"scram-sha-256"
+        ).decode()
+        connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(ROLE), sql.Literal(hashed))
+        )
+
+    def _check_idle(self) -> None:
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            row = connection.execute(_COUNT_OTHERS).fetchone()
+        if row and row[0]:
+            raise ServerError(
+                f"{row[0]} programs are connected to the private server, which must restart to "
+                "change its port",
+                "Close them, or run: geosearch db stop",
+            )
+
+    def _stop(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        running = self._running()
+        if running is not None:
+            os.kill(running.pid, signal.SIGINT)  # PostgreSQL's "fast" shutdown
+        while self._running() is not None:
+            if time.monotonic() > deadline:
+                raise self._failure(f"the private server in {self.data_dir} did not stop")
+            time.sleep(0.02)
+
+    def _failure(self, message: str, output: str = "") -> ServerError:
+        try:
+            tail = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
+        except OSError:
+            tail = output.splitlines()[-12:]
+        said = "\n".join(f"  {line}" for line in tail)
+        return ServerError(f"{message}; the end of {self._log}:\n{said}")
+
+
+_COUNT_OTHERS = """
+SELECT count(*)
+FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
+
+def default_data_dir() -> Path:
+    """Where the private server of this user lives, if nothing else is said."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/geosearch")
+    if sys.platform == "darwin":
+        return Path("~/Library/Application Support/geosearch")
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "geosearch"
+
+
+def _escape(value: str) -> str:
+    """`value` for between single quotes in postgresql.conf."""
+    return value.replace("\\", "\\\\").replace("'", "''")
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(parent) / name).lstat().st_size
+            except FileNotFoundError:  # a running server removes files as it pleases
+                continue
+    return total
