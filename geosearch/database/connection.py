@@ -22,6 +22,16 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 MINIMUM_POSTGRES = 15
 _UPGRADE = "Run: geosearch db upgrade"
 
+# For a role named geosearch our schema would be the default one, which SQLAlchemy reflects without
+# its name, and where CREATE EXTENSION would put PostGIS.
+_WITHOUT_USER_SCHEMA = """
+SELECT set_config(
+    'search_path',
+    regexp_replace(current_setting('search_path'), '"\\$user",? *', ''),
+    false
+)
+"""
+
 
 def redact(url: str) -> str:
     """`url` with its password blanked, for messages."""
@@ -34,8 +44,15 @@ def redact(url: str) -> str:
 
 def sqlalchemy_engine(url: str) -> Engine:
     """An engine over psycopg 3 for a libpq URL (Unix-socket `host=` parameters included)."""
+
+    def connect() -> psycopg.Connection[tuple[Any, ...]]:
+        connection = psycopg.connect(url)
+        connection.execute(_WITHOUT_USER_SCHEMA)
+        connection.commit()
+        return connection
+
     # SQLAlchemy would parse the URL its own way; hand libpq the string as it is instead.
-    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+    return create_engine("postgresql+psycopg://", creator=connect)
 
 
 class Database:
