@@ -20,6 +20,7 @@ from PIL.ExifTags import GPS, IFD, Base
 from geosearch.earth import data_file
 from geosearch.errors import InputError
 from geosearch.sample.views import (
+    MINIMUM_LATITUDE,
     PERTURBATIONS,
     PIXELS,
     WIDTH_DEGREES,
@@ -129,6 +130,7 @@ def _recipe(sample: SpaceSample) -> dict[str, Any]:
         **asdict(sample),
         "perturbation": asdict(PERTURBATIONS[sample.difficulty]),
         "projection": "azimuthal equidistant",
+        "minimum_latitude": MINIMUM_LATITUDE,
         "width_degrees": WIDTH_DEGREES,
         "pixels": PIXELS,
         "jpeg_quality": _JPEG_QUALITY,
