@@ -78,6 +78,7 @@ class Reason(StrEnum):
     ZERO_ZERO = "zero_zero"  # latitude 0, longitude 0: a camera without a fix
     NOT_A_NUMBER = "not_a_number"  # NaN, infinity, or text where a number belongs
     ZERO_DENOMINATOR = "zero_denominator"  # an EXIF rational divided by zero
+    INCOMPLETE = "incomplete"  # a latitude without longitude, or the other way round
     MISSING_REFERENCE = "missing_reference"  # EXIF degrees without N/S or E/W
     OUT_OF_RANGE = "out_of_range"  # |latitude| > 90 or |longitude| > 180
     EXTRACTION_FAILED = "extraction_failed"  # the backbone gave no usable embedding

@@ -56,7 +56,7 @@ def open_image(data: bytes) -> Image.Image:
                 Reason.UNSUPPORTED, "HEIC needs the extra: pip install 'geosearch[heic]'"
             ) from error
         raise PhotoRejected(Reason.UNDECODABLE, "no decoder recognises the data") from error
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise PhotoRejected(Reason.UNDECODABLE, _describe(error)) from error
     limit = image_settings().max_pixels
     if image.width * image.height > limit:
@@ -87,7 +87,7 @@ def decode(image: Image.Image, *, at_least: int | None = None) -> Image.Image:
             image.load()
             upright = _upright(image)
             return upright if upright.mode == "RGB" else upright.convert("RGB")
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         text = _describe(error)
         truncated = "truncated" in text.lower() or "unexpected end" in text.lower()
         raise PhotoRejected(Reason.TRUNCATED if truncated else Reason.UNDECODABLE, text) from error
@@ -96,7 +96,7 @@ def decode(image: Image.Image, *, at_least: int | None = None) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except _DECODER_ERRORS:  # broken EXIF says nothing about the pixels
+    except DECODER_ERRORS:  # broken EXIF says nothing about the pixels
         return image
 
 
@@ -108,9 +108,9 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-# What Pillow and its plugins raise on hostile files; a bug of ours would raise something else
-# first in the tests. MemoryError: a header can claim any size.
-_DECODER_ERRORS = (
+#: What Pillow and its plugins raise on hostile files; a bug of ours would raise something else
+#: first in the tests. MemoryError: a header can claim any size.
+DECODER_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import fsspec
 
@@ -23,6 +26,22 @@ def local_path(uri: str) -> Path:
     return Path(uri.removeprefix("file://"))
 
 
+def resolve(uri: str, manifest: str | None = None) -> str:
+    """The absolute form of a path or URL, relative to the folder of `manifest` where given.
+
+    `file://` URLs become paths.
+    """
+    if uri.startswith("file://"):
+        return os.path.abspath(unquote(urlsplit(uri).path))  # noqa: PTH100 - resolves no links
+    if is_remote(uri):
+        return uri
+    if manifest is None:
+        return os.path.abspath(uri)  # noqa: PTH100
+    if is_remote(manifest):
+        return f"{manifest.rpartition('/')[0]}/{uri}"
+    return os.path.abspath(Path(manifest).parent / uri)  # noqa: PTH100
+
+
 def read_bytes(uri: str) -> bytes:
     """Read a photo.
 
@@ -38,8 +57,7 @@ def read_bytes(uri: str) -> bytes:
             with fsspec.open(uri, "rb") as stream:
                 data = bytes(stream.read(limit + 1))
         else:
-            with local_path(uri).open("rb") as stream:
-                data = stream.read(limit + 1)
+            data = _read_file(local_path(uri), limit + 1)
     except ImportError as error:
         raise PhotoRejected(
             Reason.UNREADABLE, f"{error}; for s3:// install 'geosearch[s3]'"
@@ -49,3 +67,17 @@ def read_bytes(uri: str) -> bytes:
     if len(data) > limit:
         raise PhotoRejected(Reason.TOO_LARGE, f"the file is over GEOSEARCH_MAX_BYTES={limit}")
     return data
+
+
+def absolute_uri(photo: str | Path) -> str:
+    """The uri a photo is stored under: an absolute path, or the URL as it is."""
+    uri = str(photo)
+    return uri if is_remote(uri) else str(local_path(uri).expanduser().absolute())
+
+
+def _read_file(path: Path, most: int) -> bytes:
+    # Asked before opening: opening a named pipe would wait for ever.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("not a regular file")
+    with path.open("rb") as stream:
+        return stream.read(most)

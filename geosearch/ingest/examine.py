@@ -1,0 +1,114 @@
+"""One photo: from its bytes to a row, or to the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from PIL import Image
+
+from geosearch.errors import PhotoRejected, Reason
+from geosearch.images import decode, open_image
+from geosearch.ingest import exif as exif_tags
+from geosearch.ingest import xmp as xmp_properties
+from geosearch.ingest.exif import Exif, read_exif
+from geosearch.ingest.flir import flir_position
+from geosearch.ingest.positions import Position
+from geosearch.ingest.records import Candidate, Photo, Rejection, Stage, cleaned, storable
+from geosearch.storage import read_bytes
+
+
+def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
+    """Read a candidate, check that it is an image, and read its metadata.
+
+    What the source says of a photo goes before what the photo says of itself. `verify` decodes
+    the pixels (JPEG at 1/8 scale), which finds truncated and corrupt files.
+    """
+    stage: Stage = "read"
+    try:
+        if not storable(candidate.uri):
+            raise PhotoRejected(
+                Reason.UNREADABLE, "the file name is not valid UTF-8; rename the file"
+            )
+        data = read_bytes(candidate.uri)
+        stage = "decode"
+        image = open_image(data)
+        width, height = image.size
+        if verify:
+            decode(image, at_least=1)
+        return _photo(candidate, data, image, width, height)
+    except PhotoRejected as error:
+        return _rejection(candidate, stage, error)
+
+
+def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, height: int) -> Photo:
+    exif = read_exif(image)
+    xmp = xmp_properties.read_xmp(image.info.get("xmp"))
+    position, defect = candidate.position, None
+    if position is None:
+        try:
+            position = find_position(exif, xmp, getattr(image, "applist", []))
+        except PhotoRejected as error:
+            defect = _rejection(candidate, "position", error)
+    return Photo(
+        uri=candidate.uri,
+        origin=candidate.origin,
+        sha256=hashlib.sha256(data).digest(),
+        size_bytes=len(data),
+        width=width,
+        height=height,
+        format=str(image.format),
+        position=position,
+        defect=defect,
+        taken_at=candidate.taken_at or exif_tags.taken_at(exif),
+        author=candidate.author or exif_tags.author(exif) or xmp_properties.author(xmp),
+        licence=candidate.licence or xmp_properties.licence(xmp) or exif_tags.licence(exif),
+        title=candidate.title,
+        source_id=candidate.source_id,
+        exif=exif_tags.as_json(exif),
+    )
+
+
+def find_position(
+    exif: Exif, xmp: xmp_properties.Properties, applist: list[tuple[str, bytes]]
+) -> Position | None:
+    """The position in a photo's metadata: EXIF, else FLIR, else XMP; None if none has one.
+
+    A defective EXIF position does not hide a good one further on.
+
+    Raises
+    ------
+    PhotoRejected
+        All that are there are defective; it is the first one's reason.
+    """
+    defect: PhotoRejected | None = None
+    readers: tuple[Callable[[], Position | None], ...] = (
+        lambda: exif_tags.gps_position(exif.gps),
+        lambda: flir_position(applist),
+        lambda: xmp_properties.xmp_position(xmp),
+    )
+    for read in readers:
+        try:
+            position = read()
+        except PhotoRejected as error:
+            defect = defect or error
+            continue
+        if position is not None:
+            return position
+    if defect is not None:
+        raise defect
+    return None
+
+
+def with_defaults(candidate: Candidate, author: str | None, licence: str | None) -> Candidate:
+    """The candidate, with the author and licence given for the whole source where it has none."""
+    return replace(
+        candidate, author=candidate.author or author, licence=candidate.licence or licence
+    )
+
+
+def _rejection(candidate: Candidate, stage: Stage, error: PhotoRejected) -> Rejection:
+    return Rejection(
+        cleaned(candidate.uri), stage, error.reason, cleaned(error.message), candidate.origin
+    )

@@ -1,0 +1,170 @@
+"""The ingest: sources → candidates → photos, read in parallel → batches → rows."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg
+
+from geosearch.database.collections import ensure_collection
+from geosearch.database.connection import Database
+from geosearch.errors import DatabaseError, InputError
+from geosearch.ingest.examine import examine, with_defaults
+from geosearch.ingest.records import Candidate, Rejection
+from geosearch.ingest.sources import candidates, count, locate
+from geosearch.ingest.store import Item, Store, finish_run, start_run
+from geosearch.ingest.summary import IngestSummary, Tally
+
+Progress = Callable[[int, int | None], None]
+
+_BATCH = 500
+_READ_AHEAD = 4  # per worker
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ingest(
+    database: Database,
+    sources: Sequence[str | Path],
+    *,
+    collection: str,
+    keep_unlocated: bool = False,
+    dry_run: bool = False,
+    verify: bool = True,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    author: str | None = None,
+    licence: str | None = None,
+) -> IngestSummary:
+    """Read photos and their positions into a collection.
+
+    The same bytes are one photo of the collection, the first to come: running an ingest again
+    adds nothing, and after a crash it finishes the work. A photo that cannot be used becomes a
+    row of `geosearch.rejects` and stops nothing.
+
+    Parameters
+    ----------
+    sources
+        Folders (searched recursively), photos, and manifests (CSV, TSV, Parquet, GeoJSON, JSON
+        lines), as paths or URLs.
+    collection
+        Name of the collection; created where missing.
+    keep_unlocated
+        Store photos without a usable position too.
+    dry_run
+        Do all the work in one transaction, then roll it back.
+    verify
+        Decode every photo, to find truncated and corrupt ones now rather than later.
+    workers
+        Threads that read photos; default: one per processor, and one.
+    progress
+        Called with the number of photos done and the total, or None where it is not known.
+    author, licence
+        For photos that do not name their own.
+
+    Raises
+    ------
+    InputError
+        A source does not exist, or a manifest cannot be read or lacks a column.
+    DatabaseError
+        The database cannot be reached or goes away.
+    """
+    if not sources:
+        raise InputError("nothing to ingest", "Name a folder, a photo or a manifest.")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers is {workers}", "Give 1 or more, or leave it out.")
+    located = [locate(source) for source in sources]
+    options = {
+        "collection": collection,
+        "keep_unlocated": keep_unlocated,
+        "verify": verify,
+        "author": author,
+        "licence": licence,
+    }
+    items = ordered_map(
+        partial(_examine, verify=verify, author=author, licence=licence),
+        chain.from_iterable(map(candidates, located)),
+        workers or _processors() + 1,
+    )
+    try:
+        with database.connection() as connection:
+            # Every batch is a transaction of its own; in a dry run all are inside one.
+            with connection.transaction(force_rollback=True) if dry_run else nullcontext():
+                with connection.transaction():
+                    collection_id = ensure_collection(connection, collection)
+                    run_id = start_run(connection, collection_id, located, options)
+                store = Store(connection, collection_id, run_id, keep_unlocated=keep_unlocated)
+                tally = _write(store, items, _reporter(progress, located))
+                summary = IngestSummary.of(tally, None if dry_run else run_id)
+                with connection.transaction():
+                    finish_run(connection, run_id, summary.as_dict())
+            return summary
+    except psycopg.OperationalError as error:
+        raise DatabaseError(
+            f"lost the database {database.label}: {error}",
+            "Run the same command again: what was committed stays, the rest is done then.",
+        ) from error
+    finally:
+        items.close()
+
+
+def ordered_map(
+    function: Callable[[T], R], items: Iterable[T], workers: int
+) -> Generator[R, None, None]:
+    """`map` over threads: results in order, at most a few items per worker in flight."""
+    source = iter(items)
+    with ThreadPoolExecutor(workers, thread_name_prefix="geosearch-read") as pool:
+        try:
+            waiting = deque(
+                pool.submit(function, item) for item in islice(source, workers * _READ_AHEAD)
+            )
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(source, 1))
+                yield result
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _examine(
+    item: Candidate | Rejection, *, verify: bool, author: str | None, licence: str | None
+) -> Item:
+    if isinstance(item, Rejection):
+        return item
+    return examine(with_defaults(item, author, licence), verify=verify)
+
+
+def _write(store: Store, items: Iterator[Item], report: Callable[[int], None]) -> Tally:
+    total = Tally()
+    report(0)
+    while batch := list(_reported(islice(items, _BATCH), report, total.seen)):
+        total.add(store.write(batch))
+    return total
+
+
+def _reported(items: Iterable[Item], report: Callable[[int], None], before: int) -> Iterator[Item]:
+    for done, item in enumerate(items, before + 1):
+        report(done)
+        yield item
+
+
+def _reporter(progress: Progress | None, located: Sequence[str]) -> Callable[[int], None]:
+    if progress is None:
+        return lambda _done: None
+    counts = [count(uri) for uri in located]
+    total = None if None in counts else sum(number or 0 for number in counts)
+    return lambda done: progress(done, total)
+
+
+def _processors() -> int:
+    # Not os.cpu_count(): a container or taskset may allow fewer.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

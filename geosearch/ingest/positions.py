@@ -1,0 +1,101 @@
+"""A position as metadata give it, and the checks every position passes before it is believed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from geosearch.errors import PhotoRejected, Reason
+
+Source = Literal["exif", "xmp", "manifest"]
+
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_HEMISPHERES = {"latitude": {"N": 1.0, "S": -1.0}, "longitude": {"E": 1.0, "W": -1.0}}
+
+
+@dataclass(frozen=True)
+class Position:
+    """A checked position: degrees (WGS 84), where it was read, its accuracy in metres if known."""
+
+    lat: float
+    lon: float
+    source: Source
+    accuracy_m: float | None = None
+
+
+def checked(lat: float, lon: float, source: Source, accuracy_m: float | None = None) -> Position:
+    """The position, if it is one.
+
+    Raises
+    ------
+    PhotoRejected
+        `not_a_number`, `out_of_range`, or `zero_zero` for exactly (0, 0), which is what devices
+        write without a fix.
+    """
+    if not (math.isfinite(lat) and math.isfinite(lon)):
+        raise PhotoRejected(Reason.NOT_A_NUMBER, f"the position is not a number: {lat}, {lon}")
+    if abs(lat) > 90:
+        raise PhotoRejected(Reason.OUT_OF_RANGE, f"latitude {lat} is beyond ±90 degrees")
+    if abs(lon) > 180:
+        raise PhotoRejected(Reason.OUT_OF_RANGE, f"longitude {lon} is beyond ±180 degrees")
+    if lat == 0 and lon == 0:
+        raise PhotoRejected(Reason.ZERO_ZERO, "the position is (0, 0): a device without a fix")
+    return Position(lat, lon, source, accuracy_m)
+
+
+def sign(axis: Literal["latitude", "longitude"], reference: object) -> float:
+    """+1 or −1 for the hemisphere `reference` names (`N`, `south`, `b"W\\0"`).
+
+    Raises
+    ------
+    PhotoRejected
+        `missing_reference`: absent, or not a hemisphere of this axis.
+    """
+    if isinstance(reference, bytes):
+        reference = reference.decode("ascii", "replace")
+    letter = reference.strip(" \0")[:1].upper() if isinstance(reference, str) else ""
+    try:
+        return _HEMISPHERES[axis][letter]
+    except KeyError:
+        wanted = " or ".join(_HEMISPHERES[axis])
+        raise PhotoRejected(
+            Reason.MISSING_REFERENCE, f"{axis} without hemisphere: {wanted} wanted, not {letter!r}"
+        ) from None
+
+
+def from_parts(axis: str, parts: Sequence[float]) -> float:
+    """Degrees, and optionally minutes and seconds, as unsigned decimal degrees.
+
+    Raises
+    ------
+    PhotoRejected
+        `not_a_number` (not one to three finite numbers), `out_of_range` (negative, or 60 minutes
+        and more; 60.0 seconds are the rounding of 59.99… and carry over).
+    """
+    if not 1 <= len(parts) <= 3 or not all(math.isfinite(part) for part in parts):
+        raise PhotoRejected(Reason.NOT_A_NUMBER, f"{axis} is not degrees, minutes, seconds")
+    degrees, minutes, seconds = [*parts, 0.0, 0.0][:3]
+    if min(parts) < 0 or minutes >= 60 or seconds > 60:
+        raise PhotoRejected(
+            Reason.OUT_OF_RANGE, f"{axis} of {degrees} degrees {minutes} minutes {seconds} seconds"
+        )
+    return degrees + minutes / 60 + seconds / 3600
+
+
+def numbers(axis: str, text: str) -> list[float]:
+    """The first three numbers in a text such as `51 deg 30' 7.5"`.
+
+    A comma separates: `52,00000,50,00000,34,01180` reads as 52, 0, 50, the way exiftool reads it.
+
+    Raises
+    ------
+    PhotoRejected
+        `not_a_number`: there is none.
+    """
+    found = _NUMBER.findall(text)[:3]
+    if not found:
+        raise PhotoRejected(Reason.NOT_A_NUMBER, f"{axis} is text without a number: {text[:80]!r}")
+    return [float(number) for number in found]

@@ -1,0 +1,85 @@
+"""What passes between the steps of an ingest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from geosearch.errors import Reason
+from geosearch.ingest.positions import Position
+
+Stage = Literal["read", "decode", "position", "manifest"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A photo a source names, not yet read, with what the source says of it.
+
+    `origin` is the manifest row (`manifest.csv#3`) that names it; None for a photo in a folder.
+    """
+
+    uri: str
+    origin: str | None = None
+    position: Position | None = None
+    author: str | None = None
+    taken_at: datetime | None = None
+    licence: str | None = None
+    title: str | None = None
+    source_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A photo or manifest row that cannot be used: one reject row."""
+
+    uri: str
+    stage: Stage
+    reason: Reason
+    message: str
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo read and checked. `defect` says why a position it carries is not believed."""
+
+    uri: str
+    origin: str | None
+    sha256: bytes
+    size_bytes: int
+    width: int
+    height: int
+    format: str
+    position: Position | None
+    defect: Rejection | None
+    taken_at: datetime | None
+    author: str | None
+    licence: str | None
+    title: str | None
+    source_id: str | None
+    exif: dict[str, Any] | None
+
+
+def storable(text: str) -> bool:
+    """True if PostgreSQL can hold the text: no NUL, valid Unicode."""
+    return "\0" not in text and _is_unicode(text)
+
+
+def cleaned(text: str) -> str:
+    """The text with what PostgreSQL cannot hold (NUL, stray surrogates) replaced by `\\xNN`."""
+    if not _is_unicode(text):
+        text = text.encode("utf-8", "surrogateescape" if _is_escaped(text) else "replace").decode(
+            "utf-8", "backslashreplace"
+        )
+    return text.replace("\0", "\\x00")
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_escaped(text: str) -> bool:
+    return all(
+        "\udc80" <= character <= "\udcff" for character in text if "\ud800" <= character <= "\udfff"
+    )

@@ -1,0 +1,117 @@
+"""What the user points at (folders, photos, manifests, on disk or remote) as candidates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import fsspec
+
+from geosearch.errors import InputError, Reason
+from geosearch.images import EXTENSIONS
+from geosearch.ingest.manifests import SUFFIXES, count_rows, is_manifest, read_manifest
+from geosearch.ingest.records import Candidate, Rejection, cleaned
+from geosearch.storage import is_remote, resolve
+
+
+def locate(source: str | Path) -> str:
+    """The absolute uri of a source.
+
+    Raises
+    ------
+    InputError
+        It does not exist, or is a file that is neither a photo nor a manifest.
+    """
+    uri = resolve(str(source))
+    if not is_remote(uri) and not Path(uri).exists():
+        raise InputError(
+            f"there is no {source}", "Give a folder, a photo or a manifest that exists."
+        )
+    if not is_manifest(uri) and not _is_photo(uri) and not is_remote(uri) and Path(uri).is_file():
+        raise InputError(
+            f"{source} is neither a folder, nor a photo, nor a manifest",
+            f"A manifest ends in {', '.join(SUFFIXES)}.",
+        )
+    return uri
+
+
+def candidates(uri: str) -> Iterator[Candidate | Rejection]:
+    """The photos of a located source, always in the same order, and what could not be listed."""
+    if is_remote(uri):
+        yield from _remote(uri)
+    elif Path(uri).is_dir():
+        yield from _folder(uri, set())
+    elif is_manifest(uri):
+        yield from read_manifest(uri)
+    else:
+        yield Candidate(uri)
+
+
+def count(uri: str) -> int | None:
+    """How many items `candidates` will give, where a quick look can tell."""
+    if is_manifest(uri) and (is_remote(uri) or Path(uri).is_file()):
+        return count_rows(uri)
+    return None if is_remote(uri) else sum(1 for _ in candidates(uri))
+
+
+def _folder(folder: str, visited: set[tuple[int, int]]) -> Iterator[Candidate | Rejection]:
+    """Photos below a folder, name by name. Hidden files are skipped, links to folders followed.
+
+    Every folder is entered once, so that a loop of links ends.
+    """
+    try:
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in visited:
+            return
+        visited.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            found = sorted(
+                (entry for entry in entries if not entry.name.startswith(".")),
+                key=lambda entry: entry.name,
+            )
+    except OSError as error:
+        yield Rejection(
+            cleaned(folder),
+            "read",
+            Reason.UNREADABLE,
+            cleaned(f"the folder cannot be listed: {error.strerror}"),
+        )
+        return
+    for entry in found:
+        if _is_folder(entry):
+            yield from _folder(entry.path, visited)
+        elif _is_photo(entry.name):
+            yield Candidate(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that points to itself
+        return False
+
+
+def _remote(uri: str) -> Iterator[Candidate | Rejection]:
+    if is_manifest(uri):
+        yield from read_manifest(uri)
+        return
+    if _is_photo(uri):
+        yield Candidate(uri)
+        return
+    try:
+        filesystem, root = fsspec.core.url_to_fs(uri)
+        for folder, folders, files in filesystem.walk(root, on_error="raise"):
+            folders.sort()
+            for name in sorted(files):
+                if _is_photo(name) and not name.startswith("."):
+                    yield Candidate(filesystem.unstrip_protocol(f"{folder}/{name}"))
+    except Exception as error:  # fsspec backends raise their own types for network and access
+        raise InputError(
+            f"cannot list {uri}: {type(error).__name__}: {error}",
+            "Check the address and the credentials; s3:// needs 'geosearch[s3]'.",
+        ) from error
+
+
+def _is_photo(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in EXTENSIONS

@@ -1,0 +1,263 @@
+"""Writing batches of an ingest: one transaction each, so that a killed run can be run again."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from geosearch.database.connection import Connection
+from geosearch.ingest.positions import Position
+from geosearch.ingest.records import Photo, Rejection
+from geosearch.ingest.summary import Tally
+from geosearch.versions import software_versions
+
+Item = Photo | Rejection
+
+_COLUMNS = {
+    "collection_id": "int8",
+    "uri": "text",
+    "sha256": "bytea",
+    "size_bytes": "int8",
+    "width": "int4",
+    "height": "int4",
+    "format": "text",
+    "geom": "bytea",  # EWKB, the form in which PostGIS receives a geometry
+    "position_source": "text",
+    "accuracy_m": "float4",
+    "taken_at": "timestamptz",
+    "author": "text",
+    "licence": "text",
+    "title": "text",
+    "source_id": "text",
+    "exif": "jsonb",
+    "run_id": "int8",
+}
+
+_COPY_PHOTOS = sql.SQL("COPY geosearch.photos ({}) FROM STDIN (FORMAT binary)").format(
+    sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
+)
+
+_STORED = """
+    SELECT id, uri, sha256, geom IS NOT NULL
+    FROM geosearch.photos
+    WHERE collection_id = %s AND sha256 = ANY(%s)
+"""
+
+_LOCATE_PHOTO = """
+    UPDATE geosearch.photos
+    SET geom = ST_SetSRID(ST_MakePoint(%(lon)s, %(lat)s), 4326),
+        position_source = %(source)s,
+        accuracy_m = %(accuracy_m)s
+    WHERE id = %(id)s
+"""
+
+_FORGET_REJECTS = """
+    DELETE FROM geosearch.rejects
+    WHERE collection_id = %s AND uri = ANY(%s) AND model_id IS NULL
+"""
+
+_WRITE_REJECT = """
+    INSERT INTO geosearch.rejects (collection_id, uri, stage, reason, message, photo_id, run_id)
+    VALUES (
+        %(collection)s, %(uri)s, %(stage)s, %(reason)s, %(message)s,
+        (SELECT id FROM geosearch.photos
+         WHERE collection_id = %(collection)s AND sha256 = %(sha256)s),
+        %(run)s
+    )
+    ON CONFLICT (collection_id, uri, model_id) DO UPDATE
+    SET stage = excluded.stage,
+        reason = excluded.reason,
+        message = excluded.message,
+        photo_id = excluded.photo_id,
+        run_id = excluded.run_id
+"""
+
+
+def start_run(
+    connection: Connection, collection_id: int, sources: Sequence[str], options: dict[str, Any]
+) -> int:
+    """Record the start of an ingest run; returns its id."""
+    row = connection.execute(
+        """
+        INSERT INTO geosearch.runs (kind, collection_id, sources, options, software)
+        VALUES ('ingest', %s, %s, %s, %s)
+        RETURNING id
+        """,
+        (collection_id, Jsonb(list(sources)), Jsonb(options), Jsonb(software_versions())),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def finish_run(connection: Connection, run_id: int, counts: dict[str, Any]) -> None:
+    """Record the end of a run and its summary."""
+    connection.execute(
+        "UPDATE geosearch.runs SET finished_at = now(), counts = %s WHERE id = %s",
+        (Jsonb(counts), run_id),
+    )
+
+
+class Store:
+    """Writes the photos and rejects of one run into one collection."""
+
+    def __init__(
+        self, connection: Connection, collection_id: int, run_id: int, *, keep_unlocated: bool
+    ) -> None:
+        self.connection = connection
+        self.collection_id = collection_id
+        self.run_id = run_id
+        self.keep_unlocated = keep_unlocated
+
+    def write(self, items: Sequence[Item]) -> Tally:
+        """Write one batch in one transaction, and say what became of its items.
+
+        Items are decided on in order: of several photos with the same bytes the first is stored.
+        """
+        with self.connection.transaction():
+            # Two ingests into one collection take turns, batch by batch.
+            self.connection.execute(
+                "SELECT id FROM geosearch.collections WHERE id = %s FOR NO KEY UPDATE",
+                (self.collection_id,),
+            )
+            batch = _Batch(self._stored(items), keep_unlocated=self.keep_unlocated)
+            for item in items:
+                batch.decide(item)
+            self._copy(batch.new.values())
+            for photo_id, photo in batch.gained.items():
+                assert photo.position is not None
+                self.connection.execute(_LOCATE_PHOTO, asdict(photo.position) | {"id": photo_id})
+            self._reject(items, batch)
+        return batch.tally
+
+    def _stored(self, items: Sequence[Item]) -> dict[bytes, _Known]:
+        hashes = list({item.sha256 for item in items if isinstance(item, Photo)})
+        rows = self.connection.execute(_STORED, (self.collection_id, hashes))
+        return {
+            bytes(sha256): _Known(uri, located=located, photo_id=photo_id)
+            for photo_id, uri, sha256, located in rows
+        }
+
+    def _copy(self, photos: Iterable[Photo]) -> None:
+        with self.connection.cursor() as cursor, cursor.copy(_COPY_PHOTOS) as copy:
+            copy.set_types(list(_COLUMNS.values()))
+            for photo in photos:
+                copy.write_row(self._row(photo))
+
+    def _row(self, photo: Photo) -> tuple[Any, ...]:
+        position = photo.position
+        return (
+            self.collection_id,
+            photo.uri,
+            photo.sha256,
+            photo.size_bytes,
+            photo.width,
+            photo.height,
+            photo.format,
+            position and _ewkb(position),
+            position and position.source,
+            position and position.accuracy_m,
+            photo.taken_at,
+            photo.author,
+            photo.licence,
+            photo.title,
+            photo.source_id,
+            None if photo.exif is None else Jsonb(photo.exif),
+            self.run_id,
+        )
+
+    def _reject(self, items: Sequence[Item], batch: _Batch) -> None:
+        names = {name for item in items for name in (item.uri, item.origin) if name is not None}
+        self.connection.execute(
+            _FORGET_REJECTS, (self.collection_id, sorted(names - batch.rejects.keys()))
+        )
+        with self.connection.cursor() as cursor:
+            cursor.executemany(
+                _WRITE_REJECT,
+                [
+                    {
+                        "collection": self.collection_id,
+                        "run": self.run_id,
+                        "uri": uri,
+                        "stage": rejection.stage,
+                        "reason": rejection.reason.value,
+                        "message": rejection.message,
+                        "sha256": sha256,
+                    }
+                    for uri, (rejection, sha256) in batch.rejects.items()
+                ],
+            )
+
+
+class _Known:
+    """A photo the collection holds, or will at the end of this batch."""
+
+    def __init__(self, uri: str, *, located: bool, photo_id: int | None = None) -> None:
+        self.uri = uri
+        self.located = located
+        self.photo_id = photo_id
+
+
+class _Batch:
+    """What becomes of the items of a batch, given what the collection holds."""
+
+    def __init__(self, known: dict[bytes, _Known], *, keep_unlocated: bool) -> None:
+        self.known = known
+        self.keep_unlocated = keep_unlocated
+        self.tally = Tally()
+        self.new: dict[bytes, Photo] = {}
+        self.gained: dict[int, Photo] = {}
+        #: uri → why, and the hash of the photo if it is kept all the same
+        self.rejects: dict[str, tuple[Rejection, bytes | None]] = {}
+
+    def decide(self, item: Item) -> None:
+        """Store, count or reject one item."""
+        self.tally.seen += 1
+        if isinstance(item, Rejection):
+            self._reject(item, None)
+            return
+        known = self.known.get(item.sha256)
+        if item.position is not None and (known is None or not known.located):
+            self._locate(item, known)
+            self.rejects.pop(item.uri, None)
+            self.tally.added += 1
+        elif known is not None and (item.defect is None or known.uri == item.uri):
+            self.tally.duplicates += 1
+        else:
+            self._without_position(item, known)
+
+    def _locate(self, photo: Photo, known: _Known | None) -> None:
+        if known is None:
+            self.new[photo.sha256] = photo
+            self.known[photo.sha256] = _Known(photo.uri, located=True)
+            return
+        known.located = True
+        if known.photo_id is not None:
+            self.gained[known.photo_id] = photo
+        else:
+            first = self.new[photo.sha256]
+            self.new[photo.sha256] = replace(first, position=photo.position, defect=None)
+
+    def _without_position(self, photo: Photo, known: _Known | None) -> None:
+        kept = self.keep_unlocated and known is None
+        if kept:
+            self.new[photo.sha256] = photo
+            self.known[photo.sha256] = _Known(photo.uri, located=False)
+            self.tally.kept_unlocated += 1
+        if photo.defect is None:
+            self.tally.unlocated += 1
+        else:
+            self._reject(photo.defect, photo.sha256 if kept else None)
+
+    def _reject(self, rejection: Rejection, sha256: bytes | None) -> None:
+        self.rejects[rejection.uri] = (rejection, sha256)
+        self.tally.by_reason[rejection.reason] += 1
+
+
+def _ewkb(position: Position) -> bytes:
+    """The position as PostGIS extended WKB: little-endian, type point with SRID, SRID 4326."""
+    return struct.pack("<BIIdd", 1, 0x20000001, 4326, position.lon, position.lat)

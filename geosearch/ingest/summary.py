@@ -1,0 +1,95 @@
+"""What became of the photos of an ingest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from geosearch.errors import Reason
+
+
+@dataclass
+class Tally:
+    """Running counts of a batch or a run; see `IngestSummary` for their meaning."""
+
+    seen: int = 0
+    added: int = 0
+    duplicates: int = 0
+    unlocated: int = 0
+    kept_unlocated: int = 0
+    by_reason: Counter[Reason] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        """Add the counts of another tally to this one."""
+        self.seen += other.seen
+        self.added += other.added
+        self.duplicates += other.duplicates
+        self.unlocated += other.unlocated
+        self.kept_unlocated += other.kept_unlocated
+        self.by_reason.update(other.by_reason)
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What became of every photo and manifest row an ingest saw.
+
+    Each is exactly one of added, duplicate, rejected and unlocated:
+    `seen == added + duplicates + rejected + unlocated`.
+
+    Attributes
+    ----------
+    run_id
+        The run's row in `geosearch.runs`; None for a dry run.
+    seen
+        Photos, manifest rows, and folders that could not be listed.
+    added
+        Photos the collection holds with a position because of this run: new ones, and ones kept
+        without a position before.
+    duplicates
+        Photos whose bytes the collection already held.
+    rejected
+        Photos and rows that cannot be used; each is a row of `geosearch.rejects`.
+    unlocated
+        Photos that say nothing of their position.
+    kept_unlocated
+        Of `unlocated` and `rejected`, the photos stored all the same, without a position.
+    by_reason
+        `rejected` by reason code.
+    """
+
+    run_id: int | None
+    seen: int
+    added: int
+    duplicates: int
+    rejected: int
+    unlocated: int
+    kept_unlocated: int
+    by_reason: dict[str, int]
+
+    @classmethod
+    def of(cls, tally: Tally, run_id: int | None) -> IngestSummary:
+        """The summary of a finished run."""
+        return cls(
+            run_id=run_id,
+            seen=tally.seen,
+            added=tally.added,
+            duplicates=tally.duplicates,
+            rejected=tally.by_reason.total(),
+            unlocated=tally.unlocated,
+            kept_unlocated=tally.kept_unlocated,
+            by_reason={reason.value: count for reason, count in sorted(tally.by_reason.items())},
+        )
+
+    @property
+    def adds_up(self) -> bool:
+        """True if every item seen is accounted for once."""
+        return (
+            self.seen == self.added + self.duplicates + self.rejected + self.unlocated
+            and self.rejected == sum(self.by_reason.values())
+            and self.kept_unlocated <= self.rejected + self.unlocated
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The counts, ready for JSON."""
+        return asdict(self)
