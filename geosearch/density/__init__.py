@@ -1,0 +1,27 @@
+"""From the positions of a photo's neighbours to a place: kernel density, modes, regions."""
+
+from geosearch.density.kernel import Mixture
+from geosearch.density.modes import Mode
+from geosearch.density.place import (
+    DEFAULT_BANDWIDTH_KM,
+    DEFAULT_WEIGHTING,
+    METHODS,
+    Place,
+    density_at,
+    locate,
+)
+from geosearch.density.regions import Region
+from geosearch.density.weights import neighbour_weights
+
+__all__ = [
+    "DEFAULT_BANDWIDTH_KM",
+    "DEFAULT_WEIGHTING",
+    "METHODS",
+    "Mixture",
+    "Mode",
+    "Place",
+    "Region",
+    "density_at",
+    "locate",
+    "neighbour_weights",
+]

@@ -1,0 +1,169 @@
+"""From the neighbours of a photo to the place where it was taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from geosearch.density import im2gps
+from geosearch.density.caps import cap_radius_km
+from geosearch.density.kernel import Mixture
+from geosearch.density.modes import Mode, find_modes
+from geosearch.density.regions import Region, highest_density_regions
+from geosearch.density.weights import neighbour_weights
+from geosearch.errors import InputError
+from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
+
+METHODS = ("density", "nearest", "im2gps")
+
+#: What `locate` uses when not told otherwise.
+DEFAULT_BANDWIDTH_KM = 200.0
+DEFAULT_WEIGHTING = "power:10"
+
+#: The bandwidth of method im2gps, 4° of latitude, for its radii, regions and maps.
+IM2GPS_BANDWIDTH_KM = float(np.radians(im2gps.SIGMA_DEG) * EARTH_RADIUS_KM)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where a photo was taken, and how sure that is.
+
+    `lat`, `lon`: the estimate in degrees. `score`: the mass of the mode behind it, from 0 to 1.
+    `radius_km`: for each level, the great-circle radius round the estimate that holds that
+    share of the probability. `modes`: the densest first. `weights`: those of the neighbours,
+    (k,), summing to 1. `regions`: for each level, the highest-density region; empty if not
+    asked for. `bandwidth_km`: the bandwidth of the density behind all of these.
+    """
+
+    lat: float
+    lon: float
+    score: float
+    radius_km: dict[float, float]
+    modes: tuple[Mode, ...]
+    weights: Array
+    regions: dict[float, Region]
+    bandwidth_km: float
+
+
+def locate(
+    lat: ArrayLike,
+    lon: ArrayLike,
+    distance: ArrayLike,
+    *,
+    method: str = "density",
+    bandwidth_km: float | None = None,
+    weighting: str | None = None,
+    levels: Sequence[float] = (0.5, 0.9),
+    regions: bool = True,
+) -> Place:
+    """Estimate a place from k neighbours in order of rank.
+
+    `lat`, `lon`: positions in degrees, (k,). `distance`: cosine distances of the embeddings,
+    (k,), in [0, 2]. `weighting`: see `neighbour_weights`. Methods:
+
+    - ``density``: the densest mode of a von Mises-Fisher mixture of `bandwidth_km`. The score
+      is the share of the weight whose neighbours climb to that mode.
+    - ``nearest``: the first neighbour, with all the weight. Radii and regions are those of one
+      kernel round it, so they say how wide the kernel is, not how sure the match; the score
+      is 1.
+    - ``im2gps``: the authors' grid algorithm (`geosearch.density.im2gps`). The one mode is that
+      of the grid and the score the share of the weight within three of its standard deviations
+      (12° of arc). The bandwidth, 4° unless given, is that of the radii and regions; the
+      algorithm's own is fixed.
+
+    Raises InputError for an unknown method, bandwidth, weighting or level, for no neighbours,
+    and for arrays that do not match or hold values out of range.
+    """
+    lat, lon, distance = _checked(lat, lon, distance)
+    _check_levels(levels)
+    if method not in METHODS:
+        raise InputError(f"No method is called {method!r}.", f"Use one of {', '.join(METHODS)}.")
+    default_km = IM2GPS_BANDWIDTH_KM if method == "im2gps" else DEFAULT_BANDWIDTH_KM
+    bandwidth_km = default_km if bandwidth_km is None else float(bandwidth_km)
+
+    if method == "nearest":
+        weights = np.zeros(len(lat))
+        weights[0] = 1.0
+    else:
+        weights = neighbour_weights(distance, weighting or DEFAULT_WEIGHTING)
+    mixture = Mixture.at(lat, lon, weights, bandwidth_km)
+
+    if method == "density":
+        modes = find_modes(mixture)
+        estimate = (modes[0].lat, modes[0].lon)
+    elif method == "nearest":
+        estimate = (float(lat[0]), float(lon[0]))
+        modes = (_mode_at(mixture, estimate, mass=1.0),)
+    else:
+        mode = im2gps.grid_mode(lat, lon, weights)
+        estimate = im2gps.snap(lat, lon, mode)
+        near = great_circle_km(*mode, lat, lon) <= 3 * IM2GPS_BANDWIDTH_KM
+        modes = (_mode_at(mixture, mode, mass=min(1.0, float(weights[near].sum()))),)
+
+    centre = unit_vectors(*estimate)
+    return Place(
+        lat=estimate[0],
+        lon=estimate[1],
+        score=modes[0].mass,
+        radius_km={level: cap_radius_km(mixture, centre, level) for level in levels},
+        modes=modes,
+        weights=weights,
+        regions=highest_density_regions(mixture, levels) if regions and levels else {},
+        bandwidth_km=bandwidth_km,
+    )
+
+
+def density_at(
+    lat: ArrayLike,
+    lon: ArrayLike,
+    *,
+    neighbour_lat: ArrayLike,
+    neighbour_lon: ArrayLike,
+    weights: ArrayLike,
+    bandwidth_km: float,
+) -> Array:
+    """Log of the density per steradian at points in degrees, of any shape, for maps.
+
+    The neighbours' positions and weights are (k,), as `locate` was given and returned them.
+    """
+    points = unit_vectors(lat, lon)
+    mixture = Mixture.at(
+        np.asarray(neighbour_lat, float),
+        np.asarray(neighbour_lon, float),
+        np.asarray(weights, float),
+        bandwidth_km,
+    )
+    return mixture.log_density(points.reshape(-1, 3)).reshape(points.shape[:-1])
+
+
+def _mode_at(mixture: Mixture, position: tuple[float, float], mass: float) -> Mode:
+    log_density = mixture.log_density(unit_vectors(*position)[None])
+    return Mode(*position, mass=mass, density=float(np.exp(log_density[0])))
+
+
+def _checked(lat: ArrayLike, lon: ArrayLike, distance: ArrayLike) -> tuple[Array, Array, Array]:
+    lat, lon, distance = (np.asarray(a, float) for a in (lat, lon, distance))
+    if not (lat.ndim == 1 and lat.shape == lon.shape == distance.shape):
+        raise InputError(
+            "Latitudes, longitudes and distances of neighbours do not match: their shapes are "
+            f"{lat.shape}, {lon.shape} and {distance.shape}.",
+            "Give three lists of the same length.",
+        )
+    if not len(lat):
+        raise InputError("No neighbours: there is nothing to locate by.", "Widen the filter.")
+    if not (np.abs(lat) <= 90).all() or not (np.abs(lon) <= 180).all():
+        raise InputError("A neighbour's position is not on the Earth.", "Check lat and lon.")
+    if not np.isfinite(distance).all():
+        raise InputError("A neighbour's distance is not a number.", "Check the embeddings.")
+    return lat, lon, distance
+
+
+def _check_levels(levels: Sequence[float]) -> None:
+    for level in levels:
+        if not 0 < level < 1:
+            raise InputError(
+                f"{level} is not a share of probability.", "Give levels between 0 and 1."
+            )
