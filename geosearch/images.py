@@ -17,6 +17,10 @@ EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"}
 )
 
+# Pillow warns of every oddity in EXIF; ours are reject rows. For good, not by catch_warnings:
+# that one is not safe in the threads photos are read in.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 
 
@@ -31,6 +35,13 @@ def register_heif() -> bool:
     return True
 
 
+@cache
+def _raise_pillow_limit(pixels: int) -> None:
+    # Pillow refuses images of more than twice its limit, which is less than phones take today.
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, pixels // 2 + 1)
+
+
 def open_image(data: bytes) -> Image.Image:
     """Open (not yet decode) an image held in memory.
 
@@ -41,13 +52,12 @@ def open_image(data: bytes) -> Image.Image:
         `GEOSEARCH_MAX_PIXELS` (`too_large`).
     """
     heif = register_heif()
+    limit = image_settings().max_pixels
+    _raise_pillow_limit(limit)
     if not data:
         raise PhotoRejected(Reason.UNDECODABLE, "the file is empty")
     try:
-        with warnings.catch_warnings():
-            # Our own limit below is the one that counts; Pillow also warns of odd EXIF.
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise PhotoRejected(Reason.TOO_LARGE, str(error)) from error
     except UnidentifiedImageError as error:
@@ -58,7 +68,6 @@ def open_image(data: bytes) -> Image.Image:
         raise PhotoRejected(Reason.UNDECODABLE, "no decoder recognises the data") from error
     except DECODER_ERRORS as error:
         raise PhotoRejected(Reason.UNDECODABLE, _describe(error)) from error
-    limit = image_settings().max_pixels
     if image.width * image.height > limit:
         raise PhotoRejected(
             Reason.TOO_LARGE,
@@ -79,14 +88,13 @@ def decode(image: Image.Image, *, at_least: int | None = None) -> Image.Image:
         Corrupt (`undecodable`) or incomplete (`truncated`) image data.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if at_least is not None:
-                scale = at_least / min(image.size)
-                image.draft("RGB", (_up(image.width, scale), _up(image.height, scale)))
-            image.load()
-            upright = _upright(image)
-            return upright if upright.mode == "RGB" else upright.convert("RGB")
+        # Only JPEG: the draft of an HEIC is its embedded thumbnail, whatever the pixels hold.
+        if at_least is not None and image.format in ("JPEG", "MPO"):
+            scale = at_least / min(image.size)
+            image.draft("RGB", (_up(image.width, scale), _up(image.height, scale)))
+        image.load()
+        upright = _upright(image)
+        return upright if upright.mode == "RGB" else upright.convert("RGB")
     except DECODER_ERRORS as error:
         text = _describe(error)
         truncated = "truncated" in text.lower() or "unexpected end" in text.lower()

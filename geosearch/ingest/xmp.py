@@ -32,9 +32,8 @@ def read_xmp(packet: bytes | str | None) -> Properties:
     if not packet:
         return {}
     try:
-        text = packet.decode("latin-1") if isinstance(packet, bytes) else packet
-        padding = len(text) - len(text.rstrip("\0 \r\n"))
-        root = ElementTree.fromstring(packet[: len(packet) - padding])
+        data = packet if isinstance(packet, bytes) else packet.encode("utf-8", "replace")
+        root = ElementTree.fromstring(data.strip(b"\0 \r\n"))
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError):
         return {}
     found: Properties = {}
