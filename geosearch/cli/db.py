@@ -1,0 +1,158 @@
+"""`geosearch db`: the private server, and the schema of the selected database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from geosearch.cli.console import JsonOption, err, out, print_json
+from geosearch.database import migrations
+from geosearch.database.connection import redact
+from geosearch.database.server import PrivateServer
+from geosearch.errors import ServerError
+from geosearch.settings import DatabaseSettings
+
+app = typer.Typer(help="Start, stop and look into the database.", no_args_is_help=True)
+
+_PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command()
+def start(
+    port: Annotated[
+        int | None,
+        typer.Option(help="Also listen on this TCP port of localhost, with a password."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the private server; other commands do so themselves when they need it.
+
+    Example: geosearch db start --port 5433
+    """
+    _note_other_database()
+    server = PrivateServer()
+    server.start(port)
+    if as_json:
+        print_json(_describe(server) | {"tcp_url": server.tcp_url()})
+        return
+    _print(f"running in {server.data_dir}")
+    _print(server.url)
+    if tcp := server.tcp_url():
+        _print(tcp)
+
+
+@app.command()
+def stop(as_json: JsonOption = False) -> None:
+    """Stop the private server, ending open connections.
+
+    Example: geosearch db stop
+    """
+    _note_other_database()
+    server = PrivateServer()
+    stopped = server.stop()
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        _print("stopped" if stopped else f"no server was running in {server.data_dir}")
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Show whether the private server runs, where, and how big it is.
+
+    Example: geosearch db status --json
+    """
+    _note_other_database()
+    described = _describe(PrivateServer())
+    if as_json:
+        print_json(described)
+        return
+    for name, value in described.items():
+        _print(f"{name:<10}{'-' if value is None else value}")
+
+
+@app.command()
+def url(
+    tcp: Annotated[
+        bool, typer.Option("--tcp", help="The private server's TCP URL, with its password.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the URL of the selected database, passwords included.
+
+    Example: ogrinfo "$(geosearch db url)"
+    """
+    selected: str | None
+    if tcp:
+        _note_other_database()
+        selected = PrivateServer().tcp_url()
+        if selected is None:
+            raise ServerError(
+                "the private server does not listen on TCP",
+                "Run: geosearch db stop; geosearch db start --port 5433",
+            )
+    else:
+        selected = DatabaseSettings().database_url or PrivateServer().url
+    if as_json:
+        print_json({"url": selected})
+    else:
+        _print(selected)
+
+
+@app.command(context_settings=_PASS_THROUGH)
+def psql(context: typer.Context) -> None:
+    """Open psql on the selected database; all arguments are psql's.
+
+    Example: geosearch db psql -c "SELECT count(*) FROM geosearch.photos"
+    """
+    selected, program = DatabaseSettings().database_url, shutil.which("psql")
+    if selected is None:
+        server = PrivateServer()
+        server.start()
+        selected, program = server.url, str(server.programs / "psql")
+    if program is None:
+        raise ServerError("there is no psql on PATH", "Install PostgreSQL's client programs.")
+    os.execv(program, [program, "--dbname", selected, *context.args])
+
+
+@app.command()
+def upgrade(as_json: JsonOption = False) -> None:
+    """Create the schema in the selected database, or bring it up to date.
+
+    Example: GEOSEARCH_DATABASE_URL=postgresql://me@db.example/photos geosearch db upgrade
+    """
+    selected = DatabaseSettings().database_url
+    if selected is None:
+        server = PrivateServer()
+        server.start()
+        selected = server.url
+    migrations.upgrade(selected)
+    if as_json:
+        print_json({"database": redact(selected), "revision": migrations.head_revision()})
+    else:
+        _print(f"{redact(selected)} is at {migrations.head_revision()}")
+
+
+def _describe(server: PrivateServer) -> dict[str, Any]:
+    return asdict(server.status()) | {"url": server.url}
+
+
+def _note_other_database() -> None:
+    selected = DatabaseSettings().database_url
+    if selected is not None:
+        err.print(
+            f"note: GEOSEARCH_DATABASE_URL selects {redact(selected)}; this command is about the "
+            "private server, which other commands do not use while it is set",
+            style="yellow",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _print(line: str) -> None:
+    # URLs and paths are for copying: no colours, no wrapping.
+    out.print(line, highlight=False, markup=False, soft_wrap=True)
