@@ -147,18 +147,21 @@ def upgrade() -> None:
             nullable=False,
             comment="Filter on the references.",
         ),
-        sa.Column("n", sa.Integer(), nullable=False, comment="Queries answered."),
+        sa.Column("n", sa.Integer(), comment="Queries read; NULL until finished."),
         sa.Column(
-            "failed", sa.Integer(), nullable=False, comment="Queries that could not be read."
+            "failed",
+            sa.Integer(),
+            comment="Queries that could not be used; NULL until finished.",
         ),
         sa.Column(
-            "unanswered", sa.Integer(), nullable=False, comment="Queries without any neighbour."
+            "unanswered",
+            sa.Integer(),
+            comment="Queries without neighbours; NULL until finished.",
         ),
         sa.Column(
             "accuracy",
             postgresql.JSONB(astext_type=sa.Text()),
-            nullable=False,
-            comment="Share within 1, 25, 200, 750, 2500 km.",
+            comment="Share of n within 1, 25, 200, 750, 2500 km.",
         ),
         sa.Column("median_km", sa.Double(), nullable=True, comment="Median error, kilometres."),
         sa.Column("mean_km", sa.Double(), nullable=True, comment="Mean error, kilometres."),
@@ -642,6 +645,9 @@ def upgrade() -> None:
         op.f("photos_run_id_idx"), "photos", ["run_id"], unique=False, schema="geosearch"
     )
     op.create_index(
+        op.f("photos_sha256_idx"), "photos", ["sha256"], unique=False, schema="geosearch"
+    )
+    op.create_index(
         op.f("photos_taken_at_idx"), "photos", ["taken_at"], unique=False, schema="geosearch"
     )
     op.create_table(
@@ -964,6 +970,7 @@ def downgrade() -> None:
     op.drop_index(op.f("embeddings_author_idx"), table_name="embeddings", schema="geosearch")
     op.drop_table("embeddings", schema="geosearch")
     op.drop_index(op.f("photos_taken_at_idx"), table_name="photos", schema="geosearch")
+    op.drop_index(op.f("photos_sha256_idx"), table_name="photos", schema="geosearch")
     op.drop_index(op.f("photos_run_id_idx"), table_name="photos", schema="geosearch")
     op.drop_index(
         "photos_geom_idx",

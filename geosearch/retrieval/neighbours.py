@@ -32,6 +32,20 @@ class Neighbours:
     def __len__(self) -> int:
         return len(self.photo_id)
 
+    def to_json(self) -> list[dict[str, Any]]:
+        """The neighbours in order of rank, as JSON."""
+        return [
+            {
+                "rank": index + 1,
+                "photo_id": int(self.photo_id[index]),
+                "uri": self.uri[index],
+                "lat": float(self.lat[index]),
+                "lon": float(self.lon[index]),
+                "distance": float(self.distance[index]),
+            }
+            for index in range(len(self))
+        ]
+
 
 def nearest(
     database: Database,

@@ -1,0 +1,96 @@
+"""The `geosearch` command: registers the command groups, turns errors into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from geosearch import __version__
+from geosearch.cli.console import err
+from geosearch.errors import GeosearchError
+
+#: Command → (module, attribute, one line for the overview). Modules load when they are used, so
+#: that `geosearch db status` does not wait for what `geosearch embed` needs.
+COMMANDS = {
+    "db": ("geosearch.cli.db", "app"),
+    "ingest": ("geosearch.cli.ingest", "ingest"),
+    "rejects": ("geosearch.cli.ingest", "rejects"),
+    "models": ("geosearch.cli.models", "app"),
+    "embed": ("geosearch.cli.embed", "embed"),
+    "index": ("geosearch.cli.index", "index"),
+    "nearest": ("geosearch.cli.nearest", "nearest"),
+    "localize": ("geosearch.cli.localize", "localize"),
+    "show": ("geosearch.cli.localize", "show"),
+    "reproduce": ("geosearch.cli.localize", "reproduce"),
+    "evaluate": ("geosearch.cli.evaluate", "evaluate"),
+    "export": ("geosearch.cli.export", "app"),
+    "sample": ("geosearch.cli.sample", "app"),
+}
+
+
+class _Commands(TyperGroup):
+    """The commands above, imported on demand."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name]
+        target = getattr(importlib.import_module(module), attribute)
+        if isinstance(target, typer.Typer):
+            command = typer.main.get_command(target)
+        else:
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(cmd_name)(target)
+            command = typer.main.get_command(single)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    name="geosearch",
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"geosearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say which database the command talks to.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Find where a photo was taken, by its nearest neighbours among geotagged photos.
+
+    Without GEOSEARCH_DATABASE_URL, geosearch starts a private PostgreSQL and keeps its data there.
+
+    Example: geosearch ingest ~/Pictures --collection mine
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except GeosearchError as error:
+        err.print(f"error: {error.message}", style="bold red", highlight=False, markup=False)
+        if error.remedy:
+            err.print(error.remedy, highlight=False, markup=False)
+        sys.exit(error.exit_code)

@@ -1,0 +1,102 @@
+"""`geosearch evaluate`: how far from the truth are the answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar
+from geosearch.cli.filters import (
+    AfterOption,
+    BboxOption,
+    BeforeOption,
+    CollectionOption,
+    ExactOption,
+    ExcludeAuthorOption,
+    NearOption,
+    WithinOption,
+    make_filter,
+)
+from geosearch.cli.localize import BandwidthOption, KOption, MethodOption, WeightingOption
+from geosearch.cli.models import DeviceOption, ModelOption
+from geosearch.errors import EXIT_SOME_REJECTED
+from geosearch.evaluation import Evaluation
+from geosearch.evaluation import evaluate as evaluate_queries
+from geosearch.features import DEFAULT_MODEL
+from geosearch.localization import Parameters
+
+
+def evaluate(
+    context: typer.Context,
+    queries: Annotated[str, typer.Argument(help="Manifest with uri, lat, lon.")],
+    model: ModelOption = DEFAULT_MODEL,
+    k: KOption = 100,
+    method: MethodOption = "density",
+    bandwidth_km: BandwidthOption = None,
+    weighting: WeightingOption = None,
+    bbox: BboxOption = None,
+    near: NearOption = None,
+    within: WithinOption = None,
+    after: AfterOption = None,
+    before: BeforeOption = None,
+    collection: CollectionOption = None,
+    exclude_author: ExcludeAuthorOption = None,
+    include_self: Annotated[
+        bool, typer.Option("--include-self", help="Let a query find its own bytes.")
+    ] = False,
+    exact: ExactOption = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Localize labelled queries and report accuracy; answers and figures stay in the database.
+
+    References with the same bytes as the query are left out, so that a collection can be
+    evaluated on its own manifest.
+
+    Example: geosearch evaluate queries.csv --method im2gps --json
+    """
+    parameters = Parameters(method, k, bandwidth_km, weighting, exact)
+    where = make_filter(bbox, near, within, after, before, collection, exclude_author)
+    with database(context) as opened, progress_bar("queries") as progress:
+        task = progress.add_task("evaluate", total=None)
+        result = evaluate_queries(
+            opened,
+            queries,
+            model=model,
+            parameters=parameters,
+            where=where,
+            exclude_self=not include_self,
+            device=device,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        _print(result)
+    if result.failed:
+        raise typer.Exit(EXIT_SOME_REJECTED)
+
+
+def _print(result: Evaluation) -> None:
+    figures = result.accuracy
+    table = Table("queries", *(f"{km:,} km" for km in figures.within), "median", "mean")
+    table.add_row(
+        str(figures.n),
+        *(f"{share:.1%}" for share in figures.within.values()),
+        _km(figures.median_km),
+        _km(figures.mean_km),
+    )
+    out.print(
+        f"evaluation {result.id}: {result.parameters.method}, {result.model}", highlight=False
+    )
+    out.print(table)
+    if result.unanswered:
+        err.print(f"{result.unanswered} queries had no neighbours and count as misses")
+    for reason, count in result.failed.items():
+        err.print(f"{count} queries could not be used: {reason}", highlight=False)
+
+
+def _km(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f} km"

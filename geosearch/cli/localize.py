@@ -1,0 +1,202 @@
+"""`geosearch localize`, `show`, `reproduce`: photos in, places out, and earlier answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.table import Table
+
+from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar
+from geosearch.cli.filters import (
+    AfterOption,
+    BboxOption,
+    BeforeOption,
+    CollectionOption,
+    ExactOption,
+    ExcludeAuthorOption,
+    NearOption,
+    WithinOption,
+    make_filter,
+)
+from geosearch.cli.models import DeviceOption, ModelOption
+from geosearch.errors import EXIT_SOME_REJECTED, InputError
+from geosearch.export.map import draw_map
+from geosearch.features import DEFAULT_MODEL
+from geosearch.localization import Failure, Localization, Parameters, load
+from geosearch.localization import localize as localize_photos
+from geosearch.localization import reproduce as reproduce_answer
+from geosearch.retrieval import Neighbours
+
+KOption = Annotated[int, typer.Option("--k", help="Neighbours that vote.")]
+MethodOption = Annotated[str, typer.Option(help="density, nearest or im2gps.")]
+BandwidthOption = Annotated[
+    float | None,
+    typer.Option("--bandwidth-km", help="Bandwidth of the density; default by method."),
+]
+WeightingOption = Annotated[
+    str | None,
+    typer.Option(help="Neighbour weights: power:N, softmax:T or uniform.", show_default=False),
+]
+
+
+def localize(
+    context: typer.Context,
+    photos: Annotated[list[str], typer.Argument(help="Photos: paths or URLs.")],
+    model: ModelOption = DEFAULT_MODEL,
+    k: KOption = 100,
+    method: MethodOption = "density",
+    bandwidth_km: BandwidthOption = None,
+    weighting: WeightingOption = None,
+    bbox: BboxOption = None,
+    near: NearOption = None,
+    within: WithinOption = None,
+    after: AfterOption = None,
+    before: BeforeOption = None,
+    collection: CollectionOption = None,
+    exclude_author: ExcludeAuthorOption = None,
+    exclude_self: Annotated[
+        bool, typer.Option("--exclude-self", help="Ignore references with the query's own bytes.")
+    ] = False,
+    exact: ExactOption = False,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the answer.")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate where photos were taken. Every answer is recorded; `geosearch show` reads it back.
+
+    With --json, one object per photo and line.
+
+    Example: geosearch localize holiday.jpg --near 46.8,8.2,200 --map holiday.png
+    """
+    if map_file is not None and len(photos) > 1:
+        raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
+    parameters = Parameters(method, k, bandwidth_km, weighting, exact)
+    where = make_filter(bbox, near, within, after, before, collection, exclude_author)
+    table = _table()
+    failures: list[Failure] = []
+    with database(context) as opened, progress_bar("photos") as progress:
+        task = progress.add_task("localize", total=len(photos))
+        for answer in localize_photos(
+            opened,
+            photos,
+            model=model,
+            parameters=parameters,
+            where=where,
+            exclude_self=exclude_self,
+            device=device,
+            progress=lambda done, _: progress.update(task, completed=done),
+        ):
+            if as_json:
+                print_json(answer.to_json())
+            if isinstance(answer, Failure):
+                failures.append(answer)
+                continue
+            table.add_row(*_row(answer))
+            if map_file is not None:
+                assert answer.id is not None
+                draw_map(opened, answer.id, map_file)
+    if not as_json:
+        _print(table, failures)
+    if failures:
+        raise typer.Exit(EXIT_SOME_REJECTED)
+
+
+def show(
+    context: typer.Context,
+    localization_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show an earlier answer with its neighbours.
+
+    Example: geosearch show 17
+    """
+    with database(context) as opened:
+        answer = load(opened, localization_id)
+    if as_json:
+        print_json(answer.to_json())
+        return
+    table = _table()
+    table.add_row(*_row(answer))
+    _print(table, [])
+    plan = answer.neighbours.plan
+    facts = {
+        "answered": f"{answer.created_at:%Y-%m-%d %H:%M:%S %Z}",
+        "model": answer.model["name"],
+        "parameters": ", ".join(f"{k}={v}" for k, v in answer.parameters.to_json().items()),
+        "filter": ", ".join(answer.where.to_json()) or "none",
+        "plan": f"{plan.strategy}: {plan.reason}",
+        "truth": "unknown" if answer.truth is None else "{:.5f}, {:.5f}".format(*answer.truth),
+    }
+    for name, value in facts.items():
+        out.print(f"{name:<11}{value}", highlight=False, markup=False)
+    out.print(neighbour_table(answer.neighbours, answer.weights))
+
+
+def reproduce(
+    context: typer.Context,
+    localization_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compute an earlier answer again; exit 1 and say what changed if it is not the same.
+
+    Example: geosearch reproduce 17
+    """
+    with database(context) as opened:
+        result = reproduce_answer(opened, localization_id)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        moved = "" if result.shift_km is None else f", the estimate moved {result.shift_km:.3f} km"
+        verdict = "the same answer" if result.same else f"another answer{moved}"
+        out.print(f"localization {localization_id}: {verdict}", highlight=False)
+        for change in result.changes:
+            out.print(f"  {change}", highlight=False, markup=False)
+    if not result.same:
+        raise typer.Exit(1)
+
+
+def neighbour_table(neighbours: Neighbours, weights: NDArray[np.float64] | None = None) -> Table:
+    """Neighbours as a table, with their weights where there are any."""
+    table = Table(
+        "rank", "photo", "lat", "lon", "distance", *([] if weights is None else ["weight"])
+    )
+    for index in range(len(neighbours)):
+        table.add_row(
+            str(index + 1),
+            neighbours.uri[index],
+            f"{neighbours.lat[index]:.5f}",
+            f"{neighbours.lon[index]:.5f}",
+            f"{neighbours.distance[index]:.4f}",
+            *([] if weights is None else [f"{weights[index]:.4f}"]),
+        )
+    return table
+
+
+def _table() -> Table:
+    return Table("id", "photo", "lat", "lon", "score", "50 % within", "90 % within", "neighbours")
+
+
+def _row(answer: Localization) -> tuple[str, ...]:
+    if answer.lat is None or answer.lon is None or answer.score is None:
+        place = ("-", "-", "-", "-", "-")
+    else:
+        place = (
+            f"{answer.lat:.5f}",
+            f"{answer.lon:.5f}",
+            f"{answer.score:.2f}",
+            *(f"{answer.radius_km[level]:,.0f} km" for level in (0.5, 0.9)),
+        )
+    return (str(answer.id), answer.photo, *place, str(len(answer.neighbours)))
+
+
+def _print(table: Table, failures: list[Failure]) -> None:
+    if table.row_count:
+        out.print(table)
+    for failure in failures:
+        err.print(f"{failure.photo}: {failure.reason}: {failure.message}", markup=False)

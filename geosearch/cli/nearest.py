@@ -1,0 +1,60 @@
+"""`geosearch nearest`: the neighbours themselves, without an estimate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from geosearch.cli.console import JsonOption, database, out, print_json
+from geosearch.cli.filters import (
+    AfterOption,
+    BboxOption,
+    BeforeOption,
+    CollectionOption,
+    ExactOption,
+    ExcludeAuthorOption,
+    NearOption,
+    WithinOption,
+    make_filter,
+)
+from geosearch.cli.localize import KOption, neighbour_table
+from geosearch.cli.models import DeviceOption, ModelOption
+from geosearch.features import DEFAULT_MODEL, embed_query, load_backbone
+from geosearch.features.models import require_model
+from geosearch.retrieval import nearest as find_nearest
+from geosearch.storage import read_bytes, resolve
+
+
+def nearest(
+    context: typer.Context,
+    photo: Annotated[str, typer.Argument(help="Photo: path or URL.")],
+    model: ModelOption = DEFAULT_MODEL,
+    k: KOption = 20,
+    bbox: BboxOption = None,
+    near: NearOption = None,
+    within: WithinOption = None,
+    after: AfterOption = None,
+    before: BeforeOption = None,
+    collection: CollectionOption = None,
+    exclude_author: ExcludeAuthorOption = None,
+    exact: ExactOption = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """List the reference photos most like a photo, with where they were taken.
+
+    Example: geosearch nearest holiday.jpg --k 10 --bbox 5,45,11,48
+    """
+    where = make_filter(bbox, near, within, after, before, collection, exclude_author)
+    with database(context) as opened:
+        backbone = load_backbone(model, device=device)
+        with opened.connection() as connection:
+            row = require_model(connection, backbone.description)
+        embedding = embed_query(backbone, read_bytes(resolve(photo)))
+        found = find_nearest(opened, row.id, embedding, k, where, exact=exact)
+    if as_json:
+        print_json({"photo": photo, "neighbours": found.to_json(), "plan": found.plan.to_json()})
+        return
+    out.print(neighbour_table(found))
+    out.print(f"{found.plan.strategy}: {found.plan.reason}", highlight=False, style="dim")

@@ -1,0 +1,207 @@
+"""The Python API: one object for one database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+from shapely.geometry.base import BaseGeometry
+
+from geosearch.database.connection import Database
+from geosearch.database.session import open_database
+from geosearch.errors import PhotoRejected
+from geosearch.evaluation import Evaluation, evaluate
+from geosearch.features import (
+    DEFAULT_MODEL,
+    Backbone,
+    EmbedSummary,
+    embed,
+    embed_query,
+    load_backbone,
+)
+from geosearch.features.models import find_model, require_model
+from geosearch.ingest import IngestSummary, ingest
+from geosearch.localization import (
+    Failure,
+    Localization,
+    Parameters,
+    Reproduction,
+    load,
+    localize,
+    reproduce,
+)
+from geosearch.retrieval import Filter, Neighbours, nearest
+from geosearch.retrieval.indexes import Built, build_index
+from geosearch.storage import read_bytes, resolve
+
+
+class Conditions(TypedDict, total=False):
+    """Filter conditions as keywords; see `geosearch.Filter`."""
+
+    bbox: tuple[float, float, float, float]
+    near: tuple[float, float, float]
+    within: BaseGeometry
+    after: datetime
+    before: datetime
+    collections: tuple[str, ...]
+    exclude_authors: tuple[str, ...]
+    exclude_sha256: tuple[str, ...]
+
+
+class Geosearch:
+    """An open database and the backbones loaded so far. Make one with `geosearch.connect`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._backbones: dict[tuple[str, str], Backbone] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; a private server keeps running."""
+        self.database.close()
+
+    def ingest(self, *sources: str | Path, collection: str, **options: Any) -> IngestSummary:
+        """Store the photos of folders and manifests; options as in `geosearch.ingest.ingest`."""
+        return ingest(self.database, sources, collection=collection, **options)
+
+    def embed(
+        self, model: str = DEFAULT_MODEL, *, device: str = "auto", **options: Any
+    ) -> EmbedSummary:
+        """Embed all photos that lack an embedding; options as in `geosearch.features.embed`."""
+        return embed(self.database, self._backbone(model, device), **options)
+
+    def index(self, model: str = DEFAULT_MODEL, *, rebuild: bool = False) -> Built:
+        """Build the model's HNSW index."""
+        with self.database.connection() as connection:
+            row = find_model(connection, model)
+        return build_index(self.database, row.id, row.dimension, rebuild=rebuild)
+
+    def nearest(
+        self,
+        photo: str | Path,
+        k: int = 20,
+        *,
+        model: str = DEFAULT_MODEL,
+        device: str = "auto",
+        exact: bool = False,
+        **conditions: Unpack[Conditions],
+    ) -> Neighbours:
+        """The `k` reference photos most like `photo`.
+
+        Raises
+        ------
+        PhotoRejected
+            The photo cannot be read.
+        """
+        backbone = self._backbone(model, device)
+        with self.database.connection() as connection:
+            row = require_model(connection, backbone.description)
+        query = embed_query(backbone, read_bytes(resolve(str(photo))))
+        return nearest(self.database, row.id, query, k, Filter(**conditions), exact=exact)
+
+    def localize(
+        self,
+        photo: str | Path,
+        *,
+        model: str = DEFAULT_MODEL,
+        parameters: Parameters | None = None,
+        exclude_self: bool = False,
+        device: str = "auto",
+        **conditions: Unpack[Conditions],
+    ) -> Localization:
+        """Estimate where `photo` was taken, and record the answer.
+
+        Raises
+        ------
+        PhotoRejected
+            The photo cannot be read.
+        """
+        (answer,) = self.localize_many(
+            [photo],
+            model=model,
+            parameters=parameters,
+            exclude_self=exclude_self,
+            device=device,
+            **conditions,
+        )
+        if isinstance(answer, Failure):
+            raise PhotoRejected(answer.reason, f"{answer.photo}: {answer.message}")
+        return answer
+
+    def localize_many(
+        self,
+        photos: Iterable[str | Path],
+        *,
+        model: str = DEFAULT_MODEL,
+        parameters: Parameters | None = None,
+        exclude_self: bool = False,
+        device: str = "auto",
+        **conditions: Unpack[Conditions],
+    ) -> Iterator[Localization | Failure]:
+        """Localize photos one after the other; one that cannot be read gives a `Failure`."""
+        return localize(
+            self.database,
+            list(photos),
+            model=self._backbone(model, device),
+            parameters=parameters,
+            where=Filter(**conditions),
+            exclude_self=exclude_self,
+        )
+
+    def evaluate(
+        self,
+        queries: str | Path,
+        *,
+        model: str = DEFAULT_MODEL,
+        parameters: Parameters | None = None,
+        exclude_self: bool = True,
+        device: str = "auto",
+        **conditions: Unpack[Conditions],
+    ) -> Evaluation:
+        """Accuracy on a manifest of labelled queries (uri, lat, lon)."""
+        return evaluate(
+            self.database,
+            queries,
+            model=self._backbone(model, device),
+            parameters=parameters,
+            where=Filter(**conditions),
+            exclude_self=exclude_self,
+        )
+
+    def load(self, localization_id: int) -> Localization:
+        """An earlier answer."""
+        return load(self.database, localization_id)
+
+    def reproduce(self, localization_id: int) -> Reproduction:
+        """An earlier answer computed again, and what changed since."""
+        return reproduce(self.database, localization_id)
+
+    def _backbone(self, model: str, device: str) -> Backbone:
+        key = (model, device)
+        if key not in self._backbones:
+            self._backbones[key] = load_backbone(model, device=device)
+        return self._backbones[key]
+
+
+def connect(url: str | None = None) -> Geosearch:
+    """Open the database at `url`, at `GEOSEARCH_DATABASE_URL`, or the private server.
+
+    Raises
+    ------
+    DatabaseError
+        It cannot be reached, is too old, or lacks the schema.
+    """
+    return Geosearch(open_database(url))

@@ -1,0 +1,141 @@
+"""Query photo → embedding → neighbours → place, timed and recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosearch.database.connection import Database
+from geosearch.density import DEFAULT_WEIGHTING, Place, locate
+from geosearch.features import DEFAULT_MODEL, Backbone, embed_files, load_backbone
+from geosearch.features.models import Model, require_model
+from geosearch.localization.answer import Failure, Localization, Parameters
+from geosearch.localization.store import save
+from geosearch.retrieval import Filter, nearest
+from geosearch.storage import resolve
+from geosearch.versions import software_versions
+
+Progress = Callable[[int, int | None], None]
+
+
+def localize(
+    database: Database,
+    photos: Sequence[str | Path],
+    *,
+    model: str | Backbone = DEFAULT_MODEL,
+    parameters: Parameters | None = None,
+    where: Filter | None = None,
+    exclude_self: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Iterator[Localization | Failure]:
+    """Localize photos; every answer is recorded before it is yielded.
+
+    `exclude_self` leaves out references with the same bytes as the query.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing was embedded with this model, or a collection in the filter does not exist.
+    ModelError
+        The backbone cannot be loaded.
+    """
+    backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
+    with database.connection() as connection:
+        row = require_model(connection, backbone.description)
+    parameters, where = parameters or Parameters(), where or Filter()
+    uris = [resolve(str(photo)) for photo in photos]
+    started = time.perf_counter()
+    for done, item in enumerate(embed_files(backbone, uris), start=1):
+        features_ms = 1000 * (time.perf_counter() - started)
+        if item.embedding is None:
+            yield Failure(item.uri, item.rejection.reason, item.rejection.message)
+        else:
+            query = replace(where, exclude_sha256=(*where.exclude_sha256, item.sha256.hex()))
+            answer = answer_query(
+                database,
+                row,
+                item.uri,
+                item.sha256,
+                item.embedding,
+                parameters,
+                query if exclude_self else where,
+                features_ms=features_ms,
+            )
+            with database.connection() as connection:
+                (key,) = save(connection, [answer])
+            yield replace(answer, id=key)
+        if progress is not None:
+            progress(done, len(uris))
+        started = time.perf_counter()
+
+
+def answer_query(
+    database: Database,
+    model: Model,
+    uri: str,
+    sha256: bytes,
+    embedding: NDArray[np.float32],
+    parameters: Parameters,
+    where: Filter,
+    *,
+    features_ms: float = 0.0,
+    regions: bool = True,
+) -> Localization:
+    """Answer one embedded query, without recording it."""
+    started = time.perf_counter()
+    found = nearest(database, model.id, embedding, parameters.k, where, exact=parameters.exact)
+    retrieved = time.perf_counter()
+    place = (
+        locate(
+            found.lat,
+            found.lon,
+            found.distance,
+            method=parameters.method,
+            bandwidth_km=parameters.bandwidth_km,
+            weighting=parameters.weighting,
+            regions=regions,
+        )
+        if len(found)
+        else None
+    )
+    located = time.perf_counter()
+    elapsed = {
+        "features": features_ms,
+        "retrieval": 1000 * (retrieved - started),
+        "density": 1000 * (located - retrieved),
+    }
+    elapsed["total"] = sum(elapsed.values())
+    return Localization(
+        photo=uri,
+        sha256=sha256,
+        embedding=embedding,
+        model_id=model.id,
+        model={"name": model.name, "fingerprint": model.fingerprint},
+        parameters=parameters if place is None else _resolved(parameters, place),
+        where=where,
+        neighbours=found,
+        weights=np.zeros(0) if place is None else place.weights,
+        lat=None if place is None else place.lat,
+        lon=None if place is None else place.lon,
+        score=None if place is None else place.score,
+        radius_km={} if place is None else place.radius_km,
+        modes=() if place is None else place.modes,
+        regions={} if place is None else place.regions,
+        elapsed_ms={name: round(value, 3) for name, value in elapsed.items()},
+        software=software_versions(),
+    )
+
+
+def _resolved(parameters: Parameters, place: Place) -> Parameters:
+    """The parameters with the defaults that were used: an answer must not depend on ours."""
+    return replace(
+        parameters,
+        bandwidth_km=place.bandwidth_km,
+        weighting=parameters.weighting or DEFAULT_WEIGHTING,
+    )

@@ -1,0 +1,158 @@
+"""Compute an earlier answer again, and say precisely what changed since."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from geosearch.database.connection import Connection, Database
+from geosearch.features.models import Model, model_by_id
+from geosearch.localization.answer import Localization
+from geosearch.localization.localize import answer_query
+from geosearch.localization.store import load
+from geosearch.sphere import great_circle_km
+
+#: Estimates further apart than this, in degrees, are different.
+TOLERANCE_DEG = 1e-9
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of reproducing an answer.
+
+    `same`: the same neighbours, and the estimate within 1e-9 degrees. `changes` says what is
+    different and why; notes that did not change the answer stand there too. `shift_km` is the
+    great-circle distance between the estimates, None if one has none.
+    """
+
+    localization_id: int
+    same: bool
+    neighbours_same: bool
+    shift_km: float | None
+    changes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def reproduce(database: Database, localization_id: int) -> Reproduction:
+    """Answer again from the recorded embedding, filter and parameters, and compare.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such answer.
+    """
+    before = load(database, localization_id)
+    with database.connection() as connection:
+        model = None if before.model_id is None else model_by_id(connection, before.model_id)
+    if model is None:
+        gone = (
+            f"the model {before.model['name']} (fingerprint {before.model['fingerprint'][:12]}) "
+            "and its embeddings were removed"
+        )
+        return Reproduction(localization_id, False, False, None, (gone,))
+    after = _answer_again(database, before, model)
+    neighbours_same = np.array_equal(before.neighbours.photo_id, after.neighbours.photo_id)
+    shift_km = _shift(before, after)
+    same = neighbours_same and _same_estimate(before, after)
+    with database.connection() as connection:
+        changes = [
+            *_neighbour_changes(connection, before, after),
+            *_plan_changes(before, after),
+            *_software_changes(before, after),
+        ]
+    if not neighbours_same and not changes:
+        changes.append("the neighbours' order differs, by distances that are nearly equal")
+    if neighbours_same and not same and not changes:
+        changes.append("the density gave another estimate from the same neighbours")
+    return Reproduction(localization_id, same, neighbours_same, shift_km, tuple(changes))
+
+
+def _answer_again(database: Database, before: Localization, model: Model) -> Localization:
+    return answer_query(
+        database,
+        model,
+        before.photo,
+        before.sha256,
+        before.embedding,
+        before.parameters,
+        before.where,
+        regions=False,
+    )
+
+
+def _same_estimate(before: Localization, after: Localization) -> bool:
+    if before.lat is None or after.lat is None or before.lon is None or after.lon is None:
+        return before.lat is after.lat
+    return (
+        abs(before.lat - after.lat) <= TOLERANCE_DEG
+        and abs(before.lon - after.lon) <= TOLERANCE_DEG
+    )
+
+
+def _shift(before: Localization, after: Localization) -> float | None:
+    if before.lat is None or after.lat is None or before.lon is None or after.lon is None:
+        return None
+    return float(great_circle_km(before.lat, before.lon, after.lat, after.lon))
+
+
+def _neighbour_changes(
+    connection: Connection, before: Localization, after: Localization
+) -> list[str]:
+    old, new = before.neighbours, after.neighbours
+    changes = []
+    for photo_id in np.setdiff1d(new.photo_id, old.photo_id):
+        rank = int(np.flatnonzero(new.photo_id == photo_id)[0])
+        row = connection.execute(
+            "SELECT created_at > %s, created_at FROM geosearch.embeddings "
+            "WHERE photo_id = %s AND model_id = %s",
+            (before.created_at, int(photo_id), before.model_id),
+        ).fetchone()
+        if row is not None and row[0]:
+            what = f"photo {photo_id} ({new.uri[rank]}) was added on {row[1]:%Y-%m-%d %H:%M:%S %Z}"
+            changes.append(f"{what} and is now neighbour {rank + 1}")
+        else:
+            changes.append(f"photo {photo_id} ({new.uri[rank]}) is now neighbour {rank + 1}")
+    for photo_id in np.setdiff1d(old.photo_id, new.photo_id):
+        rank = int(np.flatnonzero(old.photo_id == photo_id)[0])
+        row = connection.execute(
+            "SELECT 1 FROM geosearch.embeddings WHERE photo_id = %s AND model_id = %s",
+            (int(photo_id), before.model_id),
+        ).fetchone()
+        state = "was deleted" if row is None else "is no longer among the neighbours"
+        changes.append(f"photo {photo_id} ({old.uri[rank]}), then neighbour {rank + 1}, {state}")
+    positions = {int(key): index for index, key in enumerate(new.photo_id)}
+    for index, key in enumerate(old.photo_id):
+        there = positions.get(int(key))
+        if there is None:
+            continue
+        if (old.lat[index], old.lon[index]) != (new.lat[there], new.lon[there]):
+            changes.append(
+                f"photo {key} ({old.uri[index]}) moved from {old.lat[index]:.6f},"
+                f"{old.lon[index]:.6f} to {new.lat[there]:.6f},{new.lon[there]:.6f}"
+            )
+        if abs(old.distance[index] - new.distance[there]) > TOLERANCE_DEG:
+            changes.append(f"photo {key} ({old.uri[index]}) has another embedding")
+    return changes
+
+
+def _plan_changes(before: Localization, after: Localization) -> list[str]:
+    old, new = before.neighbours.plan, after.neighbours.plan
+    if old.strategy != new.strategy:
+        return [f"retrieval was {old.strategy} ({old.reason}), now {new.strategy} ({new.reason})"]
+    if old.index_file != new.index_file:
+        return [f"the index {new.index} was rebuilt"]
+    return []
+
+
+def _software_changes(before: Localization, after: Localization) -> list[str]:
+    names = sorted(before.software.keys() | after.software.keys())
+    return [
+        f"{name} was {before.software.get(name, 'absent')}, is {after.software.get(name, 'absent')}"
+        for name in names
+        if before.software.get(name) != after.software.get(name)
+    ]

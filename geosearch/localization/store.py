@@ -1,0 +1,199 @@
+"""Answers in the database: written with all they rest on, read back as they were."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import shapely
+from pgvector import Vector
+from psycopg.types.json import Jsonb
+
+from geosearch.database.connection import Connection, Database
+from geosearch.density import Mode, Region
+from geosearch.errors import NotFoundError
+from geosearch.localization.answer import Localization, Parameters
+from geosearch.retrieval import Filter, Neighbours, Plan
+
+_INSERT = """
+INSERT INTO geosearch.localizations (
+    photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, software,
+    query_embedding, estimate, score, radius_50_km, radius_90_km, modes, elapsed_ms,
+    truth, error_km, evaluation_id
+) VALUES (
+    %(photo)s, %(sha256)s, %(model_id)s, %(model)s, %(method)s, %(parameters)s, %(filter)s,
+    %(plan)s, %(software)s, %(embedding)s,
+    ST_SetSRID(ST_Point(%(lon)s, %(lat)s), 4326), %(score)s, %(radius_50)s, %(radius_90)s,
+    %(modes)s, %(elapsed_ms)s,
+    ST_SetSRID(ST_Point(%(true_lon)s, %(true_lat)s), 4326), %(error_km)s, %(evaluation_id)s
+) RETURNING id
+"""
+
+_COPY_NEIGHBOURS = """
+COPY geosearch.localization_neighbours
+    (localization_id, rank, photo_id, uri, geom, distance, weight)
+FROM STDIN (FORMAT BINARY)
+"""
+_NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "float8"]
+
+_INSERT_REGION = """
+INSERT INTO geosearch.localization_regions (localization_id, level, geom, area_km2)
+VALUES (%s, %s, ST_Multi(ST_GeomFromWKB(%s, 4326)), %s)
+"""
+
+
+def save(
+    connection: Connection, answers: Sequence[Localization], evaluation_id: int | None = None
+) -> list[int]:
+    """Record answers with neighbours and regions; returns their ids, in order."""
+    ids = [_insert(connection, answer, evaluation_id) for answer in answers]
+    with connection.cursor() as cursor:
+        with cursor.copy(_COPY_NEIGHBOURS) as copy:
+            copy.set_types(_NEIGHBOUR_TYPES)
+            for key, answer in zip(ids, answers, strict=True):
+                found = answer.neighbours
+                for index in range(len(found)):
+                    copy.write_row(
+                        (
+                            key,
+                            index + 1,
+                            int(found.photo_id[index]),
+                            found.uri[index],
+                            point_ewkb(found.lat[index], found.lon[index]),
+                            float(found.distance[index]),
+                            float(answer.weights[index]),
+                        )
+                    )
+        regions = [
+            (key, level, shapely.to_wkb(region.geometry), region.area_km2)
+            for key, answer in zip(ids, answers, strict=True)
+            for level, region in answer.regions.items()
+        ]
+        if regions:
+            cursor.executemany(_INSERT_REGION, regions)
+    return ids
+
+
+def _insert(connection: Connection, answer: Localization, evaluation_id: int | None) -> int:
+    true_lat, true_lon = answer.truth or (None, None)
+    row = connection.execute(
+        _INSERT,
+        {
+            "photo": answer.photo,
+            "sha256": answer.sha256,
+            "model_id": answer.model_id,
+            "model": Jsonb(dict(answer.model)),
+            "method": answer.parameters.method,
+            "parameters": Jsonb(answer.parameters.to_json()),
+            "filter": Jsonb(answer.where.to_json()),
+            "plan": Jsonb(dict(answer.plan)),
+            "software": Jsonb(dict(answer.software)),
+            "embedding": Vector(answer.embedding),
+            "lat": answer.lat,
+            "lon": answer.lon,
+            "score": answer.score,
+            "radius_50": answer.radius_km.get(0.5),
+            "radius_90": answer.radius_km.get(0.9),
+            "modes": Jsonb([_mode_json(mode) for mode in answer.modes]),
+            "elapsed_ms": Jsonb(dict(answer.elapsed_ms)),
+            "true_lat": true_lat,
+            "true_lon": true_lon,
+            "error_km": answer.error_km,
+            "evaluation_id": evaluation_id,
+        },
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+_SELECT = """
+SELECT id, photo_uri, photo_sha256, query_embedding, model_id, model, parameters, filter, plan,
+    ST_Y(estimate), ST_X(estimate), score, radius_50_km, radius_90_km, modes, elapsed_ms, software,
+    ST_Y(truth), ST_X(truth), error_km, created_at
+FROM geosearch.localizations WHERE id = %s
+"""
+
+_SELECT_NEIGHBOURS = """
+SELECT photo_id, uri, ST_Y(geom), ST_X(geom), distance, weight
+FROM geosearch.localization_neighbours WHERE localization_id = %s ORDER BY rank
+"""
+
+_SELECT_REGIONS = """
+SELECT level, ST_AsBinary(geom), area_km2
+FROM geosearch.localization_regions WHERE localization_id = %s ORDER BY level
+"""
+
+
+def load(database: Database, localization_id: int) -> Localization:
+    """Read an answer back.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such answer.
+    """
+    with database.connection() as connection:
+        row = connection.execute(_SELECT, (localization_id,)).fetchone()
+        if row is None:
+            raise NotFoundError(
+                f"there is no localization {localization_id}",
+                "geosearch localize prints the id of every answer.",
+            )
+        neighbours = connection.execute(_SELECT_NEIGHBOURS, (localization_id,)).fetchall()
+        regions = connection.execute(_SELECT_REGIONS, (localization_id,)).fetchall()
+    return _read(row, neighbours, regions)
+
+
+def _read(
+    row: tuple[Any, ...], neighbours: list[tuple[Any, ...]], regions: list[tuple[Any, ...]]
+) -> Localization:
+    columns = list(zip(*neighbours, strict=True)) if neighbours else [()] * 6
+    radii = {0.5: row[12], 0.9: row[13]}
+    return Localization(
+        id=row[0],
+        photo=row[1],
+        sha256=row[2],
+        embedding=np.asarray(row[3].to_numpy(), dtype=np.float32),
+        model_id=row[4],
+        model=row[5],
+        parameters=Parameters(**row[6]),
+        where=Filter.from_json(row[7]),
+        neighbours=Neighbours(
+            photo_id=np.array(columns[0], dtype=np.int64),
+            uri=tuple(columns[1]),
+            lat=np.array(columns[2], dtype=np.float64),
+            lon=np.array(columns[3], dtype=np.float64),
+            distance=np.array(columns[4], dtype=np.float64),
+            plan=Plan(**row[8]),
+        ),
+        weights=np.array(columns[5], dtype=np.float64),
+        lat=row[9],
+        lon=row[10],
+        score=row[11],
+        radius_km={level: km for level, km in radii.items() if km is not None},
+        modes=tuple(Mode(**mode) for mode in row[14]),
+        elapsed_ms=row[15],
+        software=row[16],
+        truth=None if row[17] is None else (row[17], row[18]),
+        error_km=row[19],
+        created_at=row[20],
+        regions={
+            _level(level): Region(_level(level), shapely.from_wkb(wkb), area)
+            for level, wkb, area in regions
+        },
+    )
+
+
+def _level(stored: float) -> float:
+    return round(float(stored), 4)  # the column is float4
+
+
+def _mode_json(mode: Mode) -> dict[str, float]:
+    return {"lat": mode.lat, "lon": mode.lon, "mass": mode.mass, "density": mode.density}
+
+
+def point_ewkb(lat: float, lon: float) -> bytes:
+    """A position as EWKB with SRID 4326, little-endian."""
+    return struct.pack("<BIIdd", 1, 0x20000001, 4326, lon, lat)
