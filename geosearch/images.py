@@ -87,14 +87,28 @@ def decode(image: Image.Image, *, at_least: int | None = None) -> Image.Image:
     PhotoRejected
         Corrupt (`undecodable`) or incomplete (`truncated`) image data.
     """
+    verify(image, at_least=at_least)
+    try:
+        upright = _upright(image)
+        return upright if upright.mode == "RGB" else upright.convert("RGB")
+    except DECODER_ERRORS as error:
+        raise PhotoRejected(Reason.UNDECODABLE, _describe(error)) from error
+
+
+def verify(image: Image.Image, *, at_least: int | None = 1) -> None:
+    """Decode an opened image in place, a JPEG at the lowest scale that `at_least` allows.
+
+    Raises
+    ------
+    PhotoRejected
+        As `decode`.
+    """
     try:
         # Only JPEG: the draft of an HEIC is its embedded thumbnail, whatever the pixels hold.
         if at_least is not None and image.format in ("JPEG", "MPO"):
             scale = at_least / min(image.size)
             image.draft("RGB", (_up(image.width, scale), _up(image.height, scale)))
         image.load()
-        upright = _upright(image)
-        return upright if upright.mode == "RGB" else upright.convert("RGB")
     except DECODER_ERRORS as error:
         text = _describe(error)
         truncated = "truncated" in text.lower() or "unexpected end" in text.lower()

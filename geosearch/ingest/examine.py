@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from PIL import Image
 
+from geosearch import images
 from geosearch.errors import PhotoRejected, Reason
-from geosearch.images import decode, open_image
 from geosearch.ingest import exif as exif_tags
 from geosearch.ingest import xmp as xmp_properties
 from geosearch.ingest.exif import Exif, read_exif
@@ -33,10 +33,10 @@ def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
             )
         data = read_bytes(candidate.uri)
         stage = "decode"
-        image = open_image(data)
+        image = images.open_image(data)
         width, height = image.size
         if verify:
-            decode(image, at_least=1)
+            images.verify(image)
         return _photo(candidate, data, image, width, height)
     except PhotoRejected as error:
         return _rejection(candidate, stage, error)
