@@ -1,0 +1,177 @@
+"""Bulk load of embeddings: geosearch's binary COPY beside psql's \\copy of the same bytes.
+
+Both fill the same table, with its indexes and constraints, in rounds that alternate within one
+run; the ratio of the medians is what counts.
+
+    python benchmarks/load.py --rows 20000 --dimension 1280
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+
+from geosearch.database import migrations
+from geosearch.database.connection import Connection, Database
+from geosearch.database.copying import (
+    COLUMNS,
+    HEADER,
+    TRAILER,
+    PhotoKey,
+    copy_embeddings,
+    encode_rows,
+)
+from geosearch.database.partitions import create_partition, partition
+from geosearch.database.server import PrivateServer
+
+#: Rows of one transaction in geosearch's path, as `geosearch embed` commits them.
+CHUNK = 2000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--dimension", type=int, default=1280)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+
+    server = PrivateServer()
+    server.start()
+    name = f"geosearch_benchmark_{uuid4().hex[:8]}"
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            url = server.url.replace("/geosearch?", f"/{name}?")
+            migrations.upgrade(url)
+            result = measure(url, arguments.rows, arguments.dimension, arguments.rounds)
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    print(f"{result['rows']} embeddings of {result['dimension']}, {os.cpu_count()} cores")
+    print(f"geosearch COPY   {result['geosearch_rows_per_s']:>10,.0f} rows/s")
+    print(f"psql \\copy       {result['psql_rows_per_s']:>10,.0f} rows/s")
+    print(f"ratio            {result['ratio']:>10.2f}")
+
+
+def measure(url: str, rows: int, dimension: int, rounds: int) -> dict[str, float]:
+    """Median rates of both paths over alternating rounds, and their ratio."""
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(rows, dimension)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    ours: list[float] = []
+    theirs: list[float] = []
+    with Database(url) as database, tempfile.TemporaryDirectory() as folder:
+        with database.connection() as connection:
+            model, photos = prepare(connection, rows, dimension)
+        file = Path(folder) / "embeddings.pgcopy"
+        file.write_bytes(HEADER + encode_rows(model, photos, embeddings) + TRAILER)
+        for _ in range(rounds):
+            ours.append(timed(database, model, lambda: load(database, model, photos, embeddings)))
+            theirs.append(timed(database, model, lambda: psql_copy(url, model, file)))
+    fast, reference = rows / statistics.median(ours), rows / statistics.median(theirs)
+    return {
+        "rows": rows,
+        "dimension": dimension,
+        "geosearch_rows_per_s": fast,
+        "psql_rows_per_s": reference,
+        "ratio": fast / reference,
+    }
+
+
+def prepare(connection: Connection, rows: int, dimension: int) -> tuple[int, list[PhotoKey]]:
+    """A model, its partition, and photos spread over the globe."""
+    connection.execute("INSERT INTO geosearch.collections (name) VALUES ('benchmark')")
+    row = connection.execute(
+        """
+        INSERT INTO geosearch.models (name, architecture, weights_source, weights_sha256,
+            preprocessing, pooling, dimension, fingerprint, framework)
+        VALUES ('benchmark', 'none', 'none', '', '{}', 'none', %s, 'benchmark', '{}')
+        RETURNING id
+        """,
+        (dimension,),
+    ).fetchone()
+    assert row is not None
+    create_partition(connection, row[0], dimension)
+    connection.execute(
+        """
+        INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
+            format, geom, position_source, author, taken_at)
+        SELECT 1, '/benchmark/' || i, sha256(i::text::bytea), 1, 1, 1, 'JPEG',
+            ST_SetSRID(ST_Point(360 * random() - 180, 180 * random() - 90), 4326), 'manifest',
+            'author ' || i %% 100, now() - i * interval '1 minute'
+        FROM generate_series(1, %s) AS i
+        """,
+        (rows,),
+    )
+    photos = connection.execute(
+        """
+        SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence
+        FROM geosearch.photos ORDER BY id
+        """
+    ).fetchall()
+    return int(row[0]), [PhotoKey(*photo) for photo in photos]
+
+
+def timed(database: Database, model: int, work: Callable[[], None]) -> float:
+    """Seconds of one load into the emptied partition."""
+    with database.connection() as connection:
+        connection.execute(sql.SQL("TRUNCATE {}").format(partition(model)))
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def load(
+    database: Database, model: int, photos: list[PhotoKey], embeddings: NDArray[np.float32]
+) -> None:
+    """geosearch's path: encode and COPY, a transaction per chunk."""
+    for start in range(0, len(photos), CHUNK):
+        with database.connection() as connection:
+            copy_embeddings(
+                connection,
+                model,
+                photos[start : start + CHUNK],
+                embeddings[start : start + CHUNK],
+            )
+
+
+def psql_copy(url: str, model: int, file: Path) -> None:
+    """The peer: psql reads the encoded file."""
+    psql = shutil.which("psql")
+    assert psql is not None, "psql is not installed"
+    columns = ", ".join(COLUMNS)
+    subprocess.run(
+        [
+            psql,
+            url,
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            f"\\copy geosearch.embeddings_m{model} ({columns}) from '{file}' (format binary)",
+        ],
+        check=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
