@@ -87,12 +87,10 @@ def _trace(mixture: Mixture, thresholds: Array, area: float) -> list[tuple[Cells
     cells = Cells.of_sphere(FIRST_DEPTH + (last - FIRST_DEPTH) % 2)
     lowest = float(thresholds[0])
     found: list[tuple[Cells, Array]] = []
-    while True:
-        cells = cells.where(_reached(mixture, cells, lowest))
-        if cells.depth >= last:
-            found.append((cells, _at_centres(mixture, cells, lowest)))
-            return found
-        if cells.steradians <= mixture.bandwidth**2:
+    while cells.depth < last:
+        if cells.steradians > mixture.bandwidth**2:
+            cells = cells.where(_reached(mixture, cells, lowest))
+        else:
             low, high = _bounds(mixture, cells, lowest)
             passed = np.searchsorted(thresholds, low, side="right")
             undecided = passed < np.searchsorted(thresholds, high, side="right")
@@ -100,6 +98,7 @@ def _trace(mixture: Mixture, thresholds: Array, area: float) -> list[tuple[Cells
             found.append((cells.where(decided), low[decided]))
             cells = cells.where(undecided)
         cells = cells.split().split()
+    return [*found, (cells, _at_centres(mixture, cells, lowest))]
 
 
 def _reached(mixture: Mixture, cells: Cells, threshold: float) -> np.ndarray:
@@ -121,7 +120,7 @@ def _reach(mixture: Mixture, log_density: float) -> Array:
 
 def _bounds(mixture: Mixture, cells: Cells, threshold: float) -> tuple[Array, Array]:
     """Bounds (n,), (n,) of the log density on each cell, by the triangle inequality of chords."""
-    low, high = np.empty(len(cells)), np.empty(len(cells))
+    low, high = np.full(len(cells), -np.inf), np.full(len(cells), -np.inf)
     for batch, chords, radii, local in _batches(mixture, cells, threshold):
         low[batch] = log_sum(local.log_kernels(np.minimum(chords + radii, 2.0) ** 2))
         high[batch] = log_sum(local.log_kernels(np.maximum(chords - radii, 0.0) ** 2))
@@ -130,7 +129,7 @@ def _bounds(mixture: Mixture, cells: Cells, threshold: float) -> tuple[Array, Ar
 
 def _at_centres(mixture: Mixture, cells: Cells, threshold: float) -> Array:
     """Log density (n,) at the centre of each cell."""
-    values = np.empty(len(cells))
+    values = np.full(len(cells), -np.inf)
     for batch, chords, _, local in _batches(mixture, cells, threshold):
         values[batch] = log_sum(local.log_kernels(chords**2))
     return values
