@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import InputError, Reason
 from geosearch.evaluation.metrics import Accuracy, accuracy
-from geosearch.features import DEFAULT_MODEL, Backbone, embed_files, load_backbone
+from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
 from geosearch.features.models import Model, require_model
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.records import Rejection
@@ -107,7 +107,7 @@ def evaluate(
         waiting.clear()
 
     for done, item in enumerate(embed_files(backbone, list(truths)), start=1):
-        if item.embedding is None:
+        if isinstance(item, Rejected):
             failures.append(Failure(item.uri, item.rejection.reason, item.rejection.message))
         else:
             own = replace(where, exclude_sha256=(*where.exclude_sha256, item.sha256.hex()))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geosearch.database.connection import Database
 from geosearch.density import DEFAULT_WEIGHTING, Place, locate
-from geosearch.features import DEFAULT_MODEL, Backbone, embed_files, load_backbone
+from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
 from geosearch.features.models import Model, require_model
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.store import save
@@ -53,7 +53,7 @@ def localize(
     started = time.perf_counter()
     for done, item in enumerate(embed_files(backbone, uris), start=1):
         features_ms = 1000 * (time.perf_counter() - started)
-        if item.embedding is None:
+        if isinstance(item, Rejected):
             yield Failure(item.uri, item.rejection.reason, item.rejection.message)
         else:
             query = replace(where, exclude_sha256=(*where.exclude_sha256, item.sha256.hex()))

@@ -1,0 +1,81 @@
+"""The command line as a whole: every command is documented and speaks JSON."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from geosearch.cli.app import COMMANDS, app
+from geosearch.errors import InputError
+from tests.command_line import CommandLine
+
+
+def _commands() -> Iterator[tuple[str, Any]]:
+    root: Any = typer.main.get_command(app)
+    for name in COMMANDS:
+        command = root.get_command(None, name)
+        children = getattr(command, "commands", {})
+        if children:
+            yield from ((f"{name} {child}", item) for child, item in children.items())
+        else:
+            yield name, command
+
+
+ALL = dict(_commands())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    help_text = ALL[name].help or ""
+    assert f"Example: geosearch {name}" in " ".join(help_text.split())
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "db psql"])
+def test_every_command_prints_json_when_asked(name: str) -> None:
+    options = {option for parameter in ALL[name].params for option in parameter.opts}
+    assert "--json" in options
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_option_is_explained(name: str) -> None:
+    for parameter in ALL[name].params:
+        assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
+
+
+def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = CommandLine("postgresql:///unused", capsys)("--help")
+    assert ran.code == 0
+    assert all(f" {name} " in ran.out for name in COMMANDS)
+
+
+def test_an_error_is_one_message_with_its_remedy_and_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ran = CommandLine("postgresql:///unused", capsys)("localize", "x.jpg", "--bbox", "1,2,3")
+    assert ran.code == InputError.exit_code
+    assert "--bbox '1,2,3' cannot be read" in ran.err
+    assert "W,S,E,N" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_looking_at_help_loads_no_network_runtime() -> None:
+    code = (
+        "import sys; sys.argv = ['geosearch', 'db', 'status', '--help']\n"
+        "from geosearch.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'onnxruntime', 'scipy') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    from geosearch import __version__
+
+    assert f"geosearch {__version__}" in CommandLine("postgresql:///x", capsys)("--version").out
