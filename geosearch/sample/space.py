@@ -17,8 +17,9 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
-from geosearch.earth import data_file
+from geosearch.earth import data_file, load_blue_marble
 from geosearch.errors import InputError
+from geosearch.files import replacing
 from geosearch.sample.views import (
     MINIMUM_LATITUDE,
     PERTURBATIONS,
@@ -28,7 +29,6 @@ from geosearch.sample.views import (
     Role,
     View,
     draw_view,
-    prepare,
     render,
 )
 
@@ -106,7 +106,7 @@ def write_space_sample(
     if progress:
         progress(done, len(tasks))
     if missing:
-        prepare()  # once, not in each of the threads that start together
+        load_blue_marble()  # once, not in each of the threads that start together
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(lambda task: _write_image(sample, task), missing):
             done += 1
@@ -159,7 +159,7 @@ def _claim(directory: Path, recipe: dict[str, Any]) -> None:
         raise InputError(f"{directory} holds other files", remedy)
     else:
         directory.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, (json.dumps(recipe, indent=2) + "\n").encode())
+        _write(path, (json.dumps(recipe, indent=2) + "\n").encode())
 
 
 def _tasks(sample: SpaceSample, directory: Path) -> Iterator[_Task]:
@@ -180,7 +180,7 @@ def _write_manifest(sample: SpaceSample, directory: Path) -> None:
         view = draw_view(sample.seed, Role.QUERY, index, sample.difficulty)
         uri = f"{_FOLDERS[Role.QUERY]}/{_file_name(index)}"
         rows.writerow((uri, f"{view.lat:.6f}", f"{view.lon:.6f}"))
-    _write_atomically(directory / "queries.csv", text.getvalue().encode())
+    _write(directory / "queries.csv", text.getvalue().encode())
 
 
 def _write_image(sample: SpaceSample, task: _Task) -> None:
@@ -188,7 +188,7 @@ def _write_image(sample: SpaceSample, task: _Task) -> None:
     exif = _exif(view).tobytes() if task.role is Role.REFERENCE else b""
     stream = io.BytesIO()
     Image.fromarray(render(view)).save(stream, "JPEG", quality=_JPEG_QUALITY, exif=exif)
-    _write_atomically(task.path, stream.getvalue())
+    _write(task.path, stream.getvalue())
 
 
 def _exif(view: View) -> Image.Exif:
@@ -213,8 +213,6 @@ def _degrees_minutes_seconds(angle: float) -> tuple[Fraction, Fraction, Fraction
     return Fraction(minutes // 60), Fraction(minutes % 60), Fraction(ticks, 10_000)
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    """A file is there in full or not at all, so that a killed run can be completed."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
+def _write(path: Path, data: bytes) -> None:
+    with replacing(path) as part:
+        part.write_bytes(data)

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from geosearch.earth import blue_marble, is_land
+from geosearch.earth import blue_marble_at, is_land
 
 WIDTH_DEGREES = 8.0
 #: Antarctica is left out: most of its views are plain white, and no method could tell them apart.
@@ -97,21 +97,13 @@ def draw_view(seed: int, role: Role, index: int, difficulty: Difficulty) -> View
     )
 
 
-def prepare() -> None:
-    """Load what `render` needs, so that threads that start together need not each do so."""
-    _packed()
-    _plane()
-
-
 def render(view: View) -> npt.NDArray[np.uint8]:
     """The (256, 256, 3) RGB image of a view.
 
     The projection is azimuthal equidistant: the distance of a pixel from the centre is the
     angle seen from the Earth's centre, in every direction alike and round the poles too.
-    The Blue Marble is sampled bilinearly.
     """
-    rows, columns = _pixel_positions(view)
-    colours = _bilinear(rows, columns)
+    colours = blue_marble_at(*_pixel_positions(view))
     if view.brightness != 1.0:
         colours *= np.float32(view.brightness)
         np.minimum(colours, 255.0, out=colours)
@@ -130,7 +122,7 @@ def _plane() -> tuple[Array, Array]:
 
 
 def _pixel_positions(view: View) -> tuple[Array, Array]:
-    """Fractional row and column of the Blue Marble under each pixel (integers: cell centres).
+    """Latitude and longitude under each pixel, degrees; the longitude may be out of range.
 
     Source of the formula: J. P. Snyder, Map Projections: A Working Manual (1987), eq. 20-14,
     20-15 and 25-16, the inverse azimuthal equidistant projection of the sphere.
@@ -146,42 +138,4 @@ def _pixel_positions(view: View) -> tuple[Array, Array]:
     sin_lat, cos_lat = math.sin(lat), math.cos(lat)
     latitude = np.arcsin(np.clip(cosine * sin_lat + north * sine * cos_lat, -1.0, 1.0))
     longitude = np.arctan2(east * sine, cosine * cos_lat - north * sine * sin_lat)
-    height, width = blue_marble().shape[:2]
-    rows = (math.pi / 2 - latitude) * (height / math.pi) - 0.5
-    columns = longitude * (width / math.tau) + ((view.lon + 180.0) / 360.0 * width - 0.5)
-    return rows.astype(np.float32), columns.astype(np.float32)
-
-
-def _bilinear(rows: Array, columns: Array) -> Array:
-    """Colours (3, n) at fractional positions; columns wrap, rows stop at the poles."""
-    height, width = blue_marble().shape[:2]
-    pixels = _packed()
-    top, left = np.floor(rows), np.floor(columns)
-    down, right = rows - top, columns - left
-    first = np.clip(top.astype(np.int32), 0, height - 1) * width
-    second = np.clip(top.astype(np.int32) + 1, 0, height - 1) * width
-    west = left.astype(np.int32) % width
-    east = (west + 1) % width
-
-    def colours(index: npt.NDArray[np.int32]) -> Array:
-        channels = pixels.take(index).view(np.uint8).reshape(-1, 4)[:, :3].T
-        return channels.astype(np.float32, order="C")
-
-    def blend(start: Array, end: Array, share: Array) -> Array:
-        end -= start
-        end *= share
-        end += start
-        return end
-
-    above = blend(colours(first + west), colours(first + east), right)
-    below = blend(colours(second + west), colours(second + east), right)
-    return blend(above, below, down)
-
-
-@cache
-def _packed() -> npt.NDArray[np.uint32]:
-    """The Blue Marble as one 32-bit number per pixel: numpy gathers these four times faster."""
-    image = blue_marble()
-    packed = np.zeros((*image.shape[:2], 4), np.uint8)
-    packed[..., :3] = image
-    return packed.view(np.uint32).ravel()
+    return np.degrees(latitude), np.degrees(longitude) + np.float32(view.lon)

@@ -1,0 +1,1 @@
+"""Answers as files for people and for GIS: GeoJSON and map pictures."""

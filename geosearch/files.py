@@ -1,0 +1,36 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from geosearch.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name at the end; gone after an error.
+
+    Readers see the old file or the new one, and a killed run leaves no half-written one.
+
+    Raises
+    ------
+    InputError
+        The folder is missing or cannot be written to.
+    """
+    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        part.touch()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}", "Give another path, or make its folder."
+        ) from error
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
