@@ -8,8 +8,10 @@ Kept as released, on purpose: degrees of longitude count the same at every latit
 wraps at ±180°; a cell is named by its upper edge, so modes are multiples of 0.1° without half a
 cell; the blur is cut off at two standard deviations and normalised, and at a border of its grid
 repeats the outermost cells (the defaults of MATLAB's imgaussfilt); of equal maxima the
-westernmost counts, then the southernmost; the window stays within the grid. One deviation: a
-photo at latitude -90 or longitude -180 votes in the first cell instead of not at all.
+westernmost counts, then the southernmost; the centre of the window stays 21 cells within the grid.
+Two deviations: a photo at latitude -90 or longitude -180 votes in the first cell instead of not
+at all; and where no vote lies in the window, which thereby ends at 179° E and 79° N, the coarse
+mode stands instead of the corner of the grid.
 """
 
 from __future__ import annotations
@@ -33,20 +35,17 @@ WINDOW_DEG = 20
 def grid_mode(lat: Array, lon: Array, weights: Array) -> tuple[float, float]:
     """Latitude and longitude of the mode of the fine grid; positions in degrees, all (k,)."""
     row, column = _blurred_maximum(_cell(lat, 90, 1), _cell(lon, 180, 1), weights, 180, 360, 1)
+    coarse = float(row - 90), float(column - 180)
     row = min(max(row, WINDOW_DEG + 1), 180 - WINDOW_DEG - 1)
     column = min(max(column, WINDOW_DEG + 1), 360 - WINDOW_DEG - 1)
 
     south, west, size = (row - WINDOW_DEG) * 10, (column - WINDOW_DEG) * 10, WINDOW_DEG * 20 + 1
     rows, columns = _cell(lat, 90, 10) - south + 1, _cell(lon, 180, 10) - west + 1
-    inside = in_window(rows, columns, size)
+    inside = (rows >= 1) & (rows <= size) & (columns >= 1) & (columns <= size)
+    if not weights[inside].any():
+        return coarse
     row, column = _blurred_maximum(rows[inside], columns[inside], weights[inside], size, size, 10)
     return (row + south - 1 - 900) / 10, (column + west - 1 - 1800) / 10
-
-
-def in_window(rows: np.ndarray, columns: np.ndarray, size: int) -> np.ndarray:
-    """Mask of the cells, numbered from 1, that lie in a square window of `size` cells."""
-    inside: np.ndarray = (rows >= 1) & (rows <= size) & (columns >= 1) & (columns <= size)
-    return inside
 
 
 def snap(lat: Array, lon: Array, mode: tuple[float, float]) -> tuple[float, float]:

@@ -179,8 +179,11 @@ def outline(west: Array, east: Array, south: Array, north: Array) -> MultiPolygo
     )
     across = np.stack([np.stack([lines, starts], 1), np.stack([lines, stops], 1)], 1)
     edges = shapely.linestrings(np.concatenate([along, across]))
-    areas = shapely.get_parts(shapely.build_area(shapely.multilinestrings(edges)))
-    return shapely.transform(shapely.multipolygons(areas), _to_degrees)
+    faces = shapely.get_parts(shapely.polygonize(edges))
+    inner = shapely.get_coordinates(shapely.point_on_surface(faces))[:, None]  # not in a hole
+    x, y = inner[..., 0], inner[..., 1]
+    filled = ((west <= x) & (x <= east) & (south <= y) & (y <= north)).any(axis=1)
+    return shapely.transform(shapely.multipolygons(faces[filled]), _to_degrees)
 
 
 def _to_degrees(lon_z: Array) -> Array:

@@ -1,0 +1,171 @@
+"""Highest-density regions: how much they hold, where they lie, and their outlines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geosearch.density.kernel import Mixture
+from geosearch.density.regions import Region, highest_density_regions, outline
+from geosearch.sphere import EARTH_RADIUS_KM, Array, Cells, destination, lat_lon, z_to_lat
+
+LEVELS = (0.5, 0.9)
+
+
+def mixture_at(
+    lat: list[float], lon: list[float], bandwidth_km: float, weights: list[float] | None = None
+) -> Mixture:
+    shares = np.array(weights) if weights else np.full(len(lat), 1 / len(lat))
+    return Mixture.at(np.array(lat), np.array(lon), shares, bandwidth_km)
+
+
+def contains(region: Region, points: Array) -> np.ndarray:
+    lat, lon = lat_lon(points)
+    inside: np.ndarray = shapely.contains_xy(region.geometry, lon, lat)
+    return inside
+
+
+def held(region: Region, mixture: Mixture) -> float:
+    """Share of the mixture within the region's polygon, by a dense lattice of the mixture."""
+    points, mass = mixture.lattice(20_000)
+    return float(mass[contains(region, points)].sum())
+
+
+def polygon_area_km2(region: Region) -> float:
+    """Area of the polygon itself, by its rings in the equal-area plane (longitude, z)."""
+    flat = shapely.transform(
+        region.geometry,
+        lambda xy: np.column_stack([np.radians(xy[:, 0]), np.sin(np.radians(xy[:, 1]))]),
+    )
+    return float(flat.area * EARTH_RADIUS_KM**2)
+
+
+@pytest.mark.parametrize("bandwidth_km", [0.001, 0.1, 25.0, 450.0, 2000.0, 6000.0])
+def test_the_regions_of_one_kernel_are_discs_of_the_closed_form(bandwidth_km: float) -> None:
+    mixture = mixture_at([47.0], [8.0], bandwidth_km)
+    regions = highest_density_regions(mixture, LEVELS)
+    for level in LEVELS:
+        # A cap that holds `level` has 1 - cos r = -log(1 - level (1 - exp(-2κ))) / κ.
+        drop = -np.log1p(level * np.expm1(-2 * mixture.kappa)) / mixture.kappa
+        expected = 2 * np.pi * drop * EARTH_RADIUS_KM**2
+        assert regions[level].level == level
+        assert regions[level].area_km2 == pytest.approx(expected, rel=0.01)
+        assert held(regions[level], mixture) == pytest.approx(level, abs=0.01)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 10_000),
+    k=st.integers(1, 30),
+    bandwidth_km=st.floats(0.05, 12_000),
+    spread=st.floats(0, 30),
+)
+def test_regions_are_valid_nested_and_hold_their_level(
+    seed: int, k: int, bandwidth_km: float, spread: float
+) -> None:
+    random = np.random.default_rng(seed)
+    lat0, lon0 = np.degrees(np.arcsin(random.uniform(-1, 1))), random.uniform(-180, 180)
+    away = np.minimum(spread * bandwidth_km * random.uniform(0, 1, k), 20_000)
+    lat, lon = destination(lat0, lon0, random.uniform(0, 360, k), away)
+    mixture = Mixture.at(lat, lon, random.dirichlet(np.ones(k)), bandwidth_km)
+    regions = highest_density_regions(mixture, LEVELS)
+    for level, region in regions.items():
+        assert isinstance(region.geometry, shapely.MultiPolygon)
+        assert region.geometry.is_valid
+        west, south, east, north = region.geometry.bounds
+        assert -180 <= west < east <= 180
+        assert -90 <= south < north <= 90
+        assert held(region, mixture) == pytest.approx(level, abs=0.02)
+        # z = sin(latitude) has no digits left for the smallest cells: hence the tolerance.
+        assert polygon_area_km2(region) == pytest.approx(region.area_km2, rel=1e-3)
+    assert regions[0.5].area_km2 < regions[0.9].area_km2
+    outside = shapely.difference(regions[0.5].geometry, regions[0.9].geometry)
+    assert outside.area <= 1e-9 * regions[0.5].geometry.area
+
+
+def test_no_area_of_the_same_size_holds_more() -> None:
+    mixture = mixture_at([10.0, 14.0, -20.0], [0.0, 6.0, 3.0], 500, [0.5, 0.2, 0.3])
+    cells = Cells.of_sphere(18)
+    points = cells.centres()
+    density = np.sort(np.exp(mixture.log_density(points)))[::-1] * cells.steradians
+    best_area = cells.steradians * np.searchsorted(np.cumsum(density), LEVELS)
+    regions = highest_density_regions(mixture, LEVELS)
+    areas = [regions[level].area_km2 for level in LEVELS]
+    assert areas == pytest.approx(best_area * EARTH_RADIUS_KM**2, rel=0.01)
+
+
+def test_a_region_across_the_antimeridian_is_split_there() -> None:
+    region = highest_density_regions(mixture_at([-17.0], [180.0], 200), LEVELS)[0.9]
+    halves = region.geometry.geoms
+    assert len(halves) == 2
+    assert sorted(half.bounds[0] for half in halves)[0] == -180
+    assert sorted(half.bounds[2] for half in halves)[-1] == 180
+    assert all(half.bounds[2] - half.bounds[0] < 10 for half in halves)
+    assert halves[0].area == pytest.approx(halves[1].area, rel=0.05)
+
+
+@pytest.mark.parametrize("pole", [90.0, -90.0])
+def test_a_region_round_a_pole_reaches_it_at_every_longitude(pole: float) -> None:
+    region = highest_density_regions(mixture_at([pole], [0.0], 200), LEVELS)[0.9]
+    assert region.geometry.is_valid
+    west, south, east, north = region.geometry.bounds
+    assert (west, east) == (-180, 180)
+    assert (north if pole > 0 else south) == pole
+    near = np.copysign(abs(pole) - 0.5, pole)
+    longitudes = np.arange(-179.5, 180)
+    assert shapely.contains_xy(region.geometry, longitudes, np.full(360, near)).all()
+
+
+def test_far_neighbours_have_parts_of_their_own() -> None:
+    lat, lon = [0.0, 40.0, -40.0, 70.0], [0.0, 90.0, -90.0, 150.0]
+    region = highest_density_regions(mixture_at(lat, lon, 50), LEVELS)[0.9]
+    assert len(region.geometry.geoms) == 4
+    areas = [part.area * np.cos(np.radians(part.centroid.y)) for part in region.geometry.geoms]
+    assert areas == pytest.approx([np.mean(areas)] * 4, rel=0.05)
+
+
+def test_one_far_light_neighbour_is_left_out() -> None:
+    mixture = mixture_at([0.0, 50.0], [0.0, 100.0], 100, [0.98, 0.02])
+    (part,) = highest_density_regions(mixture, [0.9])[0.9].geometry.geoms
+    assert abs(part.centroid.x) < 0.1
+    assert abs(part.centroid.y) < 0.1
+
+
+def test_a_ring_of_neighbours_leaves_a_hole() -> None:
+    lat, lon = destination(20.0, 30.0, np.arange(0, 360, 10), 2000.0)
+    mixture = Mixture.at(lat, lon, np.full(36, 1 / 36), 250)
+    (ring,) = highest_density_regions(mixture, [0.9])[0.9].geometry.geoms
+    assert len(ring.interiors) == 1
+    assert not ring.contains(shapely.Point(30, 20))
+
+
+def test_regions_are_the_same_each_time() -> None:
+    mixture = mixture_at([1.0, 2.0, 30.0], [4.0, 4.5, 4.0], 80)
+    first, second = (highest_density_regions(mixture, [0.7])[0.7] for _ in range(2))
+    assert first.geometry.equals_exact(second.geometry)
+    assert first.area_km2 == second.area_km2
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.02, 0.98))
+def test_an_outline_is_the_union_of_its_cells(seed: int, share: float) -> None:
+    random = np.random.default_rng(seed)
+    coarse = Cells.of_sphere(6)
+    refined = random.random(len(coarse)) < 0.5
+    fine = coarse.where(refined).split().split()
+    parts = [coarse.where(~refined), fine]
+    sides = [
+        np.concatenate([getattr(part, side) for part in parts])
+        for side in ("west", "east", "south", "north")
+    ]
+    chosen = random.random(len(sides[0])) < share
+    if not chosen.any():
+        chosen[0] = True
+    west, east, south, north = (side[chosen] for side in sides)
+    union = shapely.union_all(shapely.box(west, z_to_lat(south), east, z_to_lat(north)))
+    traced = outline(west, east, south, north)
+    assert traced.is_valid
+    assert shapely.symmetric_difference(traced, union).area < 1e-6
