@@ -76,6 +76,11 @@ def ingest(
         console.print_json(summary.as_dict())
     else:
         _print(summary, collection)
+    if summary.unlocated == summary.seen > 0:
+        console.err.print(
+            "None of these photos says where it was taken. "
+            "Name the positions in a manifest, or store them with --keep-unlocated."
+        )
     if summary.rejected:
         raise typer.Exit(EXIT_SOME_REJECTED)
 
@@ -100,7 +105,9 @@ def rejects(
     if json:
         console.print_json([reject.as_dict() for reject in found])
         return
-    table = Table("collection", "file", "stage", "reason", "message")
+    table = Table()
+    for name in ("collection", "file", "stage", "reason", "message"):
+        table.add_column(name, overflow="fold")  # a path cut short is of no use
     for reject in found:
         cells = (reject.collection, reject.uri, reject.stage, reject.reason, reject.message)
         table.add_row(*map(Text, cells))  # Text: a file called [red].jpg is no markup

@@ -1,0 +1,411 @@
+"""Metadata of photos: the right position, or the right reason for none; never an exception."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import IFDRational
+
+from geosearch import images
+from geosearch.errors import PhotoRejected, Reason
+from geosearch.ingest.examine import examine
+from geosearch.ingest.exif import as_json, gps_position, read_exif
+from geosearch.ingest.flir import flir_position
+from geosearch.ingest.positions import Position
+from geosearch.ingest.records import Candidate, Photo, Rejection
+from geosearch.ingest.xmp import read_xmp, xmp_position
+
+from .photo_files import bomb, dms, gps, photo, rational, xmp
+
+GPS = ExifTags.GPS
+TAG = ExifTags.Base
+
+
+def examined(data: bytes, folder: Path) -> Photo | Rejection:
+    file = folder / "photo"
+    file.write_bytes(data)
+    return examine(Candidate(str(file)))
+
+
+def read(data: bytes, folder: Path) -> Photo:
+    found = examined(data, folder)
+    assert isinstance(found, Photo)
+    return found
+
+
+def defect(data: bytes, folder: Path) -> Reason:
+    found = read(data, folder)
+    assert found.position is None
+    assert found.defect is not None
+    assert found.defect.stage == "position"
+    return found.defect.reason
+
+
+# ---- positions in EXIF --------------------------------------------------------------------------
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(lat=st.floats(-90, 90), lon=st.floats(-180, 180))
+@example(lat=-90.0, lon=-180.0)
+@example(lat=90.0, lon=180.0)
+@example(lat=59.99999999, lon=-59.99999999)
+def test_a_written_position_is_read_back(lat: float, lon: float, tmp_path: Path) -> None:
+    if abs(lat) < 1e-9 and abs(lon) < 1e-9:
+        lat = 1.0
+    position = read(photo(gps(lat, lon)), tmp_path).position
+    assert position is not None
+    assert position.source == "exif"
+    assert position.lat == pytest.approx(lat, abs=1e-9)
+    assert position.lon == pytest.approx(lon, abs=1e-9)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+def test_every_format_carries_a_position(format: str, tmp_path: Path) -> None:
+    images.register_heif()
+    found = read(photo(gps(-33.5, 151.25), format=format, size=(64, 48)), tmp_path)
+    assert found.position == Position(-33.5, 151.25, "exif")
+    assert (found.format, found.width, found.height) == (format, 64, 48)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({GPS.GPSLatitude: dms(0), GPS.GPSLongitude: dms(0)}, Reason.ZERO_ZERO),
+        ({GPS.GPSLatitude: (IFDRational(0, 0),) * 3}, Reason.ZERO_DENOMINATOR),
+        (
+            {GPS.GPSLongitude: (rational(11), rational(5), IFDRational(7, 0))},
+            Reason.ZERO_DENOMINATOR,
+        ),
+        ({GPS.GPSLatitude: (rational(1),) * 4}, Reason.NOT_A_NUMBER),
+        ({GPS.GPSLatitudeRef: None}, Reason.MISSING_REFERENCE),
+        ({GPS.GPSLatitudeRef: ""}, Reason.MISSING_REFERENCE),
+        ({GPS.GPSLatitudeRef: "E"}, Reason.MISSING_REFERENCE),
+        ({GPS.GPSLongitudeRef: "?"}, Reason.MISSING_REFERENCE),
+        ({GPS.GPSLatitude: dms(90.01)}, Reason.OUT_OF_RANGE),
+        ({GPS.GPSLongitude: dms(180.01)}, Reason.OUT_OF_RANGE),
+        ({GPS.GPSLatitude: (rational(10), rational(60), rational(0))}, Reason.OUT_OF_RANGE),
+        ({GPS.GPSLatitude: (rational(10), rational(5), rational(61))}, Reason.OUT_OF_RANGE),
+        ({GPS.GPSLatitude: None}, Reason.INCOMPLETE),
+        ({GPS.GPSLongitude: None}, Reason.INCOMPLETE),
+    ],
+)
+def test_a_position_that_cannot_be_believed_has_its_reason(
+    change: dict[int, Any], reason: Reason, tmp_path: Path
+) -> None:
+    tags = gps(47.5, 11.25) | change
+    data = photo({tag: value for tag, value in tags.items() if value is not None})
+    assert defect(data, tmp_path) == reason
+
+
+def test_degrees_written_as_text_are_read_as_exiftool_reads_them() -> None:
+    text = gps(1, 1) | {
+        GPS.GPSLatitude: "52,00000,50,00000,34,01180",
+        GPS.GPSLongitude: b"11 30 36\0",
+    }
+    position = gps_position(text)
+    assert position is not None
+    assert (position.lat, position.lon) == pytest.approx((52 + 50 / 3600, 11.51))
+    with pytest.raises(PhotoRejected) as raised:
+        gps_position(text | {GPS.GPSLatitude: "north"})
+    assert raised.value.reason == Reason.NOT_A_NUMBER
+
+
+@given(
+    st.dictionaries(
+        st.integers(0, 7),
+        st.one_of(
+            st.none(),
+            st.text(max_size=30),
+            st.binary(max_size=30),
+            st.floats(),
+            st.integers(),
+            st.lists(st.floats() | st.integers(), max_size=4).map(tuple),
+            st.tuples(st.integers(0, 99), st.integers(0, 99)).map(lambda pair: IFDRational(*pair)),
+        ),
+    )
+)
+def test_no_gps_directory_raises_anything_but_a_rejection(tags: dict[int, Any]) -> None:
+    try:
+        position = gps_position(tags)
+    except PhotoRejected:
+        return
+    assert position is None or (abs(position.lat) <= 90 and abs(position.lon) <= 180)
+
+
+def test_a_photo_without_gps_has_no_position_and_no_defect(tmp_path: Path) -> None:
+    for data in (photo(), photo(image_tags={TAG.Make: "maker"}), photo({GPS.GPSAltitude: 3.0})):
+        found = read(data, tmp_path)
+        assert (found.position, found.defect) == (None, None)
+
+
+@pytest.mark.parametrize("reference", ["n", "North", "N\0"])
+def test_the_hemisphere_may_be_written_loosely(reference: str, tmp_path: Path) -> None:
+    found = read(photo(gps(47.5, 11.25) | {GPS.GPSLatitudeRef: reference}), tmp_path)
+    assert found.position == Position(47.5, 11.25, "exif")
+
+
+def test_degrees_may_be_decimal_or_carry_sixty_seconds(tmp_path: Path) -> None:
+    decimal = gps(1, 1) | {GPS.GPSLatitude: (rational(47.5),)}
+    rounded = gps(1, 1) | {GPS.GPSLatitude: (rational(47), rational(29), rational(60))}
+    for tags in (decimal, rounded):
+        position = read(photo(tags), tmp_path).position
+        assert position is not None
+        assert position.lat == pytest.approx(47.5, abs=1e-12)
+
+
+def test_the_positioning_error_is_the_accuracy(tmp_path: Path) -> None:
+    for value, accuracy in ((rational(4.5), 4.5), (rational(0), None), (IFDRational(1, 0), None)):
+        found = read(photo(gps(1, 2) | {GPS.GPSHPositioningError: value}), tmp_path)
+        assert found.position == Position(1, 2, "exif", accuracy)
+
+
+# ---- XMP ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon", "position"),
+    [
+        ("51,30.5N", "0,7.5W", (51 + 30.5 / 60, -7.5 / 60)),
+        ("51,30,36S", "12,6,36E", (-51.51, 12.11)),
+        ("51.51 N", "12.11 e", (51.51, 12.11)),
+        ("-51.51", "+12.11", (-51.51, 12.11)),
+        ("51 deg 30' 36.00\" S", "12 deg 6' 36.00\" W", (-51.51, -12.11)),
+    ],
+)
+def test_xmp_coordinates_are_read_in_the_forms_writers_use(
+    lat: str, lon: str, position: tuple[float, float]
+) -> None:
+    escaped = lat.replace('"', "&quot;"), lon.replace('"', "&quot;")
+    as_attributes = xmp(f'exif:GPSLatitude="{escaped[0]}" exif:GPSLongitude="{escaped[1]}"')
+    as_elements = xmp(
+        elements=f"<exif:GPSLatitude>{lat}</exif:GPSLatitude>"
+        f"<exif:GPSLongitude>{lon}</exif:GPSLongitude>"
+    )
+    for packet in (as_attributes, as_elements):
+        found = xmp_position(read_xmp(packet.encode()))
+        assert found is not None
+        assert (found.lat, found.lon) == pytest.approx(position, abs=1e-9)
+        assert found.source == "xmp"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ('exif:GPSLatitude="51,30.5" exif:GPSLongitude="0,7.5W"', Reason.MISSING_REFERENCE),
+        ('exif:GPSLatitude="51.5" exif:GPSLongitude="12.1E"', Reason.MISSING_REFERENCE),
+        ('exif:GPSLatitude="N" exif:GPSLongitude="12.1E"', Reason.NOT_A_NUMBER),
+        ('exif:GPSLatitude="0,0N" exif:GPSLongitude="0,0E"', Reason.ZERO_ZERO),
+        ('exif:GPSLatitude="91,0N" exif:GPSLongitude="0,0E"', Reason.OUT_OF_RANGE),
+        ('exif:GPSLatitude="51,75N" exif:GPSLongitude="0,0E"', Reason.OUT_OF_RANGE),
+        ('exif:GPSLatitude="51,7N"', Reason.INCOMPLETE),
+    ],
+)
+def test_a_bad_xmp_position_has_its_reason(attributes: str, reason: Reason) -> None:
+    with pytest.raises(PhotoRejected) as raised:
+        xmp_position(read_xmp(xmp(attributes)))
+    assert raised.value.reason == reason
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+def test_xmp_is_the_fallback_in_every_format(format: str, tmp_path: Path) -> None:
+    images.register_heif()
+    packet = xmp('exif:GPSLatitude="51,30N" exif:GPSLongitude="12,15W"')
+    if format == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", packet)
+        Image.new("RGB", (64, 48)).save(tmp_path / "xmp.png", pnginfo=info)
+        data = (tmp_path / "xmp.png").read_bytes()
+    elif format == "TIFF":
+        Image.new("RGB", (64, 48)).save(tmp_path / "xmp.tif", tiffinfo={700: packet.encode()})
+        data = (tmp_path / "xmp.tif").read_bytes()
+    else:
+        data = photo(format=format, size=(64, 48), xmp=packet)
+    assert read(data, tmp_path).position == Position(51.5, -12.25, "xmp")
+
+
+def test_a_good_xmp_position_stands_in_for_a_bad_exif_position(tmp_path: Path) -> None:
+    packet = xmp('exif:GPSLatitude="51,30N" exif:GPSLongitude="12,15W"')
+    assert read(photo(gps(0, 0), xmp=packet), tmp_path).position == Position(51.5, -12.25, "xmp")
+    assert read(photo(gps(3, 4), xmp=packet), tmp_path).position == Position(3, 4, "exif")
+    bad = xmp('exif:GPSLatitude="91,30N" exif:GPSLongitude="12,15W"')
+    assert defect(photo(gps(0, 0), xmp=bad), tmp_path) == Reason.ZERO_ZERO
+
+
+def test_xmp_that_is_no_xml_or_an_entity_bomb_counts_as_none() -> None:
+    bomb = '<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]><a>&d;</a>'
+    for packet in (b"", b"<x", b"\xff\xfe\x00", bomb, "<a>" * 10_000, None):
+        assert read_xmp(packet) == {}
+
+
+@given(st.binary(max_size=50) | st.text(max_size=50))
+def test_no_xmp_packet_raises(packet: bytes | str) -> None:
+    assert isinstance(read_xmp(packet), dict)
+
+
+# ---- FLIR ---------------------------------------------------------------------------------------
+
+
+def test_a_flir_record_gives_its_own_hemisphere(shared_data: Path) -> None:
+    file = shared_data / "exif_hard" / "drewnoakes__jpg_FLIR_iPhone_device.jpg"
+    found = examine(Candidate(str(file)))
+    assert isinstance(found, Photo)
+    assert found.position is not None
+    # The record says N and W, in unsigned degrees: Los Angeles.
+    assert found.position.lat == pytest.approx(34.0754261592891)
+    assert found.position.lon == pytest.approx(-118.254268165533)
+
+
+@given(st.binary(max_size=300))
+def test_no_flir_segment_raises_anything_but_a_rejection(content: bytes) -> None:
+    for data in (content, b"FFF\0" + content):
+        assert flir_position([("APP1", b"FLIR\0\1\0\0" + data), ("APP1", content)]) is None
+
+
+# ---- time, author, licence, JSON ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("photo_tags", "gps_tags", "taken_at"),
+    [
+        ({TAG.DateTimeOriginal: "2020:05:04 18:39:11", TAG.OffsetTimeOriginal: "-04:00"}, {}, 22),
+        ({TAG.DateTimeOriginal: "2020:05:04 18:39:11"}, {}, 18),
+        ({TAG.DateTimeDigitized: "2020:05:04 18:39:11"}, {}, 18),
+        (
+            {TAG.DateTimeOriginal: "2020:05:04 18:39:11"},
+            {GPS.GPSDateStamp: "2020:05:04", GPS.GPSTimeStamp: (16.0, 39.0, 11.0)},
+            16,
+        ),
+        (
+            {TAG.DateTimeOriginal: "2020:05:04 18:39:11", TAG.OffsetTimeOriginal: "+01:00"},
+            {GPS.GPSDateStamp: "2020:05:04", GPS.GPSTimeStamp: (16.0, 39.0, 11.0)},
+            17,
+        ),
+    ],
+)
+def test_the_time_is_utc_by_the_best_clock(
+    photo_tags: dict[int, Any], gps_tags: dict[int, Any], taken_at: int, tmp_path: Path
+) -> None:
+    found = read(photo(gps_tags, photo_tags=photo_tags), tmp_path)
+    assert found.taken_at == datetime(2020, 5, 4, taken_at, 39, 11, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("clock", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""])
+def test_an_unset_clock_is_no_time(clock: str, tmp_path: Path) -> None:
+    assert read(photo(photo_tags={TAG.DateTimeOriginal: clock}), tmp_path).taken_at is None
+
+
+def test_author_and_licence_come_from_exif_and_xmp(tmp_path: Path) -> None:
+    tags = {TAG.Artist: "Ada", TAG.Copyright: "All rights reserved"}
+    found = read(photo(image_tags=tags), tmp_path)
+    assert (found.author, found.licence) == ("Ada", "All rights reserved")
+    packet = xmp(
+        elements="<dc:creator><rdf:Seq><rdf:li>Grace</rdf:li></rdf:Seq></dc:creator>"
+        '<cc:license rdf:resource="https://creativecommons.org/licenses/by/4.0/"/>'
+    )
+    found = read(photo(image_tags={TAG.Copyright: "see XMP"}, xmp=packet), tmp_path)
+    assert found.author == "Grace"
+    assert found.licence == "https://creativecommons.org/licenses/by/4.0/"
+
+
+def test_the_json_of_exif_is_fit_for_jsonb(tmp_path: Path) -> None:
+    tags = {
+        TAG.Make: "a\0b",
+        TAG.Model: "x" * 5000,
+        TAG.XResolution: IFDRational(1, 0),
+    }
+    photo_tags = {
+        TAG.UserComment: b"ASCII\0\0\0\xff\x00" * 50,
+        TAG.MakerNote: b"secret" * 100,
+        TAG.ExposureTime: IFDRational(1, 8),
+        0xFDE8: "unknown tag",
+    }
+    found = read(photo(gps(1, 2), image_tags=tags, photo_tags=photo_tags), tmp_path).exif
+    assert found is not None
+    text = json.dumps(found, allow_nan=False)
+    assert "\\u0000" not in text
+    assert len(text) < 3000
+    assert found["ExposureTime"] == 0.125
+    assert found["XResolution"] is None
+    assert found["GPSLatitude"] == [1, 0, 0]
+    assert found["0xfde8"] == "unknown tag"
+    assert len(found["Model"]) == 1000
+    assert "MakerNote" not in found
+
+
+@given(
+    st.dictionaries(
+        st.integers(0, 0xFFFF),
+        st.text(max_size=20) | st.binary(max_size=20) | st.floats() | st.integers(),
+    )
+)
+def test_any_tags_become_strict_json_without_nul(tags: dict[int, Any]) -> None:
+    exif = Image.Exif()
+    exif.update(tags)
+    image = Image.new("RGB", (1, 1))
+    image.getexif().update(tags)
+    text = json.dumps(as_json(read_exif(image)), allow_nan=False)
+    assert "\\u0000" not in text
+    assert not any(0xD800 <= ord(letter) <= 0xDFFF for letter in json.loads(f"[{text}]").__repr__())
+
+
+# ---- hostile files ------------------------------------------------------------------------------
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(data=st.binary(max_size=300))
+def test_no_bytes_raise(data: bytes, tmp_path: Path) -> None:
+    found = examined(data, tmp_path)
+    assert isinstance(found, Rejection)
+    assert found.stage == "decode"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(
+    format=st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF"]),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
+)
+def test_no_damage_to_a_photo_raises_or_leaves_the_earth(
+    format: str, changes: list[tuple[float, int]], tmp_path: Path
+) -> None:
+    data = bytearray(photo(gps(47.5, 11.25), format=format, image_tags={TAG.Artist: "Ada"}))
+    for where, value in changes:
+        data[int(where * len(data))] = value
+    found = examined(bytes(data), tmp_path)
+    if isinstance(found, Photo) and found.position is not None:
+        assert abs(found.position.lat) <= 90
+        assert abs(found.position.lon) <= 180
+        assert math.isfinite(found.position.lat + found.position.lon)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF"])
+def test_a_truncated_photo_is_rejected_in_decoding(format: str, tmp_path: Path) -> None:
+    images.register_heif()
+    data = photo(gps(47.5, 11.25), format=format, size=(400, 300))
+    found = examined(data[: int(len(data) * 0.8)], tmp_path)
+    assert isinstance(found, Rejection)
+    assert (found.stage, found.reason) in {
+        ("decode", Reason.TRUNCATED),
+        ("decode", Reason.UNDECODABLE),
+    }
+
+
+def test_a_decompression_bomb_is_too_large(tmp_path: Path) -> None:
+    (tmp_path / "bomb.png").write_bytes(bomb(60_000))
+    found = examine(Candidate(str(tmp_path / "bomb.png")))
+    assert isinstance(found, Rejection)
+    assert (found.stage, found.reason) == ("decode", Reason.TOO_LARGE)
+
+
+def test_the_pixel_limit_holds_where_pillow_would_stop_earlier(tmp_path: Path) -> None:
+    # 15,000² = 225 million pixels: beyond Pillow's own limit, within GEOSEARCH_MAX_PIXELS.
+    assert images.open_image(bomb(15_000)).size == (15_000, 15_000)
