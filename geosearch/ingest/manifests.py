@@ -104,6 +104,8 @@ def _candidate(row: Row, manifest: str, origin: str) -> Candidate:
 def _position(row: Row) -> Position | None:
     lat, lon = _number(row, "lat"), _number(row, "lon")
     accuracy = _number(row, "accuracy_m")
+    if accuracy is not None and math.isnan(accuracy):
+        accuracy = None
     if lat is None and lon is None:
         return None
     if lat is None or lon is None:
@@ -126,24 +128,22 @@ def _text(row: Row, field: str) -> str | None:
 
 def _number(row: Row, field: str) -> float | None:
     value = row.get(field)
-    # A NaN of a float column is how tables write "empty"; the text "NaN" is read the same.
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, str):
         text = value.strip()
-        if text.lower() in _EMPTY:
+        if text.lower() in _EMPTY - {"nan"}:
             return None
         if text.count(",") == 1 and "." not in text:
             text = text.replace(",", ".")  # a decimal comma
     else:
         text = value
     try:
-        number = float(text)
+        return float(text)
     except (TypeError, ValueError):
         raise PhotoRejected(
             Reason.NOT_A_NUMBER, f"{field} is not a number: {str(value)[:80]!r}"
         ) from None
-    return None if math.isnan(number) else number
 
 
 def _time(row: Row) -> datetime | None:
