@@ -107,6 +107,13 @@ def test_the_best_ranked_neighbour_near_the_mode_is_the_answer() -> None:
     assert snap(lat, lon, (0.0, 0.0)) == (0.85, 0.0)
 
 
+def test_a_vote_in_the_outermost_cell_of_the_window_counts_many_times() -> None:
+    # Coarse mode at row 90, so the window ends with the cell of 20.0° N and repeats it outwards:
+    # one vote there beats five in the middle.
+    lat, lon, weights = np.array([-0.5, 20.0]), np.array([30.0, 30.0]), np.array([5.0, 1.0])
+    assert grid_mode(lat, lon, weights) == slow_mode(lat, lon, weights) == (20.0, 30.0)
+
+
 def test_votes_beyond_the_outermost_window_leave_the_coarse_mode() -> None:
     # The window ends at 179° E and at 79° N; a vote at the corner of the grid is outside it.
     assert grid_mode(np.array([89.5]), np.array([179.5]), np.ones(1)) == (90, 180)
