@@ -140,7 +140,7 @@ def test_reproduce_names_photos_added_moved_and_deleted(
     references = tmp_path / "references"
     references.mkdir()
     for number in range(12):
-        name = f"{number:06d}.jpg"
+        name = f"{number + 1:06d}.jpg"
         shutil.copy(space.folder / "references" / name, references / name)
     gs.ingest(references, collection="space")
     gs.embed()
@@ -179,7 +179,7 @@ def test_reproduce_names_a_rebuilt_index_and_a_removed_model(
     monkeypatch.setattr("geosearch.retrieval.plan.EXACT_ROWS", 5)
     gs = Geosearch(database)
     for number in range(30):
-        name = f"{number:06d}.jpg"
+        name = f"{number + 1:06d}.jpg"
         shutil.copy(space.folder / "references" / name, tmp_path / name)
     gs.ingest(tmp_path, collection="space")
     gs.embed()

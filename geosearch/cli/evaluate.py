@@ -8,19 +8,23 @@ import typer
 from rich.table import Table
 
 from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar
-from geosearch.cli.filters import (
+from geosearch.cli.options import (
     AfterOption,
+    BandwidthOption,
     BboxOption,
     BeforeOption,
     CollectionOption,
+    DeviceOption,
     ExactOption,
     ExcludeAuthorOption,
+    KOption,
+    MethodOption,
+    ModelOption,
     NearOption,
+    WeightingOption,
     WithinOption,
     make_filter,
 )
-from geosearch.cli.localize import BandwidthOption, KOption, MethodOption, WeightingOption
-from geosearch.cli.models import DeviceOption, ModelOption
 from geosearch.errors import EXIT_SOME_REJECTED
 from geosearch.evaluation import Evaluation
 from geosearch.evaluation import evaluate as evaluate_queries

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar
-from geosearch.cli.models import ModelOption
+from geosearch.cli.options import (
+    ModelOption,
+)
 from geosearch.features import DEFAULT_MODEL
 from geosearch.features.models import find_model
 from geosearch.retrieval.indexes import build_index

@@ -11,18 +11,23 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar
-from geosearch.cli.filters import (
+from geosearch.cli.options import (
     AfterOption,
+    BandwidthOption,
     BboxOption,
     BeforeOption,
     CollectionOption,
+    DeviceOption,
     ExactOption,
     ExcludeAuthorOption,
+    KOption,
+    MethodOption,
+    ModelOption,
     NearOption,
+    WeightingOption,
     WithinOption,
     make_filter,
 )
-from geosearch.cli.models import DeviceOption, ModelOption
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
 from geosearch.export.map import draw_map
 from geosearch.features import DEFAULT_MODEL
@@ -30,17 +35,6 @@ from geosearch.localization import Failure, Localization, Parameters, load
 from geosearch.localization import localize as localize_photos
 from geosearch.localization import reproduce as reproduce_answer
 from geosearch.retrieval import Neighbours
-
-KOption = Annotated[int, typer.Option("--k", help="Neighbours that vote.")]
-MethodOption = Annotated[str, typer.Option(help="density, nearest or im2gps.")]
-BandwidthOption = Annotated[
-    float | None,
-    typer.Option("--bandwidth-km", help="Bandwidth of the density; default by method."),
-]
-WeightingOption = Annotated[
-    str | None,
-    typer.Option(help="Neighbour weights: power:N, softmax:T or uniform.", show_default=False),
-]
 
 
 def localize(
@@ -184,7 +178,7 @@ def _table() -> Table:
 
 def _row(answer: Localization) -> tuple[str, ...]:
     if answer.lat is None or answer.lon is None or answer.score is None:
-        place = ("-", "-", "-", "-", "-")
+        place: tuple[str, ...] = ("-",) * 5
     else:
         place = (
             f"{answer.lat:.5f}",

@@ -7,19 +7,21 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.console import JsonOption, database, out, print_json
-from geosearch.cli.filters import (
+from geosearch.cli.localize import neighbour_table
+from geosearch.cli.options import (
     AfterOption,
     BboxOption,
     BeforeOption,
     CollectionOption,
+    DeviceOption,
     ExactOption,
     ExcludeAuthorOption,
+    KOption,
+    ModelOption,
     NearOption,
     WithinOption,
     make_filter,
 )
-from geosearch.cli.localize import KOption, neighbour_table
-from geosearch.cli.models import DeviceOption, ModelOption
 from geosearch.features import DEFAULT_MODEL, embed_query, load_backbone
 from geosearch.features.models import require_model
 from geosearch.retrieval import nearest as find_nearest

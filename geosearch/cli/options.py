@@ -1,4 +1,4 @@
-"""Options that filter the reference photos, shared by all commands that retrieve neighbours."""
+"""Options that several commands share: the model, the method, the filter."""
 
 from __future__ import annotations
 
@@ -7,6 +7,26 @@ from typing import Annotated
 import typer
 
 from geosearch.retrieval.filters import Filter, parse_area, parse_numbers, parse_time
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        metavar="SPEC",
+        help="packaged/efficientnet-lite0, torchvision/NAME[@WEIGHTS][+avg|max|gem] or "
+        "file:CHECKPOINT.",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
+
+KOption = Annotated[int, typer.Option("--k", help="Neighbours to retrieve; all of them vote.")]
+MethodOption = Annotated[str, typer.Option(help="density, nearest or im2gps.")]
+BandwidthOption = Annotated[
+    float | None,
+    typer.Option("--bandwidth-km", help="Bandwidth of the density; default by method."),
+]
+WeightingOption = Annotated[
+    str | None, typer.Option(help="Neighbour weights: power:N, softmax:T or uniform.")
+]
 
 BboxOption = Annotated[
     str | None,
