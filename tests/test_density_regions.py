@@ -86,6 +86,14 @@ def test_regions_are_valid_nested_and_hold_their_level(
     assert outside.area <= 1e-9 * regions[0.5].geometry.area
 
 
+@pytest.mark.parametrize("level", [1e-6, 0.001, 0.02, 0.999])
+def test_extreme_levels_have_regions_too(level: float) -> None:
+    mixture = mixture_at([50.0, 50.1], [8.0, 8.0], 30)
+    region = highest_density_regions(mixture, [level])[level]
+    assert region.geometry.is_valid
+    assert held(region, mixture) == pytest.approx(level, abs=0.002)
+
+
 def test_no_area_of_the_same_size_holds_more() -> None:
     mixture = mixture_at([10.0, 14.0, -20.0], [0.0, 6.0, 3.0], 500, [0.5, 0.2, 0.3])
     cells = Cells.of_sphere(18)

@@ -33,9 +33,11 @@ LATTICE_POINTS = 2048
 #: Cells whose densities are computed at once, and the share of a threshold ignored in that.
 CELLS_AT_ONCE, IGNORED = 256, 1e-4
 
-#: A region is traced with about this many cells of its area, within limits in bandwidths.
-CELLS_PER_REGION = 4000
-CELL_SIDE_RANGE = (0.1, 0.35)
+#: The largest region has about this many cells, if their side in bandwidths allows.
+MOST_CELLS, CELL_SIDE_RANGE = 4000, (0.1, 0.35)
+
+#: The smallest region, at whatever level, has about this many cells or more.
+FEWEST_CELLS = 40
 
 #: Depth at which the search begins: 128 cells, each smaller than 30 degrees.
 FIRST_DEPTH = 7
@@ -59,10 +61,12 @@ def highest_density_regions(mixture: Mixture, levels: Sequence[float]) -> dict[f
     points, mass = mixture.lattice(LATTICE_POINTS)
     log_f = mixture.log_density(points)
     thresholds = _thresholds(log_f, mass, levels)
-    lowest = min(thresholds)
     # The area of {f >= t} is the mean of 1/f over X in it.
-    area = float(np.sum(mass * np.exp(-log_f), where=log_f >= lowest))
-    cells = _trace(mixture, np.sort(thresholds), area)
+    areas = [float(np.sum(mass * np.exp(-log_f), where=log_f >= t)) for t in thresholds]
+    smallest, largest = np.multiply(CELL_SIDE_RANGE, mixture.bandwidth)
+    side = np.clip(np.sqrt(max(areas) / MOST_CELLS), smallest, largest)
+    side = min(side, np.sqrt(min(areas) / FEWEST_CELLS))
+    cells = _trace(mixture, np.sort(thresholds), side)
     return {
         level: _region(level, [(part, values >= t) for part, values in cells])
         for level, t in zip(levels, thresholds, strict=True)
@@ -75,14 +79,11 @@ def _thresholds(log_f: Array, mass: Array, levels: Sequence[float]) -> list[floa
     return [float(t) for t in np.interp(levels, held, log_f[order])]
 
 
-def _trace(mixture: Mixture, thresholds: Array, area: float) -> list[tuple[Cells, Array]]:
-    """Cells that make up {log f >= the lowest of the ascending thresholds}.
+def _trace(mixture: Mixture, thresholds: Array, side: float) -> list[tuple[Cells, Array]]:
+    """Cells, down to a side in radians, of {log f >= the lowest of the ascending thresholds}.
 
     Each comes with a log density between whose value and the cell's own no threshold lies.
     """
-    side = np.clip(
-        np.sqrt(area / CELLS_PER_REGION), *np.multiply(CELL_SIDE_RANGE, mixture.bandwidth)
-    )
     last = max(FIRST_DEPTH, int(np.ceil(np.log2(4 * np.pi / side**2))))
     cells = Cells.of_sphere(FIRST_DEPTH + (last - FIRST_DEPTH) % 2)
     lowest = float(thresholds[0])
