@@ -1,0 +1,37 @@
+# Everything from a fresh clone. `make help` lists what there is.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+STAMP := .venv/.made
+REFERENCES ?= 6000
+QUERIES ?= 400
+
+.PHONY: help setup demo test lint bench clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(STAMP)  ## Make .venv and install PostgreSQL with PostGIS and pgvector
+	@scripts/install-postgres
+
+$(STAMP): pyproject.toml constraints.txt scripts/make-venv
+	scripts/make-venv
+	@touch $@
+
+demo: setup  ## Run the main job on real images; answers in demo/ (REFERENCES=6000 QUERIES=400)
+	scripts/demo $(REFERENCES) $(QUERIES)
+
+test: setup  ## Run the tests
+	$(BIN)/pytest
+
+lint: $(STAMP)  ## Check style, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: setup  ## Run the benchmarks
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+clean:  ## Remove what builds, tests and the demo left; keeps .venv
+	rm -rf build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find geosearch tests benchmarks alembic -name __pycache__ -prune -exec rm -rf {} +
