@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
 from collections.abc import Mapping
@@ -45,8 +46,8 @@ def photo(
     photo_tags: Mapping[Any, Any] | None = None,
     xmp: str | None = None,
 ) -> bytes:
-    """The bytes of a photo; `shade` makes the bytes differ."""
-    picture = Image.new("RGB", size, (shade % 256, shade // 256 % 256, 90))
+    """The bytes of a photo; `shade` makes the pixels differ."""
+    picture = Image.frombytes("RGB", (4, 3), random.Random(shade).randbytes(36)).resize(size)
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif).update(photo_tags or {})
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(gps or {})

@@ -171,10 +171,9 @@ class Store:
         )
 
     def _reject(self, items: Sequence[Item], batch: _Batch) -> None:
-        names = {name for item in items for name in (item.uri, item.origin) if name is not None}
-        self.connection.execute(
-            _FORGET_REJECTS, (self.collection_id, sorted(names - batch.rejects.keys()))
-        )
+        seen = {name for item in items for name in (item.uri, item.origin) if name is not None}
+        mended = (seen | batch.accepted) - batch.rejects.keys()
+        self.connection.execute(_FORGET_REJECTS, (self.collection_id, sorted(mended)))
         with self.connection.cursor() as cursor:
             cursor.executemany(
                 _WRITE_REJECT,
@@ -213,6 +212,8 @@ class _Batch:
         self.gained: dict[int, Photo] = {}
         #: uri → why, and the hash of the photo if it is kept all the same
         self.rejects: dict[str, tuple[Rejection, bytes | None]] = {}
+        #: uris of photos that have a position now, whatever was wrong with them before
+        self.accepted: set[str] = set()
 
     def decide(self, item: Item) -> None:
         """Store, count or reject one item."""
@@ -223,24 +224,31 @@ class _Batch:
         known = self.known.get(item.sha256)
         if item.position is not None and (known is None or not known.located):
             self._locate(item, known)
-            self.rejects.pop(item.uri, None)
             self.tally.added += 1
-        elif known is not None and (item.defect is None or known.uri == item.uri):
+        elif known is not None and (
+            item.defect is None or (known.located and known.uri == item.uri)
+        ):
             self.tally.duplicates += 1
         else:
             self._without_position(item, known)
 
     def _locate(self, photo: Photo, known: _Known | None) -> None:
+        self._accept(photo.uri)
         if known is None:
             self.new[photo.sha256] = photo
             self.known[photo.sha256] = _Known(photo.uri, located=True)
             return
+        self._accept(known.uri)
         known.located = True
         if known.photo_id is not None:
             self.gained[known.photo_id] = photo
         else:
             first = self.new[photo.sha256]
             self.new[photo.sha256] = replace(first, position=photo.position, defect=None)
+
+    def _accept(self, uri: str) -> None:
+        self.rejects.pop(uri, None)
+        self.accepted.add(uri)
 
     def _without_position(self, photo: Photo, known: _Known | None) -> None:
         kept = self.keep_unlocated and known is None
@@ -251,7 +259,8 @@ class _Batch:
         if photo.defect is None:
             self.tally.unlocated += 1
         else:
-            self._reject(photo.defect, photo.sha256 if kept else None)
+            stored = kept or (known is not None and known.uri == photo.uri)
+            self._reject(photo.defect, photo.sha256 if stored else None)
 
     def _reject(self, rejection: Rejection, sha256: bytes | None) -> None:
         self.rejects[rejection.uri] = (rejection, sha256)
