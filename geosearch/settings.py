@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +34,24 @@ class ServerSettings(BaseSettings):
 
     data_dir: Path | None = None
     postgres_bin: Path | None = None
+
+
+class CacheSettings(BaseSettings):
+    """Files that can be made again.
+
+    `GEOSEARCH_CACHE_DIR`: where they are kept (default: `geosearch` in the user's cache folder).
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_")
+
+    cache_dir: Path | None = None
+
+    def folder(self) -> Path:
+        """The folder, which may not exist yet."""
+        if self.cache_dir is not None:
+            return self.cache_dir.expanduser()
+        home = os.environ.get("XDG_CACHE_HOME")
+        return (Path(home) if home else Path.home() / ".cache") / "geosearch"
 
 
 class ImageSettings(BaseSettings):

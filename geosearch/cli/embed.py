@@ -1,0 +1,66 @@
+"""`geosearch embed`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar
+from geosearch.cli.options import DeviceOption, ModelOption
+from geosearch.errors import EXIT_SOME_REJECTED
+from geosearch.features import DEFAULT_MODEL
+from geosearch.features import embed as embed_photos
+
+
+def embed(
+    context: typer.Context,
+    model: ModelOption = DEFAULT_MODEL,
+    collection: Annotated[
+        str | None, typer.Option(help="Only this collection; default: all.")
+    ] = None,
+    device: DeviceOption = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Photos per call of the network.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; default: one per core.")
+    ] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try photos again that an earlier run rejected.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Embed all located photos that have no embedding of the model yet.
+
+    Can be stopped and run again. Exit code 3: done, but some photos were rejected
+    (see geosearch rejects).
+
+    Example: geosearch embed --model torchvision/vgg16+max --collection mine
+    """
+    with database(context) as opened, progress_bar("photos") as bar:
+        task = bar.add_task("embed", total=None)
+        summary = embed_photos(
+            opened,
+            model,
+            collection=collection,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            retry=retry,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print_json(asdict(summary))
+    else:
+        out.print(
+            f"{summary.model}: {summary.embedded:,} photos embedded in {summary.seconds:.1f} s "
+            f"({summary.photos_per_s:,.0f} photos/s), {summary.rejected:,} rejected, "
+            f"{summary.skipped:,} skipped (rejected earlier; --retry tries them again)",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    if summary.rejected:
+        raise typer.Exit(EXIT_SOME_REJECTED)

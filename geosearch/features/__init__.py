@@ -1,0 +1,21 @@
+"""Backbones and their embeddings: from photos to unit vectors, with the model's provenance."""
+
+from geosearch.features.backbones import DEFAULT_MODEL, DEVICES, Backbone, load_backbone
+from geosearch.features.description import Description
+from geosearch.features.extraction import Embedded, Outcome, Rejected, embed_files, embed_query
+from geosearch.features.pipeline import EmbedSummary, embed
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "DEVICES",
+    "Backbone",
+    "Description",
+    "EmbedSummary",
+    "Embedded",
+    "Outcome",
+    "Rejected",
+    "embed",
+    "embed_files",
+    "embed_query",
+    "load_backbone",
+]

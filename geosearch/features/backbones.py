@@ -1,0 +1,145 @@
+"""Backbones by spec: `packaged/…`, `torchvision/…`, `file:…`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from geosearch.errors import InputError, ModelError
+from geosearch.features import packaged
+from geosearch.features.description import Description
+from geosearch.features.onnx import onnx_network
+from geosearch.features.source import Source
+
+if TYPE_CHECKING:
+    from geosearch.features.networks import EmbeddingNetwork
+
+#: The backbone used where none is asked for.
+DEFAULT_MODEL = "packaged/efficientnet-lite0"
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+_HELP = (
+    "A model is one of: packaged/efficientnet-lite0; torchvision/NAME[@WEIGHTS][+avg|max|gem], "
+    "such as torchvision/resnet50 or torchvision/vgg16+max; file:CHECKPOINT"
+)
+
+
+class Network(Protocol):
+    """Something that embeds batches on a device; safe to call from several threads."""
+
+    device: str
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings (n, D), float32, of pixels (n, height, width, 3), uint8 RGB."""
+
+
+class Backbone:
+    """A network ready to embed photos, and its description. Made by `load_backbone`."""
+
+    def __init__(self, description: Description, network: Network) -> None:
+        self.description = description
+        self._network = network
+
+    @property
+    def device(self) -> str:
+        """Where it runs: `cuda`, `mps` or `cpu`."""
+        return self._network.device
+
+    @property
+    def batch_size(self) -> int:
+        """Photos per call that suit the device."""
+        return 16 if self.device == "cpu" else 128
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Pixels (side, side, 3), uint8 RGB, of an image opened by `geosearch.images.open_image`.
+
+        Raises
+        ------
+        PhotoRejected
+            The image cannot be decoded.
+        """
+        return self.description.preprocessing.apply(image)
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings (n, dimension), float32, L2-normalised, of pixels (n, side, side, 3).
+
+        A row is zero or not finite where the network gave nothing usable.
+        """
+        return self._network(pixels)
+
+
+def load_backbone(spec: str = DEFAULT_MODEL, *, device: str = "auto") -> Backbone:
+    """Load a backbone.
+
+    Parameters
+    ----------
+    spec
+        `packaged/efficientnet-lite0`, `torchvision/<model>[@WEIGHTS][+avg|max|gem]` or
+        `file:<checkpoint>`.
+    device
+        `auto` (CUDA, else MPS, else CPU), `cuda`, `mps` or `cpu`.
+
+    Raises
+    ------
+    ModelError
+        Unknown spec, or weights that are missing, altered or of another architecture.
+    InputError
+        The device is unknown or not there.
+    """
+    source = _resolve(spec.strip())
+    place = _device(device)
+
+    def build() -> EmbeddingNetwork:
+        from geosearch.features.networks import EmbeddingNetwork, extractor
+
+        wanted = source.description
+        trunk = extractor(wanted.architecture, source.load_weights(), wanted.preprocessing)
+        return EmbeddingNetwork(trunk, wanted.pooling, wanted.preprocessing).eval()
+
+    network: Network | None = onnx_network(source.description, build) if place == "cpu" else None
+    if network is None:
+        from geosearch.features.pytorch import TorchNetwork
+
+        network = TorchNetwork(build(), place)
+    return Backbone(source.description, network)
+
+
+def _resolve(spec: str) -> Source:
+    if spec.startswith("packaged/"):
+        return packaged.source(spec.removeprefix("packaged/"))
+    if spec.startswith("torchvision/"):
+        from geosearch.features import torchvision_models
+
+        return torchvision_models.source(spec)
+    if spec.startswith("file:"):
+        from geosearch.features import checkpoint
+
+        return checkpoint.source(Path(spec.removeprefix("file:")))
+    raise ModelError(f"unknown model {spec!r}", _HELP)
+
+
+def _device(device: str) -> str:
+    if device not in DEVICES:
+        raise InputError(f"--device: unknown device {device!r}", f"Give {', '.join(DEVICES)}.")
+    if device == "cpu" or (device == "auto" and not _accelerator_likely()):
+        return "cpu"
+    from geosearch.features.pytorch import available
+
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available(name))
+    if not available(device):
+        raise InputError(
+            f"--device: PyTorch sees no {device} here", "Use --device auto, or install its driver."
+        )
+    return device
+
+
+def _accelerator_likely() -> bool:
+    """Whether to ask PyTorch at all: importing it takes seconds."""
+    drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    return sys.platform != "linux" or any(Path(driver).exists() for driver in drivers)

@@ -1,0 +1,51 @@
+"""What exactly a backbone is: all that shapes its embeddings, and a fingerprint of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from geosearch.features.preprocessing import Preprocessing
+
+#: `avg`, `max` and `gem` pool a feature map; `token` is a transformer's class token.
+POOLINGS = ("avg", "max", "gem", "token")
+
+
+@dataclass(frozen=True)
+class Description:
+    """Provenance of a backbone; one row of `models`.
+
+    `name` is the spec it was asked for by, `weights_source` where the weights came from,
+    `dimension` the length of an embedding, `licence` that of the weights (None: not stated).
+    """
+
+    name: str
+    architecture: str
+    weights_source: str
+    weights_sha256: str
+    preprocessing: Preprocessing
+    pooling: str
+    dimension: int
+    licence: str | None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256, hex, over all that shapes embeddings: equal fingerprints, equal embeddings."""
+        shaping = {
+            "architecture": self.architecture,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": self.preprocessing.to_dict(),
+            "pooling": self.pooling,
+            "dimension": self.dimension,
+        }
+        canonical = json.dumps(shaping, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

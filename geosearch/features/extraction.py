@@ -1,0 +1,153 @@
+"""From files to embeddings: read, decode, embed, in parallel, one bad photo stopping nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosearch.errors import PhotoRejected, Reason
+from geosearch.features.backbones import Backbone
+from geosearch.images import open_image
+from geosearch.storage import read_bytes
+
+Progress = Callable[[int, int | None], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A photo's embedding (dimension,) and the sha256 of its bytes."""
+
+    uri: str
+    sha256: bytes
+    embedding: NDArray[np.float32]
+    rejection: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A photo without an embedding, why, and at which stage: `read`, `decode` or `embed`."""
+
+    uri: str
+    rejection: PhotoRejected
+    stage: str
+    embedding: None = None
+
+
+Outcome = Embedded | Rejected
+
+
+def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
+    """The embedding (dimension,) of one photo held in memory.
+
+    Raises
+    ------
+    PhotoRejected
+        It cannot be decoded or embedded.
+    """
+    pixels = backbone.preprocess(open_image(data))
+    embedding: NDArray[np.float32] = backbone.embed(pixels[np.newaxis])[0]
+    if not _usable(embedding):
+        raise _no_embedding()
+    return embedding
+
+
+def embed_files(
+    backbone: Backbone, uris: Iterable[str], progress: Progress | None = None
+) -> Iterator[Outcome]:
+    """Embed photos by uri, in their order. `progress` is called with (done, None)."""
+    done = 0
+    work = batched(uris, backbone.batch_size)
+    for outcomes in in_parallel(lambda batch: embed_batch(backbone, batch), work, cores()):
+        done += len(outcomes)
+        if progress is not None:
+            progress(done, None)
+        yield from outcomes
+
+
+def embed_batch(
+    backbone: Backbone, uris: Sequence[str], expected: Sequence[bytes] | None = None
+) -> list[Outcome]:
+    """Read, decode and embed photos as one batch.
+
+    `expected` are their sha256 where known: a file that has changed since is rejected.
+    """
+    outcomes: list[Outcome | None] = [None] * len(uris)
+    hashes: list[bytes] = []
+    pixels: list[NDArray[np.uint8]] = []
+    places: list[int] = []
+    for place, uri in enumerate(uris):
+        stage = "read"
+        try:
+            data = read_bytes(uri)
+            sha256 = hashlib.sha256(data).digest()
+            if expected is not None and sha256 != expected[place]:
+                raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
+            stage = "decode"
+            pixels.append(backbone.preprocess(open_image(data)))
+        except PhotoRejected as rejection:
+            outcomes[place] = Rejected(uri, rejection, stage)
+            continue
+        hashes.append(sha256)
+        places.append(place)
+    embeddings = backbone.embed(np.stack(pixels)) if pixels else ()
+    for place, sha256, embedding in zip(places, hashes, embeddings, strict=True):
+        outcomes[place] = (
+            Embedded(uris[place], sha256, embedding)
+            if _usable(embedding)
+            else Rejected(uris[place], _no_embedding(), "embed")
+        )
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def in_parallel(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """Results of `work` in the order of `items`, at most two calls per worker ahead."""
+    source = iter(items)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="embed")
+    try:
+        waiting: deque[Future[Result]] = deque(
+            pool.submit(work, item) for item in islice(source, 2 * workers)
+        )
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """Successive tuples of at most `size` items."""
+    source = iter(items)
+    while batch := tuple(islice(source, size)):
+        yield batch
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _usable(embedding: NDArray[np.float32]) -> bool:
+    # Zero vectors stay zero through the normalisation; pgvector would not index them.
+    return bool(np.isfinite(embedding).all()) and abs(float(np.dot(embedding, embedding)) - 1) < 0.1
+
+
+def _no_embedding() -> PhotoRejected:
+    return PhotoRejected(
+        Reason.EXTRACTION_FAILED, "the network gave an embedding that is zero or not finite"
+    )

@@ -1,0 +1,136 @@
+"""The `models` table: one row per backbone with exactly its weights and preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from geosearch.database.connection import Connection
+from geosearch.database.partitions import create_partition
+from geosearch.errors import NotFoundError
+from geosearch.features.description import Description
+from geosearch.versions import software_versions
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of `models`; `framework` holds library versions at registration."""
+
+    id: int
+    name: str
+    architecture: str
+    weights_source: str
+    weights_sha256: str
+    preprocessing: dict[str, Any]
+    pooling: str
+    dimension: int
+    fingerprint: str
+    framework: dict[str, str]
+    licence: str | None
+    created_at: datetime
+
+
+_SELECT = """
+    SELECT
+        id, name, architecture, weights_source, weights_sha256, preprocessing, pooling,
+        dimension, fingerprint, framework, licence, created_at
+    FROM geosearch.models
+"""
+
+
+def register_model(connection: Connection, description: Description) -> Model:
+    """The row of a backbone, inserted with its partition of `embeddings` where it is new.
+
+    Two specs that come to the same weights, preprocessing and pooling share a row.
+    """
+    inserted = connection.execute(
+        """
+        INSERT INTO geosearch.models (
+            name, architecture, weights_source, weights_sha256, preprocessing, pooling,
+            dimension, fingerprint, framework, licence
+        )
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (fingerprint) DO NOTHING
+        RETURNING id
+        """,
+        (
+            description.name,
+            description.architecture,
+            description.weights_source,
+            description.weights_sha256,
+            Jsonb(description.preprocessing.to_dict()),
+            description.pooling,
+            description.dimension,
+            description.fingerprint,
+            Jsonb(software_versions()),
+            description.licence,
+        ),
+    ).fetchone()
+    if inserted is not None:
+        create_partition(connection, inserted[0], description.dimension)
+    return require_model(connection, description)
+
+
+def require_model(connection: Connection, description: Description) -> Model:
+    """The row of a backbone.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing was embedded with it yet.
+    """
+    found = _select(connection, "WHERE fingerprint = %s", (description.fingerprint,))
+    if not found:
+        raise NotFoundError(
+            f"nothing is embedded with {description.name} (weights "
+            f"{description.weights_sha256[:8]}) here",
+            f"Run: geosearch embed --model {description.name}",
+        )
+    return found[0]
+
+
+def find_model(connection: Connection, name: str) -> Model:
+    """The row of a model by its name or its id as digits; of several with a name, the newest.
+
+    Raises
+    ------
+    NotFoundError
+        There is none; the message lists those that exist.
+    """
+    model = model_by_id(connection, int(name)) if name.isdecimal() else None
+    if model is not None:
+        return model
+    found = _select(connection, "WHERE name = %s ORDER BY id DESC LIMIT 1", (name,))
+    if not found:
+        names = ", ".join(model.name for model in list_models(connection)) or "none yet"
+        raise NotFoundError(
+            f"nothing is embedded with the model {name!r} here", f"Models here: {names}"
+        )
+    return found[0]
+
+
+def model_by_id(connection: Connection, model_id: int) -> Model | None:
+    """The row with this id, None if there is none."""
+    found = _select(connection, "WHERE id = %s", (model_id,))
+    return found[0] if found else None
+
+
+def list_models(connection: Connection) -> list[Model]:
+    """All models, oldest first."""
+    return _select(connection, "ORDER BY id", ())
+
+
+def count_embeddings(connection: Connection) -> dict[int, int]:
+    """Model id → photos embedded with it (models without any are left out)."""
+    rows = connection.execute("SELECT model_id, count(*) FROM geosearch.embeddings GROUP BY 1")
+    return dict(rows.fetchall())
+
+
+def _select(connection: Connection, condition: str, values: Sequence[object]) -> list[Model]:
+    with connection.cursor(row_factory=class_row(Model)) as cursor:
+        return cursor.execute(_SELECT + condition, values).fetchall()

@@ -1,0 +1,200 @@
+"""Architectures as PyTorch modules: feature extractor, pooling, and the whole embedding network.
+
+Importing this imports torch, which takes seconds; import it only where a network is built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+import torchvision.models as zoo
+from torch import Tensor, nn
+
+from geosearch.errors import ModelError
+from geosearch.features.preprocessing import Preprocessing
+
+#: Exponent of generalised-mean pooling.
+GEM_EXPONENT = 3.0
+
+_LITE0 = "efficientnet-lite0"
+_DENSENET_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+_FEATURES = (
+    zoo.AlexNet,
+    zoo.ConvNeXt,
+    zoo.EfficientNet,
+    zoo.MobileNetV2,
+    zoo.MobileNetV3,
+    zoo.SqueezeNet,
+)
+#: Name prefixes of the torchvision classifiers whose feature map is known below.
+_FAMILIES = (
+    "alexnet",
+    "convnext",
+    "densenet",
+    "efficientnet",
+    "mnasnet",
+    "mobilenet",
+    "regnet",
+    "resne",
+    "shufflenet",
+    "squeezenet",
+    "swin",
+    "vgg",
+    "vit",
+    "wide_resnet",
+)
+
+
+class EmbeddingNetwork(nn.Module):
+    """Pixels (n, height, width, 3), uint8 RGB → embeddings (n, dimension), float32, L2 = 1."""
+
+    def __init__(self, extractor: nn.Module, pooling: str, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.pooling = pooling
+        self.flip = preprocessing.channels == "BGR"
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embed a batch."""
+        # NHWC in memory seen as NCHW is what PyTorch calls channels_last: no copy.
+        images = pixels.permute(0, 3, 1, 2).float()
+        if self.flip:
+            images = images.flip(1)
+        features = self.extractor((images - self.mean) / self.std).float()
+        return nn.functional.normalize(pool(features, self.pooling), dim=1)
+
+
+def pool(features: Tensor, pooling: str) -> Tensor:
+    """Pool a feature map (n, channels, height, width) to (n, channels).
+
+    `gem` is the generalised mean (mean x³)^(1/3); `token` passes (n, channels) through.
+    """
+    if pooling == "avg":
+        return features.mean((2, 3))
+    if pooling == "max":
+        return features.amax((2, 3))
+    if pooling == "gem":
+        powers = features.clamp(min=1e-6) ** GEM_EXPONENT
+        return powers.mean((2, 3)) ** (1 / GEM_EXPONENT)
+    return features
+
+
+@cache
+def architectures() -> tuple[str, ...]:
+    """All architectures `extractor` can build."""
+    names = zoo.list_models(module=zoo)
+    return (_LITE0, *(f"torchvision/{name}" for name in names if name.startswith(_FAMILIES)))
+
+
+def poolings(architecture: str) -> tuple[str, ...]:
+    """Poolings an architecture can have, its default first."""
+    if architecture.startswith("torchvision/vit_"):
+        return ("token",)
+    return ("avg", "max", "gem")
+
+
+def feature_dimension(architecture: str, preprocessing: Preprocessing) -> int:
+    """Length of an architecture's embeddings, found on tensors without memory."""
+    with torch.device("meta"):
+        trunk = _trunk(_network(architecture, preprocessing.crop)).eval()
+        features = trunk(torch.empty(1, 3, preprocessing.crop, preprocessing.crop))
+    return int(features.shape[1])
+
+
+def extractor(
+    architecture: str, weights: Mapping[str, Tensor], preprocessing: Preprocessing
+) -> nn.Module:
+    """The part of a network up to its last feature map, with `weights`, ready for inference.
+
+    `weights` has the names of the architecture's own state dict; its classifier may be left out.
+
+    Raises
+    ------
+    ModelError
+        Unknown architecture, or weights that do not fit it.
+    """
+    if architecture not in architectures():
+        raise ModelError(
+            f"unknown architecture {architecture!r}", f"Known: {', '.join(architectures())}"
+        )
+    # Nothing is allocated or initialised until the weights are assigned.
+    with torch.device("meta"):
+        network = _network(architecture, preprocessing.crop)
+    if isinstance(network, zoo.DenseNet):  # weights of old torchvision write norm.1 for norm1
+        weights = {_DENSENET_KEY.sub(r"\1\2", name): value for name, value in weights.items()}
+    try:
+        unexpected = network.load_state_dict(weights, strict=False, assign=True).unexpected_keys
+    except RuntimeError as error:
+        raise ModelError(f"the weights do not fit {architecture}: {error}") from error
+    part = _trunk(network)
+    missing = [name for name, value in part.state_dict().items() if value.is_meta]
+    if unexpected or missing:
+        raise ModelError(
+            f"the weights do not fit {architecture}: {len(missing)} tensors are missing, "
+            f"{len(unexpected)} unknown (such as {', '.join([*unexpected, *missing][:3])})",
+            "Give the state dict of exactly this architecture.",
+        )
+    return part.float().eval().requires_grad_(False)
+
+
+def _network(architecture: str, side: int) -> nn.Module:
+    if architecture == _LITE0:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        # Its padding depends on the size of the input.
+        lite: nn.Module = EfficientNet.from_name(_LITE0, image_size=side)
+        return lite
+    name = architecture.removeprefix("torchvision/")
+    options = {"image_size": side} if name.startswith("vit_") else {}
+    network: nn.Module = zoo.get_model(name, weights=None, **options)
+    return network
+
+
+def _trunk(network: Any) -> nn.Module:
+    """The modules of `network` that lead to its last feature map (shared, not copied)."""
+    match network:
+        case zoo.VGG():
+            # Up to the last convolution and its ReLU: conv5_3 in VGG-16. The max pool after it
+            # would change nothing under `max` and blur `avg`.
+            return nn.Sequential(*network.features[:-1])
+        case zoo.DenseNet():
+            return nn.Sequential(network.features, nn.ReLU())
+        case zoo.SwinTransformer():
+            return nn.Sequential(network.features, network.norm, network.permute)
+        case zoo.VisionTransformer():
+            network.heads = nn.Identity()
+            return nn.Sequential(network)
+        case zoo.RegNet():
+            return nn.Sequential(network.stem, network.trunk_output)
+        case zoo.MNASNet():
+            return nn.Sequential(network.layers)
+        case zoo.ShuffleNetV2():
+            names: tuple[str, ...] = ("conv1", "maxpool", "stage2", "stage3", "stage4", "conv5")
+        case zoo.ResNet():
+            names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+        case _ if isinstance(network, _FEATURES):
+            return nn.Sequential(network.features)
+        case _:
+            return _Lite(network)
+    return nn.Sequential(*(getattr(network, name) for name in names))
+
+
+class _Lite(nn.Module):
+    """EfficientNet-Lite up to the feature map of its head convolution."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        network._fc = nn.Identity()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network.extract_features(images)
+        return features

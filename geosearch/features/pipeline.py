@@ -1,0 +1,367 @@
+"""Embedding all photos of a database: select, embed in parallel, write in bulk, resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from geosearch.database.collections import find_collection
+from geosearch.database.connection import Connection, Database
+from geosearch.database.copying import PhotoKey, copy_embeddings
+from geosearch.errors import DatabaseError, InputError
+from geosearch.features.backbones import DEFAULT_MODEL, Backbone, load_backbone
+from geosearch.features.extraction import (
+    Embedded,
+    Outcome,
+    Progress,
+    Rejected,
+    batched,
+    cores,
+    embed_batch,
+    in_parallel,
+)
+from geosearch.features.models import Model, register_model
+from geosearch.versions import software_versions
+
+#: Photos per transaction: what a killed run has to do again.
+CHUNK = 512
+_PAGE = 4096
+_LOCK_SPACE = 0x67656F73  # "geos": our advisory locks, apart from those of others
+_LOCK_PATIENCE_S = 15.0
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What an embed run did: `pending` = `embedded` + `rejected` + `gone`.
+
+    `gone` photos were deleted, or lost their position, while the run was at work.
+    `skipped` photos were rejected by an earlier run and not tried again.
+    """
+
+    run_id: int
+    model_id: int
+    model: str
+    pending: int
+    embedded: int
+    rejected: int
+    gone: int
+    skipped: int
+    seconds: float
+    photos_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    id: int
+    collection_id: int
+    uri: str
+    sha256: bytes
+
+
+def embed(
+    database: Database,
+    model: str | Backbone = DEFAULT_MODEL,
+    *,
+    collection: str | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    retry: bool = False,
+    progress: Progress | None = None,
+) -> EmbedSummary:
+    """Embed every located photo that has no embedding of this model yet.
+
+    Can be killed at any moment and run again: a photo is embedded or rejected once. Photos whose
+    file could not be read are tried again by every run; those that could not be decoded or
+    embedded only with `retry`.
+
+    Parameters
+    ----------
+    model
+        A spec, or a loaded backbone (then `device` is not used).
+    collection
+        Only this collection's photos.
+    batch_size, workers
+        Photos per call of the network, and threads that read, decode and embed; the defaults
+        suit the device and the processor.
+    progress
+        Called with (photos done, photos to do).
+
+    Raises
+    ------
+    ModelError, InputError
+        The backbone cannot be loaded; `batch_size` or `workers` is below 1.
+    NotFoundError
+        There is no such collection.
+    DatabaseError
+        Another run is embedding with this model.
+    """
+    for name, value in (("--batch-size", batch_size), ("--workers", workers)):
+        if value is not None and value < 1:
+            raise InputError(f"{name}: {value} is below 1", "Give a positive number.")
+    backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
+    batch_size, workers = batch_size or backbone.batch_size, workers or cores()
+    with database.connection() as connection:
+        collection_id = None if collection is None else find_collection(connection, collection)
+        row = register_model(connection, backbone.description)
+    with _only_run(database, row):
+        started = time.perf_counter()
+        with database.connection() as connection:
+            run_id = _start(
+                connection,
+                row.id,
+                collection_id,
+                {
+                    "device": backbone.device,
+                    "batch_size": batch_size,
+                    "workers": workers,
+                    "retry": retry,
+                },
+            )
+            last, pending, skipped = _survey(connection, row.id, collection_id, retry)
+        if progress is not None:
+            progress(0, pending)
+
+        def work(batch: tuple[_Pending, ...]) -> list[tuple[_Pending, Outcome]]:
+            outcomes = embed_batch(
+                backbone, [photo.uri for photo in batch], [photo.sha256 for photo in batch]
+            )
+            return list(zip(batch, outcomes, strict=True))
+
+        photos = _pending(database, row.id, collection_id, retry, last)
+        results = in_parallel(work, batched(photos, batch_size), workers)
+        embedded = rejected = done = 0
+        for chunk in _chunks(results):
+            with database.connection() as connection:
+                new, bad = _write(connection, row.id, run_id, chunk)
+            embedded, rejected, done = embedded + new, rejected + bad, done + len(chunk)
+            if progress is not None:
+                progress(done, pending)
+        seconds = time.perf_counter() - started
+        summary = EmbedSummary(
+            run_id=run_id,
+            model_id=row.id,
+            model=row.name,
+            pending=pending,
+            embedded=embedded,
+            rejected=rejected,
+            gone=pending - embedded - rejected,
+            skipped=skipped,
+            seconds=seconds,
+            photos_per_s=done / seconds,
+        )
+        with database.connection() as connection:
+            _finish(connection, summary)
+    return summary
+
+
+@contextmanager
+def _only_run(database: Database, model: Model) -> Iterator[None]:
+    """Hold the model's advisory lock: two runs would do, and lose, the same work."""
+    with database.connection() as connection:
+        key = (_LOCK_SPACE, model.id)
+        deadline = time.monotonic() + _LOCK_PATIENCE_S  # the server may yet notice a killed run
+        while connection.execute("SELECT pg_try_advisory_lock(%s, %s)", key).fetchone() != (True,):
+            connection.commit()
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"another run is embedding with {model.name} (model {model.id})",
+                    "Wait for it to end; what it leaves undone, the next run does.",
+                )
+            time.sleep(0.2)
+        connection.commit()  # the lock is the session's: hold no transaction open for hours
+        try:
+            yield
+        finally:
+            connection.execute("SELECT pg_advisory_unlock(%s, %s)", key)
+
+
+def _chunks(
+    results: Iterator[list[tuple[_Pending, Outcome]]],
+) -> Iterator[list[tuple[_Pending, Outcome]]]:
+    chunk: list[tuple[_Pending, Outcome]] = []
+    for result in results:
+        chunk += result
+        if len(chunk) >= CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+# Photos to embed: located, without an embedding of the model, and not rejected for good.
+_TO_DO = """
+    FROM geosearch.photos
+    WHERE photos.geom IS NOT NULL
+        AND (%(collection)s::bigint IS NULL OR photos.collection_id = %(collection)s)
+        AND NOT EXISTS (
+            SELECT FROM geosearch.embeddings
+            WHERE embeddings.model_id = %(model)s AND embeddings.photo_id = photos.id
+        )
+"""
+_REJECTED = """
+        EXISTS (
+            SELECT FROM geosearch.rejects
+            WHERE rejects.model_id = %(model)s
+                AND rejects.photo_id = photos.id
+                AND rejects.stage <> 'read'
+        )
+"""
+
+
+def _survey(
+    connection: Connection, model_id: int, collection_id: int | None, retry: bool
+) -> tuple[int, int, int]:
+    """Highest id, number of photos to do, number skipped. Later photos are the next run's."""
+    row = connection.execute(
+        f"""
+        WITH to_do AS (
+            SELECT photos.id, NOT %(retry)s AND {_REJECTED} AS skipped
+            {_TO_DO}
+        )
+        SELECT
+            coalesce(max(id), 0),
+            count(*) FILTER (WHERE NOT skipped),
+            count(*) FILTER (WHERE skipped)
+        FROM to_do
+        """,  # noqa: S608 - composed of the constants above
+        {"model": model_id, "collection": collection_id, "retry": retry},
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+def _pending(
+    database: Database, model_id: int, collection_id: int | None, retry: bool, last: int
+) -> Iterator[_Pending]:
+    """Photos to do up to id `last`, by id, a page at a time: memory does not grow with them."""
+    statement = f"""
+        SELECT photos.id, photos.collection_id, photos.uri, photos.sha256
+        {_TO_DO}
+            AND (%(retry)s OR NOT {_REJECTED})
+            AND photos.id > %(after)s AND photos.id <= %(last)s
+        ORDER BY photos.id
+        LIMIT %(page)s
+    """
+    after = 0
+    while True:
+        with (
+            database.connection() as connection,
+            connection.cursor(row_factory=class_row(_Pending)) as cursor,
+        ):
+            page = cursor.execute(
+                statement,
+                {
+                    "model": model_id,
+                    "collection": collection_id,
+                    "retry": retry,
+                    "after": after,
+                    "last": last,
+                    "page": _PAGE,
+                },
+            ).fetchall()
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1].id
+
+
+def _write(
+    connection: Connection, model_id: int, run_id: int, chunk: list[tuple[_Pending, Outcome]]
+) -> tuple[int, int]:
+    """Write one chunk; how many were embedded and how many rejected. Deleted photos are left out.
+
+    The columns copied to the embeddings are read, and the photos locked, in the same transaction.
+    """
+    with connection.cursor(row_factory=class_row(PhotoKey)) as cursor:
+        keys = cursor.execute(
+            """
+            SELECT
+                id AS photo_id, collection_id, ST_AsEWKB(geom) AS geom, accuracy_m, taken_at,
+                author, licence
+            FROM geosearch.photos
+            WHERE id = ANY(%s) AND geom IS NOT NULL
+            FOR SHARE
+            """,
+            ([photo.id for photo, _ in chunk],),
+        ).fetchall()
+    there = {key.photo_id: key for key in keys}
+    embedded = [
+        (there[photo.id], outcome.embedding)
+        for photo, outcome in chunk
+        if isinstance(outcome, Embedded) and photo.id in there
+    ]
+    rejected = [
+        (photo, outcome)
+        for photo, outcome in chunk
+        if isinstance(outcome, Rejected) and photo.id in there
+    ]
+    if embedded:
+        copy_embeddings(
+            connection,
+            model_id,
+            [key for key, _ in embedded],
+            np.stack([embedding for _, embedding in embedded]),
+        )
+        # Rejected by an earlier run, embedded by this one.
+        connection.execute(
+            "DELETE FROM geosearch.rejects WHERE model_id = %s AND photo_id = ANY(%s)",
+            (model_id, [key.photo_id for key, _ in embedded]),
+        )
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO geosearch.rejects
+                (collection_id, uri, stage, reason, message, photo_id, model_id, run_id)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+            ON CONFLICT (collection_id, uri, model_id) DO UPDATE SET
+                stage = excluded.stage,
+                reason = excluded.reason,
+                message = excluded.message,
+                photo_id = excluded.photo_id,
+                run_id = excluded.run_id
+            """,
+            [
+                (
+                    photo.collection_id,
+                    photo.uri,
+                    outcome.stage,
+                    outcome.rejection.reason,
+                    outcome.rejection.message,
+                    photo.id,
+                    model_id,
+                    run_id,
+                )
+                for photo, outcome in rejected
+            ],
+        )
+    return len(embedded), len(rejected)
+
+
+def _start(
+    connection: Connection, model_id: int, collection_id: int | None, options: dict[str, object]
+) -> int:
+    row = connection.execute(
+        """
+        INSERT INTO geosearch.runs (kind, collection_id, model_id, sources, options, software)
+        VALUES ('embed', %s, %s, '[]', %s, %s)
+        RETURNING id
+        """,
+        (collection_id, model_id, Jsonb(options), Jsonb(software_versions())),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _finish(connection: Connection, summary: EmbedSummary) -> None:
+    names = ("pending", "embedded", "rejected", "gone", "skipped")
+    connection.execute(
+        "UPDATE geosearch.runs SET finished_at = now(), counts = %s WHERE id = %s",
+        (Jsonb({name: getattr(summary, name) for name in names}), summary.run_id),
+    )
