@@ -1,0 +1,35 @@
+# geosearch itself: the wheel, with the versions of constraints.txt, run by an ordinary user.
+FROM python:3.12-slim AS build
+
+WORKDIR /src
+COPY constraints.txt ./
+RUN pip install --no-cache-dir -c constraints.txt build hatchling
+COPY pyproject.toml README.md LICENSE ./
+COPY alembic alembic
+COPY sql sql
+COPY geosearch geosearch
+RUN python -m build --wheel --no-isolation --outdir /dist
+
+
+FROM python:3.12-slim
+
+# A further package index, e.g. one of PyTorch builds for the processor only, which are smaller.
+ARG PIP_EXTRA_INDEX_URL
+
+COPY constraints.txt /tmp/constraints.txt
+COPY --from=build /dist /tmp/dist
+RUN wheel=$(echo /tmp/dist/*.whl) \
+    && pip install --no-cache-dir -c /tmp/constraints.txt "$wheel[heic,gis,s3]" \
+    && rm -r /tmp/dist /tmp/constraints.txt \
+    && useradd --create-home --uid 1000 geosearch \
+    && install --directory --owner geosearch --group geosearch /srv/geosearch /srv/geosearch/demo
+
+WORKDIR /srv/geosearch
+COPY scripts/demo scripts/demo
+USER geosearch
+
+# Healthy: the selected database is reached and carries the schema of this version.
+HEALTHCHECK --interval=30s --timeout=15s --start-period=30s \
+    CMD ["python", "-c", "import geosearch; geosearch.connect().close()"]
+
+CMD ["geosearch", "--help"]
