@@ -29,7 +29,7 @@ def space(
     difficulty: Annotated[
         Difficulty, typer.Option(help="How far queries stray from the references' kind of view.")
     ] = Difficulty.CLEAN,
-    json: console.JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Cut views of the Earth, 8° wide, from NASA's Blue Marble, centred over land.
 
@@ -47,7 +47,7 @@ def space(
             output,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    if json:
+    if as_json:
         console.print_json(asdict(summary))
     else:
         console.out.print(

@@ -1,0 +1,132 @@
+"""What all map pictures share: palette, background, coastlines, scale bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from geosearch.earth import blue_marble_at, coastlines
+from geosearch.export.projections import Projection
+from geosearch.files import replacing
+from geosearch.sphere import Array
+
+WIDTH, HEIGHT = 1600, 900
+_DPI = 100
+
+PAGE = "#0b111b"
+PANEL = "#101826"
+TEXT = "#eef2f7"
+MUTED = "#8a97aa"
+FAINT = "#2a3548"
+ESTIMATE = "#ffb454"
+TRUTH = "#5eead4"
+NEIGHBOUR = "#ffffff"
+
+# The background stays dark and grey, so that the answer is what shines.
+_SATURATION, _BRIGHTNESS, _FLOOR = 0.45, 0.62, 0.055
+_COASTLINE_DETAIL = ((3000.0, "i"), (12000.0, "l"), (np.inf, "c"))  # up to that width in km
+
+
+def new_figure() -> Figure:
+    """A 1600 x 900 pixel page."""
+    figure = Figure(figsize=(WIDTH / _DPI, HEIGHT / _DPI), dpi=_DPI, facecolor=PAGE)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the page as PNG, whole or not at all."""
+    with replacing(path) as part:
+        figure.savefig(part, format="png", dpi=_DPI, facecolor=PAGE)
+
+
+def add_map(
+    figure: Figure, rectangle: tuple[float, float, float, float], projection: Projection
+) -> Axes:
+    """Axes in kilometres of `projection` with the background drawn.
+
+    `rectangle`: left, bottom, width, height as shares of the page; the map is centred in it.
+    """
+    axes = figure.add_axes(rectangle, facecolor=PAGE)
+    left, right, bottom, top = projection.extent
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    axes.set_aspect("equal")
+    axes.axis("off")
+    shape = round(rectangle[3] * HEIGHT), round(rectangle[2] * WIDTH)
+    axes.imshow(
+        _background(projection, shape), extent=projection.extent, interpolation="bilinear", zorder=0
+    )
+    width = right - left
+    detail = next(name for limit, name in _COASTLINE_DETAIL if width <= limit)
+    lines = [
+        part
+        for outline in coastlines(detail)
+        for part in projected(projection, outline.lat, outline.lon)
+    ]
+    axes.add_collection(
+        LineCollection(lines, colors="white", linewidths=0.5, alpha=0.35, zorder=1), autolim=False
+    )
+    return axes
+
+
+def raster(projection: Projection, shape: tuple[int, int]) -> tuple[Array, Array]:
+    """Latitude and longitude under the pixels (rows, columns) of a map; NaN off the Earth."""
+    left, right, bottom, top = projection.extent
+    x = left + (np.arange(shape[1]) + 0.5) / shape[1] * (right - left)
+    y = top - (np.arange(shape[0]) + 0.5) / shape[0] * (top - bottom)
+    return projection.inverse(*np.meshgrid(x, y))
+
+
+def projected(projection: Projection, lat: ArrayLike, lon: ArrayLike) -> Iterator[Array]:
+    """A line in degrees as lines (n, 2) on the map: what is far outside left out, jumps cut."""
+    left, right, bottom, top = projection.extent
+    width, height = right - left, top - bottom
+    x, y = projection.forward(lat, lon)
+    visible = (np.abs(x) < width) & (np.abs(y) < height)
+    # Neighbouring vertices half a map apart: the line left on one side and came back on the other.
+    jumps = np.hypot(np.diff(x), np.diff(y)) > width / 2
+    breaks = np.flatnonzero(jumps | (visible[1:] != visible[:-1])) + 1
+    points = np.column_stack([x, y])
+    for part, seen in zip(np.split(points, breaks), np.split(visible, breaks), strict=True):
+        if len(part) > 1 and seen[0]:
+            yield part
+
+
+def add_scale_bar(axes: Axes, width_km: float) -> None:
+    """A bar of a round length, about a sixth of the map, at the lower left."""
+    goal = width_km / 6
+    unit = 10.0 ** np.floor(np.log10(goal))
+    length = max(step * unit for step in (1, 2, 5) if step * unit <= goal)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    x, y = left + 0.03 * (right - left), bottom + 0.045 * (top - bottom)
+    axes.plot([x, x + length], [y, y], color=TEXT, linewidth=2.5, solid_capstyle="butt", zorder=9)
+    axes.text(
+        x + length / 2,
+        y + 0.012 * (top - bottom),
+        f"{length:,.0f} km" if length >= 1 else f"{1000 * length:,.0f} m",
+        color=TEXT,
+        fontsize=11,
+        ha="center",
+        va="bottom",
+        zorder=9,
+    )
+
+
+def _background(projection: Projection, shape: tuple[int, int]) -> Array:
+    """The Blue Marble, muted, (rows, columns, 4) from 0 to 1; transparent off the Earth."""
+    lat, lon = raster(projection, shape)
+    on_earth = np.isfinite(lat)
+    image = np.zeros((*shape, 4))
+    colours = blue_marble_at(lat[on_earth], lon[on_earth]).T / 255.0
+    grey = colours.mean(axis=1, keepdims=True)
+    muted = _FLOOR + _BRIGHTNESS * (grey + _SATURATION * (colours - grey)) ** 1.15
+    image[on_earth] = np.column_stack([np.clip(muted, 0.0, 1.0), np.ones(len(muted))])
+    return image

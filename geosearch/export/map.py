@@ -1,0 +1,297 @@
+"""The map picture of one answer: neighbours, density, regions, estimate and truth."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from PIL import Image, ImageOps
+
+from geosearch.density import DEFAULT_BANDWIDTH_KM, density_at
+from geosearch.errors import PhotoRejected
+from geosearch.export import canvas
+from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
+from geosearch.images import decode, open_image
+from geosearch.localization import Localization
+from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
+from geosearch.storage import read_bytes
+
+_PANEL_SHARE = 0.27
+_ASPECT = (1 - _PANEL_SHARE) * canvas.WIDTH / canvas.HEIGHT
+_MARGIN = 1.3
+_SMALLEST_KM, _LARGEST_KM = 150.0, 5000.0  # half-heights; beyond the largest, the whole world
+_WEIGHT_IN_VIEW = 0.95
+_THUMBNAIL = (360, 270)
+_DENSITY_PIXELS = 3  # the density is evaluated at every third pixel: it is smooth
+
+_GLOW = LinearSegmentedColormap.from_list(
+    "glow",
+    [(0.0, "#ff7a1800"), (0.15, "#ff7a1855"), (0.6, "#ff8f2aa8"), (1.0, "#ffd27fe6")],
+)
+_REGION_STYLES: dict[float, tuple[str, Any, float]] = {
+    0.5: ("50 % region", "-", 1.6),
+    0.9: ("90 % region", (0, (4, 2.5)), 1.2),
+}
+
+
+def draw_map(answer: Localization, path: Path) -> None:
+    """Draw an answer as a PNG of 1600 x 900 pixels.
+
+    The view shows the estimate, the truth if known, the radius that holds 90 % of the
+    probability, and the neighbours with 95 % of the weight; where those lie too far apart, the
+    world. The photo is shown where it can still be read.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    projection = _view(answer)
+    figure = canvas.new_figure()
+    axes = canvas.add_map(figure, (0.0, 0.0, 1 - _PANEL_SHARE, 1.0), projection)
+    if answer.lat is not None and answer.lon is not None:
+        _draw_density(axes, projection, answer)
+        _draw_neighbours(axes, projection, answer)
+        _draw_positions(axes, projection, answer)
+    if isinstance(projection, AzimuthalEquidistant):
+        canvas.add_scale_bar(axes, 2 * projection.half_width)
+    _draw_panel(figure, answer)
+    canvas.save(figure, path)
+
+
+def _view(answer: Localization) -> Projection:
+    if answer.lat is None or answer.lon is None:
+        return EqualEarth()
+    found = answer.neighbours
+    away = great_circle_km(answer.lat, answer.lon, found.lat, found.lon)
+    order = np.argsort(away)
+    within = np.searchsorted(np.cumsum(answer.weights[order]), _WEIGHT_IN_VIEW)
+    reach = [float(away[order[min(int(within), len(order) - 1)]])]
+    reach += [km for level, km in answer.radius_km.items() if level == 0.9]
+    reach += [answer.error_km] if answer.error_km is not None else []
+    half_height = max(_SMALLEST_KM, _MARGIN * max(reach))
+    if half_height > _LARGEST_KM:
+        return EqualEarth(answer.lon)
+    return AzimuthalEquidistant(answer.lat, answer.lon, _ASPECT * half_height, half_height)
+
+
+def _draw_density(axes: Axes, projection: Projection, answer: Localization) -> None:
+    shape = (canvas.HEIGHT // _DENSITY_PIXELS, round(canvas.HEIGHT * _ASPECT) // _DENSITY_PIXELS)
+    lat, lon = canvas.raster(projection, shape)
+    on_earth = np.isfinite(lat)
+    log_density = np.full(shape, -np.inf)
+    log_density[on_earth] = _log_density(answer, lat[on_earth], lon[on_earth])
+    share = np.exp(log_density - log_density.max())
+    axes.imshow(
+        np.sqrt(share),
+        extent=projection.extent,
+        cmap=_GLOW,
+        vmin=0.0,
+        vmax=1.0,
+        interpolation="bilinear",
+        zorder=2,
+    )
+    for level, region in answer.regions.items():
+        if level not in _REGION_STYLES or region.geometry.is_empty:
+            continue
+        # A region's outline is where the density has one value: draw that contour, which is
+        # smooth, in place of the stored cells' steps and their cuts at the antimeridian.
+        outline = np.concatenate([np.array(p.exterior.coords) for p in region.geometry.geoms])
+        threshold = float(np.median(_log_density(answer, outline[:, 1], outline[:, 0])))
+        _, style, width = _REGION_STYLES[level]
+        axes.contour(
+            np.maximum(log_density, threshold - 50.0),
+            levels=[threshold],
+            extent=projection.extent,
+            origin="upper",
+            colors=[canvas.ESTIMATE],
+            linestyles=[style],
+            linewidths=[width],
+            zorder=3,
+        )
+
+
+def _log_density(answer: Localization, lat: Array, lon: Array) -> Array:
+    return density_at(
+        lat,
+        lon,
+        neighbour_lat=answer.neighbours.lat,
+        neighbour_lon=answer.neighbours.lon,
+        weights=answer.weights,
+        bandwidth_km=_bandwidth_km(answer),
+    )
+
+
+def _bandwidth_km(answer: Localization) -> float:
+    return answer.parameters.bandwidth_km or DEFAULT_BANDWIDTH_KM
+
+
+def _draw_neighbours(axes: Axes, projection: Projection, answer: Localization) -> None:
+    x, y = projection.forward(answer.neighbours.lat, answer.neighbours.lon)
+    share = np.sqrt(answer.weights / answer.weights.max())
+    axes.scatter(
+        x,
+        y,
+        s=9 + 170 * share,
+        facecolors=[(1, 1, 1, 0.10 + 0.25 * float(value)) for value in share],
+        edgecolors=canvas.NEIGHBOUR,
+        linewidths=0.8,
+        zorder=4,
+    )
+
+
+def _draw_positions(axes: Axes, projection: Projection, answer: Localization) -> None:
+    estimate = (answer.lat or 0.0, answer.lon or 0.0)
+    if answer.truth is not None:
+        distance = float(great_circle_km(*estimate, *answer.truth))
+        bearing = initial_bearing(*estimate, *answer.truth)
+        line = destination(*estimate, bearing, np.linspace(0.0, distance, 200))
+        for part in canvas.projected(projection, *line):
+            axes.plot(*part.T, color=canvas.TRUTH, linewidth=1.6, linestyle=(0, (1, 1.5)), zorder=5)
+        axes.plot(*projection.forward(*answer.truth), **_TRUTH_MARK, zorder=6)
+    axes.plot(*projection.forward(*estimate), **_ESTIMATE_MARK, zorder=7)
+
+
+_ESTIMATE_MARK: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 13,
+    "markerfacecolor": canvas.ESTIMATE,
+    "markeredgecolor": canvas.PAGE,
+    "markeredgewidth": 2.2,
+    "linestyle": "none",
+}
+_TRUTH_MARK = _ESTIMATE_MARK | {
+    "marker": "D",
+    "markersize": 11,
+    "markerfacecolor": canvas.TRUTH,
+}
+
+
+def _draw_panel(figure: Figure, answer: Localization) -> None:
+    left = 1 - _PANEL_SHARE
+    panel = figure.add_axes((left, 0, _PANEL_SHARE, 1), xlim=(0, 432), ylim=(900, 0))
+    panel.axis("off")
+    panel.add_patch(Rectangle((0, 0), 432, 900, facecolor=canvas.PANEL))
+    top = _draw_thumbnail(panel, answer.photo)
+    _write(panel, 36, top, _shortened(PurePosixPath(answer.photo).name), canvas.MUTED, 12)
+    headline = "no neighbours"
+    if answer.lat is not None and answer.lon is not None:
+        headline = format_position(answer.lat, answer.lon)
+    _write(panel, 36, top + 38, headline, canvas.TEXT, 19, weight="bold")
+    for row, (name, value) in enumerate(_facts(answer)):
+        _write(panel, 36, top + 84 + 27 * row, name, canvas.MUTED, 12)
+        _write(panel, 396, top + 84 + 27 * row, value, canvas.TEXT, 12, ha="right")
+    panel.legend(
+        handles=_legend(answer),
+        loc="lower left",
+        bbox_to_anchor=(0.055, 0.025),
+        frameon=False,
+        labelcolor=canvas.TEXT,
+        fontsize=11.5,
+        labelspacing=0.7,
+        handlelength=2.2,
+    )
+
+
+def _draw_thumbnail(panel: Axes, photo: str) -> float:
+    """Draw the photo where it can be read; returns where the text below may start."""
+    try:
+        image = decode(open_image(read_bytes(photo)), at_least=_THUMBNAIL[1])
+    except PhotoRejected:
+        return 64.0
+    fitted = ImageOps.contain(image, _THUMBNAIL, Image.Resampling.LANCZOS)
+    panel.imshow(
+        np.asarray(fitted), extent=(36, 36 + fitted.width, 36 + fitted.height, 36), aspect="auto"
+    )
+    panel.set(xlim=(0, 432), ylim=(900, 0))
+    return 36.0 + fitted.height + 34.0
+
+
+def _facts(answer: Localization) -> list[tuple[str, str]]:
+    parameters = answer.parameters
+    facts = [] if answer.score is None else [("score", f"{answer.score:.2f}")]
+    facts += [
+        (f"{100 * level:g} % within", format_km(km)) for level, km in answer.radius_km.items()
+    ]
+    if answer.error_km is not None:
+        facts.append(("error", format_km(answer.error_km)))
+    facts.append(("neighbours", f"{len(answer.neighbours):,}"))
+    facts.append(("method", parameters.method))
+    if answer.lat is not None:
+        facts.append(("bandwidth", format_km(_bandwidth_km(answer))))
+    facts.append(("model", _shortened(answer.model["name"])))
+    return facts
+
+
+def _legend(answer: Localization) -> list[Line2D | Patch]:
+    if answer.lat is None:
+        return []
+    marks: list[Line2D | Patch] = [Line2D([], [], label="estimate", **_ESTIMATE_MARK)]
+    if answer.truth is not None:
+        marks.append(Line2D([], [], label="true position", **_TRUTH_MARK))
+    marks.append(
+        Line2D(
+            [],
+            [],
+            label="neighbour, larger by weight",
+            marker="o",
+            markersize=10,
+            markerfacecolor=(1, 1, 1, 0.25),
+            markeredgecolor=canvas.NEIGHBOUR,
+            linestyle="none",
+        )
+    )
+    marks += [
+        Line2D([], [], label=label, color=canvas.ESTIMATE, linestyle=style, linewidth=width)
+        for level, (label, style, width) in _REGION_STYLES.items()
+        if level in answer.regions
+    ]
+    marks.append(Patch(label="density", facecolor=_GLOW(0.7)))
+    return marks
+
+
+def _write(
+    panel: Axes,
+    x: float,
+    y: float,
+    text: str,
+    colour: str,
+    size: float,
+    *,
+    weight: str = "normal",
+    ha: str = "left",
+) -> None:
+    panel.text(
+        x,
+        y,
+        text,
+        color=colour,
+        fontsize=size,
+        fontweight=weight,
+        ha=ha,
+        va="center",
+        parse_math=False,
+    )
+
+
+def format_position(lat: float, lon: float) -> str:
+    """Degrees with hemispheres: `52.5163° N, 13.3777° E`."""
+    return f"{abs(lat):.4f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.4f}° {'E' if lon >= 0 else 'W'}"
+
+
+def format_km(km: float) -> str:
+    """A distance with about three digits: `850 m`, `12.3 km`, `1,240 km`."""
+    if km < 1:
+        return f"{1000 * km:.0f} m"
+    return f"{km:.1f} km" if km < 100 else f"{km:,.0f} km"
+
+
+def _shortened(text: str, length: int = 36) -> str:
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"

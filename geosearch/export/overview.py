@@ -1,0 +1,145 @@
+"""The map picture of many answers: every estimate, and how far each is from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from geosearch.export import canvas
+from geosearch.export.estimates import Estimate
+from geosearch.export.map import format_km
+from geosearch.export.projections import EqualEarth
+from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
+
+#: Classes of error: the upper limit in kilometres and the colour, from street to continent.
+_CLASSES = (
+    (1.0, "#a7f3d0"),
+    (25.0, "#5eead4"),
+    (200.0, "#7cc4f8"),
+    (750.0, "#fde68a"),
+    (2500.0, "#fb923c"),
+    (np.inf, "#f43f5e"),
+)
+_NO_TRUTH = canvas.ESTIMATE
+#: More lines than this only hide each other; they are drawn for an even choice of the answers.
+_MOST_LINES = 5000
+_LINE_POINTS = 60
+
+
+def draw_overview(estimates: Iterable[Estimate], path: Path) -> int:
+    """Draw answers on the world as a PNG of 1600 x 900 pixels; returns how many have a position.
+
+    With known truths, estimates and the lines to the truth are coloured by error, and a bar
+    below shows the shares. Memory: five numbers an answer.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    lat, lon, true_lat, true_lon, error, total = _columns(estimates)
+    figure = canvas.new_figure()
+    projection = EqualEarth()
+    axes = canvas.add_map(figure, (0.02, 0.125, 0.96, 0.79), projection)
+    known = np.isfinite(error)
+    classes = np.searchsorted([limit for limit, _ in _CLASSES], error)
+    _draw_points(axes, projection, lat[~known], lon[~known], _NO_TRUTH)
+    for number in reversed(range(len(_CLASSES))):  # the good answers on top
+        chosen = np.flatnonzero(known & (classes == number))
+        colour = _CLASSES[number][1]
+        step = max(1, -(-len(lat) // _MOST_LINES))
+        drawn = chosen[::step]
+        _draw_lines(
+            axes, projection, lat[drawn], lon[drawn], true_lat[drawn], true_lon[drawn], colour
+        )
+        _draw_points(axes, projection, lat[chosen], lon[chosen], colour)
+    _draw_title(figure, total, len(lat), error[known])
+    if known.any():
+        _draw_shares(figure, np.bincount(classes[known], minlength=len(_CLASSES)))
+    canvas.save(figure, path)
+    return len(lat)
+
+
+def _columns(estimates: Iterable[Estimate]) -> tuple[Array, Array, Array, Array, Array, int]:
+    rows: list[tuple[float, ...]] = []
+    total = 0
+    nowhere = (np.nan, np.nan)
+    for estimate in estimates:
+        total += 1
+        if estimate.position is not None:
+            error = np.nan if estimate.error_km is None else estimate.error_km
+            rows.append((*estimate.position, *(estimate.truth or nowhere), error))
+    lat, lon, true_lat, true_lon, error_km = np.array(rows, float).reshape(-1, 5).T
+    return lat, lon, true_lat, true_lon, error_km, total
+
+
+def _draw_points(axes: Axes, projection: EqualEarth, lat: Array, lon: Array, colour: str) -> None:
+    x, y = projection.forward(lat, lon)
+    size = 26.0 if len(lat) < 2000 else 6.0
+    axes.scatter(x, y, s=size, color=colour, edgecolors=canvas.PAGE, linewidths=0.5, zorder=5)
+
+
+def _draw_lines(
+    axes: Axes,
+    projection: EqualEarth,
+    lat: Array,
+    lon: Array,
+    true_lat: Array,
+    true_lon: Array,
+    colour: str,
+) -> None:
+    share = np.linspace(0.0, 1.0, _LINE_POINTS)
+    bearing = initial_bearing(lat, lon, true_lat, true_lon)
+    distance = great_circle_km(lat, lon, true_lat, true_lon)
+    lines = []
+    for row in range(len(lat)):
+        points = destination(lat[row], lon[row], bearing[row], distance[row] * share)
+        lines += list(canvas.projected(projection, *points))
+    axes.add_collection(
+        LineCollection(lines, colors=colour, linewidths=1.0, alpha=0.55, zorder=4), autolim=False
+    )
+
+
+def _draw_title(figure: Figure, total: int, located: int, error: Array) -> None:
+    title = f"{total:,} answer{'s' * (total != 1)}"
+    if len(error):
+        title += f", median error {format_km(float(np.median(error)))}"
+    figure.text(0.03, 0.945, title, color=canvas.TEXT, fontsize=20, fontweight="bold", va="center")
+    notes = ["lines lead from the estimate to the truth"] if len(error) else []
+    if located < total:
+        notes.append(f"{total - located:,} without a position")
+    figure.text(
+        0.97, 0.945, " · ".join(notes), color=canvas.MUTED, fontsize=12, va="center", ha="right"
+    )
+
+
+def _draw_shares(figure: Figure, counts: np.ndarray) -> None:
+    """A bar of all errors by class, which is the legend too."""
+    axes = figure.add_axes((0.03, 0.035, 0.94, 0.075), xlim=(0, 1), ylim=(0, 1))
+    axes.axis("off")
+    shares = counts / counts.sum()
+    width = 1 / len(_CLASSES)
+    left = 0.0
+    lower = "0"
+    for number, ((limit, colour), share) in enumerate(zip(_CLASSES, shares, strict=True)):
+        axes.add_patch(Rectangle((left, 0.72), share, 0.2, facecolor=colour, linewidth=0))
+        left += share
+        label = f"over {lower} km" if np.isinf(limit) else f"{lower} to {limit:,.0f} km"
+        lower = f"{limit:,.0f}"
+        x = number * width
+        axes.add_patch(Rectangle((x, 0.22), 0.009, 0.22, facecolor=colour, linewidth=0))
+        axes.text(x + 0.015, 0.33, label, color=canvas.TEXT, fontsize=12, va="center")
+        axes.text(
+            x + 0.015,
+            0.0,
+            f"{100 * share:.1f} %  ({counts[number]:,})",
+            color=canvas.MUTED,
+            fontsize=11,
+            va="center",
+        )
