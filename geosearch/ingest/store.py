@@ -171,8 +171,8 @@ class Store:
         )
 
     def _reject(self, items: Sequence[Item], batch: _Batch) -> None:
-        seen = {name for item in items for name in (item.uri, item.origin) if name is not None}
-        mended = (seen | batch.accepted) - batch.rejects.keys()
+        origins = {item.origin for item in items if item.origin is not None}
+        mended = (origins | batch.accepted) - batch.rejects.keys()
         self.connection.execute(_FORGET_REJECTS, (self.collection_id, sorted(mended)))
         with self.connection.cursor() as cursor:
             cursor.executemany(
@@ -212,7 +212,7 @@ class _Batch:
         self.gained: dict[int, Photo] = {}
         #: uri → why, and the hash of the photo if it is kept all the same
         self.rejects: dict[str, tuple[Rejection, bytes | None]] = {}
-        #: uris of photos that have a position now, whatever was wrong with them before
+        #: uris that are no rejects, whatever was wrong with them before
         self.accepted: set[str] = set()
 
     def decide(self, item: Item) -> None:
@@ -221,6 +221,7 @@ class _Batch:
         if isinstance(item, Rejection):
             self._reject(item, None)
             return
+        self._accept(item.uri)  # the last word on a uri counts
         known = self.known.get(item.sha256)
         if item.position is not None and (known is None or not known.located):
             self._locate(item, known)
@@ -233,7 +234,6 @@ class _Batch:
             self._without_position(item, known)
 
     def _locate(self, photo: Photo, known: _Known | None) -> None:
-        self._accept(photo.uri)
         if known is None:
             self.new[photo.sha256] = photo
             self.known[photo.sha256] = _Known(photo.uri, located=True)
