@@ -55,8 +55,8 @@ PERTURBATIONS = {
 class View:
     """A square view straight down on (`lat`, `lon`), degrees.
 
-    It is `scale` · 8° wide, turned clockwise by `rotation` degrees from north up, and its
-    light is multiplied by `brightness`.
+    It is `scale` · 8° wide, its top looks `rotation` degrees east of north, and its light is
+    multiplied by `brightness`.
     """
 
     lat: float
