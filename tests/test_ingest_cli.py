@@ -1,0 +1,101 @@
+"""`geosearch ingest` and `geosearch rejects`: what they print and how they end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from geosearch.cli.app import app
+from geosearch.database.connection import Database
+from geosearch.errors import EXIT_SOME_REJECTED, InputError
+
+from .photo_files import gps, photo
+
+
+@pytest.fixture
+def runner(database: Database, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setenv("GEOSEARCH_DATABASE_URL", database.url)
+    monkeypatch.setenv("COLUMNS", "400")
+    return CliRunner()
+
+
+def test_a_clean_ingest_ends_with_0_and_its_json_adds_up(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo(gps(1, 2)))
+    (tmp_path / "b.jpg").write_bytes(photo())
+    result = runner.invoke(app, ["ingest", str(tmp_path), "--collection", "mine", "--json"])
+    assert result.exit_code == 0
+    summary = json.loads(result.stdout)
+    assert summary.pop("run_id") > 0
+    assert summary == {
+        "seen": 2,
+        "added": 1,
+        "duplicates": 0,
+        "rejected": 0,
+        "unlocated": 1,
+        "kept_unlocated": 0,
+        "by_reason": {},
+    }
+
+
+def test_an_ingest_with_rejects_ends_with_3_and_rejects_lists_them(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    file = tmp_path / "[red]zero.jpg"
+    file.write_bytes(photo(gps(0, 0)))
+    result = runner.invoke(app, ["ingest", str(tmp_path), "--collection", "mine"])
+    assert result.exit_code == EXIT_SOME_REJECTED == 3
+    assert "zero_zero" in result.stdout
+    result = runner.invoke(app, ["rejects", "--collection", "mine", "--json"])
+    assert result.exit_code == 0
+    (reject,) = json.loads(result.stdout)
+    assert reject["uri"] == str(file)
+    assert (reject["collection"], reject["stage"], reject["reason"]) == (
+        *("mine", "position", "zero_zero"),
+    )
+    shown = runner.invoke(app, ["rejects", "--stage", "position"]).stdout
+    assert "[red]zero.jpg" in "".join(
+        line.split("│")[2].strip() for line in shown.splitlines()[3:-1]
+    )
+    assert json.loads(runner.invoke(app, ["rejects", "--stage", "read", "--json"]).stdout) == []
+
+
+def test_a_dry_run_stores_nothing_and_its_options_reach_the_library(
+    runner: CliRunner, tmp_path: Path, database: Database
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo(gps(1, 2)))
+    (tmp_path / "b.jpg").write_bytes(photo())
+    (tmp_path / "c.jpg").write_bytes(photo(gps(1, 2), size=(300, 200))[:-50])
+    command = ["ingest", str(tmp_path), "--collection", "mine", "--keep-unlocated", "--json"]
+    command += ["--no-verify", "--workers", "1", "--author", "Ada", "--licence", "CC0-1.0"]
+    dry = json.loads(runner.invoke(app, [*command, "--dry-run"]).stdout)
+    assert (dry["run_id"], dry["added"], dry["kept_unlocated"]) == (None, 2, 1)
+    with database.connection() as connection:
+        assert connection.execute("SELECT count(*) FROM geosearch.photos").fetchone() == (0,)
+    assert runner.invoke(app, command).exit_code == 0
+    with database.connection() as connection:
+        stored = connection.execute("SELECT DISTINCT author, licence FROM geosearch.photos")
+        assert stored.fetchall() == [("Ada", "CC0-1.0")]
+
+
+def test_photos_without_any_position_get_a_hint(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo())
+    result = runner.invoke(app, ["ingest", str(tmp_path), "--collection", "mine"])
+    assert result.exit_code == 0
+    assert "--keep-unlocated" in result.stderr
+
+
+def test_a_missing_source_is_an_input_error(runner: CliRunner) -> None:
+    result = runner.invoke(app, ["ingest", "/no/such/folder", "--collection", "mine"])
+    assert isinstance(result.exception, InputError)
+    assert result.exception.exit_code == 2
+    assert "/no/such/folder" in result.exception.message
+
+
+@pytest.mark.parametrize("command", ["ingest", "rejects"])
+def test_help_has_an_example(runner: CliRunner, command: str) -> None:
+    result = runner.invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: geosearch {command}" in result.stdout
