@@ -43,12 +43,12 @@ class Backbone:
 
     def __init__(self, description: Description, network: Network) -> None:
         self.description = description
-        self._network = network
+        self.network = network
 
     @property
     def device(self) -> str:
         """Where it runs: `cuda`, `mps` or `cpu`."""
-        return self._network.device
+        return self.network.device
 
     @property
     def batch_size(self) -> int:
@@ -70,7 +70,7 @@ class Backbone:
 
         A row is zero or not finite where the network gave nothing usable.
         """
-        return self._network(pixels)
+        return self.network(pixels)
 
 
 def load_backbone(spec: str = DEFAULT_MODEL, *, device: str = "auto") -> Backbone:

@@ -29,8 +29,9 @@ from geosearch.features.extraction import (
 from geosearch.features.models import Model, register_model
 from geosearch.versions import software_versions
 
-#: Photos per transaction: what a killed run has to do again.
-CHUNK = 512
+#: A transaction holds at most this many photos or seconds of work: what a killed run does again.
+CHUNK = 2048
+COMMIT_EVERY_S = 5.0
 _PAGE = 4096
 _LOCK_SPACE = 0x67656F73  # "geos": our advisory locks, apart from those of others
 _LOCK_PATIENCE_S = 15.0
@@ -136,13 +137,11 @@ def embed(
 
         photos = _pending(database, row.id, collection_id, retry, last)
         results = in_parallel(work, batched(photos, batch_size), workers)
-        embedded = rejected = done = 0
-        for chunk in _chunks(results):
+        embedded = rejected = 0
+        for chunk in _chunks(_counted(results, pending, progress)):
             with database.connection() as connection:
                 new, bad = _write(connection, row.id, run_id, chunk)
-            embedded, rejected, done = embedded + new, rejected + bad, done + len(chunk)
-            if progress is not None:
-                progress(done, pending)
+            embedded, rejected = embedded + new, rejected + bad
         seconds = time.perf_counter() - started
         summary = EmbedSummary(
             run_id=run_id,
@@ -154,7 +153,7 @@ def embed(
             gone=pending - embedded - rejected,
             skipped=skipped,
             seconds=seconds,
-            photos_per_s=done / seconds,
+            photos_per_s=(embedded + rejected) / seconds,
         )
         with database.connection() as connection:
             _finish(connection, summary)
@@ -182,15 +181,27 @@ def _only_run(database: Database, model: Model) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock(%s, %s)", key)
 
 
-def _chunks(
-    results: Iterator[list[tuple[_Pending, Outcome]]],
-) -> Iterator[list[tuple[_Pending, Outcome]]]:
+_Results = Iterator[list[tuple[_Pending, Outcome]]]
+
+
+def _counted(results: _Results, total: int, progress: Progress | None) -> _Results:
+    done = 0
+    for result in results:
+        done += len(result)
+        if progress is not None:
+            progress(done, total)
+        yield result
+
+
+def _chunks(results: _Results) -> _Results:
+    """Results gathered into transactions."""
     chunk: list[tuple[_Pending, Outcome]] = []
+    since = time.monotonic()
     for result in results:
         chunk += result
-        if len(chunk) >= CHUNK:
+        if len(chunk) >= CHUNK or time.monotonic() - since >= COMMIT_EVERY_S:
             yield chunk
-            chunk = []
+            chunk, since = [], time.monotonic()
     if chunk:
         yield chunk
 

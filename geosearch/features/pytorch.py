@@ -33,10 +33,11 @@ class TorchNetwork:
             images = images.pin_memory()
         with self._stream(), torch.inference_mode():
             images = images.to(self.device, non_blocking=True)
-            embeddings: NDArray[np.float32] = self._embed(images).cpu().numpy()
+            embeddings: NDArray[np.float32] = self.forward(images).cpu().numpy()
         return embeddings
 
-    def _embed(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embeddings on the device of pixels on the device."""
         if self.device != "cuda":
             result: torch.Tensor = self._network(images)
             return result
