@@ -54,7 +54,7 @@ def find(pgdata: Path) -> Postmaster | None:
         pid = int(lines[0])
     except (OSError, ValueError, IndexError):
         return None
-    if f"-D {pgdata}" not in _command(pid):
+    if f"-D {pgdata}" not in command(pid):
         return None
     # PostgreSQL writes the file line by line while it starts.
     lines += [""] * (8 - len(lines))
@@ -84,8 +84,8 @@ def clear_remains(pgdata: Path, socket_dir: Path, timeout: float = 10) -> None:
         time.sleep(0.05)
 
 
-def _command(pid: int) -> str:
-    """The command line of a process; empty if it is gone."""
+def command(pid: int) -> str:
+    """The command line of a process; empty if it is gone, or dead and not yet buried."""
     if (_PROC / "self").exists():
         try:
             return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()

@@ -39,8 +39,8 @@ _CONFIGURATION = "geosearch.conf"
 _SOCKET_PATH_LIMIT = 103  # bytes; macOS, the strictest
 _LOG_LIMIT = 10 * 2**20
 
-# For tests only: a crash of the machine would lose the database, a crash of the server would not.
-_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# For tests only: a crash of the machine would lose the database, one of the server would not.
+_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 @dataclass(frozen=True)
@@ -308,19 +308,17 @@ class PrivateServer:
         postmaster.clear_remains(self._pgdata, self.socket_dir)
         if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
             self._log.replace(self._log.with_suffix(".log.old"))
-        code, output = self._owner.run(
-            [
-                installation.bin / "pg_ctl",
-                "start",
-                "--wait",
-                f"--timeout={timeout:.0f}",
-                f"--pgdata={self._pgdata}",
-                f"--log={self._log}",
-            ],
-            timeout + 10,
-        )
-        if code != 0:
-            raise self._failure(f"the private server in {self.data_dir} did not start", output)
+        # The shell leaves the server to init, so that it is nobody's child.
+        program = installation.bin / "postgres"
+        arguments = ["/bin/sh", "-c", _IN_BACKGROUND, program, self._pgdata, self._log]
+        _, pid = self._owner.run(arguments, timeout)
+        deadline = time.monotonic() + timeout
+        while (running := self._running()) is None or not running.accepts:
+            dead = not postmaster.command(int(pid))
+            if dead or time.monotonic() > deadline:
+                verdict = "did not start" if dead else f"is not ready after {timeout:.0f} s"
+                raise self._failure(f"the private server in {self.data_dir} {verdict}")
+            time.sleep(0.02)
 
     def _prepare(self, port: int | None) -> None:
         """What a started server needs: its database, and a password where it is on TCP."""
@@ -368,14 +366,16 @@ class PrivateServer:
                 raise self._failure(f"the private server in {self.data_dir} did not stop")
             time.sleep(0.02)
 
-    def _failure(self, message: str, output: str = "") -> ServerError:
+    def _failure(self, message: str) -> ServerError:
         try:
             tail = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
         except OSError:
-            tail = output.splitlines()[-12:]
+            tail = []
         said = "\n".join(f"  {line}" for line in tail)
         return ServerError(f"{message}; the end of {self._log}:\n{said}")
 
+
+_IN_BACKGROUND = 'umask 077; "$0" -D "$1" >>"$2" 2>&1 & echo $!'
 
 _COUNT_OTHERS = """
 SELECT count(*)

@@ -1,0 +1,341 @@
+"""The private server: starts for everyone, survives crashes, lets nobody else in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geosearch.database import sizing
+from geosearch.database.server import PrivateServer
+from geosearch.errors import InputError, ServerError
+from tests.conftest import server_folder
+
+AS_ROOT = os.geteuid() == 0
+ROOT_ONLY = pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
+START = """
+import sys
+from pathlib import Path
+from geosearch.database.server import PrivateServer
+server = PrivateServer(Path(sys.argv[1]), durable=False)
+server.start()
+print(server.status().pid, server.url)
+"""
+COUNTING = """
+SELECT count(*)
+FROM pg_stat_activity
+WHERE query LIKE '%generate_series%' AND pid <> pg_backend_pid()
+"""
+AS_NOBODY = """
+import os, pwd, sys
+from pathlib import Path
+from geosearch.database.server import PrivateServer
+nobody = pwd.getpwnam("nobody")
+os.setgroups([])
+os.setgid(nobody.pw_gid)
+os.setuid(nobody.pw_uid)
+server = PrivateServer(Path(sys.argv[1]), durable=False)
+server.start()
+print(server.stop(), server.status().running)
+"""
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[PrivateServer]:
+    with server_folder() as folder:
+        server = PrivateServer(folder, durable=False)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def server(shared_server: PrivateServer) -> PrivateServer:
+    """One server for all tests, running at the beginning of each, whatever the last one did."""
+    shared_server.start()
+    return shared_server
+
+
+@pytest.fixture
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])
+
+
+def ask(url: str, query: str) -> object:
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def execute(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def pid_of(server: PrivateServer) -> int:
+    pid = server.status().pid
+    assert pid is not None
+    return pid
+
+
+def test_starting_a_running_server_leaves_it_alone(server: PrivateServer) -> None:
+    before = pid_of(server)
+    server.start()
+    assert pid_of(server) == before
+
+
+def test_status_tells_where_and_how_big(server: PrivateServer) -> None:
+    status = server.status()
+    assert status.running
+    assert status.version == str(ask(server.url, "SHOW server_version")).split(".")[0]
+    assert status.socket == server.data_dir / "socket"
+    assert status.port is None
+    assert status.size > int(str(ask(server.url, "SELECT pg_database_size('geosearch')")))
+
+
+def test_only_the_owner_enters_the_socket_and_data_folders(server: PrivateServer) -> None:
+    for name in ("socket", "postgres", "log"):
+        assert stat.S_IMODE((server.data_dir / name).stat().st_mode) == 0o700
+
+
+def test_nothing_listens_on_tcp_unless_asked(server: PrivateServer) -> None:
+    assert ask(server.url, "SHOW listen_addresses") == ""
+    assert server.tcp_url() is None
+
+
+def test_the_server_never_runs_as_root(server: PrivateServer) -> None:
+    assert Path(f"/proc/{pid_of(server)}").stat().st_uid != 0
+
+
+def test_the_server_is_apart_from_the_terminal_that_started_it(server: PrivateServer) -> None:
+    assert os.getsid(pid_of(server)) != os.getsid(0)
+
+
+def test_the_url_ignores_the_environment(
+    server: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGHOST", "nowhere.invalid")
+    monkeypatch.setenv("PGDATABASE", "postgres")
+    assert ask(server.url, "SELECT current_database()") == "geosearch"
+
+
+def test_pages_carry_checksums_and_text_is_utf8(server: PrivateServer) -> None:
+    assert ask(server.url, "SHOW data_checksums") == "on"
+    assert ask(server.url, "SHOW server_encoding") == "UTF8"
+
+
+def test_settings_are_sized_to_the_machine(server: PrivateServer) -> None:
+    wanted = sizing.settings(sizing.Machine.here())
+    for name in ("jit", "wal_level", "max_parallel_maintenance_workers"):
+        assert ask(server.url, f"SHOW {name}") == wanted[name]
+    megabytes = "SELECT setting::bigint * 8 / 1024 FROM pg_settings WHERE name = 'shared_buffers'"
+    assert f"{ask(server.url, megabytes)}MB" == wanted["shared_buffers"]
+
+
+def test_data_survive_a_restart(server: PrivateServer) -> None:
+    execute(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    assert server.stop()
+    assert not server.status().running
+    assert not server.stop()
+    server.start()
+    assert ask(server.url, "SELECT answer FROM kept") == 42
+
+
+def test_a_killed_server_starts_again_with_all_commits(server: PrivateServer) -> None:
+    execute(server.url, "CREATE TABLE committed AS SELECT 7 AS answer")
+    # A worker that is busy when its server dies does not notice, and keeps the memory in use.
+    busy = threading.Thread(target=count_for_long, args=(server.url,))
+    busy.start()
+    while not ask(server.url, COUNTING):
+        time.sleep(0.01)
+    killed = pid_of(server)
+    os.kill(killed, signal.SIGKILL)
+    while server.status().running:
+        time.sleep(0.01)
+    server.start()
+    busy.join(timeout=30)
+    assert not busy.is_alive()
+    assert pid_of(server) != killed
+    assert ask(server.url, "SELECT answer FROM committed") == 7
+
+
+def count_for_long(url: str) -> None:
+    with suppress(psycopg.OperationalError):
+        ask(url, "SELECT count(*) FROM generate_series(1, 9999999999)")
+
+
+def test_a_pid_file_that_names_another_process_is_not_believed(server: PrivateServer) -> None:
+    server.stop()
+    owner = (server.data_dir / "postgres").stat()
+    drop = {"user": owner.st_uid, "group": owner.st_gid} if AS_ROOT else {}
+    innocent = subprocess.Popen(["sleep", "60"], **drop)  # type: ignore[call-overload]
+    try:
+        stale = f"{innocent.pid}\n{server.data_dir}/postgres\n1\n5432\n{server.socket_dir}\n"
+        for file in ("postgres/postmaster.pid", "socket/.s.PGSQL.5432.lock"):
+            (server.data_dir / file).write_text(stale)
+        assert not server.status().running
+        server.start()
+        assert innocent.poll() is None
+        assert ask(server.url, "SELECT 1") == 1
+    finally:
+        innocent.kill()
+        innocent.wait()
+
+
+def test_processes_that_start_at_once_share_one_server(server: PrivateServer) -> None:
+    server.stop()
+    command = [sys.executable, "-c", START, str(server.data_dir)]
+    starters = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+    answers = {starter.communicate()[0] for starter in starters}
+    assert [starter.returncode for starter in starters] == [0, 0, 0]
+    assert answers == {f"{pid_of(server)} {server.url}\n".encode()}
+
+
+def test_tcp_wants_the_password(server: PrivateServer, free_port: int) -> None:
+    server.start(port=free_port)
+    url = server.tcp_url()
+    assert url is not None
+    assert urlsplit(url).port == free_port == server.status().port
+    assert ask(url, "SELECT inet_server_addr() <<= '127.0.0.0/8'") is True
+    password = server.data_dir / "password"
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    wrong = url.replace(str(urlsplit(url).password), "guess")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(wrong)
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        psycopg.connect(f"postgresql://geosearch@127.0.0.1:{free_port}/geosearch")
+    assert ask(server.url, "SELECT 1") == 1
+    server.stop()
+    server.start()
+    assert server.tcp_url() is None
+
+
+def test_a_server_in_use_is_not_restarted_for_a_port(server: PrivateServer, free_port: int) -> None:
+    before = pid_of(server)
+    with psycopg.connect(server.url), pytest.raises(ServerError, match="programs are connected"):
+        server.start(port=free_port)
+    assert pid_of(server) == before
+
+
+def test_a_taken_port_is_an_error_with_the_reason(server: PrivateServer) -> None:
+    server.stop()
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerError, match="Address already in use"):
+            server.start(port=port)
+    server.start()
+    assert ask(server.url, "SELECT 1") == 1
+
+
+def test_a_privileged_port_is_refused(server: PrivateServer) -> None:
+    with pytest.raises(InputError, match="80 is not a port"):
+        server.start(port=80)
+
+
+def test_awkward_and_long_folders_work() -> None:
+    with server_folder() as folder:
+        data_dir = folder / 'it\'s, a "folder" \\ with a näme' / ("long" * 30)
+        server = PrivateServer(data_dir, durable=False)
+        # What a start that was killed in the middle leaves behind.
+        data_dir.mkdir(parents=True)
+        (data_dir / "postgres.new").mkdir()
+        (data_dir / "postgres.new" / "PG_VERSION").write_text("half a database")
+        server.start()
+        try:
+            assert ask(server.url, "SELECT 1") == 1
+            assert server.status().socket.parent == Path("/tmp")
+            assert stat.S_IMODE(server.socket_dir.stat().st_mode) == 0o700
+        finally:
+            server.stop()
+            server.socket_dir.rmdir()
+        # Someone else could wait for us at the well-known place.
+        server.socket_dir.mkdir(mode=0o755)
+        try:
+            with pytest.raises(ServerError, match=r"only the user .* may enter"):
+                server.start()
+        finally:
+            server.socket_dir.rmdir()
+
+
+@ROOT_ONLY
+def test_an_ordinary_user_has_a_server_too() -> None:
+    with server_folder() as folder:
+        folder.chmod(0o777)
+        # Drops only after the imports: nobody may be unable to read this checkout.
+        command = [sys.executable, "-c", AS_NOBODY, str(folder / "mine")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "True False\n"), done.stderr
+        assert (folder / "mine" / "postgres").owner() == "nobody"
+
+
+@ROOT_ONLY
+def test_a_folder_the_server_cannot_reach_is_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    tmp_path.chmod(0o700)
+    with pytest.raises(ServerError, match="who may not enter"):
+        PrivateServer(closed / "data").start()
+
+
+def test_a_database_of_another_version_needs_that_version(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("99\n")
+    with pytest.raises(ServerError, match="no PostgreSQL 99 with PostGIS and pgvector"):
+        _ = PrivateServer(tmp_path).programs
+
+
+def test_the_data_folder_follows_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_DATA_DIR", str(tmp_path / "here"))
+    assert PrivateServer().data_dir == tmp_path / "here"
+    monkeypatch.delenv("GEOSEARCH_DATA_DIR")
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    assert PrivateServer().data_dir == tmp_path / "xdg" / "geosearch"
+
+
+@given(
+    memory=st.integers(2**28, 2**42),
+    processors=st.integers(1, 512),
+    shared=st.none() | st.integers(0, 2**40),
+)
+def test_settings_fit_every_machine(memory: int, processors: int, shared: int | None) -> None:
+    chosen = sizing.settings(sizing.Machine(memory, processors, shared))
+
+    def size(name: str) -> int:
+        return int(chosen[name].removesuffix("MB")) * 2**20
+
+    assert size("shared_buffers") + size("maintenance_work_mem") <= memory / 2
+    assert size("work_mem") <= size("maintenance_work_mem")
+    assert int(chosen["max_parallel_workers"]) <= int(chosen["max_worker_processes"])
+    if chosen.get("dynamic_shared_memory_type") == "posix":
+        assert shared is not None
+        assert size("maintenance_work_mem") < shared
+
+
+def test_dockers_small_shared_memory_is_left_alone() -> None:
+    small = sizing.settings(sizing.Machine(8 * 2**30, 4, 64 * 2**20))
+    roomy = sizing.settings(sizing.Machine(8 * 2**30, 4, 4 * 2**30))
+    assert small["dynamic_shared_memory_type"] == "sysv"
+    assert roomy["dynamic_shared_memory_type"] == "posix"
