@@ -69,12 +69,6 @@ def read_bytes(uri: str) -> bytes:
     return data
 
 
-def absolute_uri(photo: str | Path) -> str:
-    """The uri a photo is stored under: an absolute path, or the URL as it is."""
-    uri = str(photo)
-    return uri if is_remote(uri) else str(local_path(uri).expanduser().absolute())
-
-
 def _read_file(path: Path, most: int) -> bytes:
     # Asked before opening: opening a named pipe would wait for ever.
     if not stat.S_ISREG(path.stat().st_mode):

@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import IFDRational
 from geosearch import images
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.ingest.examine import examine
-from geosearch.ingest.exif import as_json, gps_position, read_exif
+from geosearch.ingest.exif import Exif, as_json, gps_position
 from geosearch.ingest.flir import flir_position
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Candidate, Photo, Rejection
@@ -349,13 +349,9 @@ def test_the_json_of_exif_is_fit_for_jsonb(tmp_path: Path) -> None:
     )
 )
 def test_any_tags_become_strict_json_without_nul(tags: dict[int, Any]) -> None:
-    exif = Image.Exif()
-    exif.update(tags)
-    image = Image.new("RGB", (1, 1))
-    image.getexif().update(tags)
-    text = json.dumps(as_json(read_exif(image)), allow_nan=False)
+    text = json.dumps(as_json(Exif(image=tags, photo=tags, gps=tags)), allow_nan=False)
     assert "\\u0000" not in text
-    assert not any(0xD800 <= ord(letter) <= 0xDFFF for letter in json.loads(f"[{text}]").__repr__())
+    json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8")  # no stray surrogates
 
 
 # ---- hostile files ------------------------------------------------------------------------------
@@ -409,3 +405,14 @@ def test_a_decompression_bomb_is_too_large(tmp_path: Path) -> None:
 def test_the_pixel_limit_holds_where_pillow_would_stop_earlier(tmp_path: Path) -> None:
     # 15,000² = 225 million pixels: beyond Pillow's own limit, within GEOSEARCH_MAX_PIXELS.
     assert images.open_image(bomb(15_000)).size == (15_000, 15_000)
+
+
+def test_heic_without_its_extra_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What open_image sees without the extra: no decoder for the brand.
+    monkeypatch.setattr(images, "register_heif", lambda: False)
+    found = examined(b"\0\0\0\x18ftypheic" + bytes(100), tmp_path)
+    assert isinstance(found, Rejection)
+    assert (found.stage, found.reason) == ("decode", Reason.UNSUPPORTED)
+    assert "geosearch[heic]" in found.message

@@ -538,6 +538,18 @@ def test_a_source_that_cannot_be_one_is_an_error(
         ingest(database, sources, collection="c")
 
 
+@pytest.mark.parametrize("name", ["bad.csv", "bad.parquet"])
+def test_a_bad_manifest_is_an_error_before_anything_is_written(
+    database: Database, tmp_path: Path, name: str
+) -> None:
+    folder = write(tmp_path / "photos", a_jpg=photo(gps(1, 1)))
+    path = manifest(tmp_path / name, "latitude,longitude", "1,2")
+    with pytest.raises(InputError, match=name):
+        ingest(database, [folder, path], collection="c", progress=lambda done, total: None)
+    assert content(database) == ([], [])
+    assert rows(database, "SELECT count(*) FROM geosearch.collections") == [(0,)]
+
+
 # ---- the pipeline -------------------------------------------------------------------------------
 
 

@@ -21,7 +21,8 @@ def locate(source: str | Path) -> str:
     Raises
     ------
     InputError
-        It does not exist, or is a file that is neither a photo nor a manifest.
+        It does not exist, is a file that is neither a photo nor a manifest, or is a manifest
+        that cannot be read: said here, before anything is written.
     """
     uri = resolve(str(source))
     if not is_remote(uri) and not Path(uri).exists():
@@ -33,24 +34,26 @@ def locate(source: str | Path) -> str:
             f"{source} is neither a folder, nor a photo, nor a manifest",
             f"A manifest ends in {', '.join(SUFFIXES)}.",
         )
+    if _is_manifest_file(uri):
+        next(read_manifest(uri), None)
     return uri
 
 
 def candidates(uri: str) -> Iterator[Candidate | Rejection]:
     """The photos of a located source, always in the same order, and what could not be listed."""
-    if is_remote(uri):
+    if _is_manifest_file(uri):
+        yield from read_manifest(uri)
+    elif is_remote(uri):
         yield from _remote(uri)
     elif Path(uri).is_dir():
         yield from _folder(uri, set())
-    elif is_manifest(uri):
-        yield from read_manifest(uri)
     else:
         yield Candidate(uri)
 
 
 def count(uri: str) -> int | None:
     """How many items `candidates` will give, where a quick look can tell."""
-    if is_manifest(uri) and (is_remote(uri) or Path(uri).is_file()):
+    if _is_manifest_file(uri):
         return count_rows(uri)
     return None if is_remote(uri) else sum(1 for _ in candidates(uri))
 
@@ -93,9 +96,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _remote(uri: str) -> Iterator[Candidate | Rejection]:
-    if is_manifest(uri):
-        yield from read_manifest(uri)
-        return
     if _is_photo(uri):
         yield Candidate(uri)
         return
@@ -111,6 +111,10 @@ def _remote(uri: str) -> Iterator[Candidate | Rejection]:
             f"cannot list {uri}: {type(error).__name__}: {error}",
             "Check the address and the credentials; s3:// needs 'geosearch[s3]'.",
         ) from error
+
+
+def _is_manifest_file(uri: str) -> bool:
+    return is_manifest(uri) and (is_remote(uri) or not Path(uri).is_dir())
 
 
 def _is_photo(name: str) -> bool:

@@ -128,9 +128,8 @@ class Store:
             for item in items:
                 batch.decide(item)
             self._copy(batch.new.values())
-            for photo_id, photo in batch.gained.items():
-                assert photo.position is not None
-                self.connection.execute(_LOCATE_PHOTO, asdict(photo.position) | {"id": photo_id})
+            for photo_id, position in batch.gained.items():
+                self.connection.execute(_LOCATE_PHOTO, asdict(position) | {"id": photo_id})
             self._reject(items, batch)
         return batch.tally
 
@@ -209,7 +208,7 @@ class _Batch:
         self.keep_unlocated = keep_unlocated
         self.tally = Tally()
         self.new: dict[bytes, Photo] = {}
-        self.gained: dict[int, Photo] = {}
+        self.gained: dict[int, Position] = {}
         #: uri → why, and the hash of the photo if it is kept all the same
         self.rejects: dict[str, tuple[Rejection, bytes | None]] = {}
         #: uris that are no rejects, whatever was wrong with them before
@@ -224,7 +223,7 @@ class _Batch:
         self._accept(item.uri)  # the last word on a uri counts
         known = self.known.get(item.sha256)
         if item.position is not None and (known is None or not known.located):
-            self._locate(item, known)
+            self._locate(item, item.position, known)
             self.tally.added += 1
         elif known is not None and (
             item.defect is None or (known.located and known.uri == item.uri)
@@ -233,7 +232,7 @@ class _Batch:
         else:
             self._without_position(item, known)
 
-    def _locate(self, photo: Photo, known: _Known | None) -> None:
+    def _locate(self, photo: Photo, position: Position, known: _Known | None) -> None:
         if known is None:
             self.new[photo.sha256] = photo
             self.known[photo.sha256] = _Known(photo.uri, located=True)
@@ -241,10 +240,10 @@ class _Batch:
         self._accept(known.uri)
         known.located = True
         if known.photo_id is not None:
-            self.gained[known.photo_id] = photo
+            self.gained[known.photo_id] = position
         else:
             first = self.new[photo.sha256]
-            self.new[photo.sha256] = replace(first, position=photo.position, defect=None)
+            self.new[photo.sha256] = replace(first, position=position, defect=None)
 
     def _accept(self, uri: str) -> None:
         self.rejects.pop(uri, None)
