@@ -6,7 +6,6 @@ The picture is NASA's Blue Marble (public domain), the mask and the coastlines a
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from geosearch.errors import MissingExtraError
+
+Degrees = npt.NDArray[np.float64]
 
 _LAND = 1  # the mask's other values: 0 ocean, 2 lake
 _MASK_CELLS_PER_DEGREE = 12
@@ -115,30 +116,24 @@ def _land_mask() -> npt.NDArray[np.bool_]:
     return np.asarray(cells.reshape(180 * _MASK_CELLS_PER_DEGREE, -1) == _LAND)
 
 
-@dataclass(frozen=True, eq=False)
-class Outline:
-    """A closed coastline: `lat`, `lon` in degrees, (n,), of land or of a `lake`."""
-
-    lat: npt.NDArray[np.float32]
-    lon: npt.NDArray[np.float32]
-    lake: bool
+_SMALLEST_OUTLINE = 8  # vertices; islands with fewer are only dashes
 
 
 @cache
-def coastlines(detail: str = "l") -> tuple[Outline, ...]:
-    """Outlines of land and lakes, the largest first.
+def coastlines(detail: str = "l") -> tuple[Degrees, Degrees]:
+    """Latitudes and longitudes, (n,), of the outlines of land, largest first, NaN between them.
 
     `detail`: `c` (crude, ~25 km), `l` (low, ~5 km) or `i` (intermediate, ~1 km).
     """
     table = data_file(f"gshhsmeta_{detail}.dat").read_text(encoding="ascii")
     points = np.fromfile(data_file(f"gshhs_{detail}.dat"), "<f4")
-    found = []
+    gap = np.full((1, 2), np.nan)
+    parts = []
     for line in table.splitlines():
-        # Level (1 land, 2 lake, 3 island in it, …), area, points, south, north, byte offset, …
+        # Level (1 land, 2 lake, 3 island in it, …), area, vertices, south, north, byte offset, …
         level, _, count, _, _, offset, *_ = line.split()
-        if int(level) > 2:
-            continue
-        start = int(offset) // points.itemsize
-        lon_lat = points[start : start + 2 * int(count)].reshape(-1, 2)
-        found.append(Outline(lon_lat[:, 1], lon_lat[:, 0], lake=int(level) == 2))
-    return tuple(found)
+        if int(level) == 1 and int(count) >= _SMALLEST_OUTLINE:
+            start = int(offset) // points.itemsize
+            parts += [points[start : start + 2 * int(count)].reshape(-1, 2), gap]
+    lon, lat = np.concatenate(parts[:-1]).astype(np.float64).T
+    return lat, lon

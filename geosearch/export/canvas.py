@@ -30,7 +30,7 @@ TRUTH = "#5eead4"
 NEIGHBOUR = "#ffffff"
 
 # The background stays dark and grey, so that the answer is what shines.
-_SATURATION, _BRIGHTNESS, _FLOOR = 0.45, 0.62, 0.055
+_SATURATION, _BRIGHTNESS, _FLOOR = 0.5, 0.5, 0.06
 _COASTLINE_DETAIL = ((3000.0, "i"), (12000.0, "l"), (np.inf, "c"))  # up to that width in km
 
 
@@ -66,11 +66,7 @@ def add_map(
     )
     width = right - left
     detail = next(name for limit, name in _COASTLINE_DETAIL if width <= limit)
-    lines = [
-        part
-        for outline in coastlines(detail)
-        for part in projected(projection, outline.lat, outline.lon)
-    ]
+    lines = list(projected(projection, *coastlines(detail)))
     axes.add_collection(
         LineCollection(lines, colors="white", linewidths=0.5, alpha=0.35, zorder=1), autolim=False
     )
@@ -86,7 +82,7 @@ def raster(projection: Projection, shape: tuple[int, int]) -> tuple[Array, Array
 
 
 def projected(projection: Projection, lat: ArrayLike, lon: ArrayLike) -> Iterator[Array]:
-    """A line in degrees as lines (n, 2) on the map: what is far outside left out, jumps cut."""
+    """A line in degrees as lines (n, 2) on the map, cut at NaN, at jumps, and far outside."""
     left, right, bottom, top = projection.extent
     width, height = right - left, top - bottom
     x, y = projection.forward(lat, lon)

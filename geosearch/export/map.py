@@ -26,7 +26,6 @@ _PANEL_SHARE = 0.27
 _ASPECT = (1 - _PANEL_SHARE) * canvas.WIDTH / canvas.HEIGHT
 _MARGIN = 1.3
 _SMALLEST_KM, _LARGEST_KM = 150.0, 5000.0  # half-heights; beyond the largest, the whole world
-_WEIGHT_IN_VIEW = 0.95
 _THUMBNAIL = (360, 270)
 _DENSITY_PIXELS = 3  # the density is evaluated at every third pixel: it is smooth
 
@@ -43,9 +42,8 @@ _REGION_STYLES: dict[float, tuple[str, Any, float]] = {
 def draw_map(answer: Localization, path: Path) -> None:
     """Draw an answer as a PNG of 1600 x 900 pixels.
 
-    The view shows the estimate, the truth if known, the radius that holds 90 % of the
-    probability, and the neighbours with 95 % of the weight; where those lie too far apart, the
-    world. The photo is shown where it can still be read.
+    The view shows the estimate, the radius that holds 90 % of the probability, and the truth if
+    known; where that is too wide, the world. The photo is shown where it can still be read.
 
     Raises
     ------
@@ -54,7 +52,8 @@ def draw_map(answer: Localization, path: Path) -> None:
     """
     projection = _view(answer)
     figure = canvas.new_figure()
-    axes = canvas.add_map(figure, (0.0, 0.0, 1 - _PANEL_SHARE, 1.0), projection)
+    inset = 0.0 if isinstance(projection, AzimuthalEquidistant) else 0.012
+    axes = canvas.add_map(figure, (inset, 0.0, 1 - _PANEL_SHARE - 2 * inset, 1.0), projection)
     if answer.lat is not None and answer.lon is not None:
         _draw_density(axes, projection, answer)
         _draw_neighbours(axes, projection, answer)
@@ -68,14 +67,9 @@ def draw_map(answer: Localization, path: Path) -> None:
 def _view(answer: Localization) -> Projection:
     if answer.lat is None or answer.lon is None:
         return EqualEarth()
-    found = answer.neighbours
-    away = great_circle_km(answer.lat, answer.lon, found.lat, found.lon)
-    order = np.argsort(away)
-    within = np.searchsorted(np.cumsum(answer.weights[order]), _WEIGHT_IN_VIEW)
-    reach = [float(away[order[min(int(within), len(order) - 1)]])]
-    reach += [km for level, km in answer.radius_km.items() if level == 0.9]
+    reach = [km for level, km in answer.radius_km.items() if level == 0.9]
     reach += [answer.error_km] if answer.error_km is not None else []
-    half_height = max(_SMALLEST_KM, _MARGIN * max(reach))
+    half_height = max(_SMALLEST_KM, _MARGIN * max(reach, default=0.0))
     if half_height > _LARGEST_KM:
         return EqualEarth(answer.lon)
     return AzimuthalEquidistant(answer.lat, answer.lon, _ASPECT * half_height, half_height)
@@ -138,9 +132,9 @@ def _draw_neighbours(axes: Axes, projection: Projection, answer: Localization) -
     axes.scatter(
         x,
         y,
-        s=9 + 170 * share,
-        facecolors=[(1, 1, 1, 0.10 + 0.25 * float(value)) for value in share],
-        edgecolors=canvas.NEIGHBOUR,
+        s=8 + 110 * share,
+        facecolors=[(1, 1, 1, 0.05 + 0.15 * float(value)) for value in share],
+        edgecolors=[(1, 1, 1, 0.45 + 0.55 * float(value)) for value in share],
         linewidths=0.8,
         zorder=4,
     )
@@ -207,7 +201,10 @@ def _draw_thumbnail(panel: Axes, photo: str) -> float:
         return 64.0
     fitted = ImageOps.contain(image, _THUMBNAIL, Image.Resampling.LANCZOS)
     panel.imshow(
-        np.asarray(fitted), extent=(36, 36 + fitted.width, 36 + fitted.height, 36), aspect="auto"
+        np.asarray(fitted),
+        extent=(36, 36 + fitted.width, 36 + fitted.height, 36),
+        aspect="auto",
+        zorder=2,
     )
     panel.set(xlim=(0, 432), ylim=(900, 0))
     return 36.0 + fitted.height + 34.0
