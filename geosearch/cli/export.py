@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from geosearch.cli import console
 from geosearch.errors import InputError
 
-app = typer.Typer(help="Write answers to files.", no_args_is_help=True)
+
+class _Layers(TyperGroup):
+    """One command a layer; an unknown one is an error of ours, with its remedy."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
+            layers = ", ".join(self.list_commands(ctx))
+            raise InputError(f"there is no layer {cmd_name!r} to export", f"Layers: {layers}.")
+        return command
+
+
+app = typer.Typer(cls=_Layers, help="Write answers to files.", no_args_is_help=True)
 
 _GEOJSON_ENDINGS = {".geojson", ".json"}
 

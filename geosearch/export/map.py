@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image, ImageOps
 
-from geosearch.density import DEFAULT_BANDWIDTH_KM, density_at
+from geosearch.density import DEFAULT_BANDWIDTH_KM, Mixture, Region, density_at
+from geosearch.density.regions import highest_density_regions
 from geosearch.errors import PhotoRejected
 from geosearch.export import canvas
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
@@ -83,7 +84,7 @@ def _draw_density(axes: Axes, projection: Projection, answer: Localization) -> N
     log_density[on_earth] = _log_density(answer, lat[on_earth], lon[on_earth])
     share = np.exp(log_density - log_density.max())
     axes.imshow(
-        np.sqrt(share),
+        share**0.7,
         extent=projection.extent,
         cmap=_GLOW,
         vmin=0.0,
@@ -91,9 +92,7 @@ def _draw_density(axes: Axes, projection: Projection, answer: Localization) -> N
         interpolation="bilinear",
         zorder=2,
     )
-    for level, region in answer.regions.items():
-        if level not in _REGION_STYLES or region.geometry.is_empty:
-            continue
+    for level, region in _regions(answer).items():
         # A region's outline is where the density has one value: draw that contour, which is
         # smooth, in place of the stored cells' steps and their cuts at the antimeridian.
         outline = np.concatenate([np.array(p.exterior.coords) for p in region.geometry.geoms])
@@ -109,6 +108,15 @@ def _draw_density(axes: Axes, projection: Projection, answer: Localization) -> N
             linewidths=[width],
             zorder=3,
         )
+
+
+def _regions(answer: Localization) -> dict[float, Region]:
+    """The answer's 50 % and 90 % regions; computed again where they were not recorded."""
+    if all(level in answer.regions for level in _REGION_STYLES):
+        return {level: answer.regions[level] for level in _REGION_STYLES}
+    found = answer.neighbours
+    mixture = Mixture.at(found.lat, found.lon, answer.weights, _bandwidth_km(answer))
+    return highest_density_regions(mixture, tuple(_REGION_STYLES))
 
 
 def _log_density(answer: Localization, lat: Array, lon: Array) -> Array:
@@ -246,8 +254,7 @@ def _legend(answer: Localization) -> list[Line2D | Patch]:
     )
     marks += [
         Line2D([], [], label=label, color=canvas.ESTIMATE, linestyle=style, linewidth=width)
-        for level, (label, style, width) in _REGION_STYLES.items()
-        if level in answer.regions
+        for label, style, width in _REGION_STYLES.values()
     ]
     marks.append(Patch(label="density", facecolor=_GLOW(0.7)))
     return marks

@@ -1,0 +1,250 @@
+"""Answers as GeoJSON: valid by RFC 7946, complete, and written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shapely.geometry import Polygon, shape
+
+from geosearch.database.connection import Database
+from geosearch.errors import InputError, NotFoundError
+from geosearch.export.estimates import Estimate, Selection, read_estimates
+from geosearch.export.geojson import (
+    estimates_geojson,
+    great_circle_line,
+    write_estimates_geojson,
+)
+from geosearch.localization import Localization
+from geosearch.localization.store import save
+from geosearch.sphere import great_circle_km
+from tests.answers import make_answer, unanswered
+from tests.command_line import CommandLine
+
+latitudes = st.floats(-90, 90)
+longitudes = st.floats(-180, 179.999)
+
+BERLIN = make_answer([52.5, 52.6, 52.4], [13.4, 13.3, 13.5], photo="/b.jpg", truth=(48.9, 2.3))
+# Neighbours on both sides of the antimeridian, and a truth across it.
+FIJI = make_answer([-17.0, -17.5], [179.9, -179.8], photo="/f.jpg", truth=(-13.8, -171.8))
+POLE = make_answer([89.9], [0.0], photo="/p.jpg", bandwidth_km=500.0)
+
+
+def record(database: Database, *answers: Localization, evaluation: int | None = None) -> list[int]:
+    with database.connection() as connection:
+        return save(connection, answers, evaluation)
+
+
+def add_evaluation(database: Database) -> int:
+    with database.connection() as connection:
+        row = connection.execute(
+            """
+            INSERT INTO geosearch.evaluations (queries, model, method, parameters, filter, n,
+                failed, unanswered, accuracy, software)
+            VALUES ('q.csv', 'test/model', 'density', '{}', '{}', 1, 0, 0, '{}', '{}')
+            RETURNING id
+            """
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def read(
+    database: Database, selection: Selection | None = None, regions: bool = True
+) -> list[Estimate]:
+    with database.connection() as connection:
+        return list(read_estimates(connection, selection or Selection(), regions=regions))
+
+
+def features(collection: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [f for f in collection["features"] if f["properties"]["kind"] == kind]
+
+
+def positions(coordinates: Any) -> Iterator[tuple[float, float]]:
+    if isinstance(coordinates[0], int | float):
+        yield tuple(coordinates)
+    else:
+        for part in coordinates:
+            yield from positions(part)
+
+
+@pytest.fixture
+def collection(database: Database) -> dict[str, Any]:
+    """All kinds of answers, through the database and JSON."""
+    record(database, BERLIN, FIJI, POLE, unanswered("/none.jpg"))
+    written = estimates_geojson(read(database), truth=True, regions=True)
+    return dict(json.loads(json.dumps(written)))
+
+
+def test_estimates_are_points_with_what_the_answer_says(
+    database: Database, collection: dict[str, Any]
+) -> None:
+    berlin = features(collection, "estimate")[0]
+    assert berlin["geometry"]["type"] == "Point"
+    assert berlin["geometry"]["coordinates"] == pytest.approx([BERLIN.lon, BERLIN.lat], abs=1e-7)
+    properties = berlin["properties"]
+    assert properties["photo"] == "/b.jpg"
+    assert properties["method"] == "density"
+    assert properties["model"] == "test/model"
+    assert properties["score"] == pytest.approx(BERLIN.score)
+    assert properties["radius_km_50"] == pytest.approx(BERLIN.radius_km[0.5])
+    assert properties["radius_km_90"] == pytest.approx(BERLIN.radius_km[0.9])
+    assert (properties["truth_lat"], properties["truth_lon"]) == (48.9, 2.3)
+    assert properties["error_km"] == pytest.approx(BERLIN.error_km)
+
+
+def test_an_answer_without_neighbours_is_an_unlocated_feature(collection: dict[str, Any]) -> None:
+    nothing = features(collection, "estimate")[3]
+    assert nothing["geometry"] is None
+    assert nothing["properties"]["photo"] == "/none.jpg"
+    assert nothing["properties"]["score"] is None
+
+
+def test_all_coordinates_are_in_range(collection: dict[str, Any]) -> None:
+    assert len(collection["features"]) == 4 + 2 + 6
+    for feature in collection["features"]:
+        assert feature["type"] == "Feature"
+        if feature["geometry"] is not None:
+            for lon, lat in positions(feature["geometry"]["coordinates"]):
+                assert -180 <= lon <= 180
+                assert -90 <= lat <= 90
+
+
+def test_regions_are_valid_polygons_wound_as_the_rfc_asks(collection: dict[str, Any]) -> None:
+    regions = features(collection, "region")
+    assert [r["properties"]["level"] for r in regions] == [0.5, 0.9] * 3
+    for region in regions:
+        geometry = shape(region["geometry"])
+        assert geometry.geom_type == "MultiPolygon"
+        assert geometry.is_valid
+        assert region["properties"]["area_km2"] > 0
+        for polygon in geometry.geoms:
+            assert polygon.exterior.is_ccw
+            assert not any(ring.is_ccw for ring in polygon.interiors)
+
+
+def test_nothing_crosses_the_antimeridian(collection: dict[str, Any]) -> None:
+    for kind in ("region", "error"):
+        fiji = [f for f in features(collection, kind) if f["properties"]["photo"] == "/f.jpg"]
+        for feature in fiji:
+            geometry = shape(feature["geometry"])
+            assert {part.centroid.x > 0 for part in geometry.geoms} == {True, False}
+            for part in geometry.geoms:
+                ring = part.exterior if isinstance(part, Polygon) else part
+                steps = [abs(b[0] - a[0]) for a, b in pairwise(ring.coords)]
+                assert max(steps) < 180
+
+
+@given(latitudes, longitudes, latitudes, longitudes)
+def test_great_circle_lines_are_as_long_as_the_distance(
+    lat1: float, lon1: float, lat2: float, lon2: float
+) -> None:
+    line = great_circle_line((lat1, lon1), (lat2, lon2))
+    parts = list(getattr(line, "geoms", [line]))
+    length = 0.0
+    for part in parts:
+        lon, lat = np.array(part.coords).T
+        assert np.abs(lon).max() <= 180.0
+        length += float(great_circle_km(lat[:-1], lon[:-1], lat[1:], lon[1:]).sum())
+    assert length == pytest.approx(float(great_circle_km(lat1, lon1, lat2, lon2)), abs=1.0)
+
+
+def test_the_file_holds_the_same_as_the_dictionary(database: Database, tmp_path: Path) -> None:
+    record(database, BERLIN, FIJI)
+    estimates = read(database)
+    path = tmp_path / "out.geojson"
+    assert write_estimates_geojson(path, estimates, truth=True, regions=True) == 2
+    expected = estimates_geojson(estimates, truth=True, regions=True)
+    assert json.loads(path.read_text("utf-8")) == json.loads(json.dumps(expected))
+
+
+def test_no_answers_are_an_empty_collection(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "out.geojson"
+    assert write_estimates_geojson(path, read(database)) == 0
+    assert json.loads(path.read_text("utf-8")) == {"type": "FeatureCollection", "features": []}
+
+
+def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    def broken() -> Iterator[Estimate]:
+        raise RuntimeError("the connection is gone")
+        yield  # a generator that fails at its first step
+
+    path = tmp_path / "out.geojson"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="connection"):
+        write_estimates_geojson(path, broken())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.geojson"]
+    assert path.read_text() == "old"
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        write_estimates_geojson(tmp_path / "nowhere" / "out.geojson", [])
+
+
+def test_selection_by_id_evaluation_and_latest(database: Database) -> None:
+    evaluation = add_evaluation(database)
+    first, second = record(database, BERLIN, FIJI)
+    (third,) = record(database, POLE, evaluation=evaluation)
+
+    def ids(selection: Selection) -> list[int]:
+        return [estimate.localization_id for estimate in read(database, selection)]
+
+    assert ids(Selection()) == [first, second, third]
+    assert ids(Selection(ids=(third, first))) == [first, third]
+    assert ids(Selection(evaluation=evaluation)) == [third]
+    assert ids(Selection(last=2)) == [second, third]
+    assert read(database, Selection(last=1))[0].evaluation_id == evaluation
+
+
+def test_regions_are_read_only_when_asked_for(database: Database) -> None:
+    record(database, BERLIN)
+    assert [region.level for region in read(database)[0].regions] == [0.5, 0.9]
+    assert read(database, regions=False)[0].regions == ()
+
+
+def test_unknown_ids_and_contradictions_are_refused(database: Database) -> None:
+    with pytest.raises(NotFoundError, match="localization 12345"):
+        read(database, Selection(ids=(12345,)))
+    with pytest.raises(NotFoundError, match="evaluation 12345"):
+        read(database, Selection(evaluation=12345))
+    with pytest.raises(InputError, match="exclude each other"):
+        Selection(ids=(1,), last=1)
+    with pytest.raises(InputError, match="--last"):
+        Selection(last=0)
+
+
+def test_command_writes_geojson_and_map(
+    database: Database, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record(database, BERLIN, FIJI)
+    geosearch = CommandLine(database.url, capsys)
+    output, picture = tmp_path / "out.geojson", tmp_path / "out.png"
+    ran = geosearch("export", "estimates", "-o", output, "--map", picture, "--json")
+    assert ran.code == 0
+    assert ran.json() == {"estimates": 2, "output": str(output), "map": str(picture)}
+    assert len(json.loads(output.read_text("utf-8"))["features"]) == 2
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["points", "-o", "x.geojson"], "estimates"),
+        (["estimates", "-o", "x.kml"], ".geojson"),
+        (["estimates", "-o", "x.geojson", "--map", "x.jpg"], ".png"),
+    ],
+)
+def test_unknown_layers_and_formats_name_the_known_ones(
+    empty_url: str, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
+) -> None:
+    ran = CommandLine(empty_url, capsys)("export", *arguments)
+    assert ran.code == InputError.exit_code
+    assert named in ran.err

@@ -1,0 +1,158 @@
+"""Map pictures: the right size, the right place, the right marks; and projections that invert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from geosearch.database.connection import Database
+from geosearch.errors import NotFoundError
+from geosearch.export import canvas
+from geosearch.export.estimates import Selection
+from geosearch.export.map import draw_map, format_km, format_position
+from geosearch.export.picture import draw_selection
+from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
+from geosearch.localization.store import save
+from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
+from tests.answers import make_answer, unanswered
+
+latitudes = st.floats(-89.9, 89.9)
+longitudes = st.floats(-179.99, 179.99)
+projections = st.one_of(
+    st.builds(EqualEarth, longitudes),
+    st.builds(AzimuthalEquidistant, latitudes, longitudes, st.just(20_000.0), st.just(20_000.0)),
+)
+
+MAP_WIDTH = round(0.73 * canvas.WIDTH)  # the rest is the panel
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.size == (canvas.WIDTH, canvas.HEIGHT)
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def share_of(image: np.ndarray, colour: str, tolerance: int = 12) -> float:
+    wanted = np.round(255 * np.array(to_rgb(colour)))
+    return float((np.abs(image - wanted).max(axis=-1) <= tolerance).mean())
+
+
+@given(projections, latitudes, longitudes)
+def test_projections_invert(projection: Projection, lat: float, lon: float) -> None:
+    back = projection.inverse(*projection.forward(lat, lon))
+    assert float(great_circle_km(lat, lon, *back)) < 1e-3
+
+
+def test_equal_earth_has_the_area_of_the_earth_and_an_edge() -> None:
+    projection = EqualEarth(100.0)
+    lat, _ = canvas.raster(projection, (600, 1200))
+    left, right, bottom, top = projection.extent
+    area = np.isfinite(lat).mean() * (right - left) * (top - bottom)
+    assert area == pytest.approx(4 * np.pi * EARTH_RADIUS_KM**2, rel=0.005)
+    assert np.isnan(lat[0, 0])
+
+
+def test_azimuthal_map_keeps_distances_from_its_centre() -> None:
+    projection = AzimuthalEquidistant(-17.0, 179.0, 3000.0, 2000.0)
+    x, y = projection.forward([-17.0, 10.0], [-175.0, 179.0])
+    away = great_circle_km(-17.0, 179.0, [-17.0, 10.0], [-175.0, 179.0])
+    np.testing.assert_allclose(np.hypot(x, y), away, rtol=1e-9)
+    assert x[0] > 0  # across the antimeridian, eastwards still
+    assert y[1] == pytest.approx(away[1])
+
+
+def test_lines_are_cut_where_the_map_ends() -> None:
+    lon = np.arange(150.0, 211.0, 5.0)
+    lines = list(canvas.projected(EqualEarth(), np.zeros_like(lon), (lon + 180) % 360 - 180))
+    assert [len(line) for line in lines] == [6, 7]
+    assert lines[0][:, 0].min() > 0 > lines[1][:, 0].max()
+
+
+def test_the_estimate_is_in_the_middle_and_the_truth_where_it_belongs(tmp_path: Path) -> None:
+    # The truth due north: on the map straight above the estimate.
+    answer = make_answer([46.0, 46.1, 45.9], [8.0, 8.1, 7.9], truth=(50.0, 8.0))
+    draw_map(answer, tmp_path / "map.png")
+    image = pixels(tmp_path / "map.png")
+    row, column = canvas.HEIGHT // 2, MAP_WIDTH // 2
+    estimate = image[row - 5 : row + 5, column - 5 : column + 5]
+    assert share_of(estimate, canvas.ESTIMATE) > 0.9
+    truth = np.abs(image[:, :MAP_WIDTH] - np.round(255 * np.array(to_rgb(canvas.TRUTH)))).max(-1)
+    rows, columns = np.nonzero(truth <= 12)
+    assert abs(np.median(columns) - column) < 5
+    assert rows.max() < row
+    # The distance of the mark, through the scale of the map: 1.3 times the error fits above.
+    reach = max(1.3 * (answer.error_km or 0), 1.3 * answer.radius_km[0.9])
+    expected = row - (answer.error_km or 0) / reach * canvas.HEIGHT / 2
+    assert np.median(rows[np.abs(rows - rows.min()) < 16]) == pytest.approx(expected, abs=4)
+
+
+def test_without_truth_its_colour_is_nowhere(tmp_path: Path) -> None:
+    draw_map(make_answer([46.0], [8.0], method="nearest"), tmp_path / "map.png")
+    image = pixels(tmp_path / "map.png")
+    assert share_of(image, canvas.TRUTH) == 0.0
+    assert share_of(image, canvas.ESTIMATE) > 0.0
+
+
+def test_density_shines_at_the_neighbours_and_not_far_away(tmp_path: Path) -> None:
+    draw_map(make_answer([22.0] * 3, [-160.0, -160.1, -159.9]), tmp_path / "map.png")
+    image = pixels(tmp_path / "map.png")
+    warmth = image[..., 0] - image[..., 2]
+    middle = warmth[400:500, MAP_WIDTH // 2 - 50 : MAP_WIDTH // 2 + 50].mean()
+    corner = warmth[:60, :60].mean()
+    assert middle > corner + 80
+
+
+def test_the_photo_is_shown_where_it_can_be_read(tmp_path: Path) -> None:
+    Image.new("RGB", (400, 300), (10, 200, 30)).save(tmp_path / "green.png")
+    draw_map(make_answer([46.0], [8.0], photo=str(tmp_path / "green.png")), tmp_path / "map.png")
+    panel = pixels(tmp_path / "map.png")[:, MAP_WIDTH:]
+    assert share_of(panel, "#0ac81e") * panel.shape[0] * panel.shape[1] == pytest.approx(
+        360 * 270, rel=0.02
+    )
+
+
+def test_an_answer_without_neighbours_is_a_plain_world(tmp_path: Path) -> None:
+    draw_map(unanswered(), tmp_path / "map.png")
+    image = pixels(tmp_path / "map.png")
+    assert share_of(image, canvas.ESTIMATE) == 0.0
+    assert image[:, :MAP_WIDTH].std() > 10  # continents are there
+
+
+def test_one_answer_is_drawn_in_detail_and_many_on_the_world(
+    database: Database, tmp_path: Path
+) -> None:
+    near = make_answer([48.8, 48.9], [2.3, 2.4], truth=(48.86, 2.35))
+    far = make_answer([10.0, 10.1], [-60.0, -60.1], truth=(0.0, 20.0))
+    with database.connection() as connection:
+        ids = save(connection, [near, far])
+    draw_selection(database, Selection(ids=(ids[0],)), tmp_path / "one.png")
+    assert share_of(pixels(tmp_path / "one.png")[:, MAP_WIDTH:], canvas.PANEL) > 0.5
+    draw_selection(database, Selection(), tmp_path / "many.png")
+    image = pixels(tmp_path / "many.png")
+    assert share_of(image[800:830], "#f43f5e") > 0.2  # half of the answers are beyond 2,500 km
+    assert share_of(image[800:830], "#5eead4") > 0.2  # and half within 25 km
+
+
+def test_no_answers_cannot_be_drawn(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no answers"):
+        draw_selection(database, Selection(), tmp_path / "map.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("km", "text"), [(0.85, "850 m"), (12.34, "12.3 km"), (1240.0, "1,240 km")]
+)
+def test_distances_are_written_with_three_digits(km: float, text: str) -> None:
+    assert format_km(km) == text
+
+
+def test_positions_are_written_with_hemispheres() -> None:
+    assert format_position(-17.5, 179.25) == "17.5000° S, 179.2500° E"
+    assert format_position(52.5163, -13.3777) == "52.5163° N, 13.3777° W"
