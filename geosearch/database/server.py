@@ -309,9 +309,9 @@ class PrivateServer:
         if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
             self._log.replace(self._log.with_suffix(".log.old"))
         # The shell leaves the server to init, so that it is nobody's child.
+        shell = ("/bin/sh", "-c", _IN_BACKGROUND)
         program = installation.bin / "postgres"
-        arguments = ["/bin/sh", "-c", _IN_BACKGROUND, program, self._pgdata, self._log]
-        _, pid = self._owner.run(arguments, timeout)
+        _, pid = self._owner.run([*shell, program, self._pgdata, self._log], timeout)
         deadline = time.monotonic() + timeout
         while (running := self._running()) is None or not running.accepts:
             dead = not postmaster.command(int(pid))
