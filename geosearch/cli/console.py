@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from geosearch.database.connection import Database
 from geosearch.database.session import open_database
@@ -42,6 +44,17 @@ def database(context: typer.Context) -> Iterator[Database]:
         if context.find_root().params.get("verbose"):
             err.print(f"database: {opened.label}", style="dim", highlight=False, markup=False)
         yield opened
+
+
+def table(*names: str, text: Collection[str] = ()) -> Table:
+    """A table of figures, to the right and never cut; the columns in `text` fold instead."""
+    made = Table(box=box.SIMPLE_HEAD)
+    for name in names:
+        if name in text:
+            made.add_column(name, overflow="fold")
+        else:
+            made.add_column(name, justify="right", no_wrap=True)
+    return made
 
 
 def progress_bar(unit: str) -> Progress:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar
+from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar, table
 from geosearch.cli.options import (
     AfterOption,
     BandwidthOption,
@@ -85,8 +84,8 @@ def evaluate(
 
 def _print(result: Evaluation) -> None:
     figures = result.accuracy
-    table = Table("queries", *(f"{km:,} km" for km in figures.within), "median", "mean")
-    table.add_row(
+    made = table("queries", *(f"{km:,} km" for km in figures.within), "median", "mean")
+    made.add_row(
         str(figures.n),
         *(f"{share:.1%}" for share in figures.within.values()),
         _km(figures.median_km),
@@ -95,7 +94,7 @@ def _print(result: Evaluation) -> None:
     out.print(
         f"evaluation {result.id}: {result.parameters.method}, {result.model}", highlight=False
     )
-    out.print(table)
+    out.print(made)
     if result.unanswered:
         err.print(f"{result.unanswered} queries had no neighbours and count as misses")
     for reason, count in result.failed.items():

@@ -10,7 +10,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar
+from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar, table
 from geosearch.cli.options import (
     AfterOption,
     BandwidthOption,
@@ -29,7 +29,6 @@ from geosearch.cli.options import (
     make_filter,
 )
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
-from geosearch.export.map import draw_map
 from geosearch.features import DEFAULT_MODEL
 from geosearch.localization import Failure, Localization, Parameters, load
 from geosearch.localization import localize as localize_photos
@@ -72,7 +71,7 @@ def localize(
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
     parameters = Parameters(method, k, bandwidth_km, weighting, exact)
     where = make_filter(bbox, near, within, after, before, collection, exclude_author)
-    table = _table()
+    answers = _table()
     failures: list[Failure] = []
     with database(context) as opened, progress_bar("photos") as progress:
         task = progress.add_task("localize", total=len(photos))
@@ -91,12 +90,14 @@ def localize(
             if isinstance(answer, Failure):
                 failures.append(answer)
                 continue
-            table.add_row(*_row(answer))
+            answers.add_row(*_row(answer))
             if map_file is not None:
-                assert answer.id is not None
-                draw_map(opened, answer.id, map_file)
+                # Matplotlib takes a while to import: only for this option.
+                from geosearch.export.map import draw_map
+
+                draw_map(answer, map_file)
     if not as_json:
-        _print(table, failures)
+        _print(answers, failures)
     if failures:
         raise typer.Exit(EXIT_SOME_REJECTED)
 
@@ -115,11 +116,12 @@ def show(
     if as_json:
         print_json(answer.to_json())
         return
-    table = _table()
-    table.add_row(*_row(answer))
-    _print(table, [])
+    answers = _table()
+    answers.add_row(*_row(answer))
+    _print(answers, [])
     plan = answer.neighbours.plan
     facts = {
+        "photo": answer.photo,
         "answered": f"{answer.created_at:%Y-%m-%d %H:%M:%S %Z}",
         "model": answer.model["name"],
         "parameters": ", ".join(f"{k}={v}" for k, v in answer.parameters.to_json().items()),
@@ -157,23 +159,23 @@ def reproduce(
 
 def neighbour_table(neighbours: Neighbours, weights: NDArray[np.float64] | None = None) -> Table:
     """Neighbours as a table, with their weights where there are any."""
-    table = Table(
-        "rank", "photo", "lat", "lon", "distance", *([] if weights is None else ["weight"])
-    )
+    weighted = [] if weights is None else ["weight"]
+    made = table("rank", "photo", "lat", "lon", "distance", *weighted, text=["photo"])
     for index in range(len(neighbours)):
-        table.add_row(
+        made.add_row(
             str(index + 1),
-            neighbours.uri[index],
+            Path(neighbours.uri[index]).name,
             f"{neighbours.lat[index]:.5f}",
             f"{neighbours.lon[index]:.5f}",
             f"{neighbours.distance[index]:.4f}",
             *([] if weights is None else [f"{weights[index]:.4f}"]),
         )
-    return table
+    return made
 
 
 def _table() -> Table:
-    return Table("id", "photo", "lat", "lon", "score", "50 % within", "90 % within", "neighbours")
+    radii = ("50 % within", "90 % within")
+    return table("id", "photo", "lat", "lon", "score", *radii, text=["photo"])
 
 
 def _row(answer: Localization) -> tuple[str, ...]:
@@ -186,11 +188,11 @@ def _row(answer: Localization) -> tuple[str, ...]:
             f"{answer.score:.2f}",
             *(f"{answer.radius_km[level]:,.0f} km" for level in (0.5, 0.9)),
         )
-    return (str(answer.id), answer.photo, *place, str(len(answer.neighbours)))
+    return (str(answer.id), Path(answer.photo).name, *place)
 
 
-def _print(table: Table, failures: list[Failure]) -> None:
-    if table.row_count:
-        out.print(table)
+def _print(answers: Table, failures: list[Failure]) -> None:
+    if answers.row_count:
+        out.print(answers)
     for failure in failures:
         err.print(f"{failure.photo}: {failure.reason}: {failure.message}", markup=False)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import typer
-from rich.table import Table
 
-from geosearch.cli.console import JsonOption, database, out, print_json
+from geosearch.cli.console import JsonOption, database, out, print_json, table
 from geosearch.features.models import count_embeddings, list_models
 
 app = typer.Typer(
@@ -34,15 +33,16 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         print_json([asdict(row) | {"photos": photos.get(row.id, 0)} for row in rows])
         return
-    table = Table("id", "name", "architecture", "dimension", "pooling", "weights", "photos")
+    names = ("name", "architecture", "pooling", "weights")
+    made = table("id", *names, "dimension", "photos", text=names)
     for row in rows:
-        table.add_row(
+        made.add_row(
             str(row.id),
             row.name,
             row.architecture,
-            str(row.dimension),
             row.pooling,
             row.weights_sha256[:12],
+            str(row.dimension),
             f"{photos.get(row.id, 0):,}",
         )
-    out.print(table)
+    out.print(made)
