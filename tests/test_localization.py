@@ -365,3 +365,24 @@ def test_a_query_of_another_size_and_mode_is_answered(space: Space, tmp_path: Pa
     photo = tmp_path / "grey.png"
     Image.effect_noise((640, 200), 60).save(photo)
     assert space.gs.localize(photo).lat is not None
+
+
+def test_real_photos_are_localized_leave_one_out(database: Database, shared_data: Path) -> None:
+    manifest = shared_data / "photos_open" / "photos.csv"
+    gs = Geosearch(database)
+    summary = gs.ingest(manifest, collection="open")
+    assert summary.added == 434
+    assert gs.embed().embedded == 434
+    result = gs.evaluate(manifest, parameters=Parameters(method="nearest", k=10))
+    assert result.accuracy.n == 434
+    assert not result.failed
+    with database.connection() as connection:
+        own = connection.execute(
+            "SELECT count(*) FROM geosearch.localizations l "
+            "JOIN geosearch.localization_neighbours n ON n.localization_id = l.id "
+            "JOIN geosearch.photos p ON p.id = n.photo_id "
+            "WHERE p.sha256 = l.photo_sha256"
+        ).fetchone()
+    assert own == (0,)
+    # Most photos show a site that others show too; what is left are lone photos of other places.
+    assert result.accuracy.within[1] > 0.75
