@@ -9,6 +9,7 @@ import pytest
 
 from geosearch.database import migrations
 from geosearch.database.connection import Database, redact
+from geosearch.database.session import check_schema
 from geosearch.errors import DatabaseError
 from tests.rows import add_model, add_photos
 
@@ -81,13 +82,13 @@ def test_a_database_without_schema_says_how_to_upgrade(empty_url: str) -> None:
         Database(empty_url) as database,
         pytest.raises(DatabaseError, match="geosearch db upgrade"),
     ):
-        database.check()
+        check_schema(database)
 
 
 def test_an_unreachable_server_is_a_clear_error(tmp_path: Path) -> None:
     url = f"postgresql://nobody@/nothing?host={tmp_path}"
     with Database(url) as database, pytest.raises(DatabaseError, match="cannot connect"):
-        database.check()
+        check_schema(database)
 
 
 def test_messages_never_show_the_password() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -20,7 +19,6 @@ from geosearch.settings import DatabaseSettings
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 MINIMUM_POSTGRES = 15
-_UPGRADE = "Run: geosearch db upgrade"
 
 # For a role named geosearch our schema would be the default one, which SQLAlchemy reflects without
 # its name, and where CREATE EXTENSION would put PostGIS.
@@ -94,12 +92,7 @@ class Database:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -112,26 +105,6 @@ class Database:
         self._open()
         with self._pool.connection() as connection:
             yield connection
-
-    def check(self) -> None:
-        """Check that the server is there, new enough, and carries the current schema.
-
-        Raises
-        ------
-        DatabaseError
-            With the remedy.
-        """
-        from geosearch.database.migrations import current_revision, head_revision
-
-        with self.connection() as connection:
-            check_version(connection, self.label)
-            revision = current_revision(connection)
-        if revision != head_revision():
-            state = "has no geosearch schema" if revision is None else f"is at {revision}"
-            raise DatabaseError(
-                f"the database {self.label} {state}, this geosearch needs {head_revision()}",
-                _UPGRADE,
-            )
 
     def _open(self) -> None:
         if not self._pool.closed:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from geosearch.database import migrations
-from geosearch.database.connection import Database
+from geosearch.database.connection import Database, check_version
+from geosearch.errors import DatabaseError
 from geosearch.settings import DatabaseSettings
 
 
@@ -22,7 +23,7 @@ def open_database(url: str | None = None) -> Database:
     url = url or DatabaseSettings().database_url
     if url is not None:
         database = Database(url)
-        database.check()
+        check_schema(database)
         return database
     from geosearch.database.server import PrivateServer
 
@@ -36,3 +37,23 @@ def open_database(url: str | None = None) -> Database:
         migrations.upgrade(server.url)
         database = Database(server.url, label=f"private server in {server.data_dir}")
     return database
+
+
+def check_schema(database: Database) -> None:
+    """Check that the server is there, new enough, and carries the current schema.
+
+    Raises
+    ------
+    DatabaseError
+        With the remedy.
+    """
+    with database.connection() as connection:
+        check_version(connection, database.label)
+        revision = migrations.current_revision(connection)
+    if revision != migrations.head_revision():
+        state = "has no geosearch schema" if revision is None else f"is at {revision}"
+        raise DatabaseError(
+            f"the database {database.label} {state}, this geosearch needs "
+            f"{migrations.head_revision()}",
+            "Run: geosearch db upgrade",
+        )

@@ -110,7 +110,6 @@ def evaluate(
         if isinstance(item, Rejected):
             failures.append(Failure(item.uri, item.rejection.reason, item.rejection.message))
         else:
-            own = replace(where, exclude_sha256=(*where.exclude_sha256, item.sha256.hex()))
             answer = answer_query(
                 database,
                 row,
@@ -118,7 +117,8 @@ def evaluate(
                 item.sha256,
                 item.embedding,
                 parameters,
-                own if exclude_self else where,
+                where,
+                exclude_self=exclude_self,
                 regions=False,
             )
             answer = _with_truth(answer, truths[item.uri])

@@ -56,7 +56,6 @@ def localize(
         if isinstance(item, Rejected):
             yield Failure(item.uri, item.rejection.reason, item.rejection.message)
         else:
-            query = replace(where, exclude_sha256=(*where.exclude_sha256, item.sha256.hex()))
             answer = answer_query(
                 database,
                 row,
@@ -64,7 +63,8 @@ def localize(
                 item.sha256,
                 item.embedding,
                 parameters,
-                query if exclude_self else where,
+                where,
+                exclude_self=exclude_self,
                 features_ms=features_ms,
             )
             with database.connection() as connection:
@@ -84,10 +84,16 @@ def answer_query(
     parameters: Parameters,
     where: Filter,
     *,
+    exclude_self: bool = False,
     features_ms: float = 0.0,
     regions: bool = True,
 ) -> Localization:
-    """Answer one embedded query, without recording it."""
+    """Answer one embedded query, without recording it.
+
+    `exclude_self` adds to the filter that references with the query's sha256 stay out.
+    """
+    if exclude_self:
+        where = replace(where, exclude_sha256=(*where.exclude_sha256, sha256.hex()))
     started = time.perf_counter()
     found = nearest(database, model.id, embedding, parameters.k, where, exact=parameters.exact)
     retrieved = time.perf_counter()
