@@ -17,7 +17,7 @@ class DatabaseSettings(BaseSettings):
     `GEOSEARCH_POOL_SIZE`: most connections one process holds.
     """
 
-    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_")
+    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_", env_ignore_empty=True)
 
     database_url: str | None = None
     pool_size: int = Field(default=8, ge=1, le=200)
@@ -30,7 +30,7 @@ class ServerSettings(BaseSettings):
     `GEOSEARCH_POSTGRES_BIN`: folder of `initdb` and `pg_ctl`; unset means search.
     """
 
-    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_")
+    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_", env_ignore_empty=True)
 
     data_dir: Path | None = None
     postgres_bin: Path | None = None
@@ -42,7 +42,7 @@ class CacheSettings(BaseSettings):
     `GEOSEARCH_CACHE_DIR`: where they are kept (default: `geosearch` in the user's cache folder).
     """
 
-    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_")
+    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_", env_ignore_empty=True)
 
     cache_dir: Path | None = None
 
@@ -61,7 +61,7 @@ class ImageSettings(BaseSettings):
     `GEOSEARCH_MAX_BYTES`: larger files are rejected before they are read.
     """
 
-    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_")
+    model_config = SettingsConfigDict(env_prefix="GEOSEARCH_", env_ignore_empty=True)
 
     max_pixels: int = Field(default=250_000_000, ge=1)
     max_bytes: int = Field(default=512 * 1024 * 1024, ge=1)

@@ -1,0 +1,127 @@
+"""`geosearch db`: the private server from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from geosearch.cli.app import main
+from geosearch.database import migrations
+from geosearch.database.server import PrivateServer
+from tests.conftest import server_folder
+
+Db = Callable[..., str]
+MAIN = "from geosearch.cli.app import main; main()"
+
+
+@pytest.fixture(scope="module")
+def data_dir() -> Iterator[Path]:
+    with server_folder() as folder:
+        yield folder
+        PrivateServer(folder).stop()
+
+
+@pytest.fixture
+def db(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Db:
+    """Runs `geosearch db …` on a private server of this module; gives what it prints."""
+    monkeypatch.setenv("GEOSEARCH_DATA_DIR", str(data_dir))
+    monkeypatch.delenv("GEOSEARCH_DATABASE_URL", raising=False)
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["geosearch", "db", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        assert ended.value.code in (0, None), captured.err
+        return captured.out
+
+    return run
+
+
+def test_start_creates_a_server_that_status_describes_and_stop_stops(
+    db: Db, data_dir: Path
+) -> None:
+    started = json.loads(db("start", "--json"))
+    assert started["running"] is True
+    assert started["data_dir"] == str(data_dir)
+    assert started["tcp_url"] is None
+    assert json.loads(db("url", "--json")) == {"url": started["url"]}
+    status = json.loads(db("status", "--json"))
+    assert (status["pid"], status["port"]) == (started["pid"], None)
+    assert json.loads(db("stop", "--json")) == {"stopped": True}
+    assert json.loads(db("stop", "--json")) == {"stopped": False}
+    assert json.loads(db("status", "--json"))["running"] is False
+
+
+def test_upgrade_starts_the_server_and_makes_the_schema(db: Db) -> None:
+    done = json.loads(db("upgrade", "--json"))
+    assert done["revision"] == migrations.head_revision()
+    with psycopg.connect(done["database"]) as connection:
+        assert migrations.current_revision(connection) == migrations.head_revision()
+
+
+def test_psql_gets_its_own_arguments_and_returns_its_exit_code(data_dir: Path) -> None:
+    environment = {**os.environ, "GEOSEARCH_DATA_DIR": str(data_dir), "PGPORT": "1"}
+    environment.pop("GEOSEARCH_DATABASE_URL", None)
+    command = [sys.executable, "-c", MAIN, "db", "psql", "-v", "n=6", "-At"]
+    done = subprocess.run(
+        [*command, "-v", "ON_ERROR_STOP=1"],
+        input="SELECT :n * 7;\nSELECT 1/0;",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (3, "42\n")
+    assert "division by zero" in done.stderr
+
+
+def test_the_plain_url_is_for_copying(db: Db, data_dir: Path) -> None:
+    assert db("url") == f"{PrivateServer(data_dir).url}\n"
+
+
+def test_a_url_in_the_environment_is_the_selected_database(
+    db: Db, empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_DATABASE_URL", empty_url)
+    assert json.loads(db("url", "--json")) == {"url": empty_url}
+    db("upgrade")
+    with psycopg.connect(empty_url) as connection:
+        assert migrations.current_revision(connection) == migrations.head_revision()
+
+
+def test_an_empty_url_selects_nothing(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = db("url")
+    monkeypatch.setenv("GEOSEARCH_DATABASE_URL", "")
+    assert db("url") == plain
+
+
+def test_server_commands_say_when_another_database_is_selected(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("GEOSEARCH_DATABASE_URL", "postgresql://me:secret@db.example/photos")
+    monkeypatch.setattr(sys, "argv", ["geosearch", "db", "status"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert "GEOSEARCH_DATABASE_URL selects postgresql://me:***@db.example/photos" in said
+
+
+def test_a_tcp_url_that_does_not_exist_has_a_remedy(
+    db: Db, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db("start")
+    monkeypatch.setattr(sys, "argv", ["geosearch", "db", "url", "--tcp"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 5
+    assert "geosearch db start --port 5433" in capsys.readouterr().err
