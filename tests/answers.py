@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from geosearch.density import locate
 from geosearch.localization import Localization, Parameters
-from geosearch.retrieval import Filter, Neighbours, Plan
+from geosearch.retrieval import EVERYTHING, Neighbours, Plan
 from geosearch.sphere import great_circle_km
 
 
@@ -62,7 +62,7 @@ def unanswered(photo: str = "/photos/query.jpg") -> Localization:
         model_id=None,
         model={"name": "test/model", "fingerprint": "none"},
         parameters=Parameters(),
-        where=Filter(),
+        where=EVERYTHING,
         neighbours=Neighbours(
             nothing.astype(np.int64), (), nothing, nothing, nothing, Plan("exact", "", 0, 0, True)
         ),

@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": ("geosearch.cli.evaluate", "evaluate"),
     "export": ("geosearch.cli.export", "app"),
     "sample": ("geosearch.cli.sample", "app"),
+    "borders": ("geosearch.cli.borders", "app"),
 }
 
 

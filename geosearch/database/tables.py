@@ -31,7 +31,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 SCHEMA = "geosearch"
 
@@ -393,4 +393,28 @@ indexes = Table(
     Column("pgvector", Text, nullable=False, comment="pgvector version that built it."),
     _created_at(),
     comment="HNSW indexes: how and when each was built.",
+)
+
+borders = Table(
+    "borders",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False, comment="country, or region: a group or part of some."),
+    Column("name", Text, nullable=False, comment="English name."),
+    Column("aliases", ARRAY(Text), nullable=False, comment="Other names it is found by."),
+    Column("iso_a2", Text, comment="ISO 3166-1 alpha-2 code, as far as the source has one."),
+    Column("iso_a3", Text, comment="ISO 3166-1 alpha-3 code, as far as the source has one."),
+    Column("continent", Text, comment="Continent, as the source divides them."),
+    Column("subregion", Text, comment="Part of the continent, as the source divides them."),
+    Column(
+        "geom",
+        Geometry("MULTIPOLYGON", 4326, spatial_index=False),
+        nullable=False,
+        comment="Its area.",
+    ),
+    Column("source", Text, nullable=False, comment="File it was loaded from."),
+    _created_at(),
+    CheckConstraint("kind IN ('country', 'region')", name="kind"),
+    Index("borders_geom_idx", "geom", postgresql_using="gist"),
+    comment="Borders of countries and regions, for filters by name.",
 )

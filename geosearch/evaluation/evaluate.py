@@ -22,7 +22,7 @@ from geosearch.ingest.records import Rejection
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.localize import answer_query
 from geosearch.localization.store import save
-from geosearch.retrieval import Filter
+from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.sphere import great_circle_km
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
@@ -91,7 +91,7 @@ def evaluate(
         Nothing was embedded with this model, or a collection in the filter does not exist.
     """
     backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
-    parameters, where = parameters or Parameters(), where or Filter()
+    parameters, where = parameters or Parameters(), where or EVERYTHING
     failures: list[Failure] = []
     truths = _read_queries(queries, failures)
     with database.connection() as connection:

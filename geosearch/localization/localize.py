@@ -16,7 +16,7 @@ from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, l
 from geosearch.features.models import Model, require_model
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.store import save
-from geosearch.retrieval import Filter, nearest
+from geosearch.retrieval import EVERYTHING, Filter, SameBytes, nearest
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
 
@@ -48,7 +48,7 @@ def localize(
     backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
     with database.connection() as connection:
         row = require_model(connection, backbone.description)
-    parameters, where = parameters or Parameters(), where or Filter()
+    parameters, where = parameters or Parameters(), where or EVERYTHING
     uris = [resolve(str(photo)) for photo in photos]
     started = time.perf_counter()
     for done, item in enumerate(embed_files(backbone, uris), start=1):
@@ -93,7 +93,7 @@ def answer_query(
     `exclude_self` adds to the filter that references with the query's sha256 stay out.
     """
     if exclude_self:
-        where = replace(where, exclude_sha256=(*where.exclude_sha256, sha256.hex()))
+        where = where & ~SameBytes(sha256.hex())
     started = time.perf_counter()
     found = nearest(database, model.id, embedding, parameters.k, where, exact=parameters.exact)
     retrieved = time.perf_counter()

@@ -1,266 +1,631 @@
-"""Filters on reference photos: what a user may ask, and its SQL over the embeddings table."""
+"""Which reference photos may become neighbours: conditions joined by `&`, `|`, `~`, and their SQL.
+
+Every condition is a predicate on one row of `embeddings`. A photo that lacks what a condition
+asks about (no author, no time) does not meet it, and so meets its negation: `~` means "it is not
+true that", as in Python, not SQL's third truth value.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import shapely
 from psycopg import sql
-from shapely.errors import ShapelyError
-from shapely.geometry import mapping, shape
+from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
-from shapely.validation import explain_validity
 
+from geosearch.borders import find_border
 from geosearch.database.collections import find_collection
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
+from geosearch.retrieval.areas import check_area, read_area
+from geosearch.sphere import EARTH_RADIUS_KM
+
+#: No two points are farther apart, in kilometres.
+HALF_GLOBE_KM = math.pi * EARTH_RADIUS_KM
+#: Metres of PostGIS's sphere (the mean radius of WGS 84) for a kilometre of ours, so that
+#: distances mean the same in all of geosearch.
+_SPHERE_METRES = (2 * 6378137.0 + 6356752.314245179) / 3 / EARTH_RADIUS_KM
 
 
-@dataclass(frozen=True)
-class Filter:
-    """Which reference photos may become neighbours. All conditions must hold.
+class Statement:
+    """A condition under construction: its connection, and the values bound so far."""
 
-    Parameters
-    ----------
-    bbox
-        West, south, east, north in degrees. West above east crosses the ±180° meridian.
-    near
-        Latitude, longitude in degrees and a great-circle radius in kilometres.
-    within
-        Polygon or MultiPolygon, longitude/latitude in degrees; its boundary counts as inside.
-    after, before
-        Taken at or after, and strictly before. Photos without a time match neither.
-    collections
-        Names; empty means all.
-    exclude_authors
-        Photos by these authors are left out; photos without an author stay in.
-    exclude_sha256
-        Photos with these bytes (hex sha256) are left out: a query must not find itself.
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.values: dict[str, Any] = {}
 
-    Raises
-    ------
-    InputError
-        A value is out of range, or the geometry is not a valid polygon.
-    """
+    def bind(self, value: Any) -> sql.Placeholder:
+        """A placeholder for `value`, unlike all others."""
+        name = f"filter_{len(self.values)}"
+        self.values[name] = value
+        return sql.Placeholder(name)
 
-    bbox: tuple[float, float, float, float] | None = None
-    near: tuple[float, float, float] | None = None
-    within: BaseGeometry | None = None
-    after: datetime | None = None
-    before: datetime | None = None
-    collections: tuple[str, ...] = ()
-    exclude_authors: tuple[str, ...] = ()
-    exclude_sha256: tuple[str, ...] = ()
+    def bind_geometry(self, geometry: BaseGeometry) -> sql.Composed:
+        """A placeholder for `geometry` that PostgreSQL parses once, whatever the plan."""
+        wkb = shapely.to_wkb(shapely.set_srid(geometry, 4326), hex=True, include_srid=True)
+        return sql.SQL("{}::geometry").format(self.bind(wkb))
 
-    def __post_init__(self) -> None:
-        if self.bbox is not None:
-            west, south, east, north = self.bbox
-            if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
-                raise InputError(
-                    f"--bbox {','.join(map(str, self.bbox))} is not west,south,east,north",
-                    "In degrees: longitudes in -180..180, latitudes in -90..90, south below north.",
-                )
-        if self.near is not None:
-            lat, lon, km = self.near
-            if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km < 25_000):
-                raise InputError(
-                    f"--near {','.join(map(str, self.near))} is not latitude,longitude,kilometres",
-                    "For example: --near 47.37,8.54,50",
-                )
-        if self.within is not None:
-            _check_polygon(self.within)
-        if self.after is not None and self.before is not None and self.after >= self.before:
-            raise InputError(
-                f"--after {self.after} is not earlier than --before {self.before}",
-                "Swap them, or leave one out.",
-            )
+
+class Filter(ABC):
+    """A condition on reference photos. Join with `&` and `|`, negate with `~`."""
+
+    def __and__(self, other: Filter) -> Filter:
+        return _joined(And, (self, other))
+
+    def __or__(self, other: Filter) -> Filter:
+        return _joined(Or, (self, other))
+
+    def __invert__(self) -> Filter:
+        return self.part if isinstance(self, Not) else Not(self)
 
     @property
     def selects(self) -> bool:
-        """True if any condition but the exclusions is set: only these can leave few photos."""
-        return any(
-            getattr(self, field.name)
-            for field in fields(self)
-            if not field.name.startswith("exclude_")
-        )
+        """False if it can only drop a few named photos or authors, so that nearly all pass."""
+        return True
+
+    @property
+    def names_few(self) -> bool:
+        """True if it can only pass a few named photos or authors."""
+        return False
 
     def compile(self, connection: Connection) -> tuple[sql.Composable, dict[str, Any]]:
-        """SQL condition over the columns of `embeddings`, and its parameters.
+        """SQL condition over the columns of `embeddings`, and its named parameters.
+
+        The condition may be NULL instead of false. Parameter names begin with `filter_`.
 
         Raises
         ------
         NotFoundError
-            A collection does not exist.
+            A collection or country does not exist.
         """
-        conditions: list[str] = []
-        values: dict[str, Any] = {}
-        if self.bbox is not None:
-            # `&&` alone compares boxes rounded to float32; the coordinates make it exact.
-            conditions.append(_BBOX if self.bbox[0] <= self.bbox[2] else _BBOX_OVER_180)
-            values |= dict(zip(("west", "south", "east", "north"), self.bbox, strict=True))
-        if self.near is not None:
-            conditions.append(_NEAR)
-            values |= {
-                "near_lat": self.near[0],
-                "near_lon": self.near[1],
-                "near_m": 1000 * self.near[2],
-            }
-        if self.within is not None:
-            conditions.append("ST_Intersects(geom, ST_GeomFromWKB(%(within)s, 4326))")
-            values["within"] = shapely.to_wkb(self.within)
-        if self.after is not None:
-            conditions.append("taken_at >= %(after)s")
-            values["after"] = self.after
-        if self.before is not None:
-            conditions.append("taken_at < %(before)s")
-            values["before"] = self.before
-        if self.collections:
-            conditions.append("collection_id = ANY(%(collections)s)")
-            values["collections"] = [find_collection(connection, name) for name in self.collections]
-        if self.exclude_authors:
-            conditions.append("(author IS NULL OR author <> ALL(%(exclude_authors)s))")
-            values["exclude_authors"] = list(self.exclude_authors)
-        if self.exclude_sha256:
-            digests = [bytes.fromhex(digest) for digest in self.exclude_sha256]
-            rows = connection.execute(
-                "SELECT id FROM geosearch.photos WHERE sha256 = ANY(%s)", (digests,)
+        statement = Statement(connection)
+        condition = self.condition(statement)
+        return condition, statement.values
+
+    @abstractmethod
+    def condition(self, statement: Statement) -> sql.Composable:
+        """SQL of this condition, its values bound in `statement`."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; `from_json` reads it back."""
+
+    @staticmethod
+    def from_json(value: Any, at: str = "filter") -> Filter:
+        """The filter of a JSON object: conditions by name, all of which must hold.
+
+        Names are those of `where`, and "and", "or" (lists of objects) and "not" (an object).
+
+        Raises
+        ------
+        InputError
+            A name is unknown, or a value cannot be used; names the place under `at`.
+        """
+        if not isinstance(value, Mapping):
+            raise InputError(
+                f"{at}: expected an object, found {type(value).__name__}",
+                'For example: {"country": "CH"}',
             )
-            same = [row[0] for row in rows]
-            if same:
-                conditions.append("photo_id <> ALL(%(exclude_photos)s)")
-                values["exclude_photos"] = same
-        if not conditions:
-            return sql.SQL("true"), values
-        return sql.SQL("\n  AND ").join(map(sql.SQL, conditions)), values
+        parts = [_read(name, item, f"{at}.{name}") for name, item in value.items()]
+        return parts[0] if len(parts) == 1 else _joined(And, parts)
+
+
+@dataclass(frozen=True)
+class And(Filter):
+    """All parts hold; without parts, every photo passes."""
+
+    parts: tuple[Filter, ...]
+
+    @property
+    def selects(self) -> bool:
+        """See `Filter.selects`."""
+        return any(part.selects for part in self.parts)
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return any(part.names_few for part in self.parts)
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """All parts."""
+        return _parenthesised(" AND ", self.parts, statement) if self.parts else sql.SQL("true")
 
     def to_json(self) -> dict[str, Any]:
-        """What is set, as JSON; `from_json` reads it back."""
-        written: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None or value == ():
-                continue
-            if isinstance(value, BaseGeometry):
-                value = mapping(value)
-            elif isinstance(value, datetime):
-                value = value.isoformat()
-            elif isinstance(value, tuple):
-                value = list(value)
-            written[field.name] = value
-        return written
+        """`{"and": [...]}`, or `{}` without parts."""
+        return {"and": [part.to_json() for part in self.parts]} if self.parts else {}
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Filter:
-        """Read back what `to_json` wrote."""
-        read: dict[str, Any] = {}
-        for name, item in value.items():
-            if name == "within":
-                read[name] = shape(item)
-            elif name in ("after", "before"):
-                read[name] = datetime.fromisoformat(item)
-            else:
-                read[name] = tuple(item)
-        return cls(**read)
+    def __str__(self) -> str:
+        return " and ".join(map(_bracketed, self.parts)) or "everything"
 
 
-_BBOX = """(geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
-    AND ST_X(geom) BETWEEN %(west)s AND %(east)s
-    AND ST_Y(geom) BETWEEN %(south)s AND %(north)s)"""
+@dataclass(frozen=True)
+class Or(Filter):
+    """Some part holds; without parts, no photo passes."""
 
-_BBOX_OVER_180 = """((geom && ST_MakeEnvelope(%(west)s, %(south)s, 180, %(north)s, 4326)
-     OR geom && ST_MakeEnvelope(-180, %(south)s, %(east)s, %(north)s, 4326))
-    AND (ST_X(geom) >= %(west)s OR ST_X(geom) <= %(east)s)
-    AND ST_Y(geom) BETWEEN %(south)s AND %(north)s)"""
+    parts: tuple[Filter, ...]
 
-# On the sphere, not the spheroid: distances mean the same in all of geosearch.
-_NEAR = """ST_DWithin(
-        geom::geography,
-        ST_SetSRID(ST_Point(%(near_lon)s, %(near_lat)s), 4326)::geography,
-        %(near_m)s,
-        false
-    )"""
+    @property
+    def selects(self) -> bool:
+        """See `Filter.selects`."""
+        return all(part.selects for part in self.parts)
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return all(part.names_few for part in self.parts)
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """Any part."""
+        return _parenthesised(" OR ", self.parts, statement) if self.parts else sql.SQL("false")
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"or": [...]}`."""
+        return {"or": [part.to_json() for part in self.parts]}
+
+    def __str__(self) -> str:
+        return " or ".join(map(_bracketed, self.parts)) or "nothing"
 
 
-def parse_numbers(option: str, text: str, names: str) -> tuple[float, ...]:
-    """Comma-separated numbers of a command-line option, as many as `names` has."""
-    parts = text.split(",")
+@dataclass(frozen=True)
+class Not(Filter):
+    """The part does not hold; photos that lack what it asks about pass."""
+
+    part: Filter
+
+    @property
+    def selects(self) -> bool:
+        """See `Filter.selects`."""
+        return not self.part.names_few
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return not self.part.selects
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """False or NULL, as nothing else here is decided by a NULL."""
+        return sql.SQL("({}) IS NOT TRUE").format(self.part.condition(statement))
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"not": {...}}`."""
+        return {"not": self.part.to_json()}
+
+    def __str__(self) -> str:
+        return f"not {_bracketed(self.part)}"
+
+
+#: Passes every photo.
+EVERYTHING: Filter = And(())
+
+
+class Condition(Filter):
+    """A filter without parts: one name and one value in JSON."""
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def value(self) -> Any:
+        """The value in JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """`{name: value}`."""
+        return {self.name: self.value}
+
+    def __str__(self) -> str:
+        items = self.value if isinstance(self.value, list) else [self.value]
+        return f"{self.name} {','.join(map(str, items))}"
+
+
+@dataclass(frozen=True)
+class BoundingBox(Condition):
+    """In this box, edges included; degrees. West above east crosses the ±180° meridian.
+
+    Raises
+    ------
+    InputError
+        A value is out of range, or south is above north.
+    """
+
+    west: float
+    south: float
+    east: float
+    north: float
+    name = "bbox"
+
+    def __post_init__(self) -> None:
+        west, south, east, north = self.value
+        if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
+            raise InputError(
+                f"bbox {','.join(map(str, self.value))} is not west,south,east,north",
+                "In degrees: longitudes in -180..180, latitudes in -90..90, south below north.",
+            )
+
+    @property
+    def value(self) -> list[float]:
+        """West, south, east, north."""
+        return [self.west, self.south, self.east, self.north]
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """Boxes for the index, which rounds them to float32; coordinates to be exact."""
+        west, south, east, north = self.value
+        # 180° and -180° are one meridian: a box that ends there holds photos on either side.
+        if west == -180 and east < 180:
+            west = 180
+        elif east == 180 and west > -180:
+            east = -180
+        if west <= east:
+            template, boxes = _BBOX, [(west, east)]
+        else:
+            template, boxes = _BBOX_OVER_180, [(west, 180), (-180, east)]
+        return sql.SQL(template).format(
+            *(statement.bind_geometry(shapely.box(w, south, e, north)) for w, e in boxes),
+            **{
+                side: statement.bind(float(value))
+                for side, value in zip(_SIDES, (west, south, east, north), strict=True)
+            },
+        )
+
+
+_SIDES = ("west", "south", "east", "north")
+
+_BBOX = """(geom && {}
+    AND ST_X(geom) BETWEEN {west} AND {east}
+    AND ST_Y(geom) BETWEEN {south} AND {north})"""
+
+_BBOX_OVER_180 = """((geom && {} OR geom && {})
+    AND (ST_X(geom) >= {west} OR ST_X(geom) <= {east})
+    AND ST_Y(geom) BETWEEN {south} AND {north})"""
+
+
+@dataclass(frozen=True)
+class Near(Condition):
+    """Within a great-circle distance in kilometres of a point in degrees.
+
+    Raises
+    ------
+    InputError
+        The point is not on the Earth, or the radius not between 0 and half the globe.
+    """
+
+    lat: float
+    lon: float
+    km: float
+    name = "near"
+
+    def __post_init__(self) -> None:
+        lat, lon, km = self.value
+        if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km <= math.ceil(HALF_GLOBE_KM)):
+            raise InputError(
+                f"near {','.join(map(str, self.value))} is not latitude,longitude,kilometres",
+                "For example 47.37,8.54,50; at most half the globe, 20016 km.",
+            )
+
+    @property
+    def value(self) -> list[float]:
+        """Latitude, longitude, kilometres."""
+        return [self.lat, self.lon, self.km]
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """On the sphere, not the spheroid."""
+        centre = f"SRID=4326;POINT({float(self.lon)!r} {float(self.lat)!r})"
+        return sql.SQL("ST_DWithin(geom::geography, {}::geography, {}, false)").format(
+            statement.bind(centre), statement.bind(self.km * _SPHERE_METRES)
+        )
+
+
+@dataclass(frozen=True)
+class Within(Condition):
+    """In a Polygon or MultiPolygon, boundary included; longitude, latitude in degrees.
+
+    Edges are straight in longitude and latitude, as in GeoJSON. A polygon ends at ±180°.
+
+    Raises
+    ------
+    InputError
+        It is not a valid polygon on the Earth.
+    """
+
+    area: BaseGeometry
+    name = "within"
+
+    def __post_init__(self) -> None:
+        check_area(self.area, "the geometry")
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """GeoJSON."""
+        return dict(mapping(self.area))
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """Index and exact test in one."""
+        return sql.SQL("ST_Intersects(geom, {})").format(statement.bind_geometry(self.area))
+
+    def __str__(self) -> str:
+        return f"within a polygon of {shapely.get_num_coordinates(self.area)} points"
+
+
+@dataclass(frozen=True)
+class _Taken(Condition):
+    """Compares `taken_at` with a moment; one without a zone is UTC."""
+
+    moment: datetime
+
+    def __post_init__(self) -> None:
+        if self.moment.tzinfo is None:
+            object.__setattr__(self, "moment", self.moment.replace(tzinfo=UTC))
+
+    @property
+    def value(self) -> str:
+        """ISO 8601."""
+        return self.moment.isoformat()
+
+
+class TakenAfter(_Taken):
+    """Taken at or after a moment; a moment without a zone is UTC."""
+
+    name = "after"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """NULL for photos without a time."""
+        return sql.SQL("taken_at >= {}").format(statement.bind(self.moment))
+
+
+class TakenBefore(_Taken):
+    """Taken strictly before a moment; a moment without a zone is UTC."""
+
+    name = "before"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """NULL for photos without a time."""
+        return sql.SQL("taken_at < {}").format(statement.bind(self.moment))
+
+
+@dataclass(frozen=True)
+class AccurateTo(Condition):
+    """The accuracy of the position is known, and is this many metres or better.
+
+    Raises
+    ------
+    InputError
+        It is negative or not a number.
+    """
+
+    metres: float
+    name = "accuracy_m"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.metres < math.inf:
+            raise InputError(
+                f"accuracy_m {self.metres} is not a number of metres", "Give 0 or more."
+            )
+
+    @property
+    def value(self) -> float:
+        """Metres."""
+        return self.metres
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """In the column's own precision: 10.1 is not less accurate than 10.1."""
+        return sql.SQL("accuracy_m <= {}::real").format(statement.bind(float(self.metres)))
+
+
+@dataclass(frozen=True, init=False)
+class _AnyOf(Condition):
+    """One of some names."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise InputError(f"{self.name}: expected names, found {names!r}", "Give at least one.")
+        object.__setattr__(self, "names", names)
+
+    @property
+    def value(self) -> list[str]:
+        """The names."""
+        return list(self.names)
+
+
+class Country(_AnyOf):
+    """In one of these countries (name or ISO code) or regions, by the borders loaded."""
+
+    name = "country"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """By geometry, each by itself, so that each uses the index."""
+        borders = (statement.bind(find_border(statement.connection, n)) for n in self.names)
+        tests = (sql.SQL("ST_Intersects(geom, {}::geometry)").format(wkb) for wkb in borders)
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(tests))
+
+
+class InCollections(_AnyOf):
+    """In one of these collections."""
+
+    name = "collections"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """By id."""
+        ids = [find_collection(statement.connection, name) for name in self.names]
+        return sql.SQL("collection_id = ANY({})").format(statement.bind(ids))
+
+
+class ByAuthors(_AnyOf):
+    """By one of these authors."""
+
+    name = "authors"
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return True
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """NULL for photos without an author."""
+        return sql.SQL("author = ANY({})").format(statement.bind(self.value))
+
+
+class HasLicence(_AnyOf):
+    """Under one of these licences, spelt as stored."""
+
+    name = "licences"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """NULL for photos without a licence."""
+        return sql.SQL("licence = ANY({})").format(statement.bind(self.value))
+
+
+class SameBytes(_AnyOf):
+    """The file has one of these sha256 (hex): negated, a query does not find itself.
+
+    Raises
+    ------
+    InputError
+        A sha256 is not 64 hex digits.
+    """
+
+    name = "sha256"
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(*names)
+        for digest in self.names:
+            if len(digest) != 64 or not set(digest.lower()) <= set("0123456789abcdef"):
+                raise InputError(f"sha256 {digest!r} is not one", "Give 64 hex digits.")
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return True
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """By photo id: embeddings carry no sha256."""
+        rows = statement.connection.execute(
+            "SELECT id FROM geosearch.photos WHERE sha256 = ANY(%s)",
+            ([bytes.fromhex(digest) for digest in self.names],),
+        )
+        ids = [int(row[0]) for row in rows]
+        return sql.SQL("photo_id = ANY({})").format(statement.bind(ids))
+
+
+class Conditions(TypedDict, total=False):
+    """Conditions as keywords of the Python API; all must hold, and None or () is no condition.
+
+    `bbox` is west, south, east, north and `near` latitude, longitude, kilometres; `within` a
+    polygon of shapely, as GeoJSON or as WKT. Of several countries, collections, authors or
+    licences any will do. The `exclude_` ones are left out.
+    """
+
+    bbox: tuple[float, float, float, float] | None
+    near: tuple[float, float, float] | None
+    within: BaseGeometry | dict[str, Any] | str | None
+    country: str | Iterable[str]
+    after: datetime | None
+    before: datetime | None
+    collections: str | Iterable[str]
+    authors: str | Iterable[str]
+    licences: str | Iterable[str]
+    accuracy_m: float | None
+    exclude_authors: str | Iterable[str]
+    exclude_sha256: str | Iterable[str]
+
+
+def where(**conditions: Unpack[Conditions]) -> Filter:
+    """The filter whose `Conditions` all hold.
+
+    Raises
+    ------
+    InputError
+        A value is out of range, or a geometry is not a valid polygon.
+    """
+    after, before = (
+        None if moment is None else TakenAfter(moment).moment
+        for moment in (conditions.get("after"), conditions.get("before"))
+    )
+    if after is not None and before is not None and after >= before:
+        raise InputError(
+            f"after {after} is not earlier than before {before}", "Swap them, or leave one out."
+        )
+    given = {name: value for name, value in conditions.items() if value not in (None, (), [])}
+    return _joined(And, [_read(name, value, name) for name, value in given.items()])
+
+
+def read_time(name: str, given: datetime | str) -> datetime:
+    """A moment; text is an ISO 8601 date or time, and without a zone it is UTC.
+
+    Raises
+    ------
+    InputError
+        The text is no date; the message calls it `name`.
+    """
     try:
-        numbers = tuple(float(part) for part in parts)
-    except ValueError:
-        numbers = ()
-    if len(numbers) != len(names.split(",")):
-        raise InputError(f"{option} {text!r} cannot be read", f"Give it as {option} {names}")
-    return numbers
-
-
-def parse_time(option: str, text: str) -> datetime:
-    """An ISO 8601 date or time; without a zone it is UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
+        moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
     except ValueError as error:
         raise InputError(
-            f"{option} {text!r} is not a date: {error}", f"For example: {option} 2015-06-30"
+            f"{name} {given!r} is not a date: {error}", "For example: 2015-06-30"
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def parse_area(text: str) -> BaseGeometry:
-    """A polygon from a GeoJSON file (geometry, Feature or FeatureCollection) or WKT."""
-    if text.lstrip()[:7].upper() in ("POLYGON", "MULTIPO"):
-        try:
-            return shapely.from_wkt(text)
-        except ShapelyError as error:
-            raise InputError(f"--within: the WKT cannot be read: {error}") from error
-    path = Path(text)
+#: Condition → how its value is read, from JSON or from Python.
+_READERS: dict[str, Callable[[Any], Filter]] = {
+    "bbox": lambda sides: BoundingBox(*sides),
+    "near": lambda circle: Near(*circle),
+    "within": lambda area: Within(read_area(area)),
+    "country": lambda names: Country(*_names(names)),
+    "after": lambda moment: TakenAfter(read_time("after", moment)),
+    "before": lambda moment: TakenBefore(read_time("before", moment)),
+    "accuracy_m": AccurateTo,
+    "collections": lambda names: InCollections(*_names(names)),
+    "authors": lambda names: ByAuthors(*_names(names)),
+    "licences": lambda names: HasLicence(*_names(names)),
+    "sha256": lambda names: SameBytes(*_names(names)),
+    "exclude_authors": lambda names: ~ByAuthors(*_names(names)),
+    "exclude_sha256": lambda names: ~SameBytes(*_names(names)),
+}
+
+
+def _read(name: str, value: Any, at: str) -> Filter:
+    if name == "not":
+        return Not(Filter.from_json(value, at))
+    if name in ("and", "or"):
+        if not isinstance(value, list):
+            raise InputError(f"{at}: expected a list, found {type(value).__name__}")
+        parts = tuple(Filter.from_json(item, f"{at}[{n}]") for n, item in enumerate(value))
+        return And(parts) if name == "and" else Or(parts)
+    if name not in _READERS:
+        known = ", ".join(("and", "or", "not", *_READERS))
+        raise InputError(f"{at}: there is no condition {name!r}", f"Conditions: {known}")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"--within {text!r} is neither WKT nor a readable file: {error.strerror}",
-            "Give a GeoJSON file, or POLYGON(...) in longitude latitude order.",
-        ) from error
-    except ValueError as error:
-        raise InputError(f"--within {path}: not JSON: {error}") from error
-    return shapely.union_all(_geojson_polygons(path, document))
+        return _READERS[name](value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{at}: {value!r} cannot be read ({error})") from error
+    except InputError as error:
+        # Alone, `where(bbox=...)` has said enough; deep in an expression the place helps.
+        message = error.message if at == name else f"{at}: {error.message}"
+        raise InputError(message, error.remedy) from error
 
 
-def _geojson_polygons(path: Path, document: Any) -> list[BaseGeometry]:
-    try:
-        if document["type"] == "FeatureCollection":
-            members = [feature["geometry"] for feature in document["features"]]
-        elif document["type"] == "Feature":
-            members = [document["geometry"]]
-        else:
-            members = [document]
-        geometries = [shape(member) for member in members]
-    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
-        raise InputError(
-            f"--within {path}: not GeoJSON ({type(error).__name__}: {error})",
-            "It must hold a Polygon or MultiPolygon, alone or in Features.",
-        ) from error
-    if not geometries:
-        raise InputError(f"--within {path}: it holds no features")
-    for number, geometry in enumerate(geometries, start=1):
-        _check_polygon(geometry, f"{path}, feature {number}")
-    return geometries
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _check_polygon(geometry: BaseGeometry, where: str = "the geometry") -> None:
-    if geometry.geom_type not in ("Polygon", "MultiPolygon"):
-        raise InputError(
-            f"--within: {where} is a {geometry.geom_type}", "Give a Polygon or MultiPolygon."
-        )
-    if geometry.is_empty:
-        raise InputError(f"--within: {where} is empty")
-    if not geometry.is_valid:
-        raise InputError(f"--within: {where} is not valid: {explain_validity(geometry)}")
-    west, south, east, north = geometry.bounds
-    if west < -180 or east > 180 or south < -90 or north > 90:
-        raise InputError(
-            f"--within: {where} reaches {west:g},{south:g},{east:g},{north:g}, beyond the Earth",
-            "Coordinates are longitude, latitude in degrees; cut polygons at ±180°.",
-        )
+def _joined(kind: type[And] | type[Or], filters: Iterable[Filter]) -> Filter:
+    parts: list[Filter] = []
+    for item in filters:
+        parts.extend(item.parts if isinstance(item, kind) else [item])
+    return parts[0] if len(parts) == 1 else kind(tuple(parts))
+
+
+def _parenthesised(operator: str, parts: tuple[Filter, ...], statement: Statement) -> sql.Composed:
+    conditions = [part.condition(statement) for part in parts]
+    return sql.SQL("({})").format(sql.SQL(operator).join(conditions))
+
+
+def _bracketed(part: Filter) -> str:
+    return str(part) if isinstance(part, Condition | Not) else f"({part})"
