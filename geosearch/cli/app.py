@@ -21,7 +21,7 @@ COMMANDS = {
     "rejects": ("geosearch.cli.ingest", "rejects"),
     "models": ("geosearch.cli.models", "app"),
     "embed": ("geosearch.cli.embed", "embed"),
-    "index": ("geosearch.cli.index", "index"),
+    "index": ("geosearch.cli.index", "app"),
     "nearest": ("geosearch.cli.nearest", "nearest"),
     "localize": ("geosearch.cli.localize", "localize"),
     "show": ("geosearch.cli.localize", "show"),
