@@ -102,7 +102,7 @@ def test_any_division_into_blocks_gives_the_k_smallest_distances(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "QUERY_ROWS", query_rows)
         found = nearest_batch(world.database, world.model, queries, k, block_rows=block_rows)
-    assert found.matches == COUNT
+    assert found.matches.tolist() == [COUNT] * n
     assert_best(found, world.distances(queries), world.photo_id, k)
 
 
@@ -123,7 +123,7 @@ def test_it_gives_what_exact_search_gives_each_query(world: World, name: str) ->
         alone = nearest(world.database, world.model, query, 30, FILTERS[name], exact=True)
         count = found.count[row]
         assert count == len(alone)
-        assert found.matches == alone.plan.matches
+        assert found.matches[row] == alone.plan.matches
         np.testing.assert_allclose(found.distance[row, :count], alone.distance, atol=TOLERANCE)
         # Where neighbouring distances differ by more than float error, order must be the same.
         clear = np.ones(count, dtype=bool)
@@ -175,9 +175,10 @@ def test_each_query_can_have_photos_of_its_own_excluded(world: World) -> None:
     for row, ids in enumerate(excluded):
         keep = ~np.isin(world.photo_id, list(ids))
         one = BatchNeighbours(
-            found.photo_id[[row]], found.distance[[row]], found.count[[row]], found.matches
+            found.photo_id[[row]], found.distance[[row]], found.count[[row]], found.matches[[row]]
         )
         assert_best(one, distances[[row]][:, keep], world.photo_id[keep], 20)
+        assert one.matches == [COUNT - len(ids)]
 
 
 def test_a_torch_device_gives_the_same(world: World) -> None:
@@ -201,7 +202,7 @@ def test_an_empty_model_has_no_neighbours(database: Database) -> None:
         model = add_model(connection, DIMENSION)
     found = nearest_batch(database, model, np.ones((2, DIMENSION), np.float32), 5)
     assert found.count.tolist() == [0, 0]
-    assert found.matches == 0
+    assert found.matches.tolist() == [0, 0]
 
 
 def test_progress_counts_the_embeddings(world: World) -> None:
@@ -231,7 +232,8 @@ def test_an_interrupted_pass_leaves_the_connection_usable(world: World) -> None:
                 block_rows=50,
                 progress=interrupt,
             )
-    assert nearest_batch(world.database, world.model, world.vectors[:2], 5).matches == COUNT
+    found = nearest_batch(world.database, world.model, world.vectors[:2], 5)
+    assert found.matches.tolist() == [COUNT, COUNT]
 
 
 def test_memory_does_not_grow_with_the_rows(world: World) -> None:

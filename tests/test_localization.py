@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +39,7 @@ class Space:
 
 
 @pytest.fixture(scope="module")
-def space(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
+def space(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Space:
     folder = tmp_path_factory.mktemp("space")
     write_space_sample(SpaceSample(REFERENCES, QUERIES, seed=3), folder)
     gs = Geosearch(module_database)
@@ -270,6 +269,61 @@ def test_a_collection_is_evaluated_leave_one_out(space: Space, tmp_path: Path) -
     assert found[0] == (str(photo),)
     assert found[1] is not None
     assert found[1] != (str(photo),)
+
+
+@pytest.mark.parametrize("exclude_self", [True, False])
+def test_exact_evaluation_in_one_pass_gives_the_answers_of_searches_alone(
+    space: Space, tmp_path: Path, exclude_self: bool
+) -> None:
+    photos = sorted((space.folder / "references").glob("*.jpg"))[:8]
+    rows = [f"{photo},1,2" for photo in [*photos, tmp_path / "missing.jpg"]]
+    manifest = tmp_path / "own.csv"
+    manifest.write_text("\n".join(["uri,lat,lon", *rows]))
+    result = space.gs.evaluate(
+        manifest, parameters=Parameters(k=12, exact=True), exclude_self=exclude_self
+    )
+    assert result.accuracy.n == 8
+    assert result.failed == {"unreadable": 1}
+    with space.gs.database.connection() as connection:
+        keys = connection.execute(
+            "SELECT id, photo_uri FROM geosearch.localizations WHERE evaluation_id = %s "
+            "ORDER BY id",
+            (result.id,),
+        ).fetchall()
+    assert [uri for _, uri in keys] == [str(photo) for photo in photos]
+    for key, uri in keys:
+        recorded = space.gs.load(key)
+        alone = space.gs.localize(
+            uri, parameters=Parameters(k=12, exact=True), exclude_self=exclude_self
+        )
+        np.testing.assert_array_equal(recorded.neighbours.photo_id, alone.neighbours.photo_id)
+        np.testing.assert_array_equal(recorded.neighbours.distance, alone.neighbours.distance)
+        assert recorded.neighbours.uri == alone.neighbours.uri
+        np.testing.assert_array_equal(recorded.neighbours.lat, alone.neighbours.lat)
+        np.testing.assert_array_equal(recorded.neighbours.lon, alone.neighbours.lon)
+        assert (recorded.lat, recorded.lon) == (alone.lat, alone.lon)
+        assert recorded.where == alone.where
+        assert recorded.plan == alone.plan
+        assert recorded.plan["matches"] == REFERENCES - exclude_self
+        assert space.gs.reproduce(key).same
+
+
+def test_many_photos_are_answered_in_their_order_at_once(space: Space, tmp_path: Path) -> None:
+    photos = sorted((space.folder / "references").glob("*.jpg"))[:40]
+    missing = tmp_path / "missing.jpg"
+    asked = [*photos[:25], missing, *photos[25:]]
+    answers = list(space.gs.localize_many(asked, parameters=Parameters(method="nearest", k=1)))
+    assert [answer.photo for answer in answers] == [str(photo) for photo in asked]
+    assert isinstance(answers[25], Failure)
+    keys = []
+    for answer in answers:
+        if isinstance(answer, Failure):
+            continue
+        assert answer.neighbours.uri == (answer.photo,)
+        assert answer.id is not None
+        assert space.gs.load(answer.id).photo == answer.photo
+        keys.append(answer.id)
+    assert keys == sorted(keys)
 
 
 def test_an_empty_manifest_is_an_error(space: Space, tmp_path: Path) -> None:

@@ -41,13 +41,13 @@ class BatchNeighbours:
     count
         (n,) neighbours found: fewer than k only if fewer photos match.
     matches
-        Photos that passed the filter and were compared with every query.
+        (n,) photos that passed the filter and were not excluded.
     """
 
     photo_id: NDArray[np.int64]
     distance: NDArray[np.float64]
     count: NDArray[np.int64]
-    matches: int
+    matches: NDArray[np.int64]
 
 
 def nearest_batch(
@@ -96,16 +96,16 @@ def nearest_batch(
         rows = -(-(block_rows or BLOCK_VALUES // dimension) // 64) * 64
         multiply = _product(units, rows, device)
         best = _Best(len(units), k, excluded)
-        matches = 0
+        done = 0
         if len(units):
             for block in _ahead(_read_blocks(connection, model_id, dimension, where, rows)):
+                best.meet(block.photo_id)
                 for first in range(0, len(units), QUERY_ROWS):
-                    scores = multiply(first, block)
-                    best.offer(first, scores, block.photo_id)
-                matches += len(block.photo_id)
+                    best.offer(first, multiply(first, block), block.photo_id)
+                done += len(block.photo_id)
                 if progress is not None:
-                    progress(matches, None)
-    return best.result(matches)
+                    progress(done, None)
+    return best.result()
 
 
 @dataclass(frozen=True)
@@ -253,6 +253,13 @@ class _Best:
         self._photo_id = np.empty(0, dtype=np.int64)
         self._new: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
         self._size = 0
+        self._met = 0
+        self._met_excluded: set[int] = set()
+
+    def meet(self, photo_id: NDArray[np.int64]) -> None:
+        """Count photos (r,) that are about to be offered to every query."""
+        self._met += len(photo_id)
+        self._met_excluded |= set(photo_id[np.isin(photo_id, self._excluded_ids)].tolist())
 
     def offer(self, first: int, scores: NDArray[np.float32], photo_id: NDArray[np.int64]) -> None:
         """Take scores (m, r) of queries `first` to `first + m` with photos (r,)."""
@@ -294,7 +301,7 @@ class _Best:
         self._query, self._score, self._photo_id = query[keep], score[keep], photo_id[keep]
         self._new, self._size = [], len(self._query)
 
-    def result(self, matches: int) -> BatchNeighbours:
+    def result(self) -> BatchNeighbours:
         """What was found."""
         self._sort_out()
         count = np.bincount(self._query, minlength=self._n)
@@ -303,4 +310,7 @@ class _Best:
         filled = np.arange(self._k) < count[:, None]
         photo_id[filled] = self._photo_id
         distance[filled] = 1 - np.clip(self._score.astype(np.float64), -1, 1)
+        matches = np.full(self._n, self._met)
+        for number, ids in enumerate(self._excluded or ()):
+            matches[number] -= len(ids & self._met_excluded)
         return BatchNeighbours(photo_id, distance, count, matches)
