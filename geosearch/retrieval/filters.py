@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypedDict, Unpack
 
+import numpy as np
 import shapely
 from psycopg import sql
 from shapely.geometry import mapping
@@ -412,8 +413,10 @@ class AccurateTo(Condition):
         return self.metres
 
     def condition(self, statement: Statement) -> sql.Composable:
-        """In the column's own precision: 10.1 is not less accurate than 10.1."""
-        return sql.SQL("accuracy_m <= {}::real").format(statement.bind(float(self.metres)))
+        """In the column's own precision, float32: 10.1 is not less accurate than 10.1."""
+        with np.errstate(over="ignore"):
+            metres = float(np.float32(self.metres))
+        return sql.SQL("accuracy_m <= {}").format(statement.bind(metres))
 
 
 @dataclass(frozen=True, init=False)
