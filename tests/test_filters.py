@@ -20,6 +20,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
+from geosearch.cli.options import make_filter
 from geosearch.database.connection import Database
 from geosearch.database.partitions import partition
 from geosearch.errors import InputError, NotFoundError
@@ -43,6 +44,7 @@ from geosearch.retrieval.filters import (
     Within,
     where,
 )
+from tests.command_line import CommandLine
 from tests.filter_truth import Photos, passing
 from tests.rows import add_embeddings, add_model, add_photos
 
@@ -416,3 +418,51 @@ def test_a_missing_area_file_and_broken_wkt_are_named() -> None:
         read_area("nowhere.geojson")
     with pytest.raises(InputError, match="WKT cannot be read"):
         read_area("POLYGON((0 0, 1")
+
+
+def test_options_make_the_filter_that_keywords_make(tmp_path: Path) -> None:
+    path = tmp_path / "filter.json"
+    path.write_text('{"not": {"near": [0, 0, 5]}}')
+    options = make_filter(
+        bbox="5,45,11,48",
+        country=["CH", "AT"],
+        after="2015-06-30",
+        author=["ada"],
+        licence=["CC0"],
+        accuracy_m=100,
+        expression=str(path),
+    )
+    keywords = where(
+        bbox=(5, 45, 11, 48),
+        country=("CH", "AT"),
+        after=datetime(2015, 6, 30, tzinfo=UTC),
+        authors="ada",
+        licences="CC0",
+        accuracy_m=100,
+    )
+    assert options == keywords & ~Near(0, 0, 5)
+    assert make_filter() == EVERYTHING
+    assert make_filter(expression='{"country": "CH"}') == Country("CH")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--near", "47.5,8.5", "--near '47.5,8.5' cannot be read"),
+        ("--near", "a,b,c", "--near 'a,b,c' cannot be read"),
+        ("--near", "", "--near '' cannot be read"),
+        ("--bbox", "1,2,3", "--bbox '1,2,3' cannot be read"),
+        ("--bbox", "0,10,5,-10", "bbox 0.0,10.0,5.0,-10.0 is not west,south,east,north"),
+        ("--after", "June", "--after 'June' is not a date"),
+        ("--within", "POLYGON((0 0, 1", "the WKT cannot be read"),
+        ("--filter", "{", "--filter: not JSON"),
+        ("--filter", '{"a": 1}', "--filter.a: there is no condition 'a'"),
+        ("--filter", "nowhere.json", "--filter nowhere.json is neither"),
+    ],
+)
+def test_a_bad_option_is_named_before_anything_else_happens(
+    option: str, value: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = CommandLine("postgresql:///unused", capsys)("nearest", "x.jpg", option, value)
+    assert ran.code == InputError.exit_code
+    assert says in ran.err

@@ -103,9 +103,10 @@ def _natural_earth(features: _Features, flaws: list[Flaw]) -> Iterator[Border]:
             name,
             area,
             tuple(dict.fromkeys(other for other in names if other and other != name)),
-            # Natural Earth gives -99 where a code is disputed, and then also for France.
+            # Natural Earth has -99 where a country with all its dependencies is more than the ISO
+            # code names, as for France and Norway; its other codes mostly help.
             _code(properties, 2, "ISO_A2", "ISO_A2_EH", "WB_A2"),
-            _code(properties, 3, "ISO_A3", "ISO_A3_EH", "WB_A3"),
+            _code(properties, 3, "ISO_A3", "ISO_A3_EH", "ADM0_A3"),
             properties.get("CONTINENT"),
             properties.get("SUBREGION"),
         )
@@ -117,28 +118,27 @@ def _natural_earth(features: _Features, flaws: list[Flaw]) -> Iterator[Border]:
 
 
 def _country_coder(features: _Features, flaws: list[Flaw]) -> Iterator[Border]:
-    by_id = {key: raw for raw, _ in features for key in _identifiers(raw)}
-    members: dict[str, list[BaseGeometry]] = {}
-    for raw, geometry in features:
-        if geometry is None:
-            continue
-        area = _polygons(str(raw.get("nameEn")), geometry, flaws)
+    named = [(raw, area) for raw, area in features if raw.get("nameEn") and _identifiers(raw)]
+    by_id = {key: raw for raw, _ in named for key in _identifiers(raw)}
+    # What a place is made of: areas, each with all it belongs to.
+    members: dict[str, list[tuple[BaseGeometry, set[str]]]] = {}
+    for raw, geometry in named:
+        area = None if geometry is None else _polygons(raw["nameEn"], geometry, flaws)
         if area is not None:
-            for key in _ancestors(raw, by_id):
-                members.setdefault(key, []).append(area)
-    for raw, _ in features:
-        level, keys = raw.get("level"), _identifiers(raw)
-        if level in _IGNORED_LEVELS or "nameEn" not in raw:
+            ancestors = _ancestors(raw, by_id)
+            for key in ancestors:
+                members.setdefault(key, []).append((area, ancestors))
+    for raw, _ in named:
+        level, parts = raw.get("level"), members.get(_identifiers(raw)[0])
+        if level in _IGNORED_LEVELS or parts is None:  # rejected above, or nothing belongs to it
             continue
-        areas = next((members[key] for key in keys if key in members), None)
-        if areas is None:  # rejected above, or nothing belongs to it
-            continue
-        groups = {by_id[key].get("level"): by_id[key]["nameEn"] for key in _ancestors(raw, by_id)}
+        shared = set.intersection(*(ancestors for _, ancestors in parts))
+        groups = {by_id[key].get("level"): by_id[key]["nameEn"] for key in sorted(shared)}
         is_country = "iso1A2" in raw and level in (None, "territory")
         yield Border(
             "country" if is_country else "region",
             raw["nameEn"],
-            _united(areas),
+            _united([area for area, _ in parts]),
             tuple(raw.get("aliases", ())),
             raw.get("iso1A2"),
             raw.get("iso1A3"),
