@@ -10,6 +10,7 @@ from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.partitions import partition
+from geosearch.errors import NotFoundError
 from geosearch.retrieval.indexes import HnswIndex, find_index
 from geosearch.retrieval.tuning import UNMEASURED, Tuning, load_tuning
 
@@ -49,10 +50,12 @@ def forget(database: Database) -> None:
 
 def _rows(connection: Connection, model_id: int) -> int:
     row = connection.execute(
-        "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass",
+        "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)",
         (f"geosearch.embeddings_m{model_id}",),
     ).fetchone()
-    if row is not None and row[0] > 0:
+    if row is None:
+        raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
+    if row[0] > 0:
         return int(row[0])
     # Never analysed: a new partition, or an empty one.
     row = connection.execute(
