@@ -292,7 +292,14 @@ class _Best:
             np.concatenate(parts)
             for parts in zip((self._query, self._score, self._photo_id), *self._new, strict=True)
         )
-        order = np.lexsort((photo_id, -score, query))
+        # One key for query and score sorts much faster than two; its float64 keeps differences in
+        # score down to 1e-9 for 100,000 queries.
+        key = 4.0 * query - score
+        order = np.argsort(key)
+        equal = np.diff(key[order], prepend=-np.inf, append=np.inf) == 0
+        tied = np.flatnonzero(equal[:-1] | equal[1:])
+        among = order[tied]
+        order[tied] = among[np.lexsort((photo_id[among], key[among]))]
         query, score, photo_id = query[order], score[order], photo_id[order]
         rank = np.arange(len(query)) - np.searchsorted(query, np.arange(self._n))[query]
         last = rank == self._k - 1
