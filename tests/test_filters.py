@@ -24,7 +24,7 @@ from geosearch.cli.options import make_filter
 from geosearch.database.connection import Database
 from geosearch.database.partitions import partition
 from geosearch.errors import InputError, NotFoundError
-from geosearch.retrieval.areas import read_area
+from geosearch.retrieval.areas import read_area, split
 from geosearch.retrieval.filters import (
     EVERYTHING,
     AccurateTo,
@@ -411,6 +411,17 @@ def test_a_bad_area_file_says_what_is_wrong(tmp_path: Path, content: str, says: 
     with pytest.raises(InputError, match=says) as caught:
         read_area(str(path))
     assert "area.geojson" in caught.value.message
+
+
+def test_an_area_splits_where_longitudes_are_far_apart() -> None:
+    islands = [box(west, 0, west + 1, 1) for west in (0, 5, -170, 100, -100)]
+    around = box(-101, 5, -90, 6)
+    pieces = split(MultiPolygon([*islands, around]))
+    assert [piece.bounds[0] for piece in pieces] == [-170, -101, 0, 100]
+    assert [len(piece.geoms) for piece in pieces] == [1, 2, 2, 1]
+    assert shapely.union_all(pieces).equals(MultiPolygon([*islands, around]))
+    (whole,) = split(HOLED)
+    assert whole.equals(HOLED)
 
 
 def test_a_missing_area_file_and_broken_wkt_are_named() -> None:

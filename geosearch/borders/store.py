@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from geosearch.borders.files import Flaw, read_borders
 from geosearch.database.connection import Connection, Database
@@ -84,7 +85,7 @@ def load_borders(database: Database, path: str | Path) -> Loaded:
 
 
 _FIND = """
-SELECT ST_AsHEXEWKB(geom)
+SELECT geom
 FROM geosearch.borders
 WHERE lower(%(name)s) IN (lower(name), lower(iso_a2), lower(iso_a3))
    OR lower(%(name)s) IN (SELECT lower(alias) FROM unnest(aliases) AS alias)
@@ -93,8 +94,8 @@ LIMIT 1
 """
 
 
-def find_border(connection: Connection, name: str) -> str:
-    """Geometry (hex EWKB) of a country or region by name, alias or ISO code, in any case.
+def find_border(connection: Connection, name: str) -> BaseGeometry:
+    """Area of a country or region by name, alias or ISO code, in any case.
 
     Where a country and a region share the name, the country is meant.
 
@@ -105,7 +106,7 @@ def find_border(connection: Connection, name: str) -> str:
     """
     row = connection.execute(_FIND, {"name": name.strip()}).fetchone()
     if row is not None:
-        return str(row[0])
+        return shapely.from_wkb(row[0])
     places = list_borders(connection)
     if not places:
         raise NotFoundError(

@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely.errors import ShapelyError
-from shapely.geometry import shape
+from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 from shapely.validation import explain_validity
 
 from geosearch.errors import InputError
 
+#: Pieces of an area are separated by gaps of more than this in longitude.
+_GAP_DEG = 10.0
 _WKT = ("POLYGON", "MULTIPOLYGON")
 
 
@@ -75,6 +78,19 @@ def check_area(geometry: BaseGeometry, name: str) -> BaseGeometry:
             "Coordinates are longitude, latitude in degrees; cut polygons at ±180°.",
         )
     return geometry
+
+
+def split(area: BaseGeometry) -> list[BaseGeometry]:
+    """`area` in pieces far apart in longitude, so that the box of each is narrow.
+
+    An index searches boxes: that of France with all its islands is most of the Earth.
+    """
+    parts = shapely.get_parts(area)
+    west, _, east, _ = shapely.bounds(parts).T
+    order = np.argsort(west)
+    reached = np.maximum.accumulate(east[order])
+    gaps = np.flatnonzero(west[order][1:] > reached[:-1] + _GAP_DEG) + 1
+    return [MultiPolygon(list(group)) for group in np.split(parts[order], gaps)]
 
 
 def _from_geojson(document: Any, name: str) -> BaseGeometry:

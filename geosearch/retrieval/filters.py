@@ -24,7 +24,7 @@ from geosearch.borders import find_border
 from geosearch.database.collections import find_collection
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
-from geosearch.retrieval.areas import check_area, read_area
+from geosearch.retrieval.areas import check_area, read_area, split
 from geosearch.sphere import EARTH_RADIUS_KM
 
 #: No two points are farther apart, in kilometres.
@@ -346,7 +346,7 @@ class Within(Condition):
 
     def condition(self, statement: Statement) -> sql.Composable:
         """Index and exact test in one."""
-        return sql.SQL("ST_Intersects(geom, {})").format(statement.bind_geometry(self.area))
+        return _intersects([self.area], statement)
 
     def __str__(self) -> str:
         return f"within a polygon of {shapely.get_num_coordinates(self.area)} points"
@@ -442,10 +442,9 @@ class Country(_AnyOf):
     name = "country"
 
     def condition(self, statement: Statement) -> sql.Composable:
-        """By geometry, each by itself, so that each uses the index."""
-        borders = (statement.bind(find_border(statement.connection, n)) for n in self.names)
-        tests = (sql.SQL("ST_Intersects(geom, {}::geometry)").format(wkb) for wkb in borders)
-        return sql.SQL("({})").format(sql.SQL(" OR ").join(tests))
+        """By geometry, as `Within`."""
+        borders = [find_border(statement.connection, name) for name in self.names]
+        return _intersects(borders, statement)
 
 
 class InCollections(_AnyOf):
@@ -623,6 +622,15 @@ def _joined(kind: type[And] | type[Or], filters: Iterable[Filter]) -> Filter:
     for item in filters:
         parts.extend(item.parts if isinstance(item, kind) else [item])
     return parts[0] if len(parts) == 1 else kind(tuple(parts))
+
+
+def _intersects(areas: Iterable[BaseGeometry], statement: Statement) -> sql.Composed:
+    tests = [
+        sql.SQL("ST_Intersects(geom, {})").format(statement.bind_geometry(piece))
+        for area in areas
+        for piece in split(area)
+    ]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(tests))
 
 
 def _parenthesised(operator: str, parts: tuple[Filter, ...], statement: Statement) -> sql.Composed:
