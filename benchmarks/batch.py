@@ -14,13 +14,13 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import psycopg
@@ -164,7 +164,10 @@ def peak_mib(url: str, model: int, queries: Vectors, quarter: bool) -> float:
             nearest_batch(database, model, queries, K, InCollections("quarter"))
         else:
             nearest_batch(database, model, queries, K)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: its maximum is that of the parent until this process outgrows it.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(peak) / 1024
 
 
 def measure_searches(
