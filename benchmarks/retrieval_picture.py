@@ -24,7 +24,9 @@ _PLACEMENTS = {"near": "round the query", "far": "on another side of the globe"}
 
 def draw(figures: list[dict[str, Any]], file: Path) -> None:
     """Four panels: p50 and recall, near the query and far from it; 100 % is in both."""
-    panels, axes = plt.subplots(2, 2, figsize=(11, 7), sharex=True, sharey="row")
+    panels, axes = plt.subplots(
+        2, 2, figsize=(11, 7), sharex=True, sharey="row", layout="constrained"
+    )
     shares = sorted({item["selectivity"] for item in figures}, reverse=True)
     places = {share: index for index, share in enumerate(shares)}
     for column, (placement, where) in enumerate(_PLACEMENTS.items()):
@@ -55,7 +57,7 @@ def draw(figures: list[dict[str, Any]], file: Path) -> None:
             axes[row][column].grid(alpha=0.3)
     axes[0][0].set_ylabel("p50, ms")
     axes[1][0].set_ylabel("recall of the 100 nearest")
-    axes[0][1].legend(fontsize=8)
-    panels.tight_layout()
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    panels.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
     panels.savefig(file, dpi=150)
     plt.close(panels)
