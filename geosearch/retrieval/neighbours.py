@@ -17,14 +17,7 @@ from geosearch.errors import InputError
 from geosearch.retrieval.facts import Facts, facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.indexes import indexed_expression
-from geosearch.retrieval.plan import (
-    SMALL,
-    Plan,
-    exact_plan,
-    index_plan,
-    make_plan,
-    sampled,
-)
+from geosearch.retrieval.plan import AT_ONCE, Plan, estimate, exact_plan, make_plan
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
 
@@ -68,9 +61,9 @@ def nearest(
 ) -> Neighbours:
     """The `k` photos nearest to `query` (D,) that pass `where`; fewer only if fewer match.
 
-    A plan that turns out wrong is followed by one that is not: an index search that comes back
-    short, or whose last neighbour stood too far down for the recall aimed at, by exact search; an
-    exact search that meets many more photos than estimated, by a plan for that many.
+    A filter that passes few photos is answered exactly, at once. Otherwise the cheaper of exact
+    search and the index is taken; an index search that comes back short, or whose last neighbour
+    stood too far down for the recall aimed at, is followed by exact search.
 
     Raises
     ------
@@ -85,17 +78,21 @@ def nearest(
         raise InputError("the query embedding is not a finite vector")
     with database.connection() as connection:
         known = facts(database, connection, model_id)
-        plan = make_plan(connection, known, k, where, exact=exact)
-        if plan.strategy == "exact":
-            bound = None if exact or known.index is None else max(4 * plan.matches, 4 * SMALL)
+        if exact or known.index is None:
+            reason = "exact search was asked for" if exact else "the model has no index"
+            plan = exact_plan(known, known.total, reason)
+            return _collect(*_exact(connection, known, query, k, where, plan, None))
+        matches = known.total
+        if where.selects:
+            plan = exact_plan(known, 0, "few matching photos: all were compared")
+            bound = max(AT_ONCE, k)
             rows, plan = _exact(connection, known, query, k, where, plan, bound)
             if plan.matches_exact:
                 return _collect(rows, plan)
-            matches = sampled(connection, known, where)
-            again = index_plan(known, k, where, max(matches, plan.matches))
-            plan = again or exact_plan(known, matches, f"about {matches} matching photos")
-            if plan.strategy == "exact":
-                return _collect(*_exact(connection, known, query, k, where, plan, None))
+            matches = max(bound, estimate(connection, known, where))
+        plan = make_plan(known, k, where, matches)
+        if plan.strategy == "exact":
+            return _collect(*_exact(connection, known, query, k, where, plan, None))
         rows, plan = by_index(connection, known, query, k, where, plan)
     target = known.tuning.target
     sure = target is None or plan.expected_recall is None or plan.expected_recall >= target
@@ -142,7 +139,9 @@ def _exact(
     condition, values = where.compile(connection)
     values |= {"query": HalfVector(query), "k": k, "bound": bound}
     rows = connection.execute(
-        sql.SQL(_EXACT).format(table=partition(known.model_id), condition=condition), values
+        sql.SQL(_EXACT).format(table=partition(known.model_id), condition=condition),
+        values,
+        prepare=True,  # parsing and planning would cost as much as a small search
     ).fetchall()
     matches = int(rows[0][5]) if rows else 0
     plan = replace(
@@ -204,8 +203,8 @@ def by_index(
     """Rows (id, uri, lat, lon, distance, rank) of an index search, and the plan with its recall."""
     statement, values = index_query(connection, known, query, k, where, plan)
     with connection.pipeline():
-        connection.execute(_SETTINGS, (str(plan.ef_search),))
-        cursor = connection.execute(statement, values)
+        connection.execute(_SETTINGS, (str(plan.ef_search),), prepare=True)
+        cursor = connection.execute(statement, values, prepare=True)
         rows = cursor.fetchall()
     assert plan.ef_search is not None
     last = int(rows[-1][5]) if rows else k

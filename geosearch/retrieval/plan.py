@@ -18,8 +18,11 @@ from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
 Strategy = Literal["exact", "ann", "empty"]
 
-#: Fewer matching photos than these are compared exactly, whatever the measurements say.
-SMALL = 1000
+#: Up to so many matching photos are compared before anything is estimated: one cheap statement
+#: answers most filtered queries, exactly.
+AT_ONCE = 2000
+#: Photos looked at to estimate how many pass a filter.
+_SAMPLE = 2000
 #: An index search that may fail is worth trying where it costs at most this share of exact search.
 _TRY_SHARE = 0.2
 #: Candidates per wanted neighbour beyond what the share of matches asks for.
@@ -60,20 +63,13 @@ def exact_plan(facts: Facts, matches: int, reason: str) -> Plan:
     return Plan("exact", reason, facts.total, matches, False, 1.0)
 
 
-def make_plan(
-    connection: Connection, facts: Facts, k: int, where: Filter, *, exact: bool = False
-) -> Plan:
-    """Decide how to find `k` neighbours among the photos that pass `where`.
+def make_plan(facts: Facts, k: int, where: Filter, matches: int) -> Plan:
+    """The cheaper way to `k` neighbours among about `matches` photos that pass `where`.
 
     Costs come from what was measured when the index was tuned.
     """
-    matches = facts.total if where == EVERYTHING else estimate(connection, facts, where)
-    if exact:
-        return exact_plan(facts, matches, "exact search was asked for")
     if facts.index is None:
         return exact_plan(facts, matches, "the model has no index")
-    if matches <= SMALL:
-        return exact_plan(facts, matches, f"about {matches} matching photos are few")
     return index_plan(facts, k, where, matches) or exact_plan(
         facts, matches, f"comparing about {matches} matching photos costs less than the index"
     )
@@ -119,23 +115,15 @@ def index_plan(facts: Facts, k: int, where: Filter, matches: int) -> Plan | None
 
 
 def estimate(connection: Connection, facts: Facts, where: Filter) -> int:
-    """Matching photos by PostgreSQL's and PostGIS's statistics."""
+    """About how many photos pass `where`, by a sample of the table.
+
+    PostgreSQL's own estimate is off by orders of magnitude for circles, for boxes that cross
+    ±180°, and wherever conditions depend on each other.
+    """
     if not where.selects:
         return facts.total
     condition, values = where.compile(connection)
-    row = connection.execute(
-        sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {table} WHERE {condition}").format(
-            table=partition(facts.model_id), condition=condition
-        ),
-        values,
-    ).fetchone()
-    return 0 if row is None else int(row[0][0]["Plan"]["Plan Rows"])
-
-
-def sampled(connection: Connection, facts: Facts, where: Filter) -> int:
-    """Matching photos by a sample of the table, for filters that statistics know nothing of."""
-    condition, values = where.compile(connection)
-    percent = min(100.0, 100 * 4000 / max(facts.total, 1))
+    percent = min(100.0, 100 * _SAMPLE / max(facts.total, 1))
     row = connection.execute(
         sql.SQL(
             "SELECT count(*) FILTER (WHERE {condition}), count(*) "
