@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +39,7 @@ class Space:
 
 
 @pytest.fixture(scope="module")
-def space(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
+def space(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Space:
     folder = tmp_path_factory.mktemp("space")
     write_space_sample(SpaceSample(REFERENCES, QUERIES, seed=3), folder)
     gs = Geosearch(module_database)
