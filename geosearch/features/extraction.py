@@ -56,7 +56,7 @@ def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
         It cannot be decoded or embedded.
     """
     pixels = backbone.preprocess(open_image(data))
-    embedding: NDArray[np.float32] = backbone.embed(pixels[np.newaxis])[0]
+    embedding: NDArray[np.float32] = backbone.embed(np.stack([pixels]))[0]
     if not _usable(embedding):
         raise _no_embedding()
     return embedding
