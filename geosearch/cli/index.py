@@ -33,7 +33,7 @@ def index(
     with database(context) as opened:
         with opened.connection() as connection:
             row = find_model(connection, model)
-        with progress_bar("tuples") as progress:
+        with progress_bar("blocks") as progress:
             task = progress.add_task("index", total=None)
             built = build_index(
                 opened,
