@@ -27,10 +27,10 @@ from scratch import scratch_database
 
 from geosearch.database.connection import Database
 from geosearch.features import DEFAULT_MODEL, Backbone, embed, load_backbone
-from geosearch.features.extraction import cores
 from geosearch.features.onnx import OnnxNetwork, cache_path
 from geosearch.images import open_image
 from geosearch.ingest import ingest
+from geosearch.parallel import processors
 from geosearch.sample.space import SpaceSample, write_space_sample
 
 
@@ -112,7 +112,7 @@ def bare_paths(backbone: Backbone, pixels: NDArray[np.uint8]) -> dict[str, Calla
     ]
 
     def parallel() -> object:
-        with ThreadPoolExecutor(cores()) as pool:
+        with ThreadPoolExecutor(processors()) as pool:
             return list(pool.map(backbone.embed, batches))
 
     if isinstance(backbone.network, OnnxNetwork):

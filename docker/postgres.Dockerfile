@@ -1,6 +1,5 @@
 # PostgreSQL 17 with PostGIS and pgvector, from the PGDG repository that the base image has set up.
-# The official image, not postgis/postgis: that one stays on Debian 11, where PGDG publishes no
-# current pgvector any more.
+# The official image rather than postgis/postgis: both extensions come from one repository.
 FROM postgres:17-bookworm
 
 # The build fails where the repository has only an older one.

@@ -32,6 +32,7 @@ from geosearch.localization import (
 from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours, nearest
 from geosearch.retrieval import where as make_filter
 from geosearch.retrieval.indexes import Built, build_index
+from geosearch.retrieval.recall import tune
 from geosearch.storage import read_bytes, resolve
 
 
@@ -66,11 +67,20 @@ class Geosearch:
         """Embed all photos that lack an embedding; options as in `geosearch.features.embed`."""
         return embed(self.database, self._backbone(model, device), **options)
 
-    def index(self, model: str = DEFAULT_MODEL, *, rebuild: bool = False) -> Built:
-        """Build the model's HNSW index."""
+    def index(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        recall: float = 0.98,
+        k: int = 100,
+        rebuild: bool = False,
+    ) -> Built:
+        """Build the model's HNSW index, and measure the settings that give `recall` for `k`."""
         with self.database.connection() as connection:
             row = find_model(connection, model)
-        return build_index(self.database, row.id, row.dimension, rebuild=rebuild)
+        built = build_index(self.database, row.id, row.dimension, rebuild=rebuild)
+        tune(self.database, row.id, recall, k)
+        return built
 
     def nearest(
         self,

@@ -36,7 +36,7 @@ def make_answer(
             lat=lat,
             lon=lon,
             distance=distance,
-            plan=Plan("exact", "for a test", len(lat), len(lat), True),
+            plan=Plan("exact", "for a test", len(lat), len(lat), True, 1.0),
         ),
         weights=place.weights,
         lat=place.lat,
@@ -64,7 +64,12 @@ def unanswered(photo: str = "/photos/query.jpg") -> Localization:
         parameters=Parameters(),
         where=EVERYTHING,
         neighbours=Neighbours(
-            nothing.astype(np.int64), (), nothing, nothing, nothing, Plan("exact", "", 0, 0, True)
+            nothing.astype(np.int64),
+            (),
+            nothing,
+            nothing,
+            nothing,
+            Plan("empty", "", 0, 0, True, 1.0),
         ),
         weights=nothing,
         lat=None,

@@ -12,10 +12,20 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from geosearch.database import migrations
 from geosearch.database.connection import Database
+
+# Slow examples are the machine's fault, and CI must not depend on luck.
+settings.register_profile(
+    "geosearch",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("geosearch")
 
 #: Real photos and tables for tests; not part of the project, so tests that need them skip.
 SHARED = Path(os.environ.get("GEOSEARCH_SHARED", Path(__file__).parent.parent.parent / "shared"))

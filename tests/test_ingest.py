@@ -20,6 +20,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
 from geosearch.ingest import IngestSummary, ingest, pipeline
 from geosearch.ingest.rejects import list_rejects
+from geosearch.parallel import ordered_map
 from geosearch.storage import read_bytes
 
 from .photo_files import bomb, gps, photo
@@ -577,7 +578,7 @@ def test_work_in_flight_is_bounded_and_results_are_in_order() -> None:
         time.sleep(0.002 * (number % 2 == 0))
         return number
 
-    results = pipeline.ordered_map(slow_when_even, numbers(), workers=3)
+    results = ordered_map(slow_when_even, numbers(), workers=3)
     for expected in range(50):
         assert next(results) == expected
         assert taken <= expected + 2 + 3 * 4

@@ -404,6 +404,33 @@ def test_nearest_lists_neighbours_and_verbose_names_the_database(
     assert "database: postgresql://" in ran.err
 
 
+def test_explain_shows_both_plans(space: Space, command: CommandLine) -> None:
+    ran = command("explain", space.queries[0].uri, "--k", 5, "--near", "0,0,9000", "--json")
+    printed = ran.json()
+    assert printed["rows"] == 5
+    assert printed["plan"]["strategy"] == "exact"
+    assert printed["plan"]["expected_recall"] == 1
+    assert printed["plan"]["matches"] == printed["plan"]["rows_scanned"] > 5
+    assert any("actual time" in line for line in printed["postgresql"])
+    assert "Limit" in command("explain", space.queries[0].uri).out
+
+
+def test_index_reports_its_recall_and_check_confirms_it(
+    space: Space, command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geosearch.retrieval.recall.CURVE_SAMPLE", 30)
+    monkeypatch.setattr("geosearch.retrieval.recall.SWEEP_SAMPLE", 3)
+    built = command("index", "--recall", "0.9", "--k", 20, "--json").json()
+    assert built["rows"] == REFERENCES
+    assert {point["ef_search"] for point in built["curve"]} >= {100, 1000}
+    assert all(item["complete"] for item in built["checks"])
+    checked = command("index", "check", "--json")
+    assert checked.code == 0
+    assert checked.json()["holds"]
+    assert checked.json()["recall"] >= 0.9
+    assert "it holds" in command("index", "check").out
+
+
 def test_evaluate_prints_the_documented_json(space: Space, command: CommandLine) -> None:
     ran = command("evaluate", space.folder / "queries.csv", "--method", "nearest", "--json")
     printed = ran.json()

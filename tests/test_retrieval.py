@@ -260,7 +260,7 @@ def _index_is_used(connection: Connection, world: World, chosen: plan.Plan) -> b
     statement, values = neighbours.index_query(
         connection, known, world.query(1), 10, EVERYTHING, chosen
     )
-    connection.execute(neighbours._SETTINGS, (str(chosen.ef_search),))
+    connection.execute(neighbours.SETTINGS, (str(chosen.ef_search),))
     rows = connection.execute(sql.SQL("EXPLAIN ") + statement, values).fetchall()
     return any(f"Index Scan using {chosen.index} " in row[0] for row in rows)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.script import ScriptDirectory
 
 from geosearch.database import migrations
 from geosearch.database.connection import Database, redact
@@ -21,7 +22,7 @@ def test_autogenerate_sees_no_drift(database: Database) -> None:
 
 
 def test_every_revision_downgrades_and_upgrades_again(empty_url: str) -> None:
-    script = migrations.ScriptDirectory.from_config(migrations._config())
+    script = ScriptDirectory.from_config(migrations._config())
     revisions = [item.revision for item in script.walk_revisions()]
     migrations.upgrade(empty_url)
     for revision in revisions:

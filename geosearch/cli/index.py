@@ -103,7 +103,7 @@ def check_index(
 
 @contextmanager
 def _progress(name: str) -> Iterator[Progress]:
-    with progress_bar("tuples") as bar:
+    with progress_bar("blocks") as bar:
         task = bar.add_task(name, total=None)
         yield lambda phase, done, total: bar.update(
             task, description=phase, completed=done, total=total or None

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.features.backbones import Backbone
 from geosearch.images import open_image
+from geosearch.parallel import ordered_map, processors
 from geosearch.storage import read_bytes
 
 Progress = Callable[[int, int | None], None]
@@ -56,7 +54,7 @@ def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
         It cannot be decoded or embedded.
     """
     pixels = backbone.preprocess(open_image(data))
-    embedding: NDArray[np.float32] = backbone.embed(pixels[np.newaxis])[0]
+    embedding: NDArray[np.float32] = backbone.embed(np.stack([pixels]))[0]
     if not _usable(embedding):
         raise _no_embedding()
     return embedding
@@ -68,7 +66,7 @@ def embed_files(
     """Embed photos by uri, in their order. `progress` is called with (done, None)."""
     done = 0
     work = batched(uris, backbone.batch_size)
-    for outcomes in in_parallel(lambda batch: embed_batch(backbone, batch), work, cores()):
+    for outcomes in ordered_map(lambda batch: embed_batch(backbone, batch), work, processors()):
         done += len(outcomes)
         if progress is not None:
             progress(done, None)
@@ -110,36 +108,11 @@ def embed_batch(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def in_parallel(
-    work: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
-    """Results of `work` in the order of `items`, at most two calls per worker ahead."""
-    source = iter(items)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="embed")
-    try:
-        waiting: deque[Future[Result]] = deque(
-            pool.submit(work, item) for item in islice(source, 2 * workers)
-        )
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in islice(source, 1))
-            yield result
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     """Successive tuples of at most `size` items."""
     source = iter(items)
     while batch := tuple(islice(source, size)):
         yield batch
-
-
-def cores() -> int:
-    """Processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _usable(embedding: NDArray[np.float32]) -> bool:

@@ -22,11 +22,10 @@ from geosearch.features.extraction import (
     Progress,
     Rejected,
     batched,
-    cores,
     embed_batch,
-    in_parallel,
 )
 from geosearch.features.models import Model, register_model
+from geosearch.parallel import ordered_map, processors
 from geosearch.versions import software_versions
 
 #: A transaction holds at most this many photos or seconds of work: what a killed run does again.
@@ -107,7 +106,7 @@ def embed(
         if value is not None and value < 1:
             raise InputError(f"{name}: {value} is below 1", "Give a positive number.")
     backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
-    batch_size, workers = batch_size or backbone.batch_size, workers or cores()
+    batch_size, workers = batch_size or backbone.batch_size, workers or processors()
     with database.connection() as connection:
         collection_id = None if collection is None else find_collection(connection, collection)
         row = register_model(connection, backbone.description)
@@ -136,7 +135,7 @@ def embed(
             return list(zip(batch, outcomes, strict=True))
 
         photos = _pending(database, row.id, collection_id, retry, last)
-        results = in_parallel(work, batched(photos, batch_size), workers)
+        results = ordered_map(work, batched(photos, batch_size), workers)
         embedded = rejected = 0
         for chunk in _chunks(_counted(results, pending, progress)):
             with database.connection() as connection:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
 
 import psycopg
 
@@ -22,14 +18,11 @@ from geosearch.ingest.records import Candidate, Rejection
 from geosearch.ingest.sources import candidates, count, locate
 from geosearch.ingest.store import Item, Store, finish_run, start_run
 from geosearch.ingest.summary import IngestSummary, Tally
+from geosearch.parallel import ordered_map, processors
 
 Progress = Callable[[int, int | None], None]
 
 _BATCH = 500
-_READ_AHEAD = 4  # per worker
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def ingest(
@@ -93,7 +86,7 @@ def ingest(
     items = ordered_map(
         partial(_examine, verify=verify, author=author, licence=licence),
         chain.from_iterable(map(candidates, located)),
-        workers or _processors() + 1,
+        workers or processors() + 1,
     )
     try:
         with database.connection() as connection:
@@ -115,24 +108,6 @@ def ingest(
         ) from error
     finally:
         items.close()
-
-
-def ordered_map(
-    function: Callable[[T], R], items: Iterable[T], workers: int
-) -> Generator[R, None, None]:
-    """`map` over threads: results in order, at most a few items per worker in flight."""
-    source = iter(items)
-    with ThreadPoolExecutor(workers, thread_name_prefix="geosearch-read") as pool:
-        try:
-            waiting = deque(
-                pool.submit(function, item) for item in islice(source, workers * _READ_AHEAD)
-            )
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in islice(source, 1))
-                yield result
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _examine(
@@ -163,8 +138,3 @@ def _reporter(progress: Progress | None, located: Sequence[str]) -> Callable[[in
     counts = [count(uri) for uri in located]
     total = None if None in counts else sum(number or 0 for number in counts)
     return lambda done: progress(done, total)
-
-
-def _processors() -> int:
-    # Not os.cpu_count(): a container or taskset may allow fewer.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

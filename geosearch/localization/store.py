@@ -169,7 +169,7 @@ def _read(
             lat=np.array(columns[2], dtype=np.float64),
             lon=np.array(columns[3], dtype=np.float64),
             distance=np.array(columns[4], dtype=np.float64),
-            plan=Plan(**row[8]),
+            plan=Plan.from_json(row[8]),
         ),
         weights=np.array(columns[5], dtype=np.float64),
         lat=row[9],

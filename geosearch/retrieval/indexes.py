@@ -232,8 +232,10 @@ class _watch:  # noqa: N801 - reads as a statement
             with self._database.connection() as connection:
                 row = connection.execute(
                     """
-                    SELECT phase, greatest(tuples_done, blocks_done),
-                        greatest(tuples_total, blocks_total)
+                    SELECT
+                        phase,
+                        CASE WHEN blocks_total > 0 THEN blocks_done ELSE tuples_done END,
+                        CASE WHEN blocks_total > 0 THEN blocks_total ELSE tuples_total END
                     FROM pg_stat_progress_create_index WHERE pid = %s
                     """,
                     (self._pid,),

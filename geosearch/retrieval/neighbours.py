@@ -136,13 +136,9 @@ def _exact(
     bound: int | None,
 ) -> tuple[Rows, Plan]:
     """Rows, and the plan with what was met; `matches_exact` is False if the bound was hit."""
-    condition, values = where.compile(connection)
-    values |= {"query": HalfVector(query), "k": k, "bound": bound}
-    rows = connection.execute(
-        sql.SQL(_EXACT).format(table=partition(known.model_id), condition=condition),
-        values,
-        prepare=True,  # parsing and planning would cost as much as a small search
-    ).fetchall()
+    statement, values = exact_query(connection, known, query, k, where, bound)
+    # Prepared: parsing and planning would cost as much as a small search.
+    rows = connection.execute(statement, values, prepare=True).fetchall()
     matches = int(rows[0][5]) if rows else 0
     plan = replace(
         plan,
@@ -152,6 +148,20 @@ def _exact(
         rows_scanned=matches,
     )
     return rows, plan
+
+
+def exact_query(
+    connection: Connection,
+    known: Facts,
+    query: NDArray[np.float32],
+    k: int,
+    where: Filter,
+    bound: int | None,
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """The statement of an exact search over at most `bound` matching photos, its parameters."""
+    condition, values = where.compile(connection)
+    values |= {"query": HalfVector(query), "k": k, "bound": bound}
+    return sql.SQL(_EXACT).format(table=partition(known.model_id), condition=condition), values
 
 
 # The expression of the index, ascending, with LIMIT and nothing else in ORDER BY: any other form
@@ -181,7 +191,7 @@ ORDER BY n.distance, n.photo_id
 
 # The choice was made in the plan; every other access path sorts. What is switched off counts as
 # very expensive, which would have every query compiled: a fifth of a second each.
-_SETTINGS = """
+SETTINGS = """
 SELECT
     set_config('hnsw.ef_search', %s, true),
     set_config('hnsw.iterative_scan', 'strict_order', true),
@@ -203,7 +213,7 @@ def by_index(
     """Rows (id, uri, lat, lon, distance, rank) of an index search, and the plan with its recall."""
     statement, values = index_query(connection, known, query, k, where, plan)
     with connection.pipeline():
-        connection.execute(_SETTINGS, (str(plan.ef_search),), prepare=True)
+        connection.execute(SETTINGS, (str(plan.ef_search),), prepare=True)
         cursor = connection.execute(statement, values, prepare=True)
         rows = cursor.fetchall()
     assert plan.ef_search is not None

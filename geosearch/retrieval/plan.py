@@ -5,7 +5,8 @@ know what an approximate index loses, so it never chooses.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from psycopg import sql
@@ -54,8 +55,15 @@ class Plan:
     truncated: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON; `from_json` reads it back."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """A recorded plan. What an older geosearch recorded and this one does not is left out."""
+        names = {field.name for field in fields(cls)}
+        known = {name: item for name, item in value.items() if name in names}
+        return cls(**({"expected_recall": None} | known))
 
 
 def exact_plan(facts: Facts, matches: int, reason: str) -> Plan:

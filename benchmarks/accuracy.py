@@ -1,0 +1,92 @@
+"""Accuracy on the space-view sample: three methods, three difficulties, one set of references.
+
+python benchmarks/accuracy.py --references 6000 --queries 400 --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from geosearch.client import Geosearch
+from geosearch.database import migrations
+from geosearch.database.connection import Database
+from geosearch.database.server import PrivateServer
+from geosearch.localization import Parameters
+from geosearch.sample.space import SpaceSample, write_space_sample
+from geosearch.sample.views import Difficulty
+
+NAME = "geosearch_accuracy"
+METHODS = {
+    "nearest": Parameters(method="nearest", k=1),
+    "im2gps": Parameters(method="im2gps", k=100),
+    "density": Parameters(method="density", k=100),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--references", type=int, default=6000)
+    parser.add_argument("--queries", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    sample = SpaceSample(arguments.references, arguments.queries, arguments.seed)
+
+    server = PrivateServer()
+    server.start()
+    name = sql.Identifier(NAME)
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        try:
+            url = server.url.replace("/geosearch?", f"/{NAME}?")
+            migrations.upgrade(url)
+            with Database(url) as database, tempfile.TemporaryDirectory() as folder:
+                results = measure(Geosearch(database), sample, Path(folder))
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    if arguments.json:
+        print(json.dumps(results))
+        return
+    print(f"{sample.references} references, {sample.queries} queries each, {os.cpu_count()} cores")
+    print("difficulty  method     25 km   200 km   750 km  2500 km   median")
+    for result in results:
+        shares = "".join(f"{result['accuracy'][km]:>9.1%}" for km in ("25", "200", "750", "2500"))
+        print(
+            f"{result['difficulty']:<11} {result['method']:<7} {shares} "
+            f"{result['median_km']:>5.0f} km"
+        )
+
+
+def measure(gs: Geosearch, sample: SpaceSample, folder: Path) -> list[dict[str, Any]]:
+    """Figures for each difficulty and method; the references are the same for all."""
+    results = []
+    for difficulty in Difficulty:
+        # Only the first sample holds references: difficulty changes nothing but the queries.
+        clean = difficulty is Difficulty.CLEAN
+        wanted = replace(
+            sample, difficulty=difficulty, references=sample.references if clean else 0
+        )
+        place = folder / difficulty
+        write_space_sample(wanted, place)
+        if clean:
+            gs.ingest(place / "references", collection="space")
+            gs.embed()
+            gs.index()
+        for parameters in METHODS.values():
+            report = gs.evaluate(place / "queries.csv", parameters=parameters).to_json()
+            results.append({"difficulty": str(difficulty)} | report)
+    return results
+
+
+if __name__ == "__main__":
+    main()
