@@ -175,7 +175,8 @@ def test_reproduce_names_photos_added_moved_and_deleted(
 def test_reproduce_names_a_rebuilt_index_and_a_removed_model(
     database: Database, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("geosearch.retrieval.plan.EXACT_ROWS", 5)
+    # Among 30 photos exact search is always cheaper; here it must not be.
+    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.exact_ms", lambda _, rows: 1.0 * rows)
     gs = Geosearch(database)
     for number in range(30):
         name = f"{number + 1:06d}.jpg"

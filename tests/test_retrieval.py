@@ -102,7 +102,7 @@ class World:
     def query(self, seed: int) -> NDArray[np.float32]:
         """What a photo from somewhere would look like."""
         rng = np.random.default_rng([9, seed])
-        return looks(rng, *places(rng, 1))[0]
+        return np.asarray(looks(rng, *places(rng, 1))[0])
 
 
 def places(rng: np.random.Generator, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from geosearch.database.connection import Database
 from geosearch.features import Backbone, Rejected, embed_files
-from geosearch.features.extraction import Embedded, Outcome, in_parallel
+from geosearch.features.extraction import Embedded, Outcome
 from geosearch.features.models import Model
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.localize import answer_from, answer_query, failure, without_bytes
+from geosearch.parallel import ordered_map
 from geosearch.retrieval import Filter
 from geosearch.retrieval.exact import ExactSearch
 
@@ -54,7 +55,7 @@ def answers(
             regions=False,
         )
 
-    yield from in_parallel(answer, outcomes, database.pool_size)
+    yield from ordered_map(answer, outcomes, database.pool_size)
 
 
 def _exactly(
@@ -102,7 +103,7 @@ def _exactly(
             regions=False,
         )
 
-    yield from in_parallel(answer, outcomes, database.pool_size)
+    yield from ordered_map(answer, outcomes, database.pool_size)
 
 
 def _same_bytes(database: Database, queries: Sequence[Embedded]) -> dict[bytes, list[int]]:

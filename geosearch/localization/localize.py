@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from geosearch.database.connection import Database
 from geosearch.density import DEFAULT_WEIGHTING, Place, locate
 from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
-from geosearch.features.extraction import Outcome, in_parallel
+from geosearch.features.extraction import Outcome
 from geosearch.features.models import Model, require_model
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.store import save
+from geosearch.parallel import ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, Neighbours, SameBytes, nearest
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
@@ -69,7 +70,7 @@ def localize(
         )
 
     embedded = _timed(embed_files(backbone, uris))
-    for done, given in enumerate(in_parallel(answer, embedded, database.pool_size), start=1):
+    for done, given in enumerate(ordered_map(answer, embedded, database.pool_size), start=1):
         if isinstance(given, Failure):
             yield given
         else:

@@ -133,8 +133,9 @@ def tune(
         exact_row_ms=row_ms,
         points={point.ef_search: point for point, _ in curve},
     )
-    if tuning.setting(min(k, _deepest(known))) is None:
-        best = max(point.recall(k) for point in tuning.points.values())
+    rank = min(k, _deepest(known))
+    if tuning.setting(rank) is None:
+        best = max(point.recall(rank) for point in tuning.points.values())
         raise InputError(
             f"no setting of the index has recall {target:g} for k = {k}: the best is {best:.4f}",
             f"Ask for --recall {best:.3f} or less, or search with --exact.",
@@ -288,7 +289,8 @@ def _curve(
             # The query is stored too, and finds itself: not a neighbour.
             ids = [row[0] for row in rows if row[0] != sample.photo_id[index]]
             found[index, : len(ids)] = ids
-        ranks = tuple(rank for rank in RANKS if rank <= min(ef_search, depth))
+        last = min(ef_search, depth)
+        ranks = (*(rank for rank in RANKS if rank < last), last)
         recalls = recall_by_rank(found, truth, ranks)
         curve.append(
             (
