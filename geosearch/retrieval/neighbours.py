@@ -137,8 +137,7 @@ def _exact(
 ) -> tuple[Rows, Plan]:
     """Rows, and the plan with what was met; `matches_exact` is False if the bound was hit."""
     statement, values = exact_query(connection, known, query, k, where, bound)
-    # Prepared: parsing and planning would cost as much as a small search.
-    rows = connection.execute(statement, values, prepare=True).fetchall()
+    rows = _fetch(connection, statement, values)
     matches = int(rows[0][5]) if rows else 0
     plan = replace(
         plan,
@@ -214,8 +213,7 @@ def by_index(
     statement, values = index_query(connection, known, query, k, where, plan)
     with connection.pipeline():
         connection.execute(SETTINGS, (str(plan.ef_search),), prepare=True)
-        cursor = connection.execute(statement, values, prepare=True)
-        rows = cursor.fetchall()
+        rows = _fetch(connection, statement, values)
     assert plan.ef_search is not None
     last = int(rows[-1][5]) if rows else k
     return rows, replace(
@@ -247,6 +245,19 @@ def index_query(
         table=partition(known.model_id), order=order, condition=condition
     )
     return statement, values
+
+
+def _fetch(
+    connection: Connection, statement: sql.Composed, values: dict[str, Any]
+) -> list[tuple[Any, ...]]:
+    """Rows of a statement, prepared: parsing and planning cost as much as a small search.
+
+    In one round trip with the beginning and the end of the transaction.
+    """
+    with connection.pipeline():
+        cursor = connection.execute(statement, values, prepare=True)
+        connection.commit()
+        return cursor.fetchall()
 
 
 def _collect(rows: Rows, plan: Plan) -> Neighbours:
