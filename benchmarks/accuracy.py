@@ -13,18 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
-from psycopg import sql
+from scratch import scratch_database
 
 from geosearch.client import Geosearch
-from geosearch.database import migrations
-from geosearch.database.connection import Database
-from geosearch.database.server import PrivateServer
 from geosearch.localization import Parameters
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sample.views import Difficulty
 
-NAME = "geosearch_accuracy"
 METHODS = {
     "nearest": Parameters(method="nearest", k=1),
     "im2gps": Parameters(method="im2gps", k=100),
@@ -41,19 +36,8 @@ def main() -> None:
     arguments = parser.parse_args()
     sample = SpaceSample(arguments.references, arguments.queries, arguments.seed)
 
-    server = PrivateServer()
-    server.start()
-    name = sql.Identifier(NAME)
-    with psycopg.connect(server.url, autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(name))
-        try:
-            url = server.url.replace("/geosearch?", f"/{NAME}?")
-            migrations.upgrade(url)
-            with Database(url) as database, tempfile.TemporaryDirectory() as folder:
-                results = measure(Geosearch(database), sample, Path(folder))
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    with scratch_database() as database, tempfile.TemporaryDirectory() as folder:
+        results = measure(Geosearch(database), sample, Path(folder))
     if arguments.json:
         print(json.dumps(results))
         return

@@ -16,28 +16,22 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
-from psycopg import sql
+from scratch import scratch_database
 
-from geosearch.database import migrations
 from geosearch.database.connection import Database
-from geosearch.database.server import PrivateServer
 from geosearch.features import DEFAULT_MODEL, Backbone, embed, load_backbone
 from geosearch.features.onnx import OnnxNetwork, cache_path
 from geosearch.images import open_image
 from geosearch.ingest import ingest
 from geosearch.parallel import processors
 from geosearch.sample.space import SpaceSample, write_space_sample
-from geosearch.settings import DatabaseSettings
 
 
 def main() -> None:
@@ -69,26 +63,6 @@ def main() -> None:
         print(f"{'bare network, ' + name:<40}{rate:>8.1f} photos/s")
     print(f"{'files to committed rows':<40}{result['photos_per_s']:>8.1f} photos/s")
     print(f"{'ratio to the faster bare network':<40}{result['ratio']:>8.2f}")
-
-
-@contextmanager
-def scratch_database() -> Iterator[Database]:
-    """A database of its own on `GEOSEARCH_DATABASE_URL`'s server, or the private one."""
-    url = DatabaseSettings().database_url
-    if url is None:
-        server = PrivateServer()
-        server.start()
-        url = server.url
-    name = f"geosearch_benchmark_{uuid4().hex[:8]}"
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            own = psycopg.conninfo.make_conninfo(url, dbname=name)
-            migrations.upgrade(own)
-            with Database(own) as database:
-                yield database
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def measure(database: Database, backbone: Backbone, rounds: int) -> dict[str, Any]:

@@ -18,14 +18,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
+from scratch import scratch_database
 
-from geosearch.database import migrations
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import (
     COLUMNS,
@@ -36,10 +35,9 @@ from geosearch.database.copying import (
     encode_rows,
 )
 from geosearch.database.partitions import create_partition, partition
-from geosearch.database.server import PrivateServer
 
 #: Rows of one transaction in geosearch's path, as `geosearch embed` commits them.
-CHUNK = 2000
+CHUNK = 2048
 
 
 def main() -> None:
@@ -50,17 +48,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
 
-    server = PrivateServer()
-    server.start()
-    name = f"geosearch_benchmark_{uuid4().hex[:8]}"
-    with psycopg.connect(server.url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            url = server.url.replace("/geosearch?", f"/{name}?")
-            migrations.upgrade(url)
-            result = measure(url, arguments.rows, arguments.dimension, arguments.rounds)
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with scratch_database() as database:
+        result = measure(database, arguments.rows, arguments.dimension, arguments.rounds)
     if arguments.json:
         print(json.dumps(result))
         return
@@ -70,21 +59,21 @@ def main() -> None:
     print(f"ratio            {result['ratio']:>10.2f}")
 
 
-def measure(url: str, rows: int, dimension: int, rounds: int) -> dict[str, float]:
+def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[str, float]:
     """Median rates of both paths over alternating rounds, and their ratio."""
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(rows, dimension)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     ours: list[float] = []
     theirs: list[float] = []
-    with Database(url) as database, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         with database.connection() as connection:
             model, photos = prepare(connection, rows, dimension)
         file = Path(folder) / "embeddings.pgcopy"
         file.write_bytes(HEADER + encode_rows(model, photos, embeddings) + TRAILER)
         for _ in range(rounds):
             ours.append(timed(database, model, lambda: load(database, model, photos, embeddings)))
-            theirs.append(timed(database, model, lambda: psql_copy(url, model, file)))
+            theirs.append(timed(database, model, lambda: psql_copy(database.url, model, file)))
     fast, reference = rows / statistics.median(ours), rows / statistics.median(theirs)
     return {
         "rows": rows,

@@ -20,7 +20,22 @@ if TYPE_CHECKING:
     from geosearch.client import Geosearch, connect
     from geosearch.errors import GeosearchError, PhotoRejected
     from geosearch.localization import Failure, Localization, Parameters
-    from geosearch.retrieval import Filter
+    from geosearch.retrieval.filters import (
+        EVERYTHING,
+        AccurateTo,
+        BoundingBox,
+        ByAuthors,
+        Country,
+        Filter,
+        HasLicence,
+        InCollections,
+        Near,
+        SameBytes,
+        TakenAfter,
+        TakenBefore,
+        Within,
+        where,
+    )
 
 _HOMES = {
     "Geosearch": "geosearch.client",
@@ -30,19 +45,45 @@ _HOMES = {
     "Failure": "geosearch.localization",
     "Localization": "geosearch.localization",
     "Parameters": "geosearch.localization",
-    "Filter": "geosearch.retrieval",
+    "EVERYTHING": "geosearch.retrieval.filters",
+    "AccurateTo": "geosearch.retrieval.filters",
+    "BoundingBox": "geosearch.retrieval.filters",
+    "ByAuthors": "geosearch.retrieval.filters",
+    "Country": "geosearch.retrieval.filters",
+    "Filter": "geosearch.retrieval.filters",
+    "HasLicence": "geosearch.retrieval.filters",
+    "InCollections": "geosearch.retrieval.filters",
+    "Near": "geosearch.retrieval.filters",
+    "SameBytes": "geosearch.retrieval.filters",
+    "TakenAfter": "geosearch.retrieval.filters",
+    "TakenBefore": "geosearch.retrieval.filters",
+    "Within": "geosearch.retrieval.filters",
+    "where": "geosearch.retrieval.filters",
 }
 
 __all__ = [
+    "EVERYTHING",
+    "AccurateTo",
+    "BoundingBox",
+    "ByAuthors",
+    "Country",
     "Failure",
     "Filter",
     "Geosearch",
     "GeosearchError",
+    "HasLicence",
+    "InCollections",
     "Localization",
+    "Near",
     "Parameters",
     "PhotoRejected",
+    "SameBytes",
+    "TakenAfter",
+    "TakenBefore",
+    "Within",
     "__version__",
     "connect",
+    "where",
 ]
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
-
-from shapely.geometry.base import BaseGeometry
+from typing import Any, Self, Unpack
 
 from geosearch.database.connection import Database
 from geosearch.database.session import open_database
@@ -32,26 +29,19 @@ from geosearch.localization import (
     localize,
     reproduce,
 )
-from geosearch.retrieval import Filter, Neighbours, nearest
+from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours, nearest
+from geosearch.retrieval import where as make_filter
 from geosearch.retrieval.indexes import Built, build_index
+from geosearch.retrieval.recall import tune
 from geosearch.storage import read_bytes, resolve
 
 
-class Conditions(TypedDict, total=False):
-    """Filter conditions as keywords; see `geosearch.Filter`."""
-
-    bbox: tuple[float, float, float, float]
-    near: tuple[float, float, float]
-    within: BaseGeometry
-    after: datetime
-    before: datetime
-    collections: tuple[str, ...]
-    exclude_authors: tuple[str, ...]
-    exclude_sha256: tuple[str, ...]
-
-
 class Geosearch:
-    """An open database and the backbones loaded so far. Make one with `geosearch.connect`."""
+    """An open database and the backbones loaded so far. Make one with `geosearch.connect`.
+
+    Neighbours are filtered by keywords (`geosearch.retrieval.Conditions`), by a filter `where`, or
+    by both, which must then both hold.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -77,11 +67,20 @@ class Geosearch:
         """Embed all photos that lack an embedding; options as in `geosearch.features.embed`."""
         return embed(self.database, self._backbone(model, device), **options)
 
-    def index(self, model: str = DEFAULT_MODEL, *, rebuild: bool = False) -> Built:
-        """Build the model's HNSW index."""
+    def index(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        recall: float = 0.98,
+        k: int = 100,
+        rebuild: bool = False,
+    ) -> Built:
+        """Build the model's HNSW index, and measure the settings that give `recall` for `k`."""
         with self.database.connection() as connection:
             row = find_model(connection, model)
-        return build_index(self.database, row.id, row.dimension, rebuild=rebuild)
+        built = build_index(self.database, row.id, row.dimension, rebuild=rebuild)
+        tune(self.database, row.id, recall, k)
+        return built
 
     def nearest(
         self,
@@ -91,6 +90,7 @@ class Geosearch:
         model: str = DEFAULT_MODEL,
         device: str = "auto",
         exact: bool = False,
+        where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
     ) -> Neighbours:
         """The `k` reference photos most like `photo`.
@@ -104,7 +104,7 @@ class Geosearch:
         with self.database.connection() as connection:
             row = require_model(connection, backbone.description)
         query = embed_query(backbone, read_bytes(resolve(str(photo))))
-        return nearest(self.database, row.id, query, k, Filter(**conditions), exact=exact)
+        return nearest(self.database, row.id, query, k, _filter(where, conditions), exact=exact)
 
     def localize(
         self,
@@ -114,6 +114,7 @@ class Geosearch:
         parameters: Parameters | None = None,
         exclude_self: bool = False,
         device: str = "auto",
+        where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
     ) -> Localization:
         """Estimate where `photo` was taken, and record the answer.
@@ -129,6 +130,7 @@ class Geosearch:
             parameters=parameters,
             exclude_self=exclude_self,
             device=device,
+            where=where,
             **conditions,
         )
         if isinstance(answer, Failure):
@@ -143,6 +145,7 @@ class Geosearch:
         parameters: Parameters | None = None,
         exclude_self: bool = False,
         device: str = "auto",
+        where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
     ) -> Iterator[Localization | Failure]:
         """Localize photos one after the other; one that cannot be read gives a `Failure`."""
@@ -151,7 +154,7 @@ class Geosearch:
             list(photos),
             model=self._backbone(model, device),
             parameters=parameters,
-            where=Filter(**conditions),
+            where=_filter(where, conditions),
             exclude_self=exclude_self,
         )
 
@@ -163,6 +166,7 @@ class Geosearch:
         parameters: Parameters | None = None,
         exclude_self: bool = True,
         device: str = "auto",
+        where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
     ) -> Evaluation:
         """Accuracy on a manifest of labelled queries (uri, lat, lon)."""
@@ -171,7 +175,7 @@ class Geosearch:
             queries,
             model=self._backbone(model, device),
             parameters=parameters,
-            where=Filter(**conditions),
+            where=_filter(where, conditions),
             exclude_self=exclude_self,
         )
 
@@ -188,6 +192,10 @@ class Geosearch:
         if key not in self._backbones:
             self._backbones[key] = load_backbone(model, device=device)
         return self._backbones[key]
+
+
+def _filter(where: Filter, conditions: Conditions) -> Filter:
+    return where & make_filter(**conditions)
 
 
 def connect(url: str | None = None) -> Geosearch:

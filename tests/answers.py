@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from geosearch.density import locate
 from geosearch.localization import Localization, Parameters
-from geosearch.retrieval import Filter, Neighbours, Plan
+from geosearch.retrieval import EVERYTHING, Neighbours, Plan
 from geosearch.sphere import great_circle_km
 
 
@@ -36,7 +36,7 @@ def make_answer(
             lat=lat,
             lon=lon,
             distance=distance,
-            plan=Plan("exact", "for a test", len(lat), len(lat), True),
+            plan=Plan("exact", "for a test", len(lat), len(lat), True, 1.0),
         ),
         weights=place.weights,
         lat=place.lat,
@@ -62,9 +62,14 @@ def unanswered(photo: str = "/photos/query.jpg") -> Localization:
         model_id=None,
         model={"name": "test/model", "fingerprint": "none"},
         parameters=Parameters(),
-        where=Filter(),
+        where=EVERYTHING,
         neighbours=Neighbours(
-            nothing.astype(np.int64), (), nothing, nothing, nothing, Plan("exact", "", 0, 0, True)
+            nothing.astype(np.int64),
+            (),
+            nothing,
+            nothing,
+            nothing,
+            Plan("empty", "", 0, 0, True, 1.0),
         ),
         weights=nothing,
         lat=None,

@@ -39,6 +39,8 @@ def add_photos(
     collection: str = "test",
     authors: Sequence[str | None] | None = None,
     taken_at: Sequence[datetime | None] | None = None,
+    licences: Sequence[str | None] | None = None,
+    accuracy_m: Sequence[float | None] | None = None,
     prefix: str = "photo",
 ) -> list[PhotoKey]:
     """Photo rows at these positions, in order."""
@@ -49,18 +51,20 @@ def add_photos(
         cursor.executemany(
             """
             INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
-                format, geom, position_source, author, taken_at)
+                format, geom, position_source, author, taken_at, licence, accuracy_m)
             VALUES (%s, %s, %s, 1, 1, 1, 'JPEG', ST_SetSRID(ST_Point(%s, %s), 4326),
-                'manifest', %s, %s)
+                'manifest', %s, %s, %s, %s)
             """,
             [
-                (collection_id, name, hashlib.sha256(name.encode()).digest(), lon, lat, who, when)
-                for name, lat, lon, who, when in zip(
+                (collection_id, name, hashlib.sha256(name.encode()).digest(), lon, lat, *facts)
+                for name, lat, lon, *facts in zip(
                     names,
                     map(float, latitudes),
                     map(float, longitudes),
                     authors or [None] * count,
                     taken_at or [None] * count,
+                    licences or [None] * count,
+                    accuracy_m or [None] * count,
                     strict=True,
                 )
             ],

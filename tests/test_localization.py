@@ -175,7 +175,8 @@ def test_reproduce_names_photos_added_moved_and_deleted(
 def test_reproduce_names_a_rebuilt_index_and_a_removed_model(
     database: Database, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("geosearch.retrieval.plan.EXACT_ROWS", 5)
+    # Among 30 photos exact search is always cheaper; here it must not be.
+    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.exact_ms", lambda _, rows: 1.0 * rows)
     gs = Geosearch(database)
     for number in range(30):
         name = f"{number + 1:06d}.jpg"
@@ -271,6 +272,61 @@ def test_a_collection_is_evaluated_leave_one_out(space: Space, tmp_path: Path) -
     assert found[1] != (str(photo),)
 
 
+@pytest.mark.parametrize("exclude_self", [True, False])
+def test_exact_evaluation_in_one_pass_gives_the_answers_of_searches_alone(
+    space: Space, tmp_path: Path, exclude_self: bool
+) -> None:
+    photos = sorted((space.folder / "references").glob("*.jpg"))[:8]
+    rows = [f"{photo},1,2" for photo in [*photos, tmp_path / "missing.jpg"]]
+    manifest = tmp_path / "own.csv"
+    manifest.write_text("\n".join(["uri,lat,lon", *rows]))
+    result = space.gs.evaluate(
+        manifest, parameters=Parameters(k=12, exact=True), exclude_self=exclude_self
+    )
+    assert result.accuracy.n == 8
+    assert result.failed == {"unreadable": 1}
+    with space.gs.database.connection() as connection:
+        keys = connection.execute(
+            "SELECT id, photo_uri FROM geosearch.localizations WHERE evaluation_id = %s "
+            "ORDER BY id",
+            (result.id,),
+        ).fetchall()
+    assert [uri for _, uri in keys] == [str(photo) for photo in photos]
+    for key, uri in keys:
+        recorded = space.gs.load(key)
+        alone = space.gs.localize(
+            uri, parameters=Parameters(k=12, exact=True), exclude_self=exclude_self
+        )
+        np.testing.assert_array_equal(recorded.neighbours.photo_id, alone.neighbours.photo_id)
+        np.testing.assert_array_equal(recorded.neighbours.distance, alone.neighbours.distance)
+        assert recorded.neighbours.uri == alone.neighbours.uri
+        np.testing.assert_array_equal(recorded.neighbours.lat, alone.neighbours.lat)
+        np.testing.assert_array_equal(recorded.neighbours.lon, alone.neighbours.lon)
+        assert (recorded.lat, recorded.lon) == (alone.lat, alone.lon)
+        assert recorded.where == alone.where
+        assert recorded.plan == alone.plan
+        assert recorded.plan["matches"] == REFERENCES - exclude_self
+        assert space.gs.reproduce(key).same
+
+
+def test_many_photos_are_answered_in_their_order_at_once(space: Space, tmp_path: Path) -> None:
+    photos = sorted((space.folder / "references").glob("*.jpg"))[:40]
+    missing = tmp_path / "missing.jpg"
+    asked = [*photos[:25], missing, *photos[25:]]
+    answers = list(space.gs.localize_many(asked, parameters=Parameters(method="nearest", k=1)))
+    assert [answer.photo for answer in answers] == [str(photo) for photo in asked]
+    assert isinstance(answers[25], Failure)
+    keys = []
+    for answer in answers:
+        if isinstance(answer, Failure):
+            continue
+        assert answer.neighbours.uri == (answer.photo,)
+        assert answer.id is not None
+        assert space.gs.load(answer.id).photo == answer.photo
+        keys.append(answer.id)
+    assert keys == sorted(keys)
+
+
 def test_an_empty_manifest_is_an_error(space: Space, tmp_path: Path) -> None:
     manifest = tmp_path / "queries.csv"
     manifest.write_text("uri,lat,lon\n")
@@ -347,6 +403,33 @@ def test_nearest_lists_neighbours_and_verbose_names_the_database(
     assert len(neighbours) == 3
     assert neighbours[0]["uri"] == str(photo)
     assert "database: postgresql://" in ran.err
+
+
+def test_explain_shows_both_plans(space: Space, command: CommandLine) -> None:
+    ran = command("explain", space.queries[0].uri, "--k", 5, "--near", "0,0,9000", "--json")
+    printed = ran.json()
+    assert printed["rows"] == 5
+    assert printed["plan"]["strategy"] == "exact"
+    assert printed["plan"]["expected_recall"] == 1
+    assert printed["plan"]["matches"] == printed["plan"]["rows_scanned"] > 5
+    assert any("actual time" in line for line in printed["postgresql"])
+    assert "Limit" in command("explain", space.queries[0].uri).out
+
+
+def test_index_reports_its_recall_and_check_confirms_it(
+    space: Space, command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geosearch.retrieval.recall.CURVE_SAMPLE", 30)
+    monkeypatch.setattr("geosearch.retrieval.recall.SWEEP_SAMPLE", 3)
+    built = command("index", "--recall", "0.9", "--k", 20, "--json").json()
+    assert built["rows"] == REFERENCES
+    assert {point["ef_search"] for point in built["curve"]} >= {100, 1000}
+    assert all(item["complete"] for item in built["checks"])
+    checked = command("index", "check", "--json")
+    assert checked.code == 0
+    assert checked.json()["holds"]
+    assert checked.json()["recall"] >= 0.9
+    assert "it holds" in command("index", "check").out
 
 
 def test_evaluate_prints_the_documented_json(space: Space, command: CommandLine) -> None:

@@ -21,7 +21,8 @@ COMMANDS = {
     "rejects": ("geosearch.cli.ingest", "rejects"),
     "models": ("geosearch.cli.models", "app"),
     "embed": ("geosearch.cli.embed", "embed"),
-    "index": ("geosearch.cli.index", "index"),
+    "index": ("geosearch.cli.index", "app"),
+    "explain": ("geosearch.cli.explain", "explain"),
     "nearest": ("geosearch.cli.nearest", "nearest"),
     "localize": ("geosearch.cli.localize", "localize"),
     "show": ("geosearch.cli.localize", "show"),
@@ -29,6 +30,7 @@ COMMANDS = {
     "evaluate": ("geosearch.cli.evaluate", "evaluate"),
     "export": ("geosearch.cli.export", "app"),
     "sample": ("geosearch.cli.sample", "app"),
+    "borders": ("geosearch.cli.borders", "app"),
 }
 
 

@@ -8,29 +8,24 @@ import typer
 
 from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar, table
 from geosearch.cli.options import (
-    AfterOption,
     BandwidthOption,
-    BboxOption,
-    BeforeOption,
-    CollectionOption,
     DeviceOption,
     ExactOption,
-    ExcludeAuthorOption,
     KOption,
     MethodOption,
     ModelOption,
-    NearOption,
     WeightingOption,
-    WithinOption,
-    make_filter,
+    filtered,
 )
 from geosearch.errors import EXIT_SOME_REJECTED
 from geosearch.evaluation import Evaluation
 from geosearch.evaluation import evaluate as evaluate_queries
 from geosearch.features import DEFAULT_MODEL
 from geosearch.localization import Parameters
+from geosearch.retrieval import Filter
 
 
+@filtered
 def evaluate(
     context: typer.Context,
     queries: Annotated[str, typer.Argument(help="Manifest with uri, lat, lon.")],
@@ -39,19 +34,14 @@ def evaluate(
     method: MethodOption = "density",
     bandwidth_km: BandwidthOption = None,
     weighting: WeightingOption = None,
-    bbox: BboxOption = None,
-    near: NearOption = None,
-    within: WithinOption = None,
-    after: AfterOption = None,
-    before: BeforeOption = None,
-    collection: CollectionOption = None,
-    exclude_author: ExcludeAuthorOption = None,
     include_self: Annotated[
         bool, typer.Option("--include-self", help="Let a query find its own bytes.")
     ] = False,
     exact: ExactOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
+    *,
+    where: Filter,
 ) -> None:
     """Localize labelled queries and report accuracy; answers and figures stay in the database.
 
@@ -61,7 +51,6 @@ def evaluate(
     Example: geosearch evaluate queries.csv --method im2gps --json
     """
     parameters = Parameters(method, k, bandwidth_km, weighting, exact)
-    where = make_filter(bbox, near, within, after, before, collection, exclude_author)
     with database(context) as opened, progress_bar("queries") as progress:
         task = progress.add_task("evaluate", total=None)
         result = evaluate_queries(

@@ -1,57 +1,124 @@
-"""`geosearch index`: build the HNSW index of a model's embeddings."""
+"""`geosearch index`: build a model's index, measure its recall, check it later."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar
-from geosearch.cli.options import (
-    ModelOption,
-)
+from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar, table
+from geosearch.cli.options import ModelOption
 from geosearch.features import DEFAULT_MODEL
 from geosearch.features.models import find_model
-from geosearch.retrieval.indexes import build_index
+from geosearch.retrieval.indexes import build_index, spills
+from geosearch.retrieval.recall import Check, Progress, check, tune
+
+app = typer.Typer(help="Indexes, and the recall they have.", rich_markup_mode=None)
 
 
+@app.callback(invoke_without_command=True)
 def index(
     context: typer.Context,
     model: ModelOption = DEFAULT_MODEL,
+    recall: Annotated[
+        float, typer.Option(help="Recall that searches by the index must have.")
+    ] = 0.98,
+    k: Annotated[int, typer.Option("--k", help="Neighbours the recall is tuned for.")] = 100,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build again even if the index is there.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the HNSW index of a model, while reads and writes go on.
+    """Build the HNSW index of a model, and measure what it finds against exact search.
 
-    Without an index every search compares all matching photos: exact, and slower as photos grow.
+    Reads and writes go on meanwhile. Every later search takes the cheapest way that has the
+    recall asked for here, and says what recall it has.
 
-    Example: geosearch index --model packaged/efficientnet-lite0
+    Example: geosearch index --recall 0.98 --k 100
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with database(context) as opened:
+        with opened.connection() as connection:
+            row = find_model(connection, model)
+            warning = spills(connection, row.id, row.dimension)
+        if warning and not as_json:
+            out.print(warning, highlight=False, style="yellow")
+        with _progress("index") as report:
+            built = build_index(opened, row.id, row.dimension, rebuild=rebuild, progress=report)
+            tuning, checks = tune(opened, row.id, recall, k, progress=report)
+    setting = tuning.setting(min(k, max(1, built.rows - 1)))
+    assert setting is not None
+    if as_json:
+        curve = [asdict(point) for point in tuning.points.values()]
+        print_json(
+            asdict(built)
+            | {"target": recall, "k": k, "ef_search": setting, "curve": curve}
+            | {"checks": [asdict(item) for item in checks]}
+        )
+        return
+    if built.built:
+        mode = "serially" if built.serial else "in parallel"
+        done = f"{built.rows:,} embeddings in {built.seconds:.1f} s, {mode}"
+    else:
+        done = "already there; --rebuild builds it again"
+    out.print(f"{built.name}: {done}, {built.bytes / 1e6:.1f} MB", highlight=False)
+    found = tuning.points[setting].recall(min(k, tuning.points[setting].ranks[-1]))
+    out.print(f"ef_search {setting}: recall {found:.4f} for k = {k}", highlight=False)
+    _print(checks)
+
+
+@app.command("check")
+def check_index(
+    context: typer.Context,
+    model: ModelOption = DEFAULT_MODEL,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure whether the recall of an index still holds; exit 1 if it does not.
+
+    Example: geosearch index check --json
     """
     with database(context) as opened:
         with opened.connection() as connection:
             row = find_model(connection, model)
-        with progress_bar("blocks") as progress:
-            task = progress.add_task("index", total=None)
-            built = build_index(
-                opened,
-                row.id,
-                row.dimension,
-                rebuild=rebuild,
-                progress=lambda phase, done, total: progress.update(
-                    task, description=phase, completed=done, total=total or None
-                ),
-            )
+        with _progress("check") as report:
+            health = check(opened, row.id, progress=report)
     if as_json:
-        print_json(asdict(built))
-    elif built.built:
-        mode = "serially" if built.serial else "in parallel"
+        print_json(health.to_json())
+    else:
         out.print(
-            f"{built.name}: {built.rows} embeddings in {built.seconds:.1f} s, {mode}, "
-            f"{built.bytes / 1e6:.1f} MB (pgvector {built.pgvector})",
+            f"recall for k = {health.k}: {health.recall:.4f} ± {health.standard_error:.4f} now, "
+            f"with {health.rows:,} photos; {health.tuned_recall:.4f} when tuned, with "
+            f"{health.tuned_rows:,}; asked for: {health.target:g}",
             highlight=False,
         )
-    else:
-        out.print(f"{built.name} is there already; --rebuild builds it again", highlight=False)
+        out.print("it holds" if health.holds else "it no longer holds: run geosearch index")
+        _print(health.checks)
+    if not health.holds:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Progress]:
+    with progress_bar("blocks") as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda phase, done, total: bar.update(
+            task, description=phase, completed=done, total=total or None
+        )
+
+
+def _print(checks: list[Check] | tuple[Check, ...]) -> None:
+    made = table("filter", "photos", "by index", "complete", "recall", "ms", text=["filter"])
+    for item in checks:
+        made.add_row(
+            item.placement,
+            f"{item.selectivity:.1%}",
+            f"{item.by_index} of {item.queries}",
+            "yes" if item.complete else "NO",
+            f"{item.recall:.4f}",
+            f"{item.ms:.1f}",
+        )
+    out.print(made)

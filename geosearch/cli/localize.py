@@ -12,30 +12,24 @@ from rich.table import Table
 
 from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar, table
 from geosearch.cli.options import (
-    AfterOption,
     BandwidthOption,
-    BboxOption,
-    BeforeOption,
-    CollectionOption,
     DeviceOption,
     ExactOption,
-    ExcludeAuthorOption,
     KOption,
     MethodOption,
     ModelOption,
-    NearOption,
     WeightingOption,
-    WithinOption,
-    make_filter,
+    filtered,
 )
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
 from geosearch.features import DEFAULT_MODEL
 from geosearch.localization import Failure, Localization, Parameters, load
 from geosearch.localization import localize as localize_photos
 from geosearch.localization import reproduce as reproduce_answer
-from geosearch.retrieval import Neighbours
+from geosearch.retrieval import Filter, Neighbours
 
 
+@filtered
 def localize(
     context: typer.Context,
     photos: Annotated[list[str], typer.Argument(help="Photos: paths or URLs.")],
@@ -44,13 +38,6 @@ def localize(
     method: MethodOption = "density",
     bandwidth_km: BandwidthOption = None,
     weighting: WeightingOption = None,
-    bbox: BboxOption = None,
-    near: NearOption = None,
-    within: WithinOption = None,
-    after: AfterOption = None,
-    before: BeforeOption = None,
-    collection: CollectionOption = None,
-    exclude_author: ExcludeAuthorOption = None,
     exclude_self: Annotated[
         bool, typer.Option("--exclude-self", help="Ignore references with the query's own bytes.")
     ] = False,
@@ -60,6 +47,8 @@ def localize(
     ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
+    *,
+    where: Filter,
 ) -> None:
     """Estimate where photos were taken. Every answer is recorded; `geosearch show` reads it back.
 
@@ -70,7 +59,6 @@ def localize(
     if map_file is not None and len(photos) > 1:
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
     parameters = Parameters(method, k, bandwidth_km, weighting, exact)
-    where = make_filter(bbox, near, within, after, before, collection, exclude_author)
     answers = _table()
     failures: list[Failure] = []
     with database(context) as opened, progress_bar("photos") as progress:
@@ -125,7 +113,7 @@ def show(
         "answered": f"{answer.created_at:%Y-%m-%d %H:%M:%S %Z}",
         "model": answer.model["name"],
         "parameters": ", ".join(f"{k}={v}" for k, v in answer.parameters.to_json().items()),
-        "filter": ", ".join(answer.where.to_json()) or "none",
+        "filter": str(answer.where),
         "plan": f"{plan.strategy}: {plan.reason}",
         "truth": "unknown" if answer.truth is None else "{:.5f}, {:.5f}".format(*answer.truth),
     }

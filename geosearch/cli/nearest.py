@@ -9,46 +9,35 @@ import typer
 from geosearch.cli.console import JsonOption, database, out, print_json
 from geosearch.cli.localize import neighbour_table
 from geosearch.cli.options import (
-    AfterOption,
-    BboxOption,
-    BeforeOption,
-    CollectionOption,
     DeviceOption,
     ExactOption,
-    ExcludeAuthorOption,
     KOption,
     ModelOption,
-    NearOption,
-    WithinOption,
-    make_filter,
+    filtered,
 )
 from geosearch.features import DEFAULT_MODEL, embed_query, load_backbone
 from geosearch.features.models import require_model
+from geosearch.retrieval import Filter
 from geosearch.retrieval import nearest as find_nearest
 from geosearch.storage import read_bytes, resolve
 
 
+@filtered
 def nearest(
     context: typer.Context,
     photo: Annotated[str, typer.Argument(help="Photo: path or URL.")],
     model: ModelOption = DEFAULT_MODEL,
     k: KOption = 20,
-    bbox: BboxOption = None,
-    near: NearOption = None,
-    within: WithinOption = None,
-    after: AfterOption = None,
-    before: BeforeOption = None,
-    collection: CollectionOption = None,
-    exclude_author: ExcludeAuthorOption = None,
     exact: ExactOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
+    *,
+    where: Filter,
 ) -> None:
     """List the reference photos most like a photo, with where they were taken.
 
     Example: geosearch nearest holiday.jpg --k 10 --bbox 5,45,11,48
     """
-    where = make_filter(bbox, near, within, after, before, collection, exclude_author)
     with database(context) as opened:
         backbone = load_backbone(model, device=device)
         with opened.connection() as connection:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from geosearch.retrieval.filters import Filter, parse_area, parse_numbers, parse_time
+from geosearch.errors import InputError
+from geosearch.retrieval.filters import EVERYTHING, Filter, read_time, where
 
 ModelOption = Annotated[
     str,
@@ -28,64 +34,138 @@ WeightingOption = Annotated[
     str | None, typer.Option(help="Neighbour weights: power:N, softmax:T or uniform.")
 ]
 
-BboxOption = Annotated[
-    str | None,
-    typer.Option(
-        "--bbox", metavar="W,S,E,N", help="Only photos in this box; W > E crosses the ±180° line."
-    ),
-]
-NearOption = Annotated[
-    str | None, typer.Option("--near", metavar="LAT,LON,KM", help="Only photos within KM of here.")
-]
-WithinOption = Annotated[
-    str | None,
-    typer.Option(
-        "--within", metavar="FILE|WKT", help="Only photos in this polygon (GeoJSON, WKT)."
-    ),
-]
-AfterOption = Annotated[
-    str | None, typer.Option("--after", metavar="DATE", help="Only photos taken at or after DATE.")
-]
-BeforeOption = Annotated[
-    str | None, typer.Option("--before", metavar="DATE", help="Only photos taken before DATE.")
-]
-CollectionOption = Annotated[
-    list[str] | None,
-    typer.Option("--collection", metavar="NAME", help="Only this collection; may be repeated."),
-]
-ExcludeAuthorOption = Annotated[
-    list[str] | None,
-    typer.Option("--exclude-author", metavar="ID", help="Not by this author; may be repeated."),
-]
 ExactOption = Annotated[
     bool, typer.Option("--exact", help="Compare all matching photos; do not use the index.")
 ]
 
 
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `make_filter`; it gets the filter they ask for as `where`."""
+    hints = get_type_hints(make_filter, include_extras=True)
+    options = [
+        parameter.replace(annotation=hints[name])
+        for name, parameter in inspect.signature(make_filter).parameters.items()
+    ]
+    own_hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=own_hints[name])
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "where"
+    ]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        chosen = {option.name: given.pop(option.name) for option in options}
+        command(**given, where=make_filter(**chosen))
+
+    # Typer reads a command's options from its signature and annotations.
+    positional = [item for item in own if item.default is inspect.Parameter.empty]
+    optional = [item for item in own if item.default is not inspect.Parameter.empty]
+    parameters = [*positional, *optional, *options]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {item.name: item.annotation for item in parameters}
+    return run
+
+
 def make_filter(
-    bbox: str | None,
-    near: str | None,
-    within: str | None,
-    after: str | None,
-    before: str | None,
-    collection: list[str] | None,
-    exclude_author: list[str] | None,
+    bbox: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W,S,E,N", help="Only photos in this box; W > E crosses the ±180° line."
+        ),
+    ] = None,
+    near: Annotated[
+        str | None, typer.Option(metavar="LAT,LON,KM", help="Only photos within KM of here.")
+    ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|WKT", help="Only photos in this polygon (GeoJSON, WKT)."),
+    ] = None,
+    country: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only photos in this country (name or ISO code) or region; may be repeated.",
+        ),
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only photos taken at or after DATE.")
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only photos taken before DATE.")
+    ] = None,
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this collection; may be repeated."),
+    ] = None,
+    author: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only by this author; may be repeated.")
+    ] = None,
+    exclude_author: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Not by this author; may be repeated.")
+    ] = None,
+    licence: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only under this licence; may be repeated."),
+    ] = None,
+    accuracy_m: Annotated[
+        float | None,
+        typer.Option(metavar="M", help="Only positions known to be accurate to M metres."),
+    ] = None,
+    expression: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="JSON|FILE",
+            help="And these conditions, joined by and, or, not, as JSON.",
+        ),
+    ] = None,
 ) -> Filter:
-    """The filter these options ask for.
+    """The filter these options ask for: all that are given must hold.
 
     Raises
     ------
     InputError
         An option cannot be read.
     """
-    box = parse_numbers("--bbox", bbox, "W,S,E,N") if bbox else None
-    circle = parse_numbers("--near", near, "LAT,LON,KM") if near else None
-    return Filter(
+    box = _numbers("--bbox", bbox, "W,S,E,N") if bbox is not None else None
+    circle = _numbers("--near", near, "LAT,LON,KM") if near is not None else None
+    return where(
         bbox=None if box is None else (box[0], box[1], box[2], box[3]),
         near=None if circle is None else (circle[0], circle[1], circle[2]),
-        within=parse_area(within) if within else None,
-        after=parse_time("--after", after) if after else None,
-        before=parse_time("--before", before) if before else None,
-        collections=tuple(collection or ()),
-        exclude_authors=tuple(exclude_author or ()),
-    )
+        within=within,
+        country=country or (),
+        after=None if after is None else read_time("--after", after),
+        before=None if before is None else read_time("--before", before),
+        collections=collection or (),
+        authors=author or (),
+        licences=licence or (),
+        accuracy_m=accuracy_m,
+        exclude_authors=exclude_author or (),
+    ) & (EVERYTHING if expression is None else _expression(expression))
+
+
+def _numbers(option: str, text: str, names: str) -> tuple[float, ...]:
+    parts = text.split(",")
+    try:
+        numbers = tuple(float(part) for part in parts)
+    except ValueError:
+        numbers = ()
+    if len(numbers) != len(names.split(",")):
+        raise InputError(f"{option} {text!r} cannot be read", f"Give it as {option} {names}")
+    return numbers
+
+
+def _expression(text: str) -> Filter:
+    inline = text.lstrip().startswith("{")
+    at = "--filter" if inline else f"--filter {text}"
+    try:
+        value = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{at} is neither a JSON object nor a readable file: {error.strerror}",
+            'For example: --filter \'{"not": {"country": "CH"}}\'',
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{at}: not JSON: {error}") from error
+    return Filter.from_json(value, at)

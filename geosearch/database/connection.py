@@ -79,10 +79,12 @@ class Database:
             ) from error
         self.url = url
         self.label = label or redact(url)
+        #: Most connections open at once.
+        self.pool_size = pool_size or DatabaseSettings().pool_size
         self._pool = ConnectionPool(
             url,
             min_size=0,
-            max_size=pool_size or DatabaseSettings().pool_size,
+            max_size=self.pool_size,
             open=False,
             configure=_configure,
             kwargs={"application_name": "geosearch"},

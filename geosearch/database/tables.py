@@ -31,7 +31,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 SCHEMA = "geosearch"
 
@@ -393,4 +393,93 @@ indexes = Table(
     Column("pgvector", Text, nullable=False, comment="pgvector version that built it."),
     _created_at(),
     comment="HNSW indexes: how and when each was built.",
+)
+
+borders = Table(
+    "borders",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False, comment="country, or region: a group or part of some."),
+    Column("name", Text, nullable=False, comment="English name."),
+    Column("aliases", ARRAY(Text), nullable=False, comment="Other names it is found by."),
+    Column("iso_a2", Text, comment="ISO 3166-1 alpha-2 code, as far as the source has one."),
+    Column("iso_a3", Text, comment="ISO 3166-1 alpha-3 code, as far as the source has one."),
+    Column("continent", Text, comment="Continent, as the source divides them."),
+    Column("subregion", Text, comment="Part of the continent, as the source divides them."),
+    Column(
+        "geom",
+        Geometry("MULTIPOLYGON", 4326, spatial_index=False),
+        nullable=False,
+        comment="Its area.",
+    ),
+    Column("source", Text, nullable=False, comment="File it was loaded from."),
+    _created_at(),
+    CheckConstraint("kind IN ('country', 'region')", name="kind"),
+    Index("borders_geom_idx", "geom", postgresql_using="gist"),
+    comment="Borders of countries and regions, for filters by name.",
+)
+
+tunings = Table(
+    "tunings",
+    metadata,
+    _id(),
+    Column(
+        "model_id",
+        ForeignKey(models.c.id, ondelete="CASCADE"),
+        nullable=False,
+        unique=True,
+        comment="The model.",
+    ),
+    Column("target", Double, nullable=False, comment="Recall aimed at, 0 to 1."),
+    Column("k", Integer, nullable=False, comment="Neighbours the recall was checked for."),
+    Column("sample", Integer, nullable=False, comment="Stored embeddings used as queries."),
+    Column("rows", BigInteger, nullable=False, comment="Embeddings at the time."),
+    Column("index_file", BigInteger, nullable=False, comment="File number of the index measured."),
+    Column("exact_fixed_ms", Double, nullable=False, comment="Exact search of nothing, ms."),
+    Column("exact_row_ms", Double, nullable=False, comment="Exact search, ms per photo."),
+    _created_at(),
+    CheckConstraint("target > 0 AND target <= 1", name="target"),
+    comment="Measurements of a model's index: the costs its plans rest on.",
+)
+
+recall_points = Table(
+    "recall_points",
+    metadata,
+    _id(),
+    Column(
+        "tuning_id",
+        ForeignKey(tunings.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The measurement.",
+    ),
+    Column("ef_search", Integer, nullable=False, comment="Setting hnsw.ef_search."),
+    Column("rank", Integer, nullable=False, comment="Of so many nearest photos ..."),
+    Column("recall", Double, nullable=False, comment="... the share the index found."),
+    Column("ms", Double, nullable=False, comment="Median time at this setting, ms."),
+    UniqueConstraint("tuning_id", "ef_search", "rank"),
+    CheckConstraint("recall BETWEEN 0 AND 1", name="recall"),
+    comment="The recall curve of an index.",
+)
+
+recall_checks = Table(
+    "recall_checks",
+    metadata,
+    _id(),
+    Column(
+        "model_id",
+        ForeignKey(models.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The model.",
+    ),
+    Column("placement", Text, nullable=False, comment="Filter: none, near or far from the query."),
+    Column("selectivity", Double, nullable=False, comment="Share of photos the filter passes."),
+    Column("k", Integer, nullable=False, comment="Neighbours asked for."),
+    Column("queries", Integer, nullable=False, comment="Queries measured."),
+    Column("by_index", Integer, nullable=False, comment="Queries the index answered."),
+    Column("complete", Boolean, nullable=False, comment="True if no query came back short."),
+    Column("recall", Double, nullable=False, comment="Mean recall against exact search."),
+    Column("ms", Double, nullable=False, comment="Median time, ms."),
+    _created_at(),
+    Index(None, "model_id"),
+    comment="Recall of the plans geosearch chose, over a sweep of filters.",
 )

@@ -14,15 +14,15 @@ from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import InputError, Reason
+from geosearch.evaluation.answers import answers
 from geosearch.evaluation.metrics import Accuracy, accuracy
-from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
+from geosearch.features import DEFAULT_MODEL, Backbone, load_backbone
 from geosearch.features.models import Model, require_model
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.records import Rejection
 from geosearch.localization.answer import Failure, Localization, Parameters
-from geosearch.localization.localize import answer_query
 from geosearch.localization.store import save
-from geosearch.retrieval import Filter
+from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.sphere import great_circle_km
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
@@ -91,7 +91,7 @@ def evaluate(
         Nothing was embedded with this model, or a collection in the filter does not exist.
     """
     backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
-    parameters, where = parameters or Parameters(), where or Filter()
+    parameters, where = parameters or Parameters(), where or EVERYTHING
     failures: list[Failure] = []
     truths = _read_queries(queries, failures)
     with database.connection() as connection:
@@ -106,22 +106,12 @@ def evaluate(
             save(connection, waiting, key)
         waiting.clear()
 
-    for done, item in enumerate(embed_files(backbone, list(truths)), start=1):
-        if isinstance(item, Rejected):
-            failures.append(Failure(item.uri, item.rejection.reason, item.rejection.message))
+    given = answers(database, backbone, row, list(truths), parameters, where, exclude_self)
+    for done, answer in enumerate(given, start=1):
+        if isinstance(answer, Failure):
+            failures.append(answer)
         else:
-            answer = answer_query(
-                database,
-                row,
-                item.uri,
-                item.sha256,
-                item.embedding,
-                parameters,
-                where,
-                exclude_self=exclude_self,
-                regions=False,
-            )
-            answer = _with_truth(answer, truths[item.uri])
+            answer = _with_truth(answer, truths[answer.photo])
             errors.append(math.inf if answer.error_km is None else answer.error_km)
             waiting.append(answer)
             if len(waiting) == _BATCH:

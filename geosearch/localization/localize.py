@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from geosearch.database.connection import Database
 from geosearch.density import DEFAULT_WEIGHTING, Place, locate
 from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
+from geosearch.features.extraction import Outcome
 from geosearch.features.models import Model, require_model
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.store import save
-from geosearch.retrieval import Filter, nearest
+from geosearch.parallel import ordered_map
+from geosearch.retrieval import EVERYTHING, Filter, Neighbours, SameBytes, nearest
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
 
@@ -48,30 +50,47 @@ def localize(
     backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
     with database.connection() as connection:
         row = require_model(connection, backbone.description)
-    parameters, where = parameters or Parameters(), where or Filter()
+    parameters, where = parameters or Parameters(), where or EVERYTHING
     uris = [resolve(str(photo)) for photo in photos]
-    started = time.perf_counter()
-    for done, item in enumerate(embed_files(backbone, uris), start=1):
-        features_ms = 1000 * (time.perf_counter() - started)
-        if isinstance(item, Rejected):
-            yield Failure(item.uri, item.rejection.reason, item.rejection.message)
+
+    def answer(item: tuple[Outcome, float]) -> Localization | Failure:
+        outcome, features_ms = item
+        if isinstance(outcome, Rejected):
+            return failure(outcome)
+        return answer_query(
+            database,
+            row,
+            outcome.uri,
+            outcome.sha256,
+            outcome.embedding,
+            parameters,
+            where,
+            exclude_self=exclude_self,
+            features_ms=features_ms,
+        )
+
+    embedded = _timed(embed_files(backbone, uris))
+    for done, given in enumerate(ordered_map(answer, embedded, database.pool_size), start=1):
+        if isinstance(given, Failure):
+            yield given
         else:
-            answer = answer_query(
-                database,
-                row,
-                item.uri,
-                item.sha256,
-                item.embedding,
-                parameters,
-                where,
-                exclude_self=exclude_self,
-                features_ms=features_ms,
-            )
             with database.connection() as connection:
-                (key,) = save(connection, [answer])
-            yield replace(answer, id=key)
+                (key,) = save(connection, [given])
+            yield replace(given, id=key)
         if progress is not None:
             progress(done, len(uris))
+
+
+def failure(rejected: Rejected) -> Failure:
+    """What is given in place of an answer."""
+    return Failure(rejected.uri, rejected.rejection.reason, rejected.rejection.message)
+
+
+def _timed(outcomes: Iterator[Outcome]) -> Iterator[tuple[Outcome, float]]:
+    """Each with the milliseconds it was waited for."""
+    started = time.perf_counter()
+    for outcome in outcomes:
+        yield outcome, 1000 * (time.perf_counter() - started)
         started = time.perf_counter()
 
 
@@ -93,10 +112,43 @@ def answer_query(
     `exclude_self` adds to the filter that references with the query's sha256 stay out.
     """
     if exclude_self:
-        where = replace(where, exclude_sha256=(*where.exclude_sha256, sha256.hex()))
+        where = without_bytes(where, sha256)
     started = time.perf_counter()
     found = nearest(database, model.id, embedding, parameters.k, where, exact=parameters.exact)
-    retrieved = time.perf_counter()
+    return answer_from(
+        found,
+        model,
+        uri,
+        sha256,
+        embedding,
+        parameters,
+        where,
+        features_ms=features_ms,
+        retrieval_ms=1000 * (time.perf_counter() - started),
+        regions=regions,
+    )
+
+
+def without_bytes(where: Filter, sha256: bytes) -> Filter:
+    """`where`, and not a file with this sha256."""
+    return where & ~SameBytes(sha256.hex())
+
+
+def answer_from(
+    found: Neighbours,
+    model: Model,
+    uri: str,
+    sha256: bytes,
+    embedding: NDArray[np.float32],
+    parameters: Parameters,
+    where: Filter,
+    *,
+    features_ms: float,
+    retrieval_ms: float,
+    regions: bool,
+) -> Localization:
+    """The answer that a query's neighbours lead to, without recording it."""
+    started = time.perf_counter()
     place = (
         locate(
             found.lat,
@@ -110,11 +162,10 @@ def answer_query(
         if len(found)
         else None
     )
-    located = time.perf_counter()
     elapsed = {
         "features": features_ms,
-        "retrieval": 1000 * (retrieved - started),
-        "density": 1000 * (located - retrieved),
+        "retrieval": retrieval_ms,
+        "density": 1000 * (time.perf_counter() - started),
     }
     elapsed["total"] = sum(elapsed.values())
     return Localization(

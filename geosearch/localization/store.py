@@ -48,8 +48,16 @@ def save(
     connection: Connection, answers: Sequence[Localization], evaluation_id: int | None = None
 ) -> list[int]:
     """Record answers with neighbours and regions; returns their ids, in order."""
-    ids = [_insert(connection, answer, evaluation_id) for answer in answers]
+    if not answers:
+        return []
     with connection.cursor() as cursor:
+        # psycopg sends these as a pipeline: one round trip for all answers.
+        rows = [_row(answer, evaluation_id) for answer in answers]
+        cursor.executemany(_INSERT, rows, returning=True)
+        ids: list[int] = []
+        for _ in answers:
+            ids += [int(row[0]) for row in cursor]
+            cursor.nextset()
         with cursor.copy(_COPY_NEIGHBOURS) as copy:
             copy.set_types(_NEIGHBOUR_TYPES)
             for key, answer in zip(ids, answers, strict=True):
@@ -76,36 +84,31 @@ def save(
     return ids
 
 
-def _insert(connection: Connection, answer: Localization, evaluation_id: int | None) -> int:
+def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
     true_lat, true_lon = answer.truth or (None, None)
-    row = connection.execute(
-        _INSERT,
-        {
-            "photo": answer.photo,
-            "sha256": answer.sha256,
-            "model_id": answer.model_id,
-            "model": Jsonb(dict(answer.model)),
-            "method": answer.parameters.method,
-            "parameters": Jsonb(answer.parameters.to_json()),
-            "filter": Jsonb(answer.where.to_json()),
-            "plan": Jsonb(dict(answer.plan)),
-            "software": Jsonb(dict(answer.software)),
-            "embedding": Vector(answer.embedding),
-            "lat": answer.lat,
-            "lon": answer.lon,
-            "score": answer.score,
-            "radius_50": answer.radius_km.get(0.5),
-            "radius_90": answer.radius_km.get(0.9),
-            "modes": Jsonb([_mode_json(mode) for mode in answer.modes]),
-            "elapsed_ms": Jsonb(dict(answer.elapsed_ms)),
-            "true_lat": true_lat,
-            "true_lon": true_lon,
-            "error_km": answer.error_km,
-            "evaluation_id": evaluation_id,
-        },
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    return {
+        "photo": answer.photo,
+        "sha256": answer.sha256,
+        "model_id": answer.model_id,
+        "model": Jsonb(dict(answer.model)),
+        "method": answer.parameters.method,
+        "parameters": Jsonb(answer.parameters.to_json()),
+        "filter": Jsonb(answer.where.to_json()),
+        "plan": Jsonb(dict(answer.plan)),
+        "software": Jsonb(dict(answer.software)),
+        "embedding": Vector(answer.embedding),
+        "lat": answer.lat,
+        "lon": answer.lon,
+        "score": answer.score,
+        "radius_50": answer.radius_km.get(0.5),
+        "radius_90": answer.radius_km.get(0.9),
+        "modes": Jsonb([_mode_json(mode) for mode in answer.modes]),
+        "elapsed_ms": Jsonb(dict(answer.elapsed_ms)),
+        "true_lat": true_lat,
+        "true_lon": true_lon,
+        "error_km": answer.error_km,
+        "evaluation_id": evaluation_id,
+    }
 
 
 _SELECT = """
@@ -166,7 +169,7 @@ def _read(
             lat=np.array(columns[2], dtype=np.float64),
             lon=np.array(columns[3], dtype=np.float64),
             distance=np.array(columns[4], dtype=np.float64),
-            plan=Plan(**row[8]),
+            plan=Plan.from_json(row[8]),
         ),
         weights=np.array(columns[5], dtype=np.float64),
         lat=row[9],

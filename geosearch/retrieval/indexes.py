@@ -13,9 +13,9 @@ from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.partitions import partition
-from geosearch.errors import DatabaseError, InputError
+from geosearch.errors import DatabaseError
 
-#: pgvector's limit for HNSW over halfvec.
+#: pgvector's limit for HNSW over halfvec; longer embeddings are indexed by their signs.
 MAX_DIMENSION = 4000
 M = 16
 EF_CONSTRUCTION = 64
@@ -30,10 +30,14 @@ BuildProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class HnswIndex:
-    """A valid HNSW index. `file_number` changes whenever it is rebuilt."""
+    """A valid HNSW index. `file_number` changes whenever it is rebuilt.
+
+    `quantized`: over the signs of the embedding's components, to be ranked again.
+    """
 
     name: str
     file_number: int
+    quantized: bool
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,16 @@ def find_index(connection: Connection, model_id: int) -> HnswIndex | None:
     """The model's HNSW index, None where there is none or its build was cut off."""
     row = connection.execute(
         """
-        SELECT c.relname, pg_relation_filenode(c.oid)::bigint
+        SELECT
+            c.relname,
+            pg_relation_filenode(c.oid)::bigint,
+            pg_get_indexdef(c.oid) LIKE '%%binary_quantize%%'
         FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
         WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relname = %s AND i.indisvalid
         """,
         (index_name(model_id),),
     ).fetchone()
-    return None if row is None else HnswIndex(str(row[0]), int(row[1]))
+    return None if row is None else HnswIndex(str(row[0]), int(row[1]), bool(row[2]))
 
 
 def build_index(
@@ -79,16 +86,9 @@ def build_index(
 
     Raises
     ------
-    InputError
-        More than 4,000 dimensions.
     DatabaseError
         The build failed; a half-built index is removed.
     """
-    if dimension > MAX_DIMENSION:
-        raise InputError(
-            f"the model has {dimension} dimensions; HNSW takes at most {MAX_DIMENSION}",
-            "Search without an index (exact), or use a model with pooled features.",
-        )
     name = index_name(model_id)
     with database.connection() as connection:
         version = _pgvector_version(connection)
@@ -142,16 +142,18 @@ def _build(
     drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
         sql.Identifier("geosearch", index_name(model_id))
     )
+    expression, operators = indexed_expression(dimension)
     create = sql.SQL(
         """
         CREATE INDEX CONCURRENTLY {name} ON {table}
-        USING hnsw ((embedding::halfvec({dimension})) halfvec_cosine_ops)
+        USING hnsw ({expression} {operators})
         WITH (m = {m}, ef_construction = {ef})
         """
     ).format(
         name=sql.Identifier(index_name(model_id)),
         table=partition(model_id),
-        dimension=sql.Literal(dimension),
+        expression=sql.SQL("({})").format(expression),
+        operators=sql.SQL(operators),
         m=sql.Literal(M),
         ef=sql.Literal(EF_CONSTRUCTION),
     )
@@ -174,10 +176,37 @@ def _build(
             raise DatabaseError(f"building {index_name(model_id)} failed: {error}") from error
 
 
+def spills(connection: Connection, model_id: int, dimension: int) -> str | None:
+    """A warning if the graph of a build will not fit the memory a build may have."""
+    rows = _count_rows(connection, model_id)
+    needed = _graph_bytes(rows, dimension)
+    if needed <= MAX_BUILD_BYTES:
+        return None
+    return (
+        f"the graph of {rows:,} embeddings takes about {needed / 1e9:.0f} GB, more than the "
+        f"{MAX_BUILD_BYTES / 1e9:.0f} GB a build uses: it will be several times slower"
+    )
+
+
+def indexed_expression(dimension: int) -> tuple[sql.Composed, str]:
+    """What a model's index is over, and its operator class; queries repeat it to the letter."""
+    if dimension <= MAX_DIMENSION:
+        expression = sql.SQL("embedding::halfvec({})")
+        operators = "halfvec_cosine_ops"
+    else:
+        expression = sql.SQL("binary_quantize(embedding)::bit({})")
+        operators = "bit_hamming_ops"
+    return expression.format(sql.Literal(dimension)), operators
+
+
 def build_bytes(rows: int, dimension: int) -> int:
-    """Memory for a build, bytes: vectors and graph links with room to spare, within bounds."""
-    graph = rows * (2 * dimension + 8 * 2 * M + 256) * 5 // 4
-    return min(MAX_BUILD_BYTES, max(64 * 1024**2, graph))
+    """Memory for a build, bytes: the whole graph, within bounds."""
+    return min(MAX_BUILD_BYTES, max(64 * 1024**2, _graph_bytes(rows, dimension)))
+
+
+def _graph_bytes(rows: int, dimension: int) -> int:
+    vector = 2 * dimension if dimension <= MAX_DIMENSION else dimension // 8
+    return rows * (vector + 8 * 2 * M + 256) * 5 // 4
 
 
 class _watch:  # noqa: N801 - reads as a statement

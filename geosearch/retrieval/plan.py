@@ -1,35 +1,44 @@
-"""How a neighbour query will run: exact or approximate, and why. The planner never chooses.
-
-Left to itself PostgreSQL answers a filtered neighbour query from the HNSW index and silently
-returns a few of the rows that match; so geosearch counts the matches first and decides.
+"""How a neighbour query will run: exact or by the index, and why. PostgreSQL's planner does not
+know what an approximate index loses, so it never chooses.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from psycopg import sql
 
 from geosearch.database.connection import Connection
 from geosearch.database.partitions import partition
-from geosearch.retrieval.filters import Filter
-from geosearch.retrieval.indexes import find_index
+from geosearch.retrieval.facts import Facts
+from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
-Strategy = Literal["exact", "ann"]
+Strategy = Literal["exact", "ann", "empty"]
 
-#: Up to this many matching rows, reading them all is exact and costs milliseconds.
-EXACT_ROWS = 20_000
-#: pgvector's largest `hnsw.ef_search`.
-MAX_EF_SEARCH = 1000
+#: Up to so many matching photos are compared before anything is estimated: one cheap statement
+#: answers most filtered queries, exactly.
+AT_ONCE = 2000
+#: Photos looked at to estimate how many pass a filter.
+_SAMPLE = 2000
+#: An index search that may fail is worth trying where it costs at most this share of exact search.
+_TRY_SHARE = 0.2
+#: Candidates per wanted neighbour beyond what the share of matches asks for.
+_MARGIN = 1.4
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One query's plan and, once it ran, what came of it.
+    """How one query ran, or will run.
 
-    `matches` is exact up to the bound of the count, `matches_exact` says so. `rows_scanned` is
-    the number of embeddings compared, None where the index does not tell.
+    `matches`: photos that pass the filter, exact where `matches_exact`, else an estimate.
+    `rows_scanned`: embeddings compared (exact) or candidates taken from the index. `candidates`,
+    `ef_search`: the index search. `expected_recall`: 1 for exact search, what was measured for the
+    index, None where nothing was measured. `truncated` is True only if fewer rows than exist
+    were returned, which `nearest` never does.
     """
 
     strategy: Strategy
@@ -37,83 +46,103 @@ class Plan:
     total: int
     matches: int
     matches_exact: bool
-    settings: dict[str, str] = field(default_factory=dict)
+    expected_recall: float | None
+    rows_scanned: int | None = None
+    candidates: int | None = None
+    ef_search: int | None = None
     index: str | None = None
     index_file: int | None = None
-    rows_scanned: int | None = None
     truncated: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON; `from_json` reads it back."""
         return asdict(self)
 
-
-def make_plan(
-    connection: Connection, model_id: int, k: int, where: Filter, *, exact: bool = False
-) -> Plan:
-    """Decide how to find `k` neighbours among the photos that pass `where`."""
-    total = _estimated_rows(connection, model_id)
-    index = find_index(connection, model_id)
-    if exact or index is None:
-        matches = _count(connection, model_id, where, None)
-        return Plan(
-            "exact",
-            "exact search was asked for" if exact else "the model has no HNSW index",
-            total,
-            matches,
-            True,
-            rows_scanned=matches,
-        )
-    if where.selects or total <= EXACT_ROWS:
-        matches = _count(connection, model_id, where, EXACT_ROWS + 1)
-        if matches <= EXACT_ROWS:
-            reason = f"{matches} matching photos are few enough to compare all"
-            return Plan("exact", reason, total, matches, True, rows_scanned=matches)
-        matches = max(_estimated_matches(connection, model_id, where), EXACT_ROWS)
-    else:
-        matches = total
-    share = min(1.0, matches / max(total, 1))
-    # Four times k keeps recall of unfiltered search high; a filter discards candidates, so the
-    # list grows as the matching share falls.
-    ef_search = min(MAX_EF_SEARCH, max(k, int(max(4 * k, 200) / share)))
-    settings = {
-        "hnsw.ef_search": str(ef_search),
-        "hnsw.iterative_scan": "relaxed_order",
-        "hnsw.max_scan_tuples": str(max(20_000, int(4 * ef_search / share))),
-        "hnsw.scan_mem_multiplier": "16",
-    }
-    reason = f"about {matches} matching photos of {total}"
-    return Plan("ann", reason, total, matches, False, settings, index.name, index.file_number)
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """A recorded plan. What an older geosearch recorded and this one does not is left out."""
+        names = {field.name for field in fields(cls)}
+        known = {name: item for name, item in value.items() if name in names}
+        return cls(**({"expected_recall": None} | known))
 
 
-def _estimated_rows(connection: Connection, model_id: int) -> int:
-    row = connection.execute(
-        "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass",
-        (f"geosearch.embeddings_m{model_id}",),
-    ).fetchone()
-    if row is None or row[0] < 0:  # never analysed
-        return _count(connection, model_id, Filter(), None)
-    return int(row[0])
+def exact_plan(facts: Facts, matches: int, reason: str) -> Plan:
+    """Compare all matching photos."""
+    return Plan("exact", reason, facts.total, matches, False, 1.0)
 
 
-def _count(connection: Connection, model_id: int, where: Filter, limit: int | None) -> int:
+def make_plan(facts: Facts, k: int, where: Filter, matches: int) -> Plan:
+    """The cheaper way to `k` neighbours among about `matches` photos that pass `where`.
+
+    Costs come from what was measured when the index was tuned.
+    """
+    if facts.index is None:
+        return exact_plan(facts, matches, "the model has no index")
+    return index_plan(facts, k, where, matches) or exact_plan(
+        facts, matches, f"comparing about {matches} matching photos costs less than the index"
+    )
+
+
+def index_plan(facts: Facts, k: int, where: Filter, matches: int) -> Plan | None:
+    """Search by the index, None where exact search is cheaper or the target cannot be met."""
+    assert facts.index is not None
+    tuning = facts.tuning
+    share = min(1.0, matches / max(facts.total, 1))
+    likely = k if where == EVERYTHING else math.ceil(_MARGIN * k / share) + 10
+    candidates = min(likely, MAX_EF_SEARCH)
+    # With a filter the settings are for the rank the k-th match is expected at.
+    ef_search = tuning.setting(candidates)
+    if ef_search is None:
+        # Not even the widest search meets the target at that rank; it may at a nearer one, where
+        # the matching photos are also the similar ones.
+        ef_search = MAX_EF_SEARCH
+        if tuning.setting(k) is None:
+            return None
+    exact_ms, index_ms = tuning.exact_ms(matches), tuning.index_ms(ef_search)
+    sure = likely <= MAX_EF_SEARCH
+    if index_ms > (exact_ms if sure else _TRY_SHARE * exact_ms):
+        return None
+    reason = (
+        "no filter that selects"
+        if where == EVERYTHING
+        else f"about {matches} matching photos of {facts.total} would cost {exact_ms:.1f} ms"
+    )
+    return Plan(
+        "ann",
+        reason,
+        facts.total,
+        matches,
+        where == EVERYTHING,
+        tuning.recall(ef_search, candidates),
+        # Candidates by bits must be ranked by the whole embedding: take all there are.
+        candidates=ef_search if facts.index.quantized else candidates,
+        ef_search=ef_search,
+        index=facts.index.name,
+        index_file=facts.index.file_number,
+    )
+
+
+def estimate(connection: Connection, facts: Facts, where: Filter) -> int:
+    """About how many photos pass `where`, by a sample of the table.
+
+    PostgreSQL's own estimate is off by orders of magnitude for circles, for boxes that cross
+    ±180°, and wherever conditions depend on each other.
+    """
+    if not where.selects:
+        return facts.total
     condition, values = where.compile(connection)
+    percent = min(100.0, 100 * _SAMPLE / max(facts.total, 1))
     row = connection.execute(
         sql.SQL(
-            "SELECT count(*) FROM (SELECT FROM {table} WHERE {condition} LIMIT {limit}) AS t"
-        ).format(table=partition(model_id), condition=condition, limit=sql.Literal(limit)),
+            "SELECT count(*) FILTER (WHERE {condition}), count(*) "
+            "FROM {table} TABLESAMPLE SYSTEM ({percent})"
+        ).format(
+            table=partition(facts.model_id),
+            condition=condition,
+            percent=sql.Literal(percent),
+        ),
         values,
     ).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _estimated_matches(connection: Connection, model_id: int, where: Filter) -> int:
-    condition, values = where.compile(connection)
-    with connection.cursor() as cursor:
-        row = cursor.execute(
-            sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {table} WHERE {condition}").format(
-                table=partition(model_id), condition=condition
-            ),
-            values,
-        ).fetchone()
-    return 0 if row is None else int(row[0][0]["Plan"]["Plan Rows"])
+    if row is None or row[1] == 0:
+        return facts.total
+    return int(facts.total * row[0] / row[1])

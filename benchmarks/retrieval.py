@@ -1,0 +1,422 @@
+"""Filtered neighbour search: geosearch beside pgvector's fixed strategies, FAISS and LanceDB.
+
+GeoCLIP's location embeddings of real photo places, boxes of six selectivities near the query and
+far from it. All systems answer each query in turn, in rotating order, within one run. Needs the
+extra `bench`, and `pip install --no-deps -c constraints.txt geoclip`.
+
+    python benchmarks/retrieval.py --picture retrieval.png
+    python benchmarks/retrieval.py --rows 1000000
+    python benchmarks/retrieval.py --sizes 10000,100000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from geoclip_vectors import DIMENSION, Vectors, queries, references
+from numpy.typing import NDArray
+from peers import Answer, Faiss, Geosearch, Lance, Peer, Pgvector
+from psycopg import sql
+from regions import Region, everywhere, far, near
+from scratch import scratch_database
+
+from geosearch.database.connection import Database
+from geosearch.database.copying import PhotoKey, copy_embeddings
+from geosearch.database.partitions import create_partition, partition
+from geosearch.retrieval.indexes import Built, build_index
+from geosearch.retrieval.recall import tune
+from geosearch.settings import CacheSettings
+
+K = 100
+SELECTIVITIES = (1.0, 0.1, 0.01, 0.001, 0.0001, 0.0)
+#: Recall that geosearch must show, and what its p50 may be beside the best fixed strategy.
+LEAST_RECALL = 0.99
+RATIO, SLACK_MS = 1.25, 0.5
+#: Searches of every system before those that count, for each case.
+WARM_UP = 3
+#: Cosines that differ by less are equal: the sums of float32 that systems make differ as much.
+TIE = 1e-6
+#: Rows of one transaction while loading.
+CHUNK = 5000
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One system in one case; `rows` and `exist` are means, times are in milliseconds."""
+
+    selectivity: float
+    placement: str
+    system: str
+    fixed: bool
+    rows: float
+    exist: float
+    complete: bool
+    recall: float
+    p50_ms: float
+    p95_ms: float
+    strategies: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """geosearch in one case: were its rows, its recall and its time as they must be."""
+
+    selectivity: float
+    placement: str
+    all_rows: bool
+    recall: float
+    recall_met: bool
+    p50_ms: float
+    best_fixed: str
+    best_fixed_ms: float | None
+    time_met: bool
+
+    @property
+    def met(self) -> bool:
+        return self.all_rows and self.recall_met and self.time_met
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=100_000, help="e.g. 1000000")
+    parser.add_argument("--queries", type=int, default=50, help="per case")
+    parser.add_argument("--recall", type=float, default=0.98, help="what geosearch is tuned for")
+    parser.add_argument("--sizes", help="numbers of rows to compare instead, e.g. 10000,100000")
+    parser.add_argument("--cache", type=Path, default=CacheSettings().folder() / "benchmarks")
+    parser.add_argument("--picture", type=Path, help="PNG to write")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    if arguments.sizes:
+        sizes = [
+            measure_size(int(size), arguments.queries, arguments.recall, arguments.cache)
+            for size in arguments.sizes.split(",")
+        ]
+        print(json.dumps(sizes) if arguments.json else size_table(sizes))
+        return
+    figures, built = measure(arguments.rows, arguments.queries, arguments.recall, arguments.cache)
+    verdicts = judge(figures)
+    if arguments.picture:
+        from retrieval_picture import draw
+
+        draw([asdict(item) for item in figures], arguments.picture)
+    if arguments.json:
+        print(
+            json.dumps(
+                {
+                    "rows": arguments.rows,
+                    "queries": arguments.queries,
+                    "k": K,
+                    "tuned_for": arguments.recall,
+                    "build_s": built.seconds,
+                    "figures": [asdict(item) for item in figures],
+                    "verdicts": [asdict(item) | {"met": item.met} for item in verdicts],
+                }
+            )
+        )
+        return
+    print(
+        f"{arguments.rows} rows of {DIMENSION}, k = {K}, {arguments.queries} queries a case, "
+        f"{os.cpu_count()} cores, index built in {built.seconds:.0f} s"
+    )
+    print(table(figures))
+    print(verdict_table(verdicts))
+
+
+def measure(rows: int, count: int, recall: float, cache: Path) -> tuple[list[Figures], Built]:
+    """All systems, all cases."""
+    stored = references(rows, cache)
+    asked = queries(count + WARM_UP, cache)
+    with scratch_database() as database, tempfile.TemporaryDirectory() as folder:
+        model, first = load(database, stored)
+        built = build(database, model, recall)
+        systems: list[Peer] = [
+            Geosearch(database, model, first),
+            *(Pgvector(database.url, model, first, way) for way in ("planner", "gist", "hnsw")),
+        ]
+        for kind in ("flat", "hnsw"):
+            note(f"FAISS {kind}")
+            systems.append(Faiss(stored, kind))
+        note("LanceDB")
+        systems.append(Lance(stored, Path(folder)))
+        rng = np.random.default_rng(2)
+        figures: list[Figures] = []
+        for share in SELECTIVITIES:
+            for placement in ("none",) if share == 1 else ("near", "far"):
+                note(f"{share:.2%} {placement}")
+                regions = [
+                    region(stored, placement, lat, lon, round(share * rows), rng)
+                    for lat, lon in zip(asked.lat, asked.lon, strict=True)
+                ]
+                figures += case(systems, stored, asked, regions, share, placement)
+    return figures, built
+
+
+def region(
+    stored: Vectors, placement: str, lat: float, lon: float, size: int, rng: np.random.Generator
+) -> Region:
+    if placement == "none":
+        return everywhere(stored)
+    return near(stored, lat, lon, size) if placement == "near" else far(stored, lat, lon, size, rng)
+
+
+def case(
+    systems: Sequence[Peer],
+    stored: Vectors,
+    asked: Vectors,
+    regions: list[Region],
+    share: float,
+    placement: str,
+) -> list[Figures]:
+    """Figures of every system; each query goes to all of them before the next."""
+    times: dict[str, list[float]] = {system.name: [] for system in systems}
+    answers: dict[str, list[Answer]] = {system.name: [] for system in systems}
+    for number, (embedding, where) in enumerate(zip(asked.embedding, regions, strict=True)):
+        query = embedding.astype(np.float32)
+        turn = number % len(systems)
+        for system in [*systems[turn:], *systems[:turn]]:
+            started = time.perf_counter()
+            answer = system.search(query, where.box, K)
+            taken = 1000 * (time.perf_counter() - started)
+            if number >= WARM_UP:
+                times[system.name].append(taken)
+                answers[system.name].append(answer)
+    truths = [
+        truth(stored, embedding, where.inside)
+        for embedding, where in zip(asked.embedding[WARM_UP:], regions[WARM_UP:], strict=True)
+    ]
+    figures = []
+    for system in systems:
+        found = answers[system.name]
+        used = [answer.strategy for answer in found if answer.strategy]
+        figures.append(
+            Figures(
+                share,
+                placement,
+                system.name,
+                system.fixed,
+                float(np.mean([len(answer.rows) for answer in found])),
+                float(np.mean([true.count for true in truths])),
+                all(len(a.rows) >= true.count for a, true in zip(found, truths, strict=True)),
+                mean_recall(found, truths),
+                float(np.percentile(times[system.name], 50)),
+                float(np.percentile(times[system.name], 95)),
+                " ".join(f"{kind} {used.count(kind)}" for kind in sorted(set(used))),
+            )
+        )
+    return figures
+
+
+@dataclass(frozen=True)
+class Truth:
+    """By brute force: how many of the K nearest exist, and which references may stand for them.
+
+    More than `count` references are `good` where some tie with the last: any of them will do.
+    """
+
+    count: int
+    good: NDArray[np.int64]
+
+
+def truth(stored: Vectors, embedding: NDArray[np.float16], inside: NDArray[np.bool_]) -> Truth:
+    rows = np.flatnonzero(inside)
+    count = min(K, len(rows))
+    if not count:
+        return Truth(0, rows)
+    query = embedding.astype(np.float32)
+    query /= np.linalg.norm(query)
+    scores = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), 65_536):
+        block = stored.embedding[rows[start : start + 65_536]].astype(np.float32)
+        scores[start : start + len(block)] = block @ query / np.linalg.norm(block, axis=1)
+    last = np.partition(scores, -count)[-count]
+    return Truth(count, rows[scores >= last - TIE])
+
+
+def mean_recall(found: list[Answer], truths: list[Truth]) -> float:
+    """Of the true neighbours, those found; 1 where there are none."""
+    return float(
+        np.mean(
+            [
+                min(1.0, len(np.intersect1d(answer.rows, true.good)) / true.count)
+                if true.count
+                else 1.0
+                for answer, true in zip(found, truths, strict=True)
+            ]
+        )
+    )
+
+
+def judge(figures: list[Figures]) -> list[Verdict]:
+    """geosearch against the fastest fixed strategy that reaches the recall asked for there.
+
+    Where geosearch does not reach it either, its own recall is the measure.
+    """
+    verdicts = []
+    for ours in figures:
+        if ours.system != Geosearch.name:
+            continue
+        needed = min(LEAST_RECALL, ours.recall)
+        rivals = [
+            item
+            for item in figures
+            if item.fixed
+            and (item.selectivity, item.placement) == (ours.selectivity, ours.placement)
+            and item.complete
+            and item.recall >= needed
+        ]
+        best = min(rivals, key=lambda item: item.p50_ms, default=None)
+        verdicts.append(
+            Verdict(
+                ours.selectivity,
+                ours.placement,
+                ours.complete,
+                ours.recall,
+                ours.recall >= LEAST_RECALL,
+                ours.p50_ms,
+                best.system if best else "none",
+                best.p50_ms if best else None,
+                best is None or ours.p50_ms <= max(RATIO * best.p50_ms, best.p50_ms + SLACK_MS),
+            )
+        )
+    return verdicts
+
+
+def measure_size(rows: int, count: int, recall: float, cache: Path) -> dict[str, Any]:
+    """Build time, index size, and unfiltered searches at one number of rows."""
+    stored = references(rows, cache)
+    asked = queries(count + WARM_UP, cache)
+    with scratch_database() as database:
+        model, first = load(database, stored)
+        built = build(database, model, recall)
+        regions = [everywhere(stored)] * len(asked)
+        (ours,) = case([Geosearch(database, model, first)], stored, asked, regions, 1.0, "none")
+    return {
+        "rows": rows,
+        "build_s": built.seconds,
+        "index_bytes": built.bytes,
+        "p50_ms": ours.p50_ms,
+        "p95_ms": ours.p95_ms,
+        "recall": ours.recall,
+    }
+
+
+def load(database: Database, stored: Vectors) -> tuple[int, int]:
+    """Photos and embeddings in the order of `stored`; the model's id and the first photo's."""
+    note(f"loading {len(stored)} rows")
+    with database.connection() as connection:
+        connection.execute("INSERT INTO geosearch.collections (name) VALUES ('benchmark')")
+        row = connection.execute(
+            """
+            INSERT INTO geosearch.models (name, architecture, weights_source, weights_sha256,
+                preprocessing, pooling, dimension, fingerprint, framework)
+            VALUES ('geoclip-location', 'none', 'geoclip', '', '{}', 'none', %s, 'geoclip', '{}')
+            RETURNING id
+            """,
+            (DIMENSION,),
+        ).fetchone()
+        assert row is not None
+        model = int(row[0])
+        create_partition(connection, model, DIMENSION)
+        connection.execute(
+            """
+            INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
+                format, geom, position_source)
+            SELECT 1, '/benchmark/' || n, sha256(n::text::bytea), 1, 1, 1, 'JPEG',
+                ST_SetSRID(ST_Point(lon, lat), 4326), 'manifest'
+            FROM unnest(%s::float8[], %s::float8[]) WITH ORDINALITY AS place (lon, lat, n)
+            ORDER BY n
+            """,
+            (stored.lon.tolist(), stored.lat.tolist()),
+        )
+        photos = [
+            PhotoKey(*photo)
+            for photo in connection.execute(
+                """
+                SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence
+                FROM geosearch.photos ORDER BY id
+                """
+            )
+        ]
+    for start in range(0, len(photos), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        with database.connection() as connection:
+            copy_embeddings(
+                connection, model, photos[chunk], stored.embedding[chunk].astype(np.float32)
+            )
+    with database.connection() as connection:
+        connection.execute(sql.SQL("ANALYZE {}").format(partition(model)))
+        connection.execute("ANALYZE geosearch.photos")
+    return model, photos[0].photo_id
+
+
+def build(database: Database, model: int, recall: float) -> Built:
+    """The HNSW index, tuned."""
+    note("building the index")
+    built = build_index(database, model, DIMENSION)
+    note(f"built in {built.seconds:.0f} s; tuning")
+    tuning, _ = tune(database, model, recall, K)
+    note(f"tuned: ef_search {tuning.setting(K)} for k = {K}")
+    return built
+
+
+def table(figures: list[Figures]) -> str:
+    lines = ["share      region  system              rows/exist    recall      p50      p95 ms"]
+    last = None
+    for item in figures:
+        case_ = (item.selectivity, item.placement)
+        if case_ != last:
+            lines.append("")
+        label = f"{item.selectivity:.2%}" if case_ != last else ""
+        placement = item.placement if case_ != last else ""
+        last = case_
+        lines.append(
+            f"{label:<10} {placement:<7} {item.system:<17} {item.rows:>6.1f}/{item.exist:<6.1f}"
+            f"  {item.recall:>7.4f} {item.p50_ms:>9.2f} {item.p95_ms:>8.2f}  {item.strategies}"
+        )
+    return "\n".join(lines)
+
+
+def verdict_table(verdicts: list[Verdict]) -> str:
+    lines = [""]
+    for item in verdicts:
+        beside = (
+            "no fixed strategy reaches it"
+            if item.best_fixed_ms is None
+            else f"{item.best_fixed} {item.best_fixed_ms:.2f} ms"
+        )
+        lines.append(
+            f"{'met   ' if item.met else 'MISSED'} {item.selectivity:>8.2%} {item.placement:<5}"
+            f"all rows {'yes' if item.all_rows else 'NO '}"
+            f"  recall {item.recall:.4f}{'' if item.recall_met else ' LOW'}"
+            f"  p50 {item.p50_ms:.2f} ms{'' if item.time_met else ' SLOW'} beside {beside}"
+        )
+    return "\n".join(lines)
+
+
+def size_table(sizes: list[dict[str, Any]]) -> str:
+    lines = ["rows          build s    index MB   p50 ms   p95 ms   recall"]
+    lines += [
+        f"{size['rows']:>9} {size['build_s']:>11.1f} {size['index_bytes'] / 1e6:>11.1f} "
+        f"{size['p50_ms']:>8.2f} {size['p95_ms']:>8.2f} {size['recall']:>8.4f}"
+        for size in sizes
+    ]
+    return "\n".join(lines)
+
+
+def note(text: str) -> None:
+    """What goes on, for those who wait."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Borders in the database: loaded as a whole, found by name or ISO code."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from geosearch.borders.files import Flaw, read_borders
+from geosearch.database.connection import Connection, Database
+from geosearch.errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load stored, and the features it repaired or left out."""
+
+    source: str
+    countries: int
+    regions: int
+    flaws: tuple[Flaw, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A country or region that `find_border` finds by any of its names."""
+
+    kind: str
+    name: str
+    aliases: tuple[str, ...]
+    iso_a2: str | None
+    iso_a3: str | None
+    continent: str | None
+    subregion: str | None
+    source: str
+
+
+_INSERT = """
+INSERT INTO geosearch.borders
+    (kind, name, aliases, iso_a2, iso_a3, continent, subregion, geom, source)
+VALUES (%s, %s, %s, %s, %s, %s, %s, ST_GeomFromWKB(%s, 4326), %s)
+"""
+
+
+def load_borders(database: Database, path: str | Path) -> Loaded:
+    """Replace all borders by those of a file; see `read_borders` for its formats.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or holds no borders. Those in the database stay.
+    """
+    borders, flaws = read_borders(path)
+    source = Path(path).name
+    with database.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM geosearch.borders")
+        cursor.executemany(
+            _INSERT,
+            [
+                (
+                    border.kind,
+                    border.name,
+                    list(border.aliases),
+                    border.iso_a2,
+                    border.iso_a3,
+                    border.continent,
+                    border.subregion,
+                    shapely.to_wkb(border.geometry),
+                    source,
+                )
+                for border in borders
+            ],
+        )
+    kinds = Counter(border.kind for border in borders)
+    return Loaded(source, kinds["country"], kinds["region"], tuple(flaws))
+
+
+_FIND = """
+SELECT geom
+FROM geosearch.borders
+WHERE lower(%(name)s) IN (lower(name), lower(iso_a2), lower(iso_a3))
+   OR lower(%(name)s) IN (SELECT lower(alias) FROM unnest(aliases) AS alias)
+ORDER BY kind, lower(name) = lower(%(name)s) DESC, id
+LIMIT 1
+"""
+
+
+def find_border(connection: Connection, name: str) -> BaseGeometry:
+    """Area of a country or region by name, alias or ISO code, in any case.
+
+    Where a country and a region share the name, the country is meant.
+
+    Raises
+    ------
+    NotFoundError
+        There is none, and the message lists similar names; or no borders are loaded.
+    """
+    row = connection.execute(_FIND, {"name": name.strip()}).fetchone()
+    if row is not None:
+        return shapely.from_wkb(row[0])
+    places = list_borders(connection)
+    if not places:
+        raise NotFoundError(
+            f"country {name!r}: no borders are loaded",
+            "Load them: geosearch borders load FILE. docs/filters.md says where to get a file.",
+        )
+    similar = ", ".join(_similar(name, places)) or "none"
+    raise NotFoundError(
+        f"there is no country or region {name!r}",
+        f"Similar names: {similar}. All names: geosearch borders list",
+    )
+
+
+def list_borders(connection: Connection) -> list[Place]:
+    """All countries and regions, by name."""
+    rows = connection.execute(
+        """
+        SELECT kind, name, aliases, iso_a2, iso_a3, continent, subregion, source
+        FROM geosearch.borders ORDER BY kind, name
+        """
+    )
+    return [Place(row[0], row[1], tuple(row[2]), *row[3:]) for row in rows]
+
+
+def _similar(name: str, places: list[Place]) -> list[str]:
+    """Names that contain `name`, then names spelt nearly like it."""
+    spellings = {
+        spelling.lower(): place.name
+        for place in places
+        for spelling in (place.name, *place.aliases)
+    }
+    wanted = name.strip().lower()
+    close = difflib.get_close_matches(wanted, spellings, n=5, cutoff=0.6)
+    containing = [spelling for spelling in spellings if wanted and wanted in spelling]
+    return list(dict.fromkeys(spellings[spelling] for spelling in [*containing, *close]))[:5]

@@ -1,0 +1,77 @@
+"""`geosearch borders`: countries and regions for filters by name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geosearch.borders import list_borders, load_borders
+from geosearch.cli.console import JsonOption, database, err, out, print_json, table
+from geosearch.errors import EXIT_SOME_REJECTED
+
+app = typer.Typer(
+    help="Borders of countries and regions.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.callback()
+def borders() -> None:
+    """Countries and regions that filters (--country) may name.
+
+    Example: geosearch borders load borders.json
+    """
+
+
+@app.command()
+def load(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="GeoJSON; see docs/filters.md.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Load the borders in a file, in place of those loaded before.
+
+    FILE is GeoJSON of Natural Earth's admin-0 countries, or of country-coder. Features that
+    cannot be used are reported, and the others loaded.
+
+    Example: geosearch borders load ne_50m_admin_0_countries.geojson
+    """
+    with database(context) as opened:
+        loaded = load_borders(opened, file)
+    if as_json:
+        print_json(loaded.to_json())
+    else:
+        figures = f"{loaded.countries} countries, {loaded.regions} regions"
+        out.print(f"{loaded.source}: {figures}", highlight=False, markup=False)
+        for flaw in loaded.flaws:
+            err.print(f"{flaw.feature}: {flaw.message}", highlight=False, markup=False)
+    if not all(flaw.used for flaw in loaded.flaws):
+        raise typer.Exit(EXIT_SOME_REJECTED)
+
+
+@app.command("list")
+def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the countries and regions that filters may name.
+
+    Example: geosearch borders list --json
+    """
+    with database(context) as opened, opened.connection() as connection:
+        places = list_borders(connection)
+    if as_json:
+        print_json([asdict(place) for place in places])
+        return
+    names = ("name", "ISO", "kind", "continent", "subregion", "also")
+    made = table(*names, text=names)
+    for place in places:
+        codes = " ".join(code for code in (place.iso_a2, place.iso_a3) if code)
+        made.add_row(
+            place.name,
+            codes,
+            place.kind,
+            place.continent or "",
+            place.subregion or "",
+            ", ".join(place.aliases),
+        )
+    out.print(made)

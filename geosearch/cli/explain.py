@@ -1,0 +1,48 @@
+"""`geosearch explain`: why a search runs as it does."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from geosearch.cli.console import JsonOption, database, out, print_json
+from geosearch.cli.options import DeviceOption, ExactOption, KOption, ModelOption, filtered
+from geosearch.features import DEFAULT_MODEL, embed_query, load_backbone
+from geosearch.features.models import require_model
+from geosearch.retrieval import Filter
+from geosearch.retrieval.explain import explain as explain_search
+from geosearch.storage import read_bytes, resolve
+
+
+@filtered
+def explain(
+    context: typer.Context,
+    photo: Annotated[str, typer.Argument(help="Photo: path or URL.")],
+    model: ModelOption = DEFAULT_MODEL,
+    k: KOption = 100,
+    exact: ExactOption = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    *,
+    where: Filter,
+) -> None:
+    """Search, and show the plan that was taken, with PostgreSQL's plan beneath.
+
+    Example: geosearch explain holiday.jpg --near 46.8,8.2,200
+    """
+    with database(context) as opened:
+        backbone = load_backbone(model, device=device)
+        with opened.connection() as connection:
+            row = require_model(connection, backbone.description)
+        embedding = embed_query(backbone, read_bytes(resolve(photo)))
+        explained = explain_search(opened, row.id, embedding, k, where, exact=exact)
+    if as_json:
+        print_json(explained.to_json())
+        return
+    for name, value in explained.plan.to_json().items():
+        if value is not None:
+            out.print(f"{name:<16}{value}", highlight=False, markup=False)
+    out.print(f"{'rows':<16}{explained.rows}\n", highlight=False)
+    for line in explained.postgresql:
+        out.print(line, highlight=False, markup=False, soft_wrap=True, style="dim")

@@ -1,0 +1,267 @@
+"""Filters joined by `&`, `|`, `~`: their SQL over the embeddings table, and their JSON.
+
+Every condition is a predicate on one row of `embeddings`. A photo that lacks what a condition
+asks about (no author, no time) does not meet it, and so meets its negation: `~` means "it is not
+true that", as in Python, not SQL's third truth value.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import shapely
+from psycopg import sql
+from shapely.geometry.base import BaseGeometry
+
+from geosearch.database.connection import Connection
+from geosearch.errors import InputError
+
+#: Condition → how its value is read, from JSON or from Python. Conditions enter themselves.
+READERS: dict[str, Callable[[Any], Filter]] = {}
+
+
+class Statement:
+    """A condition under construction: its connection, and the values bound so far."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.values: dict[str, Any] = {}
+
+    def bind(self, value: Any) -> sql.Placeholder:
+        """A placeholder for `value`, unlike all others."""
+        name = f"filter_{len(self.values)}"
+        self.values[name] = value
+        return sql.Placeholder(name)
+
+    def bind_geometry(self, geometry: BaseGeometry) -> sql.Composed:
+        """A placeholder for `geometry` that PostgreSQL parses once, whatever the plan."""
+        wkb = shapely.to_wkb(shapely.set_srid(geometry, 4326), hex=True, include_srid=True)
+        return sql.SQL("{}::geometry").format(self.bind(wkb))
+
+
+class Filter(ABC):
+    """A condition on reference photos. Join with `&` and `|`, negate with `~`."""
+
+    def __and__(self, other: Filter) -> Filter:
+        return joined(And, (self, other))
+
+    def __or__(self, other: Filter) -> Filter:
+        return joined(Or, (self, other))
+
+    def __invert__(self) -> Filter:
+        return self.part if isinstance(self, Not) else Not(self)
+
+    @property
+    def selects(self) -> bool:
+        """False if it can only drop a few named photos or authors, so that nearly all pass."""
+        return True
+
+    @property
+    def names_few(self) -> bool:
+        """True if it can only pass a few named photos or authors."""
+        return False
+
+    def compile(self, connection: Connection) -> tuple[sql.Composable, dict[str, Any]]:
+        """SQL condition over the columns of `embeddings`, and its named parameters.
+
+        The condition may be NULL instead of false. Parameter names begin with `filter_`.
+
+        Raises
+        ------
+        NotFoundError
+            A collection or country does not exist.
+        """
+        statement = Statement(connection)
+        condition = self.condition(statement)
+        return condition, statement.values
+
+    @abstractmethod
+    def condition(self, statement: Statement) -> sql.Composable:
+        """SQL of this condition, its values bound in `statement`."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; `from_json` reads it back."""
+
+    @staticmethod
+    def from_json(value: Any, at: str = "filter") -> Filter:
+        """The filter of a JSON object: conditions by name, all of which must hold.
+
+        Names are those of `where`, and "and", "or" (lists of objects) and "not" (an object).
+
+        Raises
+        ------
+        InputError
+            A name is unknown, or a value cannot be used; names the place under `at`.
+        """
+        if not isinstance(value, Mapping):
+            raise InputError(
+                f"{at}: expected an object, found {type(value).__name__}",
+                'For example: {"country": "CH"}',
+            )
+        parts = [read(name, item, f"{at}.{name}") for name, item in value.items()]
+        return parts[0] if len(parts) == 1 else joined(And, parts)
+
+
+@dataclass(frozen=True)
+class And(Filter):
+    """All parts hold; without parts, every photo passes."""
+
+    parts: tuple[Filter, ...]
+
+    @property
+    def selects(self) -> bool:
+        """See `Filter.selects`."""
+        return any(part.selects for part in self.parts)
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return any(part.names_few for part in self.parts)
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """All parts."""
+        return _parenthesised(" AND ", self.parts, statement) if self.parts else sql.SQL("true")
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"and": [...]}`, or `{}` without parts."""
+        return {"and": [part.to_json() for part in self.parts]} if self.parts else {}
+
+    def __str__(self) -> str:
+        return " and ".join(map(_bracketed, self.parts)) or "everything"
+
+
+@dataclass(frozen=True)
+class Or(Filter):
+    """Some part holds; without parts, no photo passes."""
+
+    parts: tuple[Filter, ...]
+
+    @property
+    def selects(self) -> bool:
+        """See `Filter.selects`."""
+        return all(part.selects for part in self.parts)
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return all(part.names_few for part in self.parts)
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """Any part."""
+        return _parenthesised(" OR ", self.parts, statement) if self.parts else sql.SQL("false")
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"or": [...]}`."""
+        return {"or": [part.to_json() for part in self.parts]}
+
+    def __str__(self) -> str:
+        return " or ".join(map(_bracketed, self.parts)) or "nothing"
+
+
+@dataclass(frozen=True)
+class Not(Filter):
+    """The part does not hold; photos that lack what it asks about pass."""
+
+    part: Filter
+
+    @property
+    def selects(self) -> bool:
+        """See `Filter.selects`."""
+        return not self.part.names_few
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return not self.part.selects
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """False or NULL, as nothing else here is decided by a NULL."""
+        return sql.SQL("({}) IS NOT TRUE").format(self.part.condition(statement))
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"not": {...}}`."""
+        return {"not": self.part.to_json()}
+
+    def __str__(self) -> str:
+        return f"not {_bracketed(self.part)}"
+
+
+#: Passes every photo.
+EVERYTHING: Filter = And(())
+
+
+class Condition(Filter):
+    """A filter without parts: one name and one value in JSON."""
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        if "name" in vars(cls):
+            READERS[cls.name] = cls.read
+
+    @classmethod
+    def read(cls, value: Any) -> Filter:
+        """The condition of a value, from JSON or from Python."""
+        return cls(*value)
+
+    @property
+    @abstractmethod
+    def value(self) -> Any:
+        """The value in JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """`{name: value}`."""
+        return {self.name: self.value}
+
+    def __str__(self) -> str:
+        items = self.value if isinstance(self.value, list) else [self.value]
+        return f"{self.name} {','.join(map(str, items))}"
+
+
+def joined(kind: type[And] | type[Or], filters: Iterable[Filter]) -> Filter:
+    """The filters as one, without needless nesting."""
+    parts: list[Filter] = []
+    for item in filters:
+        parts.extend(item.parts if isinstance(item, kind) else [item])
+    return parts[0] if len(parts) == 1 else kind(tuple(parts))
+
+
+def read(name: str, value: Any, at: str) -> Filter:
+    """The filter `name` with this value.
+
+    Raises
+    ------
+    InputError
+        There is no such filter, or the value cannot be used; names the place `at`.
+    """
+    if name == "not":
+        return Not(Filter.from_json(value, at))
+    if name in ("and", "or"):
+        if not isinstance(value, list):
+            raise InputError(f"{at}: expected a list, found {type(value).__name__}")
+        parts = tuple(Filter.from_json(item, f"{at}[{n}]") for n, item in enumerate(value))
+        return And(parts) if name == "and" else Or(parts)
+    if name not in READERS:
+        known = ", ".join(("and", "or", "not", *READERS))
+        raise InputError(f"{at}: there is no condition {name!r}", f"Conditions: {known}")
+    try:
+        return READERS[name](value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{at}: {value!r} cannot be read ({error})") from error
+    except InputError as error:
+        # Alone, `where(bbox=...)` has said enough; deep in an expression the place helps.
+        message = error.message if at == name else f"{at}: {error.message}"
+        raise InputError(message, error.remedy) from error
+
+
+def _parenthesised(operator: str, parts: tuple[Filter, ...], statement: Statement) -> sql.Composed:
+    conditions = [part.condition(statement) for part in parts]
+    return sql.SQL("({})").format(sql.SQL(operator).join(conditions))
+
+
+def _bracketed(part: Filter) -> str:
+    return str(part) if isinstance(part, Condition | Not) else f"({part})"

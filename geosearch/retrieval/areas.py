@@ -1,0 +1,116 @@
+"""Polygons as users give them: shapely geometries, WKT, GeoJSON, or a file of GeoJSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from shapely.errors import ShapelyError
+from shapely.geometry import MultiPolygon, shape
+from shapely.geometry.base import BaseGeometry
+from shapely.validation import explain_validity
+
+from geosearch.errors import InputError
+
+#: Pieces of an area are separated by gaps of more than this in longitude.
+_GAP_DEG = 10.0
+_WKT = ("POLYGON", "MULTIPOLYGON")
+
+
+def read_area(given: BaseGeometry | dict[str, Any] | str) -> BaseGeometry:
+    """A valid Polygon or MultiPolygon, longitude/latitude in degrees.
+
+    `given` is a shapely geometry, a GeoJSON geometry, Feature or FeatureCollection, WKT, or the
+    path of a GeoJSON file. The polygons of several features are united.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is no valid polygon on the Earth; says what is wrong and where.
+    """
+    if isinstance(given, BaseGeometry):
+        return check_area(given, "the geometry")
+    if not isinstance(given, str):
+        return _from_geojson(given, "the GeoJSON")
+    if given.lstrip().upper().startswith(_WKT):
+        try:
+            return check_area(shapely.from_wkt(given), "the WKT")
+        except ShapelyError as error:
+            raise InputError(f"within: the WKT cannot be read: {error}") from error
+    try:
+        document = json.loads(Path(given).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"within {given!r} is neither WKT nor a readable file: {error.strerror}",
+            "Give a GeoJSON file, or POLYGON(...) in longitude latitude order.",
+        ) from error
+    except ValueError as error:
+        raise InputError(f"within: {given}: not JSON: {error}") from error
+    return _from_geojson(document, given)
+
+
+def check_area(geometry: BaseGeometry, name: str) -> BaseGeometry:
+    """`geometry` itself, if it is a valid Polygon or MultiPolygon on the Earth.
+
+    Raises
+    ------
+    InputError
+        It is not; the message calls it `name`.
+    """
+    if geometry.geom_type not in ("Polygon", "MultiPolygon"):
+        raise InputError(
+            f"within: {name} is a {geometry.geom_type}", "Give a Polygon or MultiPolygon."
+        )
+    if geometry.is_empty:
+        raise InputError(f"within: {name} is empty", "Give a polygon with an area.")
+    if not geometry.is_valid:
+        raise InputError(
+            f"within: {name} is not valid: {explain_validity(geometry)}",
+            "Repair it, for example with shapely.make_valid or ST_MakeValid.",
+        )
+    west, south, east, north = geometry.bounds
+    if west < -180 or east > 180 or south < -90 or north > 90:
+        raise InputError(
+            f"within: {name} reaches {west:g},{south:g},{east:g},{north:g}, beyond the Earth",
+            "Coordinates are longitude, latitude in degrees; cut polygons at ±180°.",
+        )
+    return geometry
+
+
+def split(area: BaseGeometry) -> list[BaseGeometry]:
+    """`area` in pieces far apart in longitude, so that the box of each is narrow.
+
+    An index searches boxes: that of France with all its islands is most of the Earth.
+    """
+    parts = shapely.get_parts(area)
+    west, _, east, _ = shapely.bounds(parts).T
+    order = np.argsort(west)
+    reached = np.maximum.accumulate(east[order])
+    gaps = np.flatnonzero(west[order][1:] > reached[:-1] + _GAP_DEG) + 1
+    return [MultiPolygon(list(group)) for group in np.split(parts[order], gaps)]
+
+
+def _from_geojson(document: Any, name: str) -> BaseGeometry:
+    try:
+        if document["type"] == "FeatureCollection":
+            members = [feature["geometry"] for feature in document["features"]]
+        elif document["type"] == "Feature":
+            members = [document["geometry"]]
+        else:
+            members = [document]
+        geometries = [shape(member) for member in members]
+    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
+        raise InputError(
+            f"within: {name}: not GeoJSON ({type(error).__name__}: {error})",
+            "It must hold a Polygon or MultiPolygon, alone or in Features.",
+        ) from error
+    if not geometries:
+        raise InputError(f"within: {name}: it holds no features", "Give at least one polygon.")
+    if len(geometries) == 1:
+        return check_area(geometries[0], name)
+    return shapely.union_all(
+        [check_area(item, f"{name}, feature {n}") for n, item in enumerate(geometries, start=1)]
+    )

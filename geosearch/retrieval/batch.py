@@ -1,0 +1,323 @@
+"""Exact nearest neighbours of many queries at once: one pass over a model's embeddings.
+
+The embeddings leave the server by binary COPY and meet all queries in a matrix product, block by
+block, so memory depends on the queries and not on the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import Copy, sql
+
+from geosearch.database.connection import Connection, Database
+from geosearch.database.copying import HEADER, TRAILER
+from geosearch.database.partitions import partition
+from geosearch.errors import InputError, NotFoundError
+from geosearch.retrieval.filters import EVERYTHING, Filter
+
+#: Values in one block of embeddings: 8 MiB as float32.
+BLOCK_VALUES = 2**21
+#: Queries multiplied at once: bounds the scores held in memory.
+QUERY_ROWS = 512
+
+
+@dataclass(frozen=True)
+class BatchNeighbours:
+    """The neighbours of n queries, nearest first.
+
+    Parameters
+    ----------
+    photo_id
+        (n, k); -1 beyond a query's `count`.
+    distance
+        (n, k) cosine distances, 0 to 2; infinite beyond a query's `count`.
+    count
+        (n,) neighbours found: fewer than k only if fewer photos match.
+    matches
+        (n,) photos that passed the filter and were not excluded.
+    """
+
+    photo_id: NDArray[np.int64]
+    distance: NDArray[np.float64]
+    count: NDArray[np.int64]
+    matches: NDArray[np.int64]
+
+
+def nearest_batch(
+    database: Database,
+    model_id: int,
+    queries: NDArray[np.float32],
+    k: int,
+    where: Filter = EVERYTHING,
+    *,
+    excluded: Sequence[Collection[int]] | None = None,
+    block_rows: int | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> BatchNeighbours:
+    """The `k` photos nearest to each of `queries` (n, D) that pass `where`, compared with all.
+
+    Distances are float32 sums, as pgvector's are: photos whose distances differ by less than that
+    error may swap places. Photos with equal embeddings come in order of their id. Embeddings that
+    are zero have no direction and are no one's neighbours.
+
+    Parameters
+    ----------
+    excluded
+        For each query, ids of photos that must not become its neighbours.
+    block_rows
+        Embeddings multiplied at once, rounded up to a multiple of 64; default: about 8 MiB.
+    device
+        `cpu`, or a PyTorch device such as `cuda` for the product.
+    progress
+        Called with the number of embeddings compared so far, and None.
+
+    Raises
+    ------
+    InputError
+        `k` is below 1, a query is zero or not finite, or has another dimension than the model.
+    NotFoundError
+        The model, or a collection in the filter, does not exist.
+    """
+    if k < 1:
+        raise InputError(f"--k {k} is out of range", "Choose 1 or more.")
+    if excluded is not None and len(excluded) != len(queries):
+        raise ValueError(f"{len(queries)} queries but {len(excluded)} sets of excluded photos")
+    with database.connection() as connection:
+        dimension = _dimension(connection, model_id)
+        units = _unit_queries(queries, dimension)
+        rows = -(-(block_rows or BLOCK_VALUES // dimension) // 64) * 64
+        multiply = _product(units, rows, device)
+        best = _Best(len(units), k, excluded)
+        done = 0
+        if len(units):
+            for block in _ahead(_read_blocks(connection, model_id, dimension, where, rows)):
+                best.meet(block.photo_id)
+                for first in range(0, len(units), QUERY_ROWS):
+                    best.offer(first, multiply(first, block), block.photo_id)
+                done += len(block.photo_id)
+                if progress is not None:
+                    progress(done, None)
+    return best.result()
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Photo ids (r,) and unit embeddings (rows, D), of which the first r count.
+
+    The array always has as many rows as a full block, a multiple of 64: BLAS computes the edge of
+    an odd-sized product with other instructions, and equal embeddings would get unequal scores.
+    """
+
+    photo_id: NDArray[np.int64]
+    units: NDArray[np.float32]
+
+
+def _read_blocks(
+    connection: Connection, model_id: int, dimension: int, where: Filter, rows: int
+) -> Generator[_Block]:
+    """Stream the matching embeddings out of the server, `rows` at a time."""
+    # Both columns have fixed sizes, so the whole block is one array of records.
+    record = np.dtype(
+        [
+            ("fields", ">i2"),
+            ("id_bytes", ">i4"),
+            ("photo_id", ">i8"),
+            ("embedding_bytes", ">i4"),
+            ("dimension", ">i2"),
+            ("unused", ">i2"),
+            ("embedding", ">f2", (dimension,)),
+        ]
+    )
+    condition, values = where.compile(connection)
+    statement = sql.SQL(
+        "COPY (SELECT photo_id, embedding FROM {table} WHERE {condition}) TO STDOUT (FORMAT BINARY)"
+    ).format(table=partition(model_id), condition=condition)
+    with connection.cursor() as cursor, cursor.copy(statement, values) as copy:
+        for data in _pieces(copy, rows * record.itemsize):
+            found = np.frombuffer(data, record, len(data) // record.itemsize)
+            yield _unit_block(found, rows)
+
+
+def _pieces(copy: Copy, size: int) -> Iterator[bytes]:
+    """The rows of a binary COPY, without its header and trailer, in pieces of `size` bytes."""
+    pending = bytearray()
+    pending += bytes(copy.read())[len(HEADER) :]
+    for message in copy:
+        pending += message
+        if len(pending) >= size:
+            yield bytes(pending[:size])
+            del pending[:size]
+    del pending[-len(TRAILER) :]
+    if pending:
+        yield bytes(pending)
+
+
+def _unit_block(found: NDArray[np.void], rows: int) -> _Block:
+    units = np.zeros((rows, found.dtype["embedding"].shape[0]), dtype=np.float32)
+    units[: len(found)] = found["embedding"]
+    photo_id = found["photo_id"].astype(np.int64)
+    lengths = np.sqrt(np.vecdot(units, units))
+    units /= np.where(lengths > 0, lengths, 1)[:, None]
+    zero = lengths[: len(found)] == 0
+    if zero.any():
+        photo_id = photo_id[~zero]
+        units[: len(photo_id)] = units[: len(found)][~zero]
+    return _Block(photo_id, units)
+
+
+def _ahead(blocks: Generator[_Block]) -> Iterator[_Block]:
+    """The same blocks; the next one is read and decoded while the last one is multiplied."""
+    with closing(blocks), ThreadPoolExecutor(1, "geosearch-read") as reader:
+        coming = reader.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(next, blocks, None)
+            yield block
+
+
+def _dimension(connection: Connection, model_id: int) -> int:
+    row = connection.execute(
+        "SELECT dimension FROM geosearch.models WHERE id = %s", (model_id,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"model {model_id} does not exist", "See geosearch models.")
+    return int(row[0])
+
+
+def _unit_queries(queries: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    if queries.ndim != 2 or queries.shape[1] != dimension:
+        raise InputError(
+            f"the queries are of shape {queries.shape}; the model's embeddings have"
+            f" {dimension} dimensions"
+        )
+    # As halfvec, like the single query.
+    stored = queries.astype(np.float16).astype(np.float32)
+    lengths = np.linalg.norm(stored, axis=1, keepdims=True)
+    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    if len(bad):
+        raise InputError(f"query {bad[0]} is zero or not finite, so it has no direction")
+    return np.asarray(stored / lengths, dtype=np.float32)
+
+
+#: Scores (m, r) of the first, first + 1, … queries with a block's embeddings.
+_Product = Callable[[int, _Block], NDArray[np.float32]]
+
+
+def _product(units: NDArray[np.float32], rows: int, device: str) -> _Product:
+    scores = np.empty((min(QUERY_ROWS, len(units)), rows), dtype=np.float32)
+
+    def on_cpu(first: int, block: _Block) -> NDArray[np.float32]:
+        chosen = units[first : first + QUERY_ROWS]
+        made = np.matmul(chosen, block.units.T, out=scores[: len(chosen)])
+        return made[:, : len(block.photo_id)]
+
+    if device == "cpu":
+        return on_cpu
+    import torch
+
+    queries = torch.from_numpy(units).to(device)
+
+    def on_device(first: int, block: _Block) -> NDArray[np.float32]:
+        # Sent once per block and chunk of queries: little beside reading the block.
+        embeddings = torch.from_numpy(block.units).to(device)
+        made = queries[first : first + QUERY_ROWS] @ embeddings.T
+        return np.asarray(made[:, : len(block.photo_id)].cpu().numpy(), dtype=np.float32)
+
+    return on_device
+
+
+class _Best:
+    """The best `k` of all scores offered so far, for each of n queries.
+
+    Candidates are kept until they are twice as many as needed, and only then sorted out: a
+    running order after every block would cost as much as the product.
+    """
+
+    def __init__(self, n: int, k: int, excluded: Sequence[Collection[int]] | None) -> None:
+        self._n, self._k = n, k
+        self._excluded = None if excluded is None else [frozenset(ids) for ids in excluded]
+        everyone = frozenset[int]().union(*(self._excluded or ()))
+        self._excluded_ids = np.array(sorted(everyone), dtype=np.int64)
+        self._most_excluded = max(map(len, self._excluded or ()), default=0)
+        #: A candidate of a query needs this score: that many better ones are known.
+        self._floor = np.full(n, -np.inf, dtype=np.float32)
+        self._query = np.empty(0, dtype=np.int64)
+        self._score = np.empty(0, dtype=np.float32)
+        self._photo_id = np.empty(0, dtype=np.int64)
+        self._new: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+        self._size = 0
+        self._met = 0
+        self._met_excluded: set[int] = set()
+
+    def meet(self, photo_id: NDArray[np.int64]) -> None:
+        """Count photos (r,) that are about to be offered to every query."""
+        self._met += len(photo_id)
+        self._met_excluded |= set(photo_id[np.isin(photo_id, self._excluded_ids)].tolist())
+
+    def offer(self, first: int, scores: NDArray[np.float32], photo_id: NDArray[np.int64]) -> None:
+        """Take scores (m, r) of queries `first` to `first + m` with photos (r,)."""
+        m, r = scores.shape
+        floor = self._floor[first : first + m]
+        enough = self._k + self._most_excluded
+        if r >= enough and np.isneginf(floor).any():
+            np.maximum(floor, np.partition(scores, r - enough)[:, r - enough], out=floor)
+        query, column = np.divmod(np.flatnonzero(scores >= floor[:, None]), r)
+        if self._excluded is not None:
+            keep = self._allowed(first + query, column, photo_id)
+            query, column = query[keep], column[keep]
+        self._new.append((first + query, scores[query, column], photo_id[column]))
+        self._size += len(query)
+        if self._size > 2 * self._n * self._k:
+            self._sort_out()
+
+    def _allowed(
+        self, query: NDArray[np.int64], column: NDArray[np.int64], photo_id: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        assert self._excluded is not None
+        allowed = np.ones(len(query), dtype=bool)
+        suspects = np.isin(photo_id, self._excluded_ids)[column]
+        for index in np.flatnonzero(suspects):
+            allowed[index] = int(photo_id[column[index]]) not in self._excluded[query[index]]
+        return allowed
+
+    def _sort_out(self) -> None:
+        query, score, photo_id = (
+            np.concatenate(parts)
+            for parts in zip((self._query, self._score, self._photo_id), *self._new, strict=True)
+        )
+        # One key for query and score sorts much faster than two; its float64 keeps differences in
+        # score down to 1e-9 for 100,000 queries.
+        key = 4.0 * query - score
+        order = np.argsort(key)
+        equal = np.diff(key[order], prepend=-np.inf, append=np.inf) == 0
+        tied = np.flatnonzero(equal[:-1] | equal[1:])
+        among = order[tied]
+        order[tied] = among[np.lexsort((photo_id[among], key[among]))]
+        query, score, photo_id = query[order], score[order], photo_id[order]
+        rank = np.arange(len(query)) - np.searchsorted(query, np.arange(self._n))[query]
+        last = rank == self._k - 1
+        self._floor[query[last]] = score[last]
+        keep = rank < self._k
+        self._query, self._score, self._photo_id = query[keep], score[keep], photo_id[keep]
+        self._new, self._size = [], len(self._query)
+
+    def result(self) -> BatchNeighbours:
+        """What was found."""
+        self._sort_out()
+        count = np.bincount(self._query, minlength=self._n)
+        photo_id = np.full((self._n, self._k), -1, dtype=np.int64)
+        distance = np.full((self._n, self._k), np.inf)
+        filled = np.arange(self._k) < count[:, None]
+        photo_id[filled] = self._photo_id
+        distance[filled] = 1 - np.clip(self._score.astype(np.float64), -1, 1)
+        matches = np.full(self._n, self._met)
+        for number, ids in enumerate(self._excluded or ()):
+            matches[number] -= len(ids & self._met_excluded)
+        return BatchNeighbours(photo_id, distance, count, matches)

@@ -1,0 +1,369 @@
+"""The conditions a filter is made of: where, when, by whom, under what licence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import shapely
+from psycopg import sql
+from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
+
+from geosearch.borders import find_border
+from geosearch.database.collections import find_collection
+from geosearch.errors import InputError
+from geosearch.retrieval.algebra import READERS, Condition, Filter, Statement
+from geosearch.retrieval.areas import check_area, read_area, split
+from geosearch.sphere import EARTH_RADIUS_KM
+
+#: No two points are farther apart, in kilometres.
+HALF_GLOBE_KM = math.pi * EARTH_RADIUS_KM
+#: Metres of PostGIS's sphere (the mean radius of WGS 84) for a kilometre of ours, so that
+#: distances mean the same in all of geosearch.
+_SPHERE_METRES = (2 * 6378137.0 + 6356752.314245179) / 3 / EARTH_RADIUS_KM
+
+
+@dataclass(frozen=True)
+class BoundingBox(Condition):
+    """In this box, edges included; degrees. West above east crosses the ±180° meridian.
+
+    Raises
+    ------
+    InputError
+        A value is out of range, or south is above north.
+    """
+
+    west: float
+    south: float
+    east: float
+    north: float
+    name = "bbox"
+
+    def __post_init__(self) -> None:
+        west, south, east, north = self.value
+        if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
+            raise InputError(
+                f"bbox {','.join(map(str, self.value))} is not west,south,east,north",
+                "In degrees: longitudes in -180..180, latitudes in -90..90, south below north.",
+            )
+
+    @property
+    def value(self) -> list[float]:
+        """West, south, east, north."""
+        return [self.west, self.south, self.east, self.north]
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """Boxes for the index, which rounds them to float32; coordinates to be exact."""
+        west, south, east, north = self.value
+        # 180° and -180° are one meridian: a box that ends there holds photos on either side.
+        if west == -180 and east < 180:
+            west = 180
+        elif east == 180 and west > -180:
+            east = -180
+        if west <= east:
+            template, boxes = _BBOX, [(west, east)]
+        else:
+            template, boxes = _BBOX_OVER_180, [(west, 180), (-180, east)]
+        return sql.SQL(template).format(
+            *(statement.bind_geometry(shapely.box(w, south, e, north)) for w, e in boxes),
+            **{
+                side: statement.bind(float(value))
+                for side, value in zip(_SIDES, (west, south, east, north), strict=True)
+            },
+        )
+
+
+_SIDES = ("west", "south", "east", "north")
+
+_BBOX = """(geom && {}
+    AND ST_X(geom) BETWEEN {west} AND {east}
+    AND ST_Y(geom) BETWEEN {south} AND {north})"""
+
+_BBOX_OVER_180 = """((geom && {} OR geom && {})
+    AND (ST_X(geom) >= {west} OR ST_X(geom) <= {east})
+    AND ST_Y(geom) BETWEEN {south} AND {north})"""
+
+
+@dataclass(frozen=True)
+class Near(Condition):
+    """Within a great-circle distance in kilometres of a point in degrees.
+
+    Raises
+    ------
+    InputError
+        The point is not on the Earth, or the radius not between 0 and half the globe.
+    """
+
+    lat: float
+    lon: float
+    km: float
+    name = "near"
+
+    def __post_init__(self) -> None:
+        lat, lon, km = self.value
+        if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km <= math.ceil(HALF_GLOBE_KM)):
+            raise InputError(
+                f"near {','.join(map(str, self.value))} is not latitude,longitude,kilometres",
+                "For example 47.37,8.54,50; at most half the globe, 20016 km.",
+            )
+
+    @property
+    def value(self) -> list[float]:
+        """Latitude, longitude, kilometres."""
+        return [self.lat, self.lon, self.km]
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """On the sphere, not the spheroid."""
+        centre = f"SRID=4326;POINT({float(self.lon)!r} {float(self.lat)!r})"
+        return sql.SQL("ST_DWithin(geom::geography, {}::geography, {}, false)").format(
+            statement.bind(centre), statement.bind(self.km * _SPHERE_METRES)
+        )
+
+
+@dataclass(frozen=True)
+class Within(Condition):
+    """In a Polygon or MultiPolygon, boundary included; longitude, latitude in degrees.
+
+    Edges are straight in longitude and latitude, as in GeoJSON. A polygon ends at ±180°.
+
+    Raises
+    ------
+    InputError
+        It is not a valid polygon on the Earth.
+    """
+
+    area: BaseGeometry
+    name = "within"
+
+    def __post_init__(self) -> None:
+        check_area(self.area, "the geometry")
+
+    @classmethod
+    def read(cls, value: Any) -> Filter:
+        """A polygon as `read_area` takes it."""
+        return cls(read_area(value))
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """GeoJSON."""
+        return dict(mapping(self.area))
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """Index and exact test in one."""
+        return _intersects([self.area], statement)
+
+    def __str__(self) -> str:
+        return f"within a polygon of {shapely.get_num_coordinates(self.area)} points"
+
+
+@dataclass(frozen=True)
+class _Taken(Condition):
+    """Compares `taken_at` with a moment; one without a zone is UTC."""
+
+    moment: datetime
+
+    def __post_init__(self) -> None:
+        if self.moment.tzinfo is None:
+            object.__setattr__(self, "moment", self.moment.replace(tzinfo=UTC))
+
+    @classmethod
+    def read(cls, value: Any) -> Filter:
+        """A moment as `read_time` takes it."""
+        return cls(read_time(cls.name, value))
+
+    @property
+    def value(self) -> str:
+        """ISO 8601."""
+        return self.moment.isoformat()
+
+
+class TakenAfter(_Taken):
+    """Taken at or after a moment; a moment without a zone is UTC."""
+
+    name = "after"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """NULL for photos without a time."""
+        return sql.SQL("taken_at >= {}").format(statement.bind(self.moment))
+
+
+class TakenBefore(_Taken):
+    """Taken strictly before a moment; a moment without a zone is UTC."""
+
+    name = "before"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """NULL for photos without a time."""
+        return sql.SQL("taken_at < {}").format(statement.bind(self.moment))
+
+
+@dataclass(frozen=True)
+class AccurateTo(Condition):
+    """The accuracy of the position is known, and is this many metres or better.
+
+    Raises
+    ------
+    InputError
+        It is negative or not a number.
+    """
+
+    metres: float
+    name = "accuracy_m"
+
+    @classmethod
+    def read(cls, value: Any) -> Filter:
+        """Metres."""
+        return cls(value)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.metres < math.inf:
+            raise InputError(
+                f"accuracy_m {self.metres} is not a number of metres", "Give 0 or more."
+            )
+
+    @property
+    def value(self) -> float:
+        """Metres."""
+        return self.metres
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """In the column's own precision, float32: 10.1 is not less accurate than 10.1."""
+        with np.errstate(over="ignore"):
+            metres = float(np.float32(self.metres))
+        return sql.SQL("accuracy_m <= {}").format(statement.bind(metres))
+
+
+@dataclass(frozen=True, init=False)
+class _AnyOf(Condition):
+    """One of some names."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise InputError(f"{self.name}: expected names, found {names!r}", "Give at least one.")
+        object.__setattr__(self, "names", names)
+
+    @classmethod
+    def read(cls, value: Any) -> Filter:
+        """Names, or one."""
+        return cls(*((value,) if isinstance(value, str) else value))
+
+    @property
+    def value(self) -> list[str]:
+        """The names."""
+        return list(self.names)
+
+
+class Country(_AnyOf):
+    """In one of these countries (name or ISO code) or regions, by the borders loaded."""
+
+    name = "country"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """By geometry, as `Within`."""
+        borders = [find_border(statement.connection, name) for name in self.names]
+        return _intersects(borders, statement)
+
+
+class InCollections(_AnyOf):
+    """In one of these collections."""
+
+    name = "collections"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """By id."""
+        ids = [find_collection(statement.connection, name) for name in self.names]
+        return sql.SQL("collection_id = ANY({})").format(statement.bind(ids))
+
+
+class ByAuthors(_AnyOf):
+    """By one of these authors."""
+
+    name = "authors"
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return True
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """NULL for photos without an author."""
+        return sql.SQL("author = ANY({})").format(statement.bind(self.value))
+
+
+class HasLicence(_AnyOf):
+    """Under one of these licences, spelt as stored."""
+
+    name = "licences"
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """NULL for photos without a licence."""
+        return sql.SQL("licence = ANY({})").format(statement.bind(self.value))
+
+
+class SameBytes(_AnyOf):
+    """The file has one of these sha256 (hex): negated, a query does not find itself.
+
+    Raises
+    ------
+    InputError
+        A sha256 is not 64 hex digits.
+    """
+
+    name = "sha256"
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(*names)
+        for digest in self.names:
+            if len(digest) != 64 or not set(digest.lower()) <= set("0123456789abcdef"):
+                raise InputError(f"sha256 {digest!r} is not one", "Give 64 hex digits.")
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return True
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """By photo id: embeddings carry no sha256."""
+        rows = statement.connection.execute(
+            "SELECT id FROM geosearch.photos WHERE sha256 = ANY(%s)",
+            ([bytes.fromhex(digest) for digest in self.names],),
+        )
+        ids = [int(row[0]) for row in rows]
+        return sql.SQL("photo_id = ANY({})").format(statement.bind(ids))
+
+
+READERS["exclude_authors"] = lambda names: ~ByAuthors.read(names)
+READERS["exclude_sha256"] = lambda names: ~SameBytes.read(names)
+
+
+def read_time(name: str, given: datetime | str) -> datetime:
+    """A moment; text is an ISO 8601 date or time, and without a zone it is UTC.
+
+    Raises
+    ------
+    InputError
+        The text is no date; the message calls it `name`.
+    """
+    try:
+        moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+    except ValueError as error:
+        raise InputError(
+            f"{name} {given!r} is not a date: {error}", "For example: 2015-06-30"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _intersects(areas: Iterable[BaseGeometry], statement: Statement) -> sql.Composed:
+    tests = [
+        sql.SQL("ST_Intersects(geom, {})").format(statement.bind_geometry(piece))
+        for area in areas
+        for piece in split(area)
+    ]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(tests))

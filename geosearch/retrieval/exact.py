@@ -1,0 +1,79 @@
+"""Exact neighbours of many queries, found in one pass and described one query at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from psycopg import sql
+
+from geosearch.database.connection import Database
+from geosearch.database.partitions import partition
+from geosearch.retrieval.batch import nearest_batch
+from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.retrieval.neighbours import Neighbours, nearest
+
+#: Neighbours beyond the k-th, among which pgvector's own distances may find a nearer one.
+_SPARE = 8
+
+# Distances are computed again by pgvector, so that an answer's neighbours, their order and their
+# weights do not depend on how they were found.
+_DESCRIBE = """
+SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance
+FROM (
+    SELECT photo_id, geom, embedding <=> %(query)s AS distance
+    FROM {table}
+    WHERE photo_id = ANY(%(ids)s)
+    ORDER BY distance, photo_id
+    LIMIT %(k)s
+) AS n
+JOIN geosearch.photos AS p ON p.id = n.photo_id
+ORDER BY n.distance, n.photo_id
+"""
+
+
+class ExactSearch:
+    """Exact neighbours of many queries, found in one pass when made, described one by one.
+
+    Parameters and errors are those of `nearest_batch` and `nearest`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        model_id: int,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Filter = EVERYTHING,
+        *,
+        excluded: Sequence[Collection[int]] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._database, self._model_id, self._queries, self._k = database, model_id, queries, k
+        self._plan = nearest(database, model_id, queries[0], k, where, exact=True).plan
+        self._found = nearest_batch(
+            database, model_id, queries, k + _SPARE, where, excluded=excluded, device=device
+        )
+
+    def neighbours(self, number: int) -> Neighbours:
+        """The neighbours of query `number`: the same as those of `nearest`, searching alone."""
+        ids = self._found.photo_id[number, : self._found.count[number]]
+        query = self._queries[number]
+        with self._database.connection() as connection:
+            rows = connection.execute(
+                sql.SQL(_DESCRIBE).format(table=partition(self._model_id)),
+                {"ids": ids.tolist(), "query": HalfVector(query), "k": self._k},
+            ).fetchall()
+        photo_id, uri, lat, lon, distance = zip(*rows, strict=True) if rows else [()] * 5
+        matches = int(self._found.matches[number])
+        return Neighbours(
+            photo_id=np.array(photo_id, dtype=np.int64),
+            uri=tuple(uri),
+            lat=np.array(lat, dtype=np.float64),
+            lon=np.array(lon, dtype=np.float64),
+            distance=np.array(distance, dtype=np.float64),
+            plan=replace(self._plan, matches=matches, matches_exact=True, rows_scanned=matches),
+        )

@@ -1,0 +1,57 @@
+"""Why a search ran as it did: geosearch's plan, with PostgreSQL's beneath."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from geosearch.database.connection import Database
+from geosearch.retrieval.facts import facts
+from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.retrieval.neighbours import SETTINGS, exact_query, index_query, nearest
+from geosearch.retrieval.plan import Plan
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The plan of the search that gave the answer, its statement's plan in PostgreSQL, its rows."""
+
+    plan: Plan
+    postgresql: tuple[str, ...]
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "plan": self.plan.to_json(),
+            "postgresql": list(self.postgresql),
+            "rows": self.rows,
+        }
+
+
+def explain(
+    database: Database,
+    model_id: int,
+    query: NDArray[np.float32],
+    k: int,
+    where: Filter = EVERYTHING,
+    *,
+    exact: bool = False,
+) -> Explanation:
+    """Search, then run the statement that gave the answer under EXPLAIN (ANALYZE, BUFFERS)."""
+    found = nearest(database, model_id, query, k, where, exact=exact)
+    with database.connection() as connection:
+        known = facts(database, connection, model_id)
+        if found.plan.strategy == "ann":
+            connection.execute(SETTINGS, (str(found.plan.ef_search),))
+            statement, values = index_query(connection, known, query, k, where, found.plan)
+        else:
+            statement, values = exact_query(connection, known, query, k, where, None)
+        rows = connection.execute(
+            sql.SQL("EXPLAIN (ANALYZE, BUFFERS) ") + statement, values
+        ).fetchall()
+    return Explanation(found.plan, tuple(str(row[0]) for row in rows), len(found))

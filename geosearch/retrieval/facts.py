@@ -1,0 +1,64 @@
+"""What a plan rests on, for one model: rows, index, measurements. Cached for a moment."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from psycopg import sql
+
+from geosearch.database.connection import Connection, Database
+from geosearch.database.partitions import partition
+from geosearch.errors import NotFoundError
+from geosearch.retrieval.indexes import HnswIndex, find_index
+from geosearch.retrieval.tuning import UNMEASURED, Tuning, load_tuning
+
+#: Seconds for which facts are believed: a query must not cost more than its search.
+_FRESH_S = 2.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Embeddings of the model (estimated), its index if it has one, what was measured of it."""
+
+    model_id: int
+    total: int
+    index: HnswIndex | None
+    tuning: Tuning
+
+
+_known: WeakKeyDictionary[Database, dict[int, tuple[float, Facts]]] = WeakKeyDictionary()
+
+
+def facts(database: Database, connection: Connection, model_id: int) -> Facts:
+    """The model's facts, at most two seconds old."""
+    known = _known.setdefault(database, {})
+    read_at, found = known.get(model_id, (0.0, None))
+    if found is None or time.monotonic() - read_at > _FRESH_S:
+        index = find_index(connection, model_id)
+        tuning = UNMEASURED if index is None else load_tuning(connection, model_id)
+        found = Facts(model_id, _rows(connection, model_id), index, tuning)
+        known[model_id] = (time.monotonic(), found)
+    return found
+
+
+def forget(database: Database) -> None:
+    """Read the facts again at the next query: an index was built or measured."""
+    _known.pop(database, None)
+
+
+def _rows(connection: Connection, model_id: int) -> int:
+    row = connection.execute(
+        "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)",
+        (f"geosearch.embeddings_m{model_id}",),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
+    if row[0] > 0:
+        return int(row[0])
+    # Never analysed: a new partition, or an empty one.
+    row = connection.execute(
+        sql.SQL("SELECT count(*) FROM {}").format(partition(model_id))
+    ).fetchone()
+    return 0 if row is None else int(row[0])

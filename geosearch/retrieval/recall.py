@@ -1,0 +1,373 @@
+"""Measures what an index finds, against exact search, and what searches cost; keeps the figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from geosearch.database.connection import Connection, Database
+from geosearch.database.partitions import partition
+from geosearch.errors import InputError, NotFoundError
+from geosearch.retrieval.batch import nearest_batch
+from geosearch.retrieval.facts import Facts, facts, forget
+from geosearch.retrieval.filters import EVERYTHING, Filter, Near
+from geosearch.retrieval.indexes import find_index
+from geosearch.retrieval.neighbours import by_index, nearest
+from geosearch.retrieval.plan import Plan
+from geosearch.retrieval.tuning import (
+    EF_SEARCHES,
+    MAX_EF_SEARCH,
+    RANKS,
+    Point,
+    Tuning,
+    load_tuning,
+    recall_by_rank,
+    save_tuning,
+)
+
+Progress = Callable[[str, int, int], None]
+
+#: Stored embeddings that serve as queries of the curve, and of each filter of the sweep.
+CURVE_SAMPLE = 200
+SWEEP_SAMPLE = 20
+SELECTIVITIES = (0.1, 0.01, 0.001)
+#: Circles exact search is timed in, photos inside.
+_COST_SIZES = (1000, 10_000)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Recall of the plans geosearch chose, for one kind of filter.
+
+    `by_index`: how many of the `queries` the index answered; the others were exact. `complete`:
+    no query came back with fewer than min(k, matching) neighbours.
+    """
+
+    placement: str
+    selectivity: float
+    k: int
+    queries: int
+    by_index: int
+    complete: bool
+    recall: float
+    ms: float
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether the recall an index was tuned for still holds.
+
+    `recall` (with its standard error) is measured now, at the setting in use; `tuned_recall` was
+    measured when the index was tuned, when there were `tuned_rows` embeddings.
+    """
+
+    target: float
+    k: int
+    ef_search: int
+    recall: float
+    standard_error: float
+    tuned_recall: float
+    rows: int
+    tuned_rows: int
+    holds: bool
+    checks: tuple[Check, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    photo_id: NDArray[np.int64]
+    lat: NDArray[np.float64]
+    lon: NDArray[np.float64]
+    embedding: NDArray[np.float32]
+
+
+def tune(
+    database: Database,
+    model_id: int,
+    target: float = 0.98,
+    k: int = 100,
+    *,
+    progress: Progress | None = None,
+) -> tuple[Tuning, list[Check]]:
+    """Measure the index of a model and store the figures, which all its plans rest on from now.
+
+    The curve: recall by rank and time, for each setting. The costs of exact search. The sweep:
+    what filtered searches really find, near the query and far from it.
+
+    Raises
+    ------
+    InputError
+        `target` or `k` is out of range, or no setting reaches the target.
+    NotFoundError
+        The model has no index.
+    """
+    if not 0 < target <= 1:
+        raise InputError(f"--recall {target:g} is out of range", "Give a share such as 0.98.")
+    if not 1 <= k <= MAX_EF_SEARCH:
+        raise InputError(f"--k {k} is out of range", f"Choose 1 to {MAX_EF_SEARCH}.")
+    forget(database)
+    with database.connection() as connection:
+        known = facts(database, connection, model_id)
+        if known.index is None:
+            raise NotFoundError(f"model {model_id} has no index", "Run: geosearch index")
+        sample = _sample(connection, model_id, CURVE_SAMPLE, salt=0)
+    curve = _curve(database, known, sample, EF_SEARCHES, progress)
+    fixed_ms, row_ms = _exact_cost(database, known, sample)
+    tuning = Tuning(
+        target=target,
+        k=k,
+        sample=len(sample.photo_id),
+        rows=known.total,
+        index_file=known.index.file_number,
+        exact_fixed_ms=fixed_ms,
+        exact_row_ms=row_ms,
+        points={point.ef_search: point for point, _ in curve},
+    )
+    rank = min(k, _deepest(known))
+    if tuning.setting(rank) is None:
+        best = max(point.recall(rank) for point in tuning.points.values())
+        raise InputError(
+            f"no setting of the index has recall {target:g} for k = {k}: the best is {best:.4f}",
+            f"Ask for --recall {best:.3f} or less, or search with --exact.",
+        )
+    with database.connection() as connection:
+        save_tuning(connection, model_id, tuning)
+    forget(database)
+    return tuning, sweep(database, known, k, progress=progress)
+
+
+def check(database: Database, model_id: int, *, progress: Progress | None = None) -> Health:
+    """Measure again, with other queries than the tuning's, whether its recall still holds.
+
+    It holds if the recall now is not below the target by more than two standard errors, and
+    every filtered search returned all it should.
+
+    Raises
+    ------
+    NotFoundError
+        The model has no index, or it was never tuned.
+    """
+    forget(database)
+    with database.connection() as connection:
+        known = facts(database, connection, model_id)
+        tuning = load_tuning(connection, model_id)
+        if find_index(connection, model_id) is None or tuning.target is None:
+            raise NotFoundError(f"model {model_id} has no tuned index", "Run: geosearch index")
+        sample = _sample(connection, model_id, CURVE_SAMPLE, salt=known.total + 1)
+    rank = min(tuning.k, _deepest(known))
+    setting = tuning.setting(rank)
+    assert setting is not None
+    ((point, errors),) = _curve(database, known, sample, (setting,), progress)
+    checks = sweep(database, known, tuning.k, progress=progress)
+    recall = point.recall(rank)
+    error = float(np.interp(np.log(rank), np.log(point.ranks), errors))
+    return Health(
+        target=tuning.target,
+        k=tuning.k,
+        ef_search=setting,
+        recall=recall,
+        standard_error=error,
+        tuned_recall=tuning.points[setting].recall(rank),
+        rows=known.total,
+        tuned_rows=tuning.rows,
+        holds=recall >= tuning.target - 2 * error and all(item.complete for item in checks),
+        checks=tuple(checks),
+    )
+
+
+def sweep(
+    database: Database, known: Facts, k: int, *, progress: Progress | None = None
+) -> list[Check]:
+    """Recall of the plans chosen for circles of several sizes, near each query and far from it."""
+    with database.connection() as connection:
+        sample = _sample(connection, known.model_id, SWEEP_SAMPLE, salt=7)
+    kinds = [("none", 1.0)] + [
+        (placement, share) for share in SELECTIVITIES for placement in ("near", "far")
+    ]
+    checks = []
+    for number, (placement, share) in enumerate(kinds):
+        if progress is not None:
+            progress("sweep of filters", number, len(kinds))
+        checks.append(_check(database, known, sample, k, placement, share))
+    with database.connection() as connection:
+        connection.execute(
+            "DELETE FROM geosearch.recall_checks WHERE model_id = %s", (known.model_id,)
+        )
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                """
+                INSERT INTO geosearch.recall_checks
+                    (model_id, placement, selectivity, k, queries, by_index, complete, recall, ms)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+                """,
+                [(known.model_id, *asdict(item).values()) for item in checks],
+            )
+    return checks
+
+
+def _check(
+    database: Database, known: Facts, sample: _Sample, k: int, placement: str, share: float
+) -> Check:
+    recalls, times, by_index_count, complete = [], [], 0, True
+    count = len(sample.photo_id)
+    for index in range(count):
+        where: Filter = EVERYTHING
+        if placement != "none":
+            # Far: round another photo's place. Near: round the query's own.
+            centre = index if placement == "near" else (index + count // 2) % count
+            where = _circle(database, known, sample, centre, int(share * known.total))
+        query = sample.embedding[index]
+        started = time.perf_counter()
+        found = nearest(database, known.model_id, query, k, where)
+        times.append(1000 * (time.perf_counter() - started))
+        truth = nearest(database, known.model_id, query, k, where, exact=True)
+        by_index_count += found.plan.strategy == "ann"
+        complete &= len(found) == len(truth)
+        if len(truth):
+            recalls.append(float(np.isin(truth.photo_id, found.photo_id).mean()))
+    return Check(
+        placement,
+        share,
+        k,
+        count,
+        by_index_count,
+        complete,
+        float(np.mean(recalls)) if recalls else 1.0,
+        float(np.median(times)),
+    )
+
+
+def _curve(
+    database: Database,
+    known: Facts,
+    sample: _Sample,
+    settings: tuple[int, ...],
+    progress: Progress | None,
+) -> list[tuple[Point, NDArray[np.float64]]]:
+    """A point for each setting, with the standard error of its recalls."""
+    depth = min(max(settings), _deepest(known))
+    if progress is not None:
+        progress("exact search for comparison", 0, len(settings))
+    truth = nearest_batch(
+        database,
+        known.model_id,
+        sample.embedding,
+        depth,
+        excluded=[{int(key)} for key in sample.photo_id],
+    ).photo_id
+    curve = []
+    for number, ef_search in enumerate(settings):
+        if progress is not None:
+            progress(f"recall at ef_search {ef_search}", number, len(settings))
+        plan = Plan(
+            "ann",
+            "measurement",
+            known.total,
+            known.total,
+            True,
+            None,
+            candidates=ef_search,
+            ef_search=ef_search,
+        )
+        found = np.full((len(sample.photo_id), ef_search), -1, dtype=np.int64)
+        times = []
+        for index, query in enumerate(sample.embedding):
+            with database.connection() as connection:
+                started = time.perf_counter()
+                rows, _ = by_index(connection, known, query, ef_search, EVERYTHING, plan)
+                times.append(1000 * (time.perf_counter() - started))
+            # The query is stored too, and finds itself: not a neighbour.
+            ids = [row[0] for row in rows if row[0] != sample.photo_id[index]]
+            found[index, : len(ids)] = ids
+        last = min(ef_search, depth)
+        ranks = (*(rank for rank in RANKS if rank < last), last)
+        recalls = recall_by_rank(found, truth, ranks)
+        curve.append(
+            (
+                Point(
+                    ef_search, ranks, tuple(recalls.mean(axis=0).tolist()), float(np.median(times))
+                ),
+                recalls.std(axis=0) / np.sqrt(len(recalls)),
+            )
+        )
+    return curve
+
+
+def _exact_cost(database: Database, known: Facts, sample: _Sample) -> tuple[float, float]:
+    """Milliseconds of exact search: fixed, and per photo compared."""
+    sizes, times = [], []
+    for wanted in _COST_SIZES:
+        if wanted > known.total:
+            continue
+        for index in range(min(5, len(sample.photo_id))):
+            where = _circle(database, known, sample, index, wanted)
+            best = np.inf
+            for _ in range(2):
+                started = time.perf_counter()
+                found = nearest(
+                    database, known.model_id, sample.embedding[index], 10, where, exact=True
+                )
+                best = min(best, 1000 * (time.perf_counter() - started))
+            sizes.append(found.plan.matches)
+            times.append(best)
+    if len(set(sizes)) < 2:
+        return 0.5, 0.001
+    row_ms, fixed_ms = np.polyfit(sizes, times, 1)
+    return max(float(fixed_ms), 0.1), max(float(row_ms), 1e-5)
+
+
+def _circle(database: Database, known: Facts, sample: _Sample, index: int, size: int) -> Filter:
+    """The circle round a sample photo that holds about `size` photos."""
+    lat, lon = float(sample.lat[index]), float(sample.lon[index])
+    with database.connection() as connection:
+        row = connection.execute(
+            sql.SQL(
+                """
+                SELECT ST_Distance(geom::geography, centre, false) / 1000
+                FROM {table}, (SELECT ST_SetSRID(ST_Point(%s, %s), 4326)::geography) AS c (centre)
+                ORDER BY geom::geography <-> (SELECT ST_SetSRID(ST_Point(%s, %s), 4326)::geography)
+                LIMIT 1 OFFSET %s
+                """
+            ).format(table=partition(known.model_id)),
+            (lon, lat, lon, lat, max(0, min(size, known.total - 1) - 1)),
+        ).fetchone()
+    radius = 1.0 if row is None else float(row[0])
+    return Near(lat, lon, min(max(radius, 0.001), 20_000))
+
+
+def _sample(connection: Connection, model_id: int, count: int, *, salt: int) -> _Sample:
+    """Stored embeddings, the same for the same salt."""
+    rows = connection.execute(
+        sql.SQL(
+            """
+            SELECT photo_id, ST_Y(geom), ST_X(geom), embedding
+            FROM {table}
+            JOIN (
+                SELECT photo_id FROM {table} ORDER BY hashint8extended(photo_id, %s) LIMIT %s
+            ) AS chosen USING (photo_id)
+            ORDER BY photo_id
+            """
+        ).format(table=partition(model_id)),
+        (salt, count),
+    ).fetchall()
+    return _Sample(
+        np.array([row[0] for row in rows], dtype=np.int64),
+        np.array([row[1] for row in rows]),
+        np.array([row[2] for row in rows]),
+        np.array([row[3].to_numpy() for row in rows], dtype=np.float32),
+    )
+
+
+def _deepest(known: Facts) -> int:
+    """The deepest rank that exists for a query that is stored itself."""
+    return max(1, min(MAX_EF_SEARCH, known.total - 1))
