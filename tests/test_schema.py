@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from geosearch.database import migrations
 from geosearch.database.connection import Database, redact
 from geosearch.database.session import check_schema
-from geosearch.errors import DatabaseError
+from geosearch.errors import DatabaseError, InputError
 from tests.rows import add_model, add_photos
 
 
@@ -72,10 +72,43 @@ def test_a_position_off_the_earth_is_refused(
     module_database: Database, latitude: float, longitude: float
 ) -> None:
     with (
-        pytest.raises(psycopg.errors.CheckViolation, match="geom_on_earth"),
         module_database.connection() as connection,
+        pytest.raises(psycopg.errors.CheckViolation, match="geom_on_earth"),
+        connection.transaction(),
     ):
         add_photos(connection, [latitude], [longitude])
+
+
+def test_an_error_that_leaves_the_connection_is_a_database_error(module_database: Database) -> None:
+    with (
+        pytest.raises(DatabaseError, match=r'refused: relation "nothing" does not exist') as raised,
+        module_database.connection() as connection,
+    ):
+        connection.execute("SELECT * FROM nothing")
+    assert isinstance(raised.value.__cause__, psycopg.errors.UndefinedTable)
+
+
+def test_a_lost_server_is_a_database_error(database: Database) -> None:
+    with (
+        pytest.raises(DatabaseError, match="lost the database"),
+        database.connection() as connection,
+    ):
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def test_a_migration_the_server_refuses_is_a_database_error(empty_url: str) -> None:
+    with psycopg.connect(empty_url) as connection:
+        connection.execute("CREATE SCHEMA geosearch CREATE TABLE collections (id int)")
+    with pytest.raises(DatabaseError, match="already exists"):
+        migrations.upgrade(empty_url)
+
+
+def test_a_database_of_an_unknown_revision_is_a_database_error(empty_url: str) -> None:
+    migrations.upgrade(empty_url)
+    with psycopg.connect(empty_url) as connection:
+        connection.execute("UPDATE geosearch.alembic_version SET version_num = '9999'")
+    with pytest.raises(DatabaseError, match="newer geosearch"):
+        migrations.upgrade(empty_url)
 
 
 def test_a_database_without_schema_says_how_to_upgrade(empty_url: str) -> None:
@@ -93,5 +126,28 @@ def test_an_unreachable_server_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_messages_never_show_the_password() -> None:
-    assert redact("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
-    assert Database("postgresql://me:secret@host/db").label == "postgresql://me:***@host/db"
+    assert redact("postgresql://me:secret@host/db") == "user=me dbname=db host=host"
+    assert Database("postgresql://me:secret@host/db").label == "user=me dbname=db host=host"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host=h user=me password=secret",
+        "postgresql://me@h/db?password=secret",
+        "postgresql://me@h/db?sslpassword=secret",
+        "postgresql://me:x@secret@h/db",
+        "postgresql://me:secret/x@h/db",
+        "postgresql://me:sec%zzsecret@h/db",
+        "secret",
+    ],
+)
+def test_no_form_of_url_shows_its_password(url: str) -> None:
+    assert "secret" not in redact(url)
+
+
+def test_a_malformed_url_is_an_input_error_that_does_not_quote_it() -> None:
+    for use in (Database, migrations.upgrade):
+        with pytest.raises(InputError, match="malformed") as raised:
+            use("postgresql://me:sec%zzsecret@h/db")
+        assert "secret" not in str(raised.value)

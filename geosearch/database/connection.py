@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 import psycopg
 from pgvector.psycopg import register_vector
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 from sqlalchemy import Engine, create_engine
 
@@ -19,6 +19,8 @@ from geosearch.settings import DatabaseSettings
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 MINIMUM_POSTGRES = 15
+
+_SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 
 # For a role named geosearch our schema would be the default one, which SQLAlchemy reflects without
 # its name, and where CREATE EXTENSION would put PostGIS.
@@ -32,12 +34,37 @@ SELECT set_config(
 
 
 def redact(url: str) -> str:
-    """`url` with its password blanked, for messages."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    netloc = parts.netloc.replace(f":{parts.password}@", ":***@")
-    return urlunsplit(parts._replace(netloc=netloc))
+    """What `url` says, as libpq's `name=value` list without passwords: for messages."""
+    try:
+        parameters = parse(url)
+    except InputError:
+        return "(a URL that cannot be read)"
+    shown = {name: value for name, value in parameters.items() if name not in _SECRETS}
+    return make_conninfo(**shown)
+
+
+def parse(url: str) -> dict[str, str]:
+    """libpq's reading of `url`.
+
+    Raises
+    ------
+    InputError
+        It is malformed. The message quotes nothing of it, which may be the password.
+    """
+    try:
+        parameters = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+        # A password with a bare slash, colon or @ spills into the port or host.
+        port, host = parameters.get("port", ""), parameters.get("host", "")
+        wellformed = not port.strip("0123456789,") and (host[:1] in "/@" or "@" not in host)
+    except psycopg.ProgrammingError:
+        wellformed = False
+    if not wellformed:
+        raise InputError(
+            "the database URL is malformed",
+            "Give it as postgresql://user:password@host:5432/name, with special characters "
+            "of the password percent-encoded.",
+        )
+    return parameters
 
 
 def sqlalchemy_engine(url: str) -> Engine:
@@ -61,7 +88,7 @@ class Database:
     url
         A libpq URL, e.g. `postgresql://user@host/name`.
     label
-        How to speak of it (`private server`); default: the URL without its password.
+        How to speak of it (`private server`); default: what the URL says, less passwords.
 
     Raises
     ------
@@ -70,13 +97,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, label: str | None = None, pool_size: int | None = None) -> None:
-        try:
-            conninfo_to_dict(url)
-        except psycopg.ProgrammingError as error:
-            raise InputError(
-                f"the database URL {redact(url)!r} is malformed: {error}",
-                "Give it as postgresql://user:password@host:5432/name",
-            ) from error
+        parse(url)
         self.url = url
         self.label = label or redact(url)
         #: Most connections open at once.
@@ -103,10 +124,29 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A pooled connection in a transaction: committed at the end, rolled back on error."""
+        """A pooled connection in a transaction: committed at the end, rolled back on error.
+
+        Raises
+        ------
+        DatabaseError
+            The server cannot be reached or is lost, or an error of psycopg leaves the block; inside
+            the block, such errors are psycopg's own.
+        """
         self._open()
-        with self._pool.connection() as connection:
-            yield connection
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except psycopg.OperationalError as error:
+            raise DatabaseError(
+                f"lost the database {self.label}: {str(error).strip()}",
+                "Run the same command again: what was committed stays, the rest is done then.",
+            ) from error
+        except psycopg.Error as error:
+            raise DatabaseError(
+                f"the database {self.label} refused: {str(error).strip()}",
+                "If the role lacks a right, have it granted; if the schema was altered by hand, "
+                "restore it.",
+            ) from error
 
     def _open(self) -> None:
         if not self._pool.closed:
@@ -142,4 +182,5 @@ def _configure(connection: Connection) -> None:
     # Before the first upgrade there is no vector type to register.
     if connection.execute("SELECT to_regtype('vector')").fetchone() != (None,):
         register_vector(connection)
+    connection.execute("SET timezone TO 'UTC'")
     connection.commit()

@@ -12,12 +12,19 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from geoalchemy2 import alembic_helpers
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from geosearch.database.connection import Connection, check_version, redact, sqlalchemy_engine
+from geosearch.database.connection import (
+    Connection,
+    check_version,
+    parse,
+    redact,
+    sqlalchemy_engine,
+)
 from geosearch.database.resources import resource
 from geosearch.database.tables import SCHEMA, metadata
 from geosearch.errors import DatabaseError
@@ -32,8 +39,10 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     Raises
     ------
+    InputError
+        The URL is malformed.
     DatabaseError
-        The server cannot be reached, is too old, or lacks an extension.
+        The server cannot be reached, is too old, lacks an extension, or refuses a migration.
     """
     _run(url, lambda config: command.upgrade(config, revision))
 
@@ -101,10 +110,11 @@ def _config() -> Config:
 
 
 def _run(url: str, work: Any) -> None:
+    parse(url)
     try:
         with psycopg.connect(url, connect_timeout=10) as probe:
             check_version(probe, redact(url))
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         raise DatabaseError(
             f"cannot connect to {redact(url)}: {str(error).strip()}",
             "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
@@ -118,8 +128,17 @@ def _run(url: str, work: Any) -> None:
             config = _config()
             config.attributes["connection"] = connection
             work(config)
-    except OperationalError as error:
-        raise DatabaseError(f"the migration failed: {error.orig}") from error
+    except DBAPIError as error:
+        raise DatabaseError(
+            f"migrating {redact(url)} failed: {str(error.orig).strip()}",
+            "Nothing was changed. The role must own the schema geosearch, or be allowed to "
+            "create it.",
+        ) from error
+    except CommandError as error:
+        raise DatabaseError(
+            f"migrating {redact(url)} failed: {error}",
+            "A database of a newer geosearch needs that geosearch.",
+        ) from error
     finally:
         engine.dispose()
 

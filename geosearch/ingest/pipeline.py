@@ -8,11 +8,9 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-import psycopg
-
 from geosearch.database.collections import ensure_collection
 from geosearch.database.connection import Database
-from geosearch.errors import DatabaseError, InputError
+from geosearch.errors import InputError
 from geosearch.ingest.examine import examine, with_defaults
 from geosearch.ingest.records import Candidate, Rejection
 from geosearch.ingest.sources import candidates, count, locate
@@ -101,11 +99,6 @@ def ingest(
                 with connection.transaction():
                     finish_run(connection, run_id, summary.as_dict())
             return summary
-    except psycopg.OperationalError as error:
-        raise DatabaseError(
-            f"lost the database {database.label}: {error}",
-            "Run the same command again: what was committed stays, the rest is done then.",
-        ) from error
     finally:
         items.close()
 
