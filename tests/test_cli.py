@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
 from geosearch.cli.app import COMMANDS, app
-from geosearch.errors import InputError
+from geosearch.cli.console import progress_bar
+from geosearch.errors import DatabaseError, InputError
 from tests.command_line import CommandLine
 
 
@@ -61,6 +63,30 @@ def test_an_error_is_one_message_with_its_remedy_and_exit_code(
     assert "--bbox '1,2,3' cannot be read" in ran.err
     assert "W,S,E,N" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_setting_that_cannot_be_used_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_POOL_SIZE", "abc")
+    ran = CommandLine("postgresql:///unused", capsys)("models", "list")
+    assert ran.code == InputError.exit_code
+    assert "GEOSEARCH_POOL_SIZE=abc cannot be used" in ran.err
+
+
+def test_verbose_names_a_database_that_cannot_be_reached(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ran = CommandLine(f"postgresql://me:secret@/db?host={tmp_path}", capsys)("-v", "models", "list")
+    assert ran.code == DatabaseError.exit_code
+    assert ran.err.startswith(f"database: user=me dbname=db host={tmp_path}\n")
+    assert "secret" not in ran.err
+
+
+def test_no_progress_is_drawn_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("photos") as bar:
+        bar.update(bar.add_task("embed", total=2), completed=2)
+    assert capsys.readouterr().err == ""
 
 
 def test_looking_at_help_loads_no_network_runtime() -> None:

@@ -113,7 +113,28 @@ def test_server_commands_say_when_another_database_is_selected(
     with pytest.raises(SystemExit):
         main()
     said = capsys.readouterr().err
-    assert "GEOSEARCH_DATABASE_URL selects postgresql://me:***@db.example/photos" in said
+    assert "GEOSEARCH_DATABASE_URL selects user=me dbname=photos host=db.example;" in said
+
+
+@pytest.mark.parametrize("command", [["upgrade"], ["url"], ["psql", "-c", "SELECT 1"]])
+def test_verbose_names_the_database_before_connecting(command: list[str], tmp_path: Path) -> None:
+    environment = os.environ | {"GEOSEARCH_DATABASE_URL": f"postgresql://me:x@/db?host={tmp_path}"}
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "-v", "db", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.startswith(f"database: user=me dbname=db host={tmp_path}\n")
+    assert (done.returncode == 0) == (command == ["url"])
+
+
+def test_verbose_names_the_private_server(db: Db, data_dir: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "-v", "db", "status"], capture_output=True, text=True
+    )
+    assert done.stderr == f"database: private server in {data_dir}\n"
 
 
 def test_a_tcp_url_that_does_not_exist_has_a_remedy(

@@ -237,13 +237,26 @@ def test_a_server_in_use_is_not_restarted_for_a_port(server: PrivateServer, free
 
 
 def test_a_taken_port_is_an_error_with_the_reason(server: PrivateServer) -> None:
-    server.stop()
+    server.start()
+    before = pid_of(server)
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ServerError, match="Address already in use"):
+        with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is taken"):
             server.start(port=port)
+    assert pid_of(server) == before
+
+
+def test_a_restart_that_fails_brings_the_server_back_as_it_was(
+    server: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.start()
-    assert ask(server.url, "SELECT 1") == 1
+    # Taken only after it was looked at.
+    monkeypatch.setattr("geosearch.database.server._check_free", lambda _port: None)
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        with pytest.raises(ServerError, match="Address already in use"):
+            server.start(port=taken.getsockname()[1])
+        assert ask(server.url, "SELECT 1") == 1
+        assert server.status().port is None
 
 
 def test_a_privileged_port_is_refused(server: PrivateServer) -> None:

@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from geosearch.database.connection import Database
-from geosearch.database.session import open_database
+from geosearch.database.session import open_database, selected
 
 #: Answers go to stdout; all else (progress, warnings, -v) to stderr, so that output can be piped.
 out = Console()
@@ -40,10 +40,15 @@ def print_json(value: Any) -> None:
 @contextmanager
 def database(context: typer.Context) -> Iterator[Database]:
     """The database of this command, started, upgraded where private, checked."""
+    announce(context, selected())
     with open_database() as opened:
-        if context.find_root().params.get("verbose"):
-            err.print(f"database: {opened.label}", style="dim", highlight=False, markup=False)
         yield opened
+
+
+def announce(context: typer.Context, label: str) -> None:
+    """With `-v`, say which database the command talks to: before it does, lest that fails."""
+    if context.find_root().params.get("verbose"):
+        err.print(f"database: {label}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def table(*names: str, text: Collection[str] = ()) -> Table:
@@ -58,7 +63,10 @@ def table(*names: str, text: Collection[str] = ()) -> Table:
 
 
 def progress_bar(unit: str) -> Progress:
-    """A progress bar on stderr that shows done/total, rate in `unit`/s and time left."""
+    """A progress bar on stderr that shows done/total, rate in `unit`/s and time left.
+
+    Nothing is drawn where stderr is no terminal.
+    """
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -68,6 +76,7 @@ def progress_bar(unit: str) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=err,
+        disable=not err.is_terminal,
     )
 
 

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from geosearch.cli.console import JsonOption, err, out, print_json
+from geosearch.cli.console import JsonOption, announce, err, out, print_json
 from geosearch.database import migrations
 from geosearch.database.connection import redact
 from geosearch.database.server import PrivateServer
+from geosearch.database.session import selected as selected_label
 from geosearch.errors import ServerError
 from geosearch.settings import DatabaseSettings
 
@@ -23,6 +24,7 @@ _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 @app.command()
 def start(
+    context: typer.Context,
     port: Annotated[
         int | None,
         typer.Option(help="Also listen on this TCP port of localhost, with a password."),
@@ -33,8 +35,7 @@ def start(
 
     Example: geosearch db start --port 5433
     """
-    _note_other_database()
-    server = PrivateServer()
+    server = _private_server(context)
     server.start(port)
     if as_json:
         print_json(_describe(server) | {"tcp_url": server.tcp_url()})
@@ -46,13 +47,12 @@ def start(
 
 
 @app.command()
-def stop(as_json: JsonOption = False) -> None:
+def stop(context: typer.Context, as_json: JsonOption = False) -> None:
     """Stop the private server, ending open connections.
 
     Example: geosearch db stop
     """
-    _note_other_database()
-    server = PrivateServer()
+    server = _private_server(context)
     stopped = server.stop()
     if as_json:
         print_json({"stopped": stopped})
@@ -61,13 +61,12 @@ def stop(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def status(as_json: JsonOption = False) -> None:
+def status(context: typer.Context, as_json: JsonOption = False) -> None:
     """Show whether the private server runs, where, and how big it is.
 
     Example: geosearch db status --json
     """
-    _note_other_database()
-    described = _describe(PrivateServer())
+    described = _describe(_private_server(context))
     if as_json:
         print_json(described)
         return
@@ -77,6 +76,7 @@ def status(as_json: JsonOption = False) -> None:
 
 @app.command()
 def url(
+    context: typer.Context,
     tcp: Annotated[
         bool, typer.Option("--tcp", help="The private server's TCP URL, with its password.")
     ] = False,
@@ -88,14 +88,14 @@ def url(
     """
     selected: str | None
     if tcp:
-        _note_other_database()
-        selected = PrivateServer().tcp_url()
+        selected = _private_server(context).tcp_url()
         if selected is None:
             raise ServerError(
                 "the private server does not listen on TCP",
                 "Run: geosearch db stop; geosearch db start --port 5433",
             )
     else:
+        announce(context, selected_label())
         selected = DatabaseSettings().database_url or PrivateServer().url
     if as_json:
         print_json({"url": selected})
@@ -109,6 +109,7 @@ def psql(context: typer.Context) -> None:
 
     Example: geosearch db psql -c "SELECT count(*) FROM geosearch.photos"
     """
+    announce(context, selected_label())
     selected, program = DatabaseSettings().database_url, shutil.which("psql")
     if selected is None:
         server = PrivateServer()
@@ -120,11 +121,12 @@ def psql(context: typer.Context) -> None:
 
 
 @app.command()
-def upgrade(as_json: JsonOption = False) -> None:
+def upgrade(context: typer.Context, as_json: JsonOption = False) -> None:
     """Create the schema in the selected database, or bring it up to date.
 
     Example: GEOSEARCH_DATABASE_URL=postgresql://me@db.example/photos geosearch db upgrade
     """
+    announce(context, selected_label())
     selected = DatabaseSettings().database_url
     if selected is None:
         server = PrivateServer()
@@ -141,7 +143,10 @@ def _describe(server: PrivateServer) -> dict[str, Any]:
     return asdict(server.status()) | {"url": server.url}
 
 
-def _note_other_database() -> None:
+def _private_server(context: typer.Context) -> PrivateServer:
+    """The private server, for a command that is about it whatever else is selected."""
+    server = PrivateServer()
+    announce(context, server.label)
     selected = DatabaseSettings().database_url
     if selected is not None:
         err.print(
@@ -151,6 +156,7 @@ def _note_other_database() -> None:
             highlight=False,
             markup=False,
         )
+    return server
 
 
 def _print(line: str) -> None:

@@ -33,8 +33,8 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         print_json([asdict(row) | {"photos": photos.get(row.id, 0)} for row in rows])
         return
-    names = ("name", "architecture", "pooling", "weights")
-    made = table("id", *names, "dimension", "photos", text=names)
+    texts = ("architecture", "pooling", "weights")
+    made = table("id", "name", *texts, "dimension", "photos", text=texts)
     for row in rows:
         made.add_row(
             str(row.id),

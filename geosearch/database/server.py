@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -91,6 +92,12 @@ class PrivateServer:
         self._pgdata = self.data_dir / "postgres"
         self._log = self.data_dir / "log" / "server.log"
         self._password = self.data_dir / "password"
+        self._configuration = self._pgdata / _CONFIGURATION
+
+    @property
+    def label(self) -> str:
+        """How messages speak of it."""
+        return f"private server in {self.data_dir}"
 
     @property
     def url(self) -> str:
@@ -143,12 +150,20 @@ class PrivateServer:
             running = self._settled(timeout)
             if self._serves(running, port):
                 return
+            if port is not None:
+                _check_free(port)
             if running is not None:
                 self._check_idle()
                 self._stop(timeout)
             installation = self._initialise(timeout)
-            self._configure(port)
-            self._launch(installation, timeout)
+            before = self._configure(port)
+            try:
+                self._launch(installation, timeout)
+            except ServerError:
+                if running is not None:
+                    self._configuration.write_text(before, encoding="utf-8")
+                    self._launch(installation, timeout)
+                raise
             self._prepare(port)
 
     def stop(self, *, timeout: float = 120) -> bool:
@@ -287,7 +302,8 @@ class PrivateServer:
         fresh.rename(self._pgdata)
         return installation
 
-    def _configure(self, port: int | None) -> None:
+    def _configure(self, port: int | None) -> str:
+        """Write the configuration; gives what it was before."""
         # PostgreSQL reads the folder as a list; double quotes keep a path with commas whole.
         folder = str(self.socket_dir).replace('"', '""')
         values = sizing.settings(sizing.Machine.here()) | {
@@ -301,8 +317,10 @@ class PrivateServer:
         if not self._durable:
             values |= _NOT_DURABLE
         lines = [f"{name} = '{_escape(value)}'\n" for name, value in values.items()]
-        file = self._private_file(self._pgdata / _CONFIGURATION)
+        file = self._private_file(self._configuration)
+        before = file.read_text(encoding="utf-8")
         file.write_text("".join(lines), encoding="utf-8")
+        return before
 
     def _launch(self, installation: binaries.Installation, timeout: float) -> None:
         postmaster.clear_remains(self._pgdata, self.socket_dir)
@@ -391,6 +409,18 @@ def default_data_dir() -> Path:
     if sys.platform == "darwin":
         return Path("~/Library/Application Support/geosearch")
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "geosearch"
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        # As PostgreSQL does: connections of the past do not hold a port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_TCP_HOST, port))
+        except OSError as error:
+            raise InputError(
+                f"port {port} of {_TCP_HOST} is taken: {error.strerror}", "Choose another port."
+            ) from error
 
 
 def _escape(value: str) -> str:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from geosearch.database import migrations
-from geosearch.database.connection import Database, check_version
+from geosearch.database.connection import Database, check_version, redact
 from geosearch.errors import DatabaseError
 from geosearch.settings import DatabaseSettings
+
+
+def selected() -> str:
+    """How to speak of the database that `open_database` opens; it may not be there yet."""
+    url = DatabaseSettings().database_url
+    if url is not None:
+        return redact(url)
+    from geosearch.database.server import PrivateServer
+
+    return PrivateServer().label
 
 
 def open_database(url: str | None = None) -> Database:
@@ -29,13 +39,13 @@ def open_database(url: str | None = None) -> Database:
 
     server = PrivateServer()
     server.start()
-    database = Database(server.url, label=f"private server in {server.data_dir}")
+    database = Database(server.url, label=server.label)
     with database.connection() as connection:
         revision = migrations.current_revision(connection)
     if revision != migrations.head_revision():
         database.close()
         migrations.upgrade(server.url)
-        database = Database(server.url, label=f"private server in {server.data_dir}")
+        database = Database(server.url, label=server.label)
     return database
 
 
