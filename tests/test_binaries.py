@@ -21,7 +21,6 @@ def install(
     extensions.mkdir(parents=True)
     for name, says in {
         "initdb": "",
-        "pg_ctl": "",
         "postgres": f"postgres (PostgreSQL) {version}",
         "pg_config": str(root / "share"),
     }.items():
@@ -71,7 +70,7 @@ def test_what_is_missing_is_said(tmp_path: Path, lacks: dict[str, str | None], s
 
 def test_a_folder_without_the_whole_server_is_none(tmp_path: Path) -> None:
     folder = install(tmp_path)
-    (folder / "pg_ctl").unlink()
+    (folder / "initdb").unlink()
     assert binaries.inspect(folder) is None
 
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 import geosearch
 from geosearch.database import migrations
-from geosearch.database.resources import resource, sql
+from geosearch.database.resources import resource
 home, url = Path(sys.argv[1]), sys.argv[2]
 for place in (geosearch.__file__, resource("alembic"), resource("sql")):
     assert Path(place).is_relative_to(home), place
@@ -24,7 +24,7 @@ migrations.upgrade(url)
 import psycopg
 with psycopg.connect(url) as connection:
     assert migrations.current_revision(connection) == migrations.head_revision()
-    connection.execute(sql("overview.sql"))
+    connection.execute(resource("sql/overview.sql").read_text())
 print(migrations.head_revision())
 """
 

@@ -13,8 +13,8 @@ from geosearch import __version__
 from geosearch.cli.console import err
 from geosearch.errors import GeosearchError
 
-#: Command → (module, attribute, one line for the overview). Modules load when they are used, so
-#: that `geosearch db status` does not wait for what `geosearch embed` needs.
+#: Command → (module, attribute). Modules load when they are used, so that `geosearch db status`
+#: does not wait for what `geosearch embed` needs.
 COMMANDS = {
     "db": ("geosearch.cli.db", "app"),
     "ingest": ("geosearch.cli.ingest", "ingest"),

@@ -15,7 +15,7 @@ from geosearch.database.migrations import EXTENSIONS
 from geosearch.errors import ServerError
 from geosearch.settings import ServerSettings
 
-_PROGRAMS = ("initdb", "pg_ctl", "postgres")
+_PROGRAMS = ("initdb", "postgres")
 _PATTERNS = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # PGDG on Red Hat and SUSE
@@ -32,7 +32,7 @@ class Installation:
     Attributes
     ----------
     bin
-        Folder of `initdb`, `pg_ctl` and `postgres`.
+        Folder of `initdb` and `postgres`.
     version
         (major, minor).
     missing

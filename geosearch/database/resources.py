@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def resource(name: str) -> Path:
-    """Folder or file below `alembic/` or `sql/`, e.g. `resource("sql/comments.sql")`.
+    """Folder or file below `alembic/` or `sql/`, e.g. `resource("sql/overview.sql")`.
 
     A wheel carries both inside the package (`geosearch/_bundled`); a checkout has them beside it.
 
@@ -21,8 +21,3 @@ def resource(name: str) -> Path:
         if (root / name).exists():
             return root / name
     raise FileNotFoundError(f"{name} is missing from this installation of geosearch; reinstall it")
-
-
-def sql(name: str) -> str:
-    """Text of `sql/<name>`."""
-    return resource(f"sql/{name}").read_text(encoding="utf-8")
