@@ -91,6 +91,7 @@ def test_the_application_waits_for_the_database_then_upgrades_then_runs_the_demo
     assert waits == {"geosearch": {"condition": "service_completed_successfully"}}
     (script,) = services["demo"]["command"]
     assert (ROOT / script).is_file()
+    assert services["demo"]["environment"]["GEOSEARCH_DEMO_DATABASE"] == "keep"
     assert script in copied(ROOT / "docker" / "app.Dockerfile")
 
 
