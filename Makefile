@@ -5,6 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.made
 REFERENCES ?= 6000
 QUERIES ?= 400
+BENCHMARKS := accuracy batch extract load
 
 .PHONY: help setup demo test lint bench clean
 
@@ -30,7 +31,14 @@ lint: $(STAMP)  ## Check style, formatting and types
 	$(BIN)/mypy
 
 bench: setup  ## Run the benchmarks
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	@set -e; for name in $(BENCHMARKS); do \
+	    echo "== $$name"; $(BIN)/python benchmarks/$$name.py; \
+	done
+	@if $(BIN)/python -c 'import faiss, lancedb, geoclip' 2>/dev/null; then \
+	    echo "== retrieval"; $(BIN)/python benchmarks/retrieval.py; \
+	else \
+	    echo "== retrieval: skipped, see benchmarks/retrieval.py for what it needs"; \
+	fi
 
 clean:  ## Remove what builds, tests and the demo left; keeps .venv
 	rm -rf build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
