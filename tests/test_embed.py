@@ -21,7 +21,7 @@ from geosearch.cli.app import app
 from geosearch.database.connection import Database
 from geosearch.errors import DatabaseError, InputError, NotFoundError, Reason
 from geosearch.features import Backbone, Description, embed, embed_files, embed_query, pipeline
-from geosearch.features.extraction import Rejected
+from geosearch.features.extraction import Embedded, Rejected
 from geosearch.features.models import (
     find_model,
     list_models,
@@ -346,7 +346,7 @@ def test_embed_files_keeps_the_order_and_says_what_is_wrong(tmp_path: Path) -> N
     assert isinstance(bad, Rejected)
     assert (bad.stage, bad.rejection.reason) == ("decode", Reason.UNDECODABLE)
     for item, path in zip(found, paths[:17] + paths[18:], strict=True):
-        assert item.embedding is not None
+        assert isinstance(item, Embedded)
         assert item.embedding.tolist() == embed_query(backbone(), path.read_bytes()).tolist()
 
 

@@ -172,6 +172,29 @@ def test_reproduce_names_photos_added_moved_and_deleted(
     assert "to 2.000000,1.000000" in text
 
 
+def test_reproduce_names_a_collection_that_is_gone(space: Space) -> None:
+    answer = space.gs.localize(space.queries[0].uri, collections=("space",))
+    assert answer.id is not None
+    with space.gs.database.connection() as connection:
+        connection.execute("UPDATE geosearch.collections SET name = 'renamed'")
+    again = space.gs.reproduce(answer.id)
+    with space.gs.database.connection() as connection:
+        connection.execute("UPDATE geosearch.collections SET name = 'space'")
+    assert not again.same
+    assert again.changes == ("there is no collection 'space' any more",)
+
+
+def test_a_photo_that_stands_twice_in_a_manifest_is_two_queries(
+    space: Space, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "queries.csv"
+    uri = space.queries[0].uri
+    manifest.write_text(f"uri,lat,lon\n{uri},1,2\n{uri},3,4\n")
+    result = space.gs.evaluate(manifest, exclude_self=False)
+    assert result.accuracy.n == 2
+    assert result.parameters["exclude_self"] is False
+
+
 def test_reproduce_names_a_rebuilt_index_and_a_removed_model(
     database: Database, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +390,7 @@ def test_localize_prints_the_documented_json(space: Space, command: CommandLine)
     assert printed["plan"].keys() >= {"strategy", "reason", "rows_scanned", "truncated"}
     assert printed["elapsed_ms"].keys() == {"features", "retrieval", "density", "total"}
     assert printed["filter"] == {"near": [0, 0, 19000]}
+    assert "near 0.0,0.0,19000.0" in command("show", printed["localization_id"]).out
 
 
 def test_show_and_reproduce_answer_by_id(space: Space, command: CommandLine) -> None:

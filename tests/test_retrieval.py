@@ -79,8 +79,8 @@ class World:
         return np.asarray(ids[order][self.passing(condition)[order]])
 
     def distances(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Distances of all photos, by NumPy on the stored float16 values."""
-        stored = self.vectors.astype(np.float16).astype(np.float64)
+        """Distances of all photos, by NumPy on the stored values."""
+        stored = self.vectors.astype(np.float64)
         wanted = query.astype(np.float16).astype(np.float64)
         lengths = np.linalg.norm(stored, axis=1) * np.linalg.norm(wanted)
         return np.asarray(1 - stored @ wanted / lengths)
@@ -130,7 +130,10 @@ def world(module_database: Database) -> World:
         photos = add_photos(connection, lat, lon, authors=names)
         add_embeddings(connection, model, photos, vectors)
         connection.execute("ANALYZE geosearch.embeddings")
-    return World(module_database, model, photos, lat, lon, authors, vectors)
+        rows = connection.execute("SELECT embedding FROM geosearch.embeddings ORDER BY photo_id")
+        # As stored, in float16: rounding them here could go the other way.
+        stored = np.array([row[0].to_numpy() for row in rows], dtype=np.float32)
+    return World(module_database, model, photos, lat, lon, authors, stored)
 
 
 @pytest.fixture(scope="module", autouse=True)

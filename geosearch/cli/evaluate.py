@@ -81,7 +81,7 @@ def _print(result: Evaluation) -> None:
         _km(figures.mean_km),
     )
     out.print(
-        f"evaluation {result.id}: {result.parameters.method}, {result.model}", highlight=False
+        f"evaluation {result.id}: {result.parameters['method']}, {result.model}", highlight=False
     )
     out.print(made)
     if result.unanswered:

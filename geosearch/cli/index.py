@@ -56,7 +56,13 @@ def index(
         curve = [asdict(point) for point in tuning.points.values()]
         print_json(
             asdict(built)
-            | {"target": recall, "k": k, "ef_search": setting, "curve": curve}
+            | {
+                "asked": recall,
+                "target": tuning.target,
+                "k": k,
+                "ef_search": setting,
+                "curve": curve,
+            }
             | {"checks": [asdict(item) for item in checks]}
         )
         return
@@ -68,6 +74,12 @@ def index(
     out.print(f"{built.name}: {done}, {built.bytes / 1e6:.1f} MB", highlight=False)
     found = tuning.points[setting].recall(min(k, tuning.points[setting].ranks[-1]))
     out.print(f"ef_search {setting}: recall {found:.4f} for k = {k}", highlight=False)
+    if tuning.target is not None and tuning.target < recall:
+        out.print(
+            f"no setting has the recall asked for, {recall:g}: searches aim at {tuning.target:.4f}",
+            highlight=False,
+            style="yellow",
+        )
     _print(checks)
 
 

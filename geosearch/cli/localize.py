@@ -58,6 +58,8 @@ def localize(
     """
     if map_file is not None and len(photos) > 1:
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
+    if map_file is not None and (map_file.suffix != ".png" or not map_file.parent.is_dir()):
+        raise InputError(f"--map {map_file} is not a .png in an existing folder")
     parameters = Parameters(method, k, bandwidth_km, weighting, exact)
     answers = _table()
     failures: list[Failure] = []

@@ -52,6 +52,7 @@ def answers(
             parameters,
             where,
             exclude_self=exclude_self,
+            features_ms=outcome.ms,
             regions=False,
         )
 
@@ -98,7 +99,7 @@ def _exactly(
             outcome.embedding,
             parameters,
             without_bytes(where, outcome.sha256) if exclude_self else where,
-            features_ms=0.0,
+            features_ms=outcome.ms,
             retrieval_ms=pass_ms + 1000 * (time.perf_counter() - started),
             regions=False,
         )

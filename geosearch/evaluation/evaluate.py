@@ -43,7 +43,7 @@ class Evaluation:
     id: int
     queries: str
     model: str
-    parameters: Parameters
+    parameters: Mapping[str, Any]
     accuracy: Accuracy
     unanswered: int
     failed: Mapping[str, int]
@@ -55,8 +55,8 @@ class Evaluation:
             "evaluation_id": self.id,
             "queries": self.queries,
             "model": self.model,
-            "method": self.parameters.method,
-            "parameters": self.parameters.to_json(),
+            "method": self.parameters["method"],
+            "parameters": dict(self.parameters),
             "n": figures.n,
             "accuracy": {str(km): share for km, share in figures.within.items()},
             "median_km": _finite(figures.median_km),
@@ -93,10 +93,11 @@ def evaluate(
     backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
     parameters, where = parameters or Parameters(), where or EVERYTHING
     failures: list[Failure] = []
-    truths = _read_queries(queries, failures)
+    labelled = _read_queries(queries, failures)
     with database.connection() as connection:
         row = require_model(connection, backbone.description)
-        key = _start(connection, str(queries), row, parameters, where)
+        recorded = parameters.to_json() | {"exclude_self": exclude_self}
+        key = _start(connection, str(queries), row, recorded, where)
 
     errors: list[float] = []
     waiting: list[Localization] = []
@@ -106,41 +107,45 @@ def evaluate(
             save(connection, waiting, key)
         waiting.clear()
 
-    given = answers(database, backbone, row, list(truths), parameters, where, exclude_self)
-    for done, answer in enumerate(given, start=1):
+    uris = [uri for uri, _ in labelled]
+    given = answers(database, backbone, row, uris, parameters, where, exclude_self)
+    for done, ((_, truth), answer) in enumerate(zip(labelled, given, strict=True), start=1):
         if isinstance(answer, Failure):
             failures.append(answer)
         else:
-            answer = _with_truth(answer, truths[answer.photo])
+            answer = _with_truth(answer, truth)
             errors.append(math.inf if answer.error_km is None else answer.error_km)
             waiting.append(answer)
             if len(waiting) == _BATCH:
                 store()
         if progress is not None:
-            progress(done, len(truths))
+            progress(done, len(labelled))
     store()
     figures = accuracy(np.array(errors))
     unanswered = sum(math.isinf(error) for error in errors)
     with database.connection() as connection:
         _finish(connection, key, figures, unanswered, failures)
     reasons = Counter(str(failure.reason) for failure in failures)
-    return Evaluation(key, str(queries), row.name, parameters, figures, unanswered, reasons)
+    return Evaluation(key, str(queries), row.name, recorded, figures, unanswered, reasons)
 
 
-def _read_queries(queries: str | Path, failures: list[Failure]) -> dict[str, tuple[float, float]]:
-    truths: dict[str, tuple[float, float]] = {}
+def _read_queries(
+    queries: str | Path, failures: list[Failure]
+) -> list[tuple[str, tuple[float, float]]]:
+    """Queries with their true positions; a photo that stands there twice is two queries."""
+    labelled: list[tuple[str, tuple[float, float]]] = []
     for item in read_manifest(resolve(str(queries))):
         if isinstance(item, Rejection):
             failures.append(Failure(item.uri, item.reason, item.message))
         elif item.position is None:
             failures.append(Failure(item.uri, Reason.BAD_ROW, "the manifest gives no position"))
         else:
-            truths[item.uri] = (item.position.lat, item.position.lon)
-    if not truths:
+            labelled.append((item.uri, (item.position.lat, item.position.lon)))
+    if not labelled:
         raise InputError(
             f"{queries}: no query has a position", "The manifest needs columns uri, lat, lon."
         )
-    return truths
+    return labelled
 
 
 def _with_truth(answer: Localization, truth: tuple[float, float]) -> Localization:
@@ -151,7 +156,11 @@ def _with_truth(answer: Localization, truth: tuple[float, float]) -> Localizatio
 
 
 def _start(
-    connection: Connection, queries: str, model: Model, parameters: Parameters, where: Filter
+    connection: Connection,
+    queries: str,
+    model: Model,
+    parameters: Mapping[str, Any],
+    where: Filter,
 ) -> int:
     row = connection.execute(
         """
@@ -163,8 +172,8 @@ def _start(
             queries,
             model.id,
             model.name,
-            parameters.method,
-            Jsonb(parameters.to_json()),
+            parameters["method"],
+            Jsonb(dict(parameters)),
             Jsonb(where.to_json()),
             Jsonb(software_versions()),
         ),

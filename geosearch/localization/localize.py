@@ -53,8 +53,7 @@ def localize(
     parameters, where = parameters or Parameters(), where or EVERYTHING
     uris = [resolve(str(photo)) for photo in photos]
 
-    def answer(item: tuple[Outcome, float]) -> Localization | Failure:
-        outcome, features_ms = item
+    def answer(outcome: Outcome) -> Localization | Failure:
         if isinstance(outcome, Rejected):
             return failure(outcome)
         return answer_query(
@@ -66,10 +65,10 @@ def localize(
             parameters,
             where,
             exclude_self=exclude_self,
-            features_ms=features_ms,
+            features_ms=outcome.ms,
         )
 
-    embedded = _timed(embed_files(backbone, uris))
+    embedded = embed_files(backbone, uris)
     for done, given in enumerate(ordered_map(answer, embedded, database.pool_size), start=1):
         if isinstance(given, Failure):
             yield given
@@ -84,14 +83,6 @@ def localize(
 def failure(rejected: Rejected) -> Failure:
     """What is given in place of an answer."""
     return Failure(rejected.uri, rejected.rejection.reason, rejected.rejection.message)
-
-
-def _timed(outcomes: Iterator[Outcome]) -> Iterator[tuple[Outcome, float]]:
-    """Each with the milliseconds it was waited for."""
-    started = time.perf_counter()
-    for outcome in outcomes:
-        yield outcome, 1000 * (time.perf_counter() - started)
-        started = time.perf_counter()
 
 
 def answer_query(

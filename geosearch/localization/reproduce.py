@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from geosearch.database.connection import Connection, Database
+from geosearch.errors import NotFoundError
 from geosearch.features.models import Model, model_by_id
 from geosearch.localization.answer import Localization
 from geosearch.localization.localize import answer_query
@@ -55,7 +56,10 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
             "and its embeddings were removed"
         )
         return Reproduction(localization_id, False, False, None, (gone,))
-    after = _answer_again(database, before, model)
+    try:
+        after = _answer_again(database, before, model)
+    except NotFoundError as error:  # a collection or country the filter names
+        return Reproduction(localization_id, False, False, None, (f"{error.message} any more",))
     neighbours_same = np.array_equal(before.neighbours.photo_id, after.neighbours.photo_id)
     shift_km = _shift(before, after)
     same = neighbours_same and _same_estimate(before, after)

@@ -18,7 +18,9 @@ from geosearch.errors import DatabaseError
 #: pgvector's limit for HNSW over halfvec; longer embeddings are indexed by their signs.
 MAX_DIMENSION = 4000
 M = 16
-EF_CONSTRUCTION = 64
+# pgvector's default of 64 leaves photos that no search finds: on 100,000 GeoCLIP vectors recall@100
+# stopped at 0.993 whatever ef_search; with 200 it was 0.997 at ef_search 150.
+EF_CONSTRUCTION = 200
 #: Parallel builds are unsafe before this version (CVE-2026-3172).
 PARALLEL_BUILD_SINCE = (0, 8, 2)
 #: Most memory a build asks for; beyond it the graph spills and the build slows down.

@@ -23,7 +23,7 @@ Strategy = Literal["exact", "ann", "empty"]
 #: answers most filtered queries, exactly.
 AT_ONCE = 2000
 #: Photos looked at to estimate how many pass a filter.
-_SAMPLE = 2000
+_SAMPLE = 1000
 #: An index search that may fail is worth trying where it costs at most this share of exact search.
 _TRY_SHARE = 0.2
 #: Candidates per wanted neighbour beyond what the share of matches asks for.
@@ -89,17 +89,14 @@ def index_plan(facts: Facts, k: int, where: Filter, matches: int) -> Plan | None
     tuning = facts.tuning
     share = min(1.0, matches / max(facts.total, 1))
     likely = k if where == EVERYTHING else math.ceil(_MARGIN * k / share) + 10
-    candidates = min(likely, MAX_EF_SEARCH)
-    # With a filter the settings are for the rank the k-th match is expected at.
+    # With a filter the settings are for the rank the k-th match is expected at. If that is out of
+    # reach, a short search may still do where the matching photos are also the similar ones.
+    sure = tuning.setting(likely) is not None
+    candidates = likely if sure else min(2 * k, MAX_EF_SEARCH)
     ef_search = tuning.setting(candidates)
     if ef_search is None:
-        # Not even the widest search meets the target at that rank; it may at a nearer one, where
-        # the matching photos are also the similar ones.
-        ef_search = MAX_EF_SEARCH
-        if tuning.setting(k) is None:
-            return None
+        return None
     exact_ms, index_ms = tuning.exact_ms(matches), tuning.index_ms(ef_search)
-    sure = likely <= MAX_EF_SEARCH
     if index_ms > (exact_ms if sure else _TRY_SHARE * exact_ms):
         return None
     reason = (

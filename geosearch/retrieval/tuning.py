@@ -17,6 +17,8 @@ from geosearch.database.connection import Connection
 
 #: pgvector's largest `hnsw.ef_search`.
 MAX_EF_SEARCH = 1000
+#: Distances that differ by less are the same: float32 sums are no finer.
+TIE = 1e-6
 #: Ranks and settings the curve is measured at.
 RANKS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 600, 800, 1000)
 EF_SEARCHES = (20, 40, 70, 100, 150, 200, 300, 400, 600, 800, 1000)
@@ -158,16 +160,15 @@ def save_tuning(connection: Connection, model_id: int, tuning: Tuning) -> None:
 
 
 def recall_by_rank(
-    found: NDArray[np.int64], truth: NDArray[np.int64], ranks: tuple[int, ...]
+    found: NDArray[np.float64], truth: NDArray[np.float64], ranks: tuple[int, ...]
 ) -> NDArray[np.float64]:
     """Share of the first r true neighbours among all found, for each query and rank (n, ranks).
 
-    `found` (n, e) and `truth` (n, t), ids in order; -1 pads rows that are short.
+    `found` (n, e) and `truth` (n, t) are distances, infinite where rows are short. By distance, so
+    that of photos alike, any will do.
     """
-    hits = np.array(
-        [np.isin(true, row) & (true >= 0) for row, true in zip(found, truth, strict=True)]
-    )
-    sums = np.cumsum(hits, axis=1)
-    there = np.cumsum(truth >= 0, axis=1)
-    last = np.array(ranks) - 1
-    return np.asarray(sums[:, last] / np.maximum(there[:, last], 1))
+    columns = []
+    for rank in ranks:
+        last = truth[:, rank - 1, np.newaxis]
+        columns.append(np.minimum((found <= last + TIE).sum(axis=1), rank) / rank)
+    return np.stack(columns, axis=1)
