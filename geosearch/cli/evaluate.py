@@ -80,9 +80,8 @@ def _print(result: Evaluation) -> None:
         _km(figures.median_km),
         _km(figures.mean_km),
     )
-    out.print(
-        f"evaluation {result.id}: {result.parameters['method']}, {result.model}", highlight=False
-    )
+    method = result.parameters["method"]
+    out.print(f"evaluation {result.id}: {method}, {result.model}", highlight=False)
     out.print(made)
     if result.unanswered:
         err.print(f"{result.unanswered} queries had no neighbours and count as misses")
