@@ -290,7 +290,7 @@ def _curve(
             # The query is stored too, and finds itself: not a neighbour.
             distances = [row[4] for row in rows if row[0] != sample.photo_id[index]]
             found[index, : len(distances)] = distances
-        last = min(ef_search, depth)
+        last = min(ef_search - 1, depth)  # the query itself takes a place
         ranks = (*(rank for rank in RANKS if rank < last), last)
         recalls = recall_by_rank(found, truth, ranks)
         curve.append(
