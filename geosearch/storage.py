@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO, cast
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from geosearch.errors import PhotoRejected, Reason
+from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.settings import image_settings
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
@@ -30,9 +32,20 @@ def resolve(uri: str, manifest: str | None = None) -> str:
     """The absolute form of a path or URL, relative to the folder of `manifest` where given.
 
     `file://` URLs become paths.
+
+    Raises
+    ------
+    InputError
+        It is a malformed URL.
     """
     if uri.startswith("file://"):
-        return os.path.abspath(unquote(urlsplit(uri).path))  # noqa: PTH100 - resolves no links
+        try:
+            path = urlsplit(uri).path
+        except ValueError as error:
+            raise InputError(
+                f"{uri[:80]!r} is no URL: {error}", "Write file:///folder/photo.jpg, or the path."
+            ) from error
+        return os.path.abspath(unquote(path))  # noqa: PTH100 - resolves no links
     if is_remote(uri):
         return uri
     if manifest is None:
@@ -42,8 +55,25 @@ def resolve(uri: str, manifest: str | None = None) -> str:
     return os.path.abspath(Path(manifest).parent / uri)  # noqa: PTH100
 
 
+def open_stream(uri: str) -> AbstractContextManager[IO[bytes]]:
+    """Open a file to read. A local name is taken as it is, whatever signs of a URL it holds.
+
+    Raises
+    ------
+    OSError
+        It is missing, forbidden, or no regular file. Remote storage raises errors of its own.
+    """
+    if is_remote(uri):
+        return cast("AbstractContextManager[IO[bytes]]", fsspec.open(uri, "rb"))
+    path = local_path(uri)
+    # Asked before opening: opening a named pipe would wait for ever.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("not a regular file")
+    return path.open("rb")
+
+
 def read_bytes(uri: str) -> bytes:
-    """Read a photo.
+    """Read a photo: no more of it than `GEOSEARCH_MAX_BYTES`, and one byte to know of more.
 
     Raises
     ------
@@ -53,11 +83,8 @@ def read_bytes(uri: str) -> bytes:
     """
     limit = image_settings().max_bytes
     try:
-        if is_remote(uri):
-            with fsspec.open(uri, "rb") as stream:
-                data = bytes(stream.read(limit + 1))
-        else:
-            data = _read_file(local_path(uri), limit + 1)
+        with open_stream(uri) as stream:
+            data = bytes(stream.read(limit + 1))
     except ImportError as error:
         raise PhotoRejected(
             Reason.UNREADABLE, f"{error}; for s3:// install 'geosearch[s3]'"
@@ -67,11 +94,3 @@ def read_bytes(uri: str) -> bytes:
     if len(data) > limit:
         raise PhotoRejected(Reason.TOO_LARGE, f"the file is over GEOSEARCH_MAX_BYTES={limit}")
     return data
-
-
-def _read_file(path: Path, most: int) -> bytes:
-    # Asked before opening: opening a named pipe would wait for ever.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("not a regular file")
-    with path.open("rb") as stream:
-        return stream.read(most)

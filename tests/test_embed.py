@@ -370,3 +370,18 @@ def test_the_commands_embed_and_list_models(
     assert model["weights_sha256"].startswith("579344248a93")
     table = CliRunner().invoke(app, ["models", "list"], env={"COLUMNS": "200"})
     assert "579344248a93" in table.stdout
+
+
+def test_an_edited_photo_ingested_again_is_embedded_anew(
+    database: Database, tmp_path: Path
+) -> None:
+    edited, *_ = put(database, tmp_path, 3)
+    embed(database, backbone())
+    before = stored(database)
+    edited.write_bytes(photo(gps(0, 1), shade=77))
+    ingest(database, [tmp_path], collection="test")
+    summary = embed(database, backbone())
+    assert (summary.pending, summary.embedded, summary.rejected) == (1, 1, 0)
+    after = stored(database)
+    assert after.keys() == before.keys()
+    assert {name for name in after if (after[name] != before[name]).any()} == {edited.name}

@@ -416,3 +416,19 @@ def test_heic_without_its_extra_names_the_remedy(
     assert isinstance(found, Rejection)
     assert (found.stage, found.reason) == ("decode", Reason.UNSUPPORTED)
     assert "geosearch[heic]" in found.message
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        ("0001:01:01 00:00:00", None),
+        ("9999:12:31 23:59:59", None),
+        ("1799:12:31 23:59:59", None),
+        ("1800:01:01 00:00:00", datetime(1800, 1, 1, tzinfo=UTC)),
+        ("2199:12:31 23:59:59", datetime(2199, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_clock_outside_1800_to_2199_tells_no_time(
+    clock: str, expected: datetime | None, tmp_path: Path
+) -> None:
+    assert read(photo(photo_tags={TAG.DateTimeOriginal: clock}), tmp_path).taken_at == expected

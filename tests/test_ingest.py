@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import psycopg
 import pytest
+from PIL import ExifTags
 
 from geosearch.database.connection import Database
-from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
+from geosearch.errors import DatabaseError, InputError, NotFoundError, PhotoRejected, Reason
 from geosearch.ingest import IngestSummary, ingest, pipeline
+from geosearch.ingest.examine import examine
+from geosearch.ingest.records import Candidate, Rejection
 from geosearch.ingest.rejects import list_rejects
 from geosearch.parallel import ordered_map
 from geosearch.storage import read_bytes
 
-from .photo_files import bomb, gps, photo
+from .photo_files import bomb, gps, photo, xmp
 
 #: Everything of a collection but ids, runs and times of writing.
 _PHOTOS = """
@@ -258,6 +262,95 @@ def test_photos_without_a_usable_position_are_kept_when_asked(
     assert content(database) == (stored, rejects)
 
 
+def test_texts_too_long_for_an_index_are_cut_wherever_they_stand(
+    database: Database, tmp_path: Path
+) -> None:
+    # Characters of four bytes without a pattern: nothing an index could compress.
+    long = "".join(chr(0x10000 + n * 7919 % 60_000) for n in range(9000))
+    write(
+        tmp_path,
+        a_jpg=photo(gps(1, 2), shade=1, image_tags={ExifTags.Base.Artist: "x" * 9000}),
+        b_jpg=photo(shade=2, xmp=xmp(f'dc:creator="{long}"')),
+        c_jpg=photo(shade=3),
+    )
+    path = manifest(
+        tmp_path / "m.csv",
+        *("file,lat,lon,author,licence,title,id", "a.jpg,,,,,,", "b.jpg,1,2,,,,"),
+        "c.jpg,1,2" + f",{long}" * 4,
+    )
+    assert counts(ingest(database, [path], collection="c")) == {"seen": 3, "added": 3}
+    a, b, c = (row[11:15] for row in rows(database, _PHOTOS))
+    assert a[0] == "x" * 1000
+    assert b[0] == long[:500]
+    assert c == (long[:500],) * 4
+
+
+def test_a_uri_too_long_for_an_index_is_a_reject(database: Database, tmp_path: Path) -> None:
+    name = "é" * 2000 + ".jpg"
+    path = manifest(tmp_path / "m.csv", "file,lat,lon", f"{name},1,2")
+    for _ in range(2):
+        assert counts(ingest(database, [path], collection="c"))["by_reason"] == {"bad_row": 1}
+    (reject,) = list_rejects(database)
+    assert (reject.uri, reject.stage) == (f"{path}#1", "manifest")
+    found = examine(Candidate(f"/{name}"))
+    assert isinstance(found, Rejection)
+    assert (found.uri, found.reason) == ("/" + "é" * 999, Reason.BAD_ROW)
+
+
+# To psycopg a full disk is an OperationalError, as a lost connection is.
+_DISK_FULL = """
+    CREATE FUNCTION geosearch.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'the disk is full' USING ERRCODE = 'disk_full';
+    END
+    $$;
+    CREATE TRIGGER disk_full BEFORE INSERT ON geosearch.photos
+    EXECUTE FUNCTION geosearch.disk_full();
+"""
+
+
+def test_only_a_database_that_went_away_is_said_to_be_lost(
+    database: Database, tmp_path: Path
+) -> None:
+    folder = write(tmp_path, a_jpg=photo(gps(1, 2)))
+    with database.connection() as connection:
+        connection.execute(_DISK_FULL)
+    with pytest.raises(DatabaseError, match="refused: the disk is full"):
+        ingest(database, [folder], collection="c")
+    with database.connection() as connection:
+        connection.execute("DROP TRIGGER disk_full ON geosearch.photos")
+
+    def terminate(done: int, total: int | None) -> None:
+        if done == 1:
+            with psycopg.connect(database.url) as other:
+                other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+
+    with pytest.raises(DatabaseError, match="lost"):
+        ingest(database, [folder], collection="c", progress=terminate)
+
+
+@pytest.mark.parametrize("name", ["latin\udce9", "a\0b", "n" * 1001])
+def test_a_collection_that_cannot_be_named_so_is_an_error(
+    database: Database, tmp_path: Path, name: str
+) -> None:
+    folder = write(tmp_path, a_jpg=photo(gps(1, 2)))
+    with pytest.raises(InputError, match="--collection"):
+        ingest(database, [folder], collection=name)
+    with pytest.raises(InputError, match="--collection"):
+        list_rejects(database, collection=name)
+
+
+def test_a_folder_whose_name_is_not_unicode_is_recorded(database: Database, tmp_path: Path) -> None:
+    folder = write(tmp_path / "latin\udce9", a_jpg=photo(gps(1, 2)))
+    assert counts(ingest(database, [folder], collection="c"))["rejected"] == 1
+    assert rows(database, "SELECT sources FROM geosearch.runs") == [
+        ([str(tmp_path / "latin\\xe9")],)
+    ]
+
+
 # ---- running it again ---------------------------------------------------------------------------
 
 
@@ -319,6 +412,38 @@ def test_a_reject_goes_when_the_photo_or_the_row_is_mended(
     manifest(path, "file,lat,lon", "a.jpg,1,2", "b.jpg,1,99")
     assert counts(ingest(database, [path], collection="c")) == {"seen": 2, "added": 2}
     assert rows(database, _REJECTS) == []
+
+
+@pytest.mark.parametrize("batch", [1, 500])
+def test_an_edited_photo_replaces_what_was_stored_of_it(
+    database: Database, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_BATCH", batch)
+    files = {f"{name}_jpg": photo(gps(1, 2), shade=n) for n, name in enumerate("abcd")}
+    folder = write(tmp_path / "photos", **files)
+    ingest(database, [folder], collection="c")
+    ingest(database, [folder], collection="other")
+    # a is edited, b becomes a copy of d, c loses its position.
+    edited = photo(gps(3, 4), shade=9)
+    write(folder, a_jpg=edited, b_jpg=files["d_jpg"], c_jpg=photo(shade=8))
+    expected = {"seen": 4, "added": 1, "duplicates": 2, "unlocated": 1, "replaced": 2}
+    assert counts(ingest(database, [folder], collection="c", dry_run=True)) == expected
+    assert counts(ingest(database, [folder], collection="c")) == expected
+    stored = rows(
+        database,
+        "SELECT uri, sha256, ST_Y(geom) FROM geosearch.photos "
+        "WHERE collection_id = (SELECT id FROM geosearch.collections WHERE name = 'c') "
+        "ORDER BY uri",
+    )
+    assert stored == [
+        (str(folder / "a.jpg"), hashlib.sha256(edited).digest(), 3),
+        (str(folder / "c.jpg"), hashlib.sha256(files["c_jpg"]).digest(), 1),
+        (str(folder / "d.jpg"), hashlib.sha256(files["d_jpg"]).digest(), 1),
+    ]
+    again = counts(ingest(database, [folder], collection="c"))
+    assert again == {"seen": 4, "duplicates": 3, "unlocated": 1}
+    # The other collection still holds what the files were.
+    assert rows(database, "SELECT count(*) FROM geosearch.photos") == [(7,)]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 500])

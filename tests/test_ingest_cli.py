@@ -36,6 +36,7 @@ def test_a_clean_ingest_ends_with_0_and_its_json_adds_up(runner: CliRunner, tmp_
         "rejected": 0,
         "unlocated": 1,
         "kept_unlocated": 0,
+        "replaced": 0,
         "by_reason": {},
     }
 

@@ -288,3 +288,72 @@ def test_uris_are_relative_to_the_manifest_wherever_it_is(tmp_path: Path) -> Non
 def test_rows_are_counted_without_reading_where_the_format_knows(tmp_path: Path) -> None:
     assert count_rows(str(write_parquet(tmp_path / "photos", ROWS))) == 3
     assert count_rows(str(write_csv(tmp_path / "photos", ROWS))) is None
+
+
+@pytest.mark.parametrize("name", ["q.txt", "manifest"])
+def test_a_manifest_of_an_unknown_ending_is_an_error_that_names_the_known(name: str) -> None:
+    with pytest.raises(InputError, match=r"\.parquet"):
+        list(read_manifest(f"/folder/{name}"))
+
+
+@pytest.mark.parametrize(
+    "date", ["0001-01-01", "9999-12-31T23:59:59-12:00", "1799-12-31T23:59:59", "2200-01-01"]
+)
+def test_a_date_outside_1800_to_2199_is_a_reject(date: str, tmp_path: Path) -> None:
+    row = {"file": "a.jpg", "lat": 1.0, "lon": 2.0, "taken_at": date}
+    item = only(write_jsonl(tmp_path / "photos", [row]))
+    assert isinstance(item, Rejection)
+    assert (item.reason, "1800 to 2199" in item.message) == (Reason.BAD_ROW, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"lat": 10**400}, Reason.NOT_A_NUMBER),
+        ({"file": "file://[::1/x.jpg"}, Reason.BAD_ROW),
+    ],
+)
+def test_a_value_nobody_can_mean_is_a_reject(
+    row: dict[str, Any], reason: Reason, tmp_path: Path
+) -> None:
+    good = {"file": "a.jpg", "lat": 1.0, "lon": 2.0}
+    bad, after = read(write_jsonl(tmp_path / "photos", [good | row, good]))
+    assert isinstance(bad, Rejection)
+    assert bad.reason == reason
+    assert isinstance(after, Candidate)
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Paris"])
+def test_parquet_times_are_read_to_the_microsecond_and_beyond_9999_are_rejects(
+    zone: str | None, tmp_path: Path
+) -> None:
+    def times(unit: str, *values: int) -> list[Candidate | Rejection]:
+        columns = {
+            "file": ["a.jpg"] * len(values),
+            "lat": [1.0] * len(values),
+            "lon": [2.0] * len(values),
+            "date": pyarrow.array(values, pyarrow.timestamp(unit, zone)),
+        }
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+        return read(tmp_path / "a.parquet")
+
+    (exact,) = times("ns", 1_500_000_000_123_456_789)
+    assert isinstance(exact, Candidate)
+    assert exact.taken_at == datetime(2017, 7, 14, 2, 40, 0, 123456, UTC)
+    far, near = times("ms", 10**15, 1_500_000_000_000)
+    assert isinstance(far, Rejection)
+    assert far.reason == Reason.BAD_ROW
+    assert isinstance(near, Candidate)
+    assert near.taken_at == datetime(2017, 7, 14, 2, 40, tzinfo=UTC)
+
+
+def test_a_local_manifest_may_have_signs_of_a_url_in_its_name(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "zip::a", [{"file": "a.jpg", "lat": 1, "lon": 2}])
+    assert only(path).uri == str(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_csv_in_utf_16_is_an_error_that_says_so(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("file,lat,lon\na.jpg,1,2\n", encoding=encoding)
+    with pytest.raises(InputError, match="not UTF-8"):
+        read(tmp_path / "a.csv")

@@ -129,6 +129,8 @@ def _print(summary: IngestSummary, collection: str) -> None:
         table.add_row(name, f"{count:,}")
     table.add_section()
     table.add_row("seen", f"{summary.seen:,}")
+    if summary.replaced:
+        table.add_row("replaced by their edited file", f"{summary.replaced:,}")
     if summary.kept_unlocated:
         table.add_row("stored without a position", f"{summary.kept_unlocated:,}")
     console.out.print(table)

@@ -297,6 +297,7 @@ def _write(
                 author, licence
             FROM geosearch.photos
             WHERE id = ANY(%s) AND geom IS NOT NULL
+            ORDER BY id
             FOR SHARE
             """,
             ([photo.id for photo, _ in chunk],),

@@ -15,7 +15,15 @@ from geosearch.ingest import xmp as xmp_properties
 from geosearch.ingest.exif import Exif, read_exif
 from geosearch.ingest.flir import flir_position
 from geosearch.ingest.positions import Position
-from geosearch.ingest.records import Candidate, Photo, Rejection, Stage, cleaned, storable
+from geosearch.ingest.records import (
+    LONGEST_BYTES,
+    Candidate,
+    Photo,
+    Rejection,
+    Stage,
+    storable,
+    too_long,
+)
 from geosearch.storage import read_bytes
 
 
@@ -25,7 +33,13 @@ def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
     What the source says of a photo goes before what the photo says of itself. `verify` decodes
     the pixels (JPEG at 1/8 scale), which finds truncated and corrupt files.
     """
-    stage: Stage = "read"
+    if too_long(candidate.uri):
+        error = PhotoRejected(
+            Reason.BAD_ROW, f"the uri is over {LONGEST_BYTES} bytes: {candidate.uri[:80]}…"
+        )
+        stage: Stage = "read" if candidate.origin is None else "manifest"
+        return Rejection.of(candidate.origin or candidate.uri, stage, error, candidate.origin)
+    stage = "read"
     try:
         if not storable(candidate.uri):
             raise PhotoRejected(
@@ -39,7 +53,7 @@ def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
             images.verify(image)
         return _photo(candidate, data, image, width, height)
     except PhotoRejected as error:
-        return _rejection(candidate, stage, error)
+        return Rejection.of(candidate.uri, stage, error, candidate.origin)
 
 
 def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, height: int) -> Photo:
@@ -50,7 +64,7 @@ def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, he
         try:
             position = find_position(exif, xmp, getattr(image, "applist", []))
         except PhotoRejected as error:
-            defect = _rejection(candidate, "position", error)
+            defect = Rejection.of(candidate.uri, "position", error, candidate.origin)
     return Photo(
         uri=candidate.uri,
         origin=candidate.origin,
@@ -105,10 +119,4 @@ def with_defaults(candidate: Candidate, author: str | None, licence: str | None)
     """The candidate, with the author and licence given for the whole source where it has none."""
     return replace(
         candidate, author=candidate.author or author, licence=candidate.licence or licence
-    )
-
-
-def _rejection(candidate: Candidate, stage: Stage, error: PhotoRejected) -> Rejection:
-    return Rejection(
-        cleaned(candidate.uri), stage, error.reason, cleaned(error.message), candidate.origin
     )

@@ -17,10 +17,9 @@ from PIL.TiffImagePlugin import IFDRational
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.images import DECODER_ERRORS
 from geosearch.ingest.positions import Position, checked, from_parts, numbers, sign
-from geosearch.ingest.records import cleaned
+from geosearch.ingest.records import LONGEST_TEXT, cleaned, is_believable, shortened
 
-_LONGEST_TEXT = 1000
-_LONGEST_BYTES = 64
+_MOST_BYTES = 64
 _LONGEST_LIST = 64
 _MOST_TAGS = 500
 
@@ -118,23 +117,34 @@ def _accuracy(value: Any) -> float | None:
 
 
 def taken_at(exif: Exif) -> datetime | None:
-    """When the photo was taken.
+    """When the photo was taken; None if not known, or not of the years 1800 to 2199.
 
     The camera's clock where it names its zone, else the GPS clock (UTC), else the camera's clock
     taken as UTC.
     """
+    clocks = (_zoned_clock(exif), _gps_clock(exif.gps), _camera_clock(exif)[0])
+    return next((clock for clock in clocks if clock and is_believable(clock)), None)
+
+
+def _camera_clock(exif: Exif) -> tuple[datetime | None, timedelta | None]:
+    """The camera's clock taken as UTC, and its distance from UTC where it names one."""
     tag = ExifTags.Base
     clock = _clock(exif.photo.get(tag.DateTimeOriginal))
     offset = _offset(exif.photo.get(tag.OffsetTimeOriginal))
     if clock is None:
         clock = _clock(exif.photo.get(tag.DateTimeDigitized))
         offset = _offset(exif.photo.get(tag.OffsetTimeDigitized))
-    if clock is not None and offset is not None:
-        try:
-            return clock - offset
-        except OverflowError:
-            return None
-    return _gps_clock(exif.gps) or clock
+    return clock, offset
+
+
+def _zoned_clock(exif: Exif) -> datetime | None:
+    clock, offset = _camera_clock(exif)
+    if clock is None or offset is None:
+        return None
+    try:
+        return clock - offset
+    except OverflowError:
+        return None
 
 
 def _clock(value: Any) -> datetime | None:
@@ -183,7 +193,7 @@ def licence(exif: Exif) -> str | None:
 def _text(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
-    return cleaned(value.replace("\0", " ").strip())[:_LONGEST_TEXT] or None
+    return shortened(value.replace("\0", " ")) or None
 
 
 def as_json(exif: Exif) -> dict[str, Any] | None:
@@ -214,8 +224,8 @@ def _json(value: Any) -> Any:
     if isinstance(value, bytes):
         text = value.rstrip(b"\0")
         if text.isascii() and text.decode("ascii").isprintable():
-            return text.decode("ascii")[:_LONGEST_TEXT]
-        return value[:_LONGEST_BYTES].hex() + ("…" if len(value) > _LONGEST_BYTES else "")
+            return text.decode("ascii")[:LONGEST_TEXT]
+        return value[:_MOST_BYTES].hex() + ("…" if len(value) > _MOST_BYTES else "")
     if isinstance(value, tuple | list):
         return [_json(part) for part in value[:_LONGEST_LIST]]
-    return cleaned(str(value).rstrip("\0").replace("\0", " "))[:_LONGEST_TEXT]
+    return cleaned(str(value).rstrip("\0").replace("\0", " "))[:LONGEST_TEXT]

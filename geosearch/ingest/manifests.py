@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
 
-import fsspec
 import pyarrow
 import pyarrow.parquet
 
 from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.ingest.positions import Position, checked
-from geosearch.ingest.records import Candidate, Rejection, cleaned
-from geosearch.storage import resolve
+from geosearch.ingest.records import Candidate, Rejection, is_believable, shortened
+from geosearch.storage import open_stream, resolve
 
 #: Field → column names it goes by, lower case with `_`, the preferred first.
 #: No plain `accuracy`: Flickr and YFCC use that name for a zoom level.
@@ -55,9 +55,14 @@ def read_manifest(uri: str) -> Iterator[Candidate | Rejection]:
     InputError
         The manifest cannot be read, or lacks a column it must have.
     """
+    rows = _READERS.get(_suffix(uri))
+    if rows is None:
+        raise InputError(
+            f"{uri} is not a manifest by its name", f"A manifest ends in {', '.join(SUFFIXES)}."
+        )
     try:
-        with fsspec.open(uri, "rb") as stream:
-            for number, row in _READERS[_suffix(uri)](stream, uri):
+        with open_stream(uri) as stream:
+            for number, row in rows(stream, uri):
                 origin = f"{uri}#{number}"
                 if isinstance(row, str):
                     yield _bad(origin, PhotoRejected(Reason.BAD_ROW, row))
@@ -77,20 +82,24 @@ def count_rows(uri: str) -> int | None:
     """Rows of a manifest where that is known without reading it all."""
     if _suffix(uri) != ".parquet":
         return None
-    with fsspec.open(uri, "rb") as stream:
+    with open_stream(uri) as stream:
         return int(pyarrow.parquet.ParquetFile(stream).metadata.num_rows)
 
 
 def _bad(origin: str, error: PhotoRejected) -> Rejection:
-    return Rejection(cleaned(origin), "manifest", error.reason, cleaned(error.message), origin)
+    return Rejection.of(origin, "manifest", error, origin)
 
 
 def _candidate(row: Row, manifest: str, origin: str) -> Candidate:
     uri = _text(row, "uri")
     if uri is None:
         raise PhotoRejected(Reason.BAD_ROW, "no file or URL in this row")
+    try:
+        resolved = resolve(uri, manifest)
+    except InputError as error:
+        raise PhotoRejected(Reason.BAD_ROW, error.message) from error
     return Candidate(
-        uri=resolve(uri, manifest),
+        uri=resolved,
         origin=origin,
         position=_position(row),
         author=_text(row, "author"),
@@ -123,7 +132,7 @@ def _text(row: Row, field: str) -> str | None:
     text = str(value).strip()
     if not text or (field != "uri" and text.lower() in _EMPTY):
         return None
-    return text if field == "uri" else cleaned(text)
+    return text if field == "uri" else shortened(text)
 
 
 def _number(row: Row, field: str) -> float | None:
@@ -140,7 +149,7 @@ def _number(row: Row, field: str) -> float | None:
         text = value
     try:
         return float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise PhotoRejected(
             Reason.NOT_A_NUMBER, f"{field} is not a number: {str(value)[:80]!r}"
         ) from None
@@ -160,7 +169,10 @@ def _time(row: Row) -> datetime | None:
             raise PhotoRejected(
                 Reason.BAD_ROW, f"taken_at is not an ISO 8601 time: {text[:80]!r}"
             ) from None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    time = value if value.tzinfo else value.replace(tzinfo=UTC)
+    if not is_believable(time):
+        raise PhotoRejected(Reason.BAD_ROW, f"taken_at is not of the years 1800 to 2199: {value}")
+    return time
 
 
 # ---- the kinds of manifests: row number and fields, or what is wrong with the row -------------
@@ -170,8 +182,11 @@ _Rows = Iterator[tuple[int, Row | str]]
 
 def _csv_rows(stream: IO[bytes], name: str) -> _Rows:
     # surrogateescape: a stray Latin-1 letter in a title is no reason to stop.
+    first = stream.readline()
+    if b"\0" in first or first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{name} is not UTF-8", "Convert it, e.g. by iconv -f UTF-16 -t UTF-8.")
     lines = (line.decode("utf-8", "surrogateescape") for line in stream)
-    header_line = next(lines, "").removeprefix("\ufeff")
+    header_line = first.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     delimiter = max(",;\t|", key=header_line.count)
     csv.field_size_limit(1 << 24)
     rows = csv.reader(_chain(header_line, lines), delimiter=delimiter)
@@ -207,9 +222,33 @@ def _parquet_rows(stream: IO[bytes], name: str) -> _Rows:
     columns = {field: header[index] for field, index in _columns(header, name).items()}
     number = 0
     for batch in file.iter_batches(_PARQUET_BATCH, columns=list(columns.values())):
-        for row in batch.to_pylist():
+        for row in _python_rows(batch):
             number += 1
-            yield number, {field: row[column] for field, column in columns.items()}
+            yield (
+                number,
+                row
+                if isinstance(row, str)
+                else {field: row[column] for field, column in columns.items()},
+            )
+
+
+def _python_rows(batch: pyarrow.RecordBatch) -> list[Row | str]:
+    """The rows of a batch; what is wrong with one that Python cannot hold (the year 10000)."""
+    try:
+        return list(_to_microseconds(batch).to_pylist())
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            return [f"a value cannot be read: {error}"]
+    return [row for index in range(batch.num_rows) for row in _python_rows(batch.slice(index, 1))]
+
+
+def _to_microseconds(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """The batch with its nanoseconds, which Python's times have none of, dropped."""
+    for index, field in enumerate(batch.schema):
+        if pyarrow.types.is_timestamp(field.type) and field.type.unit == "ns":
+            micro = pyarrow.timestamp("us", field.type.tz)
+            batch = batch.set_column(index, field.name, batch.column(index).cast(micro, safe=False))
+    return batch
 
 
 def _jsonl_rows(stream: IO[bytes], _name: str) -> _Rows:
@@ -293,7 +332,7 @@ def _columns(header: Sequence[str], name: str) -> dict[str, int]:
     return columns
 
 
-_READERS = {
+_READERS: Mapping[str, Callable[[IO[bytes], str], _Rows]] = {
     ".csv": _csv_rows,
     ".tsv": _csv_rows,
     ".parquet": _parquet_rows,

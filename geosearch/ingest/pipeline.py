@@ -12,7 +12,7 @@ from geosearch.database.collections import ensure_collection
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
 from geosearch.ingest.examine import examine, with_defaults
-from geosearch.ingest.records import Candidate, Rejection
+from geosearch.ingest.records import Candidate, Rejection, cleaned, shortened
 from geosearch.ingest.sources import candidates, count, locate
 from geosearch.ingest.store import Item, Store, finish_run, start_run
 from geosearch.ingest.summary import IngestSummary, Tally
@@ -39,8 +39,9 @@ def ingest(
     """Read photos and their positions into a collection.
 
     The same bytes are one photo of the collection, the first to come: running an ingest again
-    adds nothing, and after a crash it finishes the work. A photo that cannot be used becomes a
-    row of `geosearch.rejects` and stops nothing.
+    adds nothing, and after a crash it finishes the work. A photo whose file was edited replaces
+    what the collection held of it, embeddings included. A photo that cannot be used becomes a row
+    of `geosearch.rejects` and stops nothing.
 
     Parameters
     ----------
@@ -67,12 +68,13 @@ def ingest(
     InputError
         A source does not exist, or a manifest cannot be read or lacks a column.
     DatabaseError
-        The database cannot be reached or goes away.
+        The database cannot be reached, goes away, or cannot take the photos (a full disk).
     """
     if not sources:
         raise InputError("nothing to ingest", "Name a folder, a photo or a manifest.")
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}", "Give 1 or more, or leave it out.")
+    author, licence = author and shortened(author), licence and shortened(licence)
     located = [locate(source) for source in sources]
     options = {
         "collection": collection,
@@ -92,7 +94,9 @@ def ingest(
             with connection.transaction(force_rollback=True) if dry_run else nullcontext():
                 with connection.transaction():
                     collection_id = ensure_collection(connection, collection)
-                    run_id = start_run(connection, collection_id, located, options)
+                    run_id = start_run(
+                        connection, collection_id, list(map(cleaned, located)), options
+                    )
                 store = Store(connection, collection_id, run_id, keep_unlocated=keep_unlocated)
                 tally = _write(store, items, _reporter(progress, located))
                 summary = IngestSummary.of(tally, None if dry_run else run_id)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
 
-from geosearch.errors import Reason
+from geosearch.errors import PhotoRejected, Reason
 from geosearch.ingest.positions import Position
 
 Stage = Literal["read", "decode", "position", "manifest"]
+
+#: Bytes of UTF-8 in an indexed text: a row of a B-tree index holds 2704.
+LONGEST_BYTES = 2000
+#: Characters of an author, licence, title or identifier; the rest is cut.
+LONGEST_TEXT = 1000
+
+# Years outside are a clock never set, or a placeholder; PostgreSQL and Python part ways at theirs.
+_EARLIEST = datetime(1800, 1, 1, tzinfo=UTC)
+_END = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,11 @@ class Rejection:
     reason: Reason
     message: str
     origin: str | None = None
+
+    @classmethod
+    def of(cls, uri: str, stage: Stage, error: PhotoRejected, origin: str | None = None) -> Self:
+        """The reject row of an error, its texts made fit for the table."""
+        return cls(_cut(cleaned(uri)), stage, error.reason, shortened(error.message), origin)
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,25 @@ def cleaned(text: str) -> str:
             "utf-8", "backslashreplace"
         )
     return text.replace("\0", "\\x00")
+
+
+def shortened(text: str) -> str:
+    """The text cleaned, stripped, and cut to `LONGEST_TEXT` characters, `LONGEST_BYTES` bytes."""
+    return _cut(cleaned(text).strip()[:LONGEST_TEXT])
+
+
+def too_long(uri: str) -> bool:
+    """True if the uri does not fit an index."""
+    return len(uri.encode("utf-8", "surrogatepass")) > LONGEST_BYTES
+
+
+def is_believable(time: datetime) -> bool:
+    """True for an aware time of the years 1800 to 2199, UTC."""
+    return _EARLIEST <= time < _END
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:LONGEST_BYTES].decode(errors="ignore")
 
 
 def _is_unicode(text: str) -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 
-from geosearch.errors import InputError, Reason
+from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
 from geosearch.ingest.manifests import SUFFIXES, count_rows, is_manifest, read_manifest
-from geosearch.ingest.records import Candidate, Rejection, cleaned
+from geosearch.ingest.records import Candidate, Rejection
 from geosearch.storage import is_remote, resolve
 
 
@@ -74,12 +74,8 @@ def _folder(folder: str, visited: set[tuple[int, int]]) -> Iterator[Candidate | 
                 key=lambda entry: entry.name,
             )
     except OSError as error:
-        yield Rejection(
-            cleaned(folder),
-            "read",
-            Reason.UNREADABLE,
-            cleaned(f"the folder cannot be listed: {error.strerror}"),
-        )
+        reason = f"the folder cannot be listed: {error.strerror}"
+        yield Rejection.of(folder, "read", PhotoRejected(Reason.UNREADABLE, reason))
         return
     for entry in found:
         if _is_folder(entry):

@@ -45,7 +45,13 @@ _COPY_PHOTOS = sql.SQL("COPY geosearch.photos ({}) FROM STDIN (FORMAT binary)").
 _STORED = """
     SELECT id, uri, sha256, geom IS NOT NULL
     FROM geosearch.photos
-    WHERE collection_id = %s AND sha256 = ANY(%s)
+    WHERE collection_id = %s AND (sha256 = ANY(%s) OR uri = ANY(%s))
+"""
+
+# In the order of ids, in which an embed run locks photos too: neither waits for the other for ever.
+_DELETE_PHOTOS = """
+    DELETE FROM geosearch.photos
+    WHERE id IN (SELECT id FROM geosearch.photos WHERE id = ANY(%s) ORDER BY id FOR UPDATE)
 """
 
 _LOCATE_PHOTO = """
@@ -127,6 +133,8 @@ class Store:
             batch = _Batch(self._stored(items), keep_unlocated=self.keep_unlocated)
             for item in items:
                 batch.decide(item)
+            if batch.replaced:
+                self.connection.execute(_DELETE_PHOTOS, (batch.replaced,))
             self._copy(batch.new.values())
             for photo_id, position in batch.gained.items():
                 self.connection.execute(_LOCATE_PHOTO, asdict(position) | {"id": photo_id})
@@ -134,8 +142,10 @@ class Store:
         return batch.tally
 
     def _stored(self, items: Sequence[Item]) -> dict[bytes, _Known]:
-        hashes = list({item.sha256 for item in items if isinstance(item, Photo)})
-        rows = self.connection.execute(_STORED, (self.collection_id, hashes))
+        photos = [item for item in items if isinstance(item, Photo)]
+        hashes = list({photo.sha256 for photo in photos})
+        uris = list({photo.uri for photo in photos})
+        rows = self.connection.execute(_STORED, (self.collection_id, hashes, uris))
         return {
             bytes(sha256): _Known(uri, located=located, photo_id=photo_id)
             for photo_id, uri, sha256, located in rows
@@ -205,10 +215,16 @@ class _Batch:
 
     def __init__(self, known: dict[bytes, _Known], *, keep_unlocated: bool) -> None:
         self.known = known
+        #: uri → hashes of what the collection holds under it
+        self.held: dict[str, set[bytes]] = {}
+        for sha256, photo in known.items():
+            self.held.setdefault(photo.uri, set()).add(sha256)
         self.keep_unlocated = keep_unlocated
         self.tally = Tally()
         self.new: dict[bytes, Photo] = {}
         self.gained: dict[int, Position] = {}
+        #: ids of stored photos whose file is another now
+        self.replaced: list[int] = []
         #: uri → why, and the hash of the photo if it is kept all the same
         self.rejects: dict[str, tuple[Rejection, bytes | None]] = {}
         #: uris that are no rejects, whatever was wrong with them before
@@ -231,11 +247,29 @@ class _Batch:
             self.tally.duplicates += 1
         else:
             self._without_position(item, known)
+        if item.sha256 in self.known:
+            self._replace(item)
+
+    def _replace(self, photo: Photo) -> None:
+        """Drop what the collection holds of the photo's file from before it was edited."""
+        held = self.held.get(photo.uri, set())
+        for sha256 in held - {photo.sha256}:
+            held.remove(sha256)
+            before = self.known.pop(sha256)
+            self.new.pop(sha256, None)
+            if before.photo_id is not None:
+                self.gained.pop(before.photo_id, None)
+                self.replaced.append(before.photo_id)
+            self.tally.replaced += 1
+
+    def _add(self, photo: Photo, *, located: bool) -> None:
+        self.new[photo.sha256] = photo
+        self.known[photo.sha256] = _Known(photo.uri, located=located)
+        self.held.setdefault(photo.uri, set()).add(photo.sha256)
 
     def _locate(self, photo: Photo, position: Position, known: _Known | None) -> None:
         if known is None:
-            self.new[photo.sha256] = photo
-            self.known[photo.sha256] = _Known(photo.uri, located=True)
+            self._add(photo, located=True)
             return
         self._accept(known.uri)
         known.located = True
@@ -252,8 +286,7 @@ class _Batch:
     def _without_position(self, photo: Photo, known: _Known | None) -> None:
         kept = self.keep_unlocated and known is None
         if kept:
-            self.new[photo.sha256] = photo
-            self.known[photo.sha256] = _Known(photo.uri, located=False)
+            self._add(photo, located=False)
             self.tally.kept_unlocated += 1
         if photo.defect is None:
             self.tally.unlocated += 1

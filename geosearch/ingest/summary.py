@@ -18,6 +18,7 @@ class Tally:
     duplicates: int = 0
     unlocated: int = 0
     kept_unlocated: int = 0
+    replaced: int = 0
     by_reason: Counter[Reason] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
@@ -27,6 +28,7 @@ class Tally:
         self.duplicates += other.duplicates
         self.unlocated += other.unlocated
         self.kept_unlocated += other.kept_unlocated
+        self.replaced += other.replaced
         self.by_reason.update(other.by_reason)
 
 
@@ -54,6 +56,9 @@ class IngestSummary:
         Photos that say nothing of their position.
     kept_unlocated
         Of `unlocated` and `rejected`, the photos stored all the same, without a position.
+    replaced
+        Photos the collection held from before their file was edited, dropped with their
+        embeddings for what the file is now. A file whose new bytes cannot be stored drops nothing.
     by_reason
         `rejected` by reason code.
     """
@@ -65,6 +70,7 @@ class IngestSummary:
     rejected: int
     unlocated: int
     kept_unlocated: int
+    replaced: int
     by_reason: dict[str, int]
 
     @classmethod
@@ -78,6 +84,7 @@ class IngestSummary:
             rejected=tally.by_reason.total(),
             unlocated=tally.unlocated,
             kept_unlocated=tally.kept_unlocated,
+            replaced=tally.replaced,
             by_reason={reason.value: count for reason, count in sorted(tally.by_reason.items())},
         )
 

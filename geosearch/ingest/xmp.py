@@ -15,7 +15,7 @@ from defusedxml import ElementTree
 
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.ingest.positions import Position, checked, from_parts, numbers, sign
-from geosearch.ingest.records import cleaned
+from geosearch.ingest.records import shortened
 
 _EXIF = "{http://ns.adobe.com/exif/1.0/}"
 _DC = "{http://purl.org/dc/elements/1.1/}"
@@ -38,7 +38,7 @@ def read_xmp(packet: bytes | str | None) -> Properties:
         return {}
     found: Properties = {}
     for name, value in _properties(root):
-        found.setdefault(name, cleaned(value.strip()))
+        found.setdefault(name, shortened(value))
     return found
 
 
