@@ -133,15 +133,18 @@ class Database:
             the block, such errors are psycopg's own.
         """
         self._open()
+        connection: Connection | None = None
         try:
             with self._pool.connection() as connection:
                 yield connection
-        except psycopg.OperationalError as error:
-            raise DatabaseError(
-                f"lost the database {self.label}: {str(error).strip()}",
-                "Run the same command again: what was committed stays, the rest is done then.",
-            ) from error
         except psycopg.Error as error:
+            # A full disk or a row too long for an index is an OperationalError too.
+            unreachable = isinstance(error, psycopg.OperationalError)
+            if unreachable if connection is None else connection.closed:
+                raise DatabaseError(
+                    f"lost the database {self.label}: {str(error).strip()}",
+                    "Run the same command again: what was committed stays, the rest is done then.",
+                ) from error
             raise DatabaseError(
                 f"the database {self.label} refused: {str(error).strip()}",
                 "If the role lacks a right, have it granted; if the schema was altered by hand, "
