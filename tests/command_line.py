@@ -35,7 +35,7 @@ class CommandLine:
     def __call__(self, *arguments: object) -> Ran:
         self._capsys.readouterr()
         argv = ["geosearch", *map(str, arguments)]
-        environment = {"GEOSEARCH_DATABASE_URL": self._url, "COLUMNS": "200"}
+        environment = {"GEOSEARCH_DATABASE_URL": self._url, "COLUMNS": "80"}
         code: Any = 0
         with patch.object(sys, "argv", argv), patch.dict("os.environ", environment):
             try:

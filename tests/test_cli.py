@@ -13,8 +13,10 @@ import typer
 
 from geosearch.cli.app import COMMANDS, app
 from geosearch.cli.console import progress_bar
+from geosearch.database.connection import Database
 from geosearch.errors import DatabaseError, InputError
 from tests.command_line import CommandLine
+from tests.rows import add_model
 
 
 def _commands() -> Iterator[tuple[str, Any]]:
@@ -87,6 +89,15 @@ def test_no_progress_is_drawn_where_nobody_watches(capsys: pytest.CaptureFixture
     with progress_bar("photos") as bar:
         bar.update(bar.add_task("embed", total=2), completed=2)
     assert capsys.readouterr().err == ""
+
+
+def test_a_models_name_is_listed_whole(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "somebody/a-network-with-quite-a-long-name"
+    with database.connection() as connection:
+        add_model(connection, 3, name)
+    assert f" {name} " in CommandLine(database.url, capsys)("models", "list").out
 
 
 def test_looking_at_help_loads_no_network_runtime() -> None:

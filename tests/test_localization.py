@@ -464,8 +464,9 @@ def test_evaluate_prints_the_documented_json(space: Space, command: CommandLine)
     assert printed["n"] == QUERIES
     assert printed["accuracy"].keys() == {"1", "25", "200", "750", "2500"}
     assert printed["median_km"] > 0
-    table = command("evaluate", space.folder / "queries.csv")
-    assert "2,500 km" in table.out
+    table = command("evaluate", space.folder / "queries.csv", "--method", "nearest")
+    assert "within 2,500 km" in table.out
+    assert f"{printed['mean_km']:,.1f} km" in table.out
 
 
 def test_a_query_of_another_size_and_mode_is_answered(space: Space, tmp_path: Path) -> None:

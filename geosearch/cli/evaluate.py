@@ -73,13 +73,12 @@ def evaluate(
 
 def _print(result: Evaluation) -> None:
     figures = result.accuracy
-    made = table("queries", *(f"{km:,} km" for km in figures.within), "median", "mean")
-    made.add_row(
-        str(figures.n),
-        *(f"{share:.1%}" for share in figures.within.values()),
-        _km(figures.median_km),
-        _km(figures.mean_km),
-    )
+    # Upright: side by side, the figures are wider than a terminal.
+    made = table("error", f"{figures.n} queries")
+    for km, share in figures.within.items():
+        made.add_row(f"within {km:,} km", f"{share:.1%}")
+    made.add_row("median", _km(figures.median_km))
+    made.add_row("mean", _km(figures.mean_km))
     method = result.parameters["method"]
     out.print(f"evaluation {result.id}: {method}, {result.model}", highlight=False)
     out.print(made)
