@@ -37,8 +37,11 @@ class Machine:
         self.stub("dpkg", "exit 1")
 
     def stub(self, name: str, script: str) -> None:
-        (self.path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (self.path / name).chmod(0o755)
+        program = self.path / name
+        # A link to the real program must go first: writing would go through it.
+        program.unlink(missing_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
 
     def apt(self, candidates: dict[str, str], mirror: str = "") -> None:
         """An apt that knows these packages and comes from this mirror."""
@@ -172,6 +175,14 @@ def test_a_system_without_apt_gets_a_clear_message(machine: Machine) -> None:
     done = machine.run()
     assert done.returncode == 2
     assert "this system has no apt-get" in done.stderr
+
+
+def test_a_stub_leaves_the_real_program_alone(machine: Machine) -> None:
+    real = (machine.path / "id").resolve()
+    before = real.read_bytes()
+    machine.stub("id", "echo 1000")
+    assert real.read_bytes() == before
+    assert not (machine.path / "id").is_symlink()
 
 
 @on_debian
