@@ -15,10 +15,10 @@ from geosearch.features import (
     Backbone,
     EmbedSummary,
     embed,
-    embed_query,
+    embed_photo,
     load_backbone,
 )
-from geosearch.features.models import find_model, require_model
+from geosearch.features.models import find_model
 from geosearch.ingest import IngestSummary, ingest
 from geosearch.localization import (
     Failure,
@@ -33,7 +33,6 @@ from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours, near
 from geosearch.retrieval import where as make_filter
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import tune
-from geosearch.storage import read_bytes, resolve
 
 
 class Geosearch:
@@ -101,9 +100,7 @@ class Geosearch:
             The photo cannot be read.
         """
         backbone = self._backbone(model, device)
-        with self.database.connection() as connection:
-            row = require_model(connection, backbone.description)
-        query = embed_query(backbone, read_bytes(resolve(str(photo))))
+        row, query = embed_photo(self.database, backbone, photo)
         return nearest(self.database, row.id, query, k, _filter(where, conditions), exact=exact)
 
     def localize(

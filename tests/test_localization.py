@@ -457,6 +457,15 @@ def test_index_reports_its_recall_and_check_confirms_it(
     assert "it holds" in command("index", "check").out
 
 
+def test_a_query_that_cannot_be_read_is_named(
+    space: Space, command: CommandLine, tmp_path: Path
+) -> None:
+    for name in ("nearest", "explain"):
+        ran = command(name, tmp_path / "missing.jpg")
+        assert ran.code == PhotoRejected.exit_code
+        assert "missing.jpg" in "".join(ran.err.split())
+
+
 def test_evaluate_prints_the_documented_json(space: Space, command: CommandLine) -> None:
     ran = command("evaluate", space.folder / "queries.csv", "--method", "nearest", "--json")
     printed = ran.json()

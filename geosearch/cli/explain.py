@@ -8,11 +8,9 @@ import typer
 
 from geosearch.cli.console import JsonOption, database, out, print_json
 from geosearch.cli.options import DeviceOption, ExactOption, KOption, ModelOption, filtered
-from geosearch.features import DEFAULT_MODEL, embed_query, load_backbone
-from geosearch.features.models import require_model
+from geosearch.features import DEFAULT_MODEL, embed_photo, load_backbone
 from geosearch.retrieval import Filter
 from geosearch.retrieval.explain import explain as explain_search
-from geosearch.storage import read_bytes, resolve
 
 
 @filtered
@@ -33,9 +31,7 @@ def explain(
     """
     with database(context) as opened:
         backbone = load_backbone(model, device=device)
-        with opened.connection() as connection:
-            row = require_model(connection, backbone.description)
-        embedding = embed_query(backbone, read_bytes(resolve(photo)))
+        row, embedding = embed_photo(opened, backbone, photo)
         explained = explain_search(opened, row.id, embedding, k, where, exact=exact)
     if as_json:
         print_json(explained.to_json())

@@ -15,11 +15,9 @@ from geosearch.cli.options import (
     ModelOption,
     filtered,
 )
-from geosearch.features import DEFAULT_MODEL, embed_query, load_backbone
-from geosearch.features.models import require_model
+from geosearch.features import DEFAULT_MODEL, embed_photo, load_backbone
 from geosearch.retrieval import Filter
 from geosearch.retrieval import nearest as find_nearest
-from geosearch.storage import read_bytes, resolve
 
 
 @filtered
@@ -40,9 +38,7 @@ def nearest(
     """
     with database(context) as opened:
         backbone = load_backbone(model, device=device)
-        with opened.connection() as connection:
-            row = require_model(connection, backbone.description)
-        embedding = embed_query(backbone, read_bytes(resolve(photo)))
+        row, embedding = embed_photo(opened, backbone, photo)
         found = find_nearest(opened, row.id, embedding, k, where, exact=exact)
     if as_json:
         print_json({"photo": photo, "neighbours": found.to_json(), "plan": found.plan.to_json()})

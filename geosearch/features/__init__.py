@@ -2,7 +2,14 @@
 
 from geosearch.features.backbones import DEFAULT_MODEL, DEVICES, Backbone, load_backbone
 from geosearch.features.description import Description
-from geosearch.features.extraction import Embedded, Outcome, Rejected, embed_files, embed_query
+from geosearch.features.extraction import (
+    Embedded,
+    Outcome,
+    Rejected,
+    embed_files,
+    embed_photo,
+    embed_query,
+)
 from geosearch.features.pipeline import EmbedSummary, embed
 
 __all__ = [
@@ -16,6 +23,7 @@ __all__ = [
     "Rejected",
     "embed",
     "embed_files",
+    "embed_photo",
     "embed_query",
     "load_backbone",
 ]

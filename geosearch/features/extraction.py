@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.database.connection import Database
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.features.backbones import Backbone
+from geosearch.features.models import Model, require_model
 from geosearch.images import open_image
 from geosearch.parallel import ordered_map, processors
-from geosearch.storage import read_bytes
+from geosearch.storage import read_bytes, resolve
 
 Progress = Callable[[int, int | None], None]
 Item = TypeVar("Item")
@@ -58,6 +61,26 @@ def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
     if not _usable(embedding):
         raise _no_embedding()
     return embedding
+
+
+def embed_photo(
+    database: Database, backbone: Backbone, photo: str | Path
+) -> tuple[Model, NDArray[np.float32]]:
+    """The backbone's row and the embedding (dimension,) of a query photo: a path or URL.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing is embedded with the backbone here.
+    PhotoRejected
+        The photo cannot be read, decoded or embedded; names it.
+    """
+    with database.connection() as connection:
+        model = require_model(connection, backbone.description)
+    try:
+        return model, embed_query(backbone, read_bytes(resolve(str(photo))))
+    except PhotoRejected as rejection:
+        raise PhotoRejected(rejection.reason, f"{photo}: {rejection.message}") from rejection
 
 
 def embed_files(
