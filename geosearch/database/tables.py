@@ -271,6 +271,28 @@ evaluations = Table(
     comment="Evaluations on labelled queries.",
 )
 
+calibrations = Table(
+    "calibrations",
+    metadata,
+    _id(),
+    Column("model_id", ForeignKey(models.c.id, ondelete="SET NULL"), comment="The model."),
+    Column("model", Text, nullable=False, comment="Model spec, kept if the model goes."),
+    Column("filter", JSONB, nullable=False, comment="Filter on the references it was fitted with."),
+    Column("method", Text, nullable=False, comment="Method it was fitted for."),
+    Column("parameters", JSONB, nullable=False, comment="What was fitted."),
+    Column("figures", JSONB, nullable=False, comment="Figures on the queries held out, by name."),
+    Column("queries", Text, nullable=False, comment="Manifest of the labelled queries."),
+    Column("options", JSONB, nullable=False, comment="Options of the command."),
+    Column("n_fit", Integer, nullable=False, comment="Queries it was fitted on."),
+    Column("n_check", Integer, nullable=False, comment="Queries held out for the figures."),
+    Column("failed", Integer, nullable=False, comment="Queries that could not be used."),
+    Column("software", JSONB, nullable=False, comment="Versions of geosearch and libraries."),
+    _created_at(),
+    CheckConstraint("n_fit > 0 AND n_check > 0", name="n"),
+    Index(None, "model_id"),
+    comment="Calibrations: from evidence to bandwidth, regions and probabilities, by model.",
+)
+
 localizations = Table(
     "localizations",
     metadata,
@@ -298,14 +320,37 @@ localizations = Table(
         ForeignKey(evaluations.c.id, ondelete="CASCADE"),
         comment="Evaluation it belongs to, if any.",
     ),
+    Column(
+        "calibration_id",
+        ForeignKey(calibrations.c.id, ondelete="SET NULL"),
+        comment="Calibration that was applied, if any.",
+    ),
+    Column("calibration", JSONB, comment="What it had fitted, kept if it goes."),
+    Column(
+        "confident",
+        Boolean,
+        comment="False: not in this collection. NULL without calibration.",
+    ),
+    Column(
+        "probability_within_km",
+        JSONB,
+        comment="Probability of an error of at most so many kilometres.",
+    ),
+    Column(
+        "truth_level",
+        Double,
+        comment="Level of the smallest region that holds the truth; NULL without truth.",
+    ),
     _created_at(),
     CheckConstraint("octet_length(photo_sha256) = 32", name="sha256_length"),
     CheckConstraint("method IN ('nearest', 'im2gps', 'density')", name="method"),
+    CheckConstraint("truth_level BETWEEN 0 AND 1", name="truth_level"),
     _on_earth("estimate"),
     _on_earth("truth"),
     Index("localizations_estimate_idx", "estimate", postgresql_using="gist"),
     Index(None, "model_id"),
     Index(None, "evaluation_id"),
+    Index(None, "calibration_id"),
     Index(None, "created_at"),
     comment="Answers: a query photo, everything the answer rests on, and the estimate.",
 )
