@@ -1,14 +1,31 @@
-"""The field's figures: share of queries within five distances, median and mean error."""
+"""The field's figures: share of queries within five distances, median and mean error.
+
+Each figure can have a 95 % interval. A share has Wilson's: the percentile bootstrap of a share is
+a binomial that needs no resampling, but at 0 or all hits it has no width, which claims a certainty
+that a few queries do not give. Median and mean have the percentile bootstrap; for the mean of few
+errors with a long tail it is somewhat too narrow.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
 
 #: Street, city, region, country, continent (Hays and Efros, IM2GPS, CVPR 2008).
 THRESHOLDS_KM = (1, 25, 200, 750, 2500)
+
+#: Probability that an interval is meant to hold the figure.
+CONFIDENCE = 0.95
+_TWO_SIDED_QUANTILE = 1.959963984540054  # of the standard normal, for CONFIDENCE
+_RESAMPLES = 1000
+_DRAWS_AT_ONCE = 1 << 22  # numbers held while resampling
 
 
 @dataclass(frozen=True)
@@ -25,15 +42,119 @@ class Accuracy:
     mean_km: float | None
 
 
-def accuracy(errors_km: NDArray[np.float64]) -> Accuracy:
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval, in the unit of its figure."""
+
+    low: float
+    high: float
+
+    def to_json(self) -> list[float | None]:
+        """Both ends; null for an infinite one."""
+        return [finite(self.low), finite(self.high)]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`accuracy` with an interval for each of its figures; None where the figure is None."""
+
+    accuracy: Accuracy
+    within: dict[int, Interval]
+    median_km: Interval | None
+    mean_km: Interval | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Figures and intervals, by the names that `geosearch evaluate --json` prints."""
+        figures = self.accuracy
+        return {
+            "n": figures.n,
+            "accuracy": {str(km): share for km, share in figures.within.items()},
+            "median_km": finite(figures.median_km),
+            "mean_km": figures.mean_km,
+            "intervals": {
+                "accuracy": {str(km): ends.to_json() for km, ends in self.within.items()},
+                "median_km": None if self.median_km is None else self.median_km.to_json(),
+                "mean_km": None if self.mean_km is None else self.mean_km.to_json(),
+            },
+        }
+
+
+def accuracy(errors_km: Array) -> Accuracy:
     """Figures from errors (n,) in kilometres; infinity stands for a query without estimate."""
     n = len(errors_km)
     if n == 0:
         return Accuracy(0, dict.fromkeys(THRESHOLDS_KM, 0.0), None, None)
-    finite = errors_km[np.isfinite(errors_km)]
+    known = errors_km[np.isfinite(errors_km)]
     return Accuracy(
         n=n,
         within={km: float(np.mean(errors_km <= km)) for km in THRESHOLDS_KM},
         median_km=float(np.median(errors_km)),
-        mean_km=float(finite.mean()) if len(finite) else None,
+        mean_km=float(known.mean()) if len(known) else None,
     )
+
+
+def figures(errors_km: Array, *, seed: int = 0) -> Figures:
+    """`accuracy` with intervals; the same `seed` gives the same intervals."""
+    made = accuracy(errors_km)
+    within = {km: wilson(int(np.sum(errors_km <= km)), made.n) for km in THRESHOLDS_KM}
+    if made.n == 0:
+        return Figures(made, within, None, None)
+    # The mean is over the queries that have an estimate: only these are drawn.
+    known = errors_km[np.isfinite(errors_km)]
+    return Figures(
+        made,
+        within,
+        bootstrap(errors_km, lambda drawn: np.median(drawn, axis=1), seed=seed),
+        bootstrap(known, lambda drawn: drawn.mean(axis=1), seed=seed) if len(known) else None,
+    )
+
+
+def wilson(hits: int, n: int) -> Interval:
+    """Interval of the share `hits` / `n`; the whole of 0 to 1 without queries.
+
+    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference,
+    Journal of the American Statistical Association 22(158), 1927.
+    """
+    if n == 0:
+        return Interval(0.0, 1.0)
+    share, z2 = hits / n, _TWO_SIDED_QUANTILE**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) * _TWO_SIDED_QUANTILE
+    reach /= 1 + z2 / n
+    return Interval(
+        0.0 if hits == 0 else middle - reach,
+        1.0 if hits == n else middle + reach,
+    )
+
+
+def bootstrap(
+    values: Array,
+    statistic: Callable[[Array], ArrayLike],
+    *,
+    seed: int = 0,
+    resamples: int = _RESAMPLES,
+) -> Interval:
+    """Percentile bootstrap interval of a statistic of `values` (n,), n at least 1.
+
+    `statistic` maps resamples (m, n) to m numbers; infinite ones are allowed.
+    """
+    found = np.concatenate(
+        [np.asarray(statistic(values[rows])) for rows in _resampled(len(values), seed, resamples)]
+    )
+    tail = (1 - CONFIDENCE) / 2
+    # Without interpolation, which between a finite and an infinite number is not one.
+    low, high = np.quantile(found, [tail, 1 - tail], method="inverted_cdf")
+    return Interval(float(low), float(high))
+
+
+def _resampled(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """Rows drawn with replacement, (m, n) at a time."""
+    generator = np.random.default_rng(seed)
+    at_once = max(1, _DRAWS_AT_ONCE // n)
+    for start in range(0, resamples, at_once):
+        yield generator.integers(0, n, (min(at_once, resamples - start), n))
+
+
+def finite(value: float | None) -> float | None:
+    """`value`, or None where it is infinite: JSON has no infinity."""
+    return None if value is None or math.isinf(value) else value
