@@ -267,7 +267,19 @@ evaluations = Table(
     Column("mean_km", Double, comment="Mean error, kilometres."),
     Column("software", JSONB, nullable=False, comment="Versions of geosearch and libraries."),
     _created_at(),
+    Column(
+        "sweep_id",
+        ForeignKey("geosearch.evaluations.id", ondelete="CASCADE"),
+        comment="First evaluation on the same neighbours, which has the answers; NULL if alone.",
+    ),
+    Column(
+        "errors_km",
+        ARRAY(Double),
+        comment="Error per query, kilometres, in the order of the answers; infinite without.",
+    ),
+    Column("excluded", JSONB, comment="References left out, all queries together, by reason."),
     Index(None, "model_id"),
+    Index(None, "sweep_id"),
     comment="Evaluations on labelled queries.",
 )
 
@@ -341,6 +353,7 @@ localizations = Table(
         Double,
         comment="Level of the smallest region that holds the truth; NULL without truth.",
     ),
+    Column("excluded", JSONB, comment="References left out of the search, by reason."),
     _created_at(),
     CheckConstraint("octet_length(photo_sha256) = 32", name="sha256_length"),
     CheckConstraint("method IN ('nearest', 'im2gps', 'density')", name="method"),
