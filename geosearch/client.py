@@ -31,6 +31,7 @@ from geosearch.localization import (
 )
 from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours, nearest
 from geosearch.retrieval import where as make_filter
+from geosearch.retrieval.duplicates import Exclusions
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import tune
 
@@ -110,6 +111,7 @@ class Geosearch:
         model: str = DEFAULT_MODEL,
         parameters: Parameters | None = None,
         exclude_self: bool = False,
+        exclude_duplicates: float | None = None,
         device: str = "auto",
         where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
@@ -126,6 +128,7 @@ class Geosearch:
             model=model,
             parameters=parameters,
             exclude_self=exclude_self,
+            exclude_duplicates=exclude_duplicates,
             device=device,
             where=where,
             **conditions,
@@ -141,18 +144,23 @@ class Geosearch:
         model: str = DEFAULT_MODEL,
         parameters: Parameters | None = None,
         exclude_self: bool = False,
+        exclude_duplicates: float | None = None,
         device: str = "auto",
         where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
     ) -> Iterator[Localization | Failure]:
-        """Localize photos one after the other; one that cannot be read gives a `Failure`."""
+        """Localize photos one after the other; one that cannot be read gives a `Failure`.
+
+        `exclude_self` leaves out references with the query's bytes, and `exclude_duplicates`
+        those at a smaller cosine distance than it.
+        """
         return localize(
             self.database,
             list(photos),
             model=self._backbone(model, device),
             parameters=parameters,
             where=_filter(where, conditions),
-            exclude_self=exclude_self,
+            exclusions=Exclusions(exclude_self, exclude_duplicates),
         )
 
     def evaluate(

@@ -14,7 +14,10 @@ from geosearch.cli.console import JsonOption, database, err, out, print_json, pr
 from geosearch.cli.options import (
     BandwidthOption,
     DeviceOption,
+    DuplicateDistanceOption,
     ExactOption,
+    ExcludeDuplicatesOption,
+    ExcludeSelfOption,
     KOption,
     MethodOption,
     ModelOption,
@@ -27,6 +30,7 @@ from geosearch.localization import Failure, Localization, Parameters, load
 from geosearch.localization import localize as localize_photos
 from geosearch.localization import reproduce as reproduce_answer
 from geosearch.retrieval import Filter, Neighbours
+from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
 
 
 @filtered
@@ -38,9 +42,9 @@ def localize(
     method: MethodOption = "density",
     bandwidth_km: BandwidthOption = None,
     weighting: WeightingOption = None,
-    exclude_self: Annotated[
-        bool, typer.Option("--exclude-self", help="Ignore references with the query's own bytes.")
-    ] = False,
+    exclude_self: ExcludeSelfOption = False,
+    exclude_duplicates: ExcludeDuplicatesOption = False,
+    duplicate_distance: DuplicateDistanceOption = DUPLICATE_DISTANCE,
     exact: ExactOption = False,
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the answer.")
@@ -61,6 +65,7 @@ def localize(
     if map_file is not None and (map_file.suffix != ".png" or not map_file.parent.is_dir()):
         raise InputError(f"--map {map_file} is not a .png in an existing folder")
     parameters = Parameters(method, k, bandwidth_km, weighting, exact)
+    exclusions = Exclusions(exclude_self, duplicate_distance if exclude_duplicates else None)
     answers = _table()
     failures: list[Failure] = []
     with database(context) as opened, progress_bar("photos") as progress:
@@ -71,7 +76,7 @@ def localize(
             model=model,
             parameters=parameters,
             where=where,
-            exclude_self=exclude_self,
+            exclusions=exclusions,
             device=device,
             progress=lambda done, _: progress.update(task, completed=done),
         ):
@@ -81,6 +86,9 @@ def localize(
                 failures.append(answer)
                 continue
             answers.add_row(*_row(answer))
+            if answer.excluded is not None and not as_json:
+                left_out = f"{Path(answer.photo).name}: references left out: {answer.excluded}"
+                err.print(left_out, highlight=False, markup=False)
             if map_file is not None:
                 # Matplotlib takes a while to import: only for this option.
                 from geosearch.export.map import draw_map
@@ -116,6 +124,7 @@ def show(
         "model": answer.model["name"],
         "parameters": ", ".join(f"{k}={v}" for k, v in answer.parameters.to_json().items()),
         "filter": str(answer.where),
+        "excluded": "nothing was to be" if answer.excluded is None else str(answer.excluded),
         "plan": f"{plan.strategy}: {plan.reason}",
         "truth": "unknown" if answer.truth is None else "{:.5f}, {:.5f}".format(*answer.truth),
     }

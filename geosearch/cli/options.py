@@ -37,6 +37,16 @@ WeightingOption = Annotated[
 ExactOption = Annotated[
     bool, typer.Option("--exact", help="Compare all matching photos; do not use the index.")
 ]
+ExcludeSelfOption = Annotated[
+    bool, typer.Option("--exclude-self", help="Ignore references with the query's own bytes.")
+]
+ExcludeDuplicatesOption = Annotated[
+    bool, typer.Option("--exclude-duplicates", help="Ignore near-duplicates of the query.")
+]
+DuplicateDistanceOption = Annotated[
+    float,
+    typer.Option(metavar="D", help="Cosine distance below which a photo is a near-duplicate."),
+]
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:

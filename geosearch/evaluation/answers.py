@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,10 +12,10 @@ from geosearch.features import Backbone, Rejected, embed_files
 from geosearch.features.extraction import Embedded, Outcome
 from geosearch.features.models import Model
 from geosearch.localization.answer import Failure, Localization, Parameters
-from geosearch.localization.localize import answer_from, answer_query, failure, without_bytes
+from geosearch.localization.localize import answer_from, answer_query, failure
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import Filter
-from geosearch.retrieval.exact import ExactSearch
+from geosearch.retrieval.duplicates import ExactOthers, Exclusions
 
 
 def answers(
@@ -26,7 +25,7 @@ def answers(
     uris: Sequence[str],
     parameters: Parameters,
     where: Filter,
-    exclude_self: bool,
+    exclusions: Exclusions,
 ) -> Iterator[Localization | Failure]:
     """Answer photos in their order, without regions and without recording.
 
@@ -36,7 +35,7 @@ def answers(
     outcomes = embed_files(backbone, uris)
     if parameters.exact:
         yield from _exactly(
-            database, backbone, model, list(outcomes), parameters, where, exclude_self
+            database, backbone, model, list(outcomes), parameters, where, exclusions
         )
         return
 
@@ -51,7 +50,7 @@ def answers(
             outcome.embedding,
             parameters,
             where,
-            exclude_self=exclude_self,
+            exclusions=exclusions,
             features_ms=outcome.ms,
             regions=False,
         )
@@ -66,21 +65,22 @@ def _exactly(
     outcomes: Sequence[Outcome],
     parameters: Parameters,
     where: Filter,
-    exclude_self: bool,
+    exclusions: Exclusions,
 ) -> Iterator[Localization | Failure]:
     queries = [outcome for outcome in outcomes if isinstance(outcome, Embedded)]
     if not queries:
         yield from (failure(outcome) for outcome in outcomes if isinstance(outcome, Rejected))
         return
-    own = _same_bytes(database, queries) if exclude_self else {}
     started = time.perf_counter()
-    search = ExactSearch(
+    search = ExactOthers(
         database,
         model.id,
         np.stack([query.embedding for query in queries]),
         parameters.k,
         where,
-        excluded=[own.get(query.sha256, ()) for query in queries],
+        exclusions,
+        sha256=[query.sha256 for query in queries],
+        authors=[None for query in queries],
         device="cuda" if backbone.device == "cuda" else "cpu",
     )
     pass_ms = 1000 * (time.perf_counter() - started) / len(queries)
@@ -92,29 +92,17 @@ def _exactly(
         started = time.perf_counter()
         found = search.neighbours(numbers[id(outcome)])
         return answer_from(
-            found,
+            found.neighbours,
             model,
             outcome.uri,
             outcome.sha256,
             outcome.embedding,
             parameters,
-            without_bytes(where, outcome.sha256) if exclude_self else where,
+            found.where,
+            excluded=found.excluded,
             features_ms=outcome.ms,
             retrieval_ms=pass_ms + 1000 * (time.perf_counter() - started),
             regions=False,
         )
 
     yield from ordered_map(answer, outcomes, database.pool_size)
-
-
-def _same_bytes(database: Database, queries: Sequence[Embedded]) -> dict[bytes, list[int]]:
-    """Ids of the stored photos with a query's bytes, by sha256."""
-    with database.connection() as connection:
-        rows = connection.execute(
-            "SELECT sha256, id FROM geosearch.photos WHERE sha256 = ANY(%s)",
-            ([query.sha256 for query in queries],),
-        ).fetchall()
-    found: defaultdict[bytes, list[int]] = defaultdict(list)
-    for sha256, photo_id in rows:
-        found[bytes(sha256)].append(int(photo_id))
-    return found

@@ -23,6 +23,7 @@ from geosearch.ingest.records import Rejection
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.store import save
 from geosearch.retrieval import EVERYTHING, Filter
+from geosearch.retrieval.duplicates import Exclusions
 from geosearch.sphere import great_circle_km
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
@@ -108,7 +109,7 @@ def evaluate(
         waiting.clear()
 
     uris = [uri for uri, _ in labelled]
-    given = answers(database, backbone, row, uris, parameters, where, exclude_self)
+    given = answers(database, backbone, row, uris, parameters, where, Exclusions(exclude_self))
     for done, ((_, truth), answer) in enumerate(zip(labelled, given, strict=True), start=1):
         if isinstance(answer, Failure):
             failures.append(answer)

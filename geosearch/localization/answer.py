@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geosearch.density import METHODS, Mode, Region
 from geosearch.errors import InputError, Reason
 from geosearch.retrieval import Filter, Neighbours
+from geosearch.retrieval.duplicates import Excluded
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Localization:
 
     `lat`, `lon` (degrees), `score` (0 to 1) and `radius_km` (level → kilometres) are None or empty
     when no reference photo passed the filter. `weights` belong to `neighbours`, and sum to 1.
+    `where` names all that was left out; `excluded` counts it, None if nothing was to be.
     """
 
     photo: str
@@ -87,6 +89,7 @@ class Localization:
     software: Mapping[str, str]
     truth: tuple[float, float] | None = None
     error_km: float | None = None
+    excluded: Excluded | None = None
     id: int | None = None
     created_at: Any = field(default=None, compare=False)
 
@@ -113,6 +116,7 @@ class Localization:
             "model": self.model["name"],
             "parameters": self.parameters.to_json(),
             "filter": self.where.to_json(),
+            "excluded": None if self.excluded is None else self.excluded.to_json(),
             "truth": None if self.truth is None else {"lat": self.truth[0], "lon": self.truth[1]},
             "error_km": self.error_km,
             "elapsed_ms": dict(self.elapsed_ms),

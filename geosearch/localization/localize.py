@@ -18,7 +18,8 @@ from geosearch.features.models import Model, require_model
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.store import save
 from geosearch.parallel import ordered_map
-from geosearch.retrieval import EVERYTHING, Filter, Neighbours, SameBytes, nearest
+from geosearch.retrieval import EVERYTHING, Filter, Neighbours
+from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions, nearest_others
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
 
@@ -32,13 +33,13 @@ def localize(
     model: str | Backbone = DEFAULT_MODEL,
     parameters: Parameters | None = None,
     where: Filter | None = None,
-    exclude_self: bool = False,
+    exclusions: Exclusions = NOTHING,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Iterator[Localization | Failure]:
     """Localize photos; every answer is recorded before it is yielded.
 
-    `exclude_self` leaves out references with the same bytes as the query.
+    `exclusions` says which references must not answer: the query's own file, near-duplicates.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def localize(
             outcome.embedding,
             parameters,
             where,
-            exclude_self=exclude_self,
+            exclusions=exclusions,
             features_ms=outcome.ms,
         )
 
@@ -94,35 +95,41 @@ def answer_query(
     parameters: Parameters,
     where: Filter,
     *,
-    exclude_self: bool = False,
+    exclusions: Exclusions = NOTHING,
+    author: str | None = None,
     features_ms: float = 0.0,
     regions: bool = True,
 ) -> Localization:
     """Answer one embedded query, without recording it.
 
-    `exclude_self` adds to the filter that references with the query's sha256 stay out.
+    `author` is the query's, where known; `exclusions` may leave out references by it. The answer's
+    filter says all that was left out.
     """
-    if exclude_self:
-        where = without_bytes(where, sha256)
     started = time.perf_counter()
-    found = nearest(database, model.id, embedding, parameters.k, where, exact=parameters.exact)
+    found = nearest_others(
+        database,
+        model.id,
+        embedding,
+        parameters.k,
+        where,
+        exclusions,
+        sha256=sha256,
+        author=author,
+        exact=parameters.exact,
+    )
     return answer_from(
-        found,
+        found.neighbours,
         model,
         uri,
         sha256,
         embedding,
         parameters,
-        where,
+        found.where,
+        excluded=found.excluded,
         features_ms=features_ms,
         retrieval_ms=1000 * (time.perf_counter() - started),
         regions=regions,
     )
-
-
-def without_bytes(where: Filter, sha256: bytes) -> Filter:
-    """`where`, and not a file with this sha256."""
-    return where & ~SameBytes(sha256.hex())
 
 
 def answer_from(
@@ -134,6 +141,7 @@ def answer_from(
     parameters: Parameters,
     where: Filter,
     *,
+    excluded: Excluded | None = None,
     features_ms: float,
     retrieval_ms: float,
     regions: bool,
@@ -177,6 +185,7 @@ def answer_from(
         regions={} if place is None else place.regions,
         elapsed_ms={name: round(value, 3) for name, value in elapsed.items()},
         software=software_versions(),
+        excluded=excluded,
     )
 
 

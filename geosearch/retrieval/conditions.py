@@ -339,6 +339,39 @@ class SameBytes(_AnyOf):
         return sql.SQL("photo_id = ANY({})").format(statement.bind(ids))
 
 
+@dataclass(frozen=True, init=False)
+class Photos(Condition):
+    """One of these photos, by id.
+
+    Raises
+    ------
+    InputError
+        There is none, or one is no whole number.
+    """
+
+    ids: tuple[int, ...]
+    name = "photos"
+
+    def __init__(self, *ids: int) -> None:
+        if not ids or not all(type(key) is int for key in ids):
+            raise InputError(f"photos: expected ids, found {ids!r}", "Give at least one.")
+        object.__setattr__(self, "ids", ids)
+
+    @property
+    def value(self) -> list[int]:
+        """The ids."""
+        return list(self.ids)
+
+    @property
+    def names_few(self) -> bool:
+        """See `Filter.names_few`."""
+        return True
+
+    def condition(self, statement: Statement) -> sql.Composable:
+        """By id."""
+        return sql.SQL("photo_id = ANY({})").format(statement.bind(self.value))
+
+
 READERS["exclude_authors"] = lambda names: ~ByAuthors.read(names)
 READERS["exclude_sha256"] = lambda names: ~SameBytes.read(names)
 

@@ -58,6 +58,13 @@ class ExactSearch:
             database, model_id, queries, k + _SPARE, where, excluded=excluded, device=device
         )
 
+    def closer(self, distance: float) -> list[list[int]]:
+        """For each query, ids of the neighbours at a smaller cosine distance, up to rounding."""
+        return [
+            ids[near].tolist()
+            for ids, near in zip(self._found.photo_id, self._found.distance < distance, strict=True)
+        ]
+
     def neighbours(self, number: int) -> Neighbours:
         """The neighbours of query `number`: the same as those of `nearest`, searching alone."""
         ids = self._found.photo_id[number, : self._found.count[number]]

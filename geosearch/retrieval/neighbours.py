@@ -35,6 +35,11 @@ class Neighbours:
     def __len__(self) -> int:
         return len(self.photo_id)
 
+    def first(self, k: int) -> Neighbours:
+        """The `k` nearest of them."""
+        columns = ("photo_id", "uri", "lat", "lon", "distance")
+        return replace(self, **{name: getattr(self, name)[:k] for name in columns})
+
     def to_json(self) -> list[dict[str, Any]]:
         """The neighbours in order of rank, as JSON."""
         return [

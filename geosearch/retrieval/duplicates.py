@@ -1,0 +1,335 @@
+"""Neighbours that are not the query itself: without its file, its near-duplicates, its author's.
+
+A reference that shows the query's own scene a second time makes an answer look better than the
+method is, so evaluations leave such references out, and say how many they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from geosearch.database.connection import Database
+from geosearch.database.partitions import partition
+from geosearch.errors import InputError
+from geosearch.retrieval.conditions import ByAuthors, Photos, SameBytes
+from geosearch.retrieval.exact import ExactSearch
+from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.retrieval.neighbours import Neighbours, nearest
+from geosearch.retrieval.tuning import MAX_EF_SEARCH
+
+#: Cosine distance below which a reference is a near-duplicate of the query. Measured with the
+#: default model: `benchmarks/duplicates.py`.
+DUPLICATE_DISTANCE = 0.03
+
+#: Distances computed in one pass differ from pgvector's by less than this.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """Which references must not answer a query.
+
+    Parameters
+    ----------
+    same_bytes
+        Those whose file is the query's, byte by byte.
+    duplicate_distance
+        Those at a smaller cosine distance (0 to 2) from the query; None excludes none.
+    same_author
+        Those by the query's author, where that is known.
+
+    Raises
+    ------
+    InputError
+        The distance is out of range.
+    """
+
+    same_bytes: bool = False
+    duplicate_distance: float | None = None
+    same_author: bool = False
+
+    def __post_init__(self) -> None:
+        distance = self.duplicate_distance
+        if distance is not None and not 0 < distance <= 2:
+            raise InputError(
+                f"--duplicate-distance {distance:g} is no cosine distance",
+                f"Give more than 0 and at most 2; the default is {DUPLICATE_DISTANCE:g}.",
+            )
+
+    def __bool__(self) -> bool:
+        return self.same_bytes or self.duplicate_distance is not None or self.same_author
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    def known(self, sha256: bytes, author: str | None) -> Filter:
+        """The filter that leaves out what can be named before the search."""
+        kept = EVERYTHING
+        if self.same_bytes:
+            kept &= ~SameBytes(sha256.hex())
+        if self.same_author and author:
+            kept &= ~ByAuthors(author)
+        return kept
+
+
+#: Every reference may answer.
+NOTHING = Exclusions()
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """References that passed the filter and were left out, each counted under one reason."""
+
+    same_bytes: int = 0
+    duplicates: int = 0
+    author: int = 0
+
+    def __add__(self, other: Excluded) -> Excluded:
+        return Excluded(
+            self.same_bytes + other.same_bytes,
+            self.duplicates + other.duplicates,
+            self.author + other.author,
+        )
+
+    def __str__(self) -> str:
+        named = (
+            (self.same_bytes, "with the query's bytes"),
+            (self.duplicates, "near-duplicates"),
+            (self.author, "by its author"),
+        )
+        return ", ".join(f"{count:,} {what}" for count, what in named if count) or "none"
+
+    def to_json(self) -> dict[str, int]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The neighbours of a query, the filter that passes just what could become one, and counts.
+
+    `excluded` is None if nothing was to be excluded.
+    """
+
+    neighbours: Neighbours
+    where: Filter
+    excluded: Excluded | None
+
+
+def nearest_others(
+    database: Database,
+    model_id: int,
+    query: NDArray[np.float32],
+    k: int,
+    where: Filter = EVERYTHING,
+    exclusions: Exclusions = NOTHING,
+    *,
+    sha256: bytes,
+    author: str | None = None,
+    exact: bool = False,
+) -> Found:
+    """The `k` photos nearest to `query` (D,) that pass `where` and are not excluded.
+
+    Near-duplicates are found by the search itself: it is repeated without those it met until it
+    meets none, so that k neighbours remain. `sha256` and `author` are the query's.
+
+    Raises
+    ------
+    InputError, NotFoundError
+        As `geosearch.retrieval.nearest`.
+    """
+    if not exclusions:
+        return Found(nearest(database, model_id, query, k, where, exact=exact), where, None)
+    allowed = where & exclusions.known(sha256, author)
+    duplicates: list[int] = []
+    size = k
+    while True:
+        narrowed = _without(allowed, duplicates)
+        found = nearest(database, model_id, query, size, narrowed, exact=exact)
+        close = _closer(found, exclusions.duplicate_distance)
+        if not close and size == k:
+            break
+        duplicates += close
+        # Where all that was found is a duplicate, there may be many more.
+        wide = bool(close) and len(close) == len(found)
+        size = min(MAX_EF_SEARCH, 4 * size) if wide else k
+    counts = _count(database, model_id, where, exclusions, sha256, author, len(duplicates))
+    return Found(found, narrowed, counts)
+
+
+class ExactOthers:
+    """`nearest_others` of many queries, compared with all photos, in few passes over these.
+
+    Another pass is made for as long as the last one met near-duplicates.
+
+    Parameters
+    ----------
+    queries
+        Embeddings (n, D).
+    sha256, authors
+        Those of the n queries.
+    device
+        `cpu`, or a PyTorch device such as `cuda`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        model_id: int,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Filter = EVERYTHING,
+        exclusions: Exclusions = NOTHING,
+        *,
+        sha256: Sequence[bytes],
+        authors: Sequence[str | None],
+        device: str = "cpu",
+    ) -> None:
+        self._database, self._model_id, self._queries, self._k = database, model_id, queries, k
+        self._where, self._exclusions = where, exclusions
+        self._sha256, self._authors = sha256, authors
+        named = _named(database, model_id, exclusions, sha256, authors)
+        self._duplicates: list[list[int]] = [[] for _ in queries]
+        size = k
+        while True:
+            self._search = ExactSearch(
+                database,
+                model_id,
+                queries,
+                size,
+                where,
+                excluded=[
+                    ids.union(more) if more else ids
+                    for ids, more in zip(named, self._duplicates, strict=True)
+                ],
+                device=device,
+            )
+            if exclusions.duplicate_distance is None:
+                return
+            close = self._search.closer(exclusions.duplicate_distance - _ROUNDING)
+            if not any(close):
+                return
+            for ids, more in zip(self._duplicates, close, strict=True):
+                ids += more
+            if max(map(len, close)) >= size:
+                size = min(MAX_EF_SEARCH, 4 * size)
+
+    def neighbours(self, number: int) -> Found:
+        """What `nearest_others` gives for query `number`, searching alone."""
+        found = self._search.neighbours(number).first(self._k)
+        if not self._exclusions:
+            return Found(found, self._where, None)
+        sha256, author = self._sha256[number], self._authors[number]
+        if _closer(found, self._exclusions.duplicate_distance):  # by a rounding error
+            return nearest_others(
+                self._database,
+                self._model_id,
+                self._queries[number],
+                self._k,
+                self._where,
+                self._exclusions,
+                sha256=sha256,
+                author=author,
+                exact=True,
+            )
+        duplicates = self._duplicates[number]
+        allowed = self._where & self._exclusions.known(sha256, author)
+        counts = _count(
+            self._database,
+            self._model_id,
+            self._where,
+            self._exclusions,
+            sha256,
+            author,
+            len(duplicates),
+        )
+        return Found(found, _without(allowed, duplicates), counts)
+
+
+def _without(where: Filter, photo_ids: Iterable[int]) -> Filter:
+    ids = sorted(photo_ids)
+    return where & ~Photos(*ids) if ids else where
+
+
+def _closer(found: Neighbours, distance: float | None) -> list[int]:
+    """Ids of the neighbours at a smaller distance."""
+    if distance is None:
+        return []
+    return [int(key) for key in found.photo_id[found.distance < distance]]
+
+
+def _named(
+    database: Database,
+    model_id: int,
+    exclusions: Exclusions,
+    sha256: Sequence[bytes],
+    authors: Sequence[str | None],
+) -> list[frozenset[int]]:
+    """Ids of the photos excluded by bytes or author, for each query."""
+    own: dict[bytes, set[int]] = {}
+    theirs: dict[str, frozenset[int]] = {}
+    with database.connection() as connection:
+        if exclusions.same_bytes:
+            for key, digest in connection.execute(
+                "SELECT id, sha256 FROM geosearch.photos WHERE sha256 = ANY(%s)", (list(sha256),)
+            ):
+                own.setdefault(bytes(digest), set()).add(int(key))
+        if exclusions.same_author:
+            statement = sql.SQL(
+                "SELECT author, array_agg(photo_id) FROM {} WHERE author = ANY(%s) GROUP BY author"
+            ).format(partition(model_id))
+            names = sorted({author for author in authors if author})
+            for name, ids in connection.execute(statement, (names,)):
+                theirs[name] = frozenset(ids)
+    nobody = frozenset[int]()
+    return [
+        theirs.get(author or "", nobody).union(own.get(digest, ()))
+        if digest in own
+        else theirs.get(author or "", nobody)
+        for digest, author in zip(sha256, authors, strict=True)
+    ]
+
+
+_COUNT = """
+SELECT count(*) FILTER (WHERE own), count(*) FILTER (WHERE NOT own)
+FROM (
+    SELECT photo_id = ANY(%(own)s) AS own
+    FROM {table}
+    WHERE (photo_id = ANY(%(own)s) OR author = %(author)s) AND {condition}
+) AS excluded
+"""
+
+
+def _count(
+    database: Database,
+    model_id: int,
+    where: Filter,
+    exclusions: Exclusions,
+    sha256: bytes,
+    author: str | None,
+    duplicates: int,
+) -> Excluded:
+    author = author if exclusions.same_author else None
+    with database.connection() as connection:
+        own = (
+            connection.execute(
+                "SELECT id FROM geosearch.photos WHERE sha256 = %s", (sha256,)
+            ).fetchall()
+            if exclusions.same_bytes
+            else []
+        )
+        if not own and not author:
+            return Excluded(duplicates=duplicates)
+        condition, values = where.compile(connection)
+        statement = sql.SQL(_COUNT).format(table=partition(model_id), condition=condition)
+        values |= {"own": [key for (key,) in own], "author": author or None}
+        row = connection.execute(statement, values).fetchone()
+    assert row is not None
+    return Excluded(int(row[0]), duplicates, int(row[1]))
