@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 from scipy.stats import vonmises_fisher
 
@@ -81,10 +82,51 @@ class TestDensity:
         with pytest.raises(InputError, match="bandwidth"):
             Mixture.at(np.zeros(1), np.zeros(1), np.ones(1), bandwidth_km)
 
+    @pytest.mark.parametrize("kappa", [1.0, 1e3, 1e6, 1e9])
+    def test_kernels_of_one_bandwidth_each_are_summed(self, kappa: float) -> None:
+        centres = unit_vectors([10.0, 10.001, -50.0], [20.0, 20.0, 60.0])
+        weights, kappas = np.array([0.2, 0.3, 0.5]), np.array([kappa, 3 * kappa, 0.5])
+        points = np.concatenate([centres, unit_vectors([10.0005], [20.0])])
+        by_kernel = [
+            weight * np.exp(single(concentration, centre).log_density(points))
+            for centre, weight, concentration in zip(centres, weights, kappas, strict=True)
+        ]
+        mixture = Mixture(centres, weights, kappas)
+        np.testing.assert_allclose(
+            np.exp(mixture.log_density(points)), np.sum(by_kernel, axis=0), rtol=1e-12
+        )
+
+    def test_several_bandwidths_are_the_mean_of_the_densities(self) -> None:
+        lat, lon, weights = [10.0, -20.0], [5.0, 170.0], np.array([0.3, 0.7])
+        points = Cells.of_sphere(8).centres()
+        narrow, wide = (Mixture.at(lat, lon, weights, km).log_density(points) for km in (200, 9000))
+        for shares, expected in (
+            (None, np.exp(narrow) / 2 + np.exp(wide) / 2),
+            ((3, 1), np.exp(narrow) * 0.75 + np.exp(wide) * 0.25),
+            ((0, 1), np.exp(wide)),
+        ):
+            both = Mixture.of_neighbours(lat, lon, weights, (200, 9000), shares)
+            np.testing.assert_allclose(np.exp(both.log_density(points)), expected, rtol=1e-12)
+            assert both.weights.sum() == pytest.approx(1)
+
+    def test_the_widest_kernel_is_nearly_uniform(self) -> None:
+        mixture = Mixture.of_neighbours([30.0], [40.0], [1.0], 20_015)
+        density = np.exp(mixture.log_density(Cells.of_sphere(8).centres())) * 4 * np.pi
+        assert 0.89 < density.min() < density.max() < 1.11
+
+    @pytest.mark.parametrize(
+        ("bandwidths", "shares"), [((10, 20), (1,)), ((10, 20), (1, -1)), ((10,), (0,)), ((), ())]
+    )
+    def test_bandwidth_weights_that_do_not_fit_are_refused(
+        self, bandwidths: tuple[float, ...], shares: tuple[float, ...]
+    ) -> None:
+        with pytest.raises(InputError, match="bandwidth"):
+            Mixture.of_neighbours([1.0], [2.0], [1.0], bandwidths, shares)
+
     def test_the_lattice_has_the_moments_of_the_mixture(self) -> None:
         mixture = random_mixture(5, 4, 1000)
         points, mass = mixture.lattice(20_000)
-        kappa = mixture.kappa
+        kappa = mixture.kappa[0]
         mean_of_kernel = 1 / np.tanh(kappa) - 1 / kappa
         assert mass.sum() == pytest.approx(1)
         np.testing.assert_allclose(
@@ -100,6 +142,17 @@ class TestDensity:
         np.testing.assert_allclose(mixture.without_lightest(0.011).weights, weights[[0, 2]] / 0.99)
 
 
+def _radius_of(mixture: Mixture, share: float) -> float:
+    """Angle round the north pole, where all kernels lie, that holds a share, by bisection."""
+
+    def excess(radius: float) -> float:
+        drop = 2 * np.sin(radius / 2) ** 2
+        held = np.expm1(-mixture.kappa * drop) / np.expm1(-2 * mixture.kappa)
+        return float(mixture.weights @ held) - share
+
+    return float(brentq(excess, 0, np.pi, xtol=1e-14))
+
+
 class TestCaps:
     @pytest.mark.parametrize("kappa", [0.1, 1, 40, 1e4, 1e9, 4e13])
     @pytest.mark.parametrize("bandwidths", [0.3, 1, 2.5])
@@ -113,7 +166,7 @@ class TestCaps:
     @pytest.mark.parametrize("bandwidth_km", [0.1, 200.0, 8000.0])
     def test_the_radius_inverts_the_closed_form(self, share: float, bandwidth_km: float) -> None:
         mixture = Mixture.at(np.array([51.0]), np.array([7.0]), np.ones(1), bandwidth_km)
-        kappa = mixture.kappa
+        kappa = mixture.kappa[0]
         drop = -np.log1p(share * np.expm1(-2 * kappa)) / kappa
         expected = 2 * np.arcsin(np.sqrt(drop / 2)) * EARTH_RADIUS_KM
         radius = cap_radius_km(mixture, unit_vectors(51.0, 7.0), share)
@@ -149,6 +202,15 @@ class TestCaps:
         radius = cap_radius_km(mixture, centre, share) / EARTH_RADIUS_KM
         assert cap_mass(mixture, centre, radius) == pytest.approx(share, abs=1e-7)
 
+    def test_a_cap_round_several_bandwidths_has_the_closed_form(self) -> None:
+        kappa, radius = np.array([2.0, 400.0]), 0.1
+        expected = np.expm1(-kappa * 2 * np.sin(radius / 2) ** 2) / np.expm1(-2 * kappa)
+        mixture = Mixture(np.stack([NORTH, NORTH]), np.array([0.4, 0.6]), kappa)
+        assert cap_mass(mixture, NORTH, radius) == pytest.approx([0.4, 0.6] @ expected, abs=1e-9)
+        assert cap_radius_km(mixture, NORTH, 0.5) == pytest.approx(
+            EARTH_RADIUS_KM * _radius_of(mixture, 0.5), rel=1e-6
+        )
+
     def test_two_far_kernels_of_equal_weight_have_a_radius_for_half(self) -> None:
         mixture = Mixture.at(np.zeros(2), np.array([0.0, 90.0]), np.full(2, 0.5), 1.0)
         radius = cap_radius_km(mixture, unit_vectors(0, 0), 0.5)
@@ -161,7 +223,7 @@ class TestModes:
         (mode,) = find_modes(mixture)
         assert (mode.lat, mode.lon) == pytest.approx((51.5, -0.1), abs=1e-12)
         assert mode.mass == 1
-        assert mode.density == pytest.approx(mixture.kappa / (2 * np.pi))
+        assert mode.density == pytest.approx(mixture.kappa[0] / (2 * np.pi))
 
     def test_identical_neighbours_make_one_mode(self) -> None:
         mixture = Mixture.at(np.full(100, 90.0), np.full(100, 30.0), np.full(100, 0.01), 0.05)
@@ -205,7 +267,7 @@ class TestModes:
         for mode in modes:
             peak = unit_vectors(mode.lat, mode.lon)
             frame = Rotation.align_vectors([peak], [NORTH])[0]
-            step = 0.02 * mixture.bandwidth
+            step = 0.02 * mixture.bandwidth[0]
             ring = frame.apply(
                 np.stack([step * np.cos(angles), step * np.sin(angles), 1 + 0 * angles], axis=1)
             )
@@ -221,7 +283,7 @@ class TestModes:
         mode, image = find_modes(mixture)[0], find_modes(turned)[0]
         expected = rotation.apply(unit_vectors(mode.lat, mode.lon))
         gap = np.linalg.norm(expected - unit_vectors(image.lat, image.lon))
-        assert gap < 1e-5 * mixture.bandwidth
+        assert gap < 1e-5 * mixture.bandwidth[0]
         assert image.mass == pytest.approx(mode.mass)
         assert image.density == pytest.approx(mode.density)
 

@@ -115,6 +115,30 @@ def test_the_estimate_is_where_density_at_is_highest() -> None:
     assert great_circle_km(place.lat, place.lon, lat[best], lon[best]) < 25
 
 
+def test_several_bandwidths_give_the_densest_peak_and_heavy_tails() -> None:
+    narrow = locate(LAT, LON, DISTANCE, bandwidth_km=50, regions=False)
+    both = locate(LAT, LON, DISTANCE, bandwidth_km=[50, 20_015], regions=False)
+    assert great_circle_km(both.lat, both.lon, narrow.lat, narrow.lon) < 0.1
+    assert both.bandwidth_km == (50, 20_015)
+    assert narrow.bandwidth_km == 50
+    # Half of the mass lies nearly evenly over the globe.
+    assert both.radius_km[0.9] > 10 * narrow.radius_km[0.5]
+    light = locate(
+        LAT, LON, DISTANCE, bandwidth_km=[50, 20_015], bandwidth_weights=[99, 1], regions=False
+    )
+    assert light.radius_km[0.5] == pytest.approx(narrow.radius_km[0.5], rel=0.1)
+
+
+def test_the_estimate_snaps_to_the_best_ranked_neighbour_near_the_mode() -> None:
+    free = locate(LAT, LON, DISTANCE, bandwidth_km=50, regions=False)
+    near = locate(LAT, LON, DISTANCE, bandwidth_km=50, snap_km=100, regions=False)
+    assert (near.lat, near.lon) == (LAT[1], LON[1])
+    assert (near.modes[0].lat, near.modes[0].lon) == (free.lat, free.lon)
+    assert near.score == free.score
+    unmoved = locate(LAT, LON, DISTANCE, bandwidth_km=50, snap_km=1e-6, regions=False)
+    assert (unmoved.lat, unmoved.lon) == (free.lat, free.lon)
+
+
 def test_a_place_does_not_change() -> None:
     place = locate(LAT, LON, DISTANCE, regions=False)
     with pytest.raises(FrozenInstanceError):
@@ -132,6 +156,9 @@ def test_a_place_does_not_change() -> None:
         ({"distance": [np.inf]}, "not a number"),
         ({"method": "guess"}, "guess"),
         ({"bandwidth_km": 0.0}, "bandwidth"),
+        ({"bandwidth_km": (50.0, 0.0)}, "bandwidth of 0 km"),
+        ({"bandwidth_weights": (1.0, 2.0)}, "bandwidth weights"),
+        ({"snap_km": -1.0}, "snap_km"),
         ({"weighting": "loud"}, "loud"),
         ({"levels": (0.5, 1.0)}, "1.0 is not a share"),
     ],

@@ -9,8 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geosearch.density.kernel import Mixture
+from geosearch.density.levels import level_at
 from geosearch.density.regions import Region, highest_density_regions, outline
-from geosearch.sphere import EARTH_RADIUS_KM, Array, Cells, destination, lat_lon, z_to_lat
+from geosearch.sphere import (
+    EARTH_RADIUS_KM,
+    Array,
+    Cells,
+    destination,
+    lat_lon,
+    unit_vectors,
+    z_to_lat,
+)
 
 LEVELS = (0.5, 0.9)
 
@@ -49,7 +58,7 @@ def test_the_regions_of_one_kernel_are_discs_of_the_closed_form(bandwidth_km: fl
     regions = highest_density_regions(mixture, LEVELS)
     for level in LEVELS:
         # A cap that holds `level` has 1 - cos r = -log(1 - level (1 - exp(-2κ))) / κ.
-        drop = -np.log1p(level * np.expm1(-2 * mixture.kappa)) / mixture.kappa
+        drop = -np.log1p(level * np.expm1(-2 * mixture.kappa[0])) / mixture.kappa[0]
         expected = 2 * np.pi * drop * EARTH_RADIUS_KM**2
         assert regions[level].level == level
         assert regions[level].area_km2 == pytest.approx(expected, rel=0.01)
@@ -92,6 +101,38 @@ def test_extreme_levels_have_regions_too(level: float) -> None:
     region = highest_density_regions(mixture, [level])[level]
     assert region.geometry.is_valid
     assert held(region, mixture) == pytest.approx(level, abs=0.002)
+
+
+@pytest.mark.parametrize("kappa", [1.0, 1e3, 1e9])
+@pytest.mark.parametrize("level", [0.05, 0.5, 0.97])
+def test_the_level_at_a_point_of_one_kernel_has_the_closed_form(kappa: float, level: float) -> None:
+    mixture = Mixture(unit_vectors([90.0], [0.0]), np.ones(1), kappa)
+    drop = -np.log1p(level * np.expm1(-2 * kappa)) / kappa
+    lat = 90 - np.degrees(2 * np.arcsin(np.sqrt(drop / 2)))
+    assert level_at(mixture, float(lat), 12.0) == pytest.approx(level, abs=0.002)
+
+
+@pytest.mark.parametrize("bandwidth_km", [20.0, 400.0, (30.0, 2000.0)])
+def test_a_point_is_in_the_regions_from_its_level_on(
+    bandwidth_km: float | tuple[float, ...],
+) -> None:
+    random = np.random.default_rng(8)
+    lat, lon = destination(-16.0, 179.0, random.uniform(0, 360, 9), random.uniform(0, 900, 9))
+    mixture = Mixture.of_neighbours(lat, lon, random.dirichlet(np.ones(9)), bandwidth_km)
+    lattice, _ = mixture.lattice(200)
+    points = lattice[:: len(lattice) // 20]
+    for phi, lam in zip(*lat_lon(points), strict=True):
+        level = level_at(mixture, phi, lam)
+        around = [step for step in (level - 0.03, level + 0.03) if 0 < step < 1]
+        regions = highest_density_regions(mixture, around)
+        for step, region in regions.items():
+            assert shapely.contains_xy(region.geometry, lam, phi) == (step > level)
+
+
+def test_levels_run_from_the_densest_point_to_the_farthest() -> None:
+    mixture = mixture_at([10.0, 20.0], [0.0, 0.0], 100, [0.7, 0.3])
+    assert level_at(mixture, 10.0, 0.0) < 0.01
+    assert level_at(mixture, -10.0, 180.0) == 1
 
 
 def test_no_area_of_the_same_size_holds_more() -> None:

@@ -1,11 +1,13 @@
 """From the positions of a photo's neighbours to a place: kernel density, modes, regions."""
 
 from geosearch.density.kernel import Mixture
+from geosearch.density.levels import level_at
 from geosearch.density.modes import Mode
 from geosearch.density.place import (
     DEFAULT_BANDWIDTH_KM,
     DEFAULT_WEIGHTING,
     METHODS,
+    Bandwidth,
     Place,
     density_at,
     locate,
@@ -17,11 +19,13 @@ __all__ = [
     "DEFAULT_BANDWIDTH_KM",
     "DEFAULT_WEIGHTING",
     "METHODS",
+    "Bandwidth",
     "Mixture",
     "Mode",
     "Place",
     "Region",
     "density_at",
+    "level_at",
     "locate",
     "neighbour_weights",
 ]

@@ -51,11 +51,11 @@ def cap_radius_km(mixture: Mixture, centre: Array, share: float) -> float:
     lattice_angles = _angles(points, centre)
     order = np.argsort(lattice_angles)
     radius = float(np.interp(share, np.cumsum(mass[order]), lattice_angles[order]))
-    low, high, tolerance = 0.0, np.pi, 1e-8 * mixture.bandwidth
+    low, high, tolerance = 0.0, np.pi, 1e-8 * float(mixture.bandwidth.min())
     while high - low > tolerance:
         excess = _cap_mass(mixture, angles, radius) - share
         low, high = (low, radius) if excess > 0 else (radius, high)
-        slope = float(mixture.weights @ _profile(mixture, angles, np.array(radius)))
+        slope = float((mixture.weights @ _profile(mixture, angles[:, None], np.array(radius)))[0])
         step = -excess / slope if slope > 0 else np.inf
         if abs(step) <= tolerance or abs(excess) <= ENOUGH:
             break
@@ -70,10 +70,10 @@ def _angles(points: Array, centre: Array) -> Array:
 
 
 def _profile(mixture: Mixture, away: Array, theta: Array) -> Array:
-    """Density along the angle `theta` of kernels at angles `away`, broadcast."""
-    kappa, sines = mixture.kappa, np.sin(theta)
+    """Density along the angles `theta` (k, n) of the kernels, which are at angles `away` (k, 1)."""
+    kappa, sines = mixture.kappa[:, None], np.sin(theta)
     density: Array = (
-        (2 * np.pi * np.exp(mixture.log_constant))
+        (2 * np.pi * np.exp(mixture.log_constant))[:, None]
         * sines
         * np.exp(-2 * kappa * np.sin((theta - away) / 2) ** 2)
         * i0e(kappa * sines * np.sin(away))
@@ -85,9 +85,11 @@ def _cap_mass(mixture: Mixture, angles: Array, radius: float) -> float:
     reach = REACH * mixture.bandwidth
     inside = angles + reach <= radius
     partly = ~inside & (angles - reach < radius)
-    away = angles[partly]
+    if not partly.any():
+        return float(mixture.weights[inside].sum())
+    away, reach, cut = angles[partly], reach[partly], mixture.where(partly)
     start = np.maximum(away - reach, 0.0)
     half = (np.minimum(np.minimum(away + reach, np.pi), radius) - start) / 2
     theta = start[:, None] + half[:, None] * (1 + _NODES)
-    masses = half * (_profile(mixture, away[:, None], theta) @ _NODE_WEIGHTS)
-    return float(mixture.weights[inside].sum() + mixture.weights[partly] @ masses)
+    masses = half * (_profile(cut, away[:, None], theta) @ _NODE_WEIGHTS)
+    return float(mixture.weights[inside].sum() + cut.weights @ masses)

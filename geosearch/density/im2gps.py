@@ -48,9 +48,11 @@ def grid_mode(lat: Array, lon: Array, weights: Array) -> tuple[float, float]:
     return (row + south - 1 - 900) / 10, (column + west - 1 - 1800) / 10
 
 
-def snap(lat: Array, lon: Array, mode: tuple[float, float]) -> tuple[float, float]:
+def snap(
+    lat: Array, lon: Array, mode: tuple[float, float], within_km: float = SNAP_KM
+) -> tuple[float, float]:
     """The best-ranked neighbour (k,), in order of rank, near the mode; else the mode."""
-    near = np.flatnonzero(great_circle_km(*mode, lat, lon) < SNAP_KM)
+    near = np.flatnonzero(great_circle_km(*mode, lat, lon) < within_km)
     return (float(lat[near[0]]), float(lon[near[0]])) if len(near) else mode
 
 

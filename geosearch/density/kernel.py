@@ -8,13 +8,18 @@ A kernel with concentration κ round the unit vector x has at y the density, per
 nothing overflows). A bandwidth of σ kilometres is κ = (R/σ)²: on distances short against the
 Earth's radius the kernel is then the isotropic normal distribution with standard deviation σ
 along each axis. 1 - x·y is half the squared chord, which keeps its digits for close points.
+
+Every kernel has a concentration of its own, so a neighbour may carry several: the mean of a
+narrow and a wide kernel has a narrow peak with heavy tails.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
 from geosearch.errors import InputError
@@ -30,41 +35,84 @@ PAIRS_AT_ONCE = 500_000
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """Von Mises-Fisher kernels of one concentration at `centres` (k, 3) with `weights` (k,)."""
+    """Von Mises-Fisher kernels at `centres` (k, 3) with `weights` and concentrations `kappa` (k,).
 
-    centres: Array
-    weights: Array
-    kappa: float
+    `kappa` may be given as one number for all. Mixtures do not change: treat the arrays so.
+    """
+
+    __slots__ = ("centres", "kappa", "weights")
+
+    def __init__(self, centres: Array, weights: Array, kappa: float | Array) -> None:
+        self.centres = centres
+        self.weights = weights
+        self.kappa: Array = np.broadcast_to(np.asarray(kappa, float), weights.shape)
 
     @classmethod
-    def at(cls, lat: Array, lon: Array, weights: Array, bandwidth_km: float) -> Mixture:
-        """Kernels at positions in degrees, weights summing to 1; InputError for the bandwidth."""
+    def at(
+        cls, lat: ArrayLike, lon: ArrayLike, weights: ArrayLike, bandwidth_km: float | Array
+    ) -> Mixture:
+        """Kernels at positions in degrees (k,), of one bandwidth or of one each (k,).
+
+        The weights sum to 1. Raises InputError for a bandwidth out of range.
+        """
+        bandwidth = np.asarray(bandwidth_km, float)
         low, high = BANDWIDTH_RANGE_KM
-        if not low <= bandwidth_km <= high:
+        usable = (low <= bandwidth) & (bandwidth <= high)
+        if not usable.all():
             raise InputError(
-                f"A bandwidth of {bandwidth_km} km cannot be used.",
+                f"A bandwidth of {bandwidth[~usable].flat[0]:g} km cannot be used.",
                 f"Give one between {low} and {high:.0f} km.",
             )
-        return cls(unit_vectors(lat, lon), weights, (EARTH_RADIUS_KM / bandwidth_km) ** 2)
+        shares = np.asarray(weights, float)
+        return cls(unit_vectors(lat, lon), shares, (EARTH_RADIUS_KM / bandwidth) ** 2)
+
+    @classmethod
+    def of_neighbours(
+        cls,
+        lat: ArrayLike,
+        lon: ArrayLike,
+        weights: ArrayLike,
+        bandwidth_km: float | Sequence[float],
+        bandwidth_weights: Sequence[float] | None = None,
+    ) -> Mixture:
+        """The density of neighbours that all carry the same kernel, at degrees (k,).
+
+        With several bandwidths that kernel is the mean of kernels of these bandwidths, weighted
+        by `bandwidth_weights` (equally if None). One of 20,015 km is practically the uniform
+        density. Raises InputError for bandwidths out of range and weights that do not match.
+        """
+        scales = np.atleast_1d(np.asarray(bandwidth_km, float))
+        parts = _bandwidth_shares(len(scales), bandwidth_weights)
+        scales, parts = scales[parts > 0], parts[parts > 0]
+        count, each = len(scales), len(np.atleast_1d(lat))
+        return cls.at(
+            np.tile(np.atleast_1d(lat), count),
+            np.tile(np.atleast_1d(lon), count),
+            np.outer(parts, np.asarray(weights, float)).ravel(),
+            np.repeat(scales, each),
+        )
 
     @property
-    def bandwidth(self) -> float:
-        """The bandwidth as an angle in radians."""
-        return float(1 / np.sqrt(self.kappa))
+    def bandwidth(self) -> Array:
+        """The bandwidths (k,) as angles in radians."""
+        return np.asarray(1 / np.sqrt(self.kappa))
 
     @property
-    def log_constant(self) -> float:
-        """Log of the constant C: the density of a kernel at its own centre."""
-        return float(np.log(self.kappa / (2 * np.pi)) - np.log(-np.expm1(-2 * self.kappa)))
+    def log_constant(self) -> Array:
+        """Log (k,) of the constants C: the density of each kernel at its own centre."""
+        return np.asarray(np.log(self.kappa / (2 * np.pi)) - np.log(-np.expm1(-2 * self.kappa)))
+
+    def where(self, chosen: NDArray[Any]) -> Mixture:
+        """The components chosen by a mask or by indices, with their weights as they are."""
+        return Mixture(self.centres[chosen], self.weights[chosen], self.kappa[chosen])
 
     def without_lightest(self, share: float) -> Mixture:
         """The mixture without its lightest components, which together weigh at most `share`."""
         order = np.argsort(self.weights)
         kept = np.sort(order[np.cumsum(self.weights[order]) > share])
         weights = self.weights[kept]
-        return Mixture(self.centres[kept], weights / weights.sum(), self.kappa)
+        return Mixture(self.centres[kept], weights / weights.sum(), self.kappa[kept])
 
     def lattice(self, points: int) -> tuple[Array, Array]:
         """A fixed sample: unit vectors (n, 3) and the mass (n,) that each stands for.
@@ -77,7 +125,8 @@ class Mixture:
         rank = np.arange(len(component)) - np.repeat(np.cumsum(count) - count, count)
         # The inverse of the mass within a cap, at the middle of each of its equal parts.
         quantile = (rank + 0.5) / count[component]
-        drop = -np.log1p(quantile * np.expm1(-2 * self.kappa)) / self.kappa  # 1 - cos(radius)
+        kappa = self.kappa[component]
+        drop = -np.log1p(quantile * np.expm1(-2 * kappa)) / kappa  # 1 - cos(radius)
         aside = np.sqrt(drop * (2 - drop))
         first, second = (axis[component] for axis in tangent_basis(self.centres))
         azimuth = rank * GOLDEN_ANGLE
@@ -103,6 +152,18 @@ class Mixture:
             for i in batches
         ]
         return np.concatenate(logs) if logs else np.empty(0)
+
+
+def _bandwidth_shares(count: int, weights: Sequence[float] | None) -> Array:
+    if weights is None:
+        return np.full(count, 1 / max(count, 1))
+    shares = np.asarray(weights, float)
+    if len(shares) != count or not (shares >= 0).all() or not 0 < shares.sum() < np.inf:
+        raise InputError(
+            f"The bandwidth weights {list(weights)} do not fit {count} bandwidth(s).",
+            "Give one weight for each bandwidth, none negative and not all zero.",
+        )
+    return np.asarray(shares / shares.sum())
 
 
 def log_sum(logs: Array) -> Array:

@@ -1,7 +1,7 @@
 """Modes of a mixture of von Mises-Fisher kernels: its local maxima, found from every neighbour.
 
 From each neighbour, mean shift climbs the density f: y moves to the direction of
-Σ wᵢ xᵢ exp(κ y·xᵢ), a fixed point of which is a stationary point of f. Mean shift never
+Σ wᵢ κᵢ Cᵢ xᵢ exp(κᵢ y·xᵢ), a fixed point of which is a stationary point of f. Mean shift never
 descends but slows down as it arrives, so where log f is concave Newton's method on the
 tangent plane takes over (if its step is short, to stay in the basin). A trajectory that comes
 to rest on a saddle is pushed off it along the direction in which the density rises.
@@ -56,7 +56,7 @@ def find_modes(mixture: Mixture) -> tuple[Mode, ...]:
 
 def _climb(mixture: Mixture, points: Array, mass: Array) -> tuple[Array, Array]:
     """Follow all trajectories to their ends; those that meet go on as one."""
-    bandwidth = mixture.bandwidth
+    bandwidth = float(mixture.bandwidth.min())
     tolerance = max(ARRIVED * bandwidth, 1e-15)
     points, moving = points.copy(), np.ones(len(points), bool)
     for count in range(MOST_STEPS):
@@ -77,30 +77,30 @@ def _step(mixture: Mixture, points: Array, newton: bool) -> Array:
     logs = mixture.log_kernels(cdist(points, centres, "sqeuclidean"))
     shares = np.exp(logs - logs.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
-    mean = shares @ centres
+    mean = (shares * kappa) @ centres
     length = np.linalg.norm(mean, axis=1, keepdims=True)
     # A mean of zero points nowhere: only a perfectly balanced mixture has one, at rest.
     shifted = np.where(length > 0, mean / np.where(length > 0, length, 1.0), points)
 
     # Gradient and Hessian of log f in an orthonormal basis of each tangent plane.
     basis = np.stack(tangent_basis(points), axis=1)
-    gradient = kappa * np.einsum("nij,nj->ni", basis, mean)
+    gradient = np.einsum("nij,nj->ni", basis, mean)
     products = (centres[:, :, None] * centres[:, None, :]).reshape(-1, 9)
-    second = basis @ (shares @ products).reshape(-1, 3, 3) @ basis.swapaxes(1, 2)
-    level = kappa * np.einsum("nj,nj->n", mean, points)
-    hessian = kappa**2 * second - gradient[:, :, None] * gradient[:, None, :]
+    second = basis @ ((shares * kappa**2) @ products).reshape(-1, 3, 3) @ basis.swapaxes(1, 2)
+    level = np.einsum("nj,nj->n", mean, points)
+    hessian = second - gradient[:, :, None] * gradient[:, None, :]
     hessian -= level[:, None, None] * np.eye(2)
     curvature, axes = np.linalg.eigh(hessian)
+    local = shares @ kappa  # the concentration that counts here
+    bandwidth = 1 / np.sqrt(local)
 
     slope = np.einsum("nij,ni->nj", axes, gradient)
-    concave = curvature[:, 1] < -1e-6 * kappa
+    concave = curvature[:, 1] < -1e-6 * local
     newton_slope = np.where(concave[:, None], -slope / np.where(curvature < 0, curvature, -1), 0)
-    chosen = concave & (
-        np.linalg.norm(newton_slope, axis=1) <= LONGEST_NEWTON_STEP * mixture.bandwidth
-    )
-    resting = np.linalg.norm(shifted - points, axis=1) <= 1e-6 * mixture.bandwidth
-    saddle = resting & (curvature[:, 1] > 1e-6 * kappa)
-    off_saddle = np.array([0.0, NUDGE * mixture.bandwidth])
+    chosen = concave & (np.linalg.norm(newton_slope, axis=1) <= LONGEST_NEWTON_STEP * bandwidth)
+    resting = np.linalg.norm(shifted - points, axis=1) <= 1e-6 * bandwidth
+    saddle = resting & (curvature[:, 1] > 1e-6 * local)
+    off_saddle = np.stack([np.zeros_like(bandwidth), NUDGE * bandwidth], axis=1)
     move = np.where(saddle[:, None], off_saddle, newton_slope)
     turned = points + np.einsum("nj,nij,nik->nk", move, axes, basis)
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)

@@ -19,6 +19,9 @@ from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vecto
 
 METHODS = ("density", "nearest", "im2gps")
 
+#: A bandwidth in kilometres, or those of the kernels whose mean each neighbour carries.
+Bandwidth = float | tuple[float, ...]
+
 #: What `locate` uses when not told otherwise.
 DEFAULT_BANDWIDTH_KM = 200.0
 DEFAULT_WEIGHTING = "power:10"
@@ -35,7 +38,7 @@ class Place:
     `radius_km`: for each level, the great-circle radius round the estimate that holds that
     share of the probability. `modes`: the densest first. `weights`: those of the neighbours,
     (k,), summing to 1. `regions`: for each level, the highest-density region; empty if not
-    asked for. `bandwidth_km`: the bandwidth of the density behind all of these.
+    asked for. `bandwidth_km`: the bandwidth, or the several, of the density behind all of these.
     """
 
     lat: float
@@ -45,7 +48,7 @@ class Place:
     modes: tuple[Mode, ...]
     weights: Array
     regions: dict[float, Region]
-    bandwidth_km: float
+    bandwidth_km: Bandwidth
 
 
 def locate(
@@ -54,52 +57,59 @@ def locate(
     distance: ArrayLike,
     *,
     method: str = "density",
-    bandwidth_km: float | None = None,
+    bandwidth_km: float | Sequence[float] | None = None,
+    bandwidth_weights: Sequence[float] | None = None,
     weighting: str | None = None,
+    snap_km: float | None = None,
     levels: Sequence[float] = (0.5, 0.9),
     regions: bool = True,
 ) -> Place:
     """Estimate a place from k neighbours in order of rank.
 
     `lat`, `lon`: positions in degrees, (k,). `distance`: cosine distances of the embeddings,
-    (k,), in [0, 2]. `weighting`: see `neighbour_weights`. Methods:
+    (k,), in [0, 2]. `weighting`: see `neighbour_weights`. `bandwidth_km`: of several, each
+    neighbour carries the mean of the kernels, weighted by `bandwidth_weights` (None: equally).
+    `levels`: shares in (0, 1) for the radii and regions. Methods:
 
-    - ``density``: the densest mode of a von Mises-Fisher mixture of `bandwidth_km`. The score
-      is the share of the weight whose neighbours climb to that mode.
+    - ``density``: the densest mode of a von Mises-Fisher mixture. The score is the share of the
+      weight whose neighbours climb to that mode. With `snap_km`, the estimate is the best-ranked
+      neighbour nearer than this to the mode, if there is one.
     - ``nearest``: the first neighbour, with all the weight. Radii and regions are those of one
       kernel round it, so they say how wide the kernel is, not how sure the match; the score
       is 1.
     - ``im2gps``: the authors' grid algorithm (`geosearch.density.im2gps`). The one mode is that
       of the grid and the score the share of the weight within three of its standard deviations
       (12° of arc). The bandwidth, 4° unless given, is that of the radii and regions; the
-      algorithm's own is fixed.
+      algorithm's own is fixed. It snaps within 100 km unless `snap_km` is given.
 
-    Raises InputError for an unknown method, bandwidth, weighting or level, for no neighbours,
-    and for arrays that do not match or hold values out of range.
+    Raises InputError for an unknown method, bandwidth, weighting, distance to snap or level, for
+    no neighbours, and for arrays that do not match or hold values out of range.
     """
     lat, lon, distance = _checked(lat, lon, distance)
     _check_levels(levels)
     if method not in METHODS:
         raise InputError(f"No method is called {method!r}.", f"Use one of {', '.join(METHODS)}.")
     default_km = IM2GPS_BANDWIDTH_KM if method == "im2gps" else DEFAULT_BANDWIDTH_KM
-    bandwidth_km = default_km if bandwidth_km is None else float(bandwidth_km)
+    bandwidth = _bandwidth(default_km if bandwidth_km is None else bandwidth_km)
+    if snap_km is not None and not snap_km >= 0:
+        raise InputError(f"snap_km cannot be {snap_km}.", "Give kilometres, 0 or more.")
 
     if method == "nearest":
         weights = np.zeros(len(lat))
         weights[0] = 1.0
     else:
         weights = neighbour_weights(distance, weighting or DEFAULT_WEIGHTING)
-    mixture = Mixture.at(lat, lon, weights, bandwidth_km)
+    mixture = Mixture.of_neighbours(lat, lon, weights, bandwidth, bandwidth_weights)
 
     if method == "density":
         modes = find_modes(mixture)
-        estimate = (modes[0].lat, modes[0].lon)
+        estimate = im2gps.snap(lat, lon, (modes[0].lat, modes[0].lon), snap_km or 0.0)
     elif method == "nearest":
         estimate = (float(lat[0]), float(lon[0]))
         modes = (_mode_at(mixture, estimate, mass=1.0),)
     else:
         mode = im2gps.grid_mode(lat, lon, weights)
-        estimate = im2gps.snap(lat, lon, mode)
+        estimate = im2gps.snap(lat, lon, mode, im2gps.SNAP_KM if snap_km is None else snap_km)
         near = great_circle_km(*mode, lat, lon) <= 3 * IM2GPS_BANDWIDTH_KM
         modes = (_mode_at(mixture, mode, mass=min(1.0, float(weights[near].sum()))),)
 
@@ -112,7 +122,7 @@ def locate(
         modes=modes,
         weights=weights,
         regions=highest_density_regions(mixture, levels) if regions and levels else {},
-        bandwidth_km=bandwidth_km,
+        bandwidth_km=bandwidth,
     )
 
 
@@ -123,20 +133,23 @@ def density_at(
     neighbour_lat: ArrayLike,
     neighbour_lon: ArrayLike,
     weights: ArrayLike,
-    bandwidth_km: float,
+    bandwidth_km: float | Sequence[float],
+    bandwidth_weights: Sequence[float] | None = None,
 ) -> Array:
     """Log of the density per steradian at points in degrees, of any shape, for maps.
 
     The neighbours' positions and weights are (k,), as `locate` was given and returned them.
     """
     points = unit_vectors(lat, lon)
-    mixture = Mixture.at(
-        np.asarray(neighbour_lat, float),
-        np.asarray(neighbour_lon, float),
-        np.asarray(weights, float),
-        bandwidth_km,
+    mixture = Mixture.of_neighbours(
+        neighbour_lat, neighbour_lon, weights, bandwidth_km, bandwidth_weights
     )
     return mixture.log_density(points.reshape(-1, 3)).reshape(points.shape[:-1])
+
+
+def _bandwidth(given: float | Sequence[float]) -> Bandwidth:
+    several = tuple(float(bandwidth) for bandwidth in np.atleast_1d(given))
+    return several[0] if len(several) == 1 else several
 
 
 def _mode_at(mixture: Mixture, position: tuple[float, float], mass: float) -> Mode:

@@ -1,9 +1,7 @@
 """Highest-density regions: the smallest areas that hold a given share of the probability.
 
-The region at a level is where the density f reaches a threshold, and the threshold is the
-(1 - level)-quantile of f(X) for X drawn from f itself (Hyndman 1996, The American Statistician
-50(2)). Here X takes values on a fixed lattice of points of equal mass in each kernel, so the
-answer is the same each time. The region is then traced by splitting equal-area cells wherever
+The region at a level is where the density f reaches a threshold (`geosearch.density.levels`). It
+is traced by splitting equal-area cells wherever
 bounds of the density on a cell do not decide, down to a size that follows the bandwidth and
 the region's area; the last cells go by the density at their centre.
 
@@ -22,13 +20,8 @@ from scipy.spatial.distance import cdist
 from shapely import MultiPolygon
 
 from geosearch.density.kernel import Mixture, log_sum
+from geosearch.density.levels import Levels
 from geosearch.sphere import EARTH_RADIUS_KM, Array, Cells, z_to_lat
-
-#: The lightest components, of this weight together, leave no visible trace in a region.
-LIGHTEST = 1e-3
-
-#: Points by which the thresholds are found.
-LATTICE_POINTS = 2048
 
 #: Cells whose densities are computed at once, and the share of a threshold ignored in that.
 CELLS_AT_ONCE, IGNORED = 256, 1e-4
@@ -57,13 +50,13 @@ class Region:
 
 def highest_density_regions(mixture: Mixture, levels: Sequence[float]) -> dict[float, Region]:
     """The highest-density region of the mixture at each level, a share between 0 and 1."""
-    mixture = mixture.without_lightest(LIGHTEST)
-    points, mass = mixture.lattice(LATTICE_POINTS)
-    log_f = mixture.log_density(points)
-    thresholds = _thresholds(log_f, mass, levels)
-    # The area of {f >= t} is the mean of 1/f over X in it.
-    areas = [float(np.sum(mass * np.exp(-log_f), where=log_f >= t)) for t in thresholds]
-    smallest, largest = np.multiply(CELL_SIDE_RANGE, mixture.bandwidth)
+    density = Levels.of(mixture)
+    mixture = density.mixture
+    thresholds = [density.threshold(level) for level in levels]
+    areas = [density.steradians(threshold) for threshold in thresholds]
+    smallest, largest = np.multiply(
+        CELL_SIDE_RANGE, (mixture.bandwidth.min(), mixture.bandwidth.max())
+    )
     side = np.clip(np.sqrt(max(areas) / MOST_CELLS), smallest, largest)
     side = min(side, np.sqrt(min(areas) / FEWEST_CELLS))
     cells = _trace(mixture, np.sort(thresholds), side)
@@ -71,12 +64,6 @@ def highest_density_regions(mixture: Mixture, levels: Sequence[float]) -> dict[f
         level: _region(level, [(part, values >= t) for part, values in cells])
         for level, t in zip(levels, thresholds, strict=True)
     }
-
-
-def _thresholds(log_f: Array, mass: Array, levels: Sequence[float]) -> list[float]:
-    order = np.argsort(-log_f)
-    held = np.cumsum(mass[order]) - mass[order] / 2
-    return [float(t) for t in np.interp(levels, held, log_f[order])]
 
 
 def _trace(mixture: Mixture, thresholds: Array, side: float) -> list[tuple[Cells, Array]]:
@@ -89,7 +76,7 @@ def _trace(mixture: Mixture, thresholds: Array, side: float) -> list[tuple[Cells
     lowest = float(thresholds[0])
     found: list[tuple[Cells, Array]] = []
     while cells.depth < last:
-        if cells.steradians > mixture.bandwidth**2:
+        if cells.steradians > mixture.bandwidth.min() ** 2:
             cells = cells.where(_reached(mixture, cells, lowest))
         else:
             low, high = _bounds(mixture, cells, lowest)
@@ -151,7 +138,7 @@ def _batches(
         chords, radius = cdist(centres[batch], mixture.centres), radii[batch, None]
         near = (chords - radius).min(axis=0) <= reach
         if near.any():
-            local = Mixture(mixture.centres[near], mixture.weights[near], mixture.kappa)
+            local = mixture.where(near)
             yield batch, chords[:, near], radius, local
 
 
