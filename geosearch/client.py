@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 from geosearch.database.connection import Database
 from geosearch.database.session import open_database
 from geosearch.errors import PhotoRejected
-from geosearch.evaluation import Evaluation, evaluate
+from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
 from geosearch.features import (
     DEFAULT_MODEL,
     Backbone,
@@ -31,7 +31,7 @@ from geosearch.localization import (
 )
 from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours, nearest
 from geosearch.retrieval import where as make_filter
-from geosearch.retrieval.duplicates import Exclusions
+from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import tune
 
@@ -165,23 +165,31 @@ class Geosearch:
 
     def evaluate(
         self,
-        queries: str | Path,
+        queries: str | Path | QuerySet | None,
         *,
         model: str = DEFAULT_MODEL,
         parameters: Parameters | None = None,
         exclude_self: bool = True,
+        exclude_duplicates: float | None = DUPLICATE_DISTANCE,
+        exclude_author: bool = True,
         device: str = "auto",
         where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
     ) -> Evaluation:
-        """Accuracy on a manifest of labelled queries (uri, lat, lon)."""
+        """Accuracy on a manifest of labelled queries (uri, lat, lon, author), or on a query set.
+
+        Without queries, the photos that pass the filter are answered by one another. References
+        with a query's bytes, nearer to it than `exclude_duplicates` or by its author are left out;
+        without `exclude_self`, near-duplicates are not left out either.
+        """
         return evaluate(
             self.database,
             queries,
-            model=self._backbone(model, device),
+            model=model if queries is None else self._backbone(model, device),
             parameters=parameters,
             where=_filter(where, conditions),
-            exclude_self=exclude_self,
+            exclusions=leakage(exclude_self, exclude_duplicates, exclude_author),
+            device=device,
         )
 
     def load(self, localization_id: int) -> Localization:

@@ -81,6 +81,8 @@ class Reason(StrEnum):
     INCOMPLETE = "incomplete"  # a latitude without longitude, or the other way round
     MISSING_REFERENCE = "missing_reference"  # EXIF degrees without N/S or E/W
     OUT_OF_RANGE = "out_of_range"  # |latitude| > 90 or |longitude| > 180
+    MISSING = "missing"  # a test set's table names an image that the folder does not have
+    UNLABELLED = "unlabelled"  # an image of a test set without a row in its table
     EXTRACTION_FAILED = "extraction_failed"  # the backbone gave no usable embedding
 
 

@@ -18,7 +18,7 @@ from geosearch.cli.options import (
     filtered,
 )
 from geosearch.errors import EXIT_SOME_REJECTED
-from geosearch.evaluation import Evaluation
+from geosearch.evaluation import Evaluation, leakage
 from geosearch.evaluation import evaluate as evaluate_queries
 from geosearch.features import DEFAULT_MODEL
 from geosearch.localization import Parameters
@@ -59,7 +59,7 @@ def evaluate(
             model=model,
             parameters=parameters,
             where=where,
-            exclude_self=not include_self,
+            exclusions=leakage(not include_self),
             device=device,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )

@@ -1,6 +1,18 @@
 """How good are the answers: labelled queries, error statistics, stored results."""
 
-from geosearch.evaluation.evaluate import Evaluation, evaluate
+from geosearch.evaluation.evaluate import LEAKAGE, Evaluation, evaluate, evaluate_each, leakage
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Accuracy, accuracy
+from geosearch.evaluation.queries import Query, QuerySet
 
-__all__ = ["THRESHOLDS_KM", "Accuracy", "Evaluation", "accuracy", "evaluate"]
+__all__ = [
+    "LEAKAGE",
+    "THRESHOLDS_KM",
+    "Accuracy",
+    "Evaluation",
+    "Query",
+    "QuerySet",
+    "accuracy",
+    "evaluate",
+    "evaluate_each",
+    "leakage",
+]

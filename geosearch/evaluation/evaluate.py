@@ -4,85 +4,139 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from psycopg.types.json import Jsonb
 
-from geosearch.database.connection import Connection, Database
+from geosearch.database.connection import Database
 from geosearch.errors import InputError, Reason
-from geosearch.evaluation.answers import answers
-from geosearch.evaluation.metrics import Accuracy, accuracy
-from geosearch.features import DEFAULT_MODEL, Backbone, load_backbone
-from geosearch.features.models import Model, require_model
-from geosearch.ingest.manifests import read_manifest
-from geosearch.ingest.records import Rejection
+from geosearch.evaluation.answers import Task, answers
+from geosearch.evaluation.metrics import Accuracy, Figures, figures
+from geosearch.evaluation.queries import (
+    QuerySet,
+    manifest_queries,
+    stored_embeddings,
+    stored_queries,
+)
+from geosearch.evaluation.store import finish, join, start
+from geosearch.features import DEFAULT_MODEL, Backbone, embed_files, load_backbone
+from geosearch.features.extraction import Outcome
+from geosearch.features.models import Model, find_model, require_model
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.store import save
 from geosearch.retrieval import EVERYTHING, Filter
-from geosearch.retrieval.duplicates import Exclusions
-from geosearch.sphere import great_circle_km
-from geosearch.storage import resolve
-from geosearch.versions import software_versions
+from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Excluded, Exclusions
+
+#: What an evaluation leaves out unless told otherwise: all that would flatter it.
+LEAKAGE = Exclusions(same_bytes=True, duplicate_distance=DUPLICATE_DISTANCE, same_author=True)
 
 #: Answers written in one transaction.
 _BATCH = 64
+
+
+def leakage(
+    exclude_self: bool = True,
+    exclude_duplicates: float | None = DUPLICATE_DISTANCE,
+    exclude_author: bool = True,
+) -> Exclusions:
+    """`LEAKAGE`, less what is to be let in; with a query's own bytes, its near-duplicates are."""
+    return Exclusions(exclude_self, exclude_duplicates if exclude_self else None, exclude_author)
+
+
+Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Result of an evaluation.
 
-    `accuracy` is over the queries that could be read; one without neighbours counts as a miss.
-    `failed` queries could not be used (unreadable, or no truth in the manifest): they are listed
-    in the database with their reasons, and counted here by reason.
+    `figures` are over the queries that could be read; one without neighbours counts as a miss.
+    `errors_km` (n,) are in the order of the stored answers, infinite without estimate. `failures`
+    are the queries that could not be used (missing or unreadable, or without a known position):
+    they are in the database too. `excluded` counts the references that were left out, of all
+    queries together. `sweep_id` is the evaluation that has the answers to the same queries, by
+    other parameters; None if this one was made alone.
     """
 
     id: int
+    sweep_id: int | None
     queries: str
     model: str
     parameters: Mapping[str, Any]
-    accuracy: Accuracy
-    unanswered: int
-    failed: Mapping[str, int]
+    figures: Figures
+    errors_km: tuple[float, ...]
+    failures: tuple[Failure, ...]
+    excluded: Excluded
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """The figures without their intervals."""
+        return self.figures.accuracy
+
+    @property
+    def unanswered(self) -> int:
+        """Queries without neighbours."""
+        return sum(math.isinf(error) for error in self.errors_km)
+
+    @property
+    def failed(self) -> Mapping[str, int]:
+        """Queries that could not be used, by reason."""
+        return Counter(str(failure.reason) for failure in self.failures)
+
+    def named(self, reason: Reason) -> tuple[str, ...]:
+        """Photos that could not be used for a reason."""
+        return tuple(failure.photo for failure in self.failures if failure.reason is reason)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `geosearch evaluate --json` prints."""
-        figures = self.accuracy
         return {
             "evaluation_id": self.id,
+            "sweep_id": self.sweep_id,
             "queries": self.queries,
             "model": self.model,
             "method": self.parameters["method"],
             "parameters": dict(self.parameters),
-            "n": figures.n,
-            "accuracy": {str(km): share for km, share in figures.within.items()},
-            "median_km": _finite(figures.median_km),
-            "mean_km": figures.mean_km,
+            **self.figures.to_json(),
             "unanswered": self.unanswered,
-            "failed": sum(self.failed.values()),
+            "excluded": self.excluded.to_json(),
+            "failed": len(self.failures),
             "failed_by_reason": dict(self.failed),
+            "missing": list(self.named(Reason.MISSING)),
+            "unlabelled": list(self.named(Reason.UNLABELLED)),
         }
 
 
 def evaluate(
     database: Database,
-    queries: str | Path,
+    queries: str | Path | QuerySet | None,
     *,
     model: str | Backbone = DEFAULT_MODEL,
     parameters: Parameters | None = None,
-    where: Filter | None = None,
-    exclude_self: bool = True,
+    where: Filter = EVERYTHING,
+    exclusions: Exclusions = LEAKAGE,
+    regions: bool = False,
+    sample: int | None = None,
+    seed: int = 0,
     device: str = "auto",
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """Answer the queries of a manifest (uri, lat, lon) and store answers and figures.
+    """Answer labelled queries, and store answers and figures.
 
-    References with the same bytes as a query are left out unless `exclude_self` is False, so a
-    collection's own manifest is evaluated leave-one-out.
+    Parameters
+    ----------
+    queries
+        A manifest (uri, lat, lon, author) or a set of queries; None takes the photos that pass
+        `where` themselves, each answered by the others: leave-one-out, from stored embeddings.
+    exclusions
+        References that must not answer a query; by default those with its bytes, near-duplicates,
+        and those of its author.
+    regions
+        Store the regions of the answers.
+    sample, seed
+        Take so many queries, drawn at random; None takes all.
 
     Raises
     ------
@@ -91,128 +145,140 @@ def evaluate(
     NotFoundError
         Nothing was embedded with this model, or a collection in the filter does not exist.
     """
-    backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
-    parameters, where = parameters or Parameters(), where or EVERYTHING
-    failures: list[Failure] = []
-    labelled = _read_queries(queries, failures)
-    with database.connection() as connection:
-        row = require_model(connection, backbone.description)
-        recorded = parameters.to_json() | {"exclude_self": exclude_self}
-        key = _start(connection, str(queries), row, recorded, where)
+    (result,) = evaluate_each(
+        database,
+        queries,
+        [parameters or Parameters()],
+        model=model,
+        where=where,
+        exclusions=exclusions,
+        regions=regions,
+        sample=sample,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    return result
 
-    errors: list[float] = []
+
+def evaluate_each(
+    database: Database,
+    queries: str | Path | QuerySet | None,
+    parameters: Sequence[Parameters],
+    *,
+    model: str | Backbone = DEFAULT_MODEL,
+    where: Filter = EVERYTHING,
+    exclusions: Exclusions = LEAKAGE,
+    regions: bool = False,
+    sample: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> list[Evaluation]:
+    """`evaluate` by several parameters, on neighbours that are retrieved once, at the largest k.
+
+    Each becomes an evaluation with figures and errors. Answers are stored for the first of those
+    with the largest k; all others name that one as their sweep.
+
+    Raises
+    ------
+    InputError, NotFoundError
+        As `evaluate`; and `parameters` are none, or some are to be exact and some are not.
+    """
+    if not parameters or len({item.exact for item in parameters}) > 1:
+        raise InputError("an evaluation needs parameters that are all exact, or all not")
+    row, backbone = _model(database, model, stored=queries is None, device=device)
+    if queries is None:
+        asked = stored_queries(database, row, where)
+    elif isinstance(queries, QuerySet):
+        asked = queries
+    else:
+        asked = manifest_queries(queries)
+    asked = asked.sample(sample, seed)
+    on = backbone.device if backbone is not None else device
+    task = Task(tuple(parameters), where, exclusions, regions, "cuda" if on == "cuda" else "cpu")
+    recorded = [_recorded(item, exclusions, sample, seed) for item in parameters]
+    with database.connection() as connection:
+        keys = [start(connection, asked.name, row, item, where) for item in recorded]
+        main = keys[task.main]
+        if len(keys) > 1:
+            join(connection, keys, main)
+
+    failures = list(asked.failures)
+    errors: list[tuple[float, ...]] = []
+    excluded = Excluded()
     waiting: list[Localization] = []
 
     def store() -> None:
         with database.connection() as connection:
-            save(connection, waiting, key)
+            save(connection, waiting, main)
         waiting.clear()
 
-    uris = [uri for uri, _ in labelled]
-    given = answers(database, backbone, row, uris, parameters, where, Exclusions(exclude_self))
-    for done, ((_, truth), answer) in enumerate(zip(labelled, given, strict=True), start=1):
-        if isinstance(answer, Failure):
-            failures.append(answer)
+    outcomes = _embedded(database, row, backbone, asked)
+    given = answers(database, row, asked.queries, outcomes, task)
+    for done, item in enumerate(given, start=1):
+        if isinstance(item, Failure):
+            failures.append(item)
         else:
-            answer = _with_truth(answer, truth)
-            errors.append(math.inf if answer.error_km is None else answer.error_km)
-            waiting.append(answer)
+            errors.append(item.errors_km)
+            excluded += item.answer.excluded or Excluded()
+            waiting.append(item.answer)
             if len(waiting) == _BATCH:
                 store()
         if progress is not None:
-            progress(done, len(labelled))
+            progress(done, len(asked))
     store()
-    figures = accuracy(np.array(errors))
-    unanswered = sum(math.isinf(error) for error in errors)
+
+    results = []
     with database.connection() as connection:
-        _finish(connection, key, figures, unanswered, failures)
-    reasons = Counter(str(failure.reason) for failure in failures)
-    return Evaluation(key, str(queries), row.name, recorded, figures, unanswered, reasons)
+        for index, (key, settings) in enumerate(zip(keys, recorded, strict=True)):
+            own = tuple(item[index] for item in errors)
+            result = Evaluation(
+                id=key,
+                sweep_id=main if len(keys) > 1 else None,
+                queries=asked.name,
+                model=row.name,
+                parameters=settings,
+                figures=figures(np.array(own)),
+                errors_km=own,
+                failures=tuple(failures),
+                excluded=excluded,
+            )
+            finish(
+                connection, key, result.accuracy, own, result.unanswered, excluded, result.failures
+            )
+            results.append(result)
+    return results
 
 
-def _read_queries(
-    queries: str | Path, failures: list[Failure]
-) -> list[tuple[str, tuple[float, float]]]:
-    """Queries with their true positions; a photo that stands there twice is two queries."""
-    labelled: list[tuple[str, tuple[float, float]]] = []
-    for item in read_manifest(resolve(str(queries))):
-        if isinstance(item, Rejection):
-            failures.append(Failure(item.uri, item.reason, item.message))
-        elif item.position is None:
-            failures.append(Failure(item.uri, Reason.BAD_ROW, "the manifest gives no position"))
-        else:
-            labelled.append((item.uri, (item.position.lat, item.position.lon)))
-    if not labelled:
-        raise InputError(
-            f"{queries}: no query has a position", "The manifest needs columns uri, lat, lon."
-        )
-    return labelled
+def _model(
+    database: Database, model: str | Backbone, *, stored: bool, device: str
+) -> tuple[Model, Backbone | None]:
+    """The model's row, and its backbone unless embeddings are in the database."""
+    if stored and isinstance(model, str):
+        with database.connection() as connection:
+            return find_model(connection, model), None
+    backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
+    with database.connection() as connection:
+        return require_model(connection, backbone.description), backbone
 
 
-def _with_truth(answer: Localization, truth: tuple[float, float]) -> Localization:
-    if answer.lat is None or answer.lon is None:
-        return replace(answer, truth=truth)
-    error = float(great_circle_km(answer.lat, answer.lon, *truth))
-    return replace(answer, truth=truth, error_km=error)
+def _embedded(
+    database: Database, model: Model, backbone: Backbone | None, asked: QuerySet
+) -> Iterator[Outcome]:
+    if asked.stored or backbone is None:
+        yield from stored_embeddings(database, model, asked.queries)
+    else:
+        yield from embed_files(backbone, [query.uri for query in asked.queries])
 
 
-def _start(
-    connection: Connection,
-    queries: str,
-    model: Model,
-    parameters: Mapping[str, Any],
-    where: Filter,
-) -> int:
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.evaluations
-            (queries, model_id, model, method, parameters, filter, software)
-        VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
-        """,
-        (
-            queries,
-            model.id,
-            model.name,
-            parameters["method"],
-            Jsonb(dict(parameters)),
-            Jsonb(where.to_json()),
-            Jsonb(software_versions()),
-        ),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _finish(
-    connection: Connection,
-    key: int,
-    figures: Accuracy,
-    unanswered: int,
-    failures: list[Failure],
-) -> None:
-    connection.execute(
-        """
-        UPDATE geosearch.evaluations
-        SET n = %s, failed = %s, unanswered = %s, accuracy = %s, median_km = %s, mean_km = %s
-        WHERE id = %s
-        """,
-        (
-            figures.n,
-            len(failures),
-            unanswered,
-            Jsonb({str(km): share for km, share in figures.within.items()}),
-            figures.median_km,
-            figures.mean_km,
-            key,
-        ),
-    )
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO geosearch.evaluation_failures (evaluation_id, uri, reason, message) "
-            "VALUES (%s, %s, %s, %s)",
-            [(key, item.photo, str(item.reason), item.message) for item in failures],
-        )
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or math.isinf(value) else value
+def _recorded(
+    parameters: Parameters, exclusions: Exclusions, sample: int | None, seed: int
+) -> dict[str, Any]:
+    drawn = {} if sample is None else {"sample": sample, "seed": seed}
+    left_out = {
+        "exclude_self": exclusions.same_bytes,
+        "duplicate_distance": exclusions.duplicate_distance,
+        "exclude_author": exclusions.same_author,
+    }
+    return parameters.to_json() | left_out | drawn

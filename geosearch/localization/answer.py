@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosearch.density import METHODS, Mode, Region
+from geosearch.density import METHODS, Mixture, Mode, Region, level_at
 from geosearch.errors import InputError, Reason
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import Excluded
+from geosearch.sphere import great_circle_km
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Localization:
 
     `lat`, `lon` (degrees), `score` (0 to 1) and `radius_km` (level → kilometres) are None or empty
     when no reference photo passed the filter. `weights` belong to `neighbours`, and sum to 1.
+    `truth_level` is the level of the smallest region that holds the truth (0 to 1).
     `where` names all that was left out; `excluded` counts it, None if nothing was to be.
     """
 
@@ -89,6 +91,7 @@ class Localization:
     software: Mapping[str, str]
     truth: tuple[float, float] | None = None
     error_km: float | None = None
+    truth_level: float | None = None
     excluded: Excluded | None = None
     id: int | None = None
     created_at: Any = field(default=None, compare=False)
@@ -97,6 +100,20 @@ class Localization:
     def plan(self) -> Mapping[str, Any]:
         """How the neighbours were retrieved."""
         return self.neighbours.plan.to_json()
+
+    def with_truth(self, lat: float, lon: float) -> Localization:
+        """The answer compared with the true position, in degrees."""
+        if self.lat is None or self.lon is None or self.parameters.bandwidth_km is None:
+            return replace(self, truth=(lat, lon))
+        mixture = Mixture.of_neighbours(
+            self.neighbours.lat, self.neighbours.lon, self.weights, self.parameters.bandwidth_km
+        )
+        return replace(
+            self,
+            truth=(lat, lon),
+            error_km=float(great_circle_km(self.lat, self.lon, lat, lon)),
+            truth_level=level_at(mixture, lat, lon),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The object that `geosearch localize --json` prints."""
@@ -119,6 +136,7 @@ class Localization:
             "excluded": None if self.excluded is None else self.excluded.to_json(),
             "truth": None if self.truth is None else {"lat": self.truth[0], "lon": self.truth[1]},
             "error_km": self.error_km,
+            "truth_level": self.truth_level,
             "elapsed_ms": dict(self.elapsed_ms),
         }
 

@@ -22,14 +22,14 @@ _INSERT = """
 INSERT INTO geosearch.localizations (
     photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, software,
     query_embedding, estimate, score, radius_50_km, radius_90_km, modes, elapsed_ms,
-    truth, error_km, excluded, evaluation_id
+    truth, error_km, truth_level, excluded, evaluation_id
 ) VALUES (
     %(photo)s, %(sha256)s, %(model_id)s, %(model)s, %(method)s, %(parameters)s, %(filter)s,
     %(plan)s, %(software)s, %(embedding)s,
     ST_SetSRID(ST_Point(%(lon)s, %(lat)s), 4326), %(score)s, %(radius_50)s, %(radius_90)s,
     %(modes)s, %(elapsed_ms)s,
-    ST_SetSRID(ST_Point(%(true_lon)s, %(true_lat)s), 4326), %(error_km)s, %(excluded)s,
-    %(evaluation_id)s
+    ST_SetSRID(ST_Point(%(true_lon)s, %(true_lat)s), 4326), %(error_km)s, %(truth_level)s,
+    %(excluded)s, %(evaluation_id)s
 ) RETURNING id
 """
 
@@ -109,6 +109,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "true_lat": true_lat,
         "true_lon": true_lon,
         "error_km": answer.error_km,
+        "truth_level": answer.truth_level,
         "excluded": None if answer.excluded is None else Jsonb(answer.excluded.to_json()),
         "evaluation_id": evaluation_id,
     }
@@ -117,7 +118,8 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
 _SELECT = """
 SELECT id, photo_uri, photo_sha256, query_embedding, model_id, model, parameters, filter, plan,
     ST_Y(estimate), ST_X(estimate), score, radius_50_km, radius_90_km, modes, elapsed_ms, software,
-    ST_Y(truth), ST_X(truth), error_km, created_at, excluded
+    ST_Y(truth), ST_X(truth), error_km, created_at, excluded,
+    truth_level
 FROM geosearch.localizations WHERE id = %s
 """
 
@@ -185,6 +187,7 @@ def _read(
         truth=None if row[17] is None else (row[17], row[18]),
         error_km=row[19],
         created_at=row[20],
+        truth_level=row[22],
         excluded=None if row[21] is None else Excluded(**row[21]),
         regions={
             _level(level): Region(_level(level), shapely.from_wkb(wkb), area)

@@ -25,7 +25,7 @@ from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
 #: Cosine distance below which a reference is a near-duplicate of the query. Measured with the
 #: default model: `benchmarks/duplicates.py`.
-DUPLICATE_DISTANCE = 0.03
+DUPLICATE_DISTANCE = 0.02
 
 #: Distances computed in one pass differ from pgvector's by less than this.
 _ROUNDING = 1e-5

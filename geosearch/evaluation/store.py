@@ -1,0 +1,88 @@
+"""Evaluations in the database: a row before the first answer, its figures after the last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from geosearch.database.connection import Connection
+from geosearch.evaluation.metrics import Accuracy
+from geosearch.features.models import Model
+from geosearch.localization.answer import Failure
+from geosearch.retrieval import Filter
+from geosearch.retrieval.duplicates import Excluded
+from geosearch.versions import software_versions
+
+
+def start(
+    connection: Connection,
+    queries: str,
+    model: Model,
+    parameters: Mapping[str, Any],
+    where: Filter,
+) -> int:
+    """The id of a new evaluation; its figures stay NULL until `finish`."""
+    row = connection.execute(
+        """
+        INSERT INTO geosearch.evaluations
+            (queries, model_id, model, method, parameters, filter, software)
+        VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
+        """,
+        (
+            queries,
+            model.id,
+            model.name,
+            parameters["method"],
+            Jsonb(dict(parameters)),
+            Jsonb(where.to_json()),
+            Jsonb(software_versions()),
+        ),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def join(connection: Connection, keys: Sequence[int], first: int) -> None:
+    """Mark evaluations as made on the neighbours of the one that has the answers."""
+    connection.execute(
+        "UPDATE geosearch.evaluations SET sweep_id = %s WHERE id = ANY(%s)", (first, list(keys))
+    )
+
+
+def finish(
+    connection: Connection,
+    key: int,
+    figures: Accuracy,
+    errors_km: Sequence[float],
+    unanswered: int,
+    excluded: Excluded,
+    failures: Sequence[Failure],
+) -> None:
+    """Store figures, errors and the queries that could not be used."""
+    connection.execute(
+        """
+        UPDATE geosearch.evaluations
+        SET n = %s, failed = %s, unanswered = %s, accuracy = %s, median_km = %s, mean_km = %s,
+            errors_km = %s, excluded = %s
+        WHERE id = %s
+        """,
+        (
+            figures.n,
+            len(failures),
+            unanswered,
+            Jsonb({str(km): share for km, share in figures.within.items()}),
+            figures.median_km,
+            figures.mean_km,
+            list(errors_km),
+            Jsonb(excluded.to_json()),
+            key,
+        ),
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO geosearch.evaluation_failures (evaluation_id, uri, reason, message) "
+            "VALUES (%s, %s, %s, %s)",
+            [(key, item.photo, str(item.reason), item.message) for item in failures],
+        )
