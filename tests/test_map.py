@@ -15,9 +15,10 @@ from geosearch.database.connection import Database
 from geosearch.errors import NotFoundError
 from geosearch.export import canvas
 from geosearch.export.estimates import Selection
-from geosearch.export.map import draw_map, format_km, format_position
+from geosearch.export.map import draw_map
 from geosearch.export.picture import draw_selection
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
+from geosearch.export.words import format_km, format_position
 from geosearch.localization.store import save
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
 from tests.answers import make_answer, unanswered

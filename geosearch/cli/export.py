@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from geosearch.cli import console
+from geosearch.cli.options import check_ending
 from geosearch.errors import InputError
 
 
@@ -25,7 +26,16 @@ class _Layers(TyperGroup):
 
 app = typer.Typer(cls=_Layers, help="Write answers to files.", no_args_is_help=True)
 
-_GEOJSON_ENDINGS = {".geojson", ".json"}
+_GEOJSON_ENDINGS = (".geojson", ".json")
+
+_OutputOption = Annotated[Path, typer.Option("--output", "-o", help="GeoJSON file to write.")]
+_IdsOption = Annotated[
+    list[int] | None, typer.Option("--id", help="An answer, by its id; repeatable.")
+]
+_EvaluationOption = Annotated[
+    int | None, typer.Option(help="The answers of an evaluation, by its id.")
+]
+_LastOption = Annotated[int | None, typer.Option(help="The latest so many answers.")]
 
 
 @app.callback()
@@ -36,14 +46,10 @@ def export() -> None:
 @app.command()
 def estimates(
     context: typer.Context,
-    output: Annotated[Path, typer.Option("--output", "-o", help="GeoJSON file to write.")],
-    localization_ids: Annotated[
-        list[int] | None, typer.Option("--id", help="An answer, by its id; repeatable.")
-    ] = None,
-    evaluation: Annotated[
-        int | None, typer.Option(help="The answers of an evaluation, by its id.")
-    ] = None,
-    last: Annotated[int | None, typer.Option(help="The latest so many answers.")] = None,
+    output: _OutputOption,
+    localization_ids: _IdsOption = None,
+    evaluation: _EvaluationOption = None,
+    last: _LastOption = None,
     map_file: Annotated[
         Path | None,
         typer.Option("--map", help="Also draw a PNG: one answer in detail, or many on the world."),
@@ -67,9 +73,9 @@ def estimates(
     from geosearch.export.geojson import write_estimates_geojson
     from geosearch.export.picture import draw_selection
 
-    _check_ending("-o", output, _GEOJSON_ENDINGS)
+    check_ending("-o", output, _GEOJSON_ENDINGS)
     if map_file is not None:
-        _check_ending("--map", map_file, {".png"})
+        check_ending("--map", map_file, (".png",))
     selection = Selection(tuple(localization_ids or ()), evaluation, last)
     with console.database(context) as database:
         with database.connection() as connection:
@@ -86,10 +92,32 @@ def estimates(
     )
 
 
-def _check_ending(option: str, path: Path, endings: set[str]) -> None:
-    if path.suffix.lower() not in endings:
-        known = " or ".join(sorted(endings))
-        raise InputError(
-            f"{option} {path}: no format is known by the ending {path.suffix!r}",
-            f"Give a file ending in {known}.",
-        )
+@app.command()
+def errors(
+    context: typer.Context,
+    output: _OutputOption,
+    localization_ids: _IdsOption = None,
+    evaluation: _EvaluationOption = None,
+    last: _LastOption = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write lines from estimates to known true positions as GeoJSON (RFC 7946).
+
+    A line follows the great circle and is cut at the antimeridian; its properties are photo,
+    method, error_km and score. Answers without a known truth have none.
+
+    Example: geosearch export errors --evaluation 7 -o errors.geojson
+    """
+    from geosearch.export.estimates import Selection, read_estimates
+    from geosearch.export.geojson import write_errors_geojson
+
+    check_ending("-o", output, _GEOJSON_ENDINGS)
+    selection = Selection(tuple(localization_ids or ()), evaluation, last)
+    with console.database(context) as database, database.connection() as connection:
+        count = write_errors_geojson(output, read_estimates(connection, selection))
+    if as_json:
+        console.print_json({"errors": count, "output": output})
+        return
+    console.out.print(
+        f"{count:,} error lines in {output}", highlight=False, markup=False, soft_wrap=True
+    )

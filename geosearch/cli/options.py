@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -179,3 +179,18 @@ def _expression(text: str) -> Filter:
     except ValueError as error:
         raise InputError(f"{at}: not JSON: {error}") from error
     return Filter.from_json(value, at)
+
+
+def check_ending(option: str, path: Path, endings: Sequence[str]) -> None:
+    """See that a file to write ends in one of these, such as `.png`.
+
+    Raises
+    ------
+    InputError
+        It does not.
+    """
+    if path.suffix.lower() not in endings:
+        raise InputError(
+            f"{option} {path}: no format is known by the ending {path.suffix!r}",
+            f"Give a file ending in {' or '.join(endings)}.",
+        )

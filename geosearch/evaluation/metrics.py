@@ -23,7 +23,8 @@ THRESHOLDS_KM = (1, 25, 200, 750, 2500)
 
 #: Probability that an interval is meant to hold the figure.
 CONFIDENCE = 0.95
-_TWO_SIDED_QUANTILE = 1.959963984540054  # of the standard normal, for CONFIDENCE
+#: Of the standard normal, for `CONFIDENCE`.
+TWO_SIDED_QUANTILE = 1.959963984540054
 _RESAMPLES = 1000
 _DRAWS_AT_ONCE = 1 << 22  # numbers held while resampling
 
@@ -117,9 +118,9 @@ def wilson(hits: int, n: int) -> Interval:
     """
     if n == 0:
         return Interval(0.0, 1.0)
-    share, z2 = hits / n, _TWO_SIDED_QUANTILE**2
+    share, z2 = hits / n, TWO_SIDED_QUANTILE**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) * _TWO_SIDED_QUANTILE
+    reach = math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) * TWO_SIDED_QUANTILE
     reach /= 1 + z2 / n
     return Interval(
         0.0 if hits == 0 else middle - reach,

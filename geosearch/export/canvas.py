@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+from PIL import Image
 
 from geosearch.earth import blue_marble_at, coastlines
 from geosearch.export.projections import Projection
@@ -45,6 +47,14 @@ def save(figure: Figure, path: Path) -> None:
     """Write the page as PNG, whole or not at all."""
     with replacing(path) as part:
         figure.savefig(part, format="png", dpi=_DPI, facecolor=PAGE)
+
+
+def image_of(figure: Figure) -> Image.Image:
+    """The page as a picture in memory, RGB."""
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=_DPI, facecolor=PAGE)
+    with Image.open(stream) as image:
+        return image.convert("RGB")
 
 
 def add_map(

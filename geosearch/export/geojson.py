@@ -50,12 +50,33 @@ def write_estimates_geojson(
     InputError
         The file cannot be written.
     """
+    return _write(
+        path, (estimate_features(each, truth=truth, regions=regions) for each in estimates)
+    )
+
+
+def write_errors_geojson(path: Path, estimates: Iterable[Estimate]) -> int:
+    """Write the error lines of answers to a file, one feature a line; returns how many lines.
+
+    Answers without an estimate or a known truth have no line, and are left out.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    lines = (error_feature(estimate) for estimate in estimates)
+    return _write(path, ([line] for line in lines if line is not None))
+
+
+def _write(path: Path, groups: Iterable[Iterable[Feature]]) -> int:
+    """Write a FeatureCollection; returns how many groups of features there were."""
     count, separator = 0, "\n"
     with replacing(path) as part, part.open("w", encoding="utf-8") as stream:
         stream.write('{"type": "FeatureCollection", "features": [')
-        for estimate in estimates:
+        for group in groups:
             count += 1
-            for feature in estimate_features(estimate, truth=truth, regions=regions):
+            for feature in group:
                 stream.write(separator + json.dumps(feature, ensure_ascii=False, allow_nan=False))
                 separator = ",\n"
         stream.write("\n]}\n")
@@ -86,12 +107,29 @@ def estimate_features(estimate: Estimate, *, truth: bool, regions: bool) -> Iter
         properties["evaluation_id"] = estimate.evaluation_id
     properties["created_at"] = estimate.created_at.isoformat()
     yield _feature(_point(estimate.position), properties)
-    if truth and estimate.position is not None and estimate.truth is not None:
-        line = great_circle_line(estimate.position, estimate.truth)
-        yield _feature(_geometry(line), {"kind": "error", **key, "error_km": estimate.error_km})
+    if truth and (line := error_feature(estimate)) is not None:
+        yield line
     if regions:
         for region in estimate.regions:
             yield _feature(_polygons(region), _region_properties(region, key))
+
+
+def error_feature(estimate: Estimate) -> Feature | None:
+    """The great-circle line from an estimate to the truth; None where either is unknown.
+
+    It is a LineString, or a MultiLineString where the antimeridian cuts it (RFC 7946, 3.1.9).
+    """
+    if estimate.position is None or estimate.truth is None:
+        return None
+    properties = {
+        "kind": "error",
+        "localization_id": estimate.localization_id,
+        "photo": estimate.photo,
+        "method": estimate.method,
+        "error_km": estimate.error_km,
+        "score": estimate.score,
+    }
+    return _feature(_geometry(great_circle_line(estimate.position, estimate.truth)), properties)
 
 
 def great_circle_line(

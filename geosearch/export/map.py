@@ -18,6 +18,7 @@ from geosearch.density.regions import highest_density_regions
 from geosearch.errors import PhotoRejected
 from geosearch.export import canvas
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
+from geosearch.export.words import format_km, format_position
 from geosearch.images import decode, open_image
 from geosearch.localization import Localization
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
@@ -282,18 +283,6 @@ def _write(
         va="center",
         parse_math=False,
     )
-
-
-def format_position(lat: float, lon: float) -> str:
-    """Degrees with hemispheres: `52.5163° N, 13.3777° E`."""
-    return f"{abs(lat):.4f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.4f}° {'E' if lon >= 0 else 'W'}"
-
-
-def format_km(km: float) -> str:
-    """A distance with about three digits: `850 m`, `12.3 km`, `1,240 km`."""
-    if km < 1:
-        return f"{1000 * km:.0f} m"
-    return f"{km:.1f} km" if km < 100 else f"{km:,.0f} km"
 
 
 def _shortened(text: str, length: int = 36) -> str:

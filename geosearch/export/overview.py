@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 
 from geosearch.export import canvas
 from geosearch.export.estimates import Estimate
-from geosearch.export.map import format_km
 from geosearch.export.projections import EqualEarth
+from geosearch.export.words import format_km
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
 
 #: Classes of error: the upper limit in kilometres and the colour, from street to continent.
@@ -43,6 +43,13 @@ def draw_overview(estimates: Iterable[Estimate], path: Path) -> int:
     InputError
         The file cannot be written.
     """
+    figure, located = overview(estimates)
+    canvas.save(figure, path)
+    return located
+
+
+def overview(estimates: Iterable[Estimate]) -> tuple[Figure, int]:
+    """The page that `draw_overview` saves, and how many answers have a position."""
     lat, lon, true_lat, true_lon, error, total = _columns(estimates)
     figure = canvas.new_figure()
     projection = EqualEarth()
@@ -62,8 +69,7 @@ def draw_overview(estimates: Iterable[Estimate], path: Path) -> int:
     _draw_title(figure, total, len(lat), error[known])
     if known.any():
         _draw_shares(figure, np.bincount(classes[known], minlength=len(_CLASSES)))
-    canvas.save(figure, path)
-    return len(lat)
+    return figure, len(lat)
 
 
 def _columns(estimates: Iterable[Estimate]) -> tuple[Array, Array, Array, Array, Array, int]:

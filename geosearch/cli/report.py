@@ -1,0 +1,255 @@
+"""`geosearch report`, `compare`, `evaluations`: what stored evaluations say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from geosearch.cli.console import JsonOption, database, err, out, print_json, table
+from geosearch.cli.options import check_ending
+from geosearch.database.connection import Database
+from geosearch.evaluation.metrics import THRESHOLDS_KM
+from geosearch.report import (
+    Comparison,
+    Evaluated,
+    Summary,
+    list_evaluations,
+    summarize,
+    write_csv,
+)
+from geosearch.report import compare as compare_evaluations
+from geosearch.report.breakdown import DENSITY_RADIUS_KM, Group
+from geosearch.report.words import (
+    distances,
+    errors_in_words,
+    headline,
+    kilometres,
+    left_out,
+    p_value,
+    percent,
+    percents,
+    points,
+    points_between,
+    run_name,
+    unmatched_in_words,
+)
+
+app = typer.Typer(help="Evaluations that are stored.", no_args_is_help=True)
+
+_REPORT_ENDINGS = (".html", ".png", ".csv")
+_DISTANCES = [f"{km:,} km" for km in THRESHOLDS_KM]
+
+
+@app.callback()
+def evaluations() -> None:
+    """Evaluations that are stored."""
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    last: Annotated[int | None, typer.Option(min=1, help="The latest so many only.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List evaluations, the latest first: what was run, and the share within each distance.
+
+    Example: geosearch evaluations list --last 5
+    """
+    with database(context) as opened, opened.connection() as connection:
+        found = list_evaluations(connection, last=last)
+    if as_json:
+        print_json([evaluation.to_json() for evaluation in found])
+        return
+    made = table("id", "run", "queries", "n", *_DISTANCES, text={"run", "queries"})
+    for evaluation in found:
+        # Whole paths are in the JSON.
+        queries = PurePosixPath(evaluation.queries).name
+        made.add_row(str(evaluation.id), evaluation.title, queries, *_shares(evaluation))
+    out.print(made)
+
+
+def report(
+    context: typer.Context,
+    evaluation: Annotated[int, typer.Argument(help="An evaluation, by its id.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write .html (a page with charts, map and worst errors), .png (the charts) or "
+            ".csv (one line a query).",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report on a stored evaluation: figures with 95 % intervals, or a file.
+
+    Everything is computed from the stored answers, so it can be done at any time.
+
+    Example: geosearch report 7 -o report.html
+    """
+    if output is not None:
+        check_ending("-o", output, _REPORT_ENDINGS)
+    with database(context) as opened:
+        summary = summarize(opened, evaluation)
+        if output is not None:
+            _write_report(opened, summary, output)
+    if as_json:
+        print_json(summary.to_json() | {"output": output})
+        return
+    _print_summary(summary)
+    if output is not None:
+        out.print(str(output), highlight=False, markup=False, soft_wrap=True)
+
+
+def compare(
+    context: typer.Context,
+    evaluations: Annotated[
+        list[int],
+        typer.Argument(help="Evaluations: the first is compared with each other. Or a sweep's."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the comparison as .html.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare evaluations of the same queries, query by query, with paired tests.
+
+    The id of a sweep alone compares its first evaluation with all others of it.
+
+    Example: geosearch compare 7 8 -o comparison.html
+    """
+    if output is not None:
+        check_ending("-o", output, (".html",))
+    with database(context) as opened:
+        found = compare_evaluations(opened, evaluations)
+    if output is not None:
+        # Matplotlib takes a while to import: only for this.
+        from geosearch.report.comparison_page import write_comparison
+
+        write_comparison(output, found)
+    if as_json:
+        print_json({"comparisons": [item.to_json() for item in found], "output": output})
+        return
+    _print_comparisons(found)
+    if output is not None:
+        out.print(str(output), highlight=False, markup=False, soft_wrap=True)
+
+
+def _write_report(opened: Database, summary: Summary, output: Path) -> None:
+    if output.suffix.lower() == ".csv":
+        write_csv(output, summary)
+    elif output.suffix.lower() == ".png":
+        from geosearch.report.picture import draw_report
+
+        draw_report(output, summary)
+    else:
+        from geosearch.report.evaluation_page import write_report
+
+        write_report(output, opened, summary)
+
+
+def _print_summary(summary: Summary) -> None:
+    found = summary.figures
+    made = table("error", "queries", "95 % interval")
+    for km, share in found.accuracy.within.items():
+        made.add_row(f"within {km:,} km", percent(share), percents(found.within[km]))
+    made.add_row("median", kilometres(found.accuracy.median_km), distances(found.median_km))
+    made.add_row("mean", kilometres(found.accuracy.mean_km), distances(found.mean_km))
+    out.print(headline(summary), highlight=False, markup=False)
+    out.print(made)
+    if summary.coverage:
+        made = table("region", "truths inside", "95 % interval")
+        for item in summary.coverage:
+            made.add_row(f"{item.level:.0%}", percent(item.share), percents(item.interval))
+        out.print(made)
+    if summary.probabilities:
+        made = table("probability within", "came true", "Brier", "calibration error")
+        for km, found_at in summary.probabilities.items():
+            made.add_row(
+                f"{km:,} km",
+                percent(found_at.share),
+                f"{found_at.brier:.4f}",
+                percent(found_at.calibration_error),
+            )
+        out.print(made)
+    for name, groups in (
+        ("continent", summary.by_continent),
+        (f"references within {DENSITY_RADIUS_KM:g} km", summary.by_density),
+    ):
+        if groups:
+            out.print(_grouped(name, groups))
+    for text in (*left_out(summary), *summary.notes):
+        err.print(text, highlight=False, markup=False)
+
+
+def _grouped(name: str, groups: Sequence[Group]) -> Table:
+    made = table(name, "n", *_DISTANCES, text={name})
+    for group in groups:
+        found = group.figures.accuracy
+        made.add_row(group.name, f"{found.n:,}", *(f"{v:.1%}" for v in found.within.values()))
+    return made
+
+
+def _print_comparisons(found: Sequence[Comparison]) -> None:
+    if len(found) == 1:
+        _print_pair(found[0])
+        return
+    # One row a run: difference in points from the first, starred where p is below 0.01.
+    first = found[0]
+    made = table("run", "n", *_DISTANCES, "median", text={"run"})
+    accuracy = first.first_figures.accuracy
+    made.add_row(
+        run_name(first.first),
+        f"{accuracy.n:,}",
+        *(percent(share) for share in accuracy.within.values()),
+        kilometres(accuracy.median_km),
+    )
+    for item in found:
+        made.add_row(
+            run_name(item.second),
+            f"{item.n:,}",
+            *(points(test.difference) + "*" * (test.p_value < 0.01) for test in item.thresholds),
+            kilometres(item.second_figures.accuracy.median_km),
+        )
+    out.print(made)
+    out.print(
+        "Differences from the first run in percentage points; * p < 0.01 (McNemar's exact test).",
+        highlight=False,
+    )
+
+
+def _print_pair(item: Comparison) -> None:
+    made = table("error", str(item.first.id), str(item.second.id), "difference", "95 %", "p")
+    for test in item.thresholds:
+        made.add_row(
+            f"within {test.km:,} km",
+            percent(item.first_figures.accuracy.within[test.km]),
+            percent(item.second_figures.accuracy.within[test.km]),
+            points(test.difference),
+            points_between(test.interval),
+            p_value(test.p_value),
+        )
+    made.add_row(
+        "median",
+        kilometres(item.first_figures.accuracy.median_km),
+        kilometres(item.second_figures.accuracy.median_km),
+    )
+    for evaluation in (item.first, item.second):
+        out.print(f"{run_name(evaluation)}, {evaluation.model}", highlight=False, markup=False)
+    out.print(f"{item.n:,} common queries", highlight=False)
+    out.print(made)
+    out.print(errors_in_words(item), highlight=False)
+    for text in unmatched_in_words(item):
+        err.print(text, highlight=False)
+
+
+def _shares(evaluation: Evaluated) -> list[str]:
+    if evaluation.n is None or evaluation.accuracy is None:
+        return ["stopped", *["–"] * len(THRESHOLDS_KM)]
+    shares = evaluation.accuracy
+    return [f"{evaluation.n:,}", *(f"{shares[str(km)]:.1%}" for km in THRESHOLDS_KM)]

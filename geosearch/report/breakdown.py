@@ -1,0 +1,144 @@
+"""Where the answers are good: figures by continent, and by how many references are near."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from geosearch.database.connection import Connection
+from geosearch.database.partitions import partition
+from geosearch.errors import NotFoundError
+from geosearch.evaluation.metrics import Figures, figures
+from geosearch.report.records import Answers, Evaluated
+from geosearch.retrieval import Filter
+
+#: References are counted within this distance of a truth, kilometres ...
+DENSITY_RADIUS_KM = 200.0
+#: ... and no further than this: counting millions would tell nothing more.
+MOST_COUNTED = 1000
+_DENSITY_GROUPS = 4
+
+AT_SEA = "at sea"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The figures of the queries that have something in common."""
+
+    name: str
+    figures: Figures
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"name": self.name, **self.figures.to_json()}
+
+
+# Coasts are drawn coarsely: a truth up to 1° off a country's area counts as in it.
+_CONTINENTS = """
+SELECT l.id, coalesce(nearest.continent, 'unknown')
+FROM geosearch.localizations AS l
+CROSS JOIN LATERAL (
+    SELECT b.continent FROM geosearch.borders AS b
+    WHERE b.kind = 'country' AND ST_DWithin(b.geom, l.truth, 1.0)
+    ORDER BY ST_Distance(b.geom, l.truth), b.id LIMIT 1
+) AS nearest
+WHERE l.id = ANY(%s)
+"""
+
+# The counted rows come through the index on (geom::geography), and no more than a cap of them.
+_REFERENCES = """
+SELECT l.id, near.n
+FROM geosearch.localizations AS l
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(p.id), '{{}}') AS ids
+    FROM geosearch.photos AS p WHERE p.sha256 = l.photo_sha256
+) AS own
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n FROM (
+        SELECT 1 FROM {table}
+        WHERE ST_DWithin(geom::geography, l.truth::geography, %(metres)s)
+            AND ({condition}) IS TRUE
+            AND photo_id <> ALL (own.ids)
+        LIMIT %(cap)s
+    ) AS found
+) AS near
+WHERE l.id = ANY(%(ids)s)
+"""
+
+
+def continents(connection: Connection, answers: Answers) -> list[str] | None:
+    """The continent of every truth, `AT_SEA` off all land; None if no borders are loaded."""
+    if connection.execute("SELECT 1 FROM geosearch.borders LIMIT 1").fetchone() is None:
+        return None
+    rows = connection.execute(_CONTINENTS, (answers.localization_id.tolist(),)).fetchall()
+    found: dict[int, str] = dict(rows)
+    return [found.get(int(key), AT_SEA) for key in answers.localization_id]
+
+
+def references_near(
+    connection: Connection, evaluation: Evaluated, answers: Answers
+) -> NDArray[np.int64] | None:
+    """References within `DENSITY_RADIUS_KM` of each truth (n,), at most `MOST_COUNTED`.
+
+    Counted as the database is now: those with an embedding that pass the evaluation's filter,
+    without the query itself. None if the model or something in the filter is gone.
+    """
+    if evaluation.model_id is None:
+        return None
+    try:
+        condition, values = Filter.from_json(evaluation.filter).compile(connection)
+    except NotFoundError:
+        return None
+    rows = connection.execute(
+        sql.SQL(_REFERENCES).format(table=partition(evaluation.model_id), condition=condition),
+        values
+        | {
+            "metres": 1000.0 * DENSITY_RADIUS_KM,
+            "cap": MOST_COUNTED,
+            "ids": answers.localization_id.tolist(),
+        },
+    ).fetchall()
+    found: dict[int, int] = dict(rows)
+    return np.array([found[int(key)] for key in answers.localization_id], dtype=np.int64)
+
+
+def by_name(names: Sequence[str], error_km: NDArray[np.float64]) -> list[Group]:
+    """Figures of each name's queries, the most frequent name first."""
+    labels, counts = np.unique(np.array(names), return_counts=True)
+    order = np.lexsort((labels, -counts))
+    return [
+        Group(str(labels[number]), figures(error_km[np.array(names) == labels[number]]))
+        for number in order
+    ]
+
+
+def by_count(counts: NDArray[np.int64], error_km: NDArray[np.float64]) -> list[Group]:
+    """Figures of four groups of about equal size, from few references near to many.
+
+    Equal counts stay together, so there may be fewer groups.
+    """
+    cuts = np.unique(np.quantile(counts, np.arange(1, _DENSITY_GROUPS) / _DENSITY_GROUPS))
+    # A group ends at its cut: values up to and including it.
+    place = np.searchsorted(cuts, counts, side="left")
+    groups = []
+    for number in np.unique(place):
+        inside = place == number
+        groups.append(Group(_range(counts[inside]), figures(error_km[inside])))
+    return groups
+
+
+def _range(counts: NDArray[np.int64]) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    if high >= MOST_COUNTED:
+        return f"{low:,} or more"
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def groups_to_json(groups: Sequence[Group] | None) -> list[Mapping[str, Any]] | None:
+    """As JSON; None stays null."""
+    return None if groups is None else [group.to_json() for group in groups]

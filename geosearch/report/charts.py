@@ -1,0 +1,318 @@
+"""The charts of an evaluation and of a comparison: each draws itself on given axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from geosearch.evaluation.metrics import THRESHOLDS_KM, wilson
+from geosearch.report.breakdown import DENSITY_RADIUS_KM, Group
+from geosearch.report.palette import INK, MUTED, PANEL, SERIES
+from geosearch.report.reliability import Reliability
+from geosearch.report.summary import SCORE_KM, Summary
+
+Array = NDArray[np.float64]
+
+_NEAREST_KM, _FARTHEST_KM = 0.1, 20037.5
+_CURVE_POINTS = 200
+#: Distances whose shares are drawn by group, and whose probabilities; more would hide each other.
+_SHOWN_KM = (25, 200, 750)
+#: The accuracy of fewer answers than this says little.
+_FEWEST_KEPT = 20
+_MOST_CURVES = len(SERIES)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart: an `id` unique among its page's, a title, how to read it, and what draws it."""
+
+    id: str
+    title: str
+    note: str
+    draw: Callable[[Axes], None]
+
+
+def evaluation_charts(summary: Summary) -> list[Chart]:
+    """The charts that the answers of an evaluation allow."""
+    error_km = summary.answers.error_km
+    charts = [
+        Chart(
+            "within",
+            "Queries within a distance",
+            "Share of all queries whose error is at most the distance, with its 95 % interval.",
+            partial(_draw_curves, runs=[("", error_km)], band=True),
+        ),
+        Chart(
+            "errors",
+            "Errors",
+            "Great-circle distance from the estimate to the truth; bins grow by a factor of 1.6.",
+            partial(_draw_histogram, summary=summary),
+        ),
+    ]
+    if summary.coverage:
+        charts.append(
+            Chart(
+                "coverage",
+                "Coverage of the regions",
+                "Share of truths inside the region of each level. On the diagonal, regions keep "
+                "their promise; above it they are too large, below too small.",
+                partial(_draw_coverage, summary=summary),
+            )
+        )
+    if summary.probabilities:
+        charts.append(
+            Chart(
+                "probabilities",
+                "Reliability of the probabilities",
+                "Of the answers given a probability, the share that was that near. Below the "
+                "diagonal, answers promise too much.",
+                partial(
+                    _draw_reliability,
+                    shown=[
+                        (f"within {km} km", summary.probabilities[km])
+                        for km in _SHOWN_KM
+                        if km in summary.probabilities
+                    ],
+                    label="probability",
+                ),
+            )
+        )
+    elif summary.score is not None:
+        charts.append(
+            Chart(
+                "score",
+                f"Score, and being within {SCORE_KM} km",
+                "Without calibration the score is a share of evidence, not a probability: the "
+                "points need not follow the diagonal, but should rise.",
+                partial(_draw_reliability, shown=[("", summary.score)], label="score"),
+            )
+        )
+    scores = summary.answers.score[_scored(summary)]
+    if len(scores) >= 2 * _FEWEST_KEPT and np.ptp(scores) > 0:
+        charts.append(
+            Chart(
+                "kept",
+                "Keeping only the best scores",
+                "Accuracy of the answers kept, when those of the lowest score are left out.",
+                partial(_draw_kept, summary=summary),
+            )
+        )
+    if summary.by_continent:
+        charts.append(
+            Chart(
+                "continents",
+                "By continent of the truth",
+                "Share of the queries within a distance, with 95 % intervals.",
+                partial(_draw_groups, groups=summary.by_continent),
+            )
+        )
+    if summary.by_density:
+        charts.append(
+            Chart(
+                "density",
+                f"By references within {DENSITY_RADIUS_KM:g} km of the truth",
+                "Share of the queries within a distance, with 95 % intervals.",
+                partial(_draw_groups, groups=summary.by_density),
+            )
+        )
+    return charts
+
+
+def comparison_chart(runs: Sequence[tuple[str, Array]]) -> Chart:
+    """The curves of several runs: pairs of a name and errors in km; the first eight are drawn."""
+    return Chart(
+        "within",
+        "Queries within a distance",
+        "Share of the common queries whose error is at most the distance.",
+        partial(_draw_curves, runs=runs[:_MOST_CURVES], band=False),
+    )
+
+
+def _draw_curves(axes: Axes, *, runs: Sequence[tuple[str, Array]], band: bool) -> None:
+    km = np.geomspace(_NEAREST_KM, _FARTHEST_KM, _CURVE_POINTS)
+    for (name, error_km), colour in zip(runs, SERIES, strict=False):
+        n = len(error_km)
+        hits = np.searchsorted(np.sort(error_km), km, side="right")
+        axes.plot(km, hits / n, color=colour, linewidth=2.0, label=name, zorder=3)
+        if band:
+            ends = [wilson(int(count), n) for count in hits]
+            axes.fill_between(
+                km, [e.low for e in ends], [e.high for e in ends], color=colour, alpha=0.18, lw=0
+            )
+    if any(name for name, _ in runs):
+        axes.legend(loc="upper left")
+    _distance_axis(axes)
+    _share_axis(axes, "share of queries")
+
+
+def _draw_histogram(axes: Axes, *, summary: Summary) -> None:
+    edges = summary.histogram.edges_km.copy()
+    edges[0] = edges[1] / (edges[2] / edges[1])  # the first bin starts at 0, which has no place
+    counts = summary.histogram.counts
+    axes.bar(
+        edges[:-1],
+        counts,
+        width=np.diff(edges),
+        align="edge",
+        color=SERIES[0],
+        edgecolor=PANEL,
+        linewidth=0.8,
+    )
+    median = summary.figures.accuracy.median_km
+    if median is not None and np.isfinite(median):
+        axes.axvline(max(median, _NEAREST_KM), color=SERIES[1], linewidth=1.5)
+        axes.annotate(
+            " median",
+            (max(median, _NEAREST_KM), 1.0),
+            xycoords=("data", "axes fraction"),
+            color=SERIES[1],
+            va="top",
+        )
+    _distance_axis(axes)
+    axes.set_ylabel("queries")
+
+
+def _draw_coverage(axes: Axes, *, summary: Summary) -> None:
+    levels = np.sort(summary.answers.truth_level[~np.isnan(summary.answers.truth_level)])
+    share = np.arange(1, len(levels) + 1) / len(levels)
+    _diagonal(axes)
+    axes.step(
+        np.concatenate([[0.0], levels, [1.0]]),
+        np.concatenate([[0.0], share, [1.0]]),
+        where="post",
+        color=SERIES[0],
+        linewidth=2.0,
+    )
+    for item in summary.coverage:
+        axes.errorbar(
+            item.level,
+            item.share,
+            yerr=[[item.share - item.interval.low], [item.interval.high - item.share]],
+            fmt="o",
+            color=SERIES[1],
+            markersize=6,
+            capsize=3,
+            zorder=4,
+        )
+        axes.annotate(
+            f"{item.share:.0%}",
+            (item.level, item.share),
+            xytext=(8, -12),
+            textcoords="offset points",
+            color=INK,
+        )
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("level of the region")
+    _share_axis(axes, "truths inside")
+
+
+def _draw_reliability(axes: Axes, *, shown: Sequence[tuple[str, Reliability]], label: str) -> None:
+    _diagonal(axes)
+    for (name, found), colour in zip(shown, SERIES, strict=False):
+        ends = [wilson(item.hits, item.n) for item in found.bins]
+        observed = np.array([item.observed for item in found.bins])
+        predicted = [item.predicted for item in found.bins]
+        low = observed - np.array([end.low for end in ends])
+        high = np.array([end.high for end in ends]) - observed
+        axes.errorbar(
+            predicted,
+            observed,
+            yerr=np.clip([low, high], 0.0, None),
+            fmt="o-",
+            color=colour,
+            linewidth=1.4,
+            elinewidth=1.0,
+            markersize=4.5,
+            label=name,
+        )
+    if any(name for name, _ in shown):
+        axes.legend(loc="upper left")
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel(label)
+    _share_axis(axes, "came true")
+
+
+def _draw_kept(axes: Axes, *, summary: Summary) -> None:
+    chosen = _scored(summary)
+    order = np.argsort(-summary.answers.score[chosen], kind="stable")
+    score, error_km = summary.answers.score[chosen][order], summary.answers.error_km[chosen][order]
+    # Answers of equal score are kept or left together.
+    last = np.flatnonzero(np.append(np.diff(score) != 0, True))
+    last = last[last + 1 >= _FEWEST_KEPT]
+    kept = last + 1.0
+    for km, colour in zip(_SHOWN_KM, SERIES, strict=False):
+        share = np.cumsum(error_km <= km)[last] / kept
+        axes.plot(kept / len(summary.answers), share, color=colour, linewidth=2.0, label=f"{km} km")
+    _legend_above(axes)
+    axes.set_xlim(1, 0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("answers kept")
+    _share_axis(axes, "of these, within")
+
+
+def _draw_groups(axes: Axes, *, groups: Sequence[Group]) -> None:
+    rows = np.arange(len(groups))
+    for number, (km, colour) in enumerate(zip(_SHOWN_KM, SERIES, strict=False)):
+        shares = np.array([group.figures.accuracy.within[km] for group in groups])
+        low = shares - [group.figures.within[km].low for group in groups]
+        high = [group.figures.within[km].high for group in groups] - shares
+        axes.errorbar(
+            shares,
+            rows + 0.22 * (number - 1),
+            xerr=np.clip([low, high], 0.0, None),
+            fmt="o",
+            color=colour,
+            markersize=4.5,
+            elinewidth=1.2,
+            label=f"{km} km",
+        )
+    axes.set_yticks(rows, [f"{group.name}  ({group.figures.accuracy.n:,})" for group in groups])
+    axes.tick_params(axis="y", labelcolor=INK)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _legend_above(axes)
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.99),
+        ncols=len(_SHOWN_KM),
+        columnspacing=1.2,
+        handlelength=1.4,
+        borderpad=0.2,
+    )
+
+
+def _distance_axis(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(_NEAREST_KM * 0.6, _FARTHEST_KM * 1.1)
+    axes.xaxis.set_major_locator(FixedLocator(list(THRESHOLDS_KM)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.tick_params(axis="x", labelsize=8.5)
+    axes.set_xlabel("error, kilometres")
+
+
+def _share_axis(axes: Axes, label: str) -> None:
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_ylabel(label)
+
+
+def _diagonal(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+
+
+def _scored(summary: Summary) -> NDArray[np.bool_]:
+    return ~np.isnan(summary.answers.score)

@@ -1,0 +1,236 @@
+"""Is one run better than another: the same queries, answered twice, and paired tests."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from geosearch.database.connection import Connection, Database
+from geosearch.errors import InputError
+from geosearch.evaluation.metrics import (
+    THRESHOLDS_KM,
+    TWO_SIDED_QUANTILE,
+    Figures,
+    Interval,
+    figures,
+)
+from geosearch.report.records import Answers, Evaluated, read_answers, read_evaluation
+
+Array = NDArray[np.float64]
+
+_SMALLEST_ERROR_KM = 0.001  # a metre: logarithms of errors need some floor
+
+
+@dataclass(frozen=True)
+class ThresholdTest:
+    """Two runs at one distance. `difference` is the second's share less the first's.
+
+    `only_first` queries are within `km` in the first run alone, `only_second` in the second alone.
+    `p_value` is McNemar's exact test of these two counts: the probability of a split at least as
+    uneven, if neither run were better.
+    """
+
+    km: int
+    difference: float
+    interval: Interval
+    only_first: int
+    only_second: int
+    p_value: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "km": self.km,
+            "difference": self.difference,
+            "interval": self.interval.to_json(),
+            "only_first": self.only_first,
+            "only_second": self.only_second,
+            "p_value": self.p_value,
+        }
+
+
+@dataclass(frozen=True)
+class ErrorTest:
+    """Errors of two runs, pair by pair: how often each is nearer the truth.
+
+    `sign_p_value` is the sign test of these counts, `wilcoxon_p_value` the signed-rank test of the
+    differences of the errors' logarithms, so that a factor of two counts the same at any distance.
+    """
+
+    first_nearer: int
+    second_nearer: int
+    equal: int
+    sign_p_value: float
+    wilcoxon_p_value: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "first_nearer": self.first_nearer,
+            "second_nearer": self.second_nearer,
+            "equal": self.equal,
+            "sign_p_value": self.sign_p_value,
+            "wilcoxon_p_value": self.wilcoxon_p_value,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the queries that both answered: `n` pairs, and those that only one run has."""
+
+    first: Evaluated
+    second: Evaluated
+    n: int
+    unmatched_first: int
+    unmatched_second: int
+    first_error_km: Array
+    second_error_km: Array
+    first_figures: Figures
+    second_figures: Figures
+    thresholds: Sequence[ThresholdTest]
+    errors: ErrorTest
+
+    def to_json(self) -> dict[str, Any]:
+        """As `geosearch compare --json` prints it."""
+        return {
+            "first": {"evaluation_id": self.first.id, **self.first_figures.to_json()},
+            "second": {"evaluation_id": self.second.id, **self.second_figures.to_json()},
+            "n": self.n,
+            "unmatched_first": self.unmatched_first,
+            "unmatched_second": self.unmatched_second,
+            "thresholds": [item.to_json() for item in self.thresholds],
+            "errors": self.errors.to_json(),
+        }
+
+
+def compare(database: Database, keys: Sequence[int]) -> list[Comparison]:
+    """Compare the first of several evaluations with each of the others.
+
+    One id alone stands for its sweep: its first evaluation is compared with all others. Queries
+    are matched by the bytes of the photo and its true position.
+
+    Raises
+    ------
+    InputError
+        There is nothing to compare, or two evaluations share no query.
+    NotFoundError
+        An evaluation does not exist.
+    """
+    with database.connection() as connection:
+        keys = list(dict.fromkeys(keys))
+        if len(keys) == 1:
+            keys = _sweep(connection, keys[0])
+        runs = []
+        for key in keys:
+            evaluation = read_evaluation(connection, key)
+            runs.append((evaluation, read_answers(connection, evaluation)))
+    return [_compare(*runs[0], *other) for other in runs[1:]]
+
+
+def _sweep(connection: Connection, key: int) -> list[int]:
+    evaluation = read_evaluation(connection, key)
+    first = evaluation.sweep_id or key
+    rows = connection.execute(
+        "SELECT id FROM geosearch.evaluations WHERE sweep_id = %s AND id <> %s ORDER BY id",
+        (first, first),
+    ).fetchall()
+    if not rows:
+        raise InputError(
+            f"evaluation {key} is no part of a sweep", "Give two evaluations to compare."
+        )
+    return [first, *(row[0] for row in rows)]
+
+
+def _compare(first: Evaluated, answers: Answers, second: Evaluated, others: Answers) -> Comparison:
+    places = {key: row for row, key in enumerate(_keys(others))}
+    pairs = [(row, places[key]) for row, key in enumerate(_keys(answers)) if key in places]
+    if not pairs:
+        raise InputError(
+            f"evaluations {first.id} and {second.id} share no query",
+            "Compare runs on the same photos with the same true positions.",
+        )
+    rows, other_rows = np.array(pairs).T
+    a, b = answers.error_km[rows], others.error_km[other_rows]
+    return Comparison(
+        first=first,
+        second=second,
+        n=len(pairs),
+        unmatched_first=len(answers) - len(pairs),
+        unmatched_second=len(others) - len(pairs),
+        first_error_km=a,
+        second_error_km=b,
+        first_figures=figures(a),
+        second_figures=figures(b),
+        thresholds=[threshold_test(a, b, km) for km in THRESHOLDS_KM],
+        errors=error_test(a, b),
+    )
+
+
+def _keys(answers: Answers) -> Iterator[tuple[Any, ...]]:
+    """What a query is recognised by; of one that stands there twice, each is its own."""
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for digest, lat, lon in zip(answers.sha256, answers.true_lat, answers.true_lon, strict=True):
+        key = (digest, round(float(lat), 6), round(float(lon), 6))
+        seen[key] += 1
+        yield (*key, seen[key])
+
+
+def threshold_test(first_km: Array, second_km: Array, km: int) -> ThresholdTest:
+    """Compare the shares of paired errors (n,) within a distance."""
+    first, second = first_km <= km, second_km <= km
+    only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
+    n = len(first)
+    return ThresholdTest(
+        km=km,
+        difference=(only_second - only_first) / n,
+        interval=_paired_interval(only_first, only_second, n),
+        only_first=only_first,
+        only_second=only_second,
+        p_value=_even_split(only_first, only_second),
+    )
+
+
+def error_test(first_km: Array, second_km: Array) -> ErrorTest:
+    """Compare paired errors (n,); infinite ones are farther than all others, equal to each other.
+
+    Source of the rank test: F. Wilcoxon, Individual comparisons by ranking methods, Biometrics
+    Bulletin 1(6), 1945.
+    """
+    a, b = (np.log(np.maximum(km, _SMALLEST_ERROR_KM)) for km in (first_km, second_km))
+    with np.errstate(invalid="ignore"):
+        change = np.where(a == b, 0.0, b - a)
+    nearer, farther = int(np.sum(change > 0)), int(np.sum(change < 0))
+    changed = change[change != 0]
+    return ErrorTest(
+        first_nearer=nearer,
+        second_nearer=farther,
+        equal=len(change) - len(changed),
+        sign_p_value=_even_split(nearer, farther),
+        wilcoxon_p_value=float(stats.wilcoxon(changed).pvalue) if len(changed) else 1.0,
+    )
+
+
+def _paired_interval(only_first: int, only_second: int, n: int) -> Interval:
+    """Interval of the difference of two shares of the same `n` queries.
+
+    Source: D. G. Bonett, R. M. Price, Adjusted Wald confidence interval for a difference of
+    binomial proportions based on paired data, Journal of Educational and Behavioral Statistics
+    37(4), 2012.
+    """
+    gain, loss = (only_second + 1) / (n + 2), (only_first + 1) / (n + 2)
+    reach = TWO_SIDED_QUANTILE * math.sqrt((gain + loss - (gain - loss) ** 2) / (n + 2))
+    return Interval(max(-1.0, gain - loss - reach), min(1.0, gain - loss + reach))
+
+
+def _even_split(one: int, other: int) -> float:
+    """Two-sided probability of a split at least as uneven, if both sides were as likely."""
+    if one + other == 0:
+        return 1.0
+    return float(stats.binomtest(one, one + other, 0.5).pvalue)

@@ -1,0 +1,97 @@
+"""A comparison of runs as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures
+from geosearch.report import html
+from geosearch.report.charts import comparison_chart
+from geosearch.report.comparison import Comparison
+from geosearch.report.records import Evaluated
+from geosearch.report.words import (
+    distances,
+    errors_in_words,
+    kilometres,
+    p_value,
+    percent,
+    percents,
+    points,
+    points_between,
+    run_name,
+    unmatched_in_words,
+)
+
+
+def write_comparison(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Write comparisons with one first run as an HTML file that needs nothing else.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    first = comparisons[0].first
+    others = ", ".join(str(item.second.id) for item in comparisons)
+    html.write_page(
+        path,
+        f"Evaluation {first.id} against {others}",
+        f"{first.queries} · {first.model}",
+        _body(comparisons),
+    )
+
+
+def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    yield html.heading("Accuracy")
+    yield html.note(
+        "Figures on the queries that a run has in common with the first, with 95 % intervals. "
+        "These of single runs may overlap although the difference is sure: the tests below "
+        "compare query by query."
+    )
+    header = ["run", "model", "queries", *(f"{km:,} km" for km in THRESHOLDS_KM), "median"]
+    rows = [_run(comparisons[0].first, comparisons[0].first_figures)]
+    rows += [_run(item.second, item.second_figures) for item in comparisons]
+    yield html.table(header, rows, text=2)
+    yield html.heading("Chart")
+    runs = [(run_name(comparisons[0].first), comparisons[0].first_error_km)]
+    runs += [(run_name(item.second), item.second_error_km) for item in comparisons]
+    yield html.cards([comparison_chart(runs)])
+    for item in comparisons:
+        yield html.heading(f"{run_name(item.second)} against {run_name(item.first)}")
+        yield html.notes(unmatched_in_words(item))
+        yield html.table(
+            [
+                "distance",
+                "difference, points",
+                f"only {item.first.id}",
+                f"only {item.second.id}",
+                "p",
+            ],
+            [
+                [
+                    f"{test.km:,} km",
+                    (points(test.difference), points_between(test.interval)),
+                    f"{test.only_first:,}",
+                    f"{test.only_second:,}",
+                    p_value(test.p_value),
+                ]
+                for test in item.thresholds
+            ],
+        )
+        yield html.note(errors_in_words(item))
+    yield html.heading("How to read the tests")
+    yield html.note(
+        "A difference is the run's share less the first run's. Only the queries that one run has "
+        "within the distance and the other has not can tell the two apart: p is the probability of "
+        "a split at least as uneven if neither were better (McNemar's exact test). With five "
+        "distances, ask for p below 0.01 rather than 0.05."
+    )
+
+
+def _run(evaluation: Evaluated, found: Figures) -> list[html.Cell]:
+    shares: list[html.Cell] = [
+        (percent(share), percents(found.within[km])) for km, share in found.accuracy.within.items()
+    ]
+    median = (kilometres(found.accuracy.median_km), distances(found.median_km))
+    return [run_name(evaluation), evaluation.model, f"{found.accuracy.n:,}", *shares, median]

@@ -1,0 +1,210 @@
+"""The report of one evaluation as a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from geosearch.database.connection import Database
+from geosearch.errors import PhotoRejected
+from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, wilson
+from geosearch.export import canvas
+from geosearch.export.estimates import Selection, read_estimates
+from geosearch.export.overview import overview
+from geosearch.export.words import format_position
+from geosearch.images import decode, open_image
+from geosearch.report import html
+from geosearch.report.breakdown import DENSITY_RADIUS_KM, Group
+from geosearch.report.charts import evaluation_charts
+from geosearch.report.reliability import Doubt, Reliability
+from geosearch.report.summary import SCORE_KM, Summary
+from geosearch.report.words import distances, headline, kilometres, left_out, percent, percents
+from geosearch.storage import read_bytes
+
+_WORST = 12
+_THUMBNAIL = (420, 315)
+_LEVELS = dict(
+    zip(THRESHOLDS_KM, ("street", "city", "region", "country", "continent"), strict=True)
+)
+
+
+def write_report(path: Path, database: Database, summary: Summary) -> None:
+    """Write the report of an evaluation as one HTML file that needs nothing else.
+
+    The worst answers are shown with their photos, where these can still be read.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    evaluation = summary.evaluation
+    subtitle = f"{evaluation.queries} · {evaluation.model} · {evaluation.created_at:%Y-%m-%d %H:%M}"
+    html.write_page(path, headline(summary), f"{subtitle} UTC", _body(database, summary))
+
+
+def _body(database: Database, summary: Summary) -> Iterator[str]:
+    yield _tiles(summary.figures)
+    yield html.note(
+        "Share of the queries whose estimate is within the distance of the truth, with 95 % "
+        "intervals: Wilson's for shares, bootstrap for median and mean."
+    )
+    yield html.notes([*left_out(summary), *summary.notes])
+    if not np.isnan(summary.answers.lat).all():
+        yield html.heading("On the map")
+        yield _map(database, summary)
+    yield html.heading("Charts")
+    yield html.cards(evaluation_charts(summary))
+    yield from _belief(summary)
+    if summary.by_continent:
+        yield html.heading("By continent of the truth")
+        yield _groups("continent", summary.by_continent)
+    if summary.by_density:
+        yield html.heading(f"By references within {DENSITY_RADIUS_KM:g} km of the truth")
+        yield html.note(
+            "Counted now, among the references that pass the evaluation's filter, without the "
+            "query itself."
+        )
+        yield _groups("references", summary.by_density)
+    worst = summary.worst(_WORST)
+    if len(worst):
+        yield html.heading("Largest errors")
+        yield html.photos(_photo(summary, int(row)) for row in worst)
+    yield html.heading("What was run")
+    yield _provenance(summary)
+
+
+def _tiles(found: Figures) -> str:
+    shares = [
+        (f"{_LEVELS[km]}, {km:,} km", percent(share), percents(found.within[km]))
+        for km, share in found.accuracy.within.items()
+    ]
+    middle = [
+        ("median error", kilometres(found.accuracy.median_km), distances(found.median_km)),
+        ("mean error", kilometres(found.accuracy.mean_km), distances(found.mean_km)),
+    ]
+    return html.tiles([*shares, *middle])
+
+
+def _map(database: Database, summary: Summary) -> str:
+    with database.connection() as connection:
+        selection = Selection(evaluation=summary.evaluation.id)
+        figure, _ = overview(read_estimates(connection, selection))
+    return html.picture(
+        canvas.image_of(figure), "World map of the estimates and their errors", "map"
+    )
+
+
+def _belief(summary: Summary) -> Iterator[str]:
+    """How far regions, probabilities and doubt can be believed, as tables."""
+    if summary.coverage:
+        yield html.heading("Coverage of the regions")
+        yield html.table(
+            ["region", "holds the truth", "queries"],
+            [
+                [f"{item.level:.0%}", (percent(item.share), percents(item.interval)), f"{item.n:,}"]
+                for item in summary.coverage
+            ],
+        )
+    rows = [
+        _reliability(f"probability within {km:,} km", item)
+        for km, item in summary.probabilities.items()
+    ]
+    if summary.score is not None:
+        rows.append(_reliability(f"score, for {SCORE_KM} km", summary.score))
+    if rows:
+        yield html.heading("Reliability")
+        yield html.note(
+            "The Brier score is the mean squared difference between what was said and what "
+            "happened: 0 is perfect. Beside it, that of always saying the overall share. The "
+            "calibration error is how far what was said is from what happened, on average."
+        )
+        yield html.table(
+            ["statement", "came true", "Brier score", "of the share", "calibration error"], rows
+        )
+    if summary.doubts:
+        yield html.heading("Answers marked “not in this collection”")
+        yield html.note(
+            "Of the answers with a larger error than the distance, how many were marked (caught); "
+            "of those with a smaller one, how many (false alarms)."
+        )
+        yield html.table(
+            ["distance", "caught", "false alarms"], [_doubt(item) for item in summary.doubts]
+        )
+
+
+def _reliability(name: str, found: Reliability) -> list[html.Cell]:
+    return [
+        name,
+        percent(found.share),
+        f"{found.brier:.4f}",
+        f"{found.brier_of_share:.4f}",
+        percent(found.calibration_error),
+    ]
+
+
+def _doubt(item: Doubt) -> list[html.Cell]:
+    def share(hits: int, n: int) -> html.Cell:
+        if n == 0:
+            return "–"
+        return f"{percent(hits / n)} ({hits:,} of {n:,})", percents(wilson(hits, n))
+
+    return [
+        f"{item.km:,} km",
+        share(item.caught, item.bad),
+        share(item.false_alarms, item.good),
+    ]
+
+
+def _groups(name: str, groups: Sequence[Group]) -> str:
+    header = [name, "queries", *(f"{km:,} km" for km in THRESHOLDS_KM), "median"]
+    rows: list[list[html.Cell]] = []
+    for group in groups:
+        found = group.figures
+        shares: list[html.Cell] = [
+            (percent(share), percents(found.within[km]))
+            for km, share in found.accuracy.within.items()
+        ]
+        median = (kilometres(found.accuracy.median_km), distances(found.median_km))
+        rows.append([group.name, f"{found.accuracy.n:,}", *shares, median])
+    return html.table(header, rows)
+
+
+def _photo(summary: Summary, row: int) -> str:
+    answers = summary.answers
+    uri = answers.photo[row]
+    name = PurePosixPath(uri).name
+    lines = [f"true {format_position(answers.true_lat[row], answers.true_lon[row])}"]
+    if not np.isnan(answers.lat[row]):
+        lines.append(f"estimate {format_position(answers.lat[row], answers.lon[row])}")
+    if not np.isnan(answers.score[row]):
+        lines.append(f"score {answers.score[row]:.2f}")
+    lines += [name, f"localization {answers.localization_id[row]}"]
+    return html.photo(_thumbnail(uri), name, kilometres(float(answers.error_km[row])), lines)
+
+
+def _thumbnail(uri: str) -> Image.Image | None:
+    try:
+        image = decode(open_image(read_bytes(uri)), at_least=_THUMBNAIL[1])
+    except PhotoRejected:
+        return None
+    return ImageOps.contain(image, _THUMBNAIL, Image.Resampling.LANCZOS)
+
+
+def _provenance(summary: Summary) -> str:
+    evaluation = summary.evaluation
+    return html.facts(
+        [
+            ("evaluation", str(evaluation.id)),
+            ("queries", evaluation.queries),
+            ("model", evaluation.model),
+            ("method", evaluation.method),
+            ("parameters", json.dumps(dict(evaluation.parameters), ensure_ascii=False)),
+            ("filter on the references", json.dumps(dict(evaluation.filter), ensure_ascii=False)),
+            ("made", f"{evaluation.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ]
+    )

@@ -1,0 +1,189 @@
+"""Evaluations read back from the database: what was asked, and the answers as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosearch.database.connection import Connection
+from geosearch.errors import InputError, NotFoundError
+from geosearch.evaluation.metrics import THRESHOLDS_KM, finite
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation: what was asked, and the figures stored when it ended.
+
+    `n`, `failed` and `unanswered` are None while it runs, or if it was killed.
+    """
+
+    id: int
+    queries: str
+    model_id: int | None
+    model: str
+    method: str
+    parameters: Mapping[str, Any]
+    filter: Mapping[str, Any]
+    n: int | None
+    failed: int | None
+    unanswered: int | None
+    accuracy: Mapping[str, float] | None
+    median_km: float | None
+    mean_km: float | None
+    sweep_id: int | None
+    created_at: datetime
+
+    @property
+    def title(self) -> str:
+        """Method and what sets it apart: `density, k 100, 200 km, power:10`."""
+        parts = [self.method]
+        if "k" in self.parameters:
+            parts.append(f"k {self.parameters['k']}")
+        if self.parameters.get("bandwidth_km") is not None:
+            parts.append(f"{self.parameters['bandwidth_km']:g} km")
+        if self.parameters.get("weighting"):
+            parts.append(str(self.parameters["weighting"]))
+        return ", ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `geosearch evaluations list --json` prints it."""
+        return {
+            "evaluation_id": self.id,
+            "queries": self.queries,
+            "model": self.model,
+            "method": self.method,
+            "parameters": dict(self.parameters),
+            "filter": dict(self.filter),
+            "n": self.n,
+            "failed": self.failed,
+            "unanswered": self.unanswered,
+            "accuracy": None if self.accuracy is None else dict(self.accuracy),
+            "median_km": finite(self.median_km),
+            "mean_km": finite(self.mean_km),
+            "sweep_id": self.sweep_id,
+            "created_at": self.created_at.isoformat(),
+        }
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of an evaluation in the order of their ids; every array has one entry each.
+
+    Positions are in degrees, NaN where there is none. `error_km` is infinite without an estimate.
+    `score`, `truth_level` and the `probability` of an error of at most so many kilometres are NaN
+    where the answer has none; `confident` is 1, 0, or NaN.
+    """
+
+    localization_id: NDArray[np.int64]
+    photo: tuple[str, ...]
+    sha256: tuple[bytes, ...]
+    lat: Array
+    lon: Array
+    true_lat: Array
+    true_lon: Array
+    error_km: Array
+    score: Array
+    truth_level: Array
+    confident: Array
+    probability: Mapping[int, Array]
+
+    def __len__(self) -> int:
+        return len(self.photo)
+
+
+_EVALUATIONS = """
+SELECT id, queries, model_id, model, method, parameters, filter, n, failed, unanswered, accuracy,
+    median_km, mean_km, sweep_id, created_at
+FROM geosearch.evaluations
+"""
+
+_ANSWERS = """
+SELECT id, photo_uri, photo_sha256, ST_Y(estimate), ST_X(estimate), ST_Y(truth), ST_X(truth),
+    error_km, score, truth_level, confident, probability_within_km
+FROM geosearch.localizations
+WHERE evaluation_id = %s AND truth IS NOT NULL
+ORDER BY id
+"""
+
+_ERRORS = "SELECT errors_km FROM geosearch.evaluations WHERE id = %s"
+
+
+def list_evaluations(connection: Connection, *, last: int | None = None) -> list[Evaluated]:
+    """All evaluations, or the `last` so many, latest first."""
+    rows = connection.execute(_EVALUATIONS + "ORDER BY id DESC LIMIT %s", (last,)).fetchall()
+    return [Evaluated(*row) for row in rows]
+
+
+def read_evaluation(connection: Connection, key: int) -> Evaluated:
+    """One evaluation by its id.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    """
+    row = connection.execute(_EVALUATIONS + "WHERE id = %s", (key,)).fetchone()
+    if row is None:
+        raise NotFoundError(
+            f"there is no evaluation {key}", "geosearch evaluations list shows all there are."
+        )
+    return Evaluated(*row)
+
+
+def read_answers(connection: Connection, evaluation: Evaluated) -> Answers:
+    """The answers of an evaluation.
+
+    Of a sweep only the first evaluation has its answers stored; of the others there are the
+    errors, for the same queries: their positions, scores and probabilities are NaN.
+
+    Raises
+    ------
+    InputError
+        The evaluation has no answers: it was killed before the first.
+    """
+    rows = connection.execute(_ANSWERS, (evaluation.id,)).fetchall()
+    if rows:
+        return _answers(rows)
+    if evaluation.sweep_id is not None:
+        rows = connection.execute(_ANSWERS, (evaluation.sweep_id,)).fetchall()
+        stored = connection.execute(_ERRORS, (evaluation.id,)).fetchone()
+        if rows and stored is not None and stored[0] is not None:
+            bare = [(*row[:3], None, None, *row[5:7], *[None] * 5) for row in rows]
+            return _answers(bare, stored[0])
+    raise InputError(
+        f"evaluation {evaluation.id} has no answers",
+        "It was stopped: run geosearch evaluate again.",
+    )
+
+
+def _answers(rows: Sequence[tuple[Any, ...]], errors_km: Sequence[float] | None = None) -> Answers:
+    columns = list(zip(*rows, strict=True))
+    given = columns[7] if errors_km is None else errors_km
+    probabilities = [row or {} for row in columns[11]]
+    return Answers(
+        localization_id=np.array(columns[0], dtype=np.int64),
+        photo=columns[1],
+        sha256=tuple(bytes(digest) for digest in columns[2]),
+        lat=_floats(columns[3]),
+        lon=_floats(columns[4]),
+        true_lat=_floats(columns[5]),
+        true_lon=_floats(columns[6]),
+        error_km=np.array([np.inf if error is None else error for error in given], dtype=float),
+        score=_floats(columns[8]),
+        truth_level=_floats(columns[9]),
+        confident=_floats(columns[10]),
+        probability={
+            km: _floats([row.get(str(km)) for row in probabilities]) for km in THRESHOLDS_KM
+        },
+    )
+
+
+def _floats(values: Sequence[Any]) -> Array:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

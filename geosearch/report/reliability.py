@@ -1,0 +1,194 @@
+"""Does an answer know how good it is: coverage of regions, reliability of probabilities.
+
+The truth of a probability is an event, here "the error is at most so many kilometres".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosearch.evaluation.metrics import Interval, wilson
+
+Array = NDArray[np.float64]
+
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many of `n` truths lie in the region of a `level`; `share` should be the level."""
+
+    level: float
+    n: int
+    inside: int
+
+    @property
+    def share(self) -> float:
+        """Share of the truths inside."""
+        return self.inside / self.n
+
+    @property
+    def interval(self) -> Interval:
+        """95 % interval of the share."""
+        return wilson(self.inside, self.n)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "level": self.level,
+            "n": self.n,
+            "share": self.share,
+            "interval": self.interval.to_json(),
+        }
+
+
+def coverage(truth_level: Array, levels: tuple[float, ...]) -> list[Coverage]:
+    """Coverage at each level, over the answers that have one; empty without any.
+
+    `truth_level` (n,): the level of the smallest region that holds the truth, NaN where unknown.
+    """
+    known = truth_level[~np.isnan(truth_level)]
+    if len(known) == 0:
+        return []
+    return [Coverage(level, len(known), int(np.sum(known <= level))) for level in levels]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Answers of similar probability: `n` of them, `predicted` on average, `hits` came true."""
+
+    low: float
+    high: float
+    n: int
+    predicted: float
+    hits: int
+
+    @property
+    def observed(self) -> float:
+        """Share that came true."""
+        return self.hits / self.n
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "from": self.low,
+            "to": self.high,
+            "n": self.n,
+            "predicted": self.predicted,
+            "observed": self.observed,
+            "interval": wilson(self.hits, self.n).to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far probabilities can be believed.
+
+    `brier` is the mean squared difference from what happened (0 or 1), `brier_of_share` that of a
+    forecast which always says the overall share. `calibration_error` is the difference between
+    predicted and observed, averaged over the answers, by `bins` of equal width (Guo et al., On
+    calibration of modern neural networks, ICML 2017).
+    """
+
+    n: int
+    share: float
+    brier: float
+    brier_of_share: float
+    calibration_error: float
+    bins: tuple[Bin, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "n": self.n,
+            "share": self.share,
+            "brier": self.brier,
+            "brier_of_share": self.brier_of_share,
+            "calibration_error": self.calibration_error,
+            "bins": [item.to_json() for item in self.bins],
+        }
+
+
+def reliability(probability: Array, happened: NDArray[np.bool_]) -> Reliability | None:
+    """Reliability of probabilities (n,); those that are NaN are left out. None without any."""
+    known = ~np.isnan(probability)
+    probability, happened = probability[known], happened[known]
+    n = len(probability)
+    if n == 0:
+        return None
+    edges = np.linspace(0.0, 1.0, _BINS + 1)
+    place = np.clip(np.searchsorted(edges, probability, side="right") - 1, 0, _BINS - 1)
+    bins = tuple(
+        Bin(
+            low=float(edges[number]),
+            high=float(edges[number + 1]),
+            n=int(np.sum(place == number)),
+            predicted=float(probability[place == number].mean()),
+            hits=int(happened[place == number].sum()),
+        )
+        for number in np.unique(place)
+    )
+    share = float(happened.mean())
+    return Reliability(
+        n=n,
+        share=share,
+        brier=float(np.mean((probability - happened) ** 2)),
+        brier_of_share=share * (1 - share),
+        calibration_error=sum(item.n / n * abs(item.predicted - item.observed) for item in bins),
+        bins=bins,
+    )
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What answers marked "not in this collection" (not confident) were, for one distance.
+
+    Of the `good` answers, with an error of at most `km`, `false_alarms` were doubted; of the `bad`
+    ones, `caught` were.
+    """
+
+    km: int
+    good: int
+    false_alarms: int
+    bad: int
+    caught: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; a share of nothing is null."""
+        return {
+            "km": self.km,
+            "good": self.good,
+            "false_alarms": self.false_alarms,
+            "false_alarm_rate": self.false_alarms / self.good if self.good else None,
+            "bad": self.bad,
+            "caught": self.caught,
+            "catch_rate": self.caught / self.bad if self.bad else None,
+        }
+
+
+def doubts(confident: Array, error_km: Array, thresholds_km: tuple[int, ...]) -> list[Doubt]:
+    """Catches and false alarms at each distance; empty where no answer says if it is confident.
+
+    `confident` (n,) is 1, 0, or NaN where the answer does not say; those are left out.
+    """
+    known = ~np.isnan(confident)
+    if not known.any():
+        return []
+    doubted, error_km = confident[known] == 0, error_km[known]
+    made = []
+    for km in thresholds_km:
+        good = error_km <= km
+        made.append(
+            Doubt(
+                km,
+                good=int(good.sum()),
+                false_alarms=int((good & doubted).sum()),
+                bad=int((~good).sum()),
+                caught=int((~good & doubted).sum()),
+            )
+        )
+    return made

@@ -1,0 +1,246 @@
+"""Everything a report says of one evaluation, computed from its stored answers."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosearch.database.connection import Connection, Database
+from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
+from geosearch.files import replacing
+from geosearch.report.breakdown import (
+    DENSITY_RADIUS_KM,
+    Group,
+    by_count,
+    by_name,
+    continents,
+    groups_to_json,
+    references_near,
+)
+from geosearch.report.records import Answers, Evaluated, read_answers, read_evaluation
+from geosearch.report.reliability import (
+    Coverage,
+    Doubt,
+    Reliability,
+    coverage,
+    doubts,
+    reliability,
+)
+
+#: Regions whose coverage is reported.
+LEVELS = (0.5, 0.9)
+#: What a score is held to promise: an error of at most so many kilometres.
+SCORE_KM = 200
+
+_NO_BORDERS = "By continent: no borders are loaded. Load them: geosearch borders load FILE"
+_NO_REFERENCES = "By density of references: the model, or a collection of the filter, is gone."
+_NO_POSITIONS = (
+    "This evaluation is part of a sweep and has errors only: positions, scores and regions are "
+    "with the answers of evaluation {}."
+)
+_NO_CALIBRATION = (
+    "The answers carry no probabilities: they were made without a calibration "
+    "(geosearch calibrate)."
+)
+_NO_LEVELS = "Coverage of the regions: the answers do not say at which level the truth lies."
+
+_FIRST_EDGE_KM, _BINS_A_DECADE = 0.1, 5
+_HALF_GLOBE_KM = 20037.5
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Errors by logarithmic bins; `counts[i]` of them lie in `edges_km[i]` to `edges_km[i + 1]`.
+
+    The first bin starts at 0. Queries without an estimate are in none.
+    """
+
+    edges_km: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """As JSON: a list of bins."""
+        return [
+            {"from_km": float(low), "to_km": float(high), "count": int(count)}
+            for low, high, count in zip(
+                self.edges_km[:-1], self.edges_km[1:], self.counts, strict=True
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of one evaluation. What cannot be told is empty or None, and `notes` say why.
+
+    `probabilities` maps a distance in km to the reliability of the probability that the error is
+    at most that; `score` is the reliability of the score for `SCORE_KM`. `continent` and
+    `references` have one entry an answer, or are None.
+    """
+
+    evaluation: Evaluated
+    answers: Answers
+    figures: Figures
+    histogram: Histogram
+    coverage: Sequence[Coverage]
+    probabilities: Mapping[int, Reliability]
+    score: Reliability | None
+    doubts: Sequence[Doubt]
+    continent: Sequence[str] | None
+    references: NDArray[np.int64] | None
+    by_continent: Sequence[Group] | None
+    by_density: Sequence[Group] | None
+    failed: Mapping[str, int]
+    notes: Sequence[str]
+
+    @property
+    def unanswered(self) -> int:
+        """Queries without an estimate; they count as misses."""
+        return int(np.isinf(self.answers.error_km).sum())
+
+    def worst(self, most: int) -> NDArray[np.intp]:
+        """Rows of the answers with the largest errors, largest first."""
+        known = np.flatnonzero(np.isfinite(self.answers.error_km))
+        order = np.argsort(-self.answers.error_km[known], kind="stable")
+        return known[order[:most]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `geosearch report --json` prints it."""
+        evaluation = self.evaluation
+        return {
+            "evaluation_id": evaluation.id,
+            "queries": evaluation.queries,
+            "model": evaluation.model,
+            "method": evaluation.method,
+            "parameters": dict(evaluation.parameters),
+            "filter": dict(evaluation.filter),
+            **self.figures.to_json(),
+            "unanswered": self.unanswered,
+            "failed_by_reason": dict(self.failed),
+            "histogram": self.histogram.to_json(),
+            "coverage": [item.to_json() for item in self.coverage],
+            "reliability": {str(km): item.to_json() for km, item in self.probabilities.items()},
+            "score_reliability": (
+                None if self.score is None else {"km": SCORE_KM, **self.score.to_json()}
+            ),
+            "not_confident": [item.to_json() for item in self.doubts],
+            "by_continent": groups_to_json(self.by_continent),
+            "by_density": {
+                "radius_km": DENSITY_RADIUS_KM,
+                "groups": groups_to_json(self.by_density),
+            },
+            "notes": list(self.notes),
+        }
+
+
+def summarize(database: Database, key: int) -> Summary:
+    """Everything a report says of evaluation `key`, as far as its answers tell.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such evaluation.
+    InputError
+        It has no answers.
+    """
+    with database.connection() as connection:
+        evaluation = read_evaluation(connection, key)
+        answers = read_answers(connection, evaluation)
+        continent = continents(connection, answers)
+        references = references_near(connection, evaluation, answers)
+        failed = _failed(connection, evaluation.sweep_id or key)
+    error_km = answers.error_km
+    probabilities = {
+        km: made
+        for km, given in answers.probability.items()
+        if (made := reliability(given, error_km <= km)) is not None
+    }
+    covered = coverage(answers.truth_level, LEVELS)
+    notes = []
+    if np.isnan(answers.lat).all() and np.isfinite(error_km).any():
+        notes.append(_NO_POSITIONS.format(evaluation.sweep_id))
+    else:
+        notes += [_NO_LEVELS] * (not covered) + [_NO_CALIBRATION] * (not probabilities)
+    notes += [_NO_BORDERS] * (continent is None) + [_NO_REFERENCES] * (references is None)
+    return Summary(
+        evaluation=evaluation,
+        answers=answers,
+        figures=figures(error_km),
+        histogram=histogram(error_km),
+        coverage=covered,
+        probabilities=probabilities,
+        score=reliability(answers.score, error_km <= SCORE_KM),
+        doubts=doubts(answers.confident, error_km, THRESHOLDS_KM),
+        continent=continent,
+        references=references,
+        by_continent=None if continent is None else by_name(continent, error_km),
+        by_density=None if references is None else by_count(references, error_km),
+        failed=failed,
+        notes=notes,
+    )
+
+
+def histogram(error_km: NDArray[np.float64]) -> Histogram:
+    """Counts of errors, five bins a factor of ten from 100 m on."""
+    decades = math.log10(_HALF_GLOBE_KM / _FIRST_EDGE_KM)
+    steps = np.arange(math.ceil(decades * _BINS_A_DECADE) + 1)
+    edges = np.concatenate([[0.0], _FIRST_EDGE_KM * 10.0 ** (steps / _BINS_A_DECADE)])
+    counts, _ = np.histogram(error_km[np.isfinite(error_km)], edges)
+    return Histogram(edges, counts)
+
+
+def write_csv(path: Path, summary: Summary) -> int:
+    """Write one line a query; returns how many. What an answer does not have is empty.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    answers = summary.answers
+    columns: dict[str, Sequence[Any] | NDArray[Any]] = {
+        "localization_id": answers.localization_id,
+        "photo": answers.photo,
+        "true_lat": answers.true_lat,
+        "true_lon": answers.true_lon,
+        "lat": answers.lat,
+        "lon": answers.lon,
+        "error_km": answers.error_km,
+        "score": answers.score,
+        "truth_level": answers.truth_level,
+        "confident": ["" if math.isnan(value) else bool(value) for value in answers.confident],
+        **{f"probability_within_{km}_km": given for km, given in answers.probability.items()},
+        "continent": summary.continent or [""] * len(answers),
+        f"references_within_{DENSITY_RADIUS_KM:g}_km": (
+            [""] * len(answers) if summary.references is None else summary.references
+        ),
+    }
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        for row in zip(*columns.values(), strict=True):
+            writer.writerow(map(_cell, row))
+    return len(answers)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):  # numpy's float64 is one
+        return "" if not math.isfinite(value) else repr(float(value))
+    return value
+
+
+def _failed(connection: Connection, key: int) -> dict[str, int]:
+    rows = connection.execute(
+        """
+        SELECT reason, count(*) FROM geosearch.evaluation_failures
+        WHERE evaluation_id = %s GROUP BY reason ORDER BY count(*) DESC, reason
+        """,
+        (key,),
+    )
+    return dict(rows.fetchall())
