@@ -28,6 +28,7 @@ COMMANDS = {
     "show": ("geosearch.cli.localize", "show"),
     "reproduce": ("geosearch.cli.localize", "reproduce"),
     "evaluate": ("geosearch.cli.evaluate", "evaluate"),
+    "sweep": ("geosearch.cli.evaluate", "sweep"),
     "evaluations": ("geosearch.cli.report", "app"),
     "report": ("geosearch.cli.report", "report"),
     "compare": ("geosearch.cli.report", "compare"),

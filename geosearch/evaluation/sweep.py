@@ -1,0 +1,191 @@
+"""Many parameters on the same neighbours: which are best at which distance."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geosearch.density import DEFAULT_BANDWIDTH_KM
+from geosearch.density.place import IM2GPS_BANDWIDTH_KM
+from geosearch.density.weights import parse_weighting
+from geosearch.evaluation.evaluate import Evaluation
+from geosearch.evaluation.metrics import THRESHOLDS_KM
+from geosearch.files import replacing
+from geosearch.localization.answer import Parameters
+
+#: Keys of an evaluation's JSON that are the same in all of a sweep.
+_SHARED = (
+    *("sweep_id", "queries", "model", "n", "excluded"),
+    *("failed", "failed_by_reason", "missing", "unlabelled"),
+)
+
+
+def grid(
+    methods: Sequence[str],
+    k: Sequence[int],
+    bandwidths_km: Sequence[float],
+    weightings: Sequence[str],
+    *,
+    exact: bool = False,
+) -> list[Parameters]:
+    """All combinations that can differ.
+
+    `nearest` has neither k nor bandwidth nor weighting, `im2gps` no bandwidth, and the density of
+    one neighbour has its mode there whatever its bandwidth.
+
+    Raises
+    ------
+    InputError
+        A value is out of range or unknown.
+    """
+    for weighting in weightings:
+        parse_weighting(weighting)
+    made: list[Parameters] = []
+    for method in methods:
+        if method == "nearest":
+            made.append(Parameters(method, 1, exact=exact))
+            continue
+        for size in k:
+            alone = method == "density" and size == 1
+            for weighting in weightings[:1] if alone else weightings:
+                widths = (None,) if method == "im2gps" else bandwidths_km[: 1 if alone else None]
+                made += [Parameters(method, size, width, weighting, exact) for width in widths]
+    return list(dict.fromkeys(made))
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Whether one neighbour is best at the finest distance, and wider kernels at coarser ones.
+
+    That is what Vo, Jacobs and Hays (Revisiting IM2GPS, 2017) found. `finest_km` is the finest
+    threshold that any parameters reach. `one_is_best`: there, no others have more hits than one
+    neighbour. `widens`: from there on the best kernel never gets narrower, and does get wider.
+    """
+
+    finest_km: int
+    one_is_best: bool
+    widens: bool
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "finest_km": self.finest_km,
+            "one_neighbour_is_best": self.one_is_best,
+            "wider_kernels_at_coarser_distances": self.widens,
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Evaluations on the same queries and neighbours."""
+
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def best(self) -> dict[int, Evaluation]:
+        """The best evaluation at each threshold, in km; of equals, the one with the narrowest
+        kernel and then the fewest neighbours.
+        """
+        return {
+            km: min(
+                self.evaluations,
+                key=lambda item: (-item.accuracy.within[km], *_width(item)),
+            )
+            for km in THRESHOLDS_KM
+        }
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """None if no evaluation rests on one neighbour, or none has any hit."""
+        ones = [item for item in self.evaluations if _width(item)[0] == 0]
+        best = self.best
+        reached = [km for km in THRESHOLDS_KM if best[km].accuracy.within[km] > 0]
+        if not ones or not reached or len(ones) == len(self.evaluations):
+            return None
+        finest = reached[0]
+        n = best[finest].accuracy.n
+        one = max(item.accuracy.within[finest] for item in ones)
+        others = [item for item in self.evaluations if _width(item)[0] > 0]
+        rival = max(others, key=lambda item: item.accuracy.within[finest])
+        one_is_best = one >= rival.accuracy.within[finest]
+        widths = [_width(best[km])[0] for km in reached]
+        widens = widths == sorted(widths) and widths[-1] > widths[0]
+        verdict = {2: "holds", 1: "holds in part", 0: "does not hold"}[one_is_best + widens]
+        hits, rival_hits = (round(share * n) for share in (one, rival.accuracy.within[finest]))
+        sentence = (
+            f"That one neighbour is best at the finest distance and wider kernels at coarser ones "
+            f"{verdict} on these {n} queries. Within {finest:,} km one neighbour has {hits} hits, "
+            f"the best of the others ({label(rival)}) {rival_hits}. Best at "
+            + ", ".join(f"{km:,} km: {label(best[km])}" for km in reached)
+            + "."
+        )
+        return Pattern(finest, one_is_best, widens, sentence)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `geosearch sweep --json` prints."""
+        items = [item.to_json() for item in self.evaluations]
+        pattern = self.pattern
+        return {
+            **{key: items[0][key] for key in _SHARED},
+            "evaluations": [
+                {key: value for key, value in item.items() if key not in _SHARED} for item in items
+            ],
+            "best": {str(km): item.id for km, item in self.best.items()},
+            "pattern": None if pattern is None else pattern.to_json(),
+        }
+
+    def write_csv(self, file: Path) -> None:
+        """One row for each evaluation: parameters, shares with their intervals, errors in km."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        for row in self._rows():
+            writer.writerow(row)
+        with replacing(file) as path:
+            path.write_text(text.getvalue(), encoding="utf-8")
+
+    def _rows(self) -> Iterator[list[Any]]:
+        shares = [f"within_{km}_km{end}" for km in THRESHOLDS_KM for end in ("", "_low", "_high")]
+        names = ["method", "k", "bandwidth_km", "weighting"]
+        yield ["evaluation_id", *names, "n", *shares, "median_km", "mean_km"]
+        for item in self.evaluations:
+            figures = item.figures
+            cells = [
+                value
+                for km in THRESHOLDS_KM
+                for value in (
+                    figures.accuracy.within[km],
+                    figures.within[km].low,
+                    figures.within[km].high,
+                )
+            ]
+            given = [item.parameters[name] for name in names]
+            errors = [figures.accuracy.median_km, figures.accuracy.mean_km]
+            yield [item.id, *given, figures.accuracy.n, *cells, *errors]
+
+
+def label(evaluation: Evaluation) -> str:
+    """Its method and what varies with it, for people."""
+    parameters = evaluation.parameters
+    if parameters["method"] == "nearest":
+        return "nearest"
+    width = parameters["bandwidth_km"]
+    return f"{parameters['method']} k {parameters['k']}" + (
+        "" if width is None else f" {width:g} km"
+    )
+
+
+def _width(evaluation: Evaluation) -> tuple[float, int]:
+    """Width of the kernel in km, 0 for one neighbour; then k."""
+    parameters = evaluation.parameters
+    k = int(parameters["k"])
+    if parameters["method"] == "nearest" or k == 1:
+        return 0.0, 1
+    if parameters["method"] == "im2gps":
+        return IM2GPS_BANDWIDTH_KM, k
+    return float(parameters["bandwidth_km"] or DEFAULT_BANDWIDTH_KM), k
