@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Self
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -17,6 +17,19 @@ from geosearch.errors import DatabaseError, InputError
 from geosearch.settings import DatabaseSettings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class SearchConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection for neighbour searches: each statement commits itself, settings stay.
+
+    `ef_search` is that of the index search its planner settings are for, None if they are for
+    exact searches.
+    """
+
+    ef_search: int | None = None
+
+
+C = TypeVar("C", bound=Connection)
 
 MINIMUM_POSTGRES = 15
 
@@ -100,17 +113,11 @@ class Database:
         parse(url)
         self.url = url
         self.label = label or redact(url)
-        #: Most connections open at once.
+        #: Most connections open at once, of each kind.
         self.pool_size = pool_size or DatabaseSettings().pool_size
-        self._pool = ConnectionPool(
-            url,
-            min_size=0,
-            max_size=self.pool_size,
-            open=False,
-            configure=_configure,
-            kwargs={"application_name": "geosearch"},
-            connection_class=psycopg.Connection[tuple[Any, ...]],
-        )
+        self._pool = self._make_pool(psycopg.Connection[tuple[Any, ...]])
+        # A search would pay as much for its transaction and settings as for itself.
+        self._searchers = self._make_pool(SearchConnection, autocommit=True)
 
     def __enter__(self) -> Self:
         return self
@@ -121,9 +128,9 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
+        self._searchers.close()
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self) -> AbstractContextManager[Connection]:
         """A pooled connection in a transaction: committed at the end, rolled back on error.
 
         Raises
@@ -132,10 +139,29 @@ class Database:
             The server cannot be reached or is lost, or an error of psycopg leaves the block; inside
             the block, such errors are psycopg's own.
         """
-        self._open()
-        connection: Connection | None = None
+        return self._borrow(self._pool)
+
+    def searcher(self) -> AbstractContextManager[SearchConnection]:
+        """A pooled connection for neighbour searches; errors as for `connection`."""
+        return self._borrow(self._searchers)
+
+    def _make_pool(self, kind: type[C], **options: Any) -> ConnectionPool[C]:
+        return ConnectionPool(
+            self.url,
+            min_size=0,
+            max_size=self.pool_size,
+            open=False,
+            configure=_configure,
+            kwargs={"application_name": "geosearch"} | options,
+            connection_class=kind,
+        )
+
+    @contextmanager
+    def _borrow(self, pool: ConnectionPool[C]) -> Iterator[C]:
+        self._open(pool)
+        connection: C | None = None
         try:
-            with self._pool.connection() as connection:
+            with pool.connection() as connection:
                 yield connection
         except psycopg.Error as error:
             # A full disk or a row too long for an index is an OperationalError too.
@@ -151,8 +177,8 @@ class Database:
                 "restore it.",
             ) from error
 
-    def _open(self) -> None:
-        if not self._pool.closed:
+    def _open(self, pool: ConnectionPool[C]) -> None:
+        if not pool.closed:
             return
         # One plain connection first: the pool would retry an unreachable server for its whole
         # timeout and hide the reason.
@@ -163,7 +189,7 @@ class Database:
                 f"cannot connect to {self.label}: {str(error).strip()}",
                 "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
             ) from error
-        self._pool.open()
+        pool.open()
 
 
 def check_version(connection: Connection, label: str) -> None:

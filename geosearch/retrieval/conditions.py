@@ -65,28 +65,15 @@ class BoundingBox(Condition):
             west = 180
         elif east == 180 and west > -180:
             east = -180
-        if west <= east:
-            template, boxes = _BBOX, [(west, east)]
-        else:
-            template, boxes = _BBOX_OVER_180, [(west, 180), (-180, east)]
-        return sql.SQL(template).format(
-            *(statement.bind_geometry(shapely.box(w, south, e, north)) for w, e in boxes),
-            **{
-                side: statement.bind(float(value))
-                for side, value in zip(_SIDES, (west, south, east, north), strict=True)
-            },
-        )
-
-
-_SIDES = ("west", "south", "east", "north")
-
-_BBOX = """(geom && {}
-    AND ST_X(geom) BETWEEN {west} AND {east}
-    AND ST_Y(geom) BETWEEN {south} AND {north})"""
-
-_BBOX_OVER_180 = """((geom && {} OR geom && {})
-    AND (ST_X(geom) >= {west} OR ST_X(geom) <= {east})
-    AND ST_Y(geom) BETWEEN {south} AND {north})"""
+        spans = [(west, east)] if west <= east else [(west, 180), (-180, east)]
+        boxes = [
+            sql.SQL("(geom && {} AND geom::point <@ {}::box)").format(
+                statement.bind_geometry(shapely.box(w, south, e, north)),
+                statement.bind(f"({float(e)!r},{float(north)!r}),({float(w)!r},{float(south)!r})"),
+            )
+            for w, e in spans
+        ]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(boxes))
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import sql
 
 from geosearch.database.connection import Database
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
-from geosearch.retrieval.neighbours import SETTINGS, exact_query, index_query, nearest
+from geosearch.retrieval.neighbours import nearest
 from geosearch.retrieval.plan import Plan
+from geosearch.retrieval.search import Search
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,7 @@ def explain(
 ) -> Explanation:
     """Search, then run the statement that gave the answer under EXPLAIN (ANALYZE, BUFFERS)."""
     found = nearest(database, model_id, query, k, where, exact=exact)
-    with database.connection() as connection:
+    with database.searcher() as connection:
         known = facts(database, connection, model_id)
-        if found.plan.strategy == "ann":
-            connection.execute(SETTINGS, (str(found.plan.ef_search),))
-            statement, values = index_query(connection, known, query, k, where, found.plan)
-        else:
-            statement, values = exact_query(connection, known, query, k, where, None)
-        rows = connection.execute(
-            sql.SQL("EXPLAIN (ANALYZE, BUFFERS) ") + statement, values
-        ).fetchall()
-    return Explanation(found.plan, tuple(str(row[0]) for row in rows), len(found))
+        lines = Search(connection, known, query, k, where).explain(found.plan.ef_search)
+    return Explanation(found.plan, tuple(lines), len(found))

@@ -9,25 +9,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from psycopg import sql
-
-from geosearch.database.connection import Connection
-from geosearch.database.partitions import partition
 from geosearch.retrieval.facts import Facts
-from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
 Strategy = Literal["exact", "ann", "empty"]
 
-#: Up to so many matching photos are compared before anything is estimated: one cheap statement
-#: answers most filtered queries, exactly.
-AT_ONCE = 2000
-#: Photos looked at to estimate how many pass a filter.
-_SAMPLE = 1000
-#: An index search that may fail is worth trying where it costs at most this share of exact search.
-_TRY_SHARE = 0.2
 #: Candidates per wanted neighbour beyond what the share of matches asks for.
 _MARGIN = 1.4
+#: An index search that may come back short is worth this share of the time of exact search, and
+#: this one where at least half of the photos most like the query pass the filter.
+_GAMBLE, _GOOD_GAMBLE = 0.15, 0.6
+#: Exact search is the first thing tried if it costs at most so many index searches.
+_FIRST = 2.0
+#: Bounds of what `few_enough` gives.
+_FEW = (500, 10_000)
 
 
 @dataclass(frozen=True)
@@ -66,80 +61,62 @@ class Plan:
         return cls(**({"expected_recall": None} | known))
 
 
-def exact_plan(facts: Facts, matches: int, reason: str) -> Plan:
+def exact_plan(facts: Facts, reason: str) -> Plan:
     """Compare all matching photos."""
-    return Plan("exact", reason, facts.total, matches, False, 1.0)
+    return Plan("exact", reason, facts.total, 0, False, 1.0)
 
 
-def make_plan(facts: Facts, k: int, where: Filter, matches: int) -> Plan:
-    """The cheaper way to `k` neighbours among about `matches` photos that pass `where`.
-
-    Costs come from what was measured when the index was tuned.
-    """
-    if facts.index is None:
-        return exact_plan(facts, matches, "the model has no index")
-    return index_plan(facts, k, where, matches) or exact_plan(
-        facts, matches, f"comparing about {matches} matching photos costs less than the index"
-    )
-
-
-def index_plan(facts: Facts, k: int, where: Filter, matches: int) -> Plan | None:
-    """Search by the index, None where exact search is cheaper or the target cannot be met."""
-    assert facts.index is not None
+def few_enough(facts: Facts, k: int) -> int:
+    """Up to so many matching photos are compared before an index search is thought of."""
     tuning = facts.tuning
-    share = min(1.0, matches / max(facts.total, 1))
-    likely = k if where == EVERYTHING else math.ceil(_MARGIN * k / share) + 10
-    # With a filter the settings are for the rank the k-th match is expected at. If that is out of
-    # reach, a short search may still do where the matching photos are also the similar ones.
-    sure = tuning.setting(likely) is not None
-    candidates = likely if sure else min(2 * k, MAX_EF_SEARCH)
-    ef_search = tuning.setting(candidates)
-    if ef_search is None:
+    ef_search = tuning.setting(min(2 * k, MAX_EF_SEARCH)) or MAX_EF_SEARCH
+    least, most = _FEW
+    return min(most, max(least, 2 * k, tuning.exact_rows(_FIRST * tuning.index_ms(ef_search))))
+
+
+def whole_plan(facts: Facts, k: int) -> Plan | None:
+    """Search all photos by the index; None if comparing them costs less."""
+    ef_search = facts.tuning.setting(k)
+    if ef_search is None or facts.tuning.index_ms(ef_search) > facts.tuning.exact_ms(facts.total):
         return None
-    exact_ms, index_ms = tuning.exact_ms(matches), tuning.index_ms(ef_search)
-    if index_ms > (exact_ms if sure else _TRY_SHARE * exact_ms):
-        return None
-    reason = (
-        "no filter that selects"
-        if where == EVERYTHING
-        else f"about {matches} matching photos of {facts.total} would cost {exact_ms:.1f} ms"
-    )
+    reason = "no filter that selects"
+    return _by_index(facts, reason, facts.total, ef_search, k)
+
+
+def filtered_plan(facts: Facts, k: int, share: float, likes: float | None = None) -> Plan | None:
+    """Search by the index for photos of which about a `share` pass the filter.
+
+    `likes` is the share that passes among those most like the query, if it is known already. None
+    if exact search would cost less, by what was measured when the index was tuned.
+    """
+    matches = round(share * facts.total)
+    exact_ms = facts.tuning.exact_ms(matches)
+    worth = _GOOD_GAMBLE if likes is not None and likes >= 0.5 else _GAMBLE
+    # The setting is for the rank at which the k-th match is expected. Before anything is known of
+    # the query, the photos that pass may be evenly spread, or just those that are like it.
+    rates = (share, 1.0) if likes is None else (max(share, likes),)
+    for rate in rates:
+        ef_search = facts.tuning.setting(math.ceil(_MARGIN * k / max(rate, 1e-9)) + 10)
+        if ef_search is not None and facts.tuning.index_ms(ef_search) <= worth * exact_ms:
+            reason = (
+                f"about {matches} matching photos of {facts.total} would cost {exact_ms:.1f} ms"
+            )
+            return _by_index(facts, reason, matches, ef_search, ef_search)
+    return None
+
+
+def _by_index(facts: Facts, reason: str, matches: int, ef_search: int, candidates: int) -> Plan:
+    assert facts.index is not None
     return Plan(
         "ann",
         reason,
         facts.total,
         matches,
-        where == EVERYTHING,
-        tuning.recall(ef_search, candidates),
-        # Candidates by bits must be ranked by the whole embedding: take all there are.
+        matches == facts.total,
+        facts.tuning.recall(ef_search, candidates),
+        # Candidates by bits must be ranked by the whole embedding: all there are are taken.
         candidates=ef_search if facts.index.quantized else candidates,
         ef_search=ef_search,
         index=facts.index.name,
         index_file=facts.index.file_number,
     )
-
-
-def estimate(connection: Connection, facts: Facts, where: Filter) -> int:
-    """About how many photos pass `where`, by a sample of the table.
-
-    PostgreSQL's own estimate is off by orders of magnitude for circles, for boxes that cross
-    ±180°, and wherever conditions depend on each other.
-    """
-    if not where.selects:
-        return facts.total
-    condition, values = where.compile(connection)
-    percent = min(100.0, 100 * _SAMPLE / max(facts.total, 1))
-    row = connection.execute(
-        sql.SQL(
-            "SELECT count(*) FILTER (WHERE {condition}), count(*) "
-            "FROM {table} TABLESAMPLE SYSTEM ({percent})"
-        ).format(
-            table=partition(facts.model_id),
-            condition=condition,
-            percent=sql.Literal(percent),
-        ),
-        values,
-    ).fetchone()
-    if row is None or row[1] == 0:
-        return facts.total
-    return int(facts.total * row[0] / row[1])

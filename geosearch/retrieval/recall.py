@@ -18,8 +18,8 @@ from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import Facts, facts, forget
 from geosearch.retrieval.filters import EVERYTHING, Filter, Near
 from geosearch.retrieval.indexes import find_index
-from geosearch.retrieval.neighbours import by_index, nearest
-from geosearch.retrieval.plan import Plan
+from geosearch.retrieval.neighbours import nearest
+from geosearch.retrieval.search import Search
 from geosearch.retrieval.tuning import (
     EF_SEARCHES,
     MAX_EF_SEARCH,
@@ -38,8 +38,8 @@ Progress = Callable[[str, int, int], None]
 CURVE_SAMPLE = 200
 SWEEP_SAMPLE = 20
 SELECTIVITIES = (0.1, 0.01, 0.001)
-#: Circles exact search is timed in, photos inside.
-_COST_SIZES = (1000, 10_000)
+#: Exact search is timed in so many circles that hold so many photos, and in some that hold one.
+_COST_QUERIES, _COST_SIZE = 9, 10_000
 
 
 @dataclass(frozen=True)
@@ -270,22 +270,12 @@ def _curve(
     for number, ef_search in enumerate(settings):
         if progress is not None:
             progress(f"recall at ef_search {ef_search}", number, len(settings))
-        plan = Plan(
-            "ann",
-            "measurement",
-            known.total,
-            known.total,
-            True,
-            None,
-            candidates=ef_search,
-            ef_search=ef_search,
-        )
         found = np.full((len(sample.photo_id), ef_search), np.inf)
         times = []
         for index, query in enumerate(sample.embedding):
-            with database.connection() as connection:
+            with database.searcher() as connection:
                 started = time.perf_counter()
-                rows, _ = by_index(connection, known, query, ef_search, EVERYTHING, plan)
+                rows = Search(connection, known, query, ef_search).by_index(ef_search)
                 times.append(1000 * (time.perf_counter() - started))
             # The query is stored too, and finds itself: not a neighbour.
             distances = [row[4] for row in rows if row[0] != sample.photo_id[index]]
@@ -295,9 +285,7 @@ def _curve(
         recalls = recall_by_rank(found, truth, ranks)
         curve.append(
             (
-                Point(
-                    ef_search, ranks, tuple(recalls.mean(axis=0).tolist()), float(np.median(times))
-                ),
+                Point(ef_search, ranks, tuple(recalls.mean(axis=0).tolist()), _typical(times)),
                 recalls.std(axis=0) / np.sqrt(len(recalls)),
             )
         )
@@ -306,26 +294,26 @@ def _curve(
 
 def _exact_cost(database: Database, known: Facts, sample: _Sample) -> tuple[float, float]:
     """Milliseconds of exact search: fixed, and per photo compared."""
-    sizes, times = [], []
-    for wanted in _COST_SIZES:
-        if wanted > known.total:
-            continue
-        for index in range(min(5, len(sample.photo_id))):
+    times, sizes = [], []
+    for wanted in (1, min(_COST_SIZE, known.total)):
+        taken, matches = [], []
+        for index in range(min(_COST_QUERIES, len(sample.photo_id))):
             where = _circle(database, known, sample, index, wanted)
-            best = np.inf
-            for _ in range(2):
+            with database.searcher() as connection:
+                search = Search(connection, known, sample.embedding[index], 10, where)
+                search.exact()
                 started = time.perf_counter()
-                found = nearest(
-                    database, known.model_id, sample.embedding[index], 10, where, exact=True
-                )
-                best = min(best, 1000 * (time.perf_counter() - started))
-            sizes.append(found.plan.matches)
-            times.append(best)
-    if len(set(sizes)) < 2:
-        return 0.5, 0.001
-    row_ms, fixed_ms = np.polyfit(sizes, times, 1)
-    # A line fitted on a busy machine may start anywhere; no search takes longer than the fastest.
-    return min(max(float(fixed_ms), 0.1), min(times)), max(float(row_ms), 1e-5)
+                matches.append(search.exact().matches)
+                taken.append(1000 * (time.perf_counter() - started))
+        times.append(_typical(taken))
+        sizes.append(float(np.mean(matches)))
+    more = max(sizes[1] - sizes[0], 1.0)
+    return times[0], max((times[1] - times[0]) / more, 1e-5)
+
+
+def _typical(times: list[float]) -> float:
+    """Of a search while the machine does little else: the lower quartile."""
+    return float(np.percentile(times, 25))
 
 
 def _circle(database: Database, known: Facts, sample: _Sample, index: int, size: int) -> Filter:

@@ -1,0 +1,269 @@
+"""What PostgreSQL is asked for one query, and under which settings: exactly, or by the index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from psycopg import sql
+
+from geosearch.database.connection import SearchConnection
+from geosearch.database.partitions import partition
+from geosearch.retrieval.facts import Facts
+from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.retrieval.indexes import indexed_expression
+
+#: Neighbours looked at to see whether the photos that pass a filter are also the similar ones, and
+#: the setting for it.
+PROBE, PROBE_EF_SEARCH = 20, 40
+#: Photos looked at to estimate how many pass a filter.
+_SAMPLE = 300
+
+#: id, uri, latitude, longitude, distance
+Rows = Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What an exact search met: the nearest rows, and how many photos it compared.
+
+    `complete`: these are all that match. `share` is the share of all photos that pass the filter,
+    by the sample, where one was taken.
+    """
+
+    rows: Rows
+    matches: int
+    complete: bool = True
+    share: float | None = None
+
+
+# Without the index's cast or operator the HNSW index does not apply: matching rows are compared.
+_EXACT = """
+WITH {sampled}matching AS MATERIALIZED (
+    SELECT photo_id, geom, embedding <=> %(query)s AS distance
+    FROM {table}
+    WHERE {condition}
+    {limit}
+), nearest AS (
+    SELECT photo_id, geom, distance FROM matching ORDER BY distance, photo_id LIMIT {k}
+)
+SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance,
+    (SELECT count(*) FROM matching), {passing}
+FROM (VALUES (true)) AS always
+LEFT JOIN (nearest AS n JOIN geosearch.photos AS p ON p.id = n.photo_id) ON true
+ORDER BY n.distance, n.photo_id
+"""
+
+# PostgreSQL's own estimate is off by orders of magnitude for circles, for boxes that cross ±180°,
+# and wherever conditions depend on each other. Always the same pages: the same plan each time.
+_SAMPLED = """sampled AS MATERIALIZED (
+    SELECT count(*) AS passing
+    FROM {table} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0)
+    WHERE {condition}
+), """
+_PASSING = "(SELECT passing FROM sampled)"
+_LIMIT = f"LIMIT (CASE WHEN {_PASSING} > %(passing)s THEN 0 ELSE %(bound)s END)"
+
+# The expression of the index, ascending, with LIMIT and nothing else in ORDER BY: any other form
+# is answered by a sequential scan. Numbers are literals, and the plan is made once: with unknown
+# ones PostgreSQL would plan for a tenth of all rows.
+_INDEX = """
+SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance
+FROM (
+    SELECT photo_id, geom, embedding <=> %(query)s AS distance
+    FROM {table}
+    ORDER BY {order}
+    LIMIT {k}
+) AS n
+JOIN geosearch.photos AS p ON p.id = n.photo_id
+ORDER BY n.distance, n.photo_id
+"""
+
+_CANDIDATES = """
+SELECT photo_id, collection_id, geom, accuracy_m, taken_at, author, licence,
+    embedding <=> %(query)s AS distance
+FROM {table}
+ORDER BY {order}
+LIMIT {candidates}
+"""
+
+# Candidates come without the filter, so that their ranks, and with them the recall, are known;
+# the filter then takes the first k that pass.
+_FILTERED_INDEX = """
+SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance, n.rank
+FROM (
+    SELECT photo_id, geom, distance, rank
+    FROM (
+        SELECT *, row_number() OVER (ORDER BY distance) AS rank FROM ({candidates}) AS found
+    ) AS candidates
+    WHERE {condition}
+    ORDER BY rank
+    LIMIT {k}
+) AS n
+JOIN geosearch.photos AS p ON p.id = n.photo_id
+ORDER BY n.distance, n.photo_id
+"""
+
+_PROBE = "SELECT count(*) FILTER (WHERE {condition}) FROM ({candidates}) AS found"
+
+# The choice was made in the plan; every other access path sorts. What is switched off counts as
+# very expensive, which would have every query compiled: a fifth of a second each.
+_SETTINGS = """
+SELECT
+    set_config('hnsw.ef_search', %(ef_search)s, false),
+    set_config('hnsw.iterative_scan', 'strict_order', false),
+    set_config('enable_seqscan', %(others)s, false),
+    set_config('enable_bitmapscan', %(others)s, false),
+    set_config('enable_sort', %(others)s, false),
+    set_config('plan_cache_mode', %(mode)s, false),
+    set_config('jit', 'off', false)
+"""
+
+
+class Search:
+    """One query (D,) for `k` neighbours among the photos that pass `where`, on one connection.
+
+    Raises
+    ------
+    NotFoundError
+        A collection or country in the filter does not exist.
+    """
+
+    def __init__(
+        self,
+        connection: SearchConnection,
+        known: Facts,
+        query: NDArray[np.float32],
+        k: int,
+        where: Filter = EVERYTHING,
+    ) -> None:
+        self._connection, self._known = connection, known
+        self._filtered = where != EVERYTHING
+        condition, self._values = where.compile(connection)
+        self._values["query"] = HalfVector(query)
+        self._quantized = known.index is not None and known.index.quantized
+        self._parts = {
+            "table": _text(partition(known.model_id)),
+            "condition": _text(condition),
+            "order": _order(len(query), self._quantized),
+            "k": str(int(k)),
+        }
+
+    def exact(self) -> Compared:
+        """All matching photos."""
+        rows, matches, _ = self._compare(self._exact_statement())
+        return Compared(rows, matches)
+
+    def exact_if_few(self, few: int) -> Compared:
+        """All matching photos, if a sample says that they are at most `few`.
+
+        If it says that they are more, none are compared; if they turn out to be over twice as
+        many, not all.
+        """
+        total = max(self._known.total, 1)
+        sampled = min(1.0, _SAMPLE / total)
+        most = math.ceil(few * sampled)
+        self._values |= {"passing": most, "bound": 2 * few}
+        rows, matches, passing = self._compare(
+            self._format(
+                _EXACT,
+                sampled=self._format(_SAMPLED, percent=repr(100 * sampled)),
+                limit=_LIMIT,
+                passing=_PASSING,
+            )
+        )
+        complete = passing <= most and matches < 2 * few
+        return Compared(rows, matches, complete, min(1.0, passing / (sampled * total)))
+
+    def by_index(self, ef_search: int) -> list[tuple[Any, ...]]:
+        """Rows found by the index, each with its rank among all photos, from 1.
+
+        Without a filter the first k; with one, those that pass among the first `ef_search`.
+        """
+        rows = self._fetch(self._index_statement(ef_search), ef_search)
+        if self._ranked:
+            return rows
+        return [(*row, rank) for rank, row in enumerate(rows, start=1)]
+
+    def likes(self) -> float:
+        """Share of the photos most like the query that pass the filter."""
+        statement = self._format(_PROBE, candidates=self._candidates(PROBE))
+        ((passing,),) = self._fetch(statement, PROBE_EF_SEARCH)
+        return float(passing / PROBE)
+
+    def explain(self, ef_search: int | None) -> list[str]:
+        """PostgreSQL's plan, run and timed, by the index at this setting or exactly at None."""
+        statement = (
+            self._exact_statement() if ef_search is None else self._index_statement(ef_search)
+        )
+        explained = "EXPLAIN (ANALYZE, BUFFERS) " + statement
+        return [str(line) for (line,) in self._fetch(explained, ef_search, prepare=False)]
+
+    @property
+    def _ranked(self) -> bool:
+        # Candidates by bits must be ranked by the whole embedding.
+        return self._filtered or self._quantized
+
+    def _exact_statement(self) -> str:
+        return self._format(_EXACT, sampled="", limit="", passing="0")
+
+    def _index_statement(self, ef_search: int) -> str:
+        if self._ranked:
+            return self._format(_FILTERED_INDEX, candidates=self._candidates(ef_search))
+        return self._format(_INDEX)
+
+    def _candidates(self, count: int) -> str:
+        return self._format(_CANDIDATES, candidates=str(count))
+
+    def _format(self, template: str, **parts: str) -> str:
+        return template.format(**self._parts, **parts)
+
+    def _compare(self, statement: str) -> tuple[Rows, int, int]:
+        rows = self._fetch(statement, None)
+        *_, matches, passing = rows[0]
+        return rows if rows[0][0] is not None else [], int(matches), int(passing)
+
+    def _fetch(
+        self, statement: str, ef_search: int | None, *, prepare: bool = True
+    ) -> list[tuple[Any, ...]]:
+        """Rows of a statement, prepared: parsing and planning cost as much as a small search.
+
+        In one round trip with the settings it needs, where the last one had others.
+        """
+        connection = self._connection
+        if connection.ef_search == ef_search:
+            return connection.execute(
+                statement.encode(), self._values, prepare=prepare, binary=True
+            ).fetchall()
+        settings = {
+            "ef_search": str(ef_search or PROBE_EF_SEARCH),
+            "others": "on" if ef_search is None else "off",
+            "mode": "auto" if ef_search is None else "force_generic_plan",
+        }
+        connection.ef_search = -1  # unknown, should this fail
+        with connection.pipeline():
+            connection.execute(_SETTINGS, settings, prepare=True)
+            cursor = connection.execute(
+                statement.encode(), self._values, prepare=prepare, binary=True
+            )
+            rows = cursor.fetchall()
+        connection.ef_search = ef_search
+        return rows
+
+
+@lru_cache(maxsize=64)
+def _order(dimension: int, quantized: bool) -> str:
+    expression, _ = indexed_expression(dimension)
+    by = "<~> binary_quantize(%(query)s::halfvec)" if quantized else "<=> %(query)s"
+    return f"{_text(expression)} {by}"
+
+
+def _text(part: sql.Composable) -> str:
+    """Rendered here, once: composing statements would take as long as a small search."""
+    return part.as_string()
