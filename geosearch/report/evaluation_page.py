@@ -23,6 +23,7 @@ from geosearch.report.charts import evaluation_charts
 from geosearch.report.reliability import Doubt, Reliability
 from geosearch.report.summary import SCORE_KM, Summary
 from geosearch.report.words import distances, headline, kilometres, left_out, percent, percents
+from geosearch.retrieval.duplicates import Excluded
 from geosearch.storage import read_bytes
 
 _WORST = 12
@@ -196,7 +197,7 @@ def _thumbnail(uri: str) -> Image.Image | None:
 
 
 def _provenance(summary: Summary) -> str:
-    evaluation = summary.evaluation
+    evaluation, excluded = summary.evaluation, summary.evaluation.excluded
     return html.facts(
         [
             ("evaluation", str(evaluation.id)),
@@ -205,6 +206,7 @@ def _provenance(summary: Summary) -> str:
             ("method", evaluation.method),
             ("parameters", json.dumps(dict(evaluation.parameters), ensure_ascii=False)),
             ("filter on the references", json.dumps(dict(evaluation.filter), ensure_ascii=False)),
+            ("references left out", "–" if excluded is None else str(Excluded(**excluded))),
             ("made", f"{evaluation.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ]
     )

@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 class Evaluated:
     """One evaluation: what was asked, and the figures stored when it ended.
 
-    `n`, `failed` and `unanswered` are None while it runs, or if it was killed.
+    `excluded` counts the references left out of the searches, by reason. `n` and what follows are
+    None while it runs, or if it was killed.
     """
 
     id: int
@@ -38,6 +39,7 @@ class Evaluated:
     median_km: float | None
     mean_km: float | None
     sweep_id: int | None
+    excluded: Mapping[str, int] | None
     created_at: datetime
 
     @property
@@ -68,6 +70,7 @@ class Evaluated:
             "median_km": finite(self.median_km),
             "mean_km": finite(self.mean_km),
             "sweep_id": self.sweep_id,
+            "excluded": None if self.excluded is None else dict(self.excluded),
             "created_at": self.created_at.isoformat(),
         }
 
@@ -100,7 +103,7 @@ class Answers:
 
 _EVALUATIONS = """
 SELECT id, queries, model_id, model, method, parameters, filter, n, failed, unanswered, accuracy,
-    median_km, mean_km, sweep_id, created_at
+    median_km, mean_km, sweep_id, excluded, created_at
 FROM geosearch.evaluations
 """
 

@@ -121,6 +121,7 @@ class Summary:
             "parameters": dict(evaluation.parameters),
             "filter": dict(evaluation.filter),
             **self.figures.to_json(),
+            "excluded": None if evaluation.excluded is None else dict(evaluation.excluded),
             "unanswered": self.unanswered,
             "failed_by_reason": dict(self.failed),
             "histogram": self.histogram.to_json(),
@@ -154,7 +155,7 @@ def summarize(database: Database, key: int) -> Summary:
         answers = read_answers(connection, evaluation)
         continent = continents(connection, answers)
         references = references_near(connection, evaluation, answers)
-        failed = _failed(connection, evaluation.sweep_id or key)
+        failed = _failed(connection, key)
     error_km = answers.error_km
     probabilities = {
         km: made

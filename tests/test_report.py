@@ -1,0 +1,482 @@
+"""Reports on stored evaluations: what the answers say, nothing else, in every form."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from PIL import Image
+from psycopg.types.json import Jsonb
+
+from geosearch.borders.store import load_borders
+from geosearch.database.connection import Database
+from geosearch.errors import InputError, NotFoundError
+from geosearch.evaluation.metrics import THRESHOLDS_KM, accuracy, wilson
+from geosearch.localization import Localization
+from geosearch.localization.store import save
+from geosearch.report import list_evaluations, summarize, write_csv
+from geosearch.report.breakdown import AT_SEA, DENSITY_RADIUS_KM, by_count
+from geosearch.report.charts import evaluation_charts
+from geosearch.report.evaluation_page import write_report
+from geosearch.report.palette import COLOURS
+from geosearch.report.picture import draw_report
+from geosearch.report.reliability import coverage, doubts, reliability
+from geosearch.report.summary import Summary, histogram
+from geosearch.sphere import destination, great_circle_km
+from tests.answers import unanswered
+from tests.command_line import CommandLine
+from tests.rows import add_embeddings, add_model, add_photos
+
+N = 60
+HOSTILE = "/gone/<script>alert('&').jpg"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An evaluation in the database, and what was put there."""
+
+    database: Database
+    id: int
+    answers: list[Localization]
+    error_km: NDArray[np.float64]
+    truth_level: NDArray[np.float64]
+    probability_200: NDArray[np.float64]
+    references: tuple[NDArray[np.float64], NDArray[np.float64]]
+
+    @property
+    def summary(self) -> Summary:
+        return summarize(self.database, self.id)
+
+
+def add_evaluation(database: Database, model_id: int | None = None, **columns: Any) -> int:
+    """An evaluation row as it is before its answers, and with `columns`."""
+    given = {
+        "queries": "/data/queries.csv",
+        "model_id": model_id,
+        "model": "test/model",
+        "method": "density",
+        "parameters": Jsonb({"method": "density", "k": 100, "bandwidth_km": 200.0}),
+        "filter": Jsonb({}),
+        "software": Jsonb({}),
+    } | columns
+    names = ", ".join(given)
+    places = ", ".join(f"%({name})s" for name in given)
+    with database.connection() as connection:
+        row = connection.execute(
+            f"INSERT INTO geosearch.evaluations ({names}) VALUES ({places}) RETURNING id",  # noqa: S608
+            given,
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def answer(photo: str, truth: tuple[float, float], error_km: float, bearing: float) -> Localization:
+    """An answer so far from the truth."""
+    lat, lon = destination(*truth, bearing, error_km)
+    found = replace(unanswered(photo), truth=truth, score=0.5, lat=float(lat), lon=float(lon))
+    return replace(found, error_km=float(great_circle_km(lat, lon, *truth)))
+
+
+@pytest.fixture(scope="module")
+def stored(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    """60 answers, one without neighbours, with probabilities, a few photos that can be read."""
+    generator = np.random.default_rng(11)
+    folder = tmp_path_factory.mktemp("photos")
+    truth_lat, truth_lon = generator.uniform(-60, 70, N), generator.uniform(-180, 180, N)
+    error_km = np.minimum(generator.lognormal(5.0, 1.5, N), 15_000.0)
+    answers = []
+    for row in range(N):
+        photo = f"/gone/{row}.jpg"
+        if row % 3 == 0:
+            photo = str(folder / f"{row}.png")
+            Image.new("RGB", (80, 60), (200, 30, row)).save(photo)
+        truth = (float(truth_lat[row]), float(truth_lon[row]))
+        answers.append(answer(photo, truth, float(error_km[row]), generator.uniform(0, 360)))
+    worst = int(np.argmax(error_km))
+    answers[worst] = replace(answers[worst], photo=HOSTILE)
+    lost = (worst + 1) % N
+    answers[lost] = replace(unanswered("/gone/lost.jpg"), truth=answers[lost].truth)
+    error_km = np.array([np.inf if a.error_km is None else a.error_km for a in answers])
+    level, probability = generator.uniform(0, 1, N), generator.uniform(0, 1, N)
+    with module_database.connection() as connection:
+        model_id = add_model(connection, 3)
+        ref_lat, ref_lon = generator.uniform(-60, 70, 3000), generator.uniform(-180, 180, 3000)
+        photos = add_photos(connection, ref_lat, ref_lon)
+        vectors = generator.normal(size=(3000, 3)).astype(np.float32)
+        add_embeddings(connection, model_id, photos, vectors)
+    key = add_evaluation(module_database, model_id)
+    with module_database.connection() as connection:
+        ids = save(connection, answers, key)
+        for row, (each, found) in enumerate(zip(ids, answers, strict=True)):
+            if found.lat is not None:
+                connection.execute(
+                    """
+                    UPDATE geosearch.localizations
+                    SET truth_level = %s, probability_within_km = %s, confident = %s
+                    WHERE id = %s
+                    """,
+                    (level[row], Jsonb({"200": probability[row]}), probability[row] > 0.3, each),
+                )
+        connection.execute(
+            """
+            INSERT INTO geosearch.evaluation_failures (evaluation_id, uri, reason, message)
+            VALUES (%s, '/gone/x.jpg', 'undecodable', 'the file is empty')
+            """,
+            (key,),
+        )
+    answered = np.isfinite(error_km)
+    return Stored(
+        module_database,
+        key,
+        answers,
+        error_km,
+        np.where(answered, level, np.nan),
+        np.where(answered, probability, np.nan),
+        (ref_lat, ref_lon),
+    )
+
+
+@pytest.fixture(scope="module")
+def page(stored: Stored, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(path, stored.database, stored.summary)
+    return path.read_text("utf-8")
+
+
+@pytest.fixture
+def borders(stored: Stored, tmp_path: Path) -> Iterator[dict[str, tuple[float, float]]]:
+    """Three countries that divide the world by longitude: their continents and meridians."""
+    parts = {"West": (-180.0, -60.0), "Middle": (-60.0, 60.0), "East": (60.0, 120.0)}
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"NAME": f"Land of {name}", "CONTINENT": name, "ISO_A2": name[:2]},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[w, -85], [e, -85], [e, 85], [w, 85], [w, -85]]],
+            },
+        }
+        for name, (w, e) in parts.items()
+    ]
+    path = tmp_path / "borders.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    load_borders(stored.database, path)
+    yield parts
+    with stored.database.connection() as connection:
+        connection.execute("DELETE FROM geosearch.borders")
+
+
+def test_figures_come_from_the_stored_answers(stored: Stored) -> None:
+    found = stored.summary
+    assert found.figures.accuracy == accuracy(stored.error_km)
+    assert found.unanswered == 1
+    assert found.failed == {"undecodable": 1}
+    assert found.answers.photo == tuple(item.photo for item in stored.answers)
+    np.testing.assert_array_equal(found.answers.error_km, stored.error_km)
+
+
+def test_worst_errors_come_first_and_lost_queries_not_at_all(stored: Stored) -> None:
+    worst = stored.summary.worst(5)
+    known = np.where(np.isfinite(stored.error_km), stored.error_km, -1.0)
+    assert worst.tolist() == np.argsort(-known)[:5].tolist()
+    assert len(stored.summary.worst(1000)) == N - 1
+
+
+def test_coverage_is_the_share_of_truths_in_the_region_of_a_level(stored: Stored) -> None:
+    found = {item.level: item for item in stored.summary.coverage}
+    level = stored.truth_level[np.isfinite(stored.truth_level)]
+    assert found[0.5].share == np.mean(level <= 0.5)
+    assert found[0.9].share == np.mean(level <= 0.9)
+    assert found[0.5].n == N - 1
+
+
+def test_reliability_by_hand() -> None:
+    found = reliability(np.array([0.1, 0.1, 0.9, 0.9, np.nan]), np.array([0, 1, 1, 1, 0], bool))
+    assert found is not None
+    assert found.n == 4
+    assert found.share == 0.75
+    assert found.brier == pytest.approx((0.01 + 0.81 + 0.01 + 0.01) / 4)
+    assert found.brier_of_share == pytest.approx(0.75 * 0.25)
+    assert [(item.n, item.hits) for item in found.bins] == [(2, 1), (2, 2)]
+    assert found.calibration_error == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
+
+
+def test_saying_the_share_always_is_calibrated_and_no_better_than_the_share() -> None:
+    happened = np.arange(40) < 10
+    found = reliability(np.full(40, 0.25), happened)
+    assert found is not None
+    assert found.calibration_error == pytest.approx(0.0)
+    assert found.brier == pytest.approx(found.brier_of_share)
+
+
+@given(st.integers(1, 50).flatmap(lambda n: arrays(float, n, elements=st.floats(0, 1))))
+def test_every_probability_is_in_one_bin_that_holds_it(probability: NDArray[np.float64]) -> None:
+    found = reliability(probability, probability > 0.5)
+    assert found is not None
+    assert sum(item.n for item in found.bins) == len(probability)
+    assert all(item.low - 1e-12 <= item.predicted <= item.high + 1e-12 for item in found.bins)
+    assert 0.0 <= found.calibration_error <= 1.0
+
+
+def test_true_probabilities_are_found_reliable_and_boasts_are_not() -> None:
+    generator = np.random.default_rng(5)
+    true = generator.uniform(0, 1, 5000)
+    happened = generator.uniform(0, 1, 5000) < true
+    honest, boasting = reliability(true, happened), reliability(np.sqrt(true), happened)
+    assert honest is not None
+    assert boasting is not None
+    assert honest.calibration_error < 0.02
+    # The mean of sqrt(u) - u over 0 to 1 is 1/6.
+    assert boasting.calibration_error == pytest.approx(1 / 6, abs=0.02)
+    assert honest.brier < boasting.brier
+    inside = [
+        wilson(item.hits, item.n).low <= item.predicted <= wilson(item.hits, item.n).high
+        for item in honest.bins
+    ]
+    assert sum(inside) >= 8
+
+
+def test_uniform_truth_levels_are_covered_as_promised() -> None:
+    for item in coverage(np.random.default_rng(2).uniform(0, 1, 2000), (0.5, 0.9)):
+        assert item.interval.low <= item.level <= item.interval.high
+
+
+def test_catches_and_false_alarms_by_hand() -> None:
+    confident = np.array([1, 1, 0, 0, 0, np.nan])
+    (found,) = doubts(confident, np.array([10.0, 900.0, 20.0, 800.0, np.inf, 5.0]), (200,))
+    assert (found.good, found.false_alarms) == (2, 1)
+    assert (found.bad, found.caught) == (3, 2)
+    assert found.to_json()["catch_rate"] == pytest.approx(2 / 3)
+    assert doubts(np.full(3, np.nan), np.zeros(3), (200,)) == []
+
+
+def test_histogram_holds_every_finite_error() -> None:
+    found = histogram(np.array([0.0, 0.05, 1.0, 150.0, 20015.0, np.inf]))
+    assert found.counts.sum() == 5
+    assert found.counts[0] == 2
+    assert found.edges_km[0] == 0.0
+    np.testing.assert_allclose(found.edges_km[2:] / found.edges_km[1:-1], 10 ** (1 / 5))
+
+
+def test_without_borders_the_report_says_how_to_get_continents(stored: Stored) -> None:
+    found = stored.summary
+    assert found.by_continent is None
+    assert any("geosearch borders load" in text for text in found.notes)
+
+
+def test_figures_by_continent(stored: Stored, borders: dict[str, tuple[float, float]]) -> None:
+    found = stored.summary
+    assert found.by_continent is not None
+    assert not any("borders" in text for text in found.notes)
+    lon = np.array([item.truth[1] for item in stored.answers if item.truth is not None])
+    groups = {group.name: group.figures for group in found.by_continent}
+    # A degree off a country's area still counts as in it.
+    middle, east = (lon >= -60) & (lon <= 60), (lon > 60) & (lon <= 121)
+    expected = {"West": lon < -60, "Middle": middle, "East": east, AT_SEA: lon > 121}
+    assert groups.keys() == expected.keys()
+    for name, rows in expected.items():
+        assert groups[name].accuracy == accuracy(stored.error_km[rows])
+    sizes = [group.figures.accuracy.n for group in found.by_continent]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_references_near_a_truth_are_counted(stored: Stored) -> None:
+    found = stored.summary
+    assert found.references is not None
+    lat, lon = stored.references
+    for row, item in enumerate(stored.answers):
+        assert item.truth is not None
+        near = great_circle_km(*item.truth, lat, lon)
+        # PostGIS measures on the ellipsoid, up to 0.6 % off the sphere.
+        assert np.sum(near < 0.99 * DENSITY_RADIUS_KM) <= found.references[row]
+        assert np.sum(near < 1.01 * DENSITY_RADIUS_KM) >= found.references[row]
+    assert found.references.max() >= 3
+
+
+def test_references_that_the_filter_drops_are_not_counted(stored: Stored) -> None:
+    with stored.database.connection() as connection:
+        model = connection.execute("SELECT model_id FROM geosearch.evaluations").fetchone()
+    assert model is not None
+    key = add_evaluation(stored.database, model[0], filter=Jsonb({"bbox": [-180, -90, 0, 90]}))
+    with stored.database.connection() as connection:
+        save(connection, stored.answers, key)
+    found, everything = summarize(stored.database, key), stored.summary
+    assert found.references is not None
+    assert everything.references is not None
+    west = found.answers.true_lon < -5
+    np.testing.assert_array_equal(found.references[west], everything.references[west])
+    assert found.references[found.answers.true_lon > 5].sum() == 0
+
+
+def test_groups_by_count_keep_equal_counts_together() -> None:
+    counts = np.array([0, 0, 0, 0, 0, 1, 2, 3, 1000])
+    groups = by_count(counts, np.arange(9.0))
+    assert [(group.name, group.figures.accuracy.n) for group in groups] == [
+        ("0", 5),
+        ("1 to 2", 2),
+        ("3 or more", 2),
+    ]
+
+
+def test_an_evaluation_of_a_sweep_has_its_own_errors_for_the_same_queries(stored: Stored) -> None:
+    errors = (stored.error_km / 2).tolist()
+    key = add_evaluation(stored.database, sweep_id=stored.id, errors_km=errors)
+    found = summarize(stored.database, key)
+    assert found.figures.accuracy == accuracy(stored.error_km / 2)
+    assert found.answers.sha256 == stored.summary.answers.sha256
+    assert np.isnan(found.answers.lat).all()
+    assert any(f"evaluation {stored.id}" in text for text in found.notes)
+
+
+def test_an_evaluation_without_answers_or_none_at_all_is_an_error(stored: Stored) -> None:
+    key = add_evaluation(stored.database)
+    with pytest.raises(InputError, match=f"evaluation {key} has no answers"):
+        summarize(stored.database, key)
+    with pytest.raises(NotFoundError, match="evaluation 12345"):
+        summarize(stored.database, 12345)
+
+
+def test_the_page_is_well_formed_and_needs_nothing_else(page: str) -> None:
+    root = ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>"))
+    assert "http" not in page
+    assert "@import" not in page
+    ids = [element.get("id") for element in root.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    for element in root.iter():
+        assert element.tag != "script"
+        for name in ("src", "href"):
+            target = element.get(name, "#")
+            assert target.startswith("data:") or target == "#" or target[1:] in ids
+    for target in re.findall(r"url\(#([^)]*)\)", page):
+        assert target in ids
+
+
+def test_the_page_holds_the_figures(page: str, stored: Stored) -> None:
+    figures = stored.summary.figures
+    for km in THRESHOLDS_KM:
+        ends = figures.within[km]
+        assert f"{100 * figures.accuracy.within[km]:.1f} %" in page
+        assert f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %" in page
+    assert f"Evaluation {stored.id}: density, k 100, 200 km, 60 queries" in page
+    assert "1 query (undecodable)" in page
+    found = stored.summary.probabilities[200]
+    assert f"{found.brier:.4f}" in page
+
+
+def test_the_page_follows_light_and_dark(page: str) -> None:
+    charts = page[page.index("<svg") : page.rindex("</svg>")]
+    for name, (light, dark) in COLOURS.items():
+        assert f"--{name}: {light};" in page
+        assert f"--{name}: {dark};" in page
+        assert light not in charts
+    assert "var(--series-1)" in charts
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_the_page_shows_photos_that_can_be_read_and_writes_names_safely(page: str) -> None:
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "not readable" in page
+    assert page.count("data:image/webp;base64,") >= 2  # the map, and a photo
+
+
+def test_every_chart_has_a_title_and_an_explanation(stored: Stored) -> None:
+    charts = evaluation_charts(stored.summary)
+    assert [chart.id for chart in charts] == [
+        "within",
+        "errors",
+        "coverage",
+        "probabilities",
+        "density",
+    ]
+    assert all(chart.title and chart.note for chart in charts)
+
+
+def test_a_picture_of_all_charts(stored: Stored, tmp_path: Path) -> None:
+    draw_report(tmp_path / "report.png", stored.summary)
+    with Image.open(tmp_path / "report.png") as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("RGB"))
+    panel = np.array([255, 255, 255])
+    assert (pixels == panel).all(axis=-1).mean() > 0.6
+    teal = np.array([0x0B, 0x7A, 0x6F])
+    assert (np.abs(pixels.astype(int) - teal).max(axis=-1) < 8).mean() > 0.005
+
+
+def test_a_table_with_one_line_a_query(stored: Stored, tmp_path: Path) -> None:
+    assert write_csv(tmp_path / "report.csv", stored.summary) == N
+    with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    errors = [float(row["error_km"] or "inf") for row in rows]
+    np.testing.assert_array_equal(errors, stored.error_km)
+    assert [row["photo"] for row in rows] == [item.photo for item in stored.answers]
+    lost = rows[int(np.flatnonzero(np.isinf(stored.error_km))[0])]
+    assert (lost["lat"], lost["score"], lost["confident"], lost["continent"]) == ("", "", "", "")
+    first = rows[int(np.flatnonzero(np.isfinite(stored.error_km))[0])]
+    assert first["confident"] in ("True", "False")
+    assert float(first["probability_within_200_km"]) in stored.probability_200
+    assert first["probability_within_25_km"] == ""
+
+
+def test_command_prints_figures_and_writes_a_file(
+    stored: Stored, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    geosearch = CommandLine(stored.database.url, capsys)
+    plain = geosearch("report", stored.id)
+    share = stored.summary.figures.accuracy.within[200]
+    assert plain.code == 0
+    assert re.search(rf"within 200 km +{100 * share:.1f} % +[\d.]+ to [\d.]+ %", plain.out)
+    assert "1 query (undecodable)" in plain.err
+    assert "geosearch borders load" in plain.err
+    ran = geosearch("report", stored.id, "--json", "-o", tmp_path / "report.csv")
+    assert ran.code == 0
+    assert ran.json()["accuracy"]["200"] == share
+    assert ran.json()["intervals"]["accuracy"]["200"] == [
+        pytest.approx(end) for end in wilson(round(share * N), N).to_json()
+    ]
+    assert ran.json()["coverage"][0]["level"] == 0.5
+    assert ran.json()["output"] == str(tmp_path / "report.csv")
+    assert (tmp_path / "report.csv").read_text("utf-8").startswith("localization_id,photo,")
+
+
+def test_unknown_formats_and_evaluations_are_named(
+    stored: Stored, capsys: pytest.CaptureFixture[str]
+) -> None:
+    geosearch = CommandLine(stored.database.url, capsys)
+    ran = geosearch("report", stored.id, "-o", "report.pdf")
+    assert ran.code == InputError.exit_code
+    assert ".html or .png or .csv" in ran.err
+    ran = geosearch("report", 12345)
+    assert ran.code == NotFoundError.exit_code
+    assert "geosearch evaluations list" in ran.err
+
+
+def test_evaluations_are_listed_latest_first(
+    stored: Stored, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = {str(km): 0.25 for km in THRESHOLDS_KM}
+    done = add_evaluation(stored.database, n=4, accuracy=Jsonb(shares), median_km=float("inf"))
+    stopped = add_evaluation(stored.database, queries="/data/stopped.csv")
+    geosearch = CommandLine(stored.database.url, capsys)
+    listed = geosearch("evaluations", "list", "--last", 2, "--json").json()
+    assert [item["evaluation_id"] for item in listed] == [stopped, done]
+    assert listed[0]["n"] is None
+    assert listed[1]["accuracy"] == shares
+    assert listed[1]["median_km"] is None
+    shown = geosearch("evaluations", "list", "--last", 2).out
+    assert "25.0%" in shown
+    assert "stopped" in shown
+    with stored.database.connection() as connection:
+        assert stored.id in [item.id for item in list_evaluations(connection)]
