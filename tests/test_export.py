@@ -20,6 +20,7 @@ from geosearch.export.estimates import Estimate, Selection, read_estimates
 from geosearch.export.geojson import (
     estimates_geojson,
     great_circle_line,
+    write_errors_geojson,
     write_estimates_geojson,
 )
 from geosearch.localization import Localization
@@ -163,6 +164,47 @@ def test_the_file_holds_the_same_as_the_dictionary(database: Database, tmp_path:
     assert write_estimates_geojson(path, estimates, truth=True, regions=True) == 2
     expected = estimates_geojson(estimates, truth=True, regions=True)
     assert json.loads(path.read_text("utf-8")) == json.loads(json.dumps(expected))
+
+
+def test_error_lines_lead_from_the_estimate_to_the_truth(
+    database: Database, tmp_path: Path
+) -> None:
+    # The pole has no known truth, and nothing no estimate: neither has a line.
+    record(database, BERLIN, FIJI, POLE, unanswered("/none.jpg"))
+    path = tmp_path / "errors.geojson"
+    assert write_errors_geojson(path, read(database)) == 2
+    berlin, fiji = json.loads(path.read_text("utf-8"))["features"]
+    assert berlin["geometry"]["type"] == "LineString"
+    assert BERLIN.truth is not None
+    ends = [(BERLIN.lon, BERLIN.lat), BERLIN.truth[::-1]]
+    assert berlin["geometry"]["coordinates"][0] == pytest.approx(ends[0], abs=1e-7)
+    assert berlin["geometry"]["coordinates"][-1] == pytest.approx(ends[1], abs=1e-7)
+    assert berlin["properties"]["photo"] == "/b.jpg"
+    assert berlin["properties"]["method"] == "density"
+    assert berlin["properties"]["error_km"] == pytest.approx(BERLIN.error_km)
+    # Cut at the antimeridian: one part ends on it, the next begins there on the other side.
+    assert fiji["geometry"]["type"] == "MultiLineString"
+    west, east = fiji["geometry"]["coordinates"]
+    assert abs(west[-1][0]) == abs(east[0][0]) == 180
+    assert west[-1][0] == -east[0][0]
+    assert west[-1][1] == pytest.approx(east[0][1], abs=1e-6)
+    assert all(abs(lon) <= 180 for lon, _ in west + east)
+
+
+def test_command_writes_the_error_lines_of_an_evaluation(
+    database: Database, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    evaluation = add_evaluation(database)
+    record(database, BERLIN)
+    record(database, FIJI, evaluation=evaluation)
+    geosearch = CommandLine(database.url, capsys)
+    output = tmp_path / "errors.geojson"
+    ran = geosearch("export", "errors", "--evaluation", evaluation, "-o", output, "--json")
+    assert ran.json() == {"errors": 1, "output": str(output)}
+    (feature,) = json.loads(output.read_text("utf-8"))["features"]
+    assert feature["properties"]["photo"] == "/f.jpg"
+    ran = geosearch("export", "errors", "-o", tmp_path / "errors.csv")
+    assert ran.code == InputError.exit_code
 
 
 def test_no_answers_are_an_empty_collection(database: Database, tmp_path: Path) -> None:
