@@ -48,7 +48,7 @@ class World:
         """Cosine distances (COUNT,) from a photo to all, of what is stored."""
         stored = self.vectors.astype(np.float16).astype(np.float64)
         stored /= np.linalg.norm(stored, axis=1, keepdims=True)
-        return 1 - stored @ stored[number]
+        return np.asarray(1 - stored @ stored[number])
 
     def search(self, number: int, exclusions: Exclusions, k: int = K) -> Found:
         return nearest_others(
@@ -67,11 +67,10 @@ class World:
 @pytest.fixture(scope="module")
 def world(module_database: Database) -> World:
     rng = np.random.default_rng(11)
-    vectors = rng.normal(size=(COUNT, DIMENSION))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors[:COPIES] = vectors[0] + 0.01 * rng.normal(size=(COPIES, DIMENSION))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = vectors.astype(np.float32)
+    drawn = rng.normal(size=(COUNT, DIMENSION))
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    drawn[:COPIES] = drawn[0] + 0.01 * rng.normal(size=(COPIES, DIMENSION))
+    vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
     made = World(module_database, 0, np.zeros(0, np.int64), vectors)
     with module_database.connection() as connection:
         made.model = add_model(connection, DIMENSION)

@@ -297,12 +297,12 @@ def _print_sweep(sweep: Sweep) -> None:
         "median",
         text=("method",),
     )
-    best = {km: sweep.best[km].accuracy.within[km] for km in THRESHOLDS_KM}
+    best = {km: item.hits(km) for km, item in sweep.best.items()}
     for item in sweep.evaluations:
         parameters = item.parameters
         width = parameters["bandwidth_km"]
         shares = [
-            f"{100 * share:.1f}*" if share == best[km] and share > 0 else f"{100 * share:.1f} "
+            f"{100 * share:.1f}{'*' if 0 < item.hits(km) == best[km] else ' '}"
             for km, share in item.accuracy.within.items()
         ]
         median = item.accuracy.median_km

@@ -86,6 +86,10 @@ class Evaluation:
         """Queries that could not be used, by reason."""
         return Counter(str(failure.reason) for failure in self.failures)
 
+    def hits(self, km: float) -> int:
+        """Queries whose error is at most `km`."""
+        return sum(error <= km for error in self.errors_km)
+
     def named(self, reason: Reason) -> tuple[str, ...]:
         """Photos that could not be used for a reason."""
         return tuple(failure.photo for failure in self.failures if failure.reason is reason)
@@ -187,7 +191,8 @@ def evaluate_each(
     """
     if not parameters or len({item.exact for item in parameters}) > 1:
         raise InputError("an evaluation needs parameters that are all exact, or all not")
-    row, backbone = _model(database, model, stored=queries is None, device=device)
+    stored = queries is None or (isinstance(queries, QuerySet) and queries.stored)
+    row, backbone = _model(database, model, stored=stored, device=device)
     if queries is None:
         asked = stored_queries(database, row, where)
     elif isinstance(queries, QuerySet):

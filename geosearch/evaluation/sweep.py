@@ -61,9 +61,10 @@ def grid(
 class Pattern:
     """Whether one neighbour is best at the finest distance, and wider kernels at coarser ones.
 
-    That is what Vo, Jacobs and Hays (Revisiting IM2GPS, 2017) found. `finest_km` is the finest
-    threshold that any parameters reach. `one_is_best`: there, no others have more hits than one
-    neighbour. `widens`: from there on the best kernel never gets narrower, and does get wider.
+    That is what Vo, Jacobs and Hays (Revisiting IM2GPS, 2017) found. Judged are the thresholds at
+    which the evaluations differ at all. `one_is_best`: at the finest of them, `finest_km`, no
+    evaluation has more hits than one neighbour. `widens`: towards coarser ones the best kernel
+    gets wider, and never narrower.
     """
 
     finest_km: int
@@ -95,37 +96,51 @@ class Sweep:
         return {
             km: min(
                 self.evaluations,
-                key=lambda item: (-item.accuracy.within[km], *_width(item)),
+                key=lambda item: (-item.hits(km), *_width(item)),
             )
             for km in THRESHOLDS_KM
         }
 
     @property
     def pattern(self) -> Pattern | None:
-        """None if no evaluation rests on one neighbour, or none has any hit."""
-        ones = [item for item in self.evaluations if _width(item)[0] == 0]
-        best = self.best
-        reached = [km for km in THRESHOLDS_KM if best[km].accuracy.within[km] > 0]
-        if not ones or not reached or len(ones) == len(self.evaluations):
+        """None if there is nothing to judge: no evaluation rests on one neighbour, or on more, or
+        none differs from the others.
+        """
+        judged = [
+            km for km in THRESHOLDS_KM if len({item.hits(km) for item in self.evaluations}) > 1
+        ]
+        ones = [item for item in self.evaluations if not _width(item)[0]]
+        others = [item for item in self.evaluations if _width(item)[0]]
+        if not judged or not ones or not others:
             return None
-        finest = reached[0]
-        n = best[finest].accuracy.n
-        one = max(item.accuracy.within[finest] for item in ones)
-        others = [item for item in self.evaluations if _width(item)[0] > 0]
-        rival = max(others, key=lambda item: item.accuracy.within[finest])
-        one_is_best = one >= rival.accuracy.within[finest]
-        widths = [_width(best[km])[0] for km in reached]
-        widens = widths == sorted(widths) and widths[-1] > widths[0]
+        finest = judged[0]
+        one = max(item.hits(finest) for item in ones)
+        rival = max(others, key=lambda item: item.hits(finest))
+        one_is_best = one >= rival.hits(finest)
+        widens = self._widens(judged)
         verdict = {2: "holds", 1: "holds in part", 0: "does not hold"}[one_is_best + widens]
-        hits, rival_hits = (round(share * n) for share in (one, rival.accuracy.within[finest]))
+        best = "; ".join(f"{km:,} km: {label(self.best[km])}" for km in judged)
         sentence = (
-            f"That one neighbour is best at the finest distance and wider kernels at coarser ones "
-            f"{verdict} on these {n} queries. Within {finest:,} km one neighbour has {hits} hits, "
-            f"the best of the others ({label(rival)}) {rival_hits}. Best at "
-            + ", ".join(f"{km:,} km: {label(best[km])}" for km in reached)
-            + "."
+            f"Within {finest:,} km one neighbour has {one} hits of {rival.accuracy.n}, the best of "
+            f"the others ({label(rival)}) {rival.hits(finest)}: one neighbour is "
+            f"{'' if one_is_best else 'not '}best at the finest distance. The best kernel "
+            f"{'gets' if widens else 'does not get'} steadily wider with the distance ({best}). "
+            f"One neighbour first, wider kernels later: this {verdict} here."
         )
         return Pattern(finest, one_is_best, widens, sentence)
+
+    def _widens(self, thresholds: Sequence[int]) -> bool:
+        widths = []
+        for km in thresholds:
+            most = max(item.hits(km) for item in self.evaluations)
+            widths.append({_width(item)[0] for item in self.evaluations if item.hits(km) == most})
+        # Of kernels that are equally good, the narrowest that keeps the order.
+        at = min(widths[0])
+        for found in widths[1:]:
+            if max(found) < at:
+                return False
+            at = min(width for width in found if width >= at)
+        return at > min(widths[0])
 
     def to_json(self) -> dict[str, Any]:
         """The object that `geosearch sweep --json` prints."""
