@@ -93,7 +93,7 @@ class TestDensity:
         ]
         mixture = Mixture(centres, weights, kappas)
         np.testing.assert_allclose(
-            np.exp(mixture.log_density(points)), np.sum(by_kernel, axis=0), rtol=1e-12
+            np.exp(mixture.log_density(points)), np.sum(by_kernel, axis=0), rtol=1e-10
         )
 
     def test_several_bandwidths_are_the_mean_of_the_densities(self) -> None:
@@ -140,6 +140,24 @@ class TestDensity:
             mixture.without_lightest(0.005).weights, weights[[0, 2, 3]] / 0.996
         )
         np.testing.assert_allclose(mixture.without_lightest(0.011).weights, weights[[0, 2]] / 0.99)
+
+    def test_condensed_components_keep_mass_mean_and_spread(self) -> None:
+        random = np.random.default_rng(9)
+        lat, lon = random.normal(40, 0.5, 200), random.normal(-179.9, 0.5, 200)
+        mixture = Mixture.at(lat, lon, random.dirichlet(np.ones(200)), 200)
+        condensed = mixture.condensed(0.5)
+        assert len(condensed.weights) < 20
+        assert condensed.weights.sum() == pytest.approx(1)
+        points, _ = mixture.lattice(1000)
+        np.testing.assert_allclose(
+            condensed.log_density(points), mixture.log_density(points), atol=0.02
+        )
+
+    def test_kernels_of_other_bandwidths_are_not_condensed_together(self) -> None:
+        mixture = Mixture.of_neighbours([5.0, 5.0], [6.0, 6.0], [0.5, 0.5], [100, 300])
+        condensed = mixture.condensed(0.5)
+        np.testing.assert_allclose(np.sort(condensed.kappa), np.unique(mixture.kappa))
+        np.testing.assert_allclose(condensed.weights, 0.5)
 
 
 def _radius_of(mixture: Mixture, share: float) -> float:

@@ -31,6 +31,13 @@ BANDWIDTH_RANGE_KM = (0.001, np.pi * EARTH_RADIUS_KM)
 #: Pairs of a point and a component evaluated at once: bounds the memory of a large map.
 PAIRS_AT_ONCE = 500_000
 
+#: Up to this concentration x·y has digits enough; beyond, chords are taken by coordinates.
+LARGEST_KAPPA_OF_PRODUCTS = 1e6
+
+#: Log of a share of the density that no digit of the sum shows. Smaller shares count as this:
+#: numbers too small to be normal would cost ten times the rest.
+NEGLIGIBLE = -40.0
+
 #: Turn from one point of a spiral to the next that spreads them evenly.
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
@@ -114,13 +121,36 @@ class Mixture:
         weights = self.weights[kept]
         return Mixture(self.centres[kept], weights / weights.sum(), self.kappa[kept])
 
+    def condensed(self, side: float) -> Mixture:
+        """The mixture with close components of one bandwidth as one, of the same mean and spread.
+
+        Close is: in the same cube of a grid in space whose side is `side` bandwidths. Weights
+        must be positive.
+        """
+        cubes = np.floor(self.centres / (side * self.bandwidth[:, None]))
+        columns = [*cubes.T, self.kappa]
+        order = np.lexsort(columns)
+        changes = [np.diff(column[order]) != 0 for column in columns]
+        first = np.flatnonzero(np.r_[True, np.any(changes, axis=0)])
+        if len(first) == len(order):
+            return self
+        shares, vectors = self.weights[order], self.centres[order]
+        weights = np.add.reduceat(shares, first)
+        centres = np.add.reduceat(shares[:, None] * vectors, first, axis=0)
+        centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+        apart = vectors - np.repeat(centres, np.diff([*first, len(order)]), axis=0)
+        spread = np.add.reduceat(shares * (apart**2).sum(axis=1), first) / weights
+        kappa = 1 / (1 / self.kappa[order[first]] + spread / 2)  # the spread has two dimensions
+        return Mixture(centres, weights, kappa)
+
     def lattice(self, points: int) -> tuple[Array, Array]:
         """A fixed sample: unit vectors (n, 3) and the mass (n,) that each stands for.
 
-        Every kernel gets a share of `points` by its weight, but at least 16: points of equal
-        mass on a spiral round its centre.
+        Every kernel gets a share of `points` by its weight, but at least 16, or 4 if there are
+        many kernels: points of equal mass on a spiral round its centre.
         """
-        count = np.maximum(16, np.ceil(points * self.weights)).astype(int)
+        fewest = np.clip(points // len(self.weights), 4, 16)
+        count = np.maximum(fewest, np.ceil(points * self.weights)).astype(int)
         component = np.repeat(np.arange(len(count)), count)
         rank = np.arange(len(component)) - np.repeat(np.cumsum(count) - count, count)
         # The inverse of the mass within a cap, at the middle of each of its equal parts.
@@ -137,21 +167,39 @@ class Mixture:
         )
         return vectors, self.weights[component] / count[component]
 
-    def log_kernels(self, squared_chords: Array) -> Array:
-        """Log of weight times kernel from squared chords (n, k) between points and centres."""
-        with np.errstate(divide="ignore"):  # a weight of zero is a log of -inf
-            peaks = np.log(self.weights) + self.log_constant
-        return peaks - self.kappa / 2 * squared_chords
+    @property
+    def log_peaks(self) -> Array:
+        """Log (k,) of weight times kernel at each centre; -inf for a weight of zero."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.weights) + self.log_constant)
 
     def log_density(self, points: Array) -> Array:
         """Log of the density per steradian at unit vectors (n, 3): shape (n,)."""
         rows = max(1, PAIRS_AT_ONCE // len(self.weights))
-        batches = range(0, len(points), rows)
-        logs = [
-            log_sum(self.log_kernels(cdist(points[i : i + rows], self.centres, "sqeuclidean")))
-            for i in batches
-        ]
-        return np.concatenate(logs) if logs else np.empty(0)
+        peaks = self.log_peaks
+        by_products = self.kappa.max() <= LARGEST_KAPPA_OF_PRODUCTS
+        pull, at_origin = (self.kappa[:, None] * self.centres).T, peaks - self.kappa
+        density = np.empty(len(points))
+        for start in range(0, len(points), rows):
+            batch = points[start : start + rows]
+            if by_products:
+                logs = batch @ pull
+                logs += at_origin
+            else:
+                logs = cdist(batch, self.centres, "sqeuclidean")
+                logs *= -self.kappa / 2
+                logs += peaks
+            density[start : start + rows] = log_sum(logs)
+        return density
+
+
+def log_sum(logs: Array) -> Array:
+    """Log of the sum of exp(logs) over the last axis, without overflow; `logs` is used up."""
+    highest = logs.max(axis=-1, keepdims=True)
+    logs -= highest
+    np.maximum(logs, NEGLIGIBLE, out=logs)
+    total: Array = np.log(np.exp(logs, out=logs).sum(axis=-1)) + highest[..., 0]
+    return total
 
 
 def _bandwidth_shares(count: int, weights: Sequence[float] | None) -> Array:
@@ -164,10 +212,3 @@ def _bandwidth_shares(count: int, weights: Sequence[float] | None) -> Array:
             "Give one weight for each bandwidth, none negative and not all zero.",
         )
     return np.asarray(shares / shares.sum())
-
-
-def log_sum(logs: Array) -> Array:
-    """Log of the sum of exp(logs) over the last axis, without overflow or underflow."""
-    highest = logs.max(axis=-1, keepdims=True)
-    total: Array = np.log(np.exp(logs - highest).sum(axis=-1)) + highest[..., 0]
-    return total

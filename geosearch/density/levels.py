@@ -18,6 +18,9 @@ from geosearch.sphere import Array, unit_vectors
 #: The lightest components, of this weight together, leave no visible trace in a region.
 LIGHTEST = 1e-3
 
+#: Components closer than about this many bandwidths are one here.
+CLOSE = 0.5
+
 #: Points by which the thresholds are found.
 LATTICE_POINTS = 2048
 
@@ -26,24 +29,23 @@ LATTICE_POINTS = 2048
 class Levels:
     """Log densities (n,) at the points of a lattice, highest first, and the level of each.
 
-    `mixture` is what the densities are of: the given one without its lightest components.
-    `mass` (n,) is the probability that a point stands for.
+    `mixture` is what the densities are of: the given one without its lightest components, those
+    close together as one.
     """
 
     mixture: Mixture
     log_density: Array
     level: Array
-    mass: Array
 
     @classmethod
     def of(cls, mixture: Mixture) -> Levels:
         """The levels of a mixture."""
-        mixture = mixture.without_lightest(LIGHTEST)
+        mixture = mixture.without_lightest(LIGHTEST).condensed(CLOSE)
         points, mass = mixture.lattice(LATTICE_POINTS)
         log_density = mixture.log_density(points)
         order = np.argsort(-log_density, kind="stable")
         mass = mass[order]
-        return cls(mixture, log_density[order], np.cumsum(mass) - mass / 2, mass)
+        return cls(mixture, log_density[order], np.cumsum(mass) - mass / 2)
 
     def threshold(self, level: float) -> float:
         """Log density per steradian that the region at a level, in (0, 1), reaches everywhere."""
@@ -53,12 +55,6 @@ class Levels:
         """Share of the probability, in [0, 1], that lies where the density is higher than this."""
         found = np.interp(-log_density, -self.log_density, self.level, left=0.0, right=1.0)
         return float(found)
-
-    def steradians(self, threshold: float) -> float:
-        """Area where the log density reaches a threshold: the mean of 1/f over X in it."""
-        return float(
-            np.sum(self.mass * np.exp(-self.log_density), where=self.log_density >= threshold)
-        )
 
 
 def level_at(mixture: Mixture, lat: float, lon: float) -> float:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosearch.density.kernel import Mixture
+from geosearch.density.kernel import LARGEST_KAPPA_OF_PRODUCTS, NEGLIGIBLE, Mixture
 from geosearch.sphere import Array, lat_lon
 
 Index = NDArray[np.intp]
@@ -39,12 +39,6 @@ CONCAVE, FLAT = 0.3, 1e-6
 
 #: Steps after which only mean shift is trusted, and at which all stop.
 NEWTON_STEPS, MOST_STEPS = 60, 1000
-
-#: Log of a share of the density, that no digit of the sum shows.
-NEGLIGIBLE = -40.0
-
-#: Up to this concentration x·y has digits enough; beyond, chords are taken by coordinates.
-LARGEST_KAPPA_OF_PRODUCTS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +108,7 @@ class _Field:
         rows = _Rows(_owners(mixtures))
         centres = np.concatenate([mixture.centres for mixture in mixtures])
         kappa = np.concatenate([mixture.kappa for mixture in mixtures])
-        with np.errstate(divide="ignore"):  # a weight of zero is a log of -inf
-            peaks = np.concatenate([np.log(m.weights) + m.log_constant for m in mixtures])
+        peaks = np.concatenate([mixture.log_peaks for mixture in mixtures])
         pull = kappa[:, None] * centres
         # The means over the kernels of 1, κ, κx and κ²xxᵀ give f and its derivatives.
         products = (pull[:, :, None] * pull[:, None, :]).reshape(-1, 9)
@@ -144,7 +137,6 @@ class _Field:
             logs = self._peaks[chosen] - self._half_kappa[chosen] * squared
         top = logs.max(axis=2, keepdims=True)
         logs -= top
-        # Numbers too small to be normal would cost ten times the rest.
         np.maximum(logs, NEGLIGIBLE, out=logs)
         sums = rows.flat(np.exp(logs, out=logs) @ self.moments[chosen])
         total = sums[:, :1]
