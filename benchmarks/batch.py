@@ -49,7 +49,7 @@ FROM (
     SELECT photo_id, geom, embedding::halfvec({dimension}) <=> %(query)s AS distance
     FROM {table}
     ORDER BY embedding::halfvec({dimension}) <=> %(query)s
-    LIMIT %(k)s
+    LIMIT {k}
 ) AS n
 JOIN geosearch.photos AS p ON p.id = n.photo_id
 """
@@ -210,7 +210,7 @@ def bare_search(
 ) -> Iterator[Callable[[Vectors], None]]:
     """The prepared query on a connection for each thread, with the same settings."""
     statement = sql.SQL(_BARE).format(
-        table=partition(model), dimension=sql.Literal(queries.shape[1])
+        table=partition(model), dimension=sql.Literal(queries.shape[1]), k=sql.Literal(K)
     )
     local = threading.local()
     opened: list[Connection] = []
@@ -225,9 +225,9 @@ def bare_search(
             local.connection.execute("SET enable_seqscan = off")
             local.connection.execute("SET enable_bitmapscan = off")
             local.connection.execute("SET enable_sort = off")
-        local.connection.execute(
-            statement, {"query": HalfVector(query), "k": K}, prepare=True
-        ).fetchall()
+            local.connection.execute("SET plan_cache_mode = force_generic_plan")
+            local.connection.execute("SET jit = off")
+        local.connection.execute(statement, {"query": HalfVector(query)}, prepare=True).fetchall()
 
     try:
         yield search
