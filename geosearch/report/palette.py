@@ -53,6 +53,7 @@ STYLE: dict[Any, Any] = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.major.size": 0.0,
+    "xtick.major.pad": 6.0,
     "xtick.minor.size": 0.0,
     "ytick.major.size": 0.0,
     "ytick.minor.size": 0.0,
