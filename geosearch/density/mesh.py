@@ -143,7 +143,7 @@ class Leaves:
         found: list[tuple[Cells, Index, Index]] = []
         while len(cells):
             owner, radii = np.repeat(np.arange(len(cells)), counts), cells.chord_radii()
-            away = np.sqrt(_squared_chords(cells.centres()[owner], mixture.centres[kernel]))
+            away = np.sqrt(_squared_chords(cells.centres(), owner, mixture.centres, kernel))
             nearest = np.maximum(away - radii[owner], 0.0)
             most = _kernels(peaks[kernel], kappa[kernel], nearest**2)
             high = np.bincount(owner, most, len(cells))
@@ -192,7 +192,7 @@ class Leaves:
         first = np.cumsum(counts) - counts
         kernel = self.kernel[np.arange(len(point)) + (self.start[cell] - first)[point]]
         mixture = self.mixture
-        squared = _squared_chords(unit_vectors(lat, lon)[point], mixture.centres[kernel])
+        squared = _squared_chords(unit_vectors(lat, lon), point, mixture.centres, kernel)
         peaks = mixture.log_peaks
         highest = float(peaks.max())
         values = _kernels(peaks[kernel] - highest, mixture.kappa[kernel], squared)
@@ -204,9 +204,16 @@ def _kernels(log_peaks: Array, kappa: Array, squared_chords: Array) -> Array:
     return np.asarray(np.exp(np.maximum(logs, NEGLIGIBLE, out=logs), out=logs))
 
 
-def _squared_chords(points: Array, others: Array) -> Array:
-    apart = points - others
-    return np.asarray(np.einsum("nj,nj->n", apart, apart))
+def _squared_chords(points: Array, point: Index, others: Array, other: Index) -> Array:
+    """Squared chords (p,) of pairs, given by their places among unit vectors (n, 3), (k, 3)."""
+    total = np.zeros(len(point))
+    # By coordinates: NumPy picks numbers from a row six times as fast as rows from an array.
+    for here, there in zip(points.T.copy(), others.T.copy(), strict=True):
+        apart = here[point]
+        apart -= there[other]
+        apart *= apart
+        total += apart
+    return total
 
 
 def _repeated(kernel: Index, counts: Index, times: int) -> tuple[Index, Index]:
