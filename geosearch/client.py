@@ -29,9 +29,9 @@ from geosearch.localization import (
     localize,
     reproduce,
 )
-from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours, nearest
+from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours
 from geosearch.retrieval import where as make_filter
-from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
+from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import tune
 
@@ -90,10 +90,15 @@ class Geosearch:
         model: str = DEFAULT_MODEL,
         device: str = "auto",
         exact: bool = False,
+        exclude_self: bool = False,
+        exclude_duplicates: float | None = None,
         where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
     ) -> Neighbours:
         """The `k` reference photos most like `photo`.
+
+        `exclude_self` leaves out those with its bytes, and `exclude_duplicates` those at a smaller
+        cosine distance.
 
         Raises
         ------
@@ -102,7 +107,16 @@ class Geosearch:
         """
         backbone = self._backbone(model, device)
         row, query = embed_photo(self.database, backbone, photo)
-        return nearest(self.database, row.id, query, k, _filter(where, conditions), exact=exact)
+        return nearest_others(
+            self.database,
+            row.id,
+            query.embedding,
+            k,
+            _filter(where, conditions),
+            Exclusions(exclude_self, exclude_duplicates),
+            sha256=query.sha256,
+            exact=exact,
+        ).neighbours
 
     def localize(
         self,

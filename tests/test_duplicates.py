@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
 from geosearch.retrieval import Filter, nearest
@@ -21,6 +26,8 @@ from geosearch.retrieval.duplicates import (
     nearest_others,
 )
 from geosearch.retrieval.filters import EVERYTHING, Photos, where
+from tests.command_line import CommandLine
+from tests.conftest import create_database, drop_database
 from tests.rows import add_embeddings, add_model, add_photos
 
 COUNT, DIMENSION, K = 400, 16, 10
@@ -228,3 +235,66 @@ def test_counts_add_up_and_read_well() -> None:
     assert total == Excluded(2, 2, 1000)
     assert str(total) == "2 with the query's bytes, 2 near-duplicates, 1,000 by its author"
     assert str(Excluded()) == "none"
+
+
+@pytest.fixture(scope="module")
+def photos(
+    server_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    """URL of a database with eight embedded photos, and their folder."""
+    folder = tmp_path_factory.mktemp("photos")
+    lines = ["uri,lat,lon"]
+    rng = np.random.default_rng(2)
+    for number in range(8):
+        spots = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
+        spots.resize((96, 96)).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{10 + number},{number}")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    url = create_database(server_url, template_database)
+    with Database(url) as database:
+        gs = Geosearch(database)
+        gs.ingest(folder / "manifest.csv", collection="noise")
+        gs.embed()
+    yield url, folder
+    drop_database(url)
+
+
+@pytest.mark.parametrize("name", ["nearest", "localize"])
+def test_commands_leave_out_the_query_and_its_duplicates_and_say_so(
+    photos: tuple[str, Path], capsys: pytest.CaptureFixture[str], name: str, tmp_path: Path
+) -> None:
+    url, folder = photos
+    command = CommandLine(url, capsys)
+
+    def found(photo: Path, *options: object) -> tuple[set[str], Any]:
+        printed = command(name, photo, "--k", 8, "--json", *options).json()
+        return {Path(item["uri"]).stem for item in printed["neighbours"]}, printed["excluded"]
+
+    everyone = {str(number) for number in range(8)}
+    assert found(folder / "3.png") == (everyone, None)
+    copy = {"same_bytes": 1, "duplicates": 0, "author": 0}
+    assert found(folder / "3.png", "--exclude-self") == (everyone - {"3"}, copy)
+
+    again = tmp_path / "again.png"  # the same pixels in another file
+    Image.open(folder / "3.png").save(again, compress_level=1)
+    assert found(again, "--exclude-self")[0] == everyone
+    near = {"same_bytes": 0, "duplicates": 1, "author": 0}
+    strict = ("--exclude-duplicates", "--duplicate-distance", 0.0001)
+    assert found(again, *strict) == (everyone - {"3"}, near)
+
+    text = command(name, again, *strict)
+    assert "references left out: 1 near-duplicates" in text.out + text.err
+
+
+def test_an_answer_without_duplicates_is_reproduced(photos: tuple[str, Path]) -> None:
+    url, folder = photos
+    with Database(url) as database:
+        gs = Geosearch(database)
+        answer = gs.localize(folder / "5.png", exclude_duplicates=0.0001)
+        assert answer.excluded == Excluded(duplicates=1)
+        assert answer.id is not None
+        assert gs.load(answer.id).to_json() == answer.to_json()
+        assert gs.reproduce(answer.id).same
+        neighbours = gs.nearest(folder / "5.png", 8, exclude_duplicates=0.0001)
+        assert neighbours.uri == answer.neighbours.uri
+        assert len(neighbours) == 7

@@ -31,8 +31,8 @@ def explain(
     """
     with database(context) as opened:
         backbone = load_backbone(model, device=device)
-        row, embedding = embed_photo(opened, backbone, photo)
-        explained = explain_search(opened, row.id, embedding, k, where, exact=exact)
+        row, query = embed_photo(opened, backbone, photo)
+        explained = explain_search(opened, row.id, query.embedding, k, where, exact=exact)
     if as_json:
         print_json(explained.to_json())
         return

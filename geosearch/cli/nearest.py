@@ -10,14 +10,17 @@ from geosearch.cli.console import JsonOption, database, out, print_json
 from geosearch.cli.localize import neighbour_table
 from geosearch.cli.options import (
     DeviceOption,
+    DuplicateDistanceOption,
     ExactOption,
+    ExcludeDuplicatesOption,
+    ExcludeSelfOption,
     KOption,
     ModelOption,
     filtered,
 )
 from geosearch.features import DEFAULT_MODEL, embed_photo, load_backbone
 from geosearch.retrieval import Filter
-from geosearch.retrieval import nearest as find_nearest
+from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
 
 
 @filtered
@@ -26,6 +29,9 @@ def nearest(
     photo: Annotated[str, typer.Argument(help="Photo: path or URL.")],
     model: ModelOption = DEFAULT_MODEL,
     k: KOption = 20,
+    exclude_self: ExcludeSelfOption = False,
+    exclude_duplicates: ExcludeDuplicatesOption = False,
+    duplicate_distance: DuplicateDistanceOption = DUPLICATE_DISTANCE,
     exact: ExactOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -36,12 +42,32 @@ def nearest(
 
     Example: geosearch nearest holiday.jpg --k 10 --bbox 5,45,11,48
     """
+    exclusions = Exclusions(exclude_self, duplicate_distance if exclude_duplicates else None)
     with database(context) as opened:
         backbone = load_backbone(model, device=device)
-        row, embedding = embed_photo(opened, backbone, photo)
-        found = find_nearest(opened, row.id, embedding, k, where, exact=exact)
+        row, query = embed_photo(opened, backbone, photo)
+        found = nearest_others(
+            opened,
+            row.id,
+            query.embedding,
+            k,
+            where,
+            exclusions,
+            sha256=query.sha256,
+            exact=exact,
+        )
+    neighbours, excluded = found.neighbours, found.excluded
     if as_json:
-        print_json({"photo": photo, "neighbours": found.to_json(), "plan": found.plan.to_json()})
+        print_json(
+            {
+                "photo": photo,
+                "neighbours": neighbours.to_json(),
+                "plan": neighbours.plan.to_json(),
+                "excluded": None if excluded is None else excluded.to_json(),
+            }
+        )
         return
-    out.print(neighbour_table(found))
-    out.print(f"{found.plan.strategy}: {found.plan.reason}", highlight=False, style="dim")
+    out.print(neighbour_table(neighbours))
+    if excluded is not None:
+        out.print(f"references left out: {excluded}", highlight=False)
+    out.print(f"{neighbours.plan.strategy}: {neighbours.plan.reason}", highlight=False, style="dim")

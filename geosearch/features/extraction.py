@@ -65,8 +65,8 @@ def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
 
 def embed_photo(
     database: Database, backbone: Backbone, photo: str | Path
-) -> tuple[Model, NDArray[np.float32]]:
-    """The backbone's row and the embedding (dimension,) of a query photo: a path or URL.
+) -> tuple[Model, Embedded]:
+    """The backbone's row, and a query photo, a path or URL, embedded.
 
     Raises
     ------
@@ -77,10 +77,14 @@ def embed_photo(
     """
     with database.connection() as connection:
         model = require_model(connection, backbone.description)
+    uri, started = resolve(str(photo)), time.perf_counter()
     try:
-        return model, embed_query(backbone, read_bytes(resolve(str(photo))))
+        data = read_bytes(uri)
+        embedding = embed_query(backbone, data)
     except PhotoRejected as rejection:
         raise PhotoRejected(rejection.reason, f"{photo}: {rejection.message}") from rejection
+    ms = 1000 * (time.perf_counter() - started)
+    return model, Embedded(uri, hashlib.sha256(data).digest(), embedding, ms)
 
 
 def embed_files(
