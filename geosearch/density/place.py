@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geosearch.density import im2gps
-from geosearch.density.caps import cap_radius_km
+from geosearch.density.caps import cap_radii_km
 from geosearch.density.kernel import Mixture
 from geosearch.density.modes import Mode, find_modes
 from geosearch.density.regions import Region, highest_density_regions
@@ -118,7 +118,7 @@ def locate(
         lat=estimate[0],
         lon=estimate[1],
         score=modes[0].mass,
-        radius_km={level: cap_radius_km(mixture, centre, level) for level in levels},
+        radius_km=dict(zip(levels, cap_radii_km(mixture, centre, levels), strict=True)),
         modes=modes,
         weights=weights,
         regions=highest_density_regions(mixture, levels) if regions and levels else {},
