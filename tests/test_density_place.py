@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import vonmises_fisher
 
-from geosearch.density import METHODS, density_at, locate, neighbour_weights
+from geosearch.density import METHODS, density_at, locate, locate_many, neighbour_weights
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km, unit_vectors
 
@@ -137,6 +137,53 @@ def test_the_estimate_snaps_to_the_best_ranked_neighbour_near_the_mode() -> None
     assert near.score == free.score
     unmoved = locate(LAT, LON, DISTANCE, bandwidth_km=50, snap_km=1e-6, regions=False)
     assert (unmoved.lat, unmoved.lon) == (free.lat, free.lon)
+
+
+def test_many_photos_are_located_as_one_by_one() -> None:
+    random = np.random.default_rng(5)
+    sizes = random.integers(1, 40, 90)  # more than one batch
+    lat = [random.uniform(-90, 90, k) for k in sizes]
+    lon = [random.uniform(-180, 180, k) for k in sizes]
+    distance = [np.sort(random.uniform(0.1, 0.9, k)) for k in sizes]
+    done: list[tuple[int, int | None]] = []
+    places = locate_many(
+        lat, lon, distance, methods=METHODS, bandwidth_km=700, progress=lambda *n: done.append(n)
+    )
+    assert done == [(64, 90), (90, 90)]
+    assert list(places) == list(METHODS)
+    for method, found in places.items():
+        for place, *neighbours in zip(found, lat, lon, distance, strict=True):
+            alone = locate(*neighbours, method=method, bandwidth_km=700, regions=False)
+            assert great_circle_km(place.lat, place.lon, alone.lat, alone.lon) < 1e-3
+            assert place.score == pytest.approx(alone.score)
+            assert len(place.modes) == len(alone.modes)
+            assert place.radius_km == pytest.approx(alone.radius_km, rel=1e-5)
+            np.testing.assert_array_equal(place.weights, alone.weights)
+
+
+def test_many_photos_of_fine_and_several_bandwidths_are_located_as_one_by_one() -> None:
+    for bandwidth_km in (0.5, (5.0, 500.0)):
+        places = locate_many(
+            [LAT, LAT[:2]],
+            [LON, LON[:2]],
+            [DISTANCE, DISTANCE[:2]],
+            bandwidth_km=bandwidth_km,
+            levels=(),
+            regions=True,
+        )["density"]
+        for place, k in zip(places, (4, 2), strict=True):
+            alone = locate(LAT[:k], LON[:k], DISTANCE[:k], bandwidth_km=bandwidth_km, levels=())
+            assert (place.lat, place.lon) == pytest.approx((alone.lat, alone.lon), abs=1e-9)
+            assert [mode.mass for mode in place.modes] == pytest.approx(
+                [mode.mass for mode in alone.modes]
+            )
+            assert place.radius_km == {}
+
+
+def test_no_photos_have_no_places_and_lengths_must_match() -> None:
+    assert locate_many([], [], []) == {"density": []}
+    with pytest.raises(InputError, match="2 photos"):
+        locate_many([LAT], [LON], [DISTANCE, DISTANCE])
 
 
 def test_a_place_does_not_change() -> None:

@@ -11,6 +11,7 @@ from geosearch.density.place import (
     Place,
     density_at,
     locate,
+    locate_many,
 )
 from geosearch.density.regions import Region
 from geosearch.density.weights import neighbour_weights
@@ -27,5 +28,6 @@ __all__ = [
     "density_at",
     "level_at",
     "locate",
+    "locate_many",
     "neighbour_weights",
 ]

@@ -48,6 +48,8 @@ def cap_radii_km(mixture: Mixture, centre: Array, shares: Sequence[float]) -> li
     Shares are in (0, 1) and met to about 1e-5, by Newton's method, safeguarded by bisection
     where hardly any mass lies.
     """
+    if not len(shares):
+        return []
     rings = _Rings.of(mixture, centre, close=CLOSE)
     return [rings.radius(share) * EARTH_RADIUS_KM for share in shares]
 
