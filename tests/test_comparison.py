@@ -22,7 +22,7 @@ from geosearch.localization.store import save
 from geosearch.report import compare
 from geosearch.report.comparison import error_test, threshold_test
 from tests.command_line import CommandLine
-from tests.test_report import add_evaluation, answer
+from tests.evaluations import add_evaluation, answer
 
 errors = st.one_of(st.floats(0.01, 20_000), st.just(np.inf))
 pairs = st.integers(1, 30).flatmap(

@@ -28,6 +28,7 @@ from geosearch.localization.store import save
 from geosearch.sphere import great_circle_km
 from tests.answers import make_answer, unanswered
 from tests.command_line import CommandLine
+from tests.evaluations import add_evaluation
 
 latitudes = st.floats(-90, 90)
 longitudes = st.floats(-180, 179.999)
@@ -41,20 +42,6 @@ POLE = make_answer([89.9], [0.0], photo="/p.jpg", bandwidth_km=500.0)
 def record(database: Database, *answers: Localization, evaluation: int | None = None) -> list[int]:
     with database.connection() as connection:
         return save(connection, answers, evaluation)
-
-
-def add_evaluation(database: Database) -> int:
-    with database.connection() as connection:
-        row = connection.execute(
-            """
-            INSERT INTO geosearch.evaluations (queries, model, method, parameters, filter, n,
-                failed, unanswered, accuracy, software)
-            VALUES ('q.csv', 'test/model', 'density', '{}', '{}', 1, 0, 0, '{}', '{}')
-            RETURNING id
-            """
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def read(

@@ -8,14 +8,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 from psycopg.types.json import Jsonb
@@ -32,11 +28,11 @@ from geosearch.report.charts import evaluation_charts
 from geosearch.report.evaluation_page import write_report
 from geosearch.report.palette import COLOURS
 from geosearch.report.picture import draw_report
-from geosearch.report.reliability import coverage, doubts, reliability
 from geosearch.report.summary import Summary, histogram
-from geosearch.sphere import destination, great_circle_km
+from geosearch.sphere import great_circle_km
 from tests.answers import unanswered
 from tests.command_line import CommandLine
+from tests.evaluations import add_evaluation, answer
 from tests.rows import add_embeddings, add_model, add_photos
 
 N = 60
@@ -58,35 +54,6 @@ class Stored:
     @property
     def summary(self) -> Summary:
         return summarize(self.database, self.id)
-
-
-def add_evaluation(database: Database, model_id: int | None = None, **columns: Any) -> int:
-    """An evaluation row as it is before its answers, and with `columns`."""
-    given = {
-        "queries": "/data/queries.csv",
-        "model_id": model_id,
-        "model": "test/model",
-        "method": "density",
-        "parameters": Jsonb({"method": "density", "k": 100, "bandwidth_km": 200.0}),
-        "filter": Jsonb({}),
-        "software": Jsonb({}),
-    } | columns
-    names = ", ".join(given)
-    places = ", ".join(f"%({name})s" for name in given)
-    with database.connection() as connection:
-        row = connection.execute(
-            f"INSERT INTO geosearch.evaluations ({names}) VALUES ({places}) RETURNING id",  # noqa: S608
-            given,
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def answer(photo: str, truth: tuple[float, float], error_km: float, bearing: float) -> Localization:
-    """An answer so far from the truth."""
-    lat, lon = destination(*truth, bearing, error_km)
-    found = replace(unanswered(photo), truth=truth, score=0.5, lat=float(lat), lon=float(lon))
-    return replace(found, error_km=float(great_circle_km(lat, lon, *truth)))
 
 
 @pytest.fixture(scope="module")
@@ -202,66 +169,6 @@ def test_coverage_is_the_share_of_truths_in_the_region_of_a_level(stored: Stored
     assert found[0.5].n == N - 1
 
 
-def test_reliability_by_hand() -> None:
-    found = reliability(np.array([0.1, 0.1, 0.9, 0.9, np.nan]), np.array([0, 1, 1, 1, 0], bool))
-    assert found is not None
-    assert found.n == 4
-    assert found.share == 0.75
-    assert found.brier == pytest.approx((0.01 + 0.81 + 0.01 + 0.01) / 4)
-    assert found.brier_of_share == pytest.approx(0.75 * 0.25)
-    assert [(item.n, item.hits) for item in found.bins] == [(2, 1), (2, 2)]
-    assert found.calibration_error == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
-
-
-def test_saying_the_share_always_is_calibrated_and_no_better_than_the_share() -> None:
-    happened = np.arange(40) < 10
-    found = reliability(np.full(40, 0.25), happened)
-    assert found is not None
-    assert found.calibration_error == pytest.approx(0.0)
-    assert found.brier == pytest.approx(found.brier_of_share)
-
-
-@given(st.integers(1, 50).flatmap(lambda n: arrays(float, n, elements=st.floats(0, 1))))
-def test_every_probability_is_in_one_bin_that_holds_it(probability: NDArray[np.float64]) -> None:
-    found = reliability(probability, probability > 0.5)
-    assert found is not None
-    assert sum(item.n for item in found.bins) == len(probability)
-    assert all(item.low - 1e-12 <= item.predicted <= item.high + 1e-12 for item in found.bins)
-    assert 0.0 <= found.calibration_error <= 1.0
-
-
-def test_true_probabilities_are_found_reliable_and_boasts_are_not() -> None:
-    generator = np.random.default_rng(5)
-    true = generator.uniform(0, 1, 5000)
-    happened = generator.uniform(0, 1, 5000) < true
-    honest, boasting = reliability(true, happened), reliability(np.sqrt(true), happened)
-    assert honest is not None
-    assert boasting is not None
-    assert honest.calibration_error < 0.02
-    # The mean of sqrt(u) - u over 0 to 1 is 1/6.
-    assert boasting.calibration_error == pytest.approx(1 / 6, abs=0.02)
-    assert honest.brier < boasting.brier
-    inside = [
-        wilson(item.hits, item.n).low <= item.predicted <= wilson(item.hits, item.n).high
-        for item in honest.bins
-    ]
-    assert sum(inside) >= 8
-
-
-def test_uniform_truth_levels_are_covered_as_promised() -> None:
-    for item in coverage(np.random.default_rng(2).uniform(0, 1, 2000), (0.5, 0.9)):
-        assert item.interval.low <= item.level <= item.interval.high
-
-
-def test_catches_and_false_alarms_by_hand() -> None:
-    confident = np.array([1, 1, 0, 0, 0, np.nan])
-    (found,) = doubts(confident, np.array([10.0, 900.0, 20.0, 800.0, np.inf, 5.0]), (200,))
-    assert (found.good, found.false_alarms) == (2, 1)
-    assert (found.bad, found.caught) == (3, 2)
-    assert found.to_json()["catch_rate"] == pytest.approx(2 / 3)
-    assert doubts(np.full(3, np.nan), np.zeros(3), (200,)) == []
-
-
 def test_histogram_holds_every_finite_error() -> None:
     found = histogram(np.array([0.0, 0.05, 1.0, 150.0, 20015.0, np.inf]))
     assert found.counts.sum() == 5
@@ -299,10 +206,23 @@ def test_references_near_a_truth_are_counted(stored: Stored) -> None:
     for row, item in enumerate(stored.answers):
         assert item.truth is not None
         near = great_circle_km(*item.truth, lat, lon)
-        # PostGIS measures on the ellipsoid, up to 0.6 % off the sphere.
-        assert np.sum(near < 0.99 * DENSITY_RADIUS_KM) <= found.references[row]
-        assert np.sum(near < 1.01 * DENSITY_RADIUS_KM) >= found.references[row]
+        assert found.references[row] == np.sum(near < DENSITY_RADIUS_KM)
     assert found.references.max() >= 3
+
+
+def test_references_are_counted_within_any_radius(stored: Stored) -> None:
+    found = summarize(stored.database, stored.id, radius_km=1000.0)
+    assert found.references is not None
+    lat, lon = stored.references
+    near = [
+        np.sum(great_circle_km(*item.truth, lat, lon) < 1000)
+        for item in stored.answers
+        if item.truth
+    ]
+    assert found.references.tolist() == near
+    assert found.to_json()["by_density"]["radius_km"] == 1000.0
+    with pytest.raises(InputError, match="--radius-km"):
+        summarize(stored.database, stored.id, radius_km=0.0)
 
 
 def test_references_that_the_filter_drops_are_not_counted(stored: Stored) -> None:

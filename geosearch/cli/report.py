@@ -84,6 +84,9 @@ def report(
             ".csv (one line a query).",
         ),
     ] = None,
+    radius_km: Annotated[
+        float, typer.Option(help="Queries are grouped by the references so near their truth, km.")
+    ] = DENSITY_RADIUS_KM,
     as_json: JsonOption = False,
 ) -> None:
     """Report on a stored evaluation: figures with 95 % intervals, or a file.
@@ -95,7 +98,7 @@ def report(
     if output is not None:
         check_ending("-o", output, _REPORT_ENDINGS)
     with database(context) as opened:
-        summary = summarize(opened, evaluation)
+        summary = summarize(opened, evaluation, radius_km=radius_km)
         if output is not None:
             _write_report(opened, summary, output)
     if as_json:
@@ -179,7 +182,7 @@ def _print_summary(summary: Summary) -> None:
         out.print(made)
     for name, groups in (
         ("continent", summary.by_continent),
-        (f"references within {DENSITY_RADIUS_KM:g} km", summary.by_density),
+        (f"references within {summary.radius_km:g} km", summary.by_density),
     ):
         if groups:
             out.print(_grouped(name, groups))

@@ -17,9 +17,9 @@ from geosearch.evaluation.metrics import Figures, figures
 from geosearch.report.records import Answers, Evaluated
 from geosearch.retrieval import Filter
 
-#: References are counted within this distance of a truth, kilometres ...
+#: Within this distance of a truth, kilometres, references are counted ...
 DENSITY_RADIUS_KM = 200.0
-#: ... and no further than this: counting millions would tell nothing more.
+#: ... up to this many: counting millions would tell nothing more.
 MOST_COUNTED = 1000
 _DENSITY_GROUPS = 4
 
@@ -61,7 +61,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (
         SELECT 1 FROM {table}
-        WHERE ST_DWithin(geom::geography, l.truth::geography, %(metres)s)
+        WHERE ST_DWithin(geom::geography, l.truth::geography, %(metres)s, false)
             AND ({condition}) IS TRUE
             AND photo_id <> ALL (own.ids)
         LIMIT %(cap)s
@@ -81,9 +81,12 @@ def continents(connection: Connection, answers: Answers) -> list[str] | None:
 
 
 def references_near(
-    connection: Connection, evaluation: Evaluated, answers: Answers
+    connection: Connection,
+    evaluation: Evaluated,
+    answers: Answers,
+    radius_km: float = DENSITY_RADIUS_KM,
 ) -> NDArray[np.int64] | None:
-    """References within `DENSITY_RADIUS_KM` of each truth (n,), at most `MOST_COUNTED`.
+    """References within `radius_km` of each truth (n,), at most `MOST_COUNTED`.
 
     Counted as the database is now: those with an embedding that pass the evaluation's filter,
     without the query itself. None if the model or something in the filter is gone.
@@ -98,7 +101,7 @@ def references_near(
         sql.SQL(_REFERENCES).format(table=partition(evaluation.model_id), condition=condition),
         values
         | {
-            "metres": 1000.0 * DENSITY_RADIUS_KM,
+            "metres": 1000.0 * radius_km,
             "cap": MOST_COUNTED,
             "ids": answers.localization_id.tolist(),
         },

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 from numpy.typing import NDArray
 
 from geosearch.evaluation.metrics import THRESHOLDS_KM, wilson
-from geosearch.report.breakdown import DENSITY_RADIUS_KM, Group
+from geosearch.report.breakdown import Group
 from geosearch.report.palette import INK, MUTED, PANEL, SERIES
 from geosearch.report.reliability import Reliability
 from geosearch.report.summary import SCORE_KM, Summary
@@ -116,7 +116,7 @@ def evaluation_charts(summary: Summary) -> list[Chart]:
         charts.append(
             Chart(
                 "density",
-                f"By references within {DENSITY_RADIUS_KM:g} km of the truth",
+                f"By references within {summary.radius_km:g} km of the truth",
                 "Share of the queries within a distance, with 95 % intervals.",
                 partial(_draw_groups, groups=summary.by_density),
             )

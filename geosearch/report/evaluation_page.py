@@ -18,7 +18,7 @@ from geosearch.export.overview import overview
 from geosearch.export.words import format_position
 from geosearch.images import decode, open_image
 from geosearch.report import html
-from geosearch.report.breakdown import DENSITY_RADIUS_KM, Group
+from geosearch.report.breakdown import Group
 from geosearch.report.charts import evaluation_charts
 from geosearch.report.reliability import Doubt, Reliability
 from geosearch.report.summary import SCORE_KM, Summary
@@ -65,7 +65,7 @@ def _body(database: Database, summary: Summary) -> Iterator[str]:
         yield html.heading("By continent of the truth")
         yield _groups("continent", summary.by_continent)
     if summary.by_density:
-        yield html.heading(f"By references within {DENSITY_RADIUS_KM:g} km of the truth")
+        yield html.heading(f"By references within {summary.radius_km:g} km of the truth")
         yield html.note(
             "Counted now, among the references that pass the evaluation's filter, without the "
             "query itself."

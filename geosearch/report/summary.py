@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.database.connection import Connection, Database
+from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
 from geosearch.files import replacing
 from geosearch.report.breakdown import (
@@ -81,7 +82,7 @@ class Summary:
 
     `probabilities` maps a distance in km to the reliability of the probability that the error is
     at most that; `score` is the reliability of the score for `SCORE_KM`. `continent` and
-    `references` have one entry an answer, or are None.
+    `references` (those within `radius_km` of the truth) have one entry an answer, or are None.
     """
 
     evaluation: Evaluated
@@ -94,6 +95,7 @@ class Summary:
     doubts: Sequence[Doubt]
     continent: Sequence[str] | None
     references: NDArray[np.int64] | None
+    radius_km: float
     by_continent: Sequence[Group] | None
     by_density: Sequence[Group] | None
     failed: Mapping[str, int]
@@ -133,14 +135,14 @@ class Summary:
             "not_confident": [item.to_json() for item in self.doubts],
             "by_continent": groups_to_json(self.by_continent),
             "by_density": {
-                "radius_km": DENSITY_RADIUS_KM,
+                "radius_km": self.radius_km,
                 "groups": groups_to_json(self.by_density),
             },
             "notes": list(self.notes),
         }
 
 
-def summarize(database: Database, key: int) -> Summary:
+def summarize(database: Database, key: int, *, radius_km: float = DENSITY_RADIUS_KM) -> Summary:
     """Everything a report says of evaluation `key`, as far as its answers tell.
 
     Raises
@@ -148,13 +150,15 @@ def summarize(database: Database, key: int) -> Summary:
     NotFoundError
         There is no such evaluation.
     InputError
-        It has no answers.
+        It has no answers, or `radius_km` is not positive.
     """
+    if not 0 < radius_km <= _HALF_GLOBE_KM:
+        raise InputError(f"--radius-km {radius_km:g} is out of range", "Give 200, for example.")
     with database.connection() as connection:
         evaluation = read_evaluation(connection, key)
         answers = read_answers(connection, evaluation)
         continent = continents(connection, answers)
-        references = references_near(connection, evaluation, answers)
+        references = references_near(connection, evaluation, answers, radius_km)
         failed = _failed(connection, key)
     error_km = answers.error_km
     probabilities = {
@@ -180,6 +184,7 @@ def summarize(database: Database, key: int) -> Summary:
         doubts=doubts(answers.confident, error_km, THRESHOLDS_KM),
         continent=continent,
         references=references,
+        radius_km=radius_km,
         by_continent=None if continent is None else by_name(continent, error_km),
         by_density=None if references is None else by_count(references, error_km),
         failed=failed,
@@ -218,7 +223,7 @@ def write_csv(path: Path, summary: Summary) -> int:
         "confident": ["" if math.isnan(value) else bool(value) for value in answers.confident],
         **{f"probability_within_{km}_km": given for km, given in answers.probability.items()},
         "continent": summary.continent or [""] * len(answers),
-        f"references_within_{DENSITY_RADIUS_KM:g}_km": (
+        f"references_within_{summary.radius_km:g}_km": (
             [""] * len(answers) if summary.references is None else summary.references
         ),
     }
