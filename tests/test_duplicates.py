@@ -26,6 +26,7 @@ from geosearch.retrieval.duplicates import (
     nearest_others,
 )
 from geosearch.retrieval.filters import EVERYTHING, Photos, where
+from geosearch.retrieval.indexes import build_index
 from tests.command_line import CommandLine
 from tests.conftest import create_database, drop_database
 from tests.rows import add_embeddings, add_model, add_photos
@@ -298,3 +299,27 @@ def test_an_answer_without_duplicates_is_reproduced(photos: tuple[str, Path]) ->
         neighbours = gs.nearest(folder / "5.png", 8, exclude_duplicates=0.0001)
         assert neighbours.uri == answer.neighbours.uri
         assert len(neighbours) == 7
+
+
+def test_through_the_index_k_neighbours_remain_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Among 400 photos exact search is always cheaper, and measuring them takes seconds: the index
+    # counts as free, at a setting that finds all of them.
+    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.setting", lambda *_: COUNT)
+    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.index_ms", lambda *_: 0.0)
+    build_index(world.database, world.model, DIMENSION)
+    order = np.argsort(world.distances(200))
+    few = float(world.distances(200)[order[3:5]].mean())  # itself and three more are nearer
+    found = nearest_others(
+        world.database,
+        world.model,
+        world.vectors[200],
+        K,
+        EVERYTHING,
+        Exclusions(same_bytes=True, duplicate_distance=few),
+        sha256=world.sha256(200),
+    )
+    assert found.neighbours.plan.strategy == "ann"
+    assert found.excluded == Excluded(1, 3, 0)
+    np.testing.assert_array_equal(found.neighbours.photo_id, world.photo_id[order[4 : 4 + K]])
