@@ -133,7 +133,7 @@ class _Field:
             ones = np.ones((*padded.shape[:2], 1))
             logs = np.concatenate([padded, ones], axis=2) @ self._linear[chosen]
         else:
-            squared = _squared_chords(padded, self._centres[chosen], by_products=False)
+            squared = _squared_chords(padded, self._centres[chosen])
             logs = self._peaks[chosen] - self._half_kappa[chosen] * squared
         top = logs.max(axis=2, keepdims=True)
         logs -= top
@@ -195,8 +195,11 @@ class _Trajectories:
         rows = _Rows(self.owner)
         if len(self.owner) == len(rows.owners):
             return
-        points, reach = rows.pad(self.points), rows.pad(self.reach**2, fill=-1.0)
-        near = _squared_chords(points, points, field.by_products) <= reach[:, :, None]
+        points, reach = rows.pad(self.points), rows.pad(self.reach**2, fill=-1.0)[:, :, None]
+        if field.by_products:
+            near = points @ points.swapaxes(1, 2).copy() >= 1 - reach / 2
+        else:
+            near = _squared_chords(points, points) <= reach
         near &= near.swapaxes(1, 2)
         first = rows.flat(near.argmax(axis=2)) + rows.first
         while (first != first[first]).any():
@@ -283,11 +286,10 @@ def _tangent_bases(points: Array) -> Array:
     return np.stack(rows, axis=1).reshape(-1, 2, 3)
 
 
-def _squared_chords(points: Array, others: Array, by_products: bool) -> Array:
-    """Squared chords (q, n, k) between unit vectors (q, n, 3) and (q, k, 3)."""
-    if by_products:
-        squared: Array = 2 - 2 * (points @ others.swapaxes(1, 2))
-        return squared
-    # Products lose the digits of small chords; coordinates do not.
+def _squared_chords(points: Array, others: Array) -> Array:
+    """Squared chords (q, n, k) between unit vectors (q, n, 3) and (q, k, 3).
+
+    By coordinates: for close points, products of the vectors lose the digits.
+    """
     differences = (points[:, :, None, axis] - others[:, None, :, axis] for axis in range(3))
     return np.asarray(sum(difference**2 for difference in differences))
