@@ -148,7 +148,7 @@ def test_the_first_is_compared_with_each_other(database: Database) -> None:
     ]
 
 
-def test_a_sweep_is_compared_with_its_first(database: Database) -> None:
+def test_a_sweep_is_compared_with_the_one_that_has_the_answers(database: Database) -> None:
     first = store(database, run([10.0, 500.0]))
     with database.connection() as connection:
         connection.execute(

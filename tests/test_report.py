@@ -396,7 +396,7 @@ def test_evaluations_are_listed_latest_first(
     assert listed[1]["accuracy"] == shares
     assert listed[1]["median_km"] is None
     shown = geosearch("evaluations", "list", "--last", 2).out
-    assert "25.0%" in shown
+    assert " 25.0 " in shown
     assert "stopped" in shown
     with stored.database.connection() as connection:
         assert stored.id in [item.id for item in list_evaluations(connection)]

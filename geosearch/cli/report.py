@@ -64,11 +64,14 @@ def list_(
     if as_json:
         print_json([evaluation.to_json() for evaluation in found])
         return
-    made = table("id", "run", "queries", "n", *_DISTANCES, text={"run", "queries"})
+    # Distances without units: the table has to fit a terminal.
+    distances = [f"{km:,}" for km in THRESHOLDS_KM]
+    made = table("id", "run", "queries", "n", *distances, text={"run", "queries"})
     for evaluation in found:
         # Whole paths are in the JSON.
         queries = PurePosixPath(evaluation.queries).name
         made.add_row(str(evaluation.id), evaluation.title, queries, *_shares(evaluation))
+    out.print("% of the queries within so many km", highlight=False)
     out.print(made)
 
 
@@ -113,7 +116,7 @@ def compare(
     context: typer.Context,
     evaluations: Annotated[
         list[int],
-        typer.Argument(help="Evaluations: the first is compared with each other. Or a sweep's."),
+        typer.Argument(help="Evaluations: the first with each other. Or one of a sweep."),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the comparison as .html.")
@@ -122,7 +125,8 @@ def compare(
 ) -> None:
     """Compare evaluations of the same queries, query by query, with paired tests.
 
-    The id of a sweep alone compares its first evaluation with all others of it.
+    One evaluation of a sweep alone stands for the sweep: the one that has the answers is compared
+    with all others.
 
     Example: geosearch compare 7 8 -o comparison.html
     """
@@ -194,7 +198,7 @@ def _grouped(name: str, groups: Sequence[Group]) -> Table:
     made = table(name, "n", *_DISTANCES, text={name})
     for group in groups:
         found = group.figures.accuracy
-        made.add_row(group.name, f"{found.n:,}", *(f"{v:.1%}" for v in found.within.values()))
+        made.add_row(group.name, f"{found.n:,}", *map(percent, found.within.values()))
     return made
 
 
@@ -255,4 +259,4 @@ def _shares(evaluation: Evaluated) -> list[str]:
     if evaluation.n is None or evaluation.accuracy is None:
         return ["stopped", *["–"] * len(THRESHOLDS_KM)]
     shares = evaluation.accuracy
-    return [f"{evaluation.n:,}", *(f"{shares[str(km)]:.1%}" for km in THRESHOLDS_KM)]
+    return [f"{evaluation.n:,}", *(f"{100 * shares[str(km)]:.1f}" for km in THRESHOLDS_KM)]

@@ -125,11 +125,14 @@ def evaluation_charts(summary: Summary) -> list[Chart]:
 
 
 def comparison_chart(runs: Sequence[tuple[str, Array]]) -> Chart:
-    """The curves of several runs: pairs of a name and errors in km; the first eight are drawn."""
+    """The curves of runs, pairs of a name and errors in km; no more than there are colours."""
+    note = "Share of the common queries whose error is at most the distance."
+    if len(runs) > _MOST_CURVES:
+        note += f" The first {_MOST_CURVES} runs."
     return Chart(
         "within",
         "Queries within a distance",
-        "Share of the common queries whose error is at most the distance.",
+        note,
         partial(_draw_curves, runs=runs[:_MOST_CURVES], band=False),
     )
 
@@ -146,7 +149,7 @@ def _draw_curves(axes: Axes, *, runs: Sequence[tuple[str, Array]], band: bool) -
                 km, [e.low for e in ends], [e.high for e in ends], color=colour, alpha=0.18, lw=0
             )
     if any(name for name, _ in runs):
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", title="evaluation", alignment="left")
     _distance_axis(axes)
     _share_axis(axes, "share of queries")
 

@@ -114,8 +114,8 @@ class Comparison:
 def compare(database: Database, keys: Sequence[int]) -> list[Comparison]:
     """Compare the first of several evaluations with each of the others.
 
-    One id alone stands for its sweep: its first evaluation is compared with all others. Queries
-    are matched by the bytes of the photo and its true position.
+    One id alone stands for its sweep: the evaluation that has the answers is compared with all
+    others. Queries are matched by the bytes of the photo and its true position.
 
     Raises
     ------

@@ -23,6 +23,9 @@ from geosearch.report.words import (
     unmatched_in_words,
 )
 
+#: Runs named in the title.
+_MOST_NAMED = 4
+
 
 def write_comparison(path: Path, comparisons: Sequence[Comparison]) -> None:
     """Write comparisons with one first run as an HTML file that needs nothing else.
@@ -33,7 +36,9 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison]) -> None:
         The file cannot be written.
     """
     first = comparisons[0].first
-    others = ", ".join(str(item.second.id) for item in comparisons)
+    others = ", ".join(str(item.second.id) for item in comparisons[:_MOST_NAMED])
+    if len(comparisons) > _MOST_NAMED:
+        others += f" and {len(comparisons) - _MOST_NAMED} more"
     html.write_page(
         path,
         f"Evaluation {first.id} against {others}",
@@ -54,8 +59,8 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
     rows += [_run(item.second, item.second_figures) for item in comparisons]
     yield html.table(header, rows, text=2)
     yield html.heading("Chart")
-    runs = [(run_name(comparisons[0].first), comparisons[0].first_error_km)]
-    runs += [(run_name(item.second), item.second_error_km) for item in comparisons]
+    runs = [(str(comparisons[0].first.id), comparisons[0].first_error_km)]
+    runs += [(str(item.second.id), item.second_error_km) for item in comparisons]
     yield html.cards([comparison_chart(runs)])
     for item in comparisons:
         yield html.heading(f"{run_name(item.second)} against {run_name(item.first)}")
