@@ -15,7 +15,15 @@ from geosearch.density.kernel import Mixture
 from geosearch.density.modes import find_modes
 from geosearch.density.weights import neighbour_weights
 from geosearch.errors import InputError
-from geosearch.sphere import EARTH_RADIUS_KM, Array, Cells, great_circle_km, unit_vectors
+from geosearch.sphere import (
+    EARTH_RADIUS_KM,
+    Array,
+    Cells,
+    destination,
+    great_circle_km,
+    lat_lon,
+    unit_vectors,
+)
 
 NORTH = np.array([0.0, 0.0, 1.0])
 
@@ -42,9 +50,12 @@ class TestDensity:
         # SciPy takes x·y rather than the chord, and so loses digits as κ grows.
         np.testing.assert_allclose(ours, reference.logpdf(points), atol=1e-13 + 1e-15 * kappa)
 
-    @pytest.mark.parametrize("bandwidth_km", [300, 1500, 5000, 20_000])
-    def test_the_integral_over_the_sphere_is_one(self, bandwidth_km: float) -> None:
-        mixture = random_mixture(2, 10, bandwidth_km, spread_deg=180)
+    @pytest.mark.parametrize("bandwidth_km", [300, 1500, 5000, 20_000, (300, 3000, 20_015)])
+    def test_the_integral_over_the_sphere_is_one(
+        self, bandwidth_km: float | tuple[float, ...]
+    ) -> None:
+        spread = random_mixture(2, 10, 1000, spread_deg=180)
+        mixture = Mixture.of_neighbours(*lat_lon(spread.centres), spread.weights, bandwidth_km)
         z, z_weights = np.polynomial.legendre.leggauss(160)
         lon = np.arange(320) * 360 / 320
         points = unit_vectors(np.degrees(np.arcsin(z))[:, None], lon).reshape(-1, 3)
@@ -234,6 +245,20 @@ class TestCaps:
         assert 5 < radius < np.pi / 2 * EARTH_RADIUS_KM - 5
 
 
+def tops_by_mean_shift(mixture: Mixture) -> Array:
+    """Where plain mean shift, step by step, leads from every component."""
+    points, kappa = mixture.centres, mixture.kappa
+    for _ in range(3000):
+        chords = ((points[:, None] - mixture.centres) ** 2).sum(axis=2)
+        logs = mixture.log_peaks - kappa / 2 * chords
+        pulls = (np.exp(logs - logs.max(axis=1, keepdims=True)) * kappa) @ mixture.centres
+        pulls /= np.linalg.norm(pulls, axis=1, keepdims=True)
+        moved, points = np.abs(pulls - points).max(), pulls
+        if moved < 1e-7 * mixture.bandwidth.min():
+            break
+    return points
+
+
 class TestModes:
     def test_one_neighbour_is_its_own_mode(self) -> None:
         mixture = Mixture.at(np.array([51.5]), np.array([-0.1]), np.ones(1), 10)
@@ -290,6 +315,26 @@ class TestModes:
             )
             ring /= np.linalg.norm(ring, axis=1, keepdims=True)
             assert mixture.log_density(ring).max() <= np.log(mode.density) + 1e-9
+
+    @settings(deadline=None, max_examples=15)
+    @given(
+        seed=st.integers(0, 10_000),
+        bandwidth_km=st.sampled_from([0.2, 100.0, (1.0, 30.0), (300.0, 20_015.0)]),
+        spread=st.floats(0.5, 8),
+    )
+    def test_modes_are_those_that_short_steps_uphill_lead_to(
+        self, seed: int, bandwidth_km: float | tuple[float, ...], spread: float
+    ) -> None:
+        random = np.random.default_rng(seed)
+        narrowest = np.min(bandwidth_km)
+        away = narrowest * spread * np.sqrt(random.uniform(0, 1, 15))
+        lat, lon = destination(-70.0, 179.9, random.uniform(0, 360, 15), away)
+        mixture = Mixture.of_neighbours(lat, lon, random.dirichlet(np.ones(15)), bandwidth_km)
+        modes = find_modes(mixture)
+        found = unit_vectors([mode.lat for mode in modes], [mode.lon for mode in modes])
+        for end in tops_by_mean_shift(mixture):
+            gap = np.linalg.norm(found - end, axis=1) * EARTH_RADIUS_KM / narrowest
+            assert gap.min() < 0.02
 
     @settings(deadline=None, max_examples=25)
     @given(seed=st.integers(0, 10_000), bandwidth_km=st.sampled_from([1.0, 100.0, 2000.0]))
