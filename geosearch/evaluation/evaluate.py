@@ -13,7 +13,7 @@ import numpy as np
 
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, Reason
-from geosearch.evaluation.answers import Task, answers
+from geosearch.evaluation.answers import Answered, Task, answers, errors_km
 from geosearch.evaluation.metrics import Accuracy, Figures, figures
 from geosearch.evaluation.queries import (
     QuerySet,
@@ -25,7 +25,7 @@ from geosearch.evaluation.store import finish, join, start
 from geosearch.features import DEFAULT_MODEL, Backbone, embed_files, load_backbone
 from geosearch.features.extraction import Outcome
 from geosearch.features.models import Model, find_model, require_model
-from geosearch.localization.answer import Failure, Localization, Parameters
+from geosearch.localization.answer import Failure, Parameters
 from geosearch.localization.store import save
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Excluded, Exclusions
@@ -210,13 +210,15 @@ def evaluate_each(
             join(connection, keys, main)
 
     failures = list(asked.failures)
-    errors: list[tuple[float, ...]] = []
+    errors: list[list[float]] = [[] for _ in parameters]
     excluded = Excluded()
-    waiting: list[Localization] = []
+    waiting: list[Answered] = []
 
     def store() -> None:
+        for column, found in zip(errors, errors_km(waiting, task), strict=True):
+            column += found
         with database.connection() as connection:
-            save(connection, waiting, main)
+            save(connection, [item.answer for item in waiting], main)
         waiting.clear()
 
     outcomes = _embedded(database, row, backbone, asked)
@@ -225,9 +227,8 @@ def evaluate_each(
         if isinstance(item, Failure):
             failures.append(item)
         else:
-            errors.append(item.errors_km)
             excluded += item.answer.excluded or Excluded()
-            waiting.append(item.answer)
+            waiting.append(item)
             if len(waiting) == _BATCH:
                 store()
         if progress is not None:
@@ -236,8 +237,7 @@ def evaluate_each(
 
     results = []
     with database.connection() as connection:
-        for index, (key, settings) in enumerate(zip(keys, recorded, strict=True)):
-            own = tuple(item[index] for item in errors)
+        for key, settings, own in zip(keys, recorded, errors, strict=True):
             result = Evaluation(
                 id=key,
                 sweep_id=main if len(keys) > 1 else None,
@@ -245,7 +245,7 @@ def evaluate_each(
                 model=row.name,
                 parameters=settings,
                 figures=figures(np.array(own)),
-                errors_km=own,
+                errors_km=tuple(own),
                 failures=tuple(failures),
                 excluded=excluded,
             )
