@@ -213,7 +213,7 @@ def test_a_region_of_nearly_everything_is_the_map_with_holes() -> None:
     region = highest_density_regions(mixture, [0.98])[0.98]
     assert region.geometry.is_valid
     assert region.geometry.bounds == (-180, -90, 180, 90)
-    assert held(region, mixture) == pytest.approx(0.98, abs=0.005)
+    assert held(region, mixture) == pytest.approx(0.98, abs=0.01)
     whole = 4 * np.pi * EARTH_RADIUS_KM**2
     assert region.area_km2 < whole
     assert polygon_area_km2(region) == pytest.approx(region.area_km2, rel=1e-3)

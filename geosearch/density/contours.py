@@ -68,14 +68,13 @@ def _points(mesh: Mesh, threshold: float, edges: Index, triangle: Index) -> Arra
     apart = mesh.lon[high] - lon, mesh.lat[high] - lat
     below, above = mesh.log_density[low] - threshold, mesh.log_density[high] - threshold
     rise = np.where(low == high, 1.0, above - below)
-    share = np.clip(-below / rise, NEAREST, 1 - NEAREST)
-    # The log density is nearly quadratic: a third value on the edge tells it well enough.
-    there = lon + share * apart[0], lat + share * apart[1]
-    value = mesh.leaves.log_density(*there, mesh.cell[triangle]) - threshold
-    bend = (value - below - share * rise) / (share * (share - 1))
-    slope = rise + bend * (2 * share - 1)
-    slope = np.where(slope * rise > 0, slope, rise)
-    share = np.clip(share - value / slope, NEAREST, 1 - NEAREST)
+    # The log density is nearly quadratic: a value half-way tells it well enough. Of the parabola
+    # through all three, one point on the edge has the threshold, and a higher one a higher.
+    halfway = mesh.leaves.log_density(lon + apart[0] / 2, lat + apart[1] / 2, mesh.cell[triangle])
+    bend = 2 * (below + above) - 4 * (halfway - threshold)
+    slope = rise - bend
+    root = np.copysign(np.sqrt(np.maximum(slope**2 - 4 * bend * below, 0.0)), rise)
+    share = np.clip(-2 * below / np.where(low == high, 1.0, slope + root), NEAREST, 1 - NEAREST)
     share = np.where(low == high, 0.0, share)
     return np.stack([lon + share * apart[0], lat + share * apart[1]], axis=1)
 
