@@ -132,7 +132,7 @@ def measure(photos: list[Neighbours], on_grids: int) -> dict[str, Any]:
     locate_many(*map(list, zip(*photos, strict=True)), bandwidth_km=BANDWIDTH_KM, levels=())
     together = 1000 * (time.perf_counter() - started) / len(photos)
     return {
-        "ms": {way: statistics.median(taken) for way, taken in times.items()}
+        "ms": {way: statistics.median(taken) for way, taken in times.items() if taken}
         | {"geosearch, many at once": together},
         "km_from_ours": {
             way: {"median": statistics.median(found), "largest": max(found)}
