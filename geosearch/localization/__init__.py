@@ -3,6 +3,7 @@
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.localize import localize
 from geosearch.localization.reproduce import Reproduction, reproduce
+from geosearch.localization.request import Request
 from geosearch.localization.store import load
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Localization",
     "Parameters",
     "Reproduction",
+    "Request",
     "load",
     "localize",
     "reproduce",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.calibration import Calibrated, Fitted
 from geosearch.density import METHODS, Mixture, Mode, Region, level_at
 from geosearch.errors import InputError, Reason
 from geosearch.retrieval import Filter, Neighbours
@@ -34,6 +35,12 @@ class Parameters:
         the default.
     exact
         Compare all matching photos instead of using the index.
+    fitted, calibration_id
+        What a calibration fitted, of which `k`, `bandwidth_km` and `weighting` are a part, and
+        the calibration's id; None for an answer as it is.
+    min_presence
+        Below this presence, 0 to 1, a calibrated answer is not confident; None leaves it to the
+        calibration.
 
     Raises
     ------
@@ -46,6 +53,30 @@ class Parameters:
     bandwidth_km: float | None = None
     weighting: str | None = None
     exact: bool = False
+    min_presence: float | None = None
+    calibration_id: int | None = None
+    fitted: Fitted | None = None
+
+    @classmethod
+    def calibrated(
+        cls,
+        fitted: Fitted,
+        calibration_id: int | None = None,
+        *,
+        exact: bool = False,
+        min_presence: float | None = None,
+    ) -> Self:
+        """The parameters of a calibration."""
+        return cls(
+            "density",
+            fitted.k,
+            fitted.bandwidth_km,
+            fitted.weighting,
+            exact,
+            fitted.min_presence if min_presence is None else min_presence,
+            calibration_id,
+            fitted,
+        )
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -56,10 +87,34 @@ class Parameters:
             raise InputError(
                 f"--bandwidth-km {self.bandwidth_km:g} is out of range", "Choose 0.001 to 20000."
             )
+        if self.min_presence is not None and not 0 <= self.min_presence <= 1:
+            raise InputError(
+                f"--min-presence {self.min_presence:g} is no probability", "Choose 0 to 1."
+            )
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
+        """As JSON, without what was fitted."""
+        given: dict[str, Any] = {
+            "method": self.method,
+            "k": self.k,
+            "bandwidth_km": self.bandwidth_km,
+            "weighting": self.weighting,
+            "exact": self.exact,
+        }
+        if self.fitted is not None:
+            given |= {"calibration": self.calibration_id, "min_presence": self.min_presence}
+        return given
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], fitted: Mapping[str, Any] | None) -> Self:
+        """What `to_json` wrote, with what was fitted."""
+        given = dict(value)
+        calibration_id = given.pop("calibration", None)
+        return cls(
+            **given,
+            calibration_id=calibration_id,
+            fitted=None if fitted is None else Fitted.from_json(fitted),
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +124,8 @@ class Localization:
     `lat`, `lon` (degrees), `score` (0 to 1) and `radius_km` (level → kilometres) are None or empty
     when no reference photo passed the filter. `weights` belong to `neighbours`, and sum to 1.
     `truth_level` is the level of the smallest region that holds the truth (0 to 1).
+    `probability_within_km` (kilometres → probability of an error of at most that) and `confident`
+    (False: the place is not in this collection) are empty and None without calibration.
     `where` names all that was left out; `excluded` counts it, None if nothing was to be.
     """
 
@@ -92,6 +149,8 @@ class Localization:
     truth: tuple[float, float] | None = None
     error_km: float | None = None
     truth_level: float | None = None
+    probability_within_km: Mapping[int, float] = field(default_factory=dict)
+    confident: bool | None = None
     excluded: Excluded | None = None
     id: int | None = None
     created_at: Any = field(default=None, compare=False)
@@ -101,18 +160,52 @@ class Localization:
         """How the neighbours were retrieved."""
         return self.neighbours.plan.to_json()
 
+    @property
+    def calibrated(self) -> Calibrated | None:
+        """The calibrated density; None without calibration or estimate."""
+        fitted = self.parameters.fitted
+        if fitted is None or self.lat is None or self.lon is None:
+            return None
+        found = self.neighbours
+        return Calibrated(
+            fitted,
+            found.lat,
+            found.lon,
+            found.distance,
+            self.weights,
+            (self.lat, self.lon),
+            self.modes,
+        )
+
+    @property
+    def presence(self) -> float | None:
+        """Probability, at even odds, that the place is in this collection; None if unknown."""
+        calibrated = self.calibrated
+        return None if calibrated is None else calibrated.presence
+
+    @property
+    def density(self) -> Mixture | None:
+        """The density that radii and regions are of; None without estimate."""
+        calibrated, bandwidth_km = self.calibrated, self.parameters.bandwidth_km
+        if calibrated is not None:
+            return calibrated.mixture
+        if self.lat is None or bandwidth_km is None:
+            return None
+        found = self.neighbours
+        return Mixture.of_neighbours(found.lat, found.lon, self.weights, bandwidth_km)
+
     def with_truth(self, lat: float, lon: float) -> Localization:
         """The answer compared with the true position, in degrees."""
-        if self.lat is None or self.lon is None or self.parameters.bandwidth_km is None:
+        density, calibrated = self.density, self.calibrated
+        if self.lat is None or self.lon is None or density is None:
             return replace(self, truth=(lat, lon))
-        mixture = Mixture.of_neighbours(
-            self.neighbours.lat, self.neighbours.lon, self.weights, self.parameters.bandwidth_km
-        )
         return replace(
             self,
             truth=(lat, lon),
             error_km=float(great_circle_km(self.lat, self.lon, lat, lon)),
-            truth_level=level_at(mixture, lat, lon),
+            truth_level=(
+                level_at(density, lat, lon) if calibrated is None else calibrated.level_of(lat, lon)
+            ),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -123,6 +216,12 @@ class Localization:
             "estimate": None if self.lat is None else {"lat": self.lat, "lon": self.lon},
             "method": self.parameters.method,
             "score": self.score,
+            "calibration": self.parameters.calibration_id,
+            "confident": self.confident,
+            "presence": self.presence,
+            "probability_within_km": {
+                str(km): share for km, share in self.probability_within_km.items()
+            },
             "radius_km": {f"{100 * level:g}": km for level, km in self.radius_km.items()},
             "modes": [asdict(mode) for mode in self.modes],
             "neighbours": [

@@ -10,18 +10,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geosearch.database.connection import Database
+from geosearch.calibration.fitted import SCORE_KM
+from geosearch.calibration.summit import at_summit
+from geosearch.database.connection import Connection, Database
 from geosearch.density import DEFAULT_WEIGHTING, Place, locate
 from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
 from geosearch.features.extraction import Outcome
 from geosearch.features.models import Model, require_model
 from geosearch.localization.answer import Failure, Localization, Parameters
+from geosearch.localization.request import Request
 from geosearch.localization.store import save
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, Neighbours
 from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions, nearest_others
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
+
+#: Levels of the radii and regions of an answer.
+LEVELS = (0.5, 0.9)
 
 Progress = Callable[[int, int | None], None]
 
@@ -31,7 +37,7 @@ def localize(
     photos: Sequence[str | Path],
     *,
     model: str | Backbone = DEFAULT_MODEL,
-    parameters: Parameters | None = None,
+    parameters: Parameters | Request | None = None,
     where: Filter | None = None,
     exclusions: Exclusions = NOTHING,
     device: str = "auto",
@@ -39,6 +45,8 @@ def localize(
 ) -> Iterator[Localization | Failure]:
     """Localize photos; every answer is recorded before it is yielded.
 
+    Without `parameters`, the latest calibration for the model and the filter is used, or the
+    defaults if there is none. Parameters are used as they are.
     `exclusions` says which references must not answer: the query's own file, near-duplicates.
 
     Raises
@@ -51,7 +59,8 @@ def localize(
     backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
     with database.connection() as connection:
         row = require_model(connection, backbone.description)
-    parameters, where = parameters or Parameters(), where or EVERYTHING
+        where = where or EVERYTHING
+        chosen = chosen_parameters(connection, row, where, parameters)
     uris = [resolve(str(photo)) for photo in photos]
 
     def answer(outcome: Outcome) -> Localization | Failure:
@@ -63,7 +72,7 @@ def localize(
             outcome.uri,
             outcome.sha256,
             outcome.embedding,
-            parameters,
+            chosen,
             where,
             exclusions=exclusions,
             features_ms=outcome.ms,
@@ -79,6 +88,24 @@ def localize(
             yield replace(given, id=key)
         if progress is not None:
             progress(done, len(uris))
+
+
+def chosen_parameters(
+    connection: Connection,
+    model: Model,
+    where: Filter,
+    parameters: Parameters | Request | None,
+) -> Parameters:
+    """The parameters themselves, or what a request comes to; None is the request for defaults.
+
+    Raises
+    ------
+    InputError, NotFoundError
+        As `Request.parameters`.
+    """
+    if isinstance(parameters, Parameters):
+        return parameters
+    return (parameters or Request()).parameters(connection, model, where)
 
 
 def failure(rejected: Rejected) -> Failure:
@@ -148,26 +175,22 @@ def answer_from(
 ) -> Localization:
     """The answer that a query's neighbours lead to, without recording it."""
     started = time.perf_counter()
-    place = (
-        locate(
+    fitted = parameters.fitted
+    place = None
+    if len(found):
+        place = locate(
             found.lat,
             found.lon,
             found.distance,
             method=parameters.method,
             bandwidth_km=parameters.bandwidth_km,
             weighting=parameters.weighting,
-            regions=regions,
+            levels=LEVELS if fitted is None else (),
+            regions=regions and fitted is None,
         )
-        if len(found)
-        else None
-    )
-    elapsed = {
-        "features": features_ms,
-        "retrieval": retrieval_ms,
-        "density": 1000 * (time.perf_counter() - started),
-    }
-    elapsed["total"] = sum(elapsed.values())
-    return Localization(
+        if fitted is not None:
+            place = at_summit(found.lat, found.lon, place, fitted.sharpness)
+    answer = Localization(
         photo=uri,
         sha256=sha256,
         embedding=embedding,
@@ -183,16 +206,41 @@ def answer_from(
         radius_km={} if place is None else place.radius_km,
         modes=() if place is None else place.modes,
         regions={} if place is None else place.regions,
-        elapsed_ms={name: round(value, 3) for name, value in elapsed.items()},
+        elapsed_ms={},
         software=software_versions(),
         excluded=excluded,
+    )
+    answer = _judged(answer, regions=regions)
+    elapsed = {
+        "features": features_ms,
+        "retrieval": retrieval_ms,
+        "density": 1000 * (time.perf_counter() - started),
+    }
+    elapsed["total"] = sum(elapsed.values())
+    return replace(answer, elapsed_ms={name: round(ms, 3) for name, ms in elapsed.items()})
+
+
+def _judged(answer: Localization, *, regions: bool) -> Localization:
+    """The answer with what its calibration says of it; as it is without one."""
+    calibrated, least = answer.calibrated, answer.parameters.min_presence
+    if calibrated is None:
+        return answer
+    judgement, presence = calibrated.judge(LEVELS, regions=regions), calibrated.presence
+    return replace(
+        answer,
+        score=judgement.probability_within_km[SCORE_KM],
+        probability_within_km=judgement.probability_within_km,
+        confident=None if presence is None or least is None else presence >= least,
+        radius_km=judgement.radius_km,
+        regions=judgement.regions,
     )
 
 
 def _resolved(parameters: Parameters, place: Place) -> Parameters:
     """The parameters with the defaults that were used: an answer must not depend on ours."""
+    (bandwidth_km,) = np.atleast_1d(place.bandwidth_km)
     return replace(
         parameters,
-        bandwidth_km=place.bandwidth_km,
+        bandwidth_km=float(bandwidth_km),
         weighting=parameters.weighting or DEFAULT_WEIGHTING,
     )

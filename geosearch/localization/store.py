@@ -22,14 +22,17 @@ _INSERT = """
 INSERT INTO geosearch.localizations (
     photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, software,
     query_embedding, estimate, score, radius_50_km, radius_90_km, modes, elapsed_ms,
-    truth, error_km, truth_level, excluded, evaluation_id
+    truth, error_km, truth_level, excluded, evaluation_id,
+    calibration_id, calibration, confident, probability_within_km
 ) VALUES (
     %(photo)s, %(sha256)s, %(model_id)s, %(model)s, %(method)s, %(parameters)s, %(filter)s,
     %(plan)s, %(software)s, %(embedding)s,
     ST_SetSRID(ST_Point(%(lon)s, %(lat)s), 4326), %(score)s, %(radius_50)s, %(radius_90)s,
     %(modes)s, %(elapsed_ms)s,
     ST_SetSRID(ST_Point(%(true_lon)s, %(true_lat)s), 4326), %(error_km)s, %(truth_level)s,
-    %(excluded)s, %(evaluation_id)s
+    %(excluded)s, %(evaluation_id)s,
+    (SELECT id FROM geosearch.calibrations WHERE id = %(calibration_id)s), %(calibration)s,
+    %(confident)s, %(probability)s
 ) RETURNING id
 """
 
@@ -88,6 +91,8 @@ def save(
 
 def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
     true_lat, true_lon = answer.truth or (None, None)
+    fitted = answer.parameters.fitted
+    probability = {str(km): share for km, share in answer.probability_within_km.items()}
     return {
         "photo": answer.photo,
         "sha256": answer.sha256,
@@ -112,6 +117,10 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "truth_level": answer.truth_level,
         "excluded": None if answer.excluded is None else Jsonb(answer.excluded.to_json()),
         "evaluation_id": evaluation_id,
+        "calibration_id": answer.parameters.calibration_id,
+        "calibration": None if fitted is None else Jsonb(fitted.to_json()),
+        "confident": answer.confident,
+        "probability": Jsonb(probability) if probability else None,
     }
 
 
@@ -119,7 +128,7 @@ _SELECT = """
 SELECT id, photo_uri, photo_sha256, query_embedding, model_id, model, parameters, filter, plan,
     ST_Y(estimate), ST_X(estimate), score, radius_50_km, radius_90_km, modes, elapsed_ms, software,
     ST_Y(truth), ST_X(truth), error_km, created_at, excluded,
-    truth_level
+    truth_level, calibration, confident, probability_within_km
 FROM geosearch.localizations WHERE id = %s
 """
 
@@ -166,7 +175,7 @@ def _read(
         embedding=np.asarray(row[3].to_numpy(), dtype=np.float32),
         model_id=row[4],
         model=row[5],
-        parameters=Parameters(**row[6]),
+        parameters=Parameters.from_json(row[6], row[23]),
         where=Filter.from_json(row[7]),
         neighbours=Neighbours(
             photo_id=np.array(columns[0], dtype=np.int64),
@@ -188,6 +197,8 @@ def _read(
         error_km=row[19],
         created_at=row[20],
         truth_level=row[22],
+        confident=row[24],
+        probability_within_km={int(km): share for km, share in (row[25] or {}).items()},
         excluded=None if row[21] is None else Excluded(**row[21]),
         regions={
             _level(level): Region(_level(level), shapely.from_wkb(wkb), area)

@@ -1,0 +1,148 @@
+"""Calibrations in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg.types.json import Jsonb
+
+from geosearch.calibration.fitted import Fitted
+from geosearch.database.connection import Connection
+from geosearch.errors import NotFoundError
+from geosearch.retrieval import EVERYTHING, Filter
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted, on which queries, and how it did on those held out."""
+
+    model_id: int | None
+    model: str
+    where: Filter
+    fitted: Fitted
+    figures: Mapping[str, Any]
+    queries: str
+    options: Mapping[str, Any]
+    n_fit: int
+    n_check: int
+    failed: int
+    software: Mapping[str, str]
+    id: int | None = None
+    created_at: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `geosearch calibrate --json` prints."""
+        return {
+            "calibration_id": self.id,
+            "model": self.model,
+            "filter": self.where.to_json(),
+            "queries": self.queries,
+            "n_fit": self.n_fit,
+            "n_check": self.n_check,
+            "failed": self.failed,
+            "options": dict(self.options),
+            "parameters": self.fitted.to_json(),
+            "figures": dict(self.figures),
+            "software": dict(self.software),
+            "created_at": None if self.created_at is None else self.created_at.isoformat(),
+        }
+
+
+def save(connection: Connection, calibration: Calibration) -> Calibration:
+    """Record a calibration; returns it with its id."""
+    row = connection.execute(
+        """
+        INSERT INTO geosearch.calibrations (model_id, model, filter, method, parameters, figures,
+            queries, options, n_fit, n_check, failed, software)
+        VALUES (%s, %s, %s, 'density', %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+        """,
+        (
+            calibration.model_id,
+            calibration.model,
+            Jsonb(calibration.where.to_json()),
+            Jsonb(calibration.fitted.to_json()),
+            Jsonb(dict(calibration.figures)),
+            calibration.queries,
+            Jsonb(dict(calibration.options)),
+            calibration.n_fit,
+            calibration.n_check,
+            calibration.failed,
+            Jsonb(dict(calibration.software)),
+        ),
+    ).fetchone()
+    assert row is not None
+    return find_calibration(connection, int(row[0]))
+
+
+def find_calibration(connection: Connection, calibration_id: int) -> Calibration:
+    """The calibration with this id.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    """
+    found = _select(connection, "WHERE id = %s", (calibration_id,))
+    if not found:
+        raise NotFoundError(
+            f"there is no calibration {calibration_id}", "See: geosearch calibrations list"
+        )
+    return found[0]
+
+
+def latest_calibration(
+    connection: Connection, model_id: int, where: Filter = EVERYTHING
+) -> Calibration | None:
+    """The latest calibration of a model for a filter.
+
+    One that was fitted with the very same filter is preferred; otherwise it is the latest that was
+    fitted without any. None if there is neither.
+    """
+    found = _select(
+        connection,
+        "WHERE model_id = %s AND filter = ANY(%s::jsonb[]) "
+        "ORDER BY (filter = %s) DESC, id DESC LIMIT 1",
+        (
+            model_id,
+            [Jsonb(where.to_json()), Jsonb(EVERYTHING.to_json())],
+            Jsonb(where.to_json()),
+        ),
+    )
+    return found[0] if found else None
+
+
+def list_calibrations(connection: Connection) -> list[Calibration]:
+    """All calibrations, oldest first."""
+    return _select(connection, "ORDER BY id", ())
+
+
+def remove_calibration(connection: Connection, calibration_id: int) -> None:
+    """Remove a calibration; answers that used it keep what it had fitted.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such calibration.
+    """
+    find_calibration(connection, calibration_id)
+    connection.execute("DELETE FROM geosearch.calibrations WHERE id = %s", (calibration_id,))
+
+
+_SELECT = """
+SELECT model_id, model, filter, parameters, figures, queries, options, n_fit, n_check, failed,
+    software, id, created_at
+FROM geosearch.calibrations
+"""
+
+
+def _select(
+    connection: Connection, condition: LiteralString, values: tuple[object, ...]
+) -> list[Calibration]:
+    rows = connection.execute(_SELECT + condition, values).fetchall()
+    return [
+        Calibration(row[0], row[1], Filter.from_json(row[2]), Fitted.from_json(row[3]), *row[4:])
+        for row in rows
+    ]

@@ -1,0 +1,88 @@
+"""What is asked of an answer, and the parameters that follow from it and from calibrations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from geosearch.calibration import Calibration, find_calibration, latest_calibration
+from geosearch.database.connection import Connection
+from geosearch.errors import InputError
+from geosearch.features.models import Model
+from geosearch.localization.answer import Parameters
+from geosearch.retrieval import Filter
+
+#: Neighbours retrieved where neither request nor calibration says.
+DEFAULT_K = 100
+
+
+@dataclass(frozen=True)
+class Request:
+    """Parameters of which some are left open.
+
+    Where `method` is `density` and `k`, `bandwidth_km` and `weighting` are all None, they are those
+    of a calibration: `calibration` by its id, or else the latest of the model for the filter.
+    With `calibrate` False, or if there is none, they are the defaults. A value given here is used
+    as it is, without calibration, which holds only for the values it was fitted with.
+    """
+
+    method: str = "density"
+    k: int | None = None
+    bandwidth_km: float | None = None
+    weighting: str | None = None
+    exact: bool = False
+    calibration: int | None = None
+    calibrate: bool = True
+    min_presence: float | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether a calibration may fill it in."""
+        given = (self.k, self.bandwidth_km, self.weighting)
+        return self.method == "density" and all(value is None for value in given)
+
+    def parameters(self, connection: Connection, model: Model, where: Filter) -> Parameters:
+        """The parameters to answer with.
+
+        Raises
+        ------
+        InputError
+            The calibration asked for is another model's or contradicts the values given; or a
+            presence is asked for and no calibration applies.
+        NotFoundError
+            The calibration asked for does not exist.
+        """
+        calibration = self._calibration(connection, model, where)
+        if calibration is not None:
+            return Parameters.calibrated(
+                calibration.fitted,
+                calibration.id,
+                exact=self.exact,
+                min_presence=self.min_presence,
+            )
+        if self.min_presence is not None:
+            raise InputError(
+                f"--min-presence {self.min_presence:g} needs a calibration, and none applies",
+                "Make one: geosearch calibrate QUERIES.csv; leave --method, --k, --bandwidth-km "
+                "and --weighting to it.",
+            )
+        k = DEFAULT_K if self.k is None else self.k
+        return Parameters(self.method, k, self.bandwidth_km, self.weighting, self.exact)
+
+    def _calibration(
+        self, connection: Connection, model: Model, where: Filter
+    ) -> Calibration | None:
+        if self.calibration is None:
+            wanted = self.calibrate and self.open
+            return latest_calibration(connection, model.id, where) if wanted else None
+        if not self.open:
+            raise InputError(
+                f"--calibration {self.calibration} fixes method, k, bandwidth and weighting",
+                "Leave out --method, --k, --bandwidth-km and --weighting, or --calibration.",
+            )
+        found = find_calibration(connection, self.calibration)
+        if found.model_id != model.id:
+            raise InputError(
+                f"calibration {self.calibration} is of the model {found.model}, not {model.name}",
+                "See: geosearch calibrations list",
+            )
+        return found
