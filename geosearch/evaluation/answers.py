@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geosearch.calibration.summit import at_summit
 from geosearch.database.connection import Database
 from geosearch.density import locate_many
 from geosearch.evaluation.queries import Query
@@ -27,8 +28,9 @@ from geosearch.sphere import great_circle_km
 class Task:
     """How queries are to be answered.
 
-    `parameters` all see the same neighbours, retrieved once. `main` is the first of them with the
-    largest k: its answers are kept whole, those of the others only as errors.
+    `parameters` all see the same neighbours: `k` of them, retrieved once. `main` is the first of
+    those with a calibration, or else of those with the largest k: its answers are kept whole, those
+    of the others only as errors.
     """
 
     parameters: tuple[Parameters, ...]
@@ -38,10 +40,15 @@ class Task:
     device: str = "cpu"
 
     @property
+    def k(self) -> int:
+        """Neighbours to retrieve."""
+        return max(item.k for item in self.parameters)
+
+    @property
     def main(self) -> int:
         """Index of the parameters whose answers are kept."""
-        sizes = [item.k for item in self.parameters]
-        return sizes.index(max(sizes))
+        ranks = [(item.fitted is None, -item.k) for item in self.parameters]
+        return ranks.index(min(ranks))
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ _Search = Callable[[int, Query, Embedded], tuple[Found, float]]
 
 
 def _search_each(database: Database, model: Model, task: Task) -> _Search:
-    k = task.parameters[task.main].k
+    k = task.k
 
     def search(_number: int, query: Query, outcome: Embedded) -> tuple[Found, float]:
         found = nearest_others(
@@ -134,7 +141,7 @@ def _exact_search(
         database,
         model.id,
         np.stack([item.embedding for _, item in asked]),
-        task.parameters[task.main].k,
+        task.k,
         task.where,
         task.exclusions,
         sha256=[item.sha256 for _, item in asked],
@@ -178,6 +185,9 @@ def _errors_by(batch: Sequence[Answered], parameters: Parameters) -> list[float]
     )[parameters.method]
     errors = [math.inf] * len(batch)
     for index, place in zip(answered, places, strict=True):
+        if parameters.fitted is not None:
+            nearest = found[index]
+            place = at_summit(nearest.lat, nearest.lon, place, parameters.fitted.sharpness)
         truth = batch[index].answer.truth
         assert truth is not None
         errors[index] = float(great_circle_km(place.lat, place.lon, *truth))

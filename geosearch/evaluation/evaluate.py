@@ -26,6 +26,8 @@ from geosearch.features import DEFAULT_MODEL, Backbone, embed_files, load_backbo
 from geosearch.features.extraction import Outcome
 from geosearch.features.models import Model, find_model, require_model
 from geosearch.localization.answer import Failure, Parameters
+from geosearch.localization.localize import chosen_parameters
+from geosearch.localization.request import Request
 from geosearch.localization.store import save
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Excluded, Exclusions
@@ -118,7 +120,7 @@ def evaluate(
     queries: str | Path | QuerySet | None,
     *,
     model: str | Backbone = DEFAULT_MODEL,
-    parameters: Parameters | None = None,
+    parameters: Parameters | Request | None = None,
     where: Filter = EVERYTHING,
     exclusions: Exclusions = LEAKAGE,
     regions: bool = False,
@@ -152,7 +154,7 @@ def evaluate(
     (result,) = evaluate_each(
         database,
         queries,
-        [parameters or Parameters()],
+        [parameters or Request()],
         model=model,
         where=where,
         exclusions=exclusions,
@@ -168,7 +170,7 @@ def evaluate(
 def evaluate_each(
     database: Database,
     queries: str | Path | QuerySet | None,
-    parameters: Sequence[Parameters],
+    parameters: Sequence[Parameters | Request],
     *,
     model: str | Backbone = DEFAULT_MODEL,
     where: Filter = EVERYTHING,
@@ -182,7 +184,8 @@ def evaluate_each(
     """`evaluate` by several parameters, on neighbours that are retrieved once, at the largest k.
 
     Each becomes an evaluation with figures and errors. Answers are stored for the first of those
-    with the largest k; all others name that one as their sweep.
+    with a calibration, or else with the largest k; all others name that one as their sweep. What
+    a request leaves open comes from the latest calibration.
 
     Raises
     ------
@@ -192,7 +195,7 @@ def evaluate_each(
     if not parameters or len({item.exact for item in parameters}) > 1:
         raise InputError("an evaluation needs parameters that are all exact, or all not")
     stored = queries is None or (isinstance(queries, QuerySet) and queries.stored)
-    row, backbone = _model(database, model, stored=stored, device=device)
+    row, backbone = model_and_backbone(database, model, stored=stored, device=device)
     if queries is None:
         asked = stored_queries(database, row, where)
     elif isinstance(queries, QuerySet):
@@ -201,9 +204,10 @@ def evaluate_each(
         asked = manifest_queries(queries)
     asked = asked.sample(sample, seed)
     on = backbone.device if backbone is not None else device
-    task = Task(tuple(parameters), where, exclusions, regions, "cuda" if on == "cuda" else "cpu")
-    recorded = [_recorded(item, exclusions, sample, seed) for item in parameters]
     with database.connection() as connection:
+        chosen = tuple(chosen_parameters(connection, row, where, item) for item in parameters)
+        task = Task(chosen, where, exclusions, regions, "cuda" if on == "cuda" else "cpu")
+        recorded = [_recorded(item, exclusions, sample, seed) for item in chosen]
         keys = [start(connection, asked.name, row, item, where) for item in recorded]
         main = keys[task.main]
         if len(keys) > 1:
@@ -221,7 +225,7 @@ def evaluate_each(
             save(connection, [item.answer for item in waiting], main)
         waiting.clear()
 
-    outcomes = _embedded(database, row, backbone, asked)
+    outcomes = embedded(database, row, backbone, asked)
     given = answers(database, row, asked.queries, outcomes, task)
     for done, item in enumerate(given, start=1):
         if isinstance(item, Failure):
@@ -256,7 +260,7 @@ def evaluate_each(
     return results
 
 
-def _model(
+def model_and_backbone(
     database: Database, model: str | Backbone, *, stored: bool, device: str
 ) -> tuple[Model, Backbone | None]:
     """The model's row, and its backbone unless embeddings are in the database."""
@@ -268,9 +272,10 @@ def _model(
         return require_model(connection, backbone.description), backbone
 
 
-def _embedded(
+def embedded(
     database: Database, model: Model, backbone: Backbone | None, asked: QuerySet
 ) -> Iterator[Outcome]:
+    """The embeddings of the queries, in order, from the database or from their files."""
     if asked.stored or backbone is None:
         yield from stored_embeddings(database, model, asked.queries)
     else:

@@ -1,0 +1,194 @@
+"""Fit a calibration to labelled queries, and keep it with its figures on those held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from geosearch.calibration import Calibration
+from geosearch.calibration.fit import Example, fit, measure
+from geosearch.calibration.store import save
+from geosearch.database.connection import Database
+from geosearch.errors import InputError
+from geosearch.evaluation.evaluate import LEAKAGE, embedded, model_and_backbone
+from geosearch.evaluation.queries import Query, QuerySet, manifest_queries, stored_queries
+from geosearch.features import DEFAULT_MODEL, Backbone, Rejected
+from geosearch.features.extraction import Outcome
+from geosearch.parallel import ordered_map
+from geosearch.retrieval import EVERYTHING, Filter, Neighbours
+from geosearch.retrieval.conditions import Near
+from geosearch.retrieval.duplicates import Exclusions, nearest_others
+from geosearch.sphere import EARTH_RADIUS_KM, unit_vectors
+from geosearch.versions import software_versions
+
+#: Queries nearer to one another than this, in km, are held out together.
+SAME_PLACE_KM = 1.0
+
+#: References nearer to the truth than this, in km, are hidden to learn what absence looks like.
+ABSENT_KM = 1500.0
+
+#: Queries without which nothing can be fitted, and below which figures are loose.
+FEWEST, FEW = 20, 100
+
+Progress = Callable[[int, int | None], None]
+
+
+def calibrate(
+    database: Database,
+    queries: str | Path | QuerySet | None,
+    *,
+    model: str | Backbone = DEFAULT_MODEL,
+    k: int = 100,
+    where: Filter = EVERYTHING,
+    exclusions: Exclusions = LEAKAGE,
+    exact: bool = False,
+    absent_km: float = ABSENT_KM,
+    sample: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Calibration:
+    """Fit a calibration to one half of labelled queries, measure it on the other, and record it.
+
+    Parameters
+    ----------
+    queries
+        A manifest (uri, lat, lon, author) or a set of queries; None takes the photos that pass
+        `where` themselves, each answered by the others.
+    k
+        Neighbours to retrieve; the calibration may settle on fewer.
+    absent_km
+        To learn what absence looks like, each query is asked again without the references nearer
+        to its true place than this, kilometres.
+    sample, seed
+        Take so many queries, drawn at random; the seed decides the halves too.
+
+    Raises
+    ------
+    InputError
+        The manifest cannot be read, or fewer than 20 of its queries can be used.
+    NotFoundError
+        Nothing was embedded with this model, or a collection in the filter does not exist.
+    """
+    stored = queries is None or (isinstance(queries, QuerySet) and queries.stored)
+    row, backbone = model_and_backbone(database, model, stored=stored, device=device)
+    if queries is None:
+        asked = stored_queries(database, row, where)
+    else:
+        asked = queries if isinstance(queries, QuerySet) else manifest_queries(queries)
+    asked = asked.sample(sample, seed)
+
+    def ask(pair: tuple[Query, Outcome]) -> tuple[Query, Example, Example | None] | None:
+        query, outcome = pair
+        if isinstance(outcome, Rejected):
+            return None
+
+        def search(passing: Filter) -> Neighbours:
+            return nearest_others(
+                database,
+                row.id,
+                outcome.embedding,
+                k,
+                passing,
+                exclusions,
+                sha256=outcome.sha256,
+                author=query.author,
+                exact=exact,
+            ).neighbours
+
+        found = search(where)
+        if not len(found):
+            return None
+        hidden = search(where & ~Near(*query.truth, absent_km))
+        return query, _example(found, query), _example(hidden, query) if len(hidden) else None
+
+    usable = []
+    pairs = zip(asked.queries, embedded(database, row, backbone, asked), strict=True)
+    for done, item in enumerate(ordered_map(ask, pairs, database.pool_size), start=1):
+        if item is not None:
+            usable.append(item)
+        if progress is not None:
+            progress(done, len(asked))
+    if len(usable) < FEWEST:
+        raise InputError(
+            f"{asked.name}: only {len(usable)} queries can be used; a calibration needs {FEWEST}",
+            f"Label more photos: below {FEW} the figures are loose.",
+        )
+    fitting = halves([query for query, _, _ in usable], seed)
+    if not fitting.any() or fitting.all():
+        raise InputError(
+            f"{asked.name}: all queries are of one place or author, so none can be held out",
+            "Add queries from elsewhere.",
+        )
+    mine, others = (
+        [item for item, chosen in zip(usable, fitting, strict=True) if chosen == half]
+        for half in (True, False)
+    )
+    fitted = fit(*_examples(mine))
+    calibration = Calibration(
+        model_id=row.id,
+        model=row.name,
+        where=where,
+        fitted=fitted,
+        figures=measure(fitted, *_examples(others)),
+        queries=asked.name,
+        options={
+            "k": k,
+            "exact": exact,
+            "absent_km": absent_km,
+            "sample": sample,
+            "seed": seed,
+            "exclusions": exclusions.to_json(),
+        },
+        n_fit=len(mine),
+        n_check=len(others),
+        failed=len(asked) - len(usable) + len(asked.failures),
+        software=software_versions(),
+    )
+    with database.connection() as connection:
+        return save(connection, calibration)
+
+
+def halves(queries: Sequence[Query], seed: int) -> np.ndarray:
+    """Which queries (n,) to fit to; those left out share no place and no author with them.
+
+    Queries within a kilometre of each other, or by one author, are kept together. The halves are
+    as equal as that allows, and the same for the same seed.
+    """
+    n = len(queries)
+    positions = unit_vectors([q.truth[0] for q in queries], [q.truth[1] for q in queries])
+    links = cKDTree(positions).query_pairs(SAME_PLACE_KM / EARTH_RADIUS_KM, output_type="ndarray")
+    first: dict[str, int] = {}
+    authors = [
+        (first.setdefault(query.author, index), index)
+        for index, query in enumerate(queries)
+        if query.author
+    ]
+    edges = np.concatenate([links, np.array(authors, dtype=links.dtype).reshape(-1, 2)])
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    count, group = connected_components(graph, directed=False)
+    sizes = np.bincount(group, minlength=count)
+    shuffled = np.random.default_rng(seed).permutation(count)
+    largest_first = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    fitting, held = np.zeros(count, dtype=bool), np.zeros(2, dtype=int)
+    for each in largest_first:
+        half = int(held[1] <= held[0])
+        fitting[each] = half == 1
+        held[half] += sizes[each]
+    chosen: np.ndarray = fitting[group]
+    return chosen
+
+
+def _example(found: Neighbours, query: Query) -> Example:
+    return Example(found.lat, found.lon, found.distance, query.truth)
+
+
+def _examples(
+    items: Sequence[tuple[Query, Example, Example | None]],
+) -> tuple[list[Example], list[Example]]:
+    return [item[1] for item in items], [item[2] for item in items if item[2] is not None]
