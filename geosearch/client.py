@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self, Unpack
 
+from geosearch.calibration import Calibration
 from geosearch.database.connection import Database
 from geosearch.database.session import open_database
 from geosearch.errors import PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
+from geosearch.evaluation.calibrate import calibrate
 from geosearch.features import (
     DEFAULT_MODEL,
     Backbone,
@@ -25,6 +27,7 @@ from geosearch.localization import (
     Localization,
     Parameters,
     Reproduction,
+    Request,
     load,
     localize,
     reproduce,
@@ -123,7 +126,7 @@ class Geosearch:
         photo: str | Path,
         *,
         model: str = DEFAULT_MODEL,
-        parameters: Parameters | None = None,
+        parameters: Parameters | Request | None = None,
         exclude_self: bool = False,
         exclude_duplicates: float | None = None,
         device: str = "auto",
@@ -156,7 +159,7 @@ class Geosearch:
         photos: Iterable[str | Path],
         *,
         model: str = DEFAULT_MODEL,
-        parameters: Parameters | None = None,
+        parameters: Parameters | Request | None = None,
         exclude_self: bool = False,
         exclude_duplicates: float | None = None,
         device: str = "auto",
@@ -182,7 +185,7 @@ class Geosearch:
         queries: str | Path | QuerySet | None,
         *,
         model: str = DEFAULT_MODEL,
-        parameters: Parameters | None = None,
+        parameters: Parameters | Request | None = None,
         exclude_self: bool = True,
         exclude_duplicates: float | None = DUPLICATE_DISTANCE,
         exclude_author: bool = True,
@@ -205,6 +208,22 @@ class Geosearch:
             exclusions=leakage(exclude_self, exclude_duplicates, exclude_author),
             device=device,
         )
+
+    def calibrate(
+        self,
+        queries: str | Path | QuerySet | None,
+        *,
+        model: str = DEFAULT_MODEL,
+        device: str = "auto",
+        where: Filter = EVERYTHING,
+        **options: Any,
+    ) -> Calibration:
+        """Fit a calibration to labelled queries; `localize` then uses the latest one.
+
+        Options are those of `geosearch.evaluation.calibrate.calibrate`.
+        """
+        backbone = None if queries is None else self._backbone(model, device)
+        return calibrate(self.database, queries, model=backbone or model, where=where, **options)
 
     def load(self, localization_id: int) -> Localization:
         """An earlier answer."""

@@ -32,6 +32,8 @@ COMMANDS = {
     "evaluations": ("geosearch.cli.report", "app"),
     "report": ("geosearch.cli.report", "report"),
     "compare": ("geosearch.cli.report", "compare"),
+    "calibrate": ("geosearch.cli.calibrate", "calibrate"),
+    "calibrations": ("geosearch.cli.calibrate", "app"),
     "export": ("geosearch.cli.export", "app"),
     "sample": ("geosearch.cli.sample", "app"),
     "borders": ("geosearch.cli.borders", "app"),

@@ -10,23 +10,28 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
+from geosearch.calibration.fitted import SCORE_KM
 from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar, table
 from geosearch.cli.options import (
     BandwidthOption,
+    CalibrationOption,
     DeviceOption,
     DuplicateDistanceOption,
     ExactOption,
     ExcludeDuplicatesOption,
     ExcludeSelfOption,
-    KOption,
     MethodOption,
+    MinPresenceOption,
     ModelOption,
+    NoCalibrationOption,
+    OpenKOption,
     WeightingOption,
     filtered,
+    make_request,
 )
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
 from geosearch.features import DEFAULT_MODEL
-from geosearch.localization import Failure, Localization, Parameters, load
+from geosearch.localization import Failure, Localization, load
 from geosearch.localization import localize as localize_photos
 from geosearch.localization import reproduce as reproduce_answer
 from geosearch.retrieval import Filter, Neighbours
@@ -38,10 +43,13 @@ def localize(
     context: typer.Context,
     photos: Annotated[list[str], typer.Argument(help="Photos: paths or URLs.")],
     model: ModelOption = DEFAULT_MODEL,
-    k: KOption = 100,
+    k: OpenKOption = None,
     method: MethodOption = "density",
     bandwidth_km: BandwidthOption = None,
     weighting: WeightingOption = None,
+    calibration: CalibrationOption = None,
+    no_calibration: NoCalibrationOption = False,
+    min_presence: MinPresenceOption = None,
     exclude_self: ExcludeSelfOption = False,
     exclude_duplicates: ExcludeDuplicatesOption = False,
     duplicate_distance: DuplicateDistanceOption = DUPLICATE_DISTANCE,
@@ -56,7 +64,8 @@ def localize(
 ) -> None:
     """Estimate where photos were taken. Every answer is recorded; `geosearch show` reads it back.
 
-    With --json, one object per photo and line.
+    The latest calibration of the model is used unless --method, --k, --bandwidth-km or --weighting
+    is given. With --json, one object per photo and line.
 
     Example: geosearch localize holiday.jpg --near 46.8,8.2,200 --map holiday.png
     """
@@ -64,9 +73,13 @@ def localize(
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
     if map_file is not None and (map_file.suffix != ".png" or not map_file.parent.is_dir()):
         raise InputError(f"--map {map_file} is not a .png in an existing folder")
-    parameters = Parameters(method, k, bandwidth_km, weighting, exact)
+    request = make_request(
+        method, k, bandwidth_km, weighting, exact, calibration, no_calibration, min_presence
+    )
     exclusions = Exclusions(exclude_self, duplicate_distance if exclude_duplicates else None)
     answers = _table()
+    remarks: list[str | None] = []
+    calibration_used = ""
     failures: list[Failure] = []
     with database(context) as opened, progress_bar("photos") as progress:
         task = progress.add_task("localize", total=len(photos))
@@ -74,7 +87,7 @@ def localize(
             opened,
             photos,
             model=model,
-            parameters=parameters,
+            parameters=request,
             where=where,
             exclusions=exclusions,
             device=device,
@@ -85,6 +98,8 @@ def localize(
             if isinstance(answer, Failure):
                 failures.append(answer)
                 continue
+            remarks.append(_remark(answer))
+            calibration_used = _calibration(answer)
             answers.add_row(*_row(answer))
             if answer.excluded is not None and not as_json:
                 left_out = f"{Path(answer.photo).name}: references left out: {answer.excluded}"
@@ -96,6 +111,10 @@ def localize(
                 draw_map(answer, map_file)
     if not as_json:
         _print(answers, failures)
+        for remark in filter(None, remarks):
+            out.print(remark, highlight=False, markup=False)
+        if calibration_used:
+            out.print(f"calibration {calibration_used}", highlight=False)
     if failures:
         raise typer.Exit(EXIT_SOME_REJECTED)
 
@@ -117,19 +136,26 @@ def show(
     answers = _table()
     answers.add_row(*_row(answer))
     _print(answers, [])
+    if remark := _remark(answer):
+        out.print(remark, highlight=False, markup=False)
     plan = answer.neighbours.plan
     facts = {
         "photo": answer.photo,
         "answered": f"{answer.created_at:%Y-%m-%d %H:%M:%S %Z}",
         "model": answer.model["name"],
         "parameters": ", ".join(f"{k}={v}" for k, v in answer.parameters.to_json().items()),
+        "calibration": _calibration(answer),
         "filter": str(answer.where),
         "excluded": "nothing was to be" if answer.excluded is None else str(answer.excluded),
         "plan": f"{plan.strategy}: {plan.reason}",
+        "within": ", ".join(
+            f"{km:,} km {share:.1%}" for km, share in answer.probability_within_km.items()
+        )
+        or "unknown",
         "truth": "unknown" if answer.truth is None else "{:.5f}, {:.5f}".format(*answer.truth),
     }
     for name, value in facts.items():
-        out.print(f"{name:<11}{value}", highlight=False, markup=False)
+        out.print(f"{name:<12}{value}", highlight=False, markup=False)
     out.print(neighbour_table(answer.neighbours, answer.weights))
 
 
@@ -175,6 +201,21 @@ def neighbour_table(neighbours: Neighbours, weights: NDArray[np.float64] | None 
 def _table() -> Table:
     radii = ("50 % within", "90 % within")
     return table("id", "photo", "lat", "lon", "score", *radii, text=["photo"])
+
+
+def _remark(answer: Localization) -> str | None:
+    """What a table has no place for, in words."""
+    if answer.confident is not False:
+        return None
+    name, least = Path(answer.photo).name, answer.parameters.min_presence
+    return f"{name}: not in this collection (presence {answer.presence:.2f}, below {least:.2f})"
+
+
+def _calibration(answer: Localization) -> str:
+    key = answer.parameters.calibration_id
+    if answer.parameters.fitted is None:
+        return "none: score and radii are those of the kernels alone"
+    return f"{key}: score is the probability of an error of at most {SCORE_KM} km"
 
 
 def _row(answer: Localization) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from geosearch.errors import InputError
+from geosearch.localization.request import Request
 from geosearch.retrieval.filters import EVERYTHING, Filter, read_time, where
 
 ModelOption = Annotated[
@@ -26,6 +27,10 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 
 KOption = Annotated[int, typer.Option("--k", help="Neighbours to retrieve; all of them vote.")]
 MethodOption = Annotated[str, typer.Option(help="density, nearest or im2gps.")]
+OpenKOption = Annotated[
+    int | None,
+    typer.Option("--k", help="Neighbours to retrieve; by the calibration, or 100."),
+]
 BandwidthOption = Annotated[
     float | None,
     typer.Option("--bandwidth-km", help="Bandwidth of the density; default by method."),
@@ -46,6 +51,19 @@ ExcludeDuplicatesOption = Annotated[
 DuplicateDistanceOption = Annotated[
     float,
     typer.Option(metavar="D", help="Cosine distance below which a photo is a near-duplicate."),
+]
+CalibrationOption = Annotated[
+    int | None,
+    typer.Option(metavar="ID", help="Use this calibration instead of the latest that applies."),
+]
+NoCalibrationOption = Annotated[
+    bool, typer.Option("--no-calibration", help="Use none; default k, bandwidth and weighting.")
+]
+MinPresenceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-presence", metavar="P", help='Below this presence, 0 to 1: "not in this collection".'
+    ),
 ]
 
 
@@ -75,6 +93,30 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in parameters}
     return run
+
+
+def make_request(
+    method: str,
+    k: int | None,
+    bandwidth_km: float | None,
+    weighting: str | None,
+    exact: bool,
+    calibration: int | None,
+    no_calibration: bool,
+    min_presence: float | None,
+) -> Request:
+    """The request these options make.
+
+    Raises
+    ------
+    InputError
+        They contradict each other.
+    """
+    if no_calibration and calibration is not None:
+        raise InputError(f"--calibration {calibration} and --no-calibration exclude each other")
+    return Request(
+        method, k, bandwidth_km, weighting, exact, calibration, not no_calibration, min_presence
+    )
 
 
 def make_filter(
