@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,13 +11,17 @@ import typer
 from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar, table
 from geosearch.cli.options import (
     BandwidthOption,
+    CalibrationOption,
     DeviceOption,
     DuplicateDistanceOption,
     ExactOption,
-    KOption,
+    MinPresenceOption,
     ModelOption,
+    NoCalibrationOption,
+    OpenKOption,
     WeightingOption,
     filtered,
+    make_request,
 )
 from geosearch.density import DEFAULT_WEIGHTING
 from geosearch.errors import EXIT_SOME_REJECTED, InputError, Reason
@@ -25,7 +29,7 @@ from geosearch.evaluation import THRESHOLDS_KM, Evaluation, QuerySet, evaluate_e
 from geosearch.evaluation.sets import SETS, read_set
 from geosearch.evaluation.sweep import Sweep, grid
 from geosearch.features import DEFAULT_MODEL
-from geosearch.localization import Parameters
+from geosearch.localization import Parameters, Request
 from geosearch.retrieval import Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
 
@@ -80,12 +84,15 @@ def evaluate(
     sample: SampleOption = None,
     seed: SeedOption = 0,
     model: ModelOption = DEFAULT_MODEL,
-    k: KOption = 100,
+    k: OpenKOption = None,
     method: Annotated[
         str, typer.Option("--method", "--methods", help="density, nearest, im2gps, or several: a,b")
     ] = "density",
     bandwidth_km: BandwidthOption = None,
     weighting: WeightingOption = None,
+    calibration: CalibrationOption = None,
+    no_calibration: NoCalibrationOption = False,
+    min_presence: MinPresenceOption = None,
     include_self: IncludeSelfOption = False,
     include_duplicates: IncludeDuplicatesOption = False,
     include_author: IncludeAuthorOption = False,
@@ -109,7 +116,20 @@ def evaluate(
     Example: geosearch evaluate --leave-one-out --collection holidays --sample 500
     """
     names = _list("--method", method, str)
-    parameters = [Parameters(name, k, bandwidth_km, weighting, exact) for name in names]
+    # A calibration is of the density; the other methods stand beside it.
+    parameters = [
+        make_request(
+            name,
+            k,
+            bandwidth_km,
+            weighting,
+            exact,
+            calibration if name == "density" else None,
+            no_calibration,
+            min_presence if name == "density" else None,
+        )
+        for name in names
+    ]
     results = _run(
         context,
         "evaluate",
@@ -211,7 +231,7 @@ def _run(
     context: typer.Context,
     task_name: str,
     queries: str | QuerySet | None,
-    parameters: list[Parameters],
+    parameters: Sequence[Parameters | Request],
     **options: Any,
 ) -> list[Evaluation]:
     with database(context) as opened, progress_bar("queries") as progress:
