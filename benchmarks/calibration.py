@@ -189,8 +189,9 @@ def _print(results: list[dict[str, Any]]) -> None:
     for result in results:
         n, made = result["n"], result["calibration"]
         print(
-            f"\n{result['difficulty']}: {n} fresh queries; fitted to {made['n_fit']}: k {made['k']}, "
-            f"{made['weighting']}, {made['bandwidth_km']:g} km, sharpness {made['sharpness']:g}"
+            f"\n{result['difficulty']}: {n} fresh queries; fitted to {made['n_fit']}: "
+            f"k {made['k']}, {made['weighting']}, {made['bandwidth_km']:g} km, "
+            f"sharpness {made['sharpness']:g}"
         )
         print(
             f"log-likelihood of {made['n_check']} held-out truths: "

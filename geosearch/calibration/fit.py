@@ -34,6 +34,9 @@ SEARCH_QUERIES = 400
 #: Fewer absent copies than this teach nothing about absence.
 FEWEST_ABSENT = 20
 
+#: Parts of the queries that are in turn left out to learn levels and presences.
+FOLDS = 5
+
 #: Levels whose coverage is measured.
 LEVELS = (0.5, 0.9)
 
@@ -109,32 +112,35 @@ def fit(present: Sequence[Example], absent: Sequence[Example]) -> Fitted:
     hidden = _evidence(absent, places(absent, *settings))
     enough = len(absent) >= FEWEST_ABSENT
     scale = _scale(known, np.concatenate([known, hidden]) if enough else known)
-    kernels, _ = fit_kernels(_truths(present, found, scale(known), settings))
-    coefficients = fit_presence(scale(known), scale(hidden)) if enough else None
+    known, hidden = scale(known), scale(hidden)
+    truths = _truths(present, found, known, settings)
+    kernels, _ = fit_kernels(truths)
     fitted = Fitted(
-        k=settings.k,
-        bandwidth_km=settings.bandwidth_km,
-        weighting=settings.weighting,
-        sharpness=settings.sharpness,
+        **settings._asdict(),
         scale=scale,
         kernels=kernels,
         region_levels=LevelMap(),
         radius_levels=LevelMap(),
-        presence=coefficients,
-        min_presence=(
-            0.0 if coefficients is None else threshold(presence(coefficients, scale(known)))
-        ),
+        presence=fit_presence(known, hidden) if enough else None,
+        min_presence=0.0,
     )
-    levels = np.array(
-        [
-            _raw_levels(example.calibrated(fitted, place), example.truth)
-            for example, place in zip(present, found, strict=True)
-        ]
-    )
+    # Levels and presences of queries that the kernels and coefficients have not seen: those of the
+    # queries fitted to look better than others will.
+    levels, there = np.empty((len(present), 2)), np.empty(len(present))
+    for fold in range(FOLDS):
+        out = np.arange(len(present)) % FOLDS == fold
+        unseen = replace(fitted, kernels=fit_kernels(truths.where(~out))[0])
+        for row in np.flatnonzero(out):
+            answer = present[row].calibrated(unseen, found[row])
+            levels[row] = _raw_levels(answer, present[row].truth)
+        if enough:
+            other = np.arange(len(hidden)) % FOLDS != fold
+            there[out] = presence(fit_presence(known[~out], hidden[other]), known[out])
     return replace(
         fitted,
         region_levels=LevelMap.fitted(levels[:, 0]),
         radius_levels=LevelMap.fitted(levels[:, 1]),
+        min_presence=threshold(there) if enough else 0.0,
     )
 
 

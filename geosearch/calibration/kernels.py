@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
@@ -24,9 +25,6 @@ COMPONENTS = len(SUMMIT_KM) + len(NEIGHBOUR_KM) + 1
 
 #: Bandwidths stay in this range, km.
 BANDWIDTHS_KM = (1.0, 8000.0)
-
-#: Penalty on the squared slopes of the logit: keeps them finite where few queries tell.
-RIDGE = 1e-3
 
 _UNIFORM = -np.log(4 * np.pi)
 
@@ -43,6 +41,15 @@ class Truths:
     neighbours: Array
     weights: Array
     evidence: Array
+
+    def where(self, chosen: NDArray[np.bool_]) -> Truths:
+        """Those of the queries chosen by a mask (n,)."""
+        return Truths(
+            self.summit[chosen],
+            self.neighbours[chosen],
+            self.weights[chosen],
+            self.evidence[chosen],
+        )
 
 
 @dataclass(frozen=True)
@@ -80,10 +87,10 @@ def fit_kernels(truths: Truths) -> tuple[Kernels, float]:
         gradient = np.concatenate(
             [(posterior[:, :widths] * slopes).mean(axis=0), (excess.T @ design).ravel()]
         )
-        penalty = np.zeros_like(logits)
-        penalty[:, 1:] = logits[:, 1:]
-        gradient[widths:] -= 2 * RIDGE * penalty.ravel()
-        value = total.mean() + log_shares.sum(axis=1).mean() / n - RIDGE * np.sum(penalty**2)
+        # Slopes have a standard normal prior: few queries must not tell them apart.
+        slope = logits * (np.arange(1 + features) > 0)
+        gradient[widths:] -= slope.ravel() / n
+        value = total.mean() + log_shares.sum(axis=1).mean() / n - np.sum(slope**2) / (2 * n)
         return -float(value), -gradient
 
     start = np.zeros(widths + COMPONENTS * (1 + features))

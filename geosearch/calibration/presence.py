@@ -13,9 +13,6 @@ from scipy.stats import beta
 
 from geosearch.sphere import Array
 
-#: Penalty on the squared slopes.
-RIDGE = 1e-3
-
 #: Present queries called absent, at most, and how sure that is meant to be.
 FALSE_ALARMS, CONFIDENCE = 0.10, 0.95
 
@@ -28,13 +25,13 @@ def fit_presence(present: Array, absent: Array) -> tuple[float, ...]:
     evidence = np.concatenate([present, absent])
     label = np.repeat([1.0, 0.0], [len(present), len(absent)])
     each = np.repeat([0.5 / len(present), 0.5 / len(absent)], [len(present), len(absent)])
-    design = np.column_stack([np.ones(len(evidence)), evidence])
+    n, design = len(evidence), np.column_stack([np.ones(len(evidence)), evidence])
 
     def objective(values: Array) -> tuple[float, Array]:
         logit = design @ values
-        loss = each @ (np.logaddexp(0, logit) - label * logit) + RIDGE * values[1:] @ values[1:]
+        loss = each @ (np.logaddexp(0, logit) - label * logit) + values[1:] @ values[1:] / (2 * n)
         slope = design.T @ (each * (expit(logit) - label))
-        slope[1:] += 2 * RIDGE * values[1:]
+        slope[1:] += values[1:] / n  # a standard normal prior
         return float(loss), slope
 
     found = minimize(objective, np.zeros(design.shape[1]), jac=True, method="BFGS").x
