@@ -1,0 +1,74 @@
+-- The densest mode of points as an aggregate. The state is an array: the bandwidth, then latitude,
+-- longitude and weight of each point.
+
+CREATE FUNCTION geosearch.kde_mode_add(
+    state float8[], geom geometry, VARIADIC weight_and_bandwidth_km float8[]
+)
+RETURNS float8[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    weight CONSTANT float8 := weight_and_bandwidth_km[1];
+    bandwidth_km CONSTANT float8 := CASE
+        WHEN cardinality(weight_and_bandwidth_km) = 1 THEN 200 ELSE weight_and_bandwidth_km[2]
+    END;
+BEGIN
+    IF cardinality(weight_and_bandwidth_km) > 2 THEN
+        PERFORM geosearch.refuse(
+            'kde_mode has too many arguments', 'Give a point, its weight and a bandwidth in km.'
+        );
+    ELSIF state IS NULL THEN
+        state := ARRAY[bandwidth_km];
+    ELSIF state[1] IS DISTINCT FROM bandwidth_km THEN
+        PERFORM geosearch.refuse(
+            format('kde_mode: bandwidths of %s and %s km in one group', state[1], bandwidth_km),
+            'Give one for all rows.'
+        );
+    END IF;
+    IF geom IS NULL OR weight IS NULL OR ST_IsEmpty(geom) THEN
+        RETURN state;
+    ELSIF ST_SRID(geom) <> 4326 OR GeometryType(geom) <> 'POINT' THEN
+        PERFORM geosearch.refuse(
+            format('kde_mode: a %s in SRID %s', GeometryType(geom), ST_SRID(geom)),
+            'Give points in WGS 84: ST_Transform(geom, 4326), or ST_SetSRID(geom, 4326) if they are.'
+        );
+    ELSIF NOT (weight >= 0 AND weight < 'Infinity') THEN
+        PERFORM geosearch.refuse(format('kde_mode: a weight of %s', weight), 'Give numbers, 0 or more.');
+    END IF;
+    state := array_append(state, ST_Y(geom));
+    state := array_append(state, ST_X(geom));
+    state := array_append(state, weight);
+    RETURN state;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.kde_mode_add IS 'Adds a point; for geosearch.kde_mode.';
+
+CREATE FUNCTION geosearch.kde_mode_of(state float8[]) RETURNS geometry(Point, 4326)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+SELECT ST_SetSRID(ST_MakePoint(m.lon, m.lat), 4326)
+FROM (
+    SELECT
+        array_agg(state[i] ORDER BY i) AS lats,
+        array_agg(state[i + 1] ORDER BY i) AS lons,
+        array_agg(state[i + 2] ORDER BY i) AS weights
+    FROM generate_series(2, cardinality(state), 3) AS i
+) AS points
+CROSS JOIN LATERAL geosearch.density_mode(lats, lons, weights, state[1]) AS m
+WHERE m.lat IS NOT NULL;
+END;
+
+COMMENT ON FUNCTION geosearch.kde_mode_of(float8[]) IS 'The mode; for geosearch.kde_mode.';
+
+CREATE AGGREGATE geosearch.kde_mode(
+    geom geometry, VARIADIC weight_and_bandwidth_km float8[]
+) (
+    SFUNC = geosearch.kde_mode_add, STYPE = float8[], FINALFUNC = geosearch.kde_mode_of,
+    PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE geosearch.kde_mode(geometry, float8[]) IS
+    'kde_mode(geom, weight) or kde_mode(geom, weight, bandwidth_km): where points in WGS 84 are '
+    'densest, with kernels of 200 km unless told otherwise; NULL without points.';

@@ -1,0 +1,118 @@
+-- Where a photo was taken: neighbours, their density, its densest mode, and radii round it.
+
+CREATE FUNCTION geosearch.localize(
+    query halfvec,
+    model text,
+    k integer DEFAULT 100,
+    within geometry DEFAULT NULL,
+    taken_after timestamptz DEFAULT NULL,
+    taken_before timestamptz DEFAULT NULL,
+    collections text[] DEFAULT NULL,
+    authors text[] DEFAULT NULL,
+    not_authors text[] DEFAULT NULL,
+    licences text[] DEFAULT NULL,
+    accuracy_m real DEFAULT NULL,
+    exact boolean DEFAULT false,
+    near geometry DEFAULT NULL,
+    near_km float8 DEFAULT NULL,
+    not_photos bigint[] DEFAULT NULL,
+    bandwidth_km float8 DEFAULT 200,
+    weighting text DEFAULT 'power:10'
+)
+RETURNS TABLE (
+    estimate geometry(Point, 4326),
+    score float8,
+    radius_50_km float8,
+    radius_90_km float8,
+    neighbours integer,
+    strategy text,
+    expected_recall float8,
+    reason text
+)
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
+SET search_path = pg_catalog, geosearch, public, pg_temp
+SET jit = off
+AS $$
+DECLARE
+    lats float8[];
+    lons float8[];
+    weights float8[];
+    distances float8[];
+    place record;
+    radii float8[];
+BEGIN
+    SELECT
+        array_agg(ST_Y(n.geom) ORDER BY n.rank), array_agg(ST_X(n.geom) ORDER BY n.rank),
+        array_agg(n.distance ORDER BY n.rank),
+        count(*), min(n.strategy), min(n.expected_recall), min(n.reason)
+    INTO lats, lons, distances, neighbours, strategy, expected_recall, reason
+    FROM nearest(
+        query, model, k, within, taken_after, taken_before, collections, authors, not_authors,
+        licences, accuracy_m, exact, near, near_km, not_photos
+    ) AS n;
+    IF neighbours = 0 THEN
+        strategy := 'empty';
+        expected_recall := 1;
+        reason := 'no photo matches';
+    ELSE
+        weights := neighbour_weights(distances, weighting);
+        SELECT * INTO place FROM density_mode(lats, lons, weights, bandwidth_km);
+        radii := density_radii(
+            lats, lons, weights, bandwidth_km, place.lat, place.lon, ARRAY[0.5, 0.9]
+        );
+        estimate := ST_SetSRID(ST_MakePoint(place.lon, place.lat), 4326);
+        score := place.score;
+        radius_50_km := radii[1];
+        radius_90_km := radii[2];
+    END IF;
+    RETURN NEXT;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.localize IS
+    'Where a photo with this embedding was taken, by the k photos most like it: estimate, score '
+    '(share of the neighbours'' weight behind it), and the radii round it that hold 50 and 90 %. '
+    'Nothing is recorded.';
+
+CREATE FUNCTION geosearch.localize_photo(
+    photo bigint,
+    model text,
+    k integer DEFAULT 100,
+    within geometry DEFAULT NULL,
+    taken_after timestamptz DEFAULT NULL,
+    taken_before timestamptz DEFAULT NULL,
+    collections text[] DEFAULT NULL,
+    authors text[] DEFAULT NULL,
+    not_authors text[] DEFAULT NULL,
+    licences text[] DEFAULT NULL,
+    accuracy_m real DEFAULT NULL,
+    exact boolean DEFAULT false,
+    near geometry DEFAULT NULL,
+    near_km float8 DEFAULT NULL,
+    not_photos bigint[] DEFAULT NULL,
+    bandwidth_km float8 DEFAULT 200,
+    weighting text DEFAULT 'power:10'
+)
+RETURNS TABLE (
+    estimate geometry(Point, 4326),
+    score float8,
+    radius_50_km float8,
+    radius_90_km float8,
+    neighbours integer,
+    strategy text,
+    expected_recall float8,
+    reason text
+)
+LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
+BEGIN ATOMIC
+SELECT l.*
+FROM geosearch.localize(
+    geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
+    collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
+    not_photos || geosearch.copies_of(photo), bandwidth_km, weighting
+) AS l;
+END;
+
+COMMENT ON FUNCTION geosearch.localize_photo IS
+    'Where a stored photo was taken, as geosearch.localize, without itself and files of the same '
+    'bytes among the neighbours.';

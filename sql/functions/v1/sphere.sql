@@ -1,0 +1,50 @@
+-- Distances on the sphere, and the errors all functions share.
+--
+-- The Earth is a sphere of 6371 km here, as everywhere in geosearch: errors of photo geolocation
+-- are measured so. ST_Distance on geography measures on the spheroid instead, up to 0.5 % apart.
+
+CREATE FUNCTION geosearch.refuse(message text, hint text) RETURNS float8
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = message, HINT = hint;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.refuse(text, text) IS
+    'Raises the error with a hint; for expressions that cannot raise by themselves.';
+
+-- The haversine formula with the haversine of the antipode as its complement, so that nearly equal
+-- and nearly antipodal points are both accurate to rounding. Bodies after RETURN are parsed here
+-- and now: they depend on no search_path, and are inlined into the queries that call them.
+CREATE FUNCTION geosearch.great_circle_km(lat1 float8, lon1 float8, lat2 float8, lon2 float8)
+RETURNS float8
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 5
+RETURN 2 * 6371.0::float8 * atan2(
+    sqrt(
+        sin(radians(lat2 - lat1) / 2) ^ 2
+        + cos(radians(lat1)) * cos(radians(lat2)) * sin(radians(lon2 - lon1) / 2) ^ 2
+    ),
+    sqrt(
+        sin(radians(lat2 + lat1) / 2) ^ 2
+        + cos(radians(lat1)) * cos(radians(lat2)) * cos(radians(lon2 - lon1) / 2) ^ 2
+    )
+);
+
+COMMENT ON FUNCTION geosearch.great_circle_km(float8, float8, float8, float8) IS
+    'Great-circle distance in kilometres between points in degrees, on a sphere of 6371 km.';
+
+CREATE FUNCTION geosearch.great_circle_km(a geometry, b geometry) RETURNS float8
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10
+RETURN CASE
+    WHEN ST_SRID(a) = 4326 AND ST_SRID(b) = 4326
+    THEN geosearch.great_circle_km(ST_Y(a), ST_X(a), ST_Y(b), ST_X(b))
+    ELSE geosearch.refuse(
+        'great_circle_km: points in SRID ' || ST_SRID(a) || ' and ' || ST_SRID(b),
+        'Give points in WGS 84: ST_Transform(geom, 4326), or ST_SetSRID(geom, 4326) if they are.'
+    )
+END;
+
+COMMENT ON FUNCTION geosearch.great_circle_km(geometry, geometry) IS
+    'Great-circle distance in kilometres between points in WGS 84, on a sphere of 6371 km.';
