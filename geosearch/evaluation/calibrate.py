@@ -119,7 +119,7 @@ def calibrate(
             f"{asked.name}: only {len(usable)} queries can be used; a calibration needs {FEWEST}",
             f"Label more photos: below {FEW} the figures are loose.",
         )
-    fitting = halves([query for query, _, _ in usable], seed)
+    fitting = halves([query for query, _, _ in usable], seed, by_author=exclusions.same_author)
     if not fitting.any() or fitting.all():
         raise InputError(
             f"{asked.name}: all queries are of one place or author, so none can be held out",
@@ -154,11 +154,11 @@ def calibrate(
         return save(connection, calibration)
 
 
-def halves(queries: Sequence[Query], seed: int) -> np.ndarray:
+def halves(queries: Sequence[Query], seed: int, *, by_author: bool = True) -> np.ndarray:
     """Which queries (n,) to fit to; those left out share no place and no author with them.
 
-    Queries within a kilometre of each other, or by one author, are kept together. The halves are
-    as equal as that allows, and the same for the same seed.
+    Queries within a kilometre of each other and, unless `by_author` is False, by one author are
+    kept together. The halves are as equal as that allows, and the same for the same seed.
     """
     n = len(queries)
     positions = unit_vectors([q.truth[0] for q in queries], [q.truth[1] for q in queries])
@@ -167,7 +167,7 @@ def halves(queries: Sequence[Query], seed: int) -> np.ndarray:
     authors = [
         (first.setdefault(query.author, index), index)
         for index, query in enumerate(queries)
-        if query.author
+        if query.author and by_author
     ]
     edges = np.concatenate([links, np.array(authors, dtype=links.dtype).reshape(-1, 2)])
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))

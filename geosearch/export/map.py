@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image, ImageOps
 
-from geosearch.density import DEFAULT_BANDWIDTH_KM, Mixture, Region, density_at
+from geosearch.density import DEFAULT_BANDWIDTH_KM, Region
 from geosearch.density.regions import highest_density_regions
 from geosearch.errors import PhotoRejected
 from geosearch.export import canvas
@@ -21,7 +21,7 @@ from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Proje
 from geosearch.export.words import format_km, format_position
 from geosearch.images import decode, open_image
 from geosearch.localization import Localization
-from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
+from geosearch.sphere import Array, destination, great_circle_km, initial_bearing, unit_vectors
 from geosearch.storage import read_bytes
 
 _PANEL_SHARE = 0.27
@@ -115,20 +115,18 @@ def _regions(answer: Localization) -> dict[float, Region]:
     """The answer's 50 % and 90 % regions; computed again where they were not recorded."""
     if all(level in answer.regions for level in _REGION_STYLES):
         return {level: answer.regions[level] for level in _REGION_STYLES}
-    found = answer.neighbours
-    mixture = Mixture.at(found.lat, found.lon, answer.weights, _bandwidth_km(answer))
-    return highest_density_regions(mixture, tuple(_REGION_STYLES))
+    levels, calibrated = tuple(_REGION_STYLES), answer.calibrated
+    if calibrated is not None:
+        return calibrated.judge(levels, regions=True).regions
+    density = answer.density
+    return {} if density is None else highest_density_regions(density, levels)
 
 
 def _log_density(answer: Localization, lat: Array, lon: Array) -> Array:
-    return density_at(
-        lat,
-        lon,
-        neighbour_lat=answer.neighbours.lat,
-        neighbour_lon=answer.neighbours.lon,
-        weights=answer.weights,
-        bandwidth_km=_bandwidth_km(answer),
-    )
+    points, density = unit_vectors(lat, lon), answer.density
+    if density is None:
+        return np.full(points.shape[:-1], -np.inf)
+    return density.log_density(points.reshape(-1, 3)).reshape(points.shape[:-1])
 
 
 def _bandwidth_km(answer: Localization) -> float:

@@ -1,0 +1,542 @@
+"""Calibration: levels that hold, a density that fits, absence that is noticed, and its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from geosearch.calibration import Calibration, Fitted
+from geosearch.calibration.evidence import FEATURES, evidence
+from geosearch.calibration.fit import Example, calibrated, fit, measure, places
+from geosearch.calibration.kernels import COMPONENTS, Truths, fit_kernels, log_density
+from geosearch.calibration.levels import NOMINAL, LevelMap
+from geosearch.calibration.presence import fit_presence, presence, threshold
+from geosearch.calibration.store import find_calibration, remove_calibration
+from geosearch.calibration.store import save as save_calibration
+from geosearch.calibration.summit import at_summit, sharpened
+from geosearch.client import Geosearch
+from geosearch.database.connection import Database
+from geosearch.density import locate
+from geosearch.errors import InputError, NotFoundError
+from geosearch.evaluation.calibrate import calibrate, halves
+from geosearch.evaluation.queries import Query, stored_queries
+from geosearch.features.models import find_model
+from geosearch.localization import Localization, Parameters, Request, load, reproduce
+from geosearch.localization.localize import answer_query, chosen_parameters
+from geosearch.localization.store import save
+from geosearch.retrieval import EVERYTHING, Filter, where
+from geosearch.sample.space import SpaceSample, write_space_sample
+from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km, lat_lon, unit_vectors
+from tests.command_line import CommandLine
+from tests.rows import add_embeddings, add_model, add_photos
+
+Array = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_search() -> Iterator[None]:
+    """Fewer candidates and queries in the search for settings: it is slow, and tested by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geosearch.calibration.fit.SEARCH_QUERIES", 60)
+        patch.setattr("geosearch.calibration.fit.WEIGHTINGS", ("power:10", "softmax:0.02"))
+        patch.setattr("geosearch.calibration.fit.BANDWIDTHS_KM", (300.0, 600.0))
+        patch.setattr("geosearch.calibration.fit.SHARPNESS", (1.0, 1.5))
+        yield
+
+
+# Levels
+
+
+@given(arrays(float, st.integers(1, 60), elements=st.floats(0, 1)))
+def test_levels_map_there_and_back(levels: Array) -> None:
+    made = LevelMap.fitted(levels)
+    assert all(0 < raw < 1 for raw in made.raw)
+    assert (np.diff(made.raw) > 0).all()
+    for nominal in (0.5, 0.9, *NOMINAL):
+        assert made.level(made.raw_level(nominal)) == pytest.approx(nominal)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1, 1), (0.5, 3), (4, 1.5)])
+def test_regions_hold_their_level_whatever_the_density_is_worth(a: float, b: float) -> None:
+    random = np.random.default_rng(1)
+    made = LevelMap.fitted(random.beta(a, b, 2000))
+    fresh = random.beta(a, b, 20_000)
+    for level in (0.5, 0.9):
+        assert np.mean(fresh <= made.raw_level(level)) == pytest.approx(level, abs=0.03)
+
+
+def test_the_level_of_few_queries_errs_towards_holding_more() -> None:
+    # Of nine, the region at 90 % must reach the ninth, and that at 95 % has no tenth to reach.
+    made = LevelMap.fitted(np.linspace(0.1, 0.9, 9))
+    assert made.raw_level(0.5) == pytest.approx(0.5, abs=2e-3)
+    assert made.raw_level(0.9) == pytest.approx(0.9, abs=2e-3)
+    assert made.raw_level(0.95) > 0.99
+
+
+# Kernels
+
+
+def _truths(n: int, seed: int, spread_km: float) -> Truths:
+    """Truths normally spread round their summits; the neighbours are nowhere near."""
+    random = np.random.default_rng(seed)
+    angle = spread_km / EARTH_RADIUS_KM * np.hypot(*random.standard_normal((2, n)))
+    return Truths(
+        summit=1 - np.cos(angle),
+        neighbours=1 - np.cos(random.uniform(1, 3, (n, 5))),
+        weights=np.full((n, 5), 0.2),
+        evidence=random.standard_normal((n, 2)),
+    )
+
+
+def test_the_fit_finds_how_far_truths_lie_from_the_summit() -> None:
+    kernels, likelihood = fit_kernels(_truths(1000, 1, spread_km=150.0))
+    kappa = (EARTH_RADIUS_KM / 150) ** 2
+    best = np.log(kappa / (2 * np.pi)) - 1  # the expectation of the log of the true density
+    assert likelihood == pytest.approx(best, abs=0.05)
+    assert log_density(kernels, _truths(1000, 2, spread_km=150.0)).mean() == pytest.approx(
+        best, abs=0.1
+    )
+
+
+def test_evidence_decides_between_summit_and_anywhere() -> None:
+    truths = _truths(1000, 3, spread_km=100.0)
+    random = np.random.default_rng(4)
+    lost = random.random(1000) < 0.5
+    anywhere = np.where(lost, 1 - random.uniform(-1, 1, 1000), truths.summit)
+    told = truths.evidence.copy()
+    told[:, 0] = np.where(lost, 1.0, -1.0)
+    kernels, informed = fit_kernels(replace(truths, summit=anywhere, evidence=told))
+    _, blind = fit_kernels(replace(truths, summit=anywhere))
+    assert informed > blind + 0.5
+    assert kernels.shares(np.array([1.0, 0.0]))[-1] > 0.9
+    assert kernels.shares(np.array([-1.0, 0.0]))[:2].sum() > 0.9
+
+
+def test_truths_anywhere_never_have_no_density() -> None:
+    kernels, _ = fit_kernels(_truths(200, 5, spread_km=50.0))
+    opposite = replace(_truths(1, 6, spread_km=50.0), summit=np.array([2.0]))
+    assert np.isfinite(log_density(kernels, opposite)).all()
+    assert kernels.shares(np.zeros(2)).shape == (COMPONENTS,)
+
+
+# Presence
+
+
+def test_presence_is_one_half_where_the_evidence_says_nothing() -> None:
+    random = np.random.default_rng(7)
+    coefficients = fit_presence(random.normal(1, 1, (900, 1)), random.normal(-1, 1, (100, 1)))
+    assert presence(coefficients, np.zeros(1)) == pytest.approx(0.5, abs=0.1)
+    assert presence(coefficients, np.array([2.0])) > 0.95
+
+
+def test_the_threshold_keeps_false_alarms_below_a_tenth() -> None:
+    random = np.random.default_rng(8)
+    limit = threshold(random.random(500))
+    assert 0.06 < limit < 0.1
+    assert threshold(random.random(10)) == 0.0  # so few bound nothing
+
+
+# Summit
+
+
+def test_sharp_weights_prefer_one_good_match_to_a_crowd_of_poor_ones() -> None:
+    lat, lon = np.array([50.0, *[10.0] * 6]), np.array([10.0, *[80.0] * 6])
+    distance = np.array([0.10, *[0.115] * 6])  # to the power -10: 1 and 0.25 each
+    place = locate(lat, lon, distance, bandwidth_km=300, regions=False)
+    assert place.lat == pytest.approx(10, abs=0.5)
+    assert at_summit(lat, lon, place, 1.0) is place
+    moved = at_summit(lat, lon, place, 2.0)
+    assert (moved.lat, moved.lon) == pytest.approx((50, 10), abs=0.01)
+    assert moved.score == moved.modes[0].mass
+    assert set(moved.modes) == set(place.modes)
+
+
+def test_sharpened_weights_sum_to_one() -> None:
+    np.testing.assert_allclose(sharpened(np.array([0.8, 0.2]), 2), [16 / 17, 1 / 17])
+
+
+# Evidence
+
+
+def test_evidence_of_two_neighbours() -> None:
+    found = evidence(
+        np.array([0.0, 0.0]),
+        np.array([0.0, 90.0]),
+        np.array([0.1, 0.2]),
+        np.array([0.75, 0.25]),
+        (0.0, 0.0),
+        0.75,
+    )
+    quarter_km = EARTH_RADIUS_KM * np.pi / 2
+    expected = {
+        "log_distance": np.log(0.1),
+        "log_gap": np.log(2),
+        "log_mass": np.log(0.75),
+        "log_concentration": np.log(0.625),
+        "log_offset": 0.0,
+        "near": 0.75,
+        "log_spread": np.log1p(0.25 * quarter_km / 100),
+    }
+    assert dict(zip(FEATURES, found, strict=True)) == pytest.approx(expected)
+
+
+# The halves
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 1000))
+def test_halves_share_no_place_and_no_author(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    queries = [
+        Query(f"{i}.jpg", (float(random.integers(0, 30)), 0.0), f"author {random.integers(0, 40)}")
+        for i in range(60)
+    ] + [Query(f"{i}.jpg", (float(random.integers(0, 30)) + 0.001, 0.0)) for i in range(20)]
+    fitting = halves(queries, seed)
+    assert (fitting == halves(queries, seed)).all()
+    mine, others = (
+        [query for query, chosen in zip(queries, fitting, strict=True) if chosen == half]
+        for half in (True, False)
+    )
+    assert not {q.author for q in mine if q.author} & {q.author for q in others if q.author}
+    for query in mine:
+        assert all(great_circle_km(*query.truth, *other.truth) > 1 for other in others)
+
+
+def test_authors_that_need_not_be_told_apart_do_not_bind_queries() -> None:
+    queries = [Query(f"{i}.jpg", (i / 2, 0.0), "me") for i in range(20)]
+    assert halves(queries, 0).all()
+    assert halves(queries, 0, by_author=False).sum() == 10
+
+
+def test_halves_of_unrelated_queries_are_equal() -> None:
+    queries = [Query(f"{i}.jpg", (i / 2, 0.0), f"author {i}") for i in range(101)]
+    assert halves(queries, 0).sum() in (50, 51)
+    assert (halves(queries, 0) != halves(queries, 1)).any()
+
+
+# A world whose photos show where they are: embeddings are a smooth function of the position
+
+REFERENCES, QUERIES, DIMENSION, K = 1500, 240, 64, 20
+
+
+def _embeddings(lat: Array, lon: Array, noise: float, seed: int) -> NDArray[np.float32]:
+    """Random waves on the sphere, with noise."""
+    waves = np.random.default_rng(0).standard_normal((3, DIMENSION)) * 6
+    random = np.random.default_rng(seed)
+    phases = random.standard_normal((len(lat), DIMENSION))
+    made = np.cos(unit_vectors(lat, lon) @ waves + np.arange(DIMENSION)) + noise * phases
+    return np.asarray(made, dtype=np.float32)
+
+
+def _positions(count: int, seed: int) -> tuple[Array, Array]:
+    vectors = np.random.default_rng(seed).standard_normal((count, 3))
+    return lat_lon(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def _examples(seed: int, count: int, hide_km: float = 0.0) -> list[Example]:
+    lat, lon = _positions(REFERENCES, 1)
+    units = _embeddings(lat, lon, 0.1, 2)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    true_lat, true_lon = _positions(count, seed)
+    made = []
+    for vector, truth in zip(
+        _embeddings(true_lat, true_lon, 0.4, seed),
+        zip(true_lat, true_lon, strict=True),
+        strict=True,
+    ):
+        distance = 1 - units @ (vector / np.linalg.norm(vector))
+        distance[great_circle_km(*truth, lat, lon) < hide_km] = np.inf
+        best = np.argsort(distance)[:K]
+        made.append(Example(lat[best], lon[best], distance[best].astype(float), truth))
+    return made
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    return fit(_examples(10, 300), _examples(10, 100, hide_km=1500))
+
+
+def test_fresh_queries_are_covered_and_probable_as_said(fitted: Fitted) -> None:
+    fresh = _examples(11, 250)
+    figures = measure(fitted, fresh, _examples(11, 100, hide_km=1500))
+    assert figures["log_likelihood"] > figures["before"]["log_likelihood"]
+    for name in ("coverage", "radius_coverage"):
+        assert figures[name]["50"] == pytest.approx(0.5, abs=0.1)
+        assert figures[name]["90"] == pytest.approx(0.9, abs=0.06)
+    assert figures["absence"]["false_alarms"] <= 0.1
+    assert figures["absence"]["caught"] > 0.8
+    for km, share in figures["accuracy"].items():
+        assert figures["brier"][km] <= share * (1 - share) + 0.01
+        bins = figures["reliability"][km]
+        predicted = sum(item["n"] * item["predicted"] for item in bins) / len(fresh)
+        assert predicted == pytest.approx(share, abs=0.08)
+
+
+def test_the_density_is_the_one_that_was_fitted(fitted: Fitted) -> None:
+    answers = calibrated(fitted, _examples(12, 5))
+    for answer, example in zip(answers, _examples(12, 5), strict=True):
+        away = unit_vectors(answer.lat, answer.lon) - unit_vectors(*example.truth)
+        summit = unit_vectors(*answer.estimate) - unit_vectors(*example.truth)
+        truths = Truths(
+            np.array([np.sum(summit**2) / 2]),
+            np.sum(away**2, axis=1)[None] / 2,
+            sharpened(answer.weights, fitted.sharpness)[None],
+            answer.evidence[None],
+        )
+        point = unit_vectors(*example.truth)[None]
+        assert answer.mixture.weights.sum() == pytest.approx(1)
+        np.testing.assert_allclose(
+            answer.mixture.log_density(point), log_density(fitted.kernels, truths), atol=1e-3
+        )
+
+
+def test_judgements_are_ordered(fitted: Fitted) -> None:
+    (answer,) = calibrated(fitted, _examples(13, 1))
+    judged = answer.judge((0.5, 0.9), regions=True)
+    shares = list(judged.probability_within_km.values())
+    assert list(judged.probability_within_km) == [1, 25, 200, 750, 2500]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] <= 1
+    assert judged.radius_km[0.5] < judged.radius_km[0.9]
+    assert judged.regions[0.5].area_km2 < judged.regions[0.9].area_km2
+    assert {level: region.level for level, region in judged.regions.items()} == {0.5: 0.5, 0.9: 0.9}
+    at_estimate = answer.level_of(*answer.estimate)
+    assert at_estimate == pytest.approx(0, abs=0.05)
+
+
+def test_one_neighbour_can_be_judged(fitted: Fitted) -> None:
+    example = Example(np.array([10.0]), np.array([20.0]), np.array([0.0]), (10.0, 20.0))
+    (answer,) = calibrated(fitted, [example])
+    assert np.isfinite(answer.evidence).all()
+    assert sum(answer.judge((0.9,), regions=False).radius_km.values()) > 0
+
+
+def test_what_was_fitted_survives_json(fitted: Fitted) -> None:
+    assert Fitted.from_json(fitted.to_json()) == fitted
+
+
+def test_without_absent_copies_nothing_is_said_of_presence() -> None:
+    made = fit(_examples(14, 40), [])
+    (answer,) = calibrated(made, _examples(15, 1))
+    assert made.presence is None
+    assert answer.presence is None
+
+
+def test_the_search_takes_what_makes_the_truths_likely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geosearch.calibration.fit.WEIGHTINGS", ("softmax:2", "power:10"))
+    monkeypatch.setattr("geosearch.calibration.fit.SHARPNESS", (1.0,))
+    made = fit(_examples(16, 40), [])
+    assert made.weighting == "power:10"
+    assert made.k <= K
+    assert len(places(_examples(16, 2), made.k)[0].weights) == made.k
+
+
+# In the database
+
+
+@pytest.fixture(scope="module")
+def world(module_database: Database) -> Database:
+    """References and labelled queries, with embeddings."""
+    with module_database.connection() as connection:
+        model = add_model(connection, DIMENSION)
+        for collection, count, noise, seed in (
+            ("references", REFERENCES, 0.1, 1),
+            ("queries", QUERIES, 0.4, 10),
+        ):
+            lat, lon = _positions(count, seed)
+            photos = add_photos(connection, lat, lon, collection=collection)
+            add_embeddings(connection, model, photos, _embeddings(lat, lon, noise, seed + 1))
+    return module_database
+
+
+REFERENCES_ONLY = where(collections="references")
+
+
+@pytest.fixture(scope="module")
+def made(world: Database) -> Calibration:
+    with world.connection() as connection:
+        model = find_model(connection, "test/model")
+    queries = stored_queries(world, model, where(collections="queries"))
+    return calibrate(world, queries, model="test/model", where=REFERENCES_ONLY, k=K, sample=60)
+
+
+def _answer(
+    database: Database, request: Request, passing: Filter = REFERENCES_ONLY, seed: int = 20
+) -> Localization:
+    with database.connection() as connection:
+        model = find_model(connection, "test/model")
+        parameters = chosen_parameters(connection, model, passing, request)
+    vector = _embeddings(*_positions(1, seed), 0.4, seed)[0]
+    given = answer_query(database, model, "/query.jpg", bytes(32), vector, parameters, passing)
+    with database.connection() as connection:
+        (key,) = save(connection, [given])
+    return load(database, key)
+
+
+def test_a_calibration_is_recorded_with_its_figures(world: Database, made: Calibration) -> None:
+    assert made.id is not None
+    assert made.n_fit + made.n_check == 60
+    assert made.failed == 0
+    assert made.options["sample"] == 60
+    assert made.figures["log_likelihood"] > made.figures["before"]["log_likelihood"]
+    with world.connection() as connection:
+        assert find_calibration(connection, made.id) == made
+
+
+def test_answers_use_the_calibration_and_say_so(world: Database, made: Calibration) -> None:
+    answer = _answer(world, Request())
+    printed = answer.to_json()
+    assert printed["calibration"] == made.id
+    assert printed["score"] == printed["probability_within_km"]["200"]
+    assert isinstance(printed["confident"], bool)
+    assert 0 < printed["presence"] < 1
+    assert answer.parameters.fitted == made.fitted
+    assert answer.regions.keys() == {0.5, 0.9}
+    plain = _answer(world, Request(calibrate=False)).to_json()
+    assert plain["calibration"] is plain["confident"] is plain["presence"] is None
+    assert plain["probability_within_km"] == {}
+
+
+@pytest.mark.parametrize(
+    "request_", [Request(k=7), Request(bandwidth_km=50), Request(weighting="uniform")]
+)
+def test_explicit_values_are_used_as_they_are(
+    world: Database, made: Calibration, request_: Request
+) -> None:
+    assert made.id is not None
+    answer = _answer(world, request_)
+    assert answer.parameters.fitted is None
+    for name in ("k", "bandwidth_km", "weighting"):
+        wanted = getattr(request_, name)
+        assert wanted is None or getattr(answer.parameters, name) == wanted
+    with pytest.raises(InputError, match="fixes method, k, bandwidth and weighting"):
+        _answer(world, replace(request_, calibration=made.id))
+
+
+def test_an_answer_below_the_presence_asked_for_is_not_confident(
+    world: Database, made: Calibration
+) -> None:
+    assert made.id is not None
+    doubtful = _answer(world, Request(min_presence=1.0))
+    assert doubtful.confident is False
+    assert doubtful.lat is not None  # the estimate is recorded all the same
+    assert _answer(world, Request(min_presence=0.0)).confident is True
+
+
+def test_the_truth_has_a_level_among_those_of_the_regions(
+    world: Database, made: Calibration
+) -> None:
+    assert made.id is not None
+    answer = _answer(world, Request())
+    inside = answer.regions[0.5].geometry.representative_point()
+    told = answer.with_truth(inside.y, inside.x)
+    assert told.truth_level is not None
+    assert told.truth_level < 0.55
+    assert told.error_km == pytest.approx(
+        float(great_circle_km(answer.lat or 0, answer.lon or 0, inside.y, inside.x))
+    )
+
+
+def test_the_latest_calibration_for_the_filter_is_used_and_outlived(
+    world: Database, made: Calibration
+) -> None:
+    narrower = REFERENCES_ONLY & where(bbox=(-180, -60, 180, 85))
+    with world.connection() as connection:
+        first, second = (save_calibration(connection, replace(made, where=narrower)) for _ in "12")
+    assert first.id is not None
+    assert second.id is not None
+    latest = _answer(world, Request(), first.where)
+    assert latest.parameters.calibration_id == second.id
+    chosen = _answer(world, Request(calibration=first.id), first.where)
+    assert chosen.parameters.calibration_id == first.id
+    # One fitted with a filter says nothing of other filters.
+    assert _answer(world, Request(), where(bbox=(0, 0, 90, 90))).parameters.fitted is None
+    with world.connection() as connection:
+        remove_calibration(connection, second.id)
+        with pytest.raises(NotFoundError, match=f"no calibration {second.id}"):
+            find_calibration(connection, second.id)
+    assert latest.id is not None
+    kept = load(world, latest.id)
+    assert kept.to_json() == latest.to_json()
+    again = reproduce(world, latest.id)
+    assert again.same, again.changes
+
+
+def test_a_presence_without_calibration_is_an_error(world: Database) -> None:
+    with pytest.raises(InputError, match="needs a calibration"):
+        _answer(world, Request(min_presence=0.5), where(bbox=(0, 0, 90, 90)))
+    with pytest.raises(InputError, match="no probability"):
+        Parameters(min_presence=2.0)
+
+
+def test_a_calibration_of_another_model_is_refused(world: Database, made: Calibration) -> None:
+    with world.connection() as connection:
+        add_model(connection, DIMENSION, "test/other")
+        other = find_model(connection, "test/other")
+        with pytest.raises(InputError, match="is of the model test/model, not test/other"):
+            chosen_parameters(connection, other, EVERYTHING, Request(calibration=made.id))
+
+
+def test_too_few_queries_are_refused(world: Database) -> None:
+    with world.connection() as connection:
+        model = find_model(connection, "test/model")
+    queries = stored_queries(world, model, where(collections="queries")).sample(19)
+    with pytest.raises(InputError, match="only 19 queries can be used"):
+        calibrate(world, queries, model="test/model", where=REFERENCES_ONLY)
+
+
+def test_queries_of_one_author_cannot_be_split(world: Database) -> None:
+    with world.connection() as connection:
+        model = find_model(connection, "test/model")
+    queries = stored_queries(world, model, where(collections="queries")).sample(30)
+    same = replace(queries, queries=tuple(replace(q, author="me") for q in queries.queries))
+    with pytest.raises(InputError, match="one place or author"):
+        calibrate(world, same, model="test/model", where=REFERENCES_ONLY, k=5)
+
+
+# On the command line, with photos
+
+
+def test_calibrate_then_localize(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_space_sample(SpaceSample(50, 2, seed=5), tmp_path)
+    gs = Geosearch(database)
+    gs.ingest(tmp_path / "references", collection="space")
+    gs.embed()
+    command = CommandLine(database.url, capsys)
+    photo = tmp_path / "queries" / "000001.jpg"
+    assert "calibration none" in command("localize", photo).out
+
+    ran = command("calibrate", "--leave-one-out", "--include-author", "--k", 10, "--json")
+    assert ran.code == 0, ran.err
+    assert "fewer than 100" in ran.err
+    key = ran.json()["calibration_id"]
+    shown = command("calibrations", "show", key)
+    assert "truth in 90 % region" in shown.out
+    assert command("calibrations", "list", "--json").json()[0]["calibration_id"] == key
+    assert command("calibrate").code == InputError.exit_code
+
+    said = command("localize", photo, "--min-presence", "1")
+    assert said.code == 0
+    assert "not in this collection" in said.out
+    assert f"calibration {key}: " in said.out
+    given = command("localize", photo, "--json").json()
+    assert given["calibration"] == key
+    assert command("show", given["localization_id"], "--json").json() == given
+    assert command("localize", photo, "--no-calibration", "--json").json()["calibration"] is None
+    assert command("localize", photo, "--calibration", 99).code == NotFoundError.exit_code
+
+    with_calibration = command("evaluate", tmp_path / "queries.csv", "--json").json()
+    assert with_calibration["parameters"]["calibration"] == key
+    assert gs.localize(photo).parameters.calibration_id == key
+    assert command("calibrations", "remove", key).code == 0
+    assert command("reproduce", given["localization_id"], "--json").json()["same"]
