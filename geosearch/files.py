@@ -14,14 +14,15 @@ from geosearch.errors import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name at the end; gone after an error.
 
-    Readers see the old file or the new one, and a killed run leaves no half-written one.
+    It has the same ending, by which many libraries choose a format. Readers see the old file or the
+    new one, and a killed run leaves no half-written one.
 
     Raises
     ------
     InputError
         The folder is missing or cannot be written to.
     """
-    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    part = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.part{path.suffix}")
     try:
         part.touch()
     except OSError as error:

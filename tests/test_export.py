@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,18 +18,17 @@ from shapely.geometry import Polygon, shape
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
 from geosearch.export.estimates import Estimate, Selection, read_estimates
-from geosearch.export.geojson import (
-    estimates_geojson,
-    great_circle_line,
-    write_errors_geojson,
-    write_estimates_geojson,
-)
+from geosearch.export.files import write_layers
+from geosearch.export.layers import LAYERS, PHOTOS, read_answers, read_photos
+from geosearch.export.lines import great_circle_line
 from geosearch.localization import Localization
 from geosearch.localization.store import save
+from geosearch.retrieval import EVERYTHING, where
 from geosearch.sphere import great_circle_km
 from tests.answers import make_answer, unanswered
 from tests.command_line import CommandLine
 from tests.evaluations import add_evaluation
+from tests.rows import add_photos
 
 latitudes = st.floats(-90, 90)
 longitudes = st.floats(-180, 179.999)
@@ -44,11 +44,23 @@ def record(database: Database, *answers: Localization, evaluation: int | None = 
         return save(connection, answers, evaluation)
 
 
-def read(
-    database: Database, selection: Selection | None = None, regions: bool = True
-) -> list[Estimate]:
+def read(database: Database, selection: Selection | None = None) -> list[Estimate]:
     with database.connection() as connection:
-        return list(read_estimates(connection, selection or Selection(), regions=regions))
+        return list(read_estimates(connection, selection or Selection()))
+
+
+def write(database: Database, path: Path, *names: str, **chosen: Any) -> dict[str, int]:
+    """Layers of answers as a file; returns the rows of each."""
+    selection = Selection(**chosen)
+    with database.connection() as connection:
+        parts = [
+            (LAYERS[name], read_answers(connection, LAYERS[name], selection)) for name in names
+        ]
+        return write_layers(path, parts)
+
+
+def load(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text("utf-8")))
 
 
 def features(collection: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -64,11 +76,13 @@ def positions(coordinates: Any) -> Iterator[tuple[float, float]]:
 
 
 @pytest.fixture
-def collection(database: Database) -> dict[str, Any]:
-    """All kinds of answers, through the database and JSON."""
+def collection(database: Database, tmp_path: Path) -> dict[str, Any]:
+    """All kinds of answers, in a file of three layers."""
     record(database, BERLIN, FIJI, POLE, unanswered("/none.jpg"))
-    written = estimates_geojson(read(database), truth=True, regions=True)
-    return dict(json.loads(json.dumps(written)))
+    path = tmp_path / "all.geojson"
+    rows = write(database, path, "estimates", "errors", "regions")
+    assert rows == {"estimates": 4, "errors": 2, "regions": 6}
+    return load(path)
 
 
 def test_estimates_are_points_with_what_the_answer_says(
@@ -107,7 +121,8 @@ def test_all_coordinates_are_in_range(collection: dict[str, Any]) -> None:
 
 def test_regions_are_valid_polygons_wound_as_the_rfc_asks(collection: dict[str, Any]) -> None:
     regions = features(collection, "region")
-    assert [r["properties"]["level"] for r in regions] == [0.5, 0.9] * 3
+    # The larger first: drawn in this order, the smaller lies on top.
+    assert [r["properties"]["level"] for r in regions] == [0.9, 0.5] * 3
     for region in regions:
         geometry = shape(region["geometry"])
         assert geometry.geom_type == "MultiPolygon"
@@ -135,22 +150,12 @@ def test_great_circle_lines_are_as_long_as_the_distance(
     lat1: float, lon1: float, lat2: float, lon2: float
 ) -> None:
     line = great_circle_line((lat1, lon1), (lat2, lon2))
-    parts = list(getattr(line, "geoms", [line]))
     length = 0.0
-    for part in parts:
+    for part in line.geoms:
         lon, lat = np.array(part.coords).T
         assert np.abs(lon).max() <= 180.0
         length += float(great_circle_km(lat[:-1], lon[:-1], lat[1:], lon[1:]).sum())
     assert length == pytest.approx(float(great_circle_km(lat1, lon1, lat2, lon2)), abs=1.0)
-
-
-def test_the_file_holds_the_same_as_the_dictionary(database: Database, tmp_path: Path) -> None:
-    record(database, BERLIN, FIJI)
-    estimates = read(database)
-    path = tmp_path / "out.geojson"
-    assert write_estimates_geojson(path, estimates, truth=True, regions=True) == 2
-    expected = estimates_geojson(estimates, truth=True, regions=True)
-    assert json.loads(path.read_text("utf-8")) == json.loads(json.dumps(expected))
 
 
 def test_error_lines_lead_from_the_estimate_to_the_truth(
@@ -159,18 +164,17 @@ def test_error_lines_lead_from_the_estimate_to_the_truth(
     # The pole has no known truth, and nothing no estimate: neither has a line.
     record(database, BERLIN, FIJI, POLE, unanswered("/none.jpg"))
     path = tmp_path / "errors.geojson"
-    assert write_errors_geojson(path, read(database)) == 2
-    berlin, fiji = json.loads(path.read_text("utf-8"))["features"]
-    assert berlin["geometry"]["type"] == "LineString"
+    assert write(database, path, "errors") == {"errors": 2}
+    berlin, fiji = load(path)["features"]
+    (line,) = berlin["geometry"]["coordinates"]
     assert BERLIN.truth is not None
     ends = [(BERLIN.lon, BERLIN.lat), BERLIN.truth[::-1]]
-    assert berlin["geometry"]["coordinates"][0] == pytest.approx(ends[0], abs=1e-7)
-    assert berlin["geometry"]["coordinates"][-1] == pytest.approx(ends[1], abs=1e-7)
+    assert line[0] == pytest.approx(ends[0], abs=1e-7)
+    assert line[-1] == pytest.approx(ends[1], abs=1e-7)
     assert berlin["properties"]["photo"] == "/b.jpg"
     assert berlin["properties"]["method"] == "density"
     assert berlin["properties"]["error_km"] == pytest.approx(BERLIN.error_km)
     # Cut at the antimeridian: one part ends on it, the next begins there on the other side.
-    assert fiji["geometry"]["type"] == "MultiLineString"
     west, east = fiji["geometry"]["coordinates"]
     assert abs(west[-1][0]) == abs(east[0][0]) == 180
     assert west[-1][0] == -east[0][0]
@@ -190,32 +194,97 @@ def test_command_writes_the_error_lines_of_an_evaluation(
     assert ran.json() == {"errors": 1, "output": str(output)}
     (feature,) = json.loads(output.read_text("utf-8"))["features"]
     assert feature["properties"]["photo"] == "/f.jpg"
-    ran = geosearch("export", "errors", "-o", tmp_path / "errors.csv")
-    assert ran.code == InputError.exit_code
+
+
+def test_lines_lead_from_the_estimate_to_every_neighbour(
+    database: Database, tmp_path: Path
+) -> None:
+    record(database, BERLIN, FIJI, unanswered("/none.jpg"))
+    path = tmp_path / "lines.geojson"
+    assert write(database, path, "lines", "neighbours") == {"lines": 5, "neighbours": 5}
+    written = load(path)
+    for line, point in zip(features(written, "line"), features(written, "neighbour"), strict=True):
+        answer = BERLIN if line["properties"]["photo"] == "/b.jpg" else FIJI
+        parts = line["geometry"]["coordinates"]
+        assert parts[0][0] == pytest.approx([answer.lon, answer.lat], abs=1e-7)
+        assert parts[-1][-1] == point["geometry"]["coordinates"]
+        index = line["properties"]["rank"] - 1
+        assert line["properties"]["neighbour"] == answer.neighbours.uri[index]
+        assert line["properties"]["weight"] == pytest.approx(answer.weights[index])
+        assert line["properties"] == point["properties"] | {"kind": "line"}
+
+
+def test_photos_are_written_with_their_facts(database: Database, tmp_path: Path) -> None:
+    with database.connection() as connection:
+        add_photos(connection, [47.0, 10.0], [8.0, 20.0], authors=["ada", None])
+        connection.execute(
+            "UPDATE geosearch.photos SET geom = NULL, position_source = NULL WHERE author IS NULL"
+        )
+        path = tmp_path / "photos.geojson"
+        assert write_layers(path, [(PHOTOS, read_photos(connection, EVERYTHING))]) == {"photos": 1}
+    (photo,) = load(path)["features"]
+    assert photo["geometry"] == {"type": "Point", "coordinates": [8.0, 47.0]}
+    properties = photo["properties"]
+    assert (properties["kind"], properties["collection"]) == ("photo", "test")
+    assert properties["uri"] == "/photo/test/0.jpg"
+    assert (properties["author"], properties["title"]) == ("ada", None)
+
+
+def test_photos_are_those_of_the_filter(database: Database) -> None:
+    with database.connection() as connection:
+        keys = add_photos(connection, np.arange(40, 50), np.arange(10), authors=["a", "b"] * 5)
+        add_photos(connection, [45.0], [5.0], collection="other")
+        chosen = where(near=(45, 5, 200), collections="test", exclude_authors="a")
+        found = pa.Table.from_batches(read_photos(connection, chosen))["id"].to_pylist()
+    # Near are four: at 44, 4 and 46, 6 by a, and two at 45, 5, of which one is in the collection.
+    assert found == [keys[5].photo_id]
+
+
+def test_a_layer_larger_than_a_batch_is_whole(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geosearch.export.layers.BATCH_ROWS", 7)
+    with database.connection() as connection:
+        keys = add_photos(connection, np.linspace(-80, 80, 20), np.linspace(-170, 170, 20))
+        batches = list(read_photos(connection, EVERYTHING))
+    assert [batch.num_rows for batch in batches] == [7, 7, 6]
+    assert pa.Table.from_batches(batches)["id"].to_pylist() == [key.photo_id for key in keys]
+
+
+def test_progress_counts_the_rows(database: Database, tmp_path: Path) -> None:
+    record(database, BERLIN)
+    seen: list[tuple[int, int | None]] = []
+    with database.connection() as connection:
+        parts = [
+            (LAYERS[name], read_answers(connection, LAYERS[name], Selection()))
+            for name in ("estimates", "neighbours")
+        ]
+        write_layers(tmp_path / "x.geojson", parts, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, None), (4, None)]
 
 
 def test_no_answers_are_an_empty_collection(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "out.geojson"
-    assert write_estimates_geojson(path, read(database)) == 0
-    assert json.loads(path.read_text("utf-8")) == {"type": "FeatureCollection", "features": []}
+    assert write(database, path, "estimates") == {"estimates": 0}
+    assert load(path) == {"type": "FeatureCollection", "features": []}
 
 
 def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    def broken() -> Iterator[Estimate]:
+    def broken() -> Iterator[pa.RecordBatch]:
         raise RuntimeError("the connection is gone")
         yield  # a generator that fails at its first step
 
     path = tmp_path / "out.geojson"
     path.write_text("old")
     with pytest.raises(RuntimeError, match="connection"):
-        write_estimates_geojson(path, broken())
+        write_layers(path, [(PHOTOS, broken())])
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.geojson"]
     assert path.read_text() == "old"
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        write_estimates_geojson(tmp_path / "nowhere" / "out.geojson", [])
+        write_layers(tmp_path / "nowhere" / "out.geojson", [(PHOTOS, iter(()))])
 
 
 def test_selection_by_id_evaluation_and_latest(database: Database) -> None:
@@ -231,12 +300,6 @@ def test_selection_by_id_evaluation_and_latest(database: Database) -> None:
     assert ids(Selection(evaluation=evaluation)) == [third]
     assert ids(Selection(last=2)) == [second, third]
     assert read(database, Selection(last=1))[0].evaluation_id == evaluation
-
-
-def test_regions_are_read_only_when_asked_for(database: Database) -> None:
-    record(database, BERLIN)
-    assert [region.level for region in read(database)[0].regions] == [0.5, 0.9]
-    assert read(database, regions=False)[0].regions == ()
 
 
 def test_unknown_ids_and_contradictions_are_refused(database: Database) -> None:
@@ -267,13 +330,18 @@ def test_command_writes_geojson_and_map(
     ("arguments", "named"),
     [
         (["points", "-o", "x.geojson"], "estimates"),
-        (["estimates", "-o", "x.kml"], ".geojson"),
+        (["estimates", "-o", "x.shp"], ".geojson"),
+        (["estimates", "-o", "x.kml", "--regions"], "one layer only"),
+        (["density", "1", "-o", "x.png"], ".tif"),
         (["estimates", "-o", "x.geojson", "--map", "x.jpg"], ".png"),
     ],
 )
 def test_unknown_layers_and_formats_name_the_known_ones(
-    empty_url: str, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
+    module_database: Database,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    named: str,
 ) -> None:
-    ran = CommandLine(empty_url, capsys)("export", *arguments)
+    ran = CommandLine(module_database.url, capsys)("export", *arguments)
     assert ran.code == InputError.exit_code
     assert named in ran.err

@@ -1,16 +1,24 @@
-"""`geosearch export`: answers as files for GIS and for people."""
+"""`geosearch export`: photos and answers as files for GIS and for people."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from geosearch.cli import console
-from geosearch.cli.options import check_ending
+from geosearch.cli.options import check_ending, filtered
 from geosearch.errors import InputError
+from geosearch.retrieval import Filter
+
+if TYPE_CHECKING:
+    from geosearch.database.connection import Connection
+    from geosearch.export.estimates import Selection
+    from geosearch.export.layers import Part
 
 
 class _Layers(TyperGroup):
@@ -24,11 +32,20 @@ class _Layers(TyperGroup):
         return command
 
 
-app = typer.Typer(cls=_Layers, help="Write answers to files.", no_args_is_help=True)
+app = typer.Typer(cls=_Layers, help="Write photos and answers to files.", no_args_is_help=True)
 
-_GEOJSON_ENDINGS = (".geojson", ".json")
+#: As in `geosearch.export.files`, which takes a while to import.
+_ENDINGS = (".gpkg", ".geojson", ".json", ".parquet", ".fgb", ".kml", ".csv")
 
-_OutputOption = Annotated[Path, typer.Option("--output", "-o", help="GeoJSON file to write.")]
+_OutputOption = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="File to write: .gpkg, .parquet, .fgb, .geojson, .kml or .csv.",
+    ),
+]
 _IdsOption = Annotated[
     list[int] | None, typer.Option("--id", help="An answer, by its id; repeatable.")
 ]
@@ -40,7 +57,25 @@ _LastOption = Annotated[int | None, typer.Option(help="The latest so many answer
 
 @app.callback()
 def export() -> None:
-    """Write answers to files."""
+    """Write photos and answers to files."""
+
+
+@app.command()
+@filtered
+def photos(
+    context: typer.Context,
+    output: _OutputOption,
+    as_json: console.JsonOption = False,
+    *,
+    where: Filter,
+) -> None:
+    """Write the reference photos that have a position, all or those of a filter.
+
+    Example: geosearch export photos --country CH --after 2015-01-01 -o photos.gpkg
+    """
+    from geosearch.export.layers import PHOTOS, read_photos
+
+    _write(context, output, lambda connection: [(PHOTOS, read_photos(connection, where))], as_json)
 
 
 @app.command()
@@ -55,41 +90,79 @@ def estimates(
         typer.Option("--map", help="Also draw a PNG: one answer in detail, or many on the world."),
     ] = None,
     truth: Annotated[
-        bool, typer.Option("--truth", help="Add lines from estimates to known true positions.")
+        bool,
+        typer.Option(
+            "--truth", help="Also the layer errors, in the same file (.gpkg and .geojson)."
+        ),
     ] = False,
     regions: Annotated[
-        bool, typer.Option("--regions", help="Add the 50 % and 90 % regions as polygons.")
+        bool,
+        typer.Option(
+            "--regions", help="Also the layer regions, in the same file (.gpkg and .geojson)."
+        ),
     ] = False,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Write estimates as GeoJSON (RFC 7946), and as a map picture.
+    """Write estimates as points, and as a map picture.
 
     All recorded answers are written unless --id, --evaluation or --last chooses.
 
     Example: geosearch export estimates --last 1 -o estimates.geojson --map map.png
     """
-    # Matplotlib takes a while to import: only for this command.
-    from geosearch.export.estimates import Selection, read_estimates
-    from geosearch.export.geojson import write_estimates_geojson
-    from geosearch.export.picture import draw_selection
-
-    check_ending("-o", output, _GEOJSON_ENDINGS)
     if map_file is not None:
         check_ending("--map", map_file, (".png",))
-    selection = Selection(tuple(localization_ids or ()), evaluation, last)
-    with console.database(context) as database:
-        with database.connection() as connection:
-            chosen = read_estimates(connection, selection, regions=regions)
-            count = write_estimates_geojson(output, chosen, truth=truth, regions=regions)
-        if map_file is not None:
-            draw_selection(database, selection, map_file)
-    if as_json:
-        console.print_json({"estimates": count, "output": output, "map": map_file})
-        return
-    files = str(output) if map_file is None else f"{output} and {map_file}"
-    console.out.print(
-        f"{count:,} estimates in {files}", highlight=False, markup=False, soft_wrap=True
-    )
+    chosen = ["estimates"] + ["errors"] * truth + ["regions"] * regions
+    _answers(context, output, chosen, (localization_ids, evaluation, last), as_json, map_file)
+
+
+@app.command()
+def regions(
+    context: typer.Context,
+    output: _OutputOption,
+    localization_ids: _IdsOption = None,
+    evaluation: _EvaluationOption = None,
+    last: _LastOption = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write the 50 % and 90 % regions of answers as polygons, cut at the antimeridian.
+
+    Example: geosearch export regions --id 17 -o regions.gpkg
+    """
+    _answers(context, output, ["regions"], (localization_ids, evaluation, last), as_json)
+
+
+@app.command()
+def neighbours(
+    context: typer.Context,
+    output: _OutputOption,
+    localization_ids: _IdsOption = None,
+    evaluation: _EvaluationOption = None,
+    last: _LastOption = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write the neighbours that answers rest on, with their ranks, distances and weights.
+
+    Example: geosearch export neighbours --last 1 -o neighbours.csv
+    """
+    _answers(context, output, ["neighbours"], (localization_ids, evaluation, last), as_json)
+
+
+@app.command()
+def lines(
+    context: typer.Context,
+    output: _OutputOption,
+    localization_ids: _IdsOption = None,
+    evaluation: _EvaluationOption = None,
+    last: _LastOption = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write lines from estimates to the neighbours they rest on.
+
+    A line follows the great circle and is cut at the antimeridian.
+
+    Example: geosearch export lines --last 1 -o lines.kml
+    """
+    _answers(context, output, ["lines"], (localization_ids, evaluation, last), as_json)
 
 
 @app.command()
@@ -101,23 +174,103 @@ def errors(
     last: _LastOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Write lines from estimates to known true positions as GeoJSON (RFC 7946).
+    """Write lines from estimates to known true positions.
 
-    A line follows the great circle and is cut at the antimeridian; its properties are photo,
-    method, error_km and score. Answers without a known truth have none.
+    A line follows the great circle and is cut at the antimeridian; answers without a known truth
+    have none.
 
     Example: geosearch export errors --evaluation 7 -o errors.geojson
     """
-    from geosearch.export.estimates import Selection, read_estimates
-    from geosearch.export.geojson import write_errors_geojson
+    _answers(context, output, ["errors"], (localization_ids, evaluation, last), as_json)
 
-    check_ending("-o", output, _GEOJSON_ENDINGS)
-    selection = Selection(tuple(localization_ids or ()), evaluation, last)
-    with console.database(context) as database, database.connection() as connection:
-        count = write_errors_geojson(output, read_estimates(connection, selection))
+
+@app.command()
+def density(
+    context: typer.Context,
+    localization_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.tif", help="GeoTIFF to write.")
+    ],
+    step: Annotated[
+        float | None,
+        typer.Option(metavar="DEG", help="Side of a pixel; default a quarter of the bandwidth."),
+    ] = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write the density of an answer as a Cloud Optimized GeoTIFF: probability per square km.
+
+    Example: geosearch export density 17 -o density.tif
+    """
+    from geosearch.export.surface import write_density
+    from geosearch.localization import load
+
+    check_ending("-o", output, (".tif", ".tiff"))
+    with console.database(context) as database:
+        answer = load(database, localization_id)
+    with _progress("density", "rows") as progress:
+        grid = write_density(answer, output, step=step, progress=progress)
     if as_json:
-        console.print_json({"errors": count, "output": output})
+        size = {"width": grid.width, "height": grid.height, "step": grid.step}
+        console.print_json({"localization_id": localization_id, **size, "output": output})
         return
-    console.out.print(
-        f"{count:,} error lines in {output}", highlight=False, markup=False, soft_wrap=True
-    )
+    _say(f"{grid.width:,} x {grid.height:,} pixels of {grid.step:.4g}° in {output}")
+
+
+def _answers(
+    context: typer.Context,
+    output: Path,
+    names: list[str],
+    chosen: tuple[list[int] | None, int | None, int | None],
+    as_json: bool,
+    map_file: Path | None = None,
+) -> None:
+    """Write layers of the chosen answers, and their picture if asked for."""
+    from geosearch.export.estimates import Selection
+    from geosearch.export.layers import LAYERS, read_answers
+
+    ids, evaluation, last = chosen
+    selection = Selection(tuple(ids or ()), evaluation, last)
+
+    def parts(connection: Connection) -> list[Part]:
+        layers = [LAYERS[name] for name in names]
+        return [(layer, read_answers(connection, layer, selection)) for layer in layers]
+
+    _write(context, output, parts, as_json, selection, map_file)
+
+
+def _write(
+    context: typer.Context,
+    output: Path,
+    parts: Callable[[Connection], list[Part]],
+    as_json: bool,
+    selection: Selection | None = None,
+    map_file: Path | None = None,
+) -> None:
+    check_ending("-o", output, _ENDINGS)
+    # Arrow and Matplotlib take a while to import: only for those who use them.
+    from geosearch.export.files import write_layers
+
+    with console.database(context) as database:
+        with database.connection() as connection, _progress("export", "rows") as progress:
+            rows = write_layers(output, parts(connection), progress)
+        if selection is not None and map_file is not None:
+            from geosearch.export.picture import draw_selection
+
+            draw_selection(database, selection, map_file)
+    if as_json:
+        picture = {} if map_file is None else {"map": map_file}
+        console.print_json({**rows, "output": output, **picture})
+        return
+    counts = ", ".join(f"{count:,} {name}" for name, count in rows.items())
+    _say(f"{counts} in {output}" + ("" if map_file is None else f" and {map_file}"))
+
+
+@contextmanager
+def _progress(task: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    with console.progress_bar(unit) as bar:
+        number = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(number, completed=done, total=total)
+
+
+def _say(text: str) -> None:
+    console.out.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-import shapely
 from psycopg import sql
-from shapely import MultiPolygon
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError
 
 _ROWS_AT_ONCE = 1000
+
+_LAST = "id IN (SELECT id FROM geosearch.localizations ORDER BY id DESC LIMIT %(last)s)"
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,38 @@ class Selection:
         if self.last is not None and self.last < 1:
             raise InputError(f"--last: {self.last} is not positive", "Give 1 or more.")
 
+    @property
+    def condition(self) -> sql.SQL:
+        """SQL condition on `localizations`, with the named `parameters`."""
+        if self.ids:
+            return sql.SQL("id = ANY(%(ids)s)")
+        if self.evaluation is not None:
+            return sql.SQL("evaluation_id = %(evaluation)s")
+        if self.last is not None:
+            return sql.SQL(_LAST)
+        return sql.SQL("true")
 
-@dataclass(frozen=True)
-class EstimatedRegion:
-    """A highest-density region: `level` is the share of the density inside."""
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The values that `condition` needs."""
+        return {"ids": list(self.ids), "evaluation": self.evaluation, "last": self.last}
 
-    level: float
-    geometry: MultiPolygon
-    area_km2: float
+    def check(self, connection: Connection) -> None:
+        """Raise `NotFoundError` if a selected id or evaluation does not exist."""
+        remedy = "geosearch localize and geosearch evaluate print the ids of what they record."
+        if self.ids:
+            known = connection.execute(
+                "SELECT id FROM geosearch.localizations WHERE id = ANY(%s)", (list(self.ids),)
+            )
+            missing = set(self.ids) - {row[0] for row in known}
+            if missing:
+                raise NotFoundError(f"there is no localization {min(missing)}", remedy)
+        if self.evaluation is not None:
+            found = connection.execute(
+                "SELECT 1 FROM geosearch.evaluations WHERE id = %s", (self.evaluation,)
+            )
+            if found.fetchone() is None:
+                raise NotFoundError(f"there is no evaluation {self.evaluation}", remedy)
 
 
 @dataclass(frozen=True)
@@ -62,7 +87,6 @@ class Estimate:
     error_km: float | None
     evaluation_id: int | None
     created_at: datetime
-    regions: tuple[EstimatedRegion, ...]
 
 
 _SELECT = """
@@ -73,26 +97,8 @@ WHERE {condition}
 ORDER BY id
 """
 
-_SELECT_WITH_REGIONS = """
-SELECT chosen.*, regions.levels, regions.geometries, regions.areas
-FROM ({chosen}) AS chosen
-CROSS JOIN LATERAL (
-    SELECT
-        array_agg(level ORDER BY level) AS levels,
-        array_agg(ST_AsBinary(geom) ORDER BY level) AS geometries,
-        array_agg(area_km2 ORDER BY level) AS areas
-    FROM geosearch.localization_regions
-    WHERE localization_id = chosen.id
-) AS regions
-ORDER BY chosen.id
-"""
 
-_LAST = "id IN (SELECT id FROM geosearch.localizations ORDER BY id DESC LIMIT %(last)s)"
-
-
-def read_estimates(
-    connection: Connection, selection: Selection, *, regions: bool = False
-) -> Iterator[Estimate]:
+def read_estimates(connection: Connection, selection: Selection) -> Iterator[Estimate]:
     """Stream the selected answers in the order of their ids; memory does not grow with them.
 
     Raises
@@ -100,18 +106,11 @@ def read_estimates(
     NotFoundError
         A selected id or evaluation does not exist.
     """
-    _check_exists(connection, selection)
-    query = sql.SQL(_SELECT).format(condition=_condition(selection))
-    if regions:
-        query = sql.SQL(_SELECT_WITH_REGIONS).format(chosen=query)
-    parameters = {
-        "ids": list(selection.ids),
-        "evaluation": selection.evaluation,
-        "last": selection.last,
-    }
+    selection.check(connection)
+    query = sql.SQL(_SELECT).format(condition=selection.condition)
     with connection.cursor(name="estimates") as cursor:
         cursor.itersize = _ROWS_AT_ONCE
-        cursor.execute(query, parameters)
+        cursor.execute(query, selection.parameters)
         for row in cursor:
             yield Estimate(
                 localization_id=row[0],
@@ -126,41 +125,4 @@ def read_estimates(
                 error_km=row[11],
                 evaluation_id=row[12],
                 created_at=row[13],
-                regions=_regions(*row[14:]) if regions else (),
             )
-
-
-def _condition(selection: Selection) -> sql.SQL:
-    if selection.ids:
-        return sql.SQL("id = ANY(%(ids)s)")
-    if selection.evaluation is not None:
-        return sql.SQL("evaluation_id = %(evaluation)s")
-    if selection.last is not None:
-        return sql.SQL(_LAST)
-    return sql.SQL("true")
-
-
-def _regions(
-    levels: list[float] | None, geometries: list[bytes] | None, areas: list[float] | None
-) -> tuple[EstimatedRegion, ...]:
-    return tuple(
-        EstimatedRegion(round(level, 4), shapely.from_wkb(geometry), area)  # level is float4
-        for level, geometry, area in zip(levels or (), geometries or (), areas or (), strict=True)
-    )
-
-
-def _check_exists(connection: Connection, selection: Selection) -> None:
-    remedy = "geosearch localize and geosearch evaluate print the ids of what they record."
-    if selection.ids:
-        known = connection.execute(
-            "SELECT id FROM geosearch.localizations WHERE id = ANY(%s)", (list(selection.ids),)
-        )
-        missing = set(selection.ids) - {row[0] for row in known}
-        if missing:
-            raise NotFoundError(f"there is no localization {min(missing)}", remedy)
-    if selection.evaluation is not None:
-        found = connection.execute(
-            "SELECT 1 FROM geosearch.evaluations WHERE id = %s", (selection.evaluation,)
-        )
-        if found.fetchone() is None:
-            raise NotFoundError(f"there is no evaluation {selection.evaluation}", remedy)

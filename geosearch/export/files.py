@@ -1,0 +1,100 @@
+"""Layers into files; the format follows from the file's ending."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from geosearch.errors import InputError
+from geosearch.export.gdal import write_flatgeobuf, write_geopackage
+from geosearch.export.geojson import write_geojson
+from geosearch.export.geoparquet import write_geoparquet
+from geosearch.export.kml import write_kml
+from geosearch.export.layers import Layer, Part
+from geosearch.export.table import write_csv
+from geosearch.files import replacing
+
+#: Formats of one layer, and formats of one or several.
+_OF_ONE: dict[str, Callable[[Path, Layer, Iterator[pa.RecordBatch]], None]] = {
+    ".parquet": write_geoparquet,
+    ".fgb": write_flatgeobuf,
+    ".kml": write_kml,
+    ".csv": write_csv,
+}
+_OF_SEVERAL: dict[str, Callable[[Path, list[Part]], None]] = {
+    ".gpkg": write_geopackage,
+    ".geojson": write_geojson,
+    ".json": write_geojson,
+}
+ENDINGS = (*_OF_SEVERAL, *_OF_ONE)
+
+#: Formats without a place for a row without a position.
+_LOCATED_ONLY = {".fgb"}
+
+
+def write_layers(
+    path: Path, parts: list[Part], progress: Callable[[int, int | None], None] | None = None
+) -> dict[str, int]:
+    """Write layers to a file, whole or not at all; returns the number of rows of each.
+
+    Rows are streamed: memory does not grow with them. A GeoPackage that exists keeps its other
+    layers; any other file is replaced. FlatGeobuf has no rows without a position. `progress` is
+    called with the rows written so far.
+
+    Raises
+    ------
+    InputError
+        The ending is none of `ENDINGS`, the format holds only one layer, or the file cannot be
+        written.
+    MissingExtraError
+        The format needs pyogrio.
+    """
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise InputError(
+            f"{path} has no ending that geosearch writes", f"Endings: {', '.join(ENDINGS)}."
+        )
+    if len(parts) > 1 and ending not in _OF_SEVERAL:
+        raise InputError(
+            f"{path}: {ending} holds one layer only",
+            f"Export layers one by one, or all to one of: {', '.join(_OF_SEVERAL)}.",
+        )
+    counter = _Counter([layer.name for layer, _ in parts], progress)
+    if ending in _LOCATED_ONLY:
+        parts = [(layer, _located(batches)) for layer, batches in parts]
+    counted = [(layer, counter.count(layer, batches)) for layer, batches in parts]
+    with replacing(path) as part:
+        if ending == ".gpkg":
+            # GDAL makes the file itself, or adds to the copy of the one there is.
+            part.unlink()
+            if path.exists():
+                shutil.copyfile(path, part)
+        if ending in _OF_SEVERAL:
+            _OF_SEVERAL[ending](part, counted)
+        else:
+            _OF_ONE[ending](part, *counted[0])
+    return counter.rows
+
+
+def _located(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    return (batch.filter(batch["geometry"].is_valid()) for batch in batches)
+
+
+class _Counter:
+    """Counts the rows that pass."""
+
+    def __init__(
+        self, names: list[str], progress: Callable[[int, int | None], None] | None
+    ) -> None:
+        self.rows = dict.fromkeys(names, 0)
+        self._progress = progress
+
+    def count(self, layer: Layer, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield batch
+            self.rows[layer.name] += batch.num_rows
+            if self._progress is not None:
+                self._progress(sum(self.rows.values()), None)

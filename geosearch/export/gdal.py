@@ -1,0 +1,135 @@
+"""Layers as GeoPackage and FlatGeobuf, by GDAL."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from geosearch.errors import InputError, MissingExtraError
+from geosearch.export.layers import Layer, Part
+
+# Readers of the time of QGIS 3.22 warn of newer versions, of which nothing is used here.
+_DATASET_OPTIONS = {"GPKG": {"VERSION": "1.2"}}
+
+_STYLES_TABLE = """
+CREATE TABLE IF NOT EXISTS layer_styles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    f_table_catalog TEXT(256),
+    f_table_schema TEXT(256),
+    f_table_name TEXT(256),
+    f_geometry_column TEXT(256),
+    styleName TEXT(30),
+    styleQML TEXT,
+    styleSLD TEXT,
+    useAsDefault BOOLEAN,
+    description TEXT,
+    owner TEXT(30),
+    ui TEXT(30),
+    update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+)
+"""
+
+_REGISTER_STYLES = """
+INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier)
+VALUES ('layer_styles', 'attributes', 'layer_styles')
+"""
+
+_INSERT_STYLE = """
+INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column,
+    styleName, styleQML, styleSLD, useAsDefault, description)
+VALUES ('', '', :layer, 'geom', 'geosearch', :qml, '', 1, 'The style of geosearch')
+"""
+
+
+def write_geopackage(path: Path, parts: list[Part]) -> None:
+    """Write layers with their styles into a GeoPackage; one of the same name is replaced.
+
+    QGIS applies the style by itself. Other layers of the file stay. Memory holds a few batches.
+    """
+    for layer, batches in parts:
+        options = {"GEOMETRY_NAME": "geom", "FID": layer.key, "IDENTIFIER": layer.name}
+        _write(path, layer, batches, "GPKG", options)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(_STYLES_TABLE)
+        connection.execute(_REGISTER_STYLES)
+        for layer, _ in parts:
+            connection.execute(
+                "DELETE FROM layer_styles WHERE f_table_name = ? AND styleName = 'geosearch'",
+                (layer.name,),
+            )
+            connection.execute(_INSERT_STYLE, {"layer": layer.name, "qml": style(layer)})
+
+
+def write_flatgeobuf(path: Path, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:
+    """Write one layer with its spatial index, for which every row must have a position."""
+    _write(path, layer, batches, "FlatGeobuf", {})
+
+
+def style(layer: Layer) -> str:
+    """The layer's QGIS style, QML."""
+    file = resources.files("geosearch.export") / "styles" / f"{layer.name}.qml"
+    return file.read_text(encoding="utf-8")
+
+
+def _write(
+    path: Path,
+    layer: Layer,
+    batches: Iterator[pa.RecordBatch],
+    driver: str,
+    options: dict[str, str],
+) -> None:
+    pyogrio = _pyogrio(path)
+    source = _Source(layer, batches)
+    try:
+        pyogrio.write_arrow(
+            source.reader,
+            path,
+            layer=layer.name,
+            driver=driver,
+            geometry_name="geometry",
+            geometry_type=layer.geometry_type,
+            crs="EPSG:4326",
+            dataset_options=_DATASET_OPTIONS.get(driver, {}),
+            layer_options=options,
+        )
+    except Exception as error:
+        if source.error is not None:  # what GDAL makes of it has lost the kind and the remedy
+            raise source.error from None
+        if isinstance(error, pyogrio.errors.DataSourceError | pyogrio.errors.DataLayerError):
+            raise InputError(
+                f"GDAL cannot write {path.name}: {error}", "Give another path, or remove the file."
+            ) from error
+        raise
+
+
+class _Source:
+    """Batches as the stream that GDAL pulls, with the error that ended it, if one did."""
+
+    def __init__(self, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:
+        self.error: BaseException | None = None
+        self.reader = pa.RecordBatchReader.from_batches(layer.schema, self._watched(batches))
+
+    def _watched(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def _pyogrio(path: Path) -> Any:
+    try:
+        import pyogrio
+        import pyogrio.errors
+    except ImportError as error:
+        raise MissingExtraError(
+            f"writing {path.suffix} needs pyogrio, which is not installed",
+            "Run: pip install 'geosearch[gis]'",
+        ) from error
+    return pyogrio

@@ -1,0 +1,38 @@
+<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22" styleCategories="Symbology|Labeling|MapTips" labelsEnabled="1">
+  <renderer-v2 type="singleSymbol" enableorderby="0" forceraster="0" symbollevels="0">
+    <symbols>
+      <symbol name="0" type="marker" alpha="1" clip_to_extent="1" force_rhr="0">
+        <layer class="SimpleMarker" enabled="1" pass="0" locked="0">
+          <Option type="Map">
+            <Option name="name" type="QString" value="diamond"/>
+            <Option name="color" type="QString" value="255,180,84,255"/>
+            <Option name="size" type="QString" value="3.6"/>
+            <Option name="size_unit" type="QString" value="MM"/>
+            <Option name="outline_color" type="QString" value="11,17,27,255"/>
+            <Option name="outline_style" type="QString" value="solid"/>
+            <Option name="outline_width" type="QString" value="0.4"/>
+            <Option name="outline_width_unit" type="QString" value="MM"/>
+            <Option name="angle" type="QString" value="0"/>
+            <Option name="scale_method" type="QString" value="diameter"/>
+          </Option>
+        </layer>
+      </symbol>
+    </symbols>
+  </renderer-v2>
+  <labeling type="simple">
+    <settings calloutType="simple">
+      <text-style fieldName="file_name(&quot;photo&quot;)" isExpression="1" fontFamily="Sans Serif" fontSize="8" fontSizeUnit="Point" textColor="30,36,48,255" textOpacity="1" namedStyle="Regular">
+        <text-buffer bufferDraw="1" bufferSize="0.8" bufferSizeUnits="MM" bufferColor="255,255,255,220" bufferOpacity="1"/>
+      </text-style>
+      <placement placement="6" dist="1" distUnits="MM"/>
+      <rendering drawLabels="1" obstacle="1" scaleVisibility="0"/>
+    </settings>
+  </labeling>
+  <blendMode>0</blendMode>
+  <featureBlendMode>0</featureBlendMode>
+  <layerOpacity>1</layerOpacity>
+  <previewExpression>"photo"</previewExpression>
+  <mapTip>&lt;img src="[% if("photo" LIKE '/%', 'file://', '') || "photo" %]" width="240"/&gt;&lt;br/&gt;&lt;b&gt;[% file_name("photo") %]&lt;/b&gt;&lt;br/&gt;score [% format_number("score", 2) %] · 50 % within [% format_number("radius_km_50", 0) %] km, 90 % within [% format_number("radius_km_90", 0) %] km&lt;br/&gt;[% "method" %], [% "model" %]</mapTip>
+  <layerGeometryType>0</layerGeometryType>
+</qgis>

@@ -1,0 +1,37 @@
+"""Layers as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import shapely
+
+from geosearch.export.layers import Layer
+
+
+def write_csv(path: Path, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:
+    """Write one layer with a header; points as `lat` and `lon`, other geometry as WKT.
+
+    Times are UTC. What is unknown is empty, and an empty text is `""`. Memory holds one batch.
+    """
+    points = layer.geometry_type == "Point"
+    where = {"lat": pa.float64(), "lon": pa.float64()} if points else {"geometry": pa.string()}
+    schema = pa.schema([*layer.fields, *pa.schema(where)])
+    with pyarrow.csv.CSVWriter(path, schema) as writer:
+        for batch in batches:
+            shapes = shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))
+            written = _coordinates(shapes) if points else [_wkt(shapes)]
+            columns = [*batch.columns[:-1], *written]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def _coordinates(shapes: np.ndarray) -> list[pa.Array]:
+    return [pa.array(get(shapes), from_pandas=True) for get in (shapely.get_y, shapely.get_x)]
+
+
+def _wkt(shapes: np.ndarray) -> pa.Array:
+    return pa.array(shapely.to_wkt(shapes, rounding_precision=-1), pa.string())
