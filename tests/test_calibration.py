@@ -261,12 +261,12 @@ def _examples(seed: int, count: int, hide_km: float = 0.0) -> list[Example]:
 
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
-    return fit(_examples(10, 300), _examples(10, 100, hide_km=1500))
+    return fit(_examples(10, 240), _examples(10, 100, hide_km=1500))
 
 
 def test_fresh_queries_are_covered_and_probable_as_said(fitted: Fitted) -> None:
-    fresh = _examples(11, 250)
-    figures = measure(fitted, fresh, _examples(11, 100, hide_km=1500))
+    fresh = _examples(11, 200)
+    figures = measure(fitted, fresh, _examples(11, 60, hide_km=1500))
     assert figures["log_likelihood"] > figures["before"]["log_likelihood"]
     for name in ("coverage", "radius_coverage"):
         assert figures[name]["50"] == pytest.approx(0.5, abs=0.1)
@@ -365,7 +365,7 @@ def made(world: Database) -> Calibration:
     with world.connection() as connection:
         model = find_model(connection, "test/model")
     queries = stored_queries(world, model, where(collections="queries"))
-    return calibrate(world, queries, model="test/model", where=REFERENCES_ONLY, k=K, sample=60)
+    return calibrate(world, queries, model="test/model", where=REFERENCES_ONLY, k=K, sample=50)
 
 
 def _answer(
@@ -383,9 +383,9 @@ def _answer(
 
 def test_a_calibration_is_recorded_with_its_figures(world: Database, made: Calibration) -> None:
     assert made.id is not None
-    assert made.n_fit + made.n_check == 60
+    assert made.n_fit + made.n_check == 50
     assert made.failed == 0
-    assert made.options["sample"] == 60
+    assert made.options["sample"] == 50
     assert made.figures["log_likelihood"] > made.figures["before"]["log_likelihood"]
     with world.connection() as connection:
         assert find_calibration(connection, made.id) == made
@@ -508,7 +508,7 @@ def test_queries_of_one_author_cannot_be_split(world: Database) -> None:
 def test_calibrate_then_localize(
     database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_space_sample(SpaceSample(50, 2, seed=5), tmp_path)
+    write_space_sample(SpaceSample(40, 2, seed=5), tmp_path)
     gs = Geosearch(database)
     gs.ingest(tmp_path / "references", collection="space")
     gs.embed()

@@ -130,7 +130,7 @@ def fit(present: Sequence[Example], absent: Sequence[Example]) -> Fitted:
     for fold in range(FOLDS):
         out = np.arange(len(present)) % FOLDS == fold
         unseen = replace(fitted, kernels=fit_kernels(truths.where(~out))[0])
-        for row in np.flatnonzero(out):
+        for row in np.flatnonzero(out).tolist():
             answer = present[row].calibrated(unseen, found[row])
             levels[row] = _raw_levels(answer, present[row].truth)
         if enough:
