@@ -16,7 +16,7 @@ from shapely.geometry import box
 
 from geosearch.database.connection import Database
 from geosearch.database.copying import PhotoKey
-from geosearch.errors import InputError, NotFoundError
+from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.retrieval import (
     EVERYTHING,
     Filter,
@@ -264,6 +264,38 @@ def test_the_plan_for_the_index_really_uses_it(indexed: World) -> None:
     assert any(f"Index Scan using {explained.plan.index} " in line for line in explained.postgresql)
 
 
+def test_matches_behind_an_index_search_are_an_estimate(indexed: World) -> None:
+    for condition in (EVERYTHING, ~ByAuthors("author 1")):
+        found = nearest(indexed.database, indexed.model, indexed.query(1), 10, condition)
+        assert found.plan.strategy == "ann"
+        assert not found.plan.matches_exact
+
+
+def test_even_the_first_search_of_a_connection_is_not_compiled(world: World) -> None:
+    with Database(world.database.url) as fresh, fresh.searcher() as connection:
+        known = facts(fresh, connection, world.model)
+        Search(connection, known, world.query(1), 5).exact()
+        assert connection.execute("SHOW jit").fetchone() == ("off",)
+
+
+def test_a_search_that_fails_leaves_no_settings_behind(indexed: World) -> None:
+    with Database(indexed.database.url, pool_size=1) as alone:
+        expected = nearest(alone, indexed.model, indexed.query(1), 5)
+        with pytest.raises(DatabaseError, match="different halfvec dimensions"):
+            nearest(alone, indexed.model, indexed.query(1)[:3], 5, exact=True)
+        with alone.searcher() as connection:
+            assert connection.ef_search == connection.UNSET
+        again = nearest(alone, indexed.model, indexed.query(1), 5)
+        assert again.photo_id.tolist() == expected.photo_id.tolist()
+        assert again.plan == expected.plan
+
+
+@pytest.mark.parametrize("query", [np.zeros(24), np.full(24, 1e6), np.full(24, np.nan)])
+def test_a_query_without_direction_is_refused(world: World, query: NDArray[np.float64]) -> None:
+    with pytest.raises(InputError, match="zero or not finite"):
+        nearest(world.database, world.model, query.astype(np.float32), 5)
+
+
 def test_the_share_of_matching_photos_is_estimated(indexed: World) -> None:
     for condition in (Near(0, 0, 9000), BoundingBox(150, -90, -150, 90), ByAuthors("author 1")):
         with indexed.database.searcher() as connection:
@@ -337,11 +369,37 @@ def test_recall_holds_until_photos_pile_up_that_the_index_cannot_tell_apart(
     assert 0.8 < health.recall <= 1
 
 
-def test_a_recall_no_setting_has_is_refused(indexed_world: World) -> None:
+def test_a_recall_out_of_range_and_a_model_that_is_not_there_are_refused(
+    indexed_world: World,
+) -> None:
     with pytest.raises(InputError, match="--recall"):
         tune(indexed_world.database, indexed_world.model, 1.5, 10)
     with pytest.raises(NotFoundError, match="no model 999999"):
         tune(indexed_world.database, 999_999, 0.9, 10)
+
+
+def test_a_recall_tuned_with_too_few_photos_to_tell_is_said_to_be_unknown(
+    database: Database,
+) -> None:
+    rng = np.random.default_rng(5)
+    lat, lon = places(rng, 600)
+    with database.connection() as connection:
+        model = add_model(connection, DIMENSION)
+        photos = add_photos(connection, lat, lon)
+    build_index(database, model, DIMENSION)
+    with pytest.raises(NotFoundError, match="has no embeddings"):
+        tune(database, model, 0.9, 50)
+    with database.connection() as connection:
+        add_embeddings(connection, model, photos[:20], looks(rng, lat[:20], lon[:20]))
+    tune(database, model, 0.9, 50)
+    with database.connection() as connection:
+        add_embeddings(connection, model, photos[20:], looks(rng, lat[20:], lon[20:]))
+        connection.execute("ANALYZE geosearch.embeddings")
+    with pytest.raises(NotFoundError, match="tuned with 20 embeddings, now there are 600"):
+        check(database, model)
+    found = nearest(database, model, looks(rng, lat, lon)[0], 50)
+    assert found.plan.strategy == "exact"
+    assert "find less than the recall asked for" in found.plan.reason
 
 
 def test_building_again_does_nothing_unless_asked(database: Database) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -23,10 +23,12 @@ class SearchConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection for neighbour searches: each statement commits itself, settings stay.
 
     `ef_search` is that of the index search its planner settings are for, None if they are for
-    exact searches.
+    exact searches, `UNSET` if they are the server's or unknown.
     """
 
-    ef_search: int | None = None
+    UNSET: Final = -1
+
+    ef_search: int | None = UNSET
 
 
 C = TypeVar("C", bound=Connection)

@@ -69,14 +69,15 @@ def nearest(
     Raises
     ------
     InputError
-        `k` is out of range, or the query is not a finite vector.
+        `k` is out of range, or the query has no direction: it is zero, or not finite as halfvec.
     NotFoundError
         A collection or country in the filter does not exist.
     """
-    if not 1 <= k <= MAX_EF_SEARCH:
-        raise InputError(f"--k {k} is out of range", f"Choose 1 to {MAX_EF_SEARCH}.")
-    if query.ndim != 1 or not np.isfinite(query).all():
-        raise InputError("the query embedding is not a finite vector")
+    check_k(k)
+    with np.errstate(over="ignore"):
+        stored = query.astype(np.float16)
+    if query.ndim != 1 or not np.isfinite(stored).all() or not stored.any():
+        raise InputError("the query embedding is zero or not finite, so it has no direction")
     with database.searcher() as connection:
         known = facts(database, connection, model_id)
         search = Search(connection, known, query, k, where)
@@ -99,9 +100,15 @@ def nearest(
                 plan = filtered_plan(known, k, share, search.likes())
         if plan is None:
             return _exactly(
-                search, known, "comparing the matching photos costs less than the index"
+                search, known, "the index would cost more, or find less than the recall asked for"
             )
         return _by_index(search, known, k, plan)
+
+
+def check_k(k: int) -> None:
+    """Raise `InputError` for a number of neighbours that is out of range."""
+    if not 1 <= k <= MAX_EF_SEARCH:
+        raise InputError(f"--k {k} is out of range", f"Choose 1 to {MAX_EF_SEARCH}.")
 
 
 def _by_index(search: Search, known: Facts, k: int, plan: Plan) -> Neighbours:

@@ -112,7 +112,7 @@ def _by_index(facts: Facts, reason: str, matches: int, ef_search: int, candidate
         reason,
         facts.total,
         matches,
-        matches == facts.total,
+        False,
         facts.tuning.recall(ef_search, candidates),
         # Candidates by bits must be ranked by the whole embedding: all there are are taken.
         candidates=ef_search if facts.index.quantized else candidates,

@@ -18,7 +18,7 @@ from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import Facts, facts, forget
 from geosearch.retrieval.filters import EVERYTHING, Filter, Near
 from geosearch.retrieval.indexes import find_index
-from geosearch.retrieval.neighbours import nearest
+from geosearch.retrieval.neighbours import check_k, nearest
 from geosearch.retrieval.search import Search
 from geosearch.retrieval.tuning import (
     EF_SEARCHES,
@@ -111,12 +111,11 @@ def tune(
     InputError
         `target` or `k` is out of range.
     NotFoundError
-        The model has no index.
+        The model has no index, or no embeddings.
     """
     if not 0 < target <= 1:
         raise InputError(f"--recall {target:g} is out of range", "Give a share such as 0.98.")
-    if not 1 <= k <= MAX_EF_SEARCH:
-        raise InputError(f"--k {k} is out of range", f"Choose 1 to {MAX_EF_SEARCH}.")
+    check_k(k)
     forget(database)
     with database.connection() as connection:
         known = facts(database, connection, model_id)
@@ -155,7 +154,8 @@ def check(database: Database, model_id: int, *, progress: Progress | None = None
     Raises
     ------
     NotFoundError
-        The model has no index, or it was never tuned.
+        The model has no index or no embeddings, or it was never tuned, or with so few embeddings
+        that the curve does not reach down to its k.
     """
     forget(database)
     with database.connection() as connection:
@@ -166,7 +166,12 @@ def check(database: Database, model_id: int, *, progress: Progress | None = None
         sample = _sample(connection, model_id, CURVE_SAMPLE, salt=known.total + 1)
     rank = min(tuning.k, _deepest(known))
     setting = tuning.setting(rank)
-    assert setting is not None
+    if setting is None:
+        raise NotFoundError(
+            f"the recall of {rank} neighbours was never measured: the index was tuned with "
+            f"{tuning.rows} embeddings, now there are {known.total}",
+            "Run: geosearch index",
+        )
     ((point, errors),) = _curve(database, known, sample, (setting,), progress)
     checks = sweep(database, known, tuning.k, progress=progress)
     recall = point.recall(rank)
@@ -336,7 +341,7 @@ def _circle(database: Database, known: Facts, sample: _Sample, index: int, size:
 
 
 def _sample(connection: Connection, model_id: int, count: int, *, salt: int) -> _Sample:
-    """Stored embeddings, the same for the same salt."""
+    """Stored embeddings, the same for the same salt; `NotFoundError` where there are none."""
     rows = connection.execute(
         sql.SQL(
             """
@@ -350,6 +355,8 @@ def _sample(connection: Connection, model_id: int, count: int, *, salt: int) -> 
         ).format(table=partition(model_id)),
         (salt, count),
     ).fetchall()
+    if not rows:
+        raise NotFoundError(f"model {model_id} has no embeddings", "Run: geosearch embed")
     return _Sample(
         np.array([row[0] for row in rows], dtype=np.int64),
         np.array([row[1] for row in rows]),

@@ -246,7 +246,7 @@ class Search:
             "others": "on" if ef_search is None else "off",
             "mode": "auto" if ef_search is None else "force_generic_plan",
         }
-        connection.ef_search = -1  # unknown, should this fail
+        connection.ef_search = connection.UNSET  # should this fail
         with connection.pipeline():
             connection.execute(_SETTINGS, settings, prepare=True)
             cursor = connection.execute(
