@@ -232,7 +232,9 @@ def test_photos_are_written_with_their_facts(database: Database, tmp_path: Path)
 
 def test_photos_are_those_of_the_filter(database: Database) -> None:
     with database.connection() as connection:
-        keys = add_photos(connection, np.arange(40, 50), np.arange(10), authors=["a", "b"] * 5)
+        keys = add_photos(
+            connection, np.arange(40.0, 50.0), np.arange(10.0), authors=["a", "b"] * 5
+        )
         add_photos(connection, [45.0], [5.0], collection="other")
         chosen = where(near=(45, 5, 200), collections="test", exclude_authors="a")
         found = pa.Table.from_batches(read_photos(connection, chosen))["id"].to_pylist()

@@ -103,7 +103,8 @@ def _write(
             raise source.error from None
         if isinstance(error, pyogrio.errors.DataSourceError | pyogrio.errors.DataLayerError):
             raise InputError(
-                f"GDAL cannot write {path.name}: {error}", "Give another path, or remove the file."
+                f"GDAL cannot write the layer {layer.name}: {error}",
+                "Give another path, or remove the file there.",
             ) from error
         raise
 

@@ -88,9 +88,9 @@ def write_density(
     """Write an answer's probability per square kilometre, at the middle of each pixel.
 
     The raster is in degrees (EPSG:4326), float32, with overviews. `step` is a pixel's side; by
-    default a quarter of the bandwidth, or more where that would take over 4 million pixels. Where
-    the region lies across the antimeridian, the raster goes all the way round. `progress` is called
-    with the rows of pixels done and all of them.
+    default a quarter of the bandwidth, or more where that would take over about 4 million pixels.
+    Where the region lies across the antimeridian, the raster goes all the way round. `progress` is
+    called with the rows of pixels done and all of them.
 
     Raises
     ------
