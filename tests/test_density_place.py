@@ -182,6 +182,8 @@ def test_many_photos_of_fine_and_several_bandwidths_are_located_as_one_by_one() 
 
 def test_no_photos_have_no_places_and_lengths_must_match() -> None:
     assert locate_many([], [], []) == {"density": []}
+    twice = locate_many([LAT], [LON], [DISTANCE], methods=("density", "density"))
+    assert [len(places) for places in twice.values()] == [1]
     with pytest.raises(InputError, match="2 photos"):
         locate_many([LAT], [LON], [DISTANCE, DISTANCE])
 
@@ -204,6 +206,7 @@ def test_a_place_does_not_change() -> None:
         ({"method": "guess"}, "guess"),
         ({"bandwidth_km": 0.0}, "bandwidth"),
         ({"bandwidth_km": (50.0, 0.0)}, "bandwidth of 0 km"),
+        ({"bandwidth_km": ()}, "no bandwidth"),
         ({"bandwidth_weights": (1.0, 2.0)}, "bandwidth weights"),
         ({"snap_km": -1.0}, "snap_km"),
         ({"weighting": "loud"}, "loud"),

@@ -181,6 +181,17 @@ def test_parameters_must_agree_on_exactness(world: World) -> None:
             evaluate_each(world.database, None, parameters, model=MODEL)
 
 
+def test_every_k_must_be_in_range_not_just_the_largest(world: World) -> None:
+    for k in (0, -5, 5000):
+        with pytest.raises(InputError, match=f"--k {k} is out of range"):
+            evaluate_each(world.database, None, [Parameters(k=k), Parameters(k=10)], model=MODEL)
+    with world.database.connection() as connection:
+        kept = connection.execute(
+            "SELECT count(*) FROM geosearch.evaluations WHERE (parameters->>'k')::int <= 0"
+        ).fetchone()
+    assert kept == (0,)
+
+
 def test_references_of_a_querys_author_are_left_out_unless_let_in(world: World) -> None:
     parameters = Parameters("nearest", 3)
     default = one(world, parameters, where=where(authors=("ann",)))
@@ -433,10 +444,18 @@ def test_the_text_says_what_was_left_out_and_why_nothing_was_found(
         (("--set", "im2gps"), "--set and --images"),
         (("--images", "/tmp"), "--set and --images"),
         (("--leave-one-out", "--method", ","), "--method is empty"),
+        (
+            ("--leave-one-out", "--model", MODEL, "--method", "nearest,im2gps", "--calibration", 1),
+            "--calibration 1 fixes",
+        ),
+        (
+            ("--leave-one-out", "--model", MODEL, "--method", "nearest", "--min-presence", 0.5),
+            "needs a calibration",
+        ),
     ],
 )
 def test_queries_that_are_not_clear_are_refused(
-    command: CommandLine, arguments: tuple[str, ...], says: str
+    command: CommandLine, arguments: tuple[object, ...], says: str
 ) -> None:
     ran = command("evaluate", *arguments)
     assert ran.code == InputError.exit_code

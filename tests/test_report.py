@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from psycopg.types.json import Jsonb
 from geosearch.borders.store import load_borders
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
-from geosearch.evaluation.metrics import THRESHOLDS_KM, accuracy, wilson
+from geosearch.evaluation.metrics import THRESHOLDS_KM, Interval, accuracy, wilson
 from geosearch.localization import Localization
 from geosearch.localization.store import save
 from geosearch.report import list_evaluations, summarize, write_csv
@@ -29,6 +30,7 @@ from geosearch.report.evaluation_page import write_report
 from geosearch.report.palette import COLOURS
 from geosearch.report.picture import draw_report
 from geosearch.report.summary import Summary, histogram
+from geosearch.report.words import distances
 from geosearch.sphere import great_circle_km
 from tests.answers import unanswered
 from tests.command_line import CommandLine
@@ -262,8 +264,13 @@ def test_an_evaluation_of_a_sweep_has_its_own_errors_for_the_same_queries(stored
 
 def test_an_evaluation_without_answers_or_none_at_all_is_an_error(stored: Stored) -> None:
     key = add_evaluation(stored.database)
-    with pytest.raises(InputError, match=f"evaluation {key} has no answers"):
+    with pytest.raises(InputError, match=f"evaluation {key} has no answers") as stopped:
         summarize(stored.database, key)
+    assert "It was stopped" in str(stopped.value.remedy)
+    finished = add_evaluation(stored.database, n=0)
+    with pytest.raises(InputError, match="has no answers") as unusable:
+        summarize(stored.database, finished)
+    assert "None of its queries could be used" in str(unusable.value.remedy)
     with pytest.raises(NotFoundError, match="evaluation 12345"):
         summarize(stored.database, 12345)
 
@@ -322,6 +329,21 @@ def test_every_chart_has_a_title_and_an_explanation(stored: Stored) -> None:
         "density",
     ]
     assert all(chart.title and chart.note for chart in charts)
+
+
+def test_intervals_in_kilometres_read_well() -> None:
+    assert distances(Interval(12.0, 34.0)) == "12.0 to 34.0 km"
+    assert distances(Interval(0.3, 5.0)) == "300 m to 5.0 km"
+    assert distances(Interval(12.0, math.inf)) == "12.0 km to none"
+    assert distances(Interval(math.inf, math.inf)) == "none"
+
+
+def test_a_picture_takes_any_file_name(stored: Stored, tmp_path: Path) -> None:
+    summary = stored.summary
+    odd = replace(summary, evaluation=replace(summary.evaluation, queries="costs_$a_^$.csv"))
+    draw_report(tmp_path / "report.png", odd)
+    with Image.open(tmp_path / "report.png") as image:
+        assert image.format == "PNG"
 
 
 def test_a_picture_of_all_charts(stored: Stored, tmp_path: Path) -> None:
@@ -398,5 +420,7 @@ def test_evaluations_are_listed_latest_first(
     shown = geosearch("evaluations", "list", "--last", 2).out
     assert " 25.0 " in shown
     assert "stopped" in shown
+    add_evaluation(stored.database, queries="/data/q[red].csv")
+    assert "q[red].csv" in geosearch("evaluations", "list", "--last", 1).out
     with stored.database.connection() as connection:
         assert stored.id in [item.id for item in list_evaluations(connection)]

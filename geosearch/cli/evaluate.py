@@ -30,6 +30,7 @@ from geosearch.evaluation.sets import SETS, read_set
 from geosearch.evaluation.sweep import Sweep, grid
 from geosearch.features import DEFAULT_MODEL
 from geosearch.localization import Parameters, Request
+from geosearch.report.words import distances, kilometres, percent, percents
 from geosearch.retrieval import Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
 
@@ -116,7 +117,8 @@ def evaluate(
     Example: geosearch evaluate --leave-one-out --collection holidays --sample 500
     """
     names = _list("--method", method, str)
-    # A calibration is of the density; the other methods stand beside it.
+    # A calibration is of the density; the other methods stand beside it, not for it.
+    calibrated = "density" if "density" in names else names[0]
     parameters = [
         make_request(
             name,
@@ -124,9 +126,9 @@ def evaluate(
             bandwidth_km,
             weighting,
             exact,
-            calibration if name == "density" else None,
+            calibration if name == calibrated else None,
             no_calibration,
-            min_presence if name == "density" else None,
+            min_presence if name == calibrated else None,
         )
         for name in names
     ]
@@ -295,15 +297,14 @@ def _print_one(result: Evaluation) -> None:
     made = table("error", f"{figures.accuracy.n} queries", "95 % interval")
     for km, share in figures.accuracy.within.items():
         ends = figures.within[km]
-        made.add_row(f"within {km:,} km", f"{share:.1%}", f"{ends.low:.1%} to {ends.high:.1%}")
+        made.add_row(f"within {km:,} km", percent(share), percents(ends))
     for name, value, interval in (
         ("median", figures.accuracy.median_km, figures.median_km),
         ("mean", figures.accuracy.mean_km, figures.mean_km),
     ):
-        ends_km = "-" if interval is None else f"{_km(interval.low)} to {_km(interval.high)}"
-        made.add_row(name, _km(value), ends_km)
+        made.add_row(name, kilometres(value), distances(interval))
     method = result.parameters["method"]
-    out.print(f"evaluation {result.id}: {method}, {result.model}", highlight=False)
+    out.print(f"evaluation {result.id}: {method}, {result.model}", highlight=False, markup=False)
     out.print(made)
 
 
@@ -335,7 +336,8 @@ def _print_sweep(sweep: Sweep) -> None:
             *shares,
             "-" if median is None else f"{median:,.0f}",
         )
-    out.print(f"{first.accuracy.n} queries, {first.model}: % within km", highlight=False)
+    title = f"{first.accuracy.n} queries, {first.model}: % within km"
+    out.print(title, highlight=False, markup=False)
     out.print(made)
     if sweep.pattern is not None:
         out.print(sweep.pattern.sentence, highlight=False)
@@ -359,7 +361,3 @@ def _finish(result: Evaluation, as_json: bool) -> None:
             err.print(f"{reason}: {listed}{more}", highlight=False, markup=False, soft_wrap=True)
     if result.failures:
         raise typer.Exit(EXIT_SOME_REJECTED)
-
-
-def _km(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f} km"

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from geosearch.cli.console import JsonOption, database, err, out, print_json, table
@@ -70,7 +71,7 @@ def list_(
     for evaluation in found:
         # Whole paths are in the JSON.
         queries = PurePosixPath(evaluation.queries).name
-        made.add_row(str(evaluation.id), evaluation.title, queries, *_shares(evaluation))
+        made.add_row(str(evaluation.id), evaluation.title, escape(queries), *_shares(evaluation))
     out.print("% of the queries within so many km", highlight=False)
     out.print(made)
 
@@ -198,7 +199,7 @@ def _grouped(name: str, groups: Sequence[Group]) -> Table:
     made = table(name, "n", *_DISTANCES, text={name})
     for group in groups:
         found = group.figures.accuracy
-        made.add_row(group.name, f"{found.n:,}", *map(percent, found.within.values()))
+        made.add_row(escape(group.name), f"{found.n:,}", *map(percent, found.within.values()))
     return made
 
 

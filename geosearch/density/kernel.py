@@ -203,8 +203,10 @@ def log_sum(logs: Array) -> Array:
 
 
 def _bandwidth_shares(count: int, weights: Sequence[float] | None) -> Array:
+    if not count:
+        raise InputError("There is no bandwidth.", "Give one, or several.")
     if weights is None:
-        return np.full(count, 1 / max(count, 1))
+        return np.full(count, 1 / count)
     shares = np.asarray(weights, float)
     if len(shares) != count or not (shares >= 0).all() or not 0 < shares.sum() < np.inf:
         raise InputError(

@@ -128,7 +128,7 @@ def locate_many(
         )
     questions = [
         _Question.of(method, bandwidth_km, bandwidth_weights, weighting, snap_km, levels, regions)
-        for method in methods
+        for method in dict.fromkeys(methods)
     ]
     photos = [_checked(*arrays) for arrays in zip(lat, lon, distance, strict=True)]
     places: dict[str, list[Place]] = {method: [] for method in methods}

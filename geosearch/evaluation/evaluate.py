@@ -31,6 +31,7 @@ from geosearch.localization.request import Request
 from geosearch.localization.store import save
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Excluded, Exclusions
+from geosearch.retrieval.neighbours import check_k
 
 #: What an evaluation leaves out unless told otherwise: all that would flatter it.
 LEAKAGE = Exclusions(same_bytes=True, duplicate_distance=DUPLICATE_DISTANCE, same_author=True)
@@ -190,7 +191,8 @@ def evaluate_each(
     Raises
     ------
     InputError, NotFoundError
-        As `evaluate`; and `parameters` are none, or some are to be exact and some are not.
+        As `evaluate`; and `parameters` are none, or some are to be exact and some are not, or
+        a k is out of range.
     """
     if not parameters or len({item.exact for item in parameters}) > 1:
         raise InputError("an evaluation needs parameters that are all exact, or all not")
@@ -206,6 +208,8 @@ def evaluate_each(
     on = backbone.device if backbone is not None else device
     with database.connection() as connection:
         chosen = tuple(chosen_parameters(connection, row, where, item) for item in parameters)
+        for k in {item.k for item in chosen}:
+            check_k(k)
         task = Task(chosen, where, exclusions, regions, "cuda" if on == "cuda" else "cpu")
         recorded = [_recorded(item, exclusions, sample, seed) for item in chosen]
         keys = [start(connection, asked.name, row, item, where) for item in recorded]

@@ -53,6 +53,7 @@ def draw_report(path: Path, summary: Summary) -> None:
             f"{summary.evaluation.queries} · {summary.evaluation.model}",
             fontsize=10.5,
             color=MUTED,
+            parse_math=False,  # names of files may hold dollar signs
         )
         with replacing(path) as part:
             figure.savefig(part, format="png", dpi=_DPI, facecolor=PANEL)

@@ -149,7 +149,8 @@ def read_answers(connection: Connection, evaluation: Evaluated) -> Answers:
     Raises
     ------
     InputError
-        The evaluation has no answers: it was killed before the first.
+        The evaluation has no answers: none of its queries could be used, or it was killed before
+        the first.
     """
     rows = connection.execute(_ANSWERS, (evaluation.id,)).fetchall()
     if rows:
@@ -162,7 +163,9 @@ def read_answers(connection: Connection, evaluation: Evaluated) -> Answers:
             return _answers(bare, stored[0])
     raise InputError(
         f"evaluation {evaluation.id} has no answers",
-        "It was stopped: run geosearch evaluate again.",
+        "It was stopped: run geosearch evaluate again."
+        if evaluation.n is None
+        else "None of its queries could be used: the table evaluation_failures says why.",
     )
 
 

@@ -49,8 +49,10 @@ def distances(ends: Interval | None) -> str:
     if ends is None:
         return "–"
     low, high = kilometres(ends.low), kilometres(ends.high)
-    unit = high[high.rfind(" ") :]
-    return f"{low.removesuffix(unit)} to {high}"
+    if low == high:
+        return low
+    _, space, unit = high.rpartition(" ")
+    return f"{low.removesuffix(space + unit)} to {high}"
 
 
 def p_value(value: float) -> str:
