@@ -52,6 +52,9 @@ CONTINENTS = {
     ),
 }
 
+#: Rates of false alarms at which the share of caught queries is printed.
+FALSE_ALARMS = (0.05, 0.1, 0.2, 0.3, 0.5)
+
 METHODS = ("density", "im2gps", "nearest")
 
 
@@ -128,7 +131,7 @@ def measure(gs: Geosearch, difficulty: Difficulty) -> dict[str, Any]:
 
 def _absent(
     gs: Geosearch, made: Calibration, fresh: QuerySet, space: Filter, continent: str
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Queries of a continent whose references are hidden, and of the others, and who is doubted."""
     outline = CONTINENTS[continent]
     (found,) = evaluate_each(
@@ -140,7 +143,13 @@ def _absent(
     lat, lon = np.array([query.truth for query in fresh.queries]).T
     gone = shapely.contains_xy(outline, lon, lat)
     doubted = _stored(gs, found.id, "confident") == 0
+    presence = _presence(gs, found.id)
+    limits = np.quantile(presence[~gone], FALSE_ALARMS)
     return {
+        "trade_off": {
+            rate: int((presence[gone] < limit).sum())
+            for rate, limit in zip(FALSE_ALARMS, limits, strict=True)
+        },
         "absent": int(gone.sum()),
         "caught": int((gone & doubted).sum()),
         "present": int((~gone).sum()),
@@ -157,6 +166,16 @@ def _stored(gs: Geosearch, evaluation_id: int, column: str) -> np.ndarray:
             (evaluation_id,),
         ).fetchall()
     return np.array(rows, dtype=float)[:, ("truth_level", "confident").index(column)]
+
+
+def _presence(gs: Geosearch, evaluation_id: int) -> np.ndarray:
+    """The presence of an evaluation's answers, in order."""
+    with gs.database.connection() as connection:
+        rows = connection.execute(
+            "SELECT id FROM geosearch.localizations WHERE evaluation_id = %s ORDER BY id",
+            (evaluation_id,),
+        ).fetchall()
+    return np.array([gs.load(key).presence for (key,) in rows], dtype=float)
 
 
 def _brier(gs: Geosearch, evaluation_id: int, km: int) -> float:
@@ -211,6 +230,11 @@ def _print(results: list[dict[str, Any]]) -> None:
                 f"{counts['absent']}, false alarms "
                 f"{_share(counts['false_alarms'], counts['present'])} of {counts['present']}"
             )
+            caught = (
+                f"{hits / counts['absent']:.0%} at {rate:.0%}"
+                for rate, hits in counts["trade_off"].items()
+            )
+            print(f"    other thresholds, caught at false alarms: {', '.join(caught)}")
 
 
 def _share(hits: int, n: int) -> str:
