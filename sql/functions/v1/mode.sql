@@ -11,7 +11,7 @@
 -- concave and the top near, the step is Newton's on the tangent plane; elsewhere it is mean shift,
 -- which never descends, if that is long, and if it is short a Newton step whose curvatures count by
 -- their absolute values. What lies at rest on a saddle is pushed off it along the direction in which
--- f rises. Kernels below exp(-reach) of their peak are left out: greater powers underflow.
+-- f rises. Kernels farther than `reach` along any axis are left out.
 --
 -- Every LATERAL ends in OFFSET 0: merged into the next, its expressions would be computed again for
 -- each use of them.
@@ -55,39 +55,34 @@ CROSS JOIN LATERAL (
     ) AS unit
     OFFSET 0
 ) AS basis
--- Moments of the kernels felt at p, in tangent coordinates (a, b); a kernel is exp(-q) of its peak.
+-- Moments of the kernels felt at p, in tangent coordinates (a, b) and along p (c).
 -- Where kernels are narrow, products lose the digits of short chords, and coordinates do not.
 CROSS JOIN LATERAL (
     SELECT
         total, sum_a / total AS a, sum_b / total AS b,
         sum_aa / total AS aa, sum_ab / total AS ab, sum_bb / total AS bb,
-        1 - sum_q / total / (radius * radius) AS upright
+        sum_c / total / (radius * radius) AS upright
     FROM (
         SELECT
             sum(f) AS total, sum(f * a) AS sum_a, sum(f * b) AS sum_b,
             sum(f * a * a) AS sum_aa, sum(f * a * b) AS sum_ab, sum(f * b * b) AS sum_bb,
-            sum(f * q) AS sum_q
+            sum(f * c) AS sum_c
         FROM (
-            SELECT w * exp(-q) AS f, a, b, q
-            FROM (
-                SELECT
-                    k.w,
-                    k.x * basis.ux + k.y * basis.uy + k.z * basis.uz AS a,
-                    k.x * basis.vx + k.y * basis.vy + k.z * basis.vz AS b,
-                    CASE
-                        WHEN radius < 1000
-                        THEN radius * radius - k.x * p.x - k.y * p.y - k.z * p.z
-                        ELSE (
-                            (k.x - p.x) * (k.x - p.x)
-                            + (k.y - p.y) * (k.y - p.y)
-                            + (k.z - p.z) * (k.z - p.z)
-                        ) / 2
-                    END AS q
-                FROM unnest(xs, ys, zs, ws) AS k (x, y, z, w)
-                WHERE abs(k.z - p.z) < reach AND abs(k.x - p.x) < reach AND abs(k.y - p.y) < reach
-                OFFSET 0
-            ) AS near
-            WHERE q < reach * reach / 2
+            SELECT
+                k.w * exp(greatest(-50, CASE
+                    WHEN radius < 1000
+                    THEN k.x * p.x + k.y * p.y + k.z * p.z - radius * radius
+                    ELSE (
+                        (k.x - p.x) * (k.x - p.x)
+                        + (k.y - p.y) * (k.y - p.y)
+                        + (k.z - p.z) * (k.z - p.z)
+                    ) / -2
+                END)) AS f,
+                k.x * basis.ux + k.y * basis.uy + k.z * basis.uz AS a,
+                k.x * basis.vx + k.y * basis.vy + k.z * basis.vz AS b,
+                k.x * p.x + k.y * p.y + k.z * p.z AS c
+            FROM unnest(xs, ys, zs, ws) AS k (x, y, z, w)
+            WHERE abs(k.z - p.z) < reach AND abs(k.x - p.x) < reach AND abs(k.y - p.y) < reach
             OFFSET 0
         ) AS felt
     ) AS sums
@@ -166,6 +161,19 @@ END;
 COMMENT ON FUNCTION geosearch.climb IS
     'One step uphill in a density, for geosearch.density_mode.';
 
+CREATE FUNCTION geosearch.usable_bandwidth(km float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN km BETWEEN 0.001 AND pi() * 6371 THEN km
+    ELSE geosearch.refuse(
+        'a bandwidth of ' || coalesce(km::text, 'NULL') || ' km cannot be used',
+        'Give one between 0.001 and 20015 km.'
+    )
+END;
+
+COMMENT ON FUNCTION geosearch.usable_bandwidth(float8) IS
+    'The bandwidth, or an error if it is out of range.';
+
 -- The densest mode of kernels at positions in degrees: where it is, the density per steradian there,
 -- and the share of the weight that climbs to it.
 CREATE FUNCTION geosearch.density_mode(
@@ -179,11 +187,11 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-    radius CONSTANT float8 := 6371.0 / bandwidth_km;  -- of the Earth, in bandwidths
+    radius CONSTANT float8 := 6371.0 / usable_bandwidth(bandwidth_km);  -- of the Earth, in bandwidths
     -- Kernels are cut off at six bandwidths, e^-18 of their peak, while trajectories are on their
-    -- way, and for the last steps at e^-40, where no digit of a sum shows them.
+    -- way, and for the last steps at nine, e^-40, where no digit of a sum shows them.
     cut CONSTANT float8 := 6;
-    no_digit CONSTANT float8 := sqrt(80);
+    no_digit CONSTANT float8 := 9;
     xs float8[]; ys float8[]; zs float8[]; ws float8[];
     kx float8[]; ky float8[]; kz float8[]; kw float8[];
     px float8[]; py float8[]; pz float8[]; masses float8[];
@@ -191,12 +199,6 @@ DECLARE
     leaders integer[]; movers integer; best integer;
     summit record;
 BEGIN
-    IF bandwidth_km BETWEEN 0.001 AND pi() * 6371 IS NOT TRUE THEN
-        PERFORM refuse(
-            format('a bandwidth of %s km cannot be used', bandwidth_km),
-            'Give one between 0.001 and 20015 km.'
-        );
-    END IF;
     -- Neighbours at one position are one kernel; the lightest, 1e-9 together, move nothing.
     -- Coordinates below 1e-20 are zero, lest their squares underflow.
     SELECT
@@ -271,7 +273,7 @@ BEGIN
             array_agg(s.joins ORDER BY s.number) || reaches[movers + 1:]
         INTO px, py, pz, densities, underway, reaches
         FROM climb(
-            kx, ky, kz, kw, radius, cut, px[:movers], py[:movers], pz[:movers], 0.01
+            kx, ky, kz, kw, radius, cut, px[:movers], py[:movers], pz[:movers], 0.05
         ) AS s;
 
         -- Those that have met go on as one, to move if the first of them does.
@@ -281,8 +283,7 @@ BEGIN
             SELECT coalesce(min(o.number), p.number)::integer AS leader
             FROM unnest(px[:movers], py[:movers], pz[:movers], reaches[:movers]) WITH ORDINALITY
                 AS o (x, y, z, reach, number)
-            WHERE abs(o.z - p.z) <= p.reach AND abs(o.x - p.x) <= p.reach
-                AND o.number < p.number
+            WHERE o.number < p.number AND abs(o.z - p.z) <= p.reach AND abs(o.x - p.x) <= p.reach
                 AND (o.x - p.x) ^ 2 + (o.y - p.y) ^ 2 + (o.z - p.z) ^ 2
                     <= least(o.reach, p.reach) ^ 2
         ) AS met;

@@ -75,10 +75,14 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-    kappa CONSTANT float8 := (6371.0 / bandwidth_km) ^ 2;
-    bandwidth CONSTANT float8 := bandwidth_km / 6371.0;  -- in radians
-    few_nodes CONSTANT float8[] := '{0.06943184420297371, 0.33000947820757187, 0.6699905217924281, 0.9305681557970262}';
-    few_parts CONSTANT float8[] := '{0.17392742256872679, 0.3260725774312732, 0.3260725774312732, 0.17392742256872679}';
+    bandwidth CONSTANT float8 := usable_bandwidth(bandwidth_km) / 6371.0;  -- in radians
+    kappa CONSTANT float8 := 1 / bandwidth ^ 2;
+    few_nodes CONSTANT float8[] := '{
+        0.06943184420297371, 0.33000947820757187, 0.6699905217924281, 0.9305681557970262
+    }';
+    few_parts CONSTANT float8[] := '{
+        0.17392742256872679, 0.3260725774312732, 0.3260725774312732, 0.17392742256872679
+    }';
     nodes CONSTANT float8[] := '{
         0.019855071751231912, 0.10166676129318664, 0.2372337950418355, 0.4082826787521751,
         0.5917173212478248, 0.7627662049581645, 0.8983332387068134, 0.9801449282487681
@@ -106,7 +110,10 @@ BEGIN
     FROM (
         SELECT sum(angle * w) / sum(w) AS angle, sum(w) AS share
         FROM (
-            SELECT great_circle_km(density_radii.lat, density_radii.lon, n.lat, n.lon) / 6371.0 AS angle, w
+            SELECT
+                great_circle_km(density_radii.lat, density_radii.lon, n.lat, n.lon) / 6371.0
+                    AS angle,
+                w
             FROM unnest(lats, lons, weights) AS n (lat, lon, w)
             WHERE w > 0
             OFFSET 0
