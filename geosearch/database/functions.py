@@ -40,8 +40,12 @@ def remove(version: int) -> None:
 
 
 def _run(version: int, name: str) -> None:
-    file = resource(f"sql/functions/v{version}/{name}.sql")
+    run_file(f"sql/functions/v{version}/{name}.sql")
+
+
+def run_file(name: str) -> None:
+    """Run a file of `sql/`; to be called by a migration."""
     # As it is: the driver would take a % for a parameter, and SQLAlchemy a colon.
     connection = op.get_bind().connection.driver_connection
     assert connection is not None
-    connection.execute(file.read_text(encoding="utf-8"))
+    connection.execute(resource(name).read_text(encoding="utf-8"))

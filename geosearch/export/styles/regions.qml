@@ -1,6 +1,6 @@
 <!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.22" styleCategories="Symbology|Labeling|MapTips" labelsEnabled="0">
-  <renderer-v2 type="graduatedSymbol" attr="level" graduatedMethod="GraduatedColor" enableorderby="0" forceraster="0" symbollevels="0">
+  <renderer-v2 type="graduatedSymbol" attr="level" graduatedMethod="GraduatedColor" enableorderby="1" forceraster="0" symbollevels="0">
     <ranges>
       <range lower="0.000000" upper="0.500000" symbol="0" label="up to 50 %" render="true"/>
       <range lower="0.500000" upper="1.000000" symbol="1" label="over 50 %" render="true"/>
@@ -33,6 +33,9 @@
         </layer>
       </symbol>
     </symbols>
+    <orderby>
+      <orderByClause asc="0" nullsFirst="0">"level"</orderByClause>
+    </orderby>
   </renderer-v2>
   <blendMode>0</blendMode>
   <featureBlendMode>0</featureBlendMode>
