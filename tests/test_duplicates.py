@@ -214,6 +214,18 @@ def test_a_search_whose_every_match_is_excluded_is_empty(world: World) -> None:
     )
     assert len(found.neighbours) == 0
     assert found.excluded == Excluded(duplicates=5)
+    many = ExactOthers(
+        world.database,
+        world.model,
+        world.vectors[:1],
+        3,
+        only,
+        Exclusions(duplicate_distance=0.05),
+        sha256=[world.sha256(0)],
+        authors=[None],
+    )
+    assert many.neighbours(0).neighbours.plan.strategy == "empty"
+    assert many.neighbours(0).excluded == found.excluded
 
 
 def test_photos_are_a_condition_like_others() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,11 @@ from psycopg import sql
 from geosearch.database.connection import Database
 from geosearch.database.partitions import partition
 from geosearch.retrieval.batch import nearest_batch
+from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
-from geosearch.retrieval.neighbours import Neighbours, nearest
+from geosearch.retrieval.neighbours import ASKED_FOR, Neighbours, check_k, exact_neighbours
+from geosearch.retrieval.plan import exact_plan
+from geosearch.retrieval.search import Compared
 
 #: Neighbours beyond the k-th, among which pgvector's own distances may find a nearer one.
 _SPARE = 8
@@ -53,7 +55,9 @@ class ExactSearch:
         device: str = "cpu",
     ) -> None:
         self._database, self._model_id, self._queries, self._k = database, model_id, queries, k
-        self._plan = nearest(database, model_id, queries[0], k, where, exact=True).plan
+        check_k(k)
+        with database.searcher() as connection:
+            self._plan = exact_plan(facts(database, connection, model_id), ASKED_FOR)
         self._found = nearest_batch(
             database, model_id, queries, k + _SPARE, where, excluded=excluded, device=device
         )
@@ -74,13 +78,4 @@ class ExactSearch:
                 sql.SQL(_DESCRIBE).format(table=partition(self._model_id)),
                 {"ids": ids.tolist(), "query": HalfVector(query), "k": self._k},
             ).fetchall()
-        photo_id, uri, lat, lon, distance = zip(*rows, strict=True) if rows else [()] * 5
-        matches = int(self._found.matches[number])
-        return Neighbours(
-            photo_id=np.array(photo_id, dtype=np.int64),
-            uri=tuple(uri),
-            lat=np.array(lat, dtype=np.float64),
-            lon=np.array(lon, dtype=np.float64),
-            distance=np.array(distance, dtype=np.float64),
-            plan=replace(self._plan, matches=matches, matches_exact=True, rows_scanned=matches),
-        )
+        return exact_neighbours(Compared(rows, int(self._found.matches[number])), self._plan)

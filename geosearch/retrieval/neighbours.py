@@ -16,6 +16,9 @@ from geosearch.retrieval.plan import Plan, exact_plan, few_enough, filtered_plan
 from geosearch.retrieval.search import Compared, Rows, Search
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
+#: The reason for an exact search that is not the plan's own choice.
+ASKED_FOR = "exact search was asked for"
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -82,7 +85,7 @@ def nearest(
         known = facts(database, connection, model_id)
         search = Search(connection, known, query, k, where)
         if exact:
-            return _exactly(search, known, "exact search was asked for")
+            return _exactly(search, known, ASKED_FOR)
         if known.index is None:
             return _exactly(search, known, "the model has no index")
         if where == EVERYTHING:
@@ -93,7 +96,7 @@ def nearest(
             compared = search.exact_if_few(few_enough(known, k))
             if compared.complete:
                 plan = exact_plan(known, "few matching photos: all were compared")
-                return _compared(compared, plan)
+                return exact_neighbours(compared, plan)
             share = max(compared.share or 0.0, compared.matches / max(known.total, 1))
             plan = filtered_plan(known, k, share)
             if plan is None:
@@ -128,10 +131,11 @@ def _by_index(search: Search, known: Facts, k: int, plan: Plan) -> Neighbours:
 
 
 def _exactly(search: Search, known: Facts, reason: str) -> Neighbours:
-    return _compared(search.exact(), exact_plan(known, reason))
+    return exact_neighbours(search.exact(), exact_plan(known, reason))
 
 
-def _compared(compared: Compared, plan: Plan) -> Neighbours:
+def exact_neighbours(compared: Compared, plan: Plan) -> Neighbours:
+    """What an exact search met, as neighbours; `plan` is completed by it."""
     matches = compared.matches
     return _collect(
         compared.rows,
