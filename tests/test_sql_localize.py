@@ -81,6 +81,16 @@ def test_estimates_are_those_of_python_to_a_metre(module_database: Database) -> 
             assert found[3] == pytest.approx(place.score, abs=1e-6), seed
 
 
+def test_many_neighbours_have_the_estimate_of_python_too(module_database: Database) -> None:
+    with module_database.connection() as connection:
+        for seed in range(2):
+            lat, lon, distance = scattered(seed, 1000)
+            place = locate(lat, lon, distance, levels=(), regions=False)
+            found = mode_of(connection, lat, lon, place.weights)
+            assert great_circle_km(found[0], found[1], place.lat, place.lon) < METRE
+            assert found[3] == pytest.approx(place.score, abs=1e-3)
+
+
 @real_database
 @given(
     seed=st.integers(0, 10_000),

@@ -230,12 +230,33 @@ BEGIN
         RETURN;
     END IF;
 
+    -- Until the last steps, many kernels are searched by cells of a twentieth of a bandwidth.
+    kx := xs; ky := ys; kz := zs; kw := ws;
+    IF cardinality(xs) > 300 THEN
+        SELECT
+            array_agg(x * radius / length ORDER BY w DESC, x),
+            array_agg(y * radius / length ORDER BY w DESC, x),
+            array_agg(z * radius / length ORDER BY w DESC, x),
+            array_agg(w ORDER BY w DESC, x)
+        INTO kx, ky, kz, kw
+        FROM (
+            SELECT x, y, z, w, sqrt(x * x + y * y + z * z) AS length
+            FROM (
+                SELECT
+                    sum(w * x) / sum(w) AS x, sum(w * y) / sum(w) AS y, sum(w * z) / sum(w) AS z,
+                    sum(w) AS w
+                FROM unnest(xs, ys, zs, ws) AS k (x, y, z, w)
+                GROUP BY floor(20 * x), floor(20 * y), floor(20 * z)
+            ) AS means
+        ) AS cells;
+    END IF;
+
     -- At any mode m, some kernel within sqrt(2) bandwidths has at its centre a density of f(m) / e
     -- or more: by Jensen's inequality f(x) >= f(m) exp(-|x - m|^2 / 2) on average over the kernels
     -- felt at m, and where the Hessian is negative their mean square distance is 2 at most. So the
     -- kernels that can hold the densest mode, and those connected with them, are all that matter.
     SELECT array_agg(density ORDER BY number) INTO densities
-    FROM unnest(xs, ys, zs) WITH ORDINALITY AS p (x, y, z, number)
+    FROM unnest(kx, ky, kz) WITH ORDINALITY AS p (x, y, z, number)
     CROSS JOIN LATERAL (
         SELECT
             sum(k.w * exp(greatest(
@@ -243,24 +264,25 @@ BEGIN
                 / -2,
                 -20
             ))) AS density
-        FROM unnest(xs, ys, zs, ws) AS k (x, y, z, w)
+        FROM unnest(kx, ky, kz, kw) AS k (x, y, z, w)
         WHERE abs(k.z - p.z) < cut AND abs(k.x - p.x) < cut AND abs(k.y - p.y) < cut
     ) AS felt;
     WITH RECURSIVE connected AS (
         SELECT x, y, z, number
-        FROM unnest(xs, ys, zs, densities) WITH ORDINALITY AS k (x, y, z, density, number)
+        FROM unnest(kx, ky, kz, densities) WITH ORDINALITY AS k (x, y, z, density, number)
         WHERE density > (SELECT exp(-1.25) * max(d) FROM unnest(densities) AS d)
         UNION
         SELECT k.x, k.y, k.z, k.number
-        FROM connected AS p, unnest(xs, ys, zs) WITH ORDINALITY AS k (x, y, z, number)
+        FROM connected AS p, unnest(kx, ky, kz) WITH ORDINALITY AS k (x, y, z, number)
         WHERE abs(k.z - p.z) < cut AND abs(k.x - p.x) < cut AND abs(k.y - p.y) < cut
     )
     SELECT
         array_agg(x ORDER BY number), array_agg(y ORDER BY number), array_agg(z ORDER BY number),
-        array_agg(ws[number] ORDER BY number)
+        array_agg(kw[number] ORDER BY number)
     INTO px, py, pz, masses
     FROM connected;
     kx := px; ky := py; kz := pz; kw := masses;
+    densities := '{}'; underway := '{}'; reaches := '{}';
     movers := cardinality(px);
     FOR step IN 1..200 LOOP
         -- Those that still move, which come first, make a step.
