@@ -34,7 +34,9 @@ BEGIN
             'Give points in WGS 84: ST_Transform(geom, 4326), or ST_SetSRID(geom, 4326) if they are.'
         );
     ELSIF NOT (weight >= 0 AND weight < 'Infinity') THEN
-        PERFORM geosearch.refuse(format('kde_mode: a weight of %s', weight), 'Give numbers, 0 or more.');
+        PERFORM geosearch.refuse(
+            format('kde_mode: a weight of %s', weight), 'Give numbers, 0 or more.'
+        );
     END IF;
     state := array_append(state, ST_Y(geom));
     state := array_append(state, ST_X(geom));

@@ -72,10 +72,12 @@ BEGIN
     FROM embeddings AS e WHERE e.model_id = known AND e.photo_id = photo;
     IF NOT FOUND THEN
         PERFORM refuse(
-            format('photo %s is not embedded with the model %s', coalesce(photo::text, 'NULL'), model),
+            format(
+                'photo %s is not embedded with the model %s', coalesce(photo::text, 'NULL'), model
+            ),
             CASE
                 WHEN EXISTS (SELECT FROM photos AS p WHERE p.id = photo)
-                THEN 'Only photos with a position are. To embed them: geosearch embed --model ' || model
+                THEN 'Only photos with a position are. Run: geosearch embed --model ' || model
                 ELSE 'There is no such photo. Ids: SELECT id, uri FROM geosearch.photos'
             END
         );
@@ -272,16 +274,18 @@ BEGIN
             likes := 1;
         END IF;
         IF strategy IS NULL THEN
-            -- The setting is for the place at which the k-th match is expected. The photos that pass
-            -- may be evenly spread, or just those like the query: if that decides, some are looked
-            -- at.
+            -- The setting is for the place at which the k-th match is expected. The photos that
+            -- pass may be evenly spread, or just those like the query: if that decides, some are
+            -- looked at.
             exact_ms := tuned.fixed_ms + tuned.row_ms * round(share * known.total);
             LOOP
                 FOREACH rate IN ARRAY CASE
                     WHEN likes IS NULL THEN ARRAY[share, 1] ELSE ARRAY[greatest(share, likes)]
                 END LOOP
                     SELECT * INTO ef, ms FROM search_setting(
-                        known.id, tuned.target, least(ceil(margin * k / greatest(rate, 1e-5)) + 10, 1001)::integer
+                        known.id,
+                        tuned.target,
+                        least(ceil(margin * k / greatest(rate, 1e-5)) + 10, 1001)::integer
                     );
                     EXIT WHEN ms <= exact_ms * CASE
                         WHEN likes >= 0.5 THEN good_gamble ELSE gamble
@@ -330,7 +334,9 @@ BEGIN
                     WHERE c.ef_search = ef
                 );
                 IF expected_recall < tuned.target THEN
-                    reason := format('the index gave recall %s', round(expected_recall::numeric, 3));
+                    reason := format(
+                        'the index gave recall %s', round(expected_recall::numeric, 3)
+                    );
                 ELSE
                     strategy := 'ann';
                     matches := round(share * known.total);
