@@ -22,10 +22,10 @@
   </renderer-v2>
   <labeling type="simple">
     <settings calloutType="simple">
-      <text-style fieldName="file_name(&quot;photo&quot;)" isExpression="1" fontFamily="Sans Serif" fontSize="8" fontSizeUnit="Point" textColor="30,36,48,255" textOpacity="1" namedStyle="Regular">
-        <text-buffer bufferDraw="1" bufferSize="0.8" bufferSizeUnits="MM" bufferColor="255,255,255,220" bufferOpacity="1"/>
+      <text-style fieldName="file_name(&quot;photo&quot;)" isExpression="1" fontFamily="Sans Serif" fontSize="9" fontWeight="75" fontSizeUnit="Point" textColor="30,36,48,255" textOpacity="1" namedStyle="Bold">
+        <text-buffer bufferDraw="1" bufferSize="0.8" bufferSizeUnits="MM" bufferColor="255,255,255,255" bufferOpacity="1"/>
       </text-style>
-      <placement placement="6" dist="1" distUnits="MM"/>
+      <placement placement="6" dist="2" distUnits="MM"/>
       <rendering drawLabels="1" obstacle="1" scaleVisibility="0"/>
     </settings>
   </labeling>

@@ -5,7 +5,7 @@
       <symbol name="0" type="line" alpha="1" clip_to_extent="1" force_rhr="0">
         <layer class="SimpleLine" enabled="1" pass="0" locked="0">
           <Option type="Map">
-            <Option name="line_color" type="QString" value="94,160,250,140"/>
+            <Option name="line_color" type="QString" value="13,148,136,150"/>
             <Option name="line_width" type="QString" value="0.3"/>
             <Option name="line_width_unit" type="QString" value="MM"/>
             <Option name="line_style" type="QString" value="solid"/>

@@ -6,7 +6,7 @@
         <layer class="SimpleMarker" enabled="1" pass="0" locked="0">
           <Option type="Map">
             <Option name="name" type="QString" value="circle"/>
-            <Option name="color" type="QString" value="94,160,250,170"/>
+            <Option name="color" type="QString" value="13,148,136,190"/>
             <Option name="size" type="QString" value="2"/>
             <Option name="size_unit" type="QString" value="MM"/>
             <Option name="outline_color" type="QString" value="255,255,255,200"/>
