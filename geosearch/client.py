@@ -36,7 +36,7 @@ from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours
 from geosearch.retrieval import where as make_filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
 from geosearch.retrieval.indexes import Built, build_index
-from geosearch.retrieval.recall import tune
+from geosearch.retrieval.recall import check_aim, tune
 
 
 class Geosearch:
@@ -79,6 +79,7 @@ class Geosearch:
         rebuild: bool = False,
     ) -> Built:
         """Build the model's HNSW index, and measure the settings that give `recall` for `k`."""
+        check_aim(recall, k)
         with self.database.connection() as connection:
             row = find_model(connection, model)
         built = build_index(self.database, row.id, row.dimension, rebuild=rebuild)

@@ -337,6 +337,15 @@ def test_a_query_can_be_kept_from_finding_itself(indexed: World) -> None:
     assert len(found) == 10
 
 
+def test_a_query_of_another_model_is_an_error(indexed: World) -> None:
+    with pytest.raises(InputError, match=f"25 dimensions, those of the model have {DIMENSION}"):
+        nearest(indexed.database, indexed.model, np.ones(25, dtype=np.float32), 1)
+
+
+def test_a_box_may_be_an_array() -> None:
+    assert where(bbox=np.array([1.0, 2.0, 3.0, 4.0])) == BoundingBox(1, 2, 3, 4)  # type: ignore[arg-type]
+
+
 def test_k_out_of_range_and_unknown_collections_are_errors(indexed: World) -> None:
     for k in (0, 1001):
         with pytest.raises(InputError, match="--k"):

@@ -14,7 +14,7 @@ from geosearch.cli.options import ModelOption
 from geosearch.features import DEFAULT_MODEL
 from geosearch.features.models import find_model
 from geosearch.retrieval.indexes import build_index, spills
-from geosearch.retrieval.recall import Check, Progress, check, tune
+from geosearch.retrieval.recall import Check, Progress, check, check_aim, tune
 
 app = typer.Typer(help="Indexes, and the recall they have.", rich_markup_mode=None)
 
@@ -41,6 +41,7 @@ def index(
     """
     if context.invoked_subcommand is not None:
         return
+    check_aim(recall, k)
     with database(context) as opened:
         with opened.connection() as connection:
             row = find_model(connection, model)

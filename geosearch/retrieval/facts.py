@@ -20,9 +20,12 @@ _FRESH_S = 2.0
 
 @dataclass(frozen=True)
 class Facts:
-    """Embeddings of the model (estimated), its index if it has one, what was measured of it."""
+    """Embeddings of the model (estimated), their dimension, its index if it has one, what was
+    measured of it.
+    """
 
     model_id: int
+    dimension: int
     total: int
     index: HnswIndex | None
     tuning: Tuning
@@ -38,7 +41,8 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
     if found is None or time.monotonic() - read_at > _FRESH_S:
         index = find_index(connection, model_id)
         tuning = UNMEASURED if index is None else load_tuning(connection, model_id)
-        found = Facts(model_id, _rows(connection, model_id), index, tuning)
+        dimension, rows = _dimension(connection, model_id), _rows(connection, model_id)
+        found = Facts(model_id, dimension, rows, index, tuning)
         known[model_id] = (time.monotonic(), found)
     return found
 
@@ -48,14 +52,21 @@ def forget(database: Database) -> None:
     _known.pop(database, None)
 
 
+def _dimension(connection: Connection, model_id: int) -> int:
+    row = connection.execute(
+        "SELECT dimension FROM geosearch.models WHERE id = %s", (model_id,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
+    return int(row[0])
+
+
 def _rows(connection: Connection, model_id: int) -> int:
     row = connection.execute(
         "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)",
         (f"geosearch.embeddings_m{model_id}",),
     ).fetchone()
-    if row is None:
-        raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
-    if row[0] > 0:
+    if row is not None and row[0] > 0:
         return int(row[0])
     # Never analysed: a new partition, or an empty one.
     row = connection.execute(

@@ -89,5 +89,10 @@ def where(**conditions: Unpack[Conditions]) -> Filter:
         raise InputError(
             f"after {after} is not earlier than before {before}", "Swap them, or leave one out."
         )
-    given = {name: value for name, value in conditions.items() if value not in (None, (), [])}
+    # Arrays and geometries answer `in` and `bool` in ways of their own.
+    given = {
+        name: value
+        for name, value in conditions.items()
+        if value is not None and not (isinstance(value, tuple | list) and not value)
+    }
     return joined(And, [read(name, value, name) for name, value in given.items()])

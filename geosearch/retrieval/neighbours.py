@@ -72,7 +72,8 @@ def nearest(
     Raises
     ------
     InputError
-        `k` is out of range, or the query has no direction: it is zero, or not finite as halfvec.
+        `k` is out of range, or the query is of another dimension or has no direction: it is zero,
+        or not finite as halfvec.
     NotFoundError
         A collection or country in the filter does not exist.
     """
@@ -83,6 +84,12 @@ def nearest(
         raise InputError("the query embedding is zero or not finite, so it has no direction")
     with database.searcher() as connection:
         known = facts(database, connection, model_id)
+        if len(query) != known.dimension:
+            raise InputError(
+                f"the query embedding has {len(query)} dimensions, those of the model have "
+                f"{known.dimension}",
+                "Embed the query with the same model.",
+            )
         search = Search(connection, known, query, k, where)
         if exact:
             return _exactly(search, known, ASKED_FOR)

@@ -113,9 +113,7 @@ def tune(
     NotFoundError
         The model has no index, or no embeddings.
     """
-    if not 0 < target <= 1:
-        raise InputError(f"--recall {target:g} is out of range", "Give a share such as 0.98.")
-    check_k(k)
+    check_aim(target, k)
     forget(database)
     with database.connection() as connection:
         known = facts(database, connection, model_id)
@@ -143,6 +141,13 @@ def tune(
         save_tuning(connection, model_id, tuning)
     forget(database)
     return tuning, sweep(database, known, k, progress=progress)
+
+
+def check_aim(target: float, k: int) -> None:
+    """Raise `InputError` for a recall or a number of neighbours that no index can be tuned for."""
+    if not 0 < target <= 1:
+        raise InputError(f"--recall {target:g} is out of range", "Give a share such as 0.98.")
+    check_k(k)
 
 
 def check(database: Database, model_id: int, *, progress: Progress | None = None) -> Health:
