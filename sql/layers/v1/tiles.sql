@@ -83,18 +83,19 @@ BEGIN
     -- from the north edge of the tile, to 1.
     EXECUTE format(
         $tile$
-        WITH placed AS (
-            SELECT
-                id,
-                (ST_X(geom) + 180) / 360 * $5 - $6 AS u,
-                (0.5 - atanh(sin(radians(ST_Y(geom)))) / (2 * pi())) * $5 - $7 AS v
-            FROM gis_%1$s
-            -- A little more than the tile, whose edges are rounded; what is in it is decided below.
-            WHERE geom && ST_Expand($4, 1e-4) AND abs(ST_Y(geom)) < 85.06 AND (%2$s)
-        ),
-        groups AS (
+        WITH groups AS (
             SELECT count(*) AS count, min(id) AS id, avg(u) AS u, avg(v) AS v
-            FROM placed
+            FROM (
+                SELECT
+                    id,
+                    (ST_X(geom) + 180) / 360 * $5 - $6 AS u,
+                    (0.5 - atanh(sin(radians(ST_Y(geom)))) / (2 * pi())) * $5 - $7 AS v
+                FROM gis_%1$s
+                -- A little more than the tile, whose edges are rounded; what is in it is decided
+                -- below.
+                WHERE geom && ST_Expand($4, 1e-4) AND abs(ST_Y(geom)) < 85.06 AND (%2$s)
+                OFFSET 0  -- u and v are computed once
+            ) AS placed
             -- Every point is in one tile: of two that meet, in the eastern and the southern one.
             WHERE u >= 0 AND (u < 1 OR $6 = $5 - 1) AND v >= 0 AND v < 1
             GROUP BY floor(u * $8), floor(v * $8)
