@@ -15,6 +15,7 @@ from shapely.geometry import box
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
+from geosearch.export.words import format_km
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.records import Candidate
 from geosearch.localization import Failure, Localization, Parameters
@@ -475,7 +476,7 @@ def test_evaluate_prints_the_documented_json(space: Space, command: CommandLine)
     assert printed["median_km"] > 0
     table = command("evaluate", space.folder / "queries.csv", "--method", "nearest")
     assert "within 2,500 km" in table.out
-    assert f"{printed['mean_km']:,.1f} km" in table.out
+    assert format_km(printed["mean_km"]) in table.out
 
 
 def test_a_query_of_another_size_and_mode_is_answered(space: Space, tmp_path: Path) -> None:

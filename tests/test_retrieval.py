@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from shapely.geometry import box
 
 from geosearch.database.connection import Database
 from geosearch.database.copying import PhotoKey
-from geosearch.errors import DatabaseError, InputError, NotFoundError
+from geosearch.errors import InputError, NotFoundError
 from geosearch.retrieval import (
     EVERYTHING,
     Filter,
@@ -281,9 +282,11 @@ def test_even_the_first_search_of_a_connection_is_not_compiled(world: World) -> 
 def test_a_search_that_fails_leaves_no_settings_behind(indexed: World) -> None:
     with Database(indexed.database.url, pool_size=1) as alone:
         expected = nearest(alone, indexed.model, indexed.query(1), 5)
-        with pytest.raises(DatabaseError, match="different halfvec dimensions"):
-            nearest(alone, indexed.model, indexed.query(1)[:3], 5, exact=True)
         with alone.searcher() as connection:
+            known = facts(alone, connection, indexed.model)
+            search = Search(connection, known, indexed.query(1)[:3], 5)
+            with pytest.raises(psycopg.Error, match="different halfvec dimensions"):
+                search.exact()
             assert connection.ef_search == connection.UNSET
         again = nearest(alone, indexed.model, indexed.query(1), 5)
         assert again.photo_id.tolist() == expected.photo_id.tolist()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit
-from scipy.stats import beta
+from scipy.special import betaincinv, expit
 
 from geosearch.sphere import Array
 
@@ -54,6 +53,6 @@ def threshold(present: Array) -> float:
     """
     n = len(present)
     below = np.arange(n)
-    most = beta.ppf(CONFIDENCE, below + 1, n - below)
+    most = betaincinv(below + 1, n - below, CONFIDENCE)
     allowed = int(np.sum(most <= FALSE_ALARMS)) - 1
     return float(np.sort(present)[allowed]) if allowed >= 0 else 0.0
