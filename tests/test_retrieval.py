@@ -287,7 +287,7 @@ def test_a_search_that_fails_leaves_no_settings_behind(indexed: World) -> None:
             search = Search(connection, known, indexed.query(1)[:3], 5)
             with pytest.raises(psycopg.Error, match="different halfvec dimensions"):
                 search.exact()
-            assert connection.ef_search == connection.UNSET
+            assert connection.planner is None
         again = nearest(alone, indexed.model, indexed.query(1), 5)
         assert again.photo_id.tolist() == expected.photo_id.tolist()
         assert again.plan == expected.plan

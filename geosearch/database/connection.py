@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -19,16 +19,23 @@ from geosearch.settings import DatabaseSettings
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
+class Planner(NamedTuple):
+    """What PostgreSQL's planner is told: by the index with this `ef_search`, or exactly at None.
+
+    `one_plan`: a statement is planned once for all values, else for each.
+    """
+
+    ef_search: int | None = None
+    one_plan: bool = False
+
+
 class SearchConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection for neighbour searches: each statement commits itself, settings stay.
 
-    `ef_search` is that of the index search its planner settings are for, None if they are for
-    exact searches, `UNSET` if they are the server's or unknown.
+    `planner` is what they were set for; None if they are the server's or unknown.
     """
 
-    UNSET: Final = -1
-
-    ef_search: int | None = UNSET
+    planner: Planner | None = None
 
 
 C = TypeVar("C", bound=Connection)

@@ -64,6 +64,11 @@ class Filter(ABC):
         """True if it can only pass a few named photos or authors."""
         return False
 
+    @property
+    def one_plan(self) -> bool:
+        """True if the way to a few matching photos is the same whatever values are asked for."""
+        return True
+
     def compile(self, connection: Connection) -> tuple[sql.Composable, dict[str, Any]]:
         """SQL condition over the columns of `embeddings`, and its named parameters.
 
@@ -122,6 +127,11 @@ class And(Filter):
         """See `Filter.names_few`."""
         return any(part.names_few for part in self.parts)
 
+    @property
+    def one_plan(self) -> bool:
+        """See `Filter.one_plan`."""
+        return all(part.one_plan for part in self.parts)
+
     def condition(self, statement: Statement) -> sql.Composable:
         """All parts."""
         return _parenthesised(" AND ", self.parts, statement) if self.parts else sql.SQL("true")
@@ -150,6 +160,11 @@ class Or(Filter):
         """See `Filter.names_few`."""
         return all(part.names_few for part in self.parts)
 
+    @property
+    def one_plan(self) -> bool:
+        """See `Filter.one_plan`."""
+        return all(part.one_plan for part in self.parts)
+
     def condition(self, statement: Statement) -> sql.Composable:
         """Any part."""
         return _parenthesised(" OR ", self.parts, statement) if self.parts else sql.SQL("false")
@@ -177,6 +192,11 @@ class Not(Filter):
     def names_few(self) -> bool:
         """See `Filter.names_few`."""
         return not self.part.selects
+
+    @property
+    def one_plan(self) -> bool:
+        """See `Filter.one_plan`."""
+        return self.part.one_plan
 
     def condition(self, statement: Statement) -> sql.Composable:
         """False or NULL, as nothing else here is decided by a NULL."""

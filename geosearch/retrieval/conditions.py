@@ -58,7 +58,7 @@ class BoundingBox(Condition):
         return [self.west, self.south, self.east, self.north]
 
     def condition(self, statement: Statement) -> sql.Composable:
-        """Boxes for the index, which rounds them to float32; coordinates to be exact."""
+        """By the index on positions."""
         west, south, east, north = self.value
         # 180° and -180° are one meridian: a box that ends there holds photos on either side.
         if west == -180 and east < 180:
@@ -66,14 +66,21 @@ class BoundingBox(Condition):
         elif east == 180 and west > -180:
             east = -180
         spans = [(west, east)] if west <= east else [(west, 180), (-180, east)]
+        low, high = float(south), float(north)
+        corners = [(float(w), low, float(e), high) for w, e in spans]
+        # Two points have the box of the rectangle, which is all that && looks at.
         boxes = [
-            sql.SQL("(geom && {} AND geom::point <@ {}::box)").format(
-                statement.bind_geometry(shapely.box(w, south, e, north)),
-                statement.bind(f"({float(e)!r},{float(north)!r}),({float(w)!r},{float(south)!r})"),
+            _IN_BOX.format(
+                statement.bind(f"SRID=4326;MULTIPOINT({w!r} {s!r},{e!r} {n!r})"),
+                statement.bind(f"({e!r},{n!r}),({w!r},{s!r})"),
             )
-            for w, e in spans
+            for w, s, e, n in corners
         ]
-        return sql.SQL("({})").format(sql.SQL(" OR ").join(boxes))
+        return boxes[0] if len(boxes) == 1 else sql.SQL("({} OR {})").format(*boxes)
+
+
+# Boxes for the index, which rounds them to float32; coordinates to be exact.
+_IN_BOX = sql.SQL("(geom && {}::geometry AND geom::point <@ {}::box)")
 
 
 @dataclass(frozen=True)
@@ -157,6 +164,11 @@ class _Taken(Condition):
     def __post_init__(self) -> None:
         if self.moment.tzinfo is None:
             object.__setattr__(self, "moment", self.moment.replace(tzinfo=UTC))
+
+    @property
+    def one_plan(self) -> bool:
+        """By the index on time for the last hour, not for the last century."""
+        return False
 
     @classmethod
     def read(cls, value: Any) -> Filter:

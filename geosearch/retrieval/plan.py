@@ -15,7 +15,7 @@ from geosearch.retrieval.tuning import MAX_EF_SEARCH
 Strategy = Literal["exact", "ann", "empty"]
 
 #: Candidates per wanted neighbour beyond what the share of matches asks for.
-_MARGIN = 1.4
+_MARGIN = 1.3
 #: An index search that may come back short is worth this share of the time of exact search, and
 #: this one where at least half of the photos most like the query pass the filter.
 _GAMBLE, _GOOD_GAMBLE = 0.15, 0.6

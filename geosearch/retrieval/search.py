@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 
-from geosearch.database.connection import SearchConnection
+from geosearch.database.connection import Planner, SearchConnection
 from geosearch.database.partitions import partition
 from geosearch.retrieval.facts import Facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
@@ -23,7 +23,7 @@ from geosearch.retrieval.indexes import indexed_expression
 #: the setting for it.
 PROBE, PROBE_EF_SEARCH = 20, 40
 #: Photos looked at to estimate how many pass a filter.
-_SAMPLE = 300
+_SAMPLE = 150
 
 #: id, uri, latitude, longitude, distance
 Rows = Sequence[tuple[Any, ...]]
@@ -46,14 +46,14 @@ class Compared:
 # Without the index's cast or operator the HNSW index does not apply: matching rows are compared.
 _EXACT = """
 WITH {sampled}matching AS MATERIALIZED (
-    SELECT photo_id, geom, embedding <=> %(query)s AS distance
+    SELECT photo_id, embedding <=> %(query)s AS distance
     FROM {table}
     WHERE {condition}
     {limit}
 ), nearest AS (
-    SELECT photo_id, geom, distance FROM matching ORDER BY distance, photo_id LIMIT {k}
+    SELECT photo_id, distance FROM matching ORDER BY distance, photo_id LIMIT {k}
 )
-SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance,
+SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance,
     (SELECT count(*) FROM matching), {passing}
 FROM (VALUES (true)) AS always
 LEFT JOIN (nearest AS n JOIN geosearch.photos AS p ON p.id = n.photo_id) ON true
@@ -145,6 +145,7 @@ class Search:
     ) -> None:
         self._connection, self._known = connection, known
         self._filtered = where != EVERYTHING
+        self._one_plan = where.one_plan
         condition, self._values = where.compile(connection)
         self._values["query"] = HalfVector(query)
         self._quantized = known.index is not None and known.index.quantized
@@ -157,7 +158,7 @@ class Search:
 
     def exact(self) -> Compared:
         """All matching photos."""
-        rows, matches, _ = self._compare(self._exact_statement())
+        rows, matches, _ = self._compare(self._exact_statement(), Planner())
         return Compared(rows, matches)
 
     def exact_if_few(self, few: int) -> Compared:
@@ -176,7 +177,9 @@ class Search:
                 sampled=self._format(_SAMPLED, percent=repr(100 * sampled)),
                 limit=_LIMIT,
                 passing=_PASSING,
-            )
+            ),
+            # Planning takes as long as comparing a hundred photos.
+            Planner(one_plan=self._one_plan),
         )
         complete = passing <= most and matches < 2 * few
         return Compared(rows, matches, complete, min(1.0, passing / (sampled * total)))
@@ -186,7 +189,7 @@ class Search:
 
         Without a filter the first k; with one, those that pass among the first `ef_search`.
         """
-        rows = self._fetch(self._index_statement(ef_search), ef_search)
+        rows = self._fetch(self._index_statement(ef_search), Planner(ef_search, one_plan=True))
         if self._ranked:
             return rows
         return [(*row, rank) for rank, row in enumerate(rows, start=1)]
@@ -194,7 +197,7 @@ class Search:
     def likes(self) -> float:
         """Share of the photos most like the query that pass the filter."""
         statement = self._format(_PROBE, candidates=self._candidates(PROBE))
-        ((passing,),) = self._fetch(statement, PROBE_EF_SEARCH)
+        ((passing,),) = self._fetch(statement, Planner(PROBE_EF_SEARCH, one_plan=True))
         return float(passing / PROBE)
 
     def explain(self, ef_search: int | None) -> list[str]:
@@ -203,7 +206,8 @@ class Search:
             self._exact_statement() if ef_search is None else self._index_statement(ef_search)
         )
         explained = "EXPLAIN (ANALYZE, BUFFERS) " + statement
-        return [str(line) for (line,) in self._fetch(explained, ef_search, prepare=False)]
+        planner = Planner(ef_search, one_plan=ef_search is not None)
+        return [str(line) for (line,) in self._fetch(explained, planner, prepare=False)]
 
     @property
     def _ranked(self) -> bool:
@@ -224,36 +228,36 @@ class Search:
     def _format(self, template: str, **parts: str) -> str:
         return template.format(**self._parts, **parts)
 
-    def _compare(self, statement: str) -> tuple[Rows, int, int]:
-        rows = self._fetch(statement, None)
+    def _compare(self, statement: str, planner: Planner) -> tuple[Rows, int, int]:
+        rows = self._fetch(statement, planner)
         *_, matches, passing = rows[0]
         return rows if rows[0][0] is not None else [], int(matches), int(passing)
 
     def _fetch(
-        self, statement: str, ef_search: int | None, *, prepare: bool = True
+        self, statement: str, planner: Planner, *, prepare: bool = True
     ) -> list[tuple[Any, ...]]:
         """Rows of a statement, prepared: parsing and planning cost as much as a small search.
 
         In one round trip with the settings it needs, where the last one had others.
         """
         connection = self._connection
-        if connection.ef_search == ef_search:
+        if connection.planner == planner:
             return connection.execute(
                 statement.encode(), self._values, prepare=prepare, binary=True
             ).fetchall()
         settings = {
-            "ef_search": str(ef_search or PROBE_EF_SEARCH),
-            "others": "on" if ef_search is None else "off",
-            "mode": "auto" if ef_search is None else "force_generic_plan",
+            "ef_search": str(planner.ef_search or PROBE_EF_SEARCH),
+            "others": "on" if planner.ef_search is None else "off",
+            "mode": "force_generic_plan" if planner.one_plan else "auto",
         }
-        connection.ef_search = connection.UNSET  # should this fail
+        connection.planner = None  # should this fail
         with connection.pipeline():
             connection.execute(_SETTINGS, settings, prepare=True)
             cursor = connection.execute(
                 statement.encode(), self._values, prepare=prepare, binary=True
             )
             rows = cursor.fetchall()
-        connection.ef_search = ef_search
+        connection.planner = planner
         return rows
 
 

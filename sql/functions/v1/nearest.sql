@@ -142,8 +142,8 @@ DECLARE
     few_least CONSTANT integer := 500;     -- bounds of what is compared at once
     few_most CONSTANT integer := 10000;
     first CONSTANT float8 := 2;            -- it may take the time of so many index searches
-    looked_at CONSTANT float8 := 300;      -- photos in the sample that says how many pass
-    margin CONSTANT float8 := 1.4;         -- candidates per neighbour beyond the share of matches
+    looked_at CONSTANT float8 := 150;      -- photos in the sample that says how many pass
+    margin CONSTANT float8 := 1.3;         -- candidates per neighbour beyond the share of matches
     gamble CONSTANT float8 := 0.15;        -- share of exact search's time that the index is worth,
     good_gamble CONSTANT float8 := 0.6;    -- and where most photos like the query pass
     probed CONSTANT integer := 20;         -- photos like the query that are looked at
