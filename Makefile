@@ -5,6 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.made
 REFERENCES ?= 6000
 QUERIES ?= 400
+WORKERS ?= 2
 BENCHMARKS := accuracy batch extract load
 
 .PHONY: help setup demo test lint bench clean
@@ -22,8 +23,8 @@ $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 demo: setup  ## Run the main job on real images; answers in demo/ (REFERENCES=6000 QUERIES=400)
 	scripts/demo $(REFERENCES) $(QUERIES)
 
-test: setup  ## Run the tests
-	$(BIN)/pytest
+test: setup  ## Run the tests, each file in one of WORKERS=2 processes
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(STAMP)  ## Check style, formatting and types
 	$(BIN)/ruff check
