@@ -1,0 +1,1 @@
+"""Training: networks whose embeddings tell places apart, from a collection in the database."""
