@@ -208,6 +208,18 @@ nested = st.recursive(
 @example(AccurateTo(1e300))
 def test_any_filter_passes_what_it_means(world: World, condition: Filter) -> None:
     assert world.found(condition) == world.expected(condition)
+    # What is known by places alone leaves none of them out.
+    may_pass = condition.may_pass(world.photos.lat, world.photos.lon)
+    assert set(world.expected(condition)) <= set(np.array(world.ids)[may_pass].tolist())
+
+
+def test_places_tell_what_cannot_pass(world: World) -> None:
+    lat, lon = world.photos.lat, world.photos.lon
+    inside = BoundingBox(170, -10, -170, 10)
+    for narrow in (inside, inside & ByAuthors("ada"), inside | Near(90, 0, 1)):
+        assert 0 < narrow.may_pass(lat, lon).mean() < 0.5
+    for wide in (~inside, ByAuthors("ada"), inside | ByAuthors("ada")):
+        assert wide.may_pass(lat, lon).all()
 
 
 @settings(max_examples=150, deadline=None)

@@ -10,36 +10,46 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, ClassVar
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from psycopg import sql
 from shapely.geometry.base import BaseGeometry
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 
+Degrees = NDArray[np.float64]
+Passing = NDArray[np.bool_]
+
 #: Condition → how its value is read, from JSON or from Python. Conditions enter themselves.
 READERS: dict[str, Callable[[Any], Filter]] = {}
 
 
 class Statement:
-    """A condition under construction: its connection, and the values bound so far."""
+    """A condition under construction: its connection, and the values bound so far.
+
+    Conditions are plain text: values are in placeholders, columns are our own, and composing
+    `psycopg.sql` objects would take as long as a small search.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.values: dict[str, Any] = {}
 
-    def bind(self, value: Any) -> sql.Placeholder:
+    def bind(self, value: Any) -> str:
         """A placeholder for `value`, unlike all others."""
         name = f"filter_{len(self.values)}"
         self.values[name] = value
-        return sql.Placeholder(name)
+        return f"%({name})s"
 
-    def bind_geometry(self, geometry: BaseGeometry) -> sql.Composed:
+    def bind_geometry(self, geometry: BaseGeometry) -> str:
         """A placeholder for `geometry` that PostgreSQL parses once, whatever the plan."""
         wkb = shapely.to_wkb(shapely.set_srid(geometry, 4326), hex=True, include_srid=True)
-        return sql.SQL("{}::geometry").format(self.bind(wkb))
+        return f"{self.bind(wkb)}::geometry"
 
 
 class Filter(ABC):
@@ -80,12 +90,18 @@ class Filter(ABC):
             A collection or country does not exist.
         """
         statement = Statement(connection)
-        condition = self.condition(statement)
-        return condition, statement.values
+        return sql.SQL(self.condition(statement)), statement.values
 
     @abstractmethod
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """SQL of this condition, its values bound in `statement`."""
+
+    def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
+        """Which photos at these places, in degrees (n,), may pass: none is left out that does.
+
+        Decided by places alone, and roughly.
+        """
+        return np.ones(np.broadcast(lat, lon).shape, dtype=bool)
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -132,9 +148,13 @@ class And(Filter):
         """See `Filter.one_plan`."""
         return all(part.one_plan for part in self.parts)
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """All parts."""
-        return _parenthesised(" AND ", self.parts, statement) if self.parts else sql.SQL("true")
+        return _parenthesised(" AND ", self.parts, statement) if self.parts else "true"
+
+    def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
+        """Those that may pass all parts."""
+        return _all([part.may_pass(lat, lon) for part in self.parts], super().may_pass(lat, lon))
 
     def to_json(self) -> dict[str, Any]:
         """`{"and": [...]}`, or `{}` without parts."""
@@ -165,9 +185,13 @@ class Or(Filter):
         """See `Filter.one_plan`."""
         return all(part.one_plan for part in self.parts)
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """Any part."""
-        return _parenthesised(" OR ", self.parts, statement) if self.parts else sql.SQL("false")
+        return _parenthesised(" OR ", self.parts, statement) if self.parts else "false"
+
+    def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
+        """Those that may pass some part."""
+        return ~_all([~part.may_pass(lat, lon) for part in self.parts], super().may_pass(lat, lon))
 
     def to_json(self) -> dict[str, Any]:
         """`{"or": [...]}`."""
@@ -198,9 +222,9 @@ class Not(Filter):
         """See `Filter.one_plan`."""
         return self.part.one_plan
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """False or NULL, as nothing else here is decided by a NULL."""
-        return sql.SQL("({}) IS NOT TRUE").format(self.part.condition(statement))
+        return f"({self.part.condition(statement)}) IS NOT TRUE"
 
     def to_json(self) -> dict[str, Any]:
         """`{"not": {...}}`."""
@@ -278,9 +302,12 @@ def read(name: str, value: Any, at: str) -> Filter:
         raise InputError(message, error.remedy) from error
 
 
-def _parenthesised(operator: str, parts: tuple[Filter, ...], statement: Statement) -> sql.Composed:
-    conditions = [part.condition(statement) for part in parts]
-    return sql.SQL("({})").format(sql.SQL(operator).join(conditions))
+def _parenthesised(operator: str, parts: tuple[Filter, ...], statement: Statement) -> str:
+    return f"({operator.join([part.condition(statement) for part in parts])})"
+
+
+def _all(passing: Iterable[Passing], start: Passing) -> Passing:
+    return reduce(np.logical_and, passing, start)
 
 
 def _bracketed(part: Filter) -> str:

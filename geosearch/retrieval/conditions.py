@@ -6,20 +6,27 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import shapely
-from psycopg import sql
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from geosearch.borders import find_border
 from geosearch.database.collections import find_collection
 from geosearch.errors import InputError
-from geosearch.retrieval.algebra import READERS, Condition, Filter, Statement
+from geosearch.retrieval.algebra import (
+    READERS,
+    Condition,
+    Degrees,
+    Filter,
+    Passing,
+    Statement,
+)
 from geosearch.retrieval.areas import check_area, read_area, split
-from geosearch.sphere import EARTH_RADIUS_KM
+from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
 
 #: No two points are farther apart, in kilometres.
 HALF_GLOBE_KM = math.pi * EARTH_RADIUS_KM
@@ -57,30 +64,40 @@ class BoundingBox(Condition):
         """West, south, east, north."""
         return [self.west, self.south, self.east, self.north]
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """By the index on positions."""
-        west, south, east, north = self.value
+        boxes = [_in_box(statement, *bounds) for bounds in self._boxes()]
+        return boxes[0] if len(boxes) == 1 else f"({' OR '.join(boxes)})"
+
+    def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
+        """Those in the box."""
+        return reduce(np.logical_or, [_in_bounds(lat, lon, *bounds) for bounds in self._boxes()])
+
+    def _boxes(self) -> list[tuple[float, float, float, float]]:
+        """As boxes of which none crosses ±180°."""
+        west, south, east, north = map(float, self.value)
         # 180° and -180° are one meridian: a box that ends there holds photos on either side.
         if west == -180 and east < 180:
-            west = 180
+            west = 180.0
         elif east == 180 and west > -180:
-            east = -180
-        spans = [(west, east)] if west <= east else [(west, 180), (-180, east)]
-        low, high = float(south), float(north)
-        corners = [(float(w), low, float(e), high) for w, e in spans]
-        # Two points have the box of the rectangle, which is all that && looks at.
-        boxes = [
-            _IN_BOX.format(
-                statement.bind(f"SRID=4326;MULTIPOINT({w!r} {s!r},{e!r} {n!r})"),
-                statement.bind(f"({e!r},{n!r}),({w!r},{s!r})"),
-            )
-            for w, s, e, n in corners
-        ]
-        return boxes[0] if len(boxes) == 1 else sql.SQL("({} OR {})").format(*boxes)
+            east = -180.0
+        spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+        return [(left, south, right, north) for left, right in spans]
 
 
-# Boxes for the index, which rounds them to float32; coordinates to be exact.
-_IN_BOX = sql.SQL("(geom && {}::geometry AND geom::point <@ {}::box)")
+def _in_box(statement: Statement, west: float, south: float, east: float, north: float) -> str:
+    # Boxes for the index, which rounds them to float32; coordinates to be exact. Two points have
+    # the box of the rectangle, which is all that && looks at.
+    corners = statement.bind(f"SRID=4326;MULTIPOINT({west!r} {south!r},{east!r} {north!r})")
+    box = statement.bind(f"({east!r},{north!r}),({west!r},{south!r})")
+    return f"(geom && {corners}::geometry AND geom::point <@ {box}::box)"
+
+
+def _in_bounds(
+    lat: Degrees, lon: Degrees, west: float, south: float, east: float, north: float
+) -> Passing:
+    passing: Passing = (lat >= south) & (lat <= north) & (lon >= west) & (lon <= east)
+    return passing
 
 
 @dataclass(frozen=True)
@@ -111,12 +128,16 @@ class Near(Condition):
         """Latitude, longitude, kilometres."""
         return [self.lat, self.lon, self.km]
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """On the sphere, not the spheroid."""
         centre = f"SRID=4326;POINT({float(self.lon)!r} {float(self.lat)!r})"
-        return sql.SQL("ST_DWithin(geom::geography, {}::geography, {}, false)").format(
-            statement.bind(centre), statement.bind(self.km * _SPHERE_METRES)
-        )
+        metres = statement.bind(self.km * _SPHERE_METRES)
+        return f"ST_DWithin(geom::geography, {statement.bind(centre)}::geography, {metres}, false)"
+
+    def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
+        """Those in the circle, or nearly."""
+        passing: Passing = great_circle_km(self.lat, self.lon, lat, lon) <= 1.000001 * self.km
+        return passing
 
 
 @dataclass(frozen=True)
@@ -147,9 +168,13 @@ class Within(Condition):
         """GeoJSON."""
         return dict(mapping(self.area))
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """Index and exact test in one."""
         return _intersects([self.area], statement)
+
+    def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
+        """Those in the polygon's box."""
+        return _in_bounds(lat, lon, *self.area.bounds)
 
     def __str__(self) -> str:
         return f"within a polygon of {shapely.get_num_coordinates(self.area)} points"
@@ -186,9 +211,9 @@ class TakenAfter(_Taken):
 
     name = "after"
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """NULL for photos without a time."""
-        return sql.SQL("taken_at >= {}").format(statement.bind(self.moment))
+        return f"taken_at >= {statement.bind(self.moment)}"
 
 
 class TakenBefore(_Taken):
@@ -196,9 +221,9 @@ class TakenBefore(_Taken):
 
     name = "before"
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """NULL for photos without a time."""
-        return sql.SQL("taken_at < {}").format(statement.bind(self.moment))
+        return f"taken_at < {statement.bind(self.moment)}"
 
 
 @dataclass(frozen=True)
@@ -230,11 +255,11 @@ class AccurateTo(Condition):
         """Metres."""
         return self.metres
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """In the column's own precision, float32: 10.1 is not less accurate than 10.1."""
         with np.errstate(over="ignore"):
             metres = float(np.float32(self.metres))
-        return sql.SQL("accuracy_m <= {}").format(statement.bind(metres))
+        return f"accuracy_m <= {statement.bind(metres)}"
 
 
 @dataclass(frozen=True, init=False)
@@ -264,7 +289,7 @@ class Country(_AnyOf):
 
     name = "country"
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """By geometry, as `Within`."""
         borders = [find_border(statement.connection, name) for name in self.names]
         return _intersects(borders, statement)
@@ -275,10 +300,10 @@ class InCollections(_AnyOf):
 
     name = "collections"
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """By id."""
         ids = [find_collection(statement.connection, name) for name in self.names]
-        return sql.SQL("collection_id = ANY({})").format(statement.bind(ids))
+        return f"collection_id = ANY({statement.bind(ids)})"
 
 
 class ByAuthors(_AnyOf):
@@ -291,9 +316,9 @@ class ByAuthors(_AnyOf):
         """See `Filter.names_few`."""
         return True
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """NULL for photos without an author."""
-        return sql.SQL("author = ANY({})").format(statement.bind(self.value))
+        return f"author = ANY({statement.bind(self.value)})"
 
 
 class HasLicence(_AnyOf):
@@ -301,9 +326,9 @@ class HasLicence(_AnyOf):
 
     name = "licences"
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """NULL for photos without a licence."""
-        return sql.SQL("licence = ANY({})").format(statement.bind(self.value))
+        return f"licence = ANY({statement.bind(self.value)})"
 
 
 class SameBytes(_AnyOf):
@@ -328,14 +353,14 @@ class SameBytes(_AnyOf):
         """See `Filter.names_few`."""
         return True
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """By photo id: embeddings carry no sha256."""
         rows = statement.connection.execute(
             "SELECT id FROM geosearch.photos WHERE sha256 = ANY(%s)",
             ([bytes.fromhex(digest) for digest in self.names],),
         )
         ids = [int(row[0]) for row in rows]
-        return sql.SQL("photo_id = ANY({})").format(statement.bind(ids))
+        return f"photo_id = ANY({statement.bind(ids)})"
 
 
 @dataclass(frozen=True, init=False)
@@ -366,9 +391,9 @@ class Photos(Condition):
         """See `Filter.names_few`."""
         return True
 
-    def condition(self, statement: Statement) -> sql.Composable:
+    def condition(self, statement: Statement) -> str:
         """By id."""
-        return sql.SQL("photo_id = ANY({})").format(statement.bind(self.value))
+        return f"photo_id = ANY({statement.bind(self.value)})"
 
 
 READERS["exclude_authors"] = lambda names: ~ByAuthors.read(names)
@@ -392,10 +417,10 @@ def read_time(name: str, given: datetime | str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _intersects(areas: Iterable[BaseGeometry], statement: Statement) -> sql.Composed:
+def _intersects(areas: Iterable[BaseGeometry], statement: Statement) -> str:
     tests = [
-        sql.SQL("ST_Intersects(geom, {})").format(statement.bind_geometry(piece))
+        f"ST_Intersects(geom, {statement.bind_geometry(piece)})"
         for area in areas
         for piece in split(area)
     ]
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(tests))
+    return f"({' OR '.join(tests)})"

@@ -1,4 +1,4 @@
-"""What a plan rests on, for one model: rows, index, measurements. Cached for a moment."""
+"""What a plan rests on, for one model: rows, places, index, measurements. Cached for a moment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import numpy as np
+from numpy.typing import NDArray
 from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
@@ -16,12 +18,14 @@ from geosearch.retrieval.tuning import UNMEASURED, Tuning, load_tuning
 
 #: Seconds for which facts are believed: a query must not cost more than its search.
 _FRESH_S = 2.0
+#: Seconds for which a sample of the photos' places is believed, and its size.
+_PLACES_FRESH_S, _PLACES = 60.0, 2000
 
 
 @dataclass(frozen=True)
 class Facts:
     """Embeddings of the model (estimated), their dimension, its index if it has one, what was
-    measured of it.
+    measured of it, and the places of some of them: latitudes and longitudes (2, n) in degrees.
     """
 
     model_id: int
@@ -29,6 +33,8 @@ class Facts:
     total: int
     index: HnswIndex | None
     tuning: Tuning
+    places: NDArray[np.float64]
+    places_read_at: float
 
 
 _known: WeakKeyDictionary[Database, dict[int, tuple[float, Facts]]] = WeakKeyDictionary()
@@ -38,12 +44,17 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
     """The model's facts, at most two seconds old."""
     known = _known.setdefault(database, {})
     read_at, found = known.get(model_id, (0.0, None))
-    if found is None or time.monotonic() - read_at > _FRESH_S:
+    now = time.monotonic()
+    if found is None or now - read_at > _FRESH_S:
         index = find_index(connection, model_id)
         tuning = UNMEASURED if index is None else load_tuning(connection, model_id)
         dimension, rows = _dimension(connection, model_id), _rows(connection, model_id)
-        found = Facts(model_id, dimension, rows, index, tuning)
-        known[model_id] = (time.monotonic(), found)
+        if found is None or now - found.places_read_at > _PLACES_FRESH_S:
+            places, places_read_at = _places(connection, model_id, rows), now
+        else:
+            places, places_read_at = found.places, found.places_read_at
+        found = Facts(model_id, dimension, rows, index, tuning, places, places_read_at)
+        known[model_id] = (now, found)
     return found
 
 
@@ -73,3 +84,13 @@ def _rows(connection: Connection, model_id: int) -> int:
         sql.SQL("SELECT count(*) FROM {}").format(partition(model_id))
     ).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _places(connection: Connection, model_id: int, rows: int) -> NDArray[np.float64]:
+    """Latitudes and longitudes of about 2,000 photos, or of all."""
+    statement = sql.SQL(
+        "SELECT ST_Y(geom), ST_X(geom) FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0)"
+    ).format(partition(model_id))
+    percent = min(100.0, 100.0 * _PLACES / max(rows, 1))
+    found = connection.execute(statement, (percent,)).fetchall()
+    return np.array(found, dtype=np.float64).reshape(-1, 2).T

@@ -34,7 +34,7 @@ class Compared:
     """What an exact search met: the nearest rows, and how many photos it compared.
 
     `complete`: these are all that match. `share` is the share of all photos that pass the filter,
-    by the sample, where one was taken.
+    by a sample, where one was taken.
     """
 
     rows: Rows
@@ -144,8 +144,7 @@ class Search:
         where: Filter = EVERYTHING,
     ) -> None:
         self._connection, self._known = connection, known
-        self._filtered = where != EVERYTHING
-        self._one_plan = where.one_plan
+        self._where, self._filtered, self._one_plan = where, where != EVERYTHING, where.one_plan
         condition, self._values = where.compile(connection)
         self._values["query"] = HalfVector(query)
         self._quantized = known.index is not None and known.index.quantized
@@ -168,9 +167,17 @@ class Search:
         many, not all.
         """
         total = max(self._known.total, 1)
+        self._values["bound"] = 2 * few
+        # Planning takes as long as comparing a hundred photos.
+        planner = Planner(one_plan=self._one_plan)
+        if self._places_that_may_pass() * total <= few:
+            # Where they are says enough, and the table need not be sampled.
+            statement = self._format(_EXACT, sampled="", limit="LIMIT %(bound)s", passing="0")
+            rows, matches, _ = self._compare(statement, planner)
+            return Compared(rows, matches, matches < 2 * few)
         sampled = min(1.0, _SAMPLE / total)
         most = math.ceil(few * sampled)
-        self._values |= {"passing": most, "bound": 2 * few}
+        self._values["passing"] = most
         rows, matches, passing = self._compare(
             self._format(
                 _EXACT,
@@ -178,11 +185,15 @@ class Search:
                 limit=_LIMIT,
                 passing=_PASSING,
             ),
-            # Planning takes as long as comparing a hundred photos.
-            Planner(one_plan=self._one_plan),
+            planner,
         )
         complete = passing <= most and matches < 2 * few
         return Compared(rows, matches, complete, min(1.0, passing / (sampled * total)))
+
+    def _places_that_may_pass(self) -> float:
+        """Share of the photos, by the sample of their places, that may pass the filter."""
+        places = self._known.places
+        return float(self._where.may_pass(*places).mean()) if places.size else 1.0
 
     def by_index(self, ef_search: int) -> list[tuple[Any, ...]]:
         """Rows found by the index, each with its rank among all photos, from 1.

@@ -7,6 +7,8 @@ pass; if the k-th stood at rank r, the recall at r is what the answer may be exp
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,7 +39,13 @@ class Point:
         """Recall of the first `rank` photos, between the measured ranks by logarithm."""
         if rank > self.ranks[-1]:
             return 0.0
-        return float(np.interp(np.log(rank), np.log(self.ranks), self.recalls))
+        # Plain Python: for two numbers NumPy would take ten times as long, in every search.
+        upper = bisect_left(self.ranks, rank)
+        if upper == 0 or self.ranks[upper] == rank:
+            return self.recalls[upper]
+        low, high = self.ranks[upper - 1], self.ranks[upper]
+        part = math.log(rank / low) / math.log(high / low)
+        return (1 - part) * self.recalls[upper - 1] + part * self.recalls[upper]
 
 
 @dataclass(frozen=True)
