@@ -13,8 +13,12 @@ from geosearch.cli.options import (
     DeviceOption,
     DuplicateDistanceOption,
     ExactOption,
+    IncludeAuthorOption,
+    IncludeSelfOption,
     KOption,
+    LeaveOneOutOption,
     ModelOption,
+    SampleOption,
     filtered,
 )
 from geosearch.errors import InputError
@@ -33,29 +37,17 @@ def calibrate(
         str | None,
         typer.Argument(help="Manifest with uri, lat, lon and, if known, author."),
     ] = None,
-    leave_one_out: Annotated[
-        bool,
-        typer.Option(
-            "--leave-one-out",
-            help="The queries are the photos that pass the filter, each answered by the others.",
-        ),
-    ] = False,
+    leave_one_out: LeaveOneOutOption = False,
     model: ModelOption = DEFAULT_MODEL,
     k: KOption = 100,
     absent_km: Annotated[
         float,
         typer.Option(help="Hide references so near to the truth to learn what absence is like."),
     ] = ABSENT_KM,
-    sample: Annotated[
-        int | None, typer.Option(metavar="N", help="Take N of the queries, drawn at random.")
-    ] = None,
+    sample: SampleOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the halves and of --sample.")] = 0,
-    include_self: Annotated[
-        bool, typer.Option("--include-self", help="Let a query find its own bytes.")
-    ] = False,
-    include_author: Annotated[
-        bool, typer.Option("--include-author", help="Let a query find photos of its author.")
-    ] = False,
+    include_self: IncludeSelfOption = False,
+    include_author: IncludeAuthorOption = False,
     duplicate_distance: DuplicateDistanceOption = DUPLICATE_DISTANCE,
     exact: ExactOption = False,
     device: DeviceOption = "auto",

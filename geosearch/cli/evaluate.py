@@ -15,10 +15,14 @@ from geosearch.cli.options import (
     DeviceOption,
     DuplicateDistanceOption,
     ExactOption,
+    IncludeAuthorOption,
+    IncludeSelfOption,
+    LeaveOneOutOption,
     MinPresenceOption,
     ModelOption,
     NoCalibrationOption,
     OpenKOption,
+    SampleOption,
     WeightingOption,
     filtered,
     make_request,
@@ -49,29 +53,9 @@ SetOption = Annotated[
 ImagesOption = Annotated[
     str | None, typer.Option(metavar="FOLDER", help="Where the images of the set are.")
 ]
-LeaveOneOutOption = Annotated[
-    bool,
-    typer.Option(
-        "--leave-one-out",
-        help="The queries are the photos that pass the filter (e.g. --collection), "
-        "each answered by the others.",
-    ),
-]
-SampleOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Take N of the queries, drawn at random.")
-]
 SeedOption = Annotated[int, typer.Option(help="Seed of --sample.")]
-IncludeSelfOption = Annotated[
-    bool,
-    typer.Option(
-        "--include-self", help="Let a query find its own bytes, and with them near-duplicates."
-    ),
-]
 IncludeDuplicatesOption = Annotated[
     bool, typer.Option("--include-duplicates", help="Let a query find its near-duplicates.")
-]
-IncludeAuthorOption = Annotated[
-    bool, typer.Option("--include-author", help="Let a query find photos of its author.")
 ]
 
 

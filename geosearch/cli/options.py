@@ -66,6 +66,27 @@ MinPresenceOption = Annotated[
     ),
 ]
 
+LeaveOneOutOption = Annotated[
+    bool,
+    typer.Option(
+        "--leave-one-out",
+        help="The queries are the photos that pass the filter (e.g. --collection), "
+        "each answered by the others.",
+    ),
+]
+SampleOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Take N of the queries, drawn at random.")
+]
+IncludeSelfOption = Annotated[
+    bool,
+    typer.Option(
+        "--include-self", help="Let a query find its own bytes, and with them near-duplicates."
+    ),
+]
+IncludeAuthorOption = Annotated[
+    bool, typer.Option("--include-author", help="Let a query find photos of its author.")
+]
+
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of `make_filter`; it gets the filter they ask for as `where`."""
