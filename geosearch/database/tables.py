@@ -477,6 +477,44 @@ borders = Table(
     comment="Borders of countries and regions, for filters by name.",
 )
 
+coverage = Table(
+    "coverage",
+    metadata,
+    _id(),
+    Column(
+        "collection_id",
+        ForeignKey(collections.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="Collection whose photos are counted.",
+    ),
+    Column("cell_km", Integer, nullable=False, comment="Side of the grid's cells, kilometres."),
+    Column(
+        "cell", Integer, nullable=False, comment="Number of the cell, among those of all grids."
+    ),
+    Column("photos", BigInteger, nullable=False, comment="Photos in the cell."),
+    Column(
+        "geom",
+        Geometry("MULTIPOLYGON", 4326, spatial_index=False),
+        nullable=False,
+        comment="The cell.",
+    ),
+    _created_at(),
+    UniqueConstraint("collection_id", "cell"),
+    CheckConstraint("photos > 0", name="photos"),
+    Index("coverage_geom_idx", "geom", postgresql_using="gist"),
+    comment="Photos in cells of equal area, counted by geosearch.refresh_coverage.",
+)
+
+#: As QGIS makes it where it stores projects, to the order of the columns.
+qgis_projects = Table(
+    "qgis_projects",
+    metadata,
+    Column("name", Text, primary_key=True, comment="Name to open the project by."),
+    Column("metadata", JSONB, comment="When and by whom it was last saved."),
+    Column("content", LargeBinary, comment="The project, a .qgz file."),
+    comment="Projects of QGIS: Project > Open From > PostgreSQL.",
+)
+
 tunings = Table(
     "tunings",
     metadata,

@@ -1,0 +1,102 @@
+-- Where the reference photos are: their number in cells of equal area, kept in a table, because
+-- counting a million photos takes seconds and a map is redrawn at every turn of the wheel.
+
+-- A grid of n bands of latitude, each divided into as many equal cells as its length suggests. The
+-- edges of the bands lie where sin(latitude) has grown by the cells' share of the whole: by
+-- Archimedes' theorem all cells then have the same area. Cells are numbered from the south-west, on
+-- from one grid to the next.
+CREATE FUNCTION geosearch.coverage_bands()
+RETURNS TABLE (
+    cell_km integer, band integer, first_cell integer, cells integer, south float8, north float8
+)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH bands AS (
+        SELECT
+            grid,
+            band,
+            greatest(3, round(2 * grid * cos(pi() * ((band - 0.5) / grid - 0.5)))::integer) AS cells
+        FROM (VALUES (90), (720)) AS grids (grid), generate_series(1, grid) AS band
+    ), counted AS (
+        SELECT
+            *,
+            sum(cells) OVER (PARTITION BY grid) AS total,
+            sum(cells) OVER (PARTITION BY grid ORDER BY band) - cells AS before,
+            sum(cells) OVER (ORDER BY grid, band) - cells AS before_all
+        FROM bands
+    )
+    SELECT
+        round(6371 * sqrt(4 * pi() / total))::integer,
+        band::integer,
+        before_all::integer + 1,
+        cells::integer,
+        degrees(asin(2 * before / total::float8 - 1)),
+        degrees(asin(2 * (before + cells) / total::float8 - 1))
+    FROM counted
+    ORDER BY grid, band
+$$;
+
+COMMENT ON FUNCTION geosearch.coverage_bands() IS
+    'The two grids that photos are counted in, as bands from south to north: the side of a cell in '
+    'kilometres, the number of the first cell, the cells in the band, its latitudes in degrees.';
+
+CREATE FUNCTION geosearch.refresh_coverage(collection text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    wanted bigint := (SELECT id FROM collections WHERE name = collection);
+    written bigint;
+BEGIN
+    IF collection IS NOT NULL AND wanted IS NULL THEN
+        PERFORM refuse(
+            format('there is no collection %L', collection),
+            'Collections: SELECT name FROM geosearch.collections.'
+        );
+    END IF;
+    -- Two at once would both insert the same cells.
+    PERFORM pg_advisory_xact_lock(hashtext('geosearch coverage'));
+    DELETE FROM coverage WHERE wanted IS NULL OR collection_id = wanted;
+    WITH bands AS MATERIALIZED (
+        SELECT * FROM coverage_bands()
+    ), grids AS (
+        SELECT cell_km, array_agg(south ORDER BY band) AS edges FROM bands GROUP BY cell_km
+    ), placed AS (
+        SELECT
+            collection_id,
+            cell_km,
+            width_bucket(ST_Y(geom), edges) AS band,
+            (ST_X(geom) + 180) / 360 AS turn
+        FROM photos, grids
+        WHERE geom IS NOT NULL AND (wanted IS NULL OR collection_id = wanted)
+    ), counted AS (
+        SELECT
+            collection_id,
+            cell_km,
+            band,
+            least(floor(turn * cells), cells - 1)::integer AS place,
+            count(*) AS photos
+        FROM placed JOIN bands USING (cell_km, band)
+        GROUP BY collection_id, cell_km, band, place
+    )
+    INSERT INTO coverage (collection_id, cell_km, cell, photos, geom)
+    SELECT
+        collection_id,
+        cell_km,
+        first_cell + place,
+        photos,
+        ST_Multi(ST_MakeEnvelope(
+            place / cells::float8 * 360 - 180, south,
+            (place + 1) / cells::float8 * 360 - 180, north, 4326
+        ))
+    FROM counted JOIN bands USING (cell_km, band)
+    ORDER BY collection_id, first_cell + place;
+    GET DIAGNOSTICS written = ROW_COUNT;
+    RETURN written;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.refresh_coverage(text) IS
+    'Count the photos of a collection, or of all, in the cells of geosearch.coverage again; returns '
+    'the cells written.';

@@ -1,0 +1,136 @@
+-- Vector tiles (Mapbox Vector Tile 2.1) of the layers, in the web's tiling: zoom z, column x from
+-- the west, row y from the north. For tile servers that call functions, and for anyone with SQL.
+
+-- Points are thinned by a grid of 64 x 64 cells a tile: a cell shows its rows as one point, at their
+-- mean, with their number as `count`; a row alone is shown as it is, with what is known of it. So a
+-- tile has at most 4,096 points at any zoom, no row is lost, and zooming in takes groups apart.
+CREATE FUNCTION geosearch.mvt(
+    z integer, x integer, y integer, layer text DEFAULT 'photos', answer bigint DEFAULT NULL
+)
+RETURNS bytea
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    extent CONSTANT integer := 4096;
+    cells CONSTANT integer := 64;
+    buffer CONSTANT integer := 64;  -- of shapes, so that their outlines leave no seams
+    points boolean;
+    tiles float8;
+    margin float8;
+    box geometry;
+    wanted text;
+    tile bytea;
+BEGIN
+    IF z IS NULL OR x IS NULL OR y IS NULL OR z NOT BETWEEN 0 AND 24
+        OR x NOT BETWEEN 0 AND (1 << z) - 1 OR y NOT BETWEEN 0 AND (1 << z) - 1
+    THEN
+        PERFORM refuse(
+            format('there is no tile %s/%s/%s', z, x, y),
+            'z is 0 to 24; x and y are 0 to 2^z - 1.'
+        );
+    END IF;
+    wanted := CASE layer
+        WHEN 'photos' THEN 'true'
+        -- At zoom 4 the larger cells are a tenth of a tile's side, at 5 the smaller a fortieth.
+        WHEN 'coverage' THEN CASE WHEN z <= 4 THEN 'cell_km = 222' ELSE 'cell_km = 28' END
+        WHEN 'estimates' THEN 'id = $1'
+        WHEN 'errors' THEN 'id = $1'
+        WHEN 'regions' THEN 'localization_id = $1'
+        WHEN 'neighbours' THEN 'localization_id = $1'
+        WHEN 'lines' THEN 'localization_id = $1'
+    END;
+    IF wanted IS NULL THEN
+        PERFORM refuse(
+            format('there is no layer %L', layer),
+            'Layers: photos, coverage, estimates, regions, neighbours, lines, errors.'
+        );
+    END IF;
+    IF answer IS NULL AND layer <> 'coverage' THEN
+        wanted := 'true';
+    END IF;
+    points := layer IN ('photos', 'estimates', 'neighbours');
+    tiles := 2.0 ^ z;
+    margin := CASE WHEN points THEN 0 ELSE buffer::float8 / extent END;
+    -- The tile in degrees: Web Mercator (EPSG:3857) backwards.
+    box := ST_MakeEnvelope(
+        (x - margin) / tiles * 360 - 180,
+        degrees(atan(sinh(pi() * (1 - 2 * (y + 1 + margin) / tiles)))),
+        (x + 1 + margin) / tiles * 360 - 180,
+        degrees(atan(sinh(pi() * (1 - 2 * (y - margin) / tiles)))),
+        4326
+    );
+
+    IF NOT points THEN
+        EXECUTE format(
+            $tile$
+            SELECT ST_AsMVT(shown, $2, $3, 'shape', 'id')
+            FROM (
+                SELECT
+                    ST_AsMVTGeom(
+                        ST_Transform(ST_ClipByBox2D(geom, $4), 3857), $5, $3, $6
+                    ) AS shape,
+                    id,
+                    to_jsonb(layer) - 'id' - 'geom' AS properties
+                FROM gis_%s AS layer
+                WHERE geom && $4 AND (%s)
+                ORDER BY %s
+            ) AS shown
+            WHERE shape IS NOT NULL
+            $tile$,
+            layer,
+            wanted,
+            -- The largest regions at the bottom.
+            CASE layer WHEN 'regions' THEN 'level DESC, id' ELSE 'id' END
+        )
+        INTO tile
+        USING answer, layer, extent, box, ST_TileEnvelope(z, x, y), buffer;
+        RETURN tile;
+    END IF;
+
+    -- In plain arithmetic, which is much faster than a transformation: u runs from the west and v
+    -- from the north edge of the tile, to 1.
+    EXECUTE format(
+        $tile$
+        WITH groups AS (
+            SELECT count(*) AS count, min(id) AS id, avg(u) AS u, avg(v) AS v
+            FROM (
+                SELECT
+                    id,
+                    (ST_X(geom) + 180) / 360 * $5 - $6 AS u,
+                    (0.5 - atanh(sin(radians(ST_Y(geom)))) / (2 * pi())) * $5 - $7 AS v
+                FROM gis_%1$s
+                -- A little more than the tile, whose edges are rounded; what is in it is decided
+                -- below.
+                WHERE geom && ST_Expand($4, 1e-4) AND abs(ST_Y(geom)) < 85.06 AND (%2$s)
+                OFFSET 0  -- u and v are computed once
+            ) AS placed
+            -- Every point is in one tile: of two that meet, in the eastern and the southern one.
+            WHERE u >= 0 AND (u < 1 OR $6 = $5 - 1) AND v >= 0 AND v < 1
+            GROUP BY floor(u * $8), floor(v * $8)
+        )
+        SELECT ST_AsMVT(shown, $2, $3, 'shape', 'id')
+        FROM (
+            SELECT
+                ST_Point(round(u * $3), round(v * $3)) AS shape,
+                count,
+                CASE WHEN count = 1 THEN id END AS id,
+                CASE WHEN count = 1 THEN (
+                    SELECT to_jsonb(layer) - 'id' - 'geom'
+                    FROM gis_%1$s AS layer WHERE layer.id = groups.id
+                ) END AS properties
+            FROM groups
+        ) AS shown
+        $tile$,
+        layer,
+        wanted
+    )
+    INTO tile
+    USING answer, layer, extent, box, tiles, x::float8, y::float8, cells::float8;
+    RETURN tile;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.mvt(integer, integer, integer, text, bigint) IS
+    'A vector tile of photos or their coverage, or of estimates, regions, neighbours, lines or '
+    'errors, of all answers or one.';
