@@ -134,7 +134,7 @@ def test_a_network_onnx_cannot_run_faithfully_is_run_by_pytorch(
         return exported
 
     monkeypatch.setenv("GEOSEARCH_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(onnx, "_to_onnx", export)
+    monkeypatch.setattr(onnx, "to_onnx", export)
     monkeypatch.setattr(onnx, "TOLERANCE", -1.0)
 
     backbone = load_backbone(DEFAULT_MODEL, device="cpu")

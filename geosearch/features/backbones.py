@@ -91,8 +91,8 @@ def load_backbone(spec: str = DEFAULT_MODEL, *, device: str = "auto") -> Backbon
     InputError
         The device is unknown or not there.
     """
-    source = _resolve(spec.strip())
-    place = _device(device)
+    source = resolve(spec)
+    place = find_device(device)
 
     def build() -> EmbeddingNetwork:
         from geosearch.features.networks import EmbeddingNetwork, extractor
@@ -109,7 +109,12 @@ def load_backbone(spec: str = DEFAULT_MODEL, *, device: str = "auto") -> Backbon
     return Backbone(source.description, network)
 
 
-def _resolve(spec: str) -> Source:
+def resolve(spec: str) -> Source:
+    """What a spec stands for: its description, and where its weights are. Builds no network.
+
+    Raises ModelError as `load_backbone` does.
+    """
+    spec = spec.strip()
     if spec.startswith("packaged/"):
         return packaged.source(spec.removeprefix("packaged/"))
     if spec.startswith("torchvision/"):
@@ -123,7 +128,8 @@ def _resolve(spec: str) -> Source:
     raise ModelError(f"unknown model {spec!r}", _HELP)
 
 
-def _device(device: str) -> str:
+def find_device(device: str) -> str:
+    """`cuda`, `mps` or `cpu` for one of `DEVICES`. Raises InputError as `load_backbone` does."""
     if device not in DEVICES:
         raise InputError(f"--device: unknown device {device!r}", f"Give {', '.join(DEVICES)}.")
     if device == "cpu" or (device == "auto" and not _accelerator_likely()):

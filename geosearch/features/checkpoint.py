@@ -8,6 +8,7 @@ classifier may be left out) and, as its metadata, `format` and `description`: a 
     pooling        avg, max, gem or token
     licence        of the weights, or null
     notes          free text: what they were trained on
+    training       how `geosearch train` made them, or null
 
 A `.pt` file holds the same as a dict of `format`, `description` and `state_dict`; it is read with
 `weights_only=True`. Safetensors loads without importing torch once the network is cached.
@@ -41,6 +42,7 @@ def save_checkpoint(
     pooling: str = "avg",
     licence: str | None = None,
     notes: str = "",
+    training: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all: safetensors, or PyTorch's format for `.pt`.
 
@@ -63,6 +65,7 @@ def save_checkpoint(
         "dimension": feature_dimension(architecture, preprocessing),
         "licence": licence,
         "notes": notes,
+        "training": training,
     }
     with replacing(path) as part:
         if _is_safetensors(path):

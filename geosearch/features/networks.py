@@ -121,6 +121,17 @@ def extractor(
     ModelError
         Unknown architecture, or weights that do not fit it.
     """
+    return loaded(architecture, weights, preprocessing)[1].requires_grad_(False)
+
+
+def loaded(
+    architecture: str, weights: Mapping[str, Tensor], preprocessing: Preprocessing
+) -> tuple[nn.Module, nn.Module]:
+    """A whole network, whose names are those of its state dict, and its trunk; both in eval mode.
+
+    The two share the trunk's modules; what the network has besides, its classifier, holds no
+    memory. Raises as `extractor` does.
+    """
     if architecture not in architectures():
         raise ModelError(
             f"unknown architecture {architecture!r}", f"Known: {', '.join(architectures())}"
@@ -140,7 +151,14 @@ def extractor(
             f"{len(unexpected)} unknown (such as {', '.join([*unexpected, *missing][:3])})",
             "Give the state dict of exactly this architecture.",
         )
-    return part.float().eval().requires_grad_(False)
+    return network.eval(), part.float().eval()
+
+
+def stages(trunk: nn.Module) -> list[nn.Module]:
+    """The steps of a trunk, first to last: its children, with nested `nn.Sequential` laid flat."""
+    if type(trunk) is not nn.Sequential:  # a subclass may do more than its children in turn
+        return [trunk]
+    return [stage for child in trunk for stage in stages(child)]
 
 
 def _network(architecture: str, side: int) -> nn.Module:
@@ -183,19 +201,10 @@ def _trunk(network: Any) -> nn.Module:
             names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
         case _ if isinstance(network, _FEATURES):
             return nn.Sequential(network.features)
-        case _:
-            return _Lite(network)
+        case _:  # EfficientNet-Lite, up to the feature map of its head convolution
+            return nn.Sequential(
+                *(network._conv_stem, network._bn0, network._swish),
+                *network._blocks,
+                *(network._conv_head, network._bn1, network._swish),
+            )
     return nn.Sequential(*(getattr(network, name) for name in names))
-
-
-class _Lite(nn.Module):
-    """EfficientNet-Lite up to the feature map of its head convolution."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        network._fc = nn.Identity()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.network.extract_features(images)
-        return features

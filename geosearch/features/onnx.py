@@ -26,6 +26,8 @@ from geosearch.settings import CacheSettings
 from geosearch.versions import software_versions
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from geosearch.features.networks import EmbeddingNetwork
 
 logger = logging.getLogger(__name__)
@@ -99,7 +101,7 @@ def cache_path(description: Description) -> Path:
 
 def _export(description: Description, network: EmbeddingNetwork, path: Path) -> OnnxNetwork | None:
     try:
-        model = _to_onnx(network, description.preprocessing.crop)
+        model = to_onnx(network, description.preprocessing.crop)
         exported = OnnxNetwork(model)
         difference = _difference(exported, network, description.preprocessing.crop)
     except Exception as error:  # the exporter fails in many ways; PyTorch can always run it
@@ -119,7 +121,8 @@ def _export(description: Description, network: EmbeddingNetwork, path: Path) -> 
     return exported
 
 
-def _to_onnx(network: EmbeddingNetwork, side: int) -> bytes:
+def to_onnx(network: nn.Module, side: int) -> bytes:
+    """A network of pixels (n, side, side, 3) as an ONNX model, for batches of any size."""
     import torch
 
     pixels = torch.zeros((2, side, side, 3), dtype=torch.uint8)
