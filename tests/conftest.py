@@ -30,6 +30,9 @@ settings.load_profile("geosearch")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The processes share the cores; libraries that each take them all slow one another down.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # They are given a width, which consoles made at import would keep.
+    os.environ.pop("COLUMNS", None)
+    os.environ.pop("LINES", None)
 
 #: Real photos and tables for tests; not part of the project, so tests that need them skip.
 SHARED = Path(os.environ.get("GEOSEARCH_SHARED", Path(__file__).parent.parent.parent / "shared"))
