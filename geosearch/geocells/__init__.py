@@ -1,0 +1,25 @@
+"""Geocells: partitions of the world into cells, and classifiers of photos over them."""
+
+from geosearch.geocells.classifier import (
+    Classifier,
+    load_classifiers,
+    require_classifiers,
+    store_classifiers,
+)
+from geosearch.geocells.clusters import clusters
+from geosearch.geocells.partition import Partition
+from geosearch.geocells.quadtree import quadtree
+from geosearch.geocells.store import find_partition, make_partition, store_partition
+
+__all__ = [
+    "Classifier",
+    "Partition",
+    "clusters",
+    "find_partition",
+    "load_classifiers",
+    "make_partition",
+    "quadtree",
+    "require_classifiers",
+    "store_classifiers",
+    "store_partition",
+]

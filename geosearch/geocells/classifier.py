@@ -1,0 +1,121 @@
+"""Classifiers of photos over the cells of a partition, by a model's embeddings.
+
+A classifier is one linear layer on the L2-normalised embedding: a stored embedding, or a query's,
+is all it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
+from scipy.special import log_softmax
+
+from geosearch.database.connection import Connection
+from geosearch.errors import InputError, NotFoundError
+from geosearch.features.models import Model
+from geosearch.geocells.partition import Partition
+from geosearch.geocells.store import partition_by_id
+from geosearch.sphere import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Softmax of `weights` (n, D) times an embedding plus `bias` (n,), over n cells.
+
+    Raises
+    ------
+    InputError
+        The shapes do not match the partition, or a number is not finite.
+    """
+
+    partition: Partition
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        cells = len(self.partition)
+        if self.weights.ndim != 2 or len(self.weights) != cells or self.bias.shape != (cells,):
+            raise InputError(
+                f"a classifier over {cells} cells cannot have weights {self.weights.shape} and "
+                f"bias {self.bias.shape}"
+            )
+        if not (np.isfinite(self.weights).all() and np.isfinite(self.bias).all()):
+            raise InputError(f"the classifier over {self.partition.name!r} is not finite")
+
+    def log_probabilities(self, embeddings: NDArray[np.float32]) -> Array:
+        """Log probabilities (m, n) of the cells, for L2-normalised embeddings (m, D)."""
+        logits = embeddings.astype(np.float64) @ self.weights.T.astype(np.float64) + self.bias
+        return np.asarray(log_softmax(logits, axis=1))
+
+
+_INSERT = """
+INSERT INTO geosearch.classifiers (model_id, partition_id, weights, bias, provenance)
+VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (model_id, partition_id) DO UPDATE
+SET weights = excluded.weights, bias = excluded.bias, provenance = excluded.provenance,
+    created_at = now()
+"""
+
+
+def store_classifiers(
+    connection: Connection, model_id: int, classifiers: Sequence[Classifier]
+) -> None:
+    """Store a model's classifiers over stored partitions, in place of those it had over them."""
+    for item in classifiers:
+        if item.partition.id is None:
+            raise InputError(f"the partition {item.partition.name!r} is not stored")
+        connection.execute(
+            _INSERT,
+            (
+                model_id,
+                item.partition.id,
+                item.weights.astype("<f4").tobytes(),
+                item.bias.astype("<f4").tobytes(),
+                Jsonb(dict(item.provenance)),
+            ),
+        )
+
+
+def load_classifiers(connection: Connection, model_id: int) -> list[Classifier]:
+    """A model's classifiers, over the partition with the fewest cells first."""
+    rows = connection.execute(
+        "SELECT partition_id, weights, bias, provenance FROM geosearch.classifiers "
+        "WHERE model_id = %s ORDER BY octet_length(bias), partition_id",
+        (model_id,),
+    ).fetchall()
+    found = []
+    for partition_id, weights, bias, provenance in rows:
+        biases = np.frombuffer(bias, "<f4")
+        found.append(
+            Classifier(
+                partition_by_id(connection, partition_id),
+                np.frombuffer(weights, "<f4").reshape(len(biases), -1),
+                biases,
+                provenance,
+            )
+        )
+    return found
+
+
+def require_classifiers(connection: Connection, model: Model) -> list[Classifier]:
+    """As `load_classifiers`, at least one.
+
+    Raises
+    ------
+    NotFoundError
+        The model has none.
+    """
+    found = load_classifiers(connection, model.id)
+    if not found:
+        raise NotFoundError(
+            f"the model {model.name} has no classifier over geocells",
+            "Train a model that has: geosearch train; or fit one to the stored embeddings: "
+            f"geosearch partitions fit NAME --model {model.name}",
+        )
+    return found

@@ -1,0 +1,242 @@
+"""Cells by clustering: spherical k-means, and to each cell what is nearest to its centre.
+
+The cells are the spherical Voronoi regions of the centres, so their borders follow the photos
+rather than a grid. Spherical k-means: Dhillon and Modha, Machine Learning 42 (2001).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+from shapely import MultiPolygon
+
+from geosearch.errors import InputError
+from geosearch.geocells import polygons
+from geosearch.geocells.partition import Partition, checked, means
+from geosearch.sphere import Array, lat_lon, unit_vectors
+
+#: Steps of k-means; most collections settle before.
+STEPS = 50
+
+#: The centres are found from at most so many of the photos, drawn at random.
+SAMPLE = 200_000
+
+#: A corner this far beyond a border, in radians, is on it.
+_ROUNDING = 1e-12
+#: Borders with so many of the nearest cells are tried first.
+_NEAREST = 16
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Voronoi:
+    """The points of the sphere by the nearest of some centres (n,), in degrees."""
+
+    lat: Array
+    lon: Array
+
+    def __len__(self) -> int:
+        return len(self.lat)
+
+    def locate(self, lat: Array, lon: Array) -> Numbers:
+        """See `Division.locate`."""
+        nearest = self._tree.query(unit_vectors(lat, lon))[1]
+        return np.asarray(nearest, np.int64)
+
+    def polygons(self) -> list[MultiPolygon]:
+        """See `Division.polygons`."""
+        pieces, cells = [], []
+        for cell, octant, polygon in self._pieces:
+            drawn = polygons.drawn(polygon, octant)
+            if drawn.area > 0:
+                pieces.append(drawn)
+                cells.append(cell)
+        return polygons.joined(np.array(pieces, object), np.array(cells), len(self))
+
+    def steradians(self) -> Array:
+        """See `Division.steradians`."""
+        areas = [polygons.steradians(polygon) for _, _, polygon in self._pieces]
+        cells = [cell for cell, _, _ in self._pieces]
+        return np.asarray(np.bincount(cells, areas, len(self)), np.float64)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Division.to_json`."""
+        return {"lat": self.lat.tolist(), "lon": self.lon.tolist()}
+
+    @cached_property
+    def _centres(self) -> Array:
+        return unit_vectors(self.lat, self.lon)
+
+    @cached_property
+    def _tree(self) -> Any:
+        return cKDTree(self._centres)
+
+    @cached_property
+    def _pieces(self) -> list[tuple[int, Array, Array]]:
+        """The part of each cell in each octant: cell, octant, convex spherical polygon."""
+        octants = polygons.octants()
+        near = self._tree.query(self._centres, min(_NEAREST, len(self)))[1].reshape(len(self), -1)
+        pieces = []
+        for cell in range(len(self)):
+            for octant in octants:
+                polygon = self._within_borders(octant, cell, near[cell])
+                if len(polygon):
+                    polygon = self._within_borders(polygon, cell, self._rivals(polygon, cell))
+                if len(polygon):
+                    pieces.append((cell, octant, polygon))
+        return pieces
+
+    def _rivals(self, polygon: Array, cell: int) -> Numbers:
+        """The centres that may be nearer to some corner than the cell's own."""
+        reach = np.linalg.norm(polygon - self._centres[cell], axis=1).max()
+        return np.array(self._tree.query_ball_point(self._centres[cell], 2 * reach), np.int64)
+
+    def _within_borders(self, polygon: Array, cell: int, others: Numbers) -> Array:
+        """The part of a polygon that is nearer to a cell's centre than to others."""
+        normals = self._centres[cell] - self._centres[others[others != cell]]
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        while len(polygon) and len(normals):
+            lowest = (polygon @ normals.T).min(axis=0)
+            worst = int(lowest.argmin())
+            if lowest[worst] >= -_ROUNDING:
+                break
+            polygon = polygons.clipped(polygon, normals[worst])
+            normals = np.delete(normals, worst, axis=0)
+        return polygon
+
+
+def clusters(
+    name: str,
+    lat: ArrayLike,
+    lon: ArrayLike,
+    *,
+    cells: int | None = None,
+    max_photos: int | None = None,
+    min_photos: int = 1,
+    seed: int = 0,
+) -> Partition:
+    """Cluster photos at positions in degrees (m,) into `cells` cells.
+
+    With `max_photos`, clusters with more are halved until none is left, which makes more cells;
+    without `cells`, it begins with as many as hold all photos if equally full. Clusters with fewer
+    than `min_photos` are then given to those around, which may so hold more than `max_photos`, as
+    they do where photos at one spot cannot be divided. The same photos and seed make the same
+    cells.
+
+    Raises
+    ------
+    InputError
+        Neither `cells` nor `max_photos` is given, or a number is out of range.
+    """
+    lat, lon = checked(lat, lon)
+    if cells is None and max_photos is None:
+        raise InputError("--kind clusters needs a number of cells", "Give --cells, --max or both.")
+    if not 1 <= min_photos <= ((max_photos or 2 * min_photos) + 1) // 2:
+        raise InputError(
+            f"--min {min_photos} does not go with --max {max_photos}",
+            "Give at least 1, and at most half of --max.",
+        )
+    if len(lat) < min_photos:
+        raise InputError(
+            f"{len(lat)} photos are fewer than --min {min_photos}", "Lower it, or add photos."
+        )
+    wanted = cells if cells is not None else -(-len(lat) // (max_photos or 1))
+    if wanted < 1 or seed < 0:
+        raise InputError(
+            f"--cells {wanted} --seed {seed} is out of range", "Give 1 or more, and 0."
+        )
+    points = unit_vectors(lat, lon)
+    generator = np.random.default_rng(seed)
+    chosen = points
+    if len(points) > SAMPLE:
+        chosen = points[np.sort(generator.choice(len(points), SAMPLE, replace=False))]
+    centres = _settled(chosen, _spread(chosen, wanted, generator))
+    if max_photos is not None:
+        centres = _halved(points, centres, max_photos)
+    division = Voronoi(*checked(*lat_lon(_dissolved(points, centres, min_photos))))
+    parameters = {
+        "cells": cells,
+        "max_photos": max_photos,
+        "min_photos": min_photos,
+        "seed": seed,
+    }
+    return Partition.of_photos(name, "clusters", parameters, division, lat, lon)
+
+
+def _spread(points: Array, count: int, generator: np.random.Generator) -> Array:
+    """First centres, far apart: k-means++ (Arthur and Vassilvitskii, SODA 2007).
+
+    Fewer than `count` if there are not so many different points.
+    """
+    centres = [points[generator.integers(len(points))]]
+    away = np.full(len(points), np.inf)
+    while len(centres) < count:
+        away = np.minimum(away, ((points - centres[-1]) ** 2).sum(axis=1))
+        if not away.any():
+            break
+        centres.append(points[generator.choice(len(points), p=away / away.sum())])
+    return np.array(centres)
+
+
+def _settled(points: Array, centres: Array) -> Array:
+    """The centres after Lloyd's steps; those without points stay where they are."""
+    before = None
+    for _ in range(STEPS):
+        cell = cKDTree(centres).query(points)[1]
+        if before is not None and np.array_equal(cell, before):
+            break
+        before = cell
+        found = means(points, cell, len(centres), np.ones(len(points)))
+        filled = np.bincount(cell, minlength=len(centres)) > 0
+        centres = np.where(filled[:, None], found, centres)
+    return centres
+
+
+def _halved(points: Array, centres: Array, most: int) -> Array:
+    """More centres, so that none is the nearest of more than `most` points, if that can be."""
+    whole: set[bytes] = set()  # those whose points are at one spot
+    while True:
+        cell = cKDTree(centres).query(points)[1]
+        counts = np.bincount(cell, minlength=len(centres))
+        full = [row for row in np.flatnonzero(counts > most) if centres[row].tobytes() not in whole]
+        if not full:
+            return centres
+        made = []
+        for row in full:
+            own = points[cell == row]
+            ends = _ends(own)
+            if len(ends) == 1:
+                whole.add(centres[row].tobytes())
+                made.append(centres[row : row + 1])
+            else:
+                made.append(_settled(own, ends))
+        centres = np.concatenate([np.delete(centres, full, axis=0), *made])
+
+
+def _ends(points: Array) -> Array:
+    """Two points far apart, or the one at which all are."""
+    first = points[np.argmax(((points - points[0]) ** 2).sum(axis=1))]
+    second = points[np.argmax(((points - first) ** 2).sum(axis=1))]
+    ends = np.stack([first, second])
+    return ends if (first != second).any() else ends[:1]
+
+
+def _dissolved(points: Array, centres: Array, fewest: int) -> Array:
+    """The centres without those that are the nearest of fewer than `fewest` points.
+
+    The one with the fewest goes first, and its points go to others.
+    """
+    while True:
+        # Among the positions as they are stored, so that counts are those of the partition.
+        rounded = unit_vectors(*checked(*lat_lon(centres)))
+        counts = np.bincount(cKDTree(rounded).query(points)[1], minlength=len(centres))
+        row = int(counts.argmin())
+        if counts[row] >= fewest:
+            return centres
+        centres = np.delete(centres, row, axis=0)

@@ -1,0 +1,285 @@
+"""Partitions in the database: their rules, and their cells as polygons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, LiteralString
+
+import numpy as np
+import shapely
+from psycopg import errors
+from psycopg.types.json import Jsonb
+
+from geosearch.database.connection import Connection, Database
+from geosearch.errors import InputError, NotFoundError
+from geosearch.geocells.clusters import Voronoi, clusters
+from geosearch.geocells.partition import Division, Partition
+from geosearch.geocells.quadtree import Quadtree, quadtree
+from geosearch.retrieval import EVERYTHING, Filter
+from geosearch.sphere import Array
+from geosearch.versions import software_versions
+
+#: How partitions can be made.
+KINDS = ("quadtree", "clusters")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A partition's row: what it was made of, and how many photos and cells it has."""
+
+    id: int
+    name: str
+    kind: str
+    parameters: dict[str, Any]
+    where: Filter
+    photos: int
+    cells: int
+    software: dict[str, str]
+    created_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `geosearch partition --json` prints."""
+        return {
+            "partition_id": self.id,
+            "name": self.name,
+            "kind": self.kind,
+            "parameters": self.parameters,
+            "filter": self.where.to_json(),
+            "photos": self.photos,
+            "cells": self.cells,
+            "software": self.software,
+            "created_at": self.created_at.isoformat(),
+        }
+
+
+def make_partition(
+    database: Database,
+    name: str,
+    *,
+    kind: str = "quadtree",
+    max_photos: int | None = None,
+    min_photos: int = 1,
+    cells: int | None = None,
+    seed: int = 0,
+    where: Filter = EVERYTHING,
+) -> Partition:
+    """Divide the world by the photos that pass `where`, and store the partition under `name`.
+
+    Raises
+    ------
+    InputError
+        The name is taken, the kind unknown, a number out of range, or no photo passes the filter.
+    NotFoundError
+        A collection or country in the filter does not exist.
+    """
+    with database.connection() as connection:
+        _check_free(connection, name)
+        lat, lon = photo_positions(connection, where)
+    if not len(lat):
+        raise InputError(f"no photo passes the filter ({where})", "Widen it, or ingest photos.")
+    if kind == "quadtree":
+        if max_photos is None or cells is not None:
+            raise InputError("--kind quadtree goes by --max, not by --cells", "Give --max N.")
+        made = quadtree(name, lat, lon, max_photos=max_photos, min_photos=min_photos)
+    elif kind == "clusters":
+        made = clusters(
+            name, lat, lon, cells=cells, max_photos=max_photos, min_photos=min_photos, seed=seed
+        )
+    else:
+        raise InputError(f"--kind {kind!r} is unknown", f"Choose one of {', '.join(KINDS)}.")
+    with database.connection() as connection:
+        return replace(made, id=store_partition(connection, made, where))
+
+
+def photo_positions(connection: Connection, where: Filter = EVERYTHING) -> tuple[Array, Array]:
+    """Latitudes and longitudes in degrees (n,) of the photos that pass a filter, by id.
+
+    Raises
+    ------
+    NotFoundError
+        A collection or country in the filter does not exist.
+    """
+    condition, values = where.compile(connection)
+    statement = _POSITIONS.format(condition=condition.as_string(connection))
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(statement.encode(), values).fetchall()
+    lat, lon = np.array(rows, float).reshape(-1, 2).T
+    return lat, lon
+
+
+# A filter is a condition on the columns that embeddings have of their photos.
+_POSITIONS = """
+SELECT ST_Y(geom), ST_X(geom)
+FROM (
+    SELECT id AS photo_id, collection_id, geom, accuracy_m, taken_at, author, licence
+    FROM geosearch.photos WHERE geom IS NOT NULL
+) AS located
+WHERE {condition}
+ORDER BY photo_id
+"""
+
+_INSERT_PARTITION = """
+INSERT INTO geosearch.partitions (name, kind, parameters, filter, definition, photos, software)
+VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
+"""
+
+_INSERT_CELL = """
+INSERT INTO geosearch.geocells
+    (partition_id, number, photos, spread_km, area_km2, medoid, geom)
+VALUES (%s, %s, %s, %s, %s, ST_SetSRID(ST_Point(%s, %s), 4326), ST_GeomFromWKB(%s, 4326))
+"""
+
+
+def store_partition(
+    connection: Connection, partition: Partition, where: Filter = EVERYTHING
+) -> int:
+    """Store a partition of the photos that pass `where`; returns its id.
+
+    Raises
+    ------
+    InputError
+        There is a partition of this name.
+    """
+    _check_free(connection, partition.name)
+    try:
+        with connection.transaction():
+            row = connection.execute(
+                _INSERT_PARTITION,
+                (
+                    partition.name,
+                    partition.kind,
+                    Jsonb(dict(partition.parameters)),
+                    Jsonb(where.to_json()),
+                    Jsonb(partition.division.to_json()),
+                    int(partition.photos.sum()),
+                    Jsonb(software_versions()),
+                ),
+            ).fetchone()
+    except errors.UniqueViolation:  # stored by another session since
+        raise _taken(partition.name) from None
+    assert row is not None
+    key = int(row[0])
+    columns = (
+        partition.photos.tolist(),
+        partition.spread_km.tolist(),
+        partition.area_km2.tolist(),
+        partition.lon.tolist(),
+        partition.lat.tolist(),
+        shapely.to_wkb(np.array(partition.division.polygons(), object)),
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _INSERT_CELL,
+            [(key, number, *cell) for number, cell in enumerate(zip(*columns, strict=True))],
+        )
+    return key
+
+
+def find_partition(connection: Connection, name: str) -> Partition:
+    """The partition of this name.
+
+    Raises
+    ------
+    NotFoundError
+        There is none; the message lists those that exist.
+    """
+    row = connection.execute(
+        "SELECT id FROM geosearch.partitions WHERE name = %s", (name,)
+    ).fetchone()
+    if row is None:
+        names = ", ".join(item.name for item in list_partitions(connection)) or "none yet"
+        raise NotFoundError(
+            f"there is no partition {name!r}",
+            f"Partitions here: {names}. Make one: geosearch partition NAME --max N",
+        )
+    return partition_by_id(connection, int(row[0]))
+
+
+def partition_by_id(connection: Connection, partition_id: int) -> Partition:
+    """The partition with this id, which must exist."""
+    row = connection.execute(
+        "SELECT name, kind, parameters, definition FROM geosearch.partitions WHERE id = %s",
+        (partition_id,),
+    ).fetchone()
+    assert row is not None
+    name, kind, parameters, definition = row
+    cells = connection.execute(
+        "SELECT photos, ST_Y(medoid), ST_X(medoid), spread_km FROM geosearch.geocells "
+        "WHERE partition_id = %s ORDER BY number",
+        (partition_id,),
+    ).fetchall()
+    photos, lat, lon, spread_km = np.array(cells, float).T
+    return Partition(
+        name,
+        kind,
+        parameters,
+        _division(kind, definition),
+        photos.astype(np.int64),
+        lat,
+        lon,
+        spread_km,
+        partition_id,
+    )
+
+
+def list_partitions(connection: Connection) -> list[Stored]:
+    """All partitions, oldest first."""
+    return _select(connection, "ORDER BY id", ())
+
+
+def describe_partition(connection: Connection, partition_id: int) -> Stored:
+    """The row of the partition with this id, which must exist."""
+    (found,) = _select(connection, "WHERE id = %s", (partition_id,))
+    return found
+
+
+def remove_partition(connection: Connection, name: str) -> None:
+    """Remove a partition with its cells and the classifiers over it.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such partition.
+    """
+    found = find_partition(connection, name)
+    connection.execute("DELETE FROM geosearch.partitions WHERE id = %s", (found.id,))
+
+
+_SELECT = """
+SELECT id, name, kind, parameters, filter, photos,
+    (SELECT count(*) FROM geosearch.geocells WHERE partition_id = partitions.id),
+    software, created_at
+FROM geosearch.partitions
+"""
+
+
+def _select(
+    connection: Connection, condition: LiteralString, values: tuple[object, ...]
+) -> list[Stored]:
+    rows = connection.execute(_SELECT + condition, values).fetchall()
+    return [
+        Stored(key, name, kind, parameters, Filter.from_json(where), *rest)
+        for key, name, kind, parameters, where, *rest in rows
+    ]
+
+
+def _check_free(connection: Connection, name: str) -> None:
+    if not name:
+        raise InputError("a partition needs a name")
+    row = connection.execute("SELECT 1 FROM geosearch.partitions WHERE name = %s", (name,))
+    if row.fetchone() is not None:
+        raise _taken(name)
+
+
+def _taken(name: str) -> InputError:
+    return InputError(
+        f"there is a partition {name!r} already",
+        f"Choose another name, or: geosearch partitions remove {name}",
+    )
+
+
+def _division(kind: str, definition: dict[str, Any]) -> Division:
+    if kind == "quadtree":
+        return Quadtree(definition["tree"], np.array(definition["cells"], np.int64))
+    return Voronoi(np.array(definition["lat"], float), np.array(definition["lon"], float))

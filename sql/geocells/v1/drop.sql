@@ -1,0 +1,1 @@
+DROP VIEW geosearch.gis_geocells;
