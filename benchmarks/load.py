@@ -97,7 +97,7 @@ def prepare(connection: Connection, rows: int, dimension: int) -> tuple[int, lis
         (dimension,),
     ).fetchone()
     assert row is not None
-    create_partition(connection, row[0], dimension)
+    create_partition(connection, row[0])
     connection.execute(
         """
         INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,

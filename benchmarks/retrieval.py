@@ -342,7 +342,7 @@ def load(database: Database, stored: Vectors) -> tuple[int, int]:
         ).fetchone()
         assert row is not None
         model = int(row[0])
-        create_partition(connection, model, DIMENSION)
+        create_partition(connection, model)
         connection.execute(
             """
             INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,

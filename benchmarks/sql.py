@@ -122,7 +122,7 @@ def fill(database: Database, rows: int) -> int:
         ).fetchone()
         assert row is not None
         model = int(row[0])
-        create_partition(connection, model, DIMENSION)
+        create_partition(connection, model)
         connection.execute(
             """
             INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,

@@ -16,22 +16,7 @@ VALUES ('sample/towns', 'none', 'sql/sample.sql', '', '{}', 'none', 8, 'sql/samp
 ON CONFLICT (fingerprint) DO NOTHING;
 
 -- Embeddings of a model live in a partition of their own.
-DO $$
-DECLARE
-    model bigint := (SELECT id FROM geosearch.models WHERE fingerprint = 'sql/sample.sql');
-BEGIN
-    EXECUTE format(
-        'CREATE TABLE IF NOT EXISTS geosearch.embeddings_m%1$s PARTITION OF geosearch.embeddings ('
-        'CONSTRAINT embeddings_m%1$s_dimension_check CHECK (vector_dims(embedding) = 8)'
-        ') FOR VALUES IN (%1$s)',
-        model
-    );
-    EXECUTE format(
-        'COMMENT ON TABLE geosearch.embeddings_m%1$s IS ''Embeddings of model %1$s, 8 dimensions.''',
-        model
-    );
-END
-$$;
+SELECT geosearch.create_partition(id) FROM geosearch.models WHERE fingerprint = 'sql/sample.sql';
 
 -- Twenty photos on a spiral of up to 6 km round the middle of each town.
 WITH towns (number, name, lat, lon) AS (

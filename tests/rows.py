@@ -27,7 +27,7 @@ def add_model(connection: Connection, dimension: int, name: str = "test/model") 
         (name, dimension),
     ).fetchone()
     assert row is not None
-    create_partition(connection, int(row[0]), dimension)
+    create_partition(connection, int(row[0]))
     return int(row[0])
 
 

@@ -249,8 +249,9 @@ def test_what_row_level_security_hides_is_left_out_and_makes_no_answer_short(
                 CREATE ROLE {role};
                 GRANT USAGE ON SCHEMA geosearch TO {role};
                 GRANT SELECT ON ALL TABLES IN SCHEMA geosearch TO {role};
-                ALTER TABLE geosearch.embeddings ENABLE ROW LEVEL SECURITY;
-                CREATE POLICY few ON geosearch.embeddings TO {role} USING (accuracy_m < 60);
+                GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA geosearch TO {role};
+                CREATE POLICY few ON geosearch.embeddings AS RESTRICTIVE TO {role}
+                    USING (accuracy_m < 60);
                 SET LOCAL ROLE {role}
                 """
             ).format(role=role)

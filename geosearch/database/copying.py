@@ -1,4 +1,4 @@
-"""Binary COPY of embeddings into a model's partition.
+"""Binary COPY into tables, and of embeddings into a model's partition.
 
 psycopg dumps a row at a time; encoding a whole block with NumPy keeps the bulk load at the speed
 of the server. Format: PostgreSQL documentation, "COPY", section "Binary Format".
@@ -7,16 +7,17 @@ of the server. Format: PostgreSQL documentation, "COPY", section "Binary Format"
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import sql
+from psycopg import Copy, sql
 
 from geosearch.database.connection import Connection
-from geosearch.database.partitions import partition
+from geosearch.database.tables import SCHEMA
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 TRAILER = struct.pack("!h", -1)
@@ -49,6 +50,38 @@ class PhotoKey(NamedTuple):
     licence: str | None
 
 
+@contextmanager
+def copy_into(connection: Connection, table: str, columns: Sequence[str]) -> Iterator[Copy]:
+    """A binary COPY into columns of a table of ours, in the open transaction.
+
+    Where row-level security holds for the role, PostgreSQL refuses COPY: the rows then take the
+    way through a temporary table.
+    """
+    target = sql.Identifier(SCHEMA, table)
+    row = connection.execute("SELECT row_security_active(%s)", (f"{SCHEMA}.{table}",)).fetchone()
+    checked = row is not None and bool(row[0])
+    parts = {
+        "target": target,
+        "into": sql.Identifier("pg_temp", "incoming") if checked else target,
+        "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
+    }
+    if checked:
+        connection.execute(
+            sql.SQL(
+                "CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS "
+                "SELECT {columns} FROM {target} WHERE false"
+            ).format(**parts)
+        )
+    statement = sql.SQL("COPY {into} ({columns}) FROM STDIN (FORMAT BINARY)").format(**parts)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        yield copy
+    if checked:
+        connection.execute(
+            sql.SQL("INSERT INTO {target} ({columns}) SELECT {columns} FROM {into}").format(**parts)
+        )
+        connection.execute(sql.SQL("DROP TABLE {into}").format(**parts))
+
+
 def copy_embeddings(
     connection: Connection,
     model_id: int,
@@ -63,11 +96,7 @@ def copy_embeddings(
         Lengths differ, or a value is not finite.
     """
     rows = encode_rows(model_id, photos, embeddings)
-    statement = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)").format(
-        table=partition(model_id),
-        columns=sql.SQL(", ").join(map(sql.Identifier, COLUMNS)),
-    )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with copy_into(connection, f"embeddings_m{model_id}", COLUMNS) as copy:
         copy.write(HEADER)
         copy.write(rows)
         copy.write(TRAILER)

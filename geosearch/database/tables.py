@@ -28,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -68,6 +69,27 @@ def _point(name: str, *, nullable: bool, comment: str) -> Column[Any]:
     )
 
 
+def _collection_ids() -> Column[Any]:
+    return Column(
+        "collection_ids",
+        ARRAY(BigInteger),
+        nullable=False,
+        server_default=text("geosearch.visible_collections()"),
+        comment="Collections that whoever recorded it could see: only those who see them all see "
+        "the row.",
+    )
+
+
+def _recorded_by() -> Column[Any]:
+    return Column(
+        "recorded_by",
+        Text,
+        nullable=False,
+        server_default=text("CURRENT_USER"),
+        comment="Role that recorded it, and may change it.",
+    )
+
+
 def _on_earth(column: str) -> CheckConstraint:
     return CheckConstraint(
         f"ST_Y({column}) BETWEEN -90 AND 90 AND ST_X({column}) BETWEEN -180 AND 180",
@@ -82,8 +104,31 @@ collections = Table(
     Column("name", Text, nullable=False, unique=True, comment="Name used on the command line."),
     Column("description", Text, comment="What the photos are and where they come from."),
     _created_at(),
+    Column(
+        "private",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="True: only for geosearch_owner and the roles it is shared with.",
+    ),
     CheckConstraint("name <> ''", name="name_not_empty"),
     comment="Named sets of photos.",
+)
+
+collection_shares = Table(
+    "collection_shares",
+    metadata,
+    _id(),
+    Column(
+        "collection_id",
+        ForeignKey(collections.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The collection.",
+    ),
+    Column("role", Text, nullable=False, comment="Role of the server that may see its photos."),
+    _created_at(),
+    UniqueConstraint("collection_id", "role"),
+    comment="Who may see private collections.",
 )
 
 models = Table(
@@ -134,6 +179,7 @@ runs = Table(
     ),
     Column("finished_at", DateTime(timezone=True), comment="End; NULL while running or killed."),
     Column("counts", JSONB, comment="Summary of the finished run."),
+    _collection_ids(),
     CheckConstraint("kind IN ('ingest', 'embed', 'train')", name="kind"),
     Index(None, "collection_id"),
     Index(None, "model_id"),
@@ -282,6 +328,8 @@ evaluations = Table(
         comment="Error per query, kilometres, in the order of the answers; infinite without.",
     ),
     Column("excluded", JSONB, comment="References left out, all queries together, by reason."),
+    _collection_ids(),
+    _recorded_by(),
     Index(None, "model_id"),
     Index(None, "sweep_id"),
     comment="Evaluations on labelled queries.",
@@ -304,6 +352,8 @@ calibrations = Table(
     Column("failed", Integer, nullable=False, comment="Queries that could not be used."),
     Column("software", JSONB, nullable=False, comment="Versions of geosearch and libraries."),
     _created_at(),
+    _collection_ids(),
+    _recorded_by(),
     CheckConstraint("n_fit > 0 AND n_check > 0", name="n"),
     Index(None, "model_id"),
     comment="Calibrations: from evidence to bandwidth, regions and probabilities, by model.",
@@ -359,6 +409,8 @@ localizations = Table(
     ),
     Column("excluded", JSONB, comment="References left out of the search, by reason."),
     _created_at(),
+    _collection_ids(),
+    _recorded_by(),
     CheckConstraint("octet_length(photo_sha256) = 32", name="sha256_length"),
     CheckConstraint("method IN ('nearest', 'im2gps', 'density', 'geocell')", name="method"),
     CheckConstraint("truth_level BETWEEN 0 AND 1", name="truth_level"),

@@ -72,7 +72,7 @@ def register_model(connection: Connection, description: Description) -> Model:
         ),
     ).fetchone()
     if inserted is not None:
-        create_partition(connection, inserted[0], description.dimension)
+        create_partition(connection, inserted[0])
     return require_model(connection, description)
 
 

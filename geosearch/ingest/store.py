@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
+from geosearch.database.copying import copy_into
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
 from geosearch.ingest.summary import Tally
@@ -37,10 +37,6 @@ _COLUMNS = {
     "exif": "jsonb",
     "run_id": "int8",
 }
-
-_COPY_PHOTOS = sql.SQL("COPY geosearch.photos ({}) FROM STDIN (FORMAT binary)").format(
-    sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
-)
 
 _STORED = """
     SELECT id, uri, sha256, geom IS NOT NULL
@@ -152,7 +148,7 @@ class Store:
         }
 
     def _copy(self, photos: Iterable[Photo]) -> None:
-        with self.connection.cursor() as cursor, cursor.copy(_COPY_PHOTOS) as copy:
+        with copy_into(self.connection, "photos", list(_COLUMNS)) as copy:
             copy.set_types(list(_COLUMNS.values()))
             for photo in photos:
                 copy.write_row(self._row(photo))

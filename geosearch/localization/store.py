@@ -12,6 +12,7 @@ from pgvector import Vector
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection, Database
+from geosearch.database.copying import copy_into
 from geosearch.density import Mode, Region
 from geosearch.errors import NotFoundError
 from geosearch.localization.answer import Localization, Parameters
@@ -36,11 +37,7 @@ INSERT INTO geosearch.localizations (
 ) RETURNING id
 """
 
-_COPY_NEIGHBOURS = """
-COPY geosearch.localization_neighbours
-    (localization_id, rank, photo_id, uri, geom, distance, weight)
-FROM STDIN (FORMAT BINARY)
-"""
+_NEIGHBOUR_COLUMNS = ("localization_id", "rank", "photo_id", "uri", "geom", "distance", "weight")
 _NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "float8"]
 
 _INSERT_REGION = """
@@ -63,7 +60,7 @@ def save(
         for _ in answers:
             ids += [int(row[0]) for row in cursor]
             cursor.nextset()
-        with cursor.copy(_COPY_NEIGHBOURS) as copy:
+        with copy_into(connection, "localization_neighbours", _NEIGHBOUR_COLUMNS) as copy:
             copy.set_types(_NEIGHBOUR_TYPES)
             for key, answer in zip(ids, answers, strict=True):
                 found = answer.neighbours
