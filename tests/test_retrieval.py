@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pgvector import HalfVector
+from psycopg import sql
 from shapely.geometry import box
 
 from geosearch.database.connection import Database
@@ -36,7 +38,7 @@ from geosearch.retrieval.filters import (
     SameBytes,
     where,
 )
-from geosearch.retrieval.indexes import build_index, find_index
+from geosearch.retrieval.indexes import build_index, find_index, index_name
 from geosearch.retrieval.recall import check, tune
 from geosearch.retrieval.search import Search
 from geosearch.sphere import great_circle_km, unit_vectors
@@ -257,6 +259,31 @@ def test_an_untuned_index_is_used_and_its_recall_said_to_be_unknown(
     found = nearest(database, model, looks(rng, lat, lon)[0], 10)
     assert found.plan.strategy == "ann"
     assert found.plan.expected_recall is None
+
+
+def test_the_recall_of_an_index_that_was_rebuilt_is_unknown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.exact_ms", lambda _, rows: 1.0 * rows)
+    rng = np.random.default_rng(4)
+    lat, lon = places(rng, 2000)
+    with database.connection() as connection:
+        model = add_model(connection, DIMENSION)
+        add_embeddings(connection, model, add_photos(connection, lat, lon), looks(rng, lat, lon))
+    build_index(database, model, DIMENSION)
+    tune(database, model, 0.9, 10)
+    query = looks(rng, lat, lon)[0]
+    in_sql = "SELECT DISTINCT expected_recall IS NULL FROM geosearch.nearest(%s, %s, 10)"
+    for rebuilt in (False, True):
+        if rebuilt:
+            with database.connection() as connection:
+                index = sql.Identifier("geosearch", index_name(model))
+                connection.execute(sql.SQL("REINDEX INDEX {}").format(index))
+            forget(database)
+        assert (nearest(database, model, query, 10).plan.expected_recall is None) == rebuilt
+        with database.connection() as connection:
+            row = connection.execute(in_sql, (HalfVector(query), "test/model")).fetchone()
+        assert row == (rebuilt,)
 
 
 def test_the_plan_for_the_index_really_uses_it(indexed: World) -> None:

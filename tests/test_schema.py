@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from alembic.script import ScriptDirectory
 
+from geosearch.database import connection as connection_module
 from geosearch.database import migrations
 from geosearch.database.connection import Database, redact
 from geosearch.database.session import check_schema
@@ -94,6 +95,19 @@ def test_a_lost_server_is_a_database_error(database: Database) -> None:
         database.connection() as connection,
     ):
         connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def test_an_idle_connection_that_was_lost_is_replaced(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_TRUSTED_S", 0.0)
+    with database.searcher() as searcher:
+        lost = searcher.info.backend_pid
+    with database.connection() as connection:
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", (lost,))
+    with database.searcher() as searcher:
+        assert searcher.execute("SELECT 1").fetchone() == (1,)
+        assert searcher.info.backend_pid != lost
 
 
 def test_a_migration_the_server_refuses_is_a_database_error(empty_url: str) -> None:

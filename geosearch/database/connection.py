@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Self, TypeVar
@@ -41,6 +42,9 @@ class SearchConnection(psycopg.Connection[tuple[Any, ...]]):
 C = TypeVar("C", bound=Connection)
 
 MINIMUM_POSTGRES = 15
+
+#: Seconds for which a connection that was in use is taken to be alive.
+_TRUSTED_S = 1.0
 
 _SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 
@@ -161,6 +165,8 @@ class Database:
             max_size=self.pool_size,
             open=False,
             configure=_configure,
+            check=_check,
+            reset=_note_use,
             kwargs={"application_name": "geosearch"} | options,
             connection_class=kind,
         )
@@ -214,6 +220,16 @@ def socket_url(folder: str, database: str, user: str, port: int = 5432) -> str:
     """libpq URL over a Unix socket in `folder`; the port is part of the socket's name."""
     host = quote(folder, safe="")
     return f"postgresql://{quote(user)}@/{quote(database)}?host={host}&port={port}"
+
+
+def _check(connection: Connection) -> None:
+    """See that the server is still there, but not at every one of many short searches."""
+    if time.monotonic() - getattr(connection, "used_at", 0.0) > _TRUSTED_S:
+        ConnectionPool.check_connection(connection)
+
+
+def _note_use(connection: Connection) -> None:
+    connection.used_at = time.monotonic()  # type: ignore[attr-defined]
 
 
 def _configure(connection: Connection) -> None:

@@ -48,6 +48,8 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
     if found is None or now - read_at > _FRESH_S:
         index = find_index(connection, model_id)
         tuning = UNMEASURED if index is None else load_tuning(connection, model_id)
+        if index is not None and tuning.index_file != index.file_number:
+            tuning = UNMEASURED  # what was measured was another index: it was rebuilt since
         dimension, rows = _dimension(connection, model_id), _rows(connection, model_id)
         if found is None or now - found.places_read_at > _PLACES_FRESH_S:
             places, places_read_at = _places(connection, model_id, rows), now

@@ -188,7 +188,13 @@ BEGIN
         (SELECT max(p.ms) FROM recall_points AS p WHERE p.tuning_id = t.id AND p.ef_search = 1000)
             AS slowest_ms
     INTO tuned
-    FROM (VALUES (known.id)) AS m (id) LEFT JOIN tunings AS t ON t.model_id = m.id;
+    FROM (VALUES (known.id)) AS m (id)
+    LEFT JOIN tunings AS t
+        ON t.model_id = m.id
+        -- Of an index that was rebuilt since nothing is known.
+        AND t.index_file = pg_relation_filenode(
+            to_regclass(format('geosearch.embeddings_m%s_hnsw', m.id))
+        );
 
     wanted := make_filter(
         within, near, near_km, taken_after, taken_before, collections, authors, not_authors,
@@ -331,7 +337,7 @@ BEGIN
                 expected_recall := (
                     SELECT c.recall
                     FROM recall_curve(known.id, greatest(k, met.place)::integer) AS c
-                    WHERE c.ef_search = ef
+                    WHERE c.ef_search = ef AND tuned.target IS NOT NULL
                 );
                 IF expected_recall < tuned.target THEN
                     reason := format(
