@@ -18,7 +18,7 @@ branch_labels = None
 depends_on = None
 
 _FOLDER = "sql/roles/v1"
-_RECORDED = ("localizations", "evaluations", "calibrations")
+_RECORDED = ("runs", "localizations", "evaluations", "calibrations")
 
 
 def upgrade() -> None:
@@ -64,7 +64,7 @@ def upgrade() -> None:
     )
     run_file(f"{_FOLDER}/visibility.sql")
     # What was recorded before may rest on any collection there is.
-    for table in ("runs", *_RECORDED):
+    for table in _RECORDED:
         op.add_column(
             table,
             sa.Column(
@@ -77,7 +77,6 @@ def upgrade() -> None:
             ),
             schema="geosearch",
         )
-    for table in _RECORDED:
         op.add_column(
             table,
             sa.Column(
@@ -97,7 +96,6 @@ def downgrade() -> None:
     run_file(f"{_FOLDER}/drop.sql")
     for table in _RECORDED:
         op.drop_column(table, "recorded_by", schema="geosearch")
-    for table in ("runs", *_RECORDED):
         op.drop_column(table, "collection_ids", schema="geosearch")
     op.execute("DROP FUNCTION geosearch.visible_collections")
     op.drop_table("collection_shares", schema="geosearch")

@@ -66,10 +66,17 @@ def upgrade() -> None:
     for (table, column), (kind, nullable, before, after) in _COMMENTS.items():
         _comment(table, column, kind, nullable, before, after)
     op.create_table_comment("runs", _RUNS_NOW, existing_comment=_RUNS, schema="geosearch")
+    op.execute(
+        "SELECT geosearch.protect_recorded('partitions'), "
+        "geosearch.protect_part('geocells', 'partition_id', 'partitions'), "
+        "geosearch.protect_part('classifiers', 'partition_id', 'partitions')"
+    )
+    op.execute("SELECT geosearch.grant_rights()")
 
 
 def downgrade() -> None:
     run_file("sql/geocells/v1/drop.sql")
+    op.execute("DROP TRIGGER forget_collection_partitions ON geosearch.collections")
     for name in ("classifiers", "geocells", "partitions"):
         op.drop_table(name, schema="geosearch")
     # What the schema before has no word for.
@@ -151,6 +158,21 @@ def _create_partitions() -> None:
             comment="Versions of geosearch and libraries.",
         ),
         _created_at(),
+        sa.Column(
+            "collection_ids",
+            postgresql.ARRAY(sa.BigInteger()),
+            nullable=False,
+            server_default=sa.text("geosearch.visible_collections()"),
+            comment="Collections that whoever recorded it could see: only those who see them "
+            "all see the row.",
+        ),
+        sa.Column(
+            "recorded_by",
+            sa.Text(),
+            nullable=False,
+            server_default=sa.text("CURRENT_USER"),
+            comment="Role that recorded it, and may change it.",
+        ),
         sa.CheckConstraint("name <> ''", name=op.f("partitions_name_not_empty_check")),
         sa.CheckConstraint("kind IN ('quadtree', 'clusters')", name=op.f("partitions_kind_check")),
         sa.PrimaryKeyConstraint("id", name=op.f("partitions_pkey")),

@@ -23,7 +23,8 @@ $$;
 
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA geosearch TO PUBLIC;
 
-DROP TRIGGER forget_collection ON geosearch.collections;
+DROP FUNCTION geosearch.forget_collection CASCADE;  -- its triggers
 DROP FUNCTION
-    geosearch.forget_collection, geosearch.create_partition, geosearch.protect_partition,
-    geosearch.grant_rights, geosearch.grant_to, geosearch.create_roles;
+    geosearch.create_partition, geosearch.grant_partition, geosearch.grant_rights,
+    geosearch.grant_to, geosearch.create_roles,
+    geosearch.protect_part, geosearch.protect_recorded, geosearch.protect_collected;

@@ -2,51 +2,116 @@
 -- were searched for it: even an answer whose neighbours are all public tells, by its plan and by what
 -- was left out, what else there was.
 --
--- The sub-select makes PostgreSQL ask for the visible collections once in a statement.
+-- The sub-selects make PostgreSQL ask for the visible collections once in a statement.
 
-ALTER TABLE geosearch.photos ENABLE ROW LEVEL SECURITY;
-CREATE POLICY visible ON geosearch.photos
-    USING (collection_id = ANY ((SELECT geosearch.visible_collections())::bigint[]));
-
-ALTER TABLE geosearch.rejects ENABLE ROW LEVEL SECURITY;
-CREATE POLICY visible ON geosearch.rejects
-    USING (collection_id = ANY ((SELECT geosearch.visible_collections())::bigint[]));
-
-ALTER TABLE geosearch.embeddings ENABLE ROW LEVEL SECURITY;
-CREATE POLICY visible ON geosearch.embeddings
-    USING (collection_id = ANY ((SELECT geosearch.visible_collections())::bigint[]));
-
-ALTER TABLE geosearch.runs ENABLE ROW LEVEL SECURITY;
-CREATE POLICY visible ON geosearch.runs
-    USING (
-        CASE WHEN collection_id IS NULL THEN collection_ids ELSE ARRAY[collection_id] END
-        <@ (SELECT geosearch.visible_collections())
-    );
-
--- Only those who recorded something may change it.
-DO $$
-DECLARE
-    recorded text;
+CREATE FUNCTION geosearch.protect_collected(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
-    FOREACH recorded IN ARRAY '{localizations, evaluations, calibrations}'::text[] LOOP
-        EXECUTE format(
-            $policies$
-            ALTER TABLE geosearch.%1$I ENABLE ROW LEVEL SECURITY;
-            CREATE POLICY visible ON geosearch.%1$I FOR SELECT
-                USING (collection_ids <@ (SELECT geosearch.visible_collections()));
-            CREATE POLICY own ON geosearch.%1$I
-                USING (
-                    collection_ids <@ (SELECT geosearch.visible_collections())
-                    AND (recorded_by = current_user OR geosearch.has_role('geosearch_owner'))
-                );
-            $policies$,
-            recorded
-        );
-    END LOOP;
+    EXECUTE format(
+        $policies$
+        ALTER TABLE geosearch.%1$I ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY visible ON geosearch.%1$I
+            USING (collection_id = ANY ((SELECT geosearch.visible_collections())::bigint[]));
+        $policies$,
+        name
+    );
 END
 $$;
 
--- Nor add answers to another's evaluation.
+COMMENT ON FUNCTION geosearch.protect_collected(text) IS
+    'Row-level security for a table with collection_id: rows of visible collections.';
+
+CREATE FUNCTION geosearch.protect_recorded(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format(
+        $policies$
+        ALTER TABLE geosearch.%1$I ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY visible ON geosearch.%1$I FOR SELECT
+            USING (collection_ids <@ (SELECT geosearch.visible_collections()));
+        CREATE POLICY own ON geosearch.%1$I
+            USING (
+                collection_ids <@ (SELECT geosearch.visible_collections())
+                AND (recorded_by = current_user OR geosearch.has_role('geosearch_owner'))
+            );
+        CREATE TRIGGER %2$I AFTER DELETE ON geosearch.collections
+            FOR EACH ROW WHEN (NOT OLD.private)
+            EXECUTE FUNCTION geosearch.forget_collection(%1$L);
+        $policies$,
+        name, 'forget_collection_' || name
+    );
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.protect_recorded(text) IS
+    'Row-level security for a table with collection_ids and recorded_by: rows all of whose '
+    'collections are visible, to be changed by who recorded them.';
+
+CREATE FUNCTION geosearch.protect_part(name text, key text, whole text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format(
+        $policies$
+        ALTER TABLE geosearch.%1$I ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY visible ON geosearch.%1$I FOR SELECT
+            USING (EXISTS (SELECT FROM geosearch.%3$I AS whole WHERE whole.id = %2$I));
+        CREATE POLICY own ON geosearch.%1$I
+            USING (
+                EXISTS (
+                    SELECT FROM geosearch.%3$I AS whole
+                    WHERE whole.id = %2$I AND (
+                        whole.recorded_by = current_user OR geosearch.has_role('geosearch_owner')
+                    )
+                )
+            );
+        $policies$,
+        name, key, whole
+    );
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.protect_part(text, text, text) IS
+    'Row-level security for a table whose rows are parts of rows of another: as these.';
+
+-- A collection that is gone hides nothing; a private one that is gone still does, as answers keep
+-- the names and places of their neighbours.
+CREATE FUNCTION geosearch.forget_collection() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format(
+        'UPDATE geosearch.%I SET collection_ids = array_remove(collection_ids, $1) '
+        'WHERE $1 = ANY (collection_ids)',
+        TG_ARGV[0]
+    ) USING OLD.id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.forget_collection() IS
+    'Takes a deleted public collection off the rows that were recorded when it could be seen.';
+
+SELECT geosearch.protect_collected(name)
+FROM unnest('{photos, rejects, embeddings, coverage}'::text[]) AS name;
+SELECT geosearch.protect_collected(c.relname)
+FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'geosearch.embeddings'::regclass;
+
+SELECT geosearch.protect_recorded(name)
+FROM unnest('{runs, localizations, evaluations, calibrations}'::text[]) AS name;
+
+SELECT geosearch.protect_part('localization_neighbours', 'localization_id', 'localizations');
+SELECT geosearch.protect_part('localization_regions', 'localization_id', 'localizations');
+SELECT geosearch.protect_part('evaluation_failures', 'evaluation_id', 'evaluations');
+
+-- Nobody adds answers to another's evaluation.
 CREATE POLICY own_evaluation ON geosearch.localizations AS RESTRICTIVE FOR INSERT
     WITH CHECK (
         evaluation_id IS NULL
@@ -56,59 +121,3 @@ CREATE POLICY own_evaluation ON geosearch.localizations AS RESTRICTIVE FOR INSER
                 AND (whole.recorded_by = current_user OR geosearch.has_role('geosearch_owner'))
         )
     );
-
-DO $$
-DECLARE
-    part text[];
-BEGIN
-    FOREACH part SLICE 1 IN ARRAY ARRAY[
-        ['localization_neighbours', 'localization_id', 'localizations'],
-        ['localization_regions', 'localization_id', 'localizations'],
-        ['evaluation_failures', 'evaluation_id', 'evaluations']
-    ] LOOP
-        EXECUTE format(
-            $policies$
-            ALTER TABLE geosearch.%1$I ENABLE ROW LEVEL SECURITY;
-            CREATE POLICY visible ON geosearch.%1$I FOR SELECT
-                USING (EXISTS (SELECT FROM geosearch.%3$I AS whole WHERE whole.id = %2$I));
-            CREATE POLICY own ON geosearch.%1$I
-                USING (
-                    EXISTS (
-                        SELECT FROM geosearch.%3$I AS whole
-                        WHERE whole.id = %2$I AND (
-                            whole.recorded_by = current_user
-                            OR geosearch.has_role('geosearch_owner')
-                        )
-                    )
-                );
-            $policies$,
-            part[1], part[2], part[3]
-        );
-    END LOOP;
-END
-$$;
-
--- A collection that is gone hides nothing; a private one that is gone still does, as answers keep
--- the names and places of their neighbours.
-CREATE FUNCTION geosearch.forget_collection() RETURNS trigger
-LANGUAGE plpgsql
-SET search_path = pg_catalog, geosearch, pg_temp
-AS $$
-BEGIN
-    UPDATE runs SET collection_ids = array_remove(collection_ids, OLD.id)
-    WHERE OLD.id = ANY (collection_ids);
-    UPDATE localizations SET collection_ids = array_remove(collection_ids, OLD.id)
-    WHERE OLD.id = ANY (collection_ids);
-    UPDATE evaluations SET collection_ids = array_remove(collection_ids, OLD.id)
-    WHERE OLD.id = ANY (collection_ids);
-    UPDATE calibrations SET collection_ids = array_remove(collection_ids, OLD.id)
-    WHERE OLD.id = ANY (collection_ids);
-    RETURN NULL;
-END
-$$;
-
-COMMENT ON FUNCTION geosearch.forget_collection() IS
-    'Takes a deleted public collection off the records of what was searched.';
-
-CREATE TRIGGER forget_collection AFTER DELETE ON geosearch.collections
-FOR EACH ROW WHEN (NOT OLD.private) EXECUTE FUNCTION geosearch.forget_collection();

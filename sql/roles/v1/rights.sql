@@ -51,8 +51,8 @@ $$;
 
 COMMENT ON FUNCTION geosearch.grant_to(text, text) IS 'GRANT, if there is such a role.';
 
--- A partition is a table of its own to whoever names it: what holds for the whole holds for it.
-CREATE FUNCTION geosearch.protect_partition(model bigint) RETURNS void
+-- A partition is a table of its own to whoever names it: what holds for the whole must hold for it.
+CREATE FUNCTION geosearch.grant_partition(model bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -61,16 +61,6 @@ DECLARE
     columns CONSTANT text :=
         'photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding';
 BEGIN
-    EXECUTE format('ALTER TABLE geosearch.%I ENABLE ROW LEVEL SECURITY', part);
-    IF NOT EXISTS (
-        SELECT FROM pg_policies WHERE schemaname = 'geosearch' AND tablename = part
-    ) THEN
-        EXECUTE format(
-            'CREATE POLICY visible ON geosearch.%I USING '
-            '(collection_id = ANY ((SELECT geosearch.visible_collections())::bigint[]))',
-            part
-        );
-    END IF;
     PERFORM geosearch.grant_to(
         'geosearch_reader', format('SELECT (%s) ON geosearch.%I', columns, part)
     );
@@ -81,8 +71,8 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.protect_partition(bigint) IS
-    'Gives a partition of embeddings the policy and the rights of the whole.';
+COMMENT ON FUNCTION geosearch.grant_partition(bigint) IS
+    'Gives the roles the rights on a partition that they have on all embeddings.';
 
 -- Only the owner of a table may add a partition, and whoever embeds with a new model needs one: this
 -- lends the right to do exactly that. It creates nothing but what the model's row says.
@@ -113,7 +103,8 @@ BEGIN
         'COMMENT ON TABLE geosearch.embeddings_m%s IS %L',
         model, format('Embeddings of model %s, %s dimensions.', model, length)
     );
-    PERFORM geosearch.protect_partition(model);
+    PERFORM geosearch.protect_collected(format('embeddings_m%s', model));
+    PERFORM geosearch.grant_partition(model);
 END
 $$;
 
@@ -130,8 +121,7 @@ DECLARE
     item record;
     -- No photo is in these.
     common CONSTANT text[] := '{
-        alembic_version, models, tunings, recall_points, borders,
-        partitions, geocells, classifiers, layer_styles, qgis_projects
+        alembic_version, models, tunings, recall_points, borders, layer_styles, qgis_projects
     }';
     -- What the functions, and searches from Python, ask for beyond what the views show.
     asked CONSTANT text[] := ARRAY[
@@ -143,15 +133,22 @@ DECLARE
         'localizations (id, recorded_by)',
         'evaluations (id, recorded_by)',
         'calibrations (id, created_at, model_id, model, filter, parameters, figures, queries, options,'
-        ' n_fit, n_check, failed, software)'
+        ' n_fit, n_check, failed, software)',
+        'partitions (id, name, kind, parameters, filter, definition, photos, software, created_at,'
+        ' recorded_by)',
+        'classifiers (id, model_id, partition_id, weights, bias, provenance)'
     ];
     answers CONSTANT text[] := '{
         localizations, localization_neighbours, localization_regions,
         evaluations, evaluation_failures
     }';
-    ingested CONSTANT text[] := '{photos, embeddings, rejects, runs}';
+    ingested CONSTANT text[] := '{photos, embeddings, rejects, runs, coverage}';
+    trained CONSTANT text[] := '{calibrations, partitions, geocells, classifiers}';
     -- Functions with which rights are given.
-    managing CONSTANT text[] := '{create_roles, grant_to, grant_rights, protect_partition}';
+    managing CONSTANT text[] := '{
+        create_roles, grant_to, grant_rights, grant_partition,
+        protect_collected, protect_recorded, protect_part
+    }';
 BEGIN
     EXECUTE 'REVOKE ALL ON SCHEMA geosearch FROM PUBLIC';
     EXECUTE 'REVOKE ALL ON ALL TABLES IN SCHEMA geosearch FROM PUBLIC';
@@ -204,13 +201,16 @@ BEGIN
     END LOOP;
     FOR item IN SELECT split_part(a, ' (', 1) AS name, '(' || split_part(a, ' (', 2) AS columns
         FROM unnest(asked) AS a
+        WHERE to_regclass('geosearch.' || split_part(a, ' (', 1)) IS NOT NULL
     LOOP
         PERFORM geosearch.grant_to(
             'geosearch_reader', format('SELECT %s ON geosearch.%I', item.columns, item.name)
         );
     END LOOP;
 
-    FOR item IN SELECT name FROM unnest(answers || ingested || '{collections, calibrations}') AS name
+    FOR item IN SELECT name FROM unnest(answers || ingested || trained || '{collections}')
+            AS name
+        WHERE to_regclass('geosearch.' || name) IS NOT NULL
     LOOP
         PERFORM geosearch.grant_to('geosearch_analyst', format('SELECT ON geosearch.%I', item.name));
         PERFORM geosearch.grant_to('geosearch_ingester', format('SELECT ON geosearch.%I', item.name));
@@ -235,7 +235,7 @@ BEGIN
     FOR item IN SELECT m.id FROM geosearch.models AS m
         WHERE to_regclass(format('geosearch.embeddings_m%s', m.id)) IS NOT NULL
     LOOP
-        PERFORM geosearch.protect_partition(item.id);
+        PERFORM geosearch.grant_partition(item.id);
     END LOOP;
 END
 $$;
