@@ -75,6 +75,11 @@ class Preprocessing:
         """As JSON values."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
+    @property
+    def resampling(self) -> Image.Resampling:
+        """Pillow's filter for `interpolation`."""
+        return _RESAMPLING[self.interpolation]
+
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
         """Pixels (crop, crop, 3), uint8 RGB, of an opened image.
 
@@ -89,7 +94,7 @@ class Preprocessing:
         left, top = (image.width - side) / 2, (image.height - side) / 2
         square = image.resize(
             (self.crop, self.crop),
-            _RESAMPLING[self.interpolation],
+            self.resampling,
             box=(left, top, left + side, top + side),
         )
         return np.asarray(square, dtype=np.uint8)

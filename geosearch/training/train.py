@@ -1,0 +1,306 @@
+"""From a collection to a model: train, write the checkpoint file, register it with its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from psycopg.types.json import Jsonb
+
+from geosearch.database.collections import find_collection
+from geosearch.database.connection import Connection, Database
+from geosearch.errors import InputError
+from geosearch.features.backbones import find_device, resolve
+from geosearch.features.checkpoint import save_checkpoint
+from geosearch.features.models import Model, register_model
+from geosearch.features.networks import feature_dimension
+from geosearch.geocells import Classifier, Partition, find_partition, store_classifiers
+from geosearch.training import checkpoint
+from geosearch.training.interruption import interruptible
+from geosearch.training.loading import Loader
+from geosearch.training.losses import make_loss
+from geosearch.training.network import Network
+from geosearch.training.options import Training
+from geosearch.training.photos import Photos, read_photos, split_photos
+from geosearch.training.processes import processes
+from geosearch.training.trainer import Task, Trainer
+from geosearch.versions import software_versions
+
+ProgressCallback = Callable[[int, int | None], None]
+
+#: Minutes between checkpoints unless told otherwise.
+CHECKPOINT_MINUTES = 10.0
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training did and left.
+
+    `photos` were trained on, `held_out` validated by, `left_out` used for neither, `unreadable`
+    could not be read; `source` is an author taken for a source (`split_photos`). `seen` counts
+    photos with repetitions, `seconds` those of all sessions. `before`, `after`: validations, None
+    where nothing is held out. `cache`: the folder of the frozen features, which may be removed.
+    """
+
+    run_id: int
+    model_id: int
+    model: str
+    checkpoint: str
+    photos: int
+    held_out: int
+    left_out: int
+    unreadable: int
+    source: str | None
+    classifiers: int
+    steps: int
+    seen: int
+    seconds: float
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    curves: str
+    cache: str | None
+    cache_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `geosearch train --json` prints."""
+        return asdict(self)
+
+
+def train(
+    database: Database,
+    output: Path,
+    training: Training,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    restart: bool = False,
+    licence: str | None = None,
+    progress: ProgressCallback | None = None,
+) -> TrainSummary | None:
+    """Train a backbone and register the result as a model of the database.
+
+    Beside `output`, FILE.safetensors, the folder FILE.training holds the state of a training under
+    way, from which the same call goes on after a kill, and its curves. Started by `torchrun`, all
+    processes of a machine or of several work as one; None is returned in all but the first.
+
+    Parameters
+    ----------
+    workers
+        Threads that load photos; default: one per core.
+    restart
+        Begin anew, even if there is a state or a result.
+    licence
+        Licence of the new weights, which is for you to say.
+    progress
+        Called with (photos seen, photos to see).
+
+    Raises
+    ------
+    InputError
+        An option, a partition or the output cannot be used, or the photos cannot be read.
+    NotFoundError
+        The collection or a partition does not exist.
+    ModelError
+        The backbone cannot be loaded, or all of it is frozen.
+    """
+    output = output.expanduser().resolve()
+    folder = output.with_suffix(".training")
+    place = find_device(device)
+    source = resolve(training.backbone)
+    with processes(place) as team:
+        if team.first:
+            _check_output(output, folder, restart)
+        photos, partitions = team.share(lambda: _read(database, training))
+        split = split_photos(
+            photos, training.validation, place_km=training.place_km, seed=training.seed
+        )
+        digest = training.digest(
+            photos.digest(), source.description.fingerprint, *map(_definition, partitions)
+        )
+        now, state = team.share(lambda: _restored(database, folder, digest, training))
+        # What the loss begins with follows from the seed, in every process.
+        torch.manual_seed(training.seed)
+        network = Network(source, training.freeze, place)
+        dimension = feature_dimension(
+            source.description.architecture, source.description.preprocessing
+        )
+        loss = make_loss(
+            training.loss, dimension=dimension, partitions=partitions, **training.loss_options
+        ).to(place)
+        loader = Loader(photos, network, training, workers)
+        task = Task(
+            training, photos, split, partitions, network, loss, loader, team, folder, digest
+        )
+        trainer = Trainer(task, now, state)
+        with interruptible() as interruption:
+            trainer.run(60 * checkpoint_minutes, interruption, progress)
+        if not team.first:
+            return None
+        return _finish(database, output, task, now, licence)
+
+
+def _check_output(output: Path, folder: Path, restart: bool) -> None:
+    if output.suffix != ".safetensors":
+        raise InputError(f"-o {output}: the result is a safetensors file", "End it .safetensors.")
+    if not output.parent.is_dir():
+        raise InputError(f"-o {output}: its folder is missing", "Make it first.")
+    if restart:
+        (folder / checkpoint.NAME).unlink(missing_ok=True)
+    elif output.exists() and not (folder / checkpoint.NAME).exists():
+        raise InputError(
+            f"-o {output}: there is such a file already",
+            "Give another name, or --restart to replace it.",
+        )
+
+
+def _read(database: Database, training: Training) -> tuple[Photos, tuple[Partition, ...]]:
+    with database.connection() as connection:
+        return (
+            read_photos(connection, training.collection),
+            tuple(find_partition(connection, name) for name in training.partitions),
+        )
+
+
+def _definition(partition: Partition) -> str:
+    """What makes a partition, so that another of its name is noticed."""
+    return f"{partition.name} {partition.division.to_json()}"
+
+
+def _restored(
+    database: Database, folder: Path, digest: str, training: Training
+) -> tuple[checkpoint.Progress, dict[str, Any]]:
+    """The progress and state that a killed training left, or those of a new one."""
+    folder.mkdir(exist_ok=True)
+    now, state = checkpoint.Progress(), dict[str, Any]()
+    if (folder / checkpoint.NAME).exists():
+        now, state = checkpoint.restore(folder / checkpoint.NAME, digest)
+    with database.connection() as connection:
+        now.run_id = _begin(connection, now.run_id, training)
+    return now, state
+
+
+def _begin(connection: Connection, run_id: int | None, training: Training) -> int:
+    """The run's row: the one it began with, or a new one."""
+    found = connection.execute(
+        "SELECT id FROM geosearch.runs WHERE id = %s AND kind = 'train'", (run_id,)
+    ).fetchone()
+    if found is not None:
+        return int(found[0])
+    name = training.collection
+    row = connection.execute(
+        """
+        INSERT INTO geosearch.runs (kind, collection_id, sources, options, software)
+        VALUES ('train', %s, %s, %s, %s)
+        RETURNING id
+        """,
+        (
+            None if name is None else find_collection(connection, name),
+            Jsonb([] if name is None else [name]),
+            Jsonb(training.to_json()),
+            Jsonb(software_versions()),
+        ),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _finish(
+    database: Database,
+    output: Path,
+    task: Task,
+    now: checkpoint.Progress,
+    licence: str | None,
+) -> TrainSummary:
+    """Write the result, register it, and only then forget the state of the training."""
+    assert now.run_id is not None
+    counts = {
+        "photos": len(task.split.training),
+        "held_out": len(task.split.validation),
+        "left_out": task.split.left_out,
+        "unreadable": len(now.unreadable),
+        "source": task.split.source,
+        "steps": now.steps,
+        "seen": now.seen,
+        "before": now.before,
+        "after": now.after,
+    }
+    begun = task.network.description
+    provenance = {
+        "run_id": now.run_id,
+        "options": task.training.to_json(),
+        "begun_with": {
+            "name": begun.name,
+            "fingerprint": begun.fingerprint,
+            "licence": begun.licence,
+        },
+        "photos_sha256": task.photos.digest(),
+        "software": software_versions(),
+        "counts": counts,
+    }
+    save_checkpoint(
+        output,
+        task.network.weights(),
+        architecture=begun.architecture,
+        preprocessing=begun.preprocessing,
+        pooling=begun.pooling,
+        licence=licence,
+        notes=f"trained by geosearch on {task.training.collection or 'all photos'}",
+        training=provenance,
+    )
+    classifiers = [
+        Classifier(
+            partition,
+            weights.detach().cpu().numpy(),
+            bias.detach().cpu().numpy(),
+            {"run_id": now.run_id, "trained": "with the network"},
+        )
+        for partition, (weights, bias) in zip(
+            task.partitions, task.loss.classifiers(), strict=False
+        )
+    ]
+    with database.connection() as connection:
+        model = _register(connection, output, now, counts, classifiers)
+    task.checkpoint.unlink()
+    cache = task.loader.cache
+    return TrainSummary(
+        run_id=now.run_id,
+        model_id=model.id,
+        model=model.name,
+        checkpoint=str(output),
+        photos=len(task.split.training),
+        held_out=len(task.split.validation),
+        left_out=task.split.left_out,
+        unreadable=len(now.unreadable),
+        source=task.split.source,
+        classifiers=len(classifiers),
+        steps=now.steps,
+        seen=now.seen,
+        seconds=now.seconds,
+        before=now.before,
+        after=now.after,
+        curves=str(task.folder / "curves.png"),
+        cache=None if cache is None else str(cache.folder),
+        cache_bytes=0 if cache is None else cache.bytes,
+    )
+
+
+def _register(
+    connection: Connection,
+    output: Path,
+    now: checkpoint.Progress,
+    counts: dict[str, Any],
+    classifiers: list[Classifier],
+) -> Model:
+    model = register_model(connection, resolve(f"file:{output}").description)
+    store_classifiers(connection, model.id, classifiers)
+    connection.execute(
+        """
+        UPDATE geosearch.runs SET model_id = %s, counts = %s, finished_at = now() WHERE id = %s
+        """,
+        (model.id, Jsonb(counts), now.run_id),
+    )
+    return model
