@@ -32,8 +32,8 @@ BEGIN
     END IF;
     wanted := CASE layer
         WHEN 'photos' THEN 'true'
-        -- At zoom 4 the larger cells are a tenth of a tile's side, at 5 the smaller a fortieth.
-        WHEN 'coverage' THEN CASE WHEN z <= 4 THEN 'cell_km = 222' ELSE 'cell_km = 28' END
+        -- At zoom 4 the larger cells are a tenth of a tile's side, at 5 the smaller a twentieth.
+        WHEN 'coverage' THEN CASE WHEN z <= 4 THEN 'cell_km = 222' ELSE 'cell_km = 56' END
         WHEN 'estimates' THEN 'id = $1'
         WHEN 'errors' THEN 'id = $1'
         WHEN 'regions' THEN 'localization_id = $1'

@@ -185,7 +185,7 @@ SELECT
     coverage.cell_km,
     sum(coverage.photos)::bigint AS photos,
     string_agg(collections.name, ', ' ORDER BY collections.name) AS collections,
-    min(coverage.created_at) AS counted_at,
+    max(coverage.created_at) AS changed_at,
     coverage.geom
 FROM geosearch.coverage
 JOIN geosearch.collections ON collections.id = coverage.collection_id
@@ -195,10 +195,10 @@ COMMENT ON VIEW geosearch.gis_coverage IS
     'Reference photos in cells of equal area, as geosearch.refresh_coverage last counted them.';
 COMMENT ON COLUMN geosearch.gis_coverage.id IS 'Number of the cell.';
 COMMENT ON COLUMN geosearch.gis_coverage.cell_km IS
-    'Side of a square of the cell''s area, kilometres: 222 or 28. Choose one.';
+    'Side of a square of the cell''s area, kilometres: 222 or 56. Choose one.';
 COMMENT ON COLUMN geosearch.gis_coverage.photos IS 'Photos in the cell.';
 COMMENT ON COLUMN geosearch.gis_coverage.collections IS 'Their collections.';
-COMMENT ON COLUMN geosearch.gis_coverage.counted_at IS 'When they were counted.';
+COMMENT ON COLUMN geosearch.gis_coverage.changed_at IS 'When a count first found so many.';
 COMMENT ON COLUMN geosearch.gis_coverage.geom IS 'The cell (WGS 84).';
 
 CREATE VIEW geosearch.gis_borders WITH (security_invoker = true) AS
