@@ -10,6 +10,7 @@ from pathlib import Path
 
 from geosearch.database.collections import ensure_collection
 from geosearch.database.connection import Database
+from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import InputError
 from geosearch.ingest.examine import examine, with_defaults
 from geosearch.ingest.records import Candidate, Rejection, cleaned, shortened
@@ -102,6 +103,9 @@ def ingest(
                 summary = IngestSummary.of(tally, None if dry_run else run_id)
                 with connection.transaction():
                     finish_run(connection, run_id, summary.as_dict())
+                if tally.added or tally.replaced:
+                    with connection.transaction():
+                        refresh_coverage(connection, collection)
             return summary
     finally:
         items.close()
