@@ -3,8 +3,8 @@
 All find the densest place of the same weighted neighbours with a bandwidth of 200 km, in turn for
 each photo; times are medians, and those of the slow grids are of the first photos only:
 
-- `geosearch, one by one` and `many at once`: all modes with their mass, by `locate` and
-  `locate_many`; `regions`: the outlines for 50 % and 90 %.
+- `geosearch, modes`: all modes with their mass, by `locate`; `regions`: the outlines for 50 % and
+  90 %.
 - `authors' grid`: method im2gps, whose answers differ by design.
 - `SciPy, grid`: scipy.stats.vonmises_fisher at the resolution of the authors' grid, on points 1°
   apart all over the globe and 0.1° apart round the best of them. It finds one mode.
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import vonmises_fisher
 
-from geosearch.density import Mixture, locate, locate_many, neighbour_weights
+from geosearch.density import Mixture, locate, neighbour_weights
 from geosearch.density import modes as climb
 from geosearch.density.regions import highest_density_regions
 from geosearch.sphere import EARTH_RADIUS_KM, Array, destination, great_circle_km, unit_vectors
@@ -107,7 +107,7 @@ def _distances(rng: np.random.Generator, k: int) -> Array:
 def measure(photos: list[Neighbours], on_grids: int) -> dict[str, Any]:
     """Median milliseconds of each way, and kilometres from our answer."""
     ways: dict[str, Callable[[Neighbours], tuple[float, float] | None]] = {
-        "geosearch, one by one": ours,
+        "geosearch, modes": ours,
         "geosearch, regions": regions,
         "authors' grid": authors_grid,
         "SciPy, same points": scipy_same_points,
@@ -128,16 +128,12 @@ def measure(photos: list[Neighbours], on_grids: int) -> dict[str, Any]:
             times[way].append(1000 * (time.perf_counter() - started))
             if other is not None:
                 apart[way].append(float(great_circle_km(*answer, *other)))
-    started = time.perf_counter()
-    locate_many(*map(list, zip(*photos, strict=True)), bandwidth_km=BANDWIDTH_KM, levels=())
-    together = 1000 * (time.perf_counter() - started) / len(photos)
     return {
-        "ms": {way: statistics.median(taken) for way, taken in times.items() if taken}
-        | {"geosearch, many at once": together},
+        "ms": {way: statistics.median(taken) for way, taken in times.items() if taken},
         "km_from_ours": {
             way: {"median": statistics.median(found), "largest": max(found)}
             for way, found in apart.items()
-            if found and way != "geosearch, one by one"
+            if found and way != "geosearch, modes"
         },
     }
 
@@ -214,9 +210,9 @@ def _points_climbed(photo: Neighbours) -> list[Array]:
         found: list[Array] = []
         evaluate = climb._Field.at
 
-        def record(field: climb._Field, points: Array, owner: climb.Index) -> tuple[Array, Array]:
+        def record(field: climb._Field, points: Array) -> tuple[Array, Array, Array]:
             found.append(points.copy())
-            return evaluate(field, points, owner)
+            return evaluate(field, points)
 
         climb._Field.at = record  # type: ignore[method-assign,assignment]
         try:
@@ -232,7 +228,7 @@ _CLIMBED: dict[bytes, list[Array]] = {}
 
 def show(result: dict[str, Any]) -> None:
     print(f"\nk = {result['k']}, neighbours: {result['neighbours']}")
-    base = result["ms"]["geosearch, one by one"]
+    base = result["ms"]["geosearch, modes"]
     print(f"{'':26}{'ms':>10}{'ratio':>9}{'km from ours: median':>24}{'largest':>10}")
     for way, taken in result["ms"].items():
         line = f"{way:26}{taken:10.2f}{taken / base:9.1f}"

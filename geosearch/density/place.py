@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from geosearch.density import im2gps
 from geosearch.density.caps import cap_radii_km
 from geosearch.density.kernel import Mixture
-from geosearch.density.modes import Mode, find_modes, find_modes_of
+from geosearch.density.modes import Mode, find_modes
 from geosearch.density.regions import Region, highest_density_regions
 from geosearch.density.weights import neighbour_weights
 from geosearch.errors import InputError
@@ -25,9 +25,6 @@ Bandwidth = float | tuple[float, ...]
 #: What `locate` uses when not told otherwise.
 DEFAULT_BANDWIDTH_KM = 200.0
 DEFAULT_WEIGHTING = "power:10"
-
-#: How many pairs of neighbours, and how many photos, `locate_many` works on at once.
-PAIRS_IN_BATCH, LARGEST_BATCH = 1_000_000, 64
 
 #: The bandwidth of method im2gps, 4° of latitude, for its radii, regions and maps.
 IM2GPS_BANDWIDTH_KM = float(np.radians(im2gps.SIGMA_DEG) * EARTH_RADIUS_KM)
@@ -92,9 +89,7 @@ def locate(
         method, bandwidth_km, bandwidth_weights, weighting, snap_km, levels, regions
     )
     neighbours = _checked(lat, lon, distance)
-    weights, mixture = question.density(*neighbours)
-    modes = find_modes(mixture) if method == "density" else ()
-    return question.answer(*neighbours[:2], weights, mixture, modes)
+    return question.answer(*neighbours)
 
 
 def locate_many(
@@ -113,10 +108,9 @@ def locate_many(
 ) -> dict[str, list[Place]]:
     """The places of many photos by each of several methods, as `locate` finds them one by one.
 
-    `lat`, `lon`, `distance`: one array (k,) a photo, not necessarily of one length. The modes of
-    many photos are searched together, which takes a fraction of the time; answers agree with
-    those of `locate` to rounding. Without `levels` no radii are computed. `progress` is told how
-    many photos of how many are done.
+    `lat`, `lon`, `distance`: one array (k,) a photo, not necessarily of one length. Everything is
+    checked before the first is located. Without `levels` no radii are computed. `progress` is
+    told how many photos of how many are done.
 
     Raises InputError as `locate` does, and for sequences of different lengths.
     """
@@ -132,21 +126,11 @@ def locate_many(
     ]
     photos = [_checked(*arrays) for arrays in zip(lat, lon, distance, strict=True)]
     places: dict[str, list[Place]] = {method: [] for method in methods}
-    largest = max((len(photo[0]) for photo in photos), default=1)
-    size = int(np.clip(PAIRS_IN_BATCH // largest**2, 1, LARGEST_BATCH))
-    for start in range(0, len(photos), size):
-        batch = photos[start : start + size]
+    for done, photo in enumerate(photos, start=1):
         for question in questions:
-            found = [question.density(*photo) for photo in batch]
-            modes: Sequence[tuple[Mode, ...]] = [()] * len(batch)
-            if question.method == "density":
-                modes = find_modes_of([mixture for _, mixture in found])
-            places[question.method] += [
-                question.answer(*photo[:2], weights, mixture, tops)
-                for photo, (weights, mixture), tops in zip(batch, found, modes, strict=True)
-            ]
+            places[question.method].append(question.answer(*photo))
         if progress:
-            progress(start + len(batch), len(photos))
+            progress(done, len(photos))
     return places
 
 
@@ -216,7 +200,7 @@ class _Question:
             regions,
         )
 
-    def density(self, lat: Array, lon: Array, distance: Array) -> tuple[Array, Mixture]:
+    def _density(self, lat: Array, lon: Array, distance: Array) -> tuple[Array, Mixture]:
         """The neighbours' weights (k,) and the mixture of their kernels."""
         if self.method == "nearest":
             weights = np.zeros(len(lat))
@@ -227,11 +211,11 @@ class _Question:
             lat, lon, weights, self.bandwidth_km, self.bandwidth_weights
         )
 
-    def answer(
-        self, lat: Array, lon: Array, weights: Array, mixture: Mixture, modes: tuple[Mode, ...]
-    ) -> Place:
-        """The place; `modes` are those of the mixture for method ``density``, else empty."""
+    def answer(self, lat: Array, lon: Array, distance: Array) -> Place:
+        """The place that neighbours show."""
+        weights, mixture = self._density(lat, lon, distance)
         if self.method == "density":
+            modes = find_modes(mixture)
             estimate = modes[0].lat, modes[0].lon
             if self.snap_km:
                 estimate = im2gps.snap(lat, lon, estimate, self.snap_km)
