@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluations": ("geosearch.cli.report", "app"),
     "report": ("geosearch.cli.report", "report"),
     "compare": ("geosearch.cli.report", "compare"),
+    "train": ("geosearch.cli.train", "train"),
     "calibrate": ("geosearch.cli.calibrate", "calibrate"),
     "calibrations": ("geosearch.cli.calibrate", "app"),
     "export": ("geosearch.cli.export", "app"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -44,5 +45,30 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
             row.weights_sha256[:12],
             str(row.dimension),
             f"{photos.get(row.id, 0):,}",
+        )
+    out.print(made)
+
+
+@app.command("stages")
+def show_stages(
+    model: Annotated[str, typer.Argument(metavar="SPEC", help="A model as for geosearch embed.")],
+    as_json: JsonOption = False,
+) -> None:
+    """List the stages of a backbone, of which geosearch train --freeze N leaves the first N alone.
+
+    Example: geosearch models stages packaged/efficientnet-lite0
+    """
+    from geosearch.features.backbones import resolve
+    from geosearch.training.network import describe_stages
+
+    stages = describe_stages(resolve(model))
+    if as_json:
+        print_json([asdict(stage) for stage in stages])
+        return
+    made = table("stage", "kind", "weights", "shape", "kB a photo", text=("kind",))
+    for number, stage in enumerate(stages, 1):
+        shape = " × ".join(map(str, stage.shape))
+        made.add_row(
+            str(number), stage.kind, f"{stage.weights:,}", shape, f"{stage.bytes / 1000:,.0f}"
         )
     out.print(made)

@@ -83,7 +83,7 @@ class Curves:
         )
         right.grid(alpha=0.3)
         if validated:
-            right.legend(loc="upper left")
+            figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
         with replacing(self.folder / "curves.png") as part:
             figure.savefig(part, dpi=110)
 

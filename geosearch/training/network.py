@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -155,19 +156,34 @@ class Network:
         return exported
 
 
-def describe_stages(source: Source) -> list[tuple[str, int, tuple[int, ...]]]:
-    """Kind, number of weights and shape of the output of each stage of a backbone."""
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a backbone: its kind and number of weights, and what leaves it for a photo.
+
+    `shape` is that of its output, and `bytes` what a cache keeps of it, frozen up to here.
+    """
+
+    kind: str
+    weights: int
+    shape: tuple[int, ...]
+    bytes: int
+
+
+def describe_stages(source: Source) -> list[Stage]:
+    """The stages of a backbone, first to last."""
     description = source.description
     _, trunk = loaded(description.architecture, source.load_weights(), description.preprocessing)
     side = description.preprocessing.crop
     features = torch.zeros(1, 3, side, side)
-    rows = []
+    found = []
     with torch.inference_mode():
         for stage in stages(trunk):
             features = stage(features)
             weights = sum(each.numel() for each in stage.parameters())
-            rows.append((type(stage).__name__, weights, tuple(features.shape[1:])))
-    return rows
+            shape = tuple(features.shape[1:])
+            kept = np.dtype(np.float16).itemsize * features.numel()
+            found.append(Stage(type(stage).__name__, weights, shape, kept))
+    return found
 
 
 def _half(features: NDArray[np.float32]) -> Features:

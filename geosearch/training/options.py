@@ -12,6 +12,9 @@ from geosearch.errors import InputError
 from geosearch.features.backbones import DEFAULT_MODEL
 from geosearch.training.augment import Augmentation
 
+#: Minutes between checkpoints unless told otherwise.
+CHECKPOINT_MINUTES = 10.0
+
 
 @dataclass(frozen=True)
 class Training:

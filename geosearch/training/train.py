@@ -23,16 +23,13 @@ from geosearch.training.interruption import interruptible
 from geosearch.training.loading import Loader
 from geosearch.training.losses import make_loss
 from geosearch.training.network import Network
-from geosearch.training.options import Training
+from geosearch.training.options import CHECKPOINT_MINUTES, Training
 from geosearch.training.photos import Photos, read_photos, split_photos
 from geosearch.training.processes import processes
 from geosearch.training.trainer import Task, Trainer
 from geosearch.versions import software_versions
 
 ProgressCallback = Callable[[int, int | None], None]
-
-#: Minutes between checkpoints unless told otherwise.
-CHECKPOINT_MINUTES = 10.0
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class Trainer:
 
     def __init__(self, task: Task, progress: checkpoint.Progress, state: dict[str, Any]) -> None:
         self.task, self.progress = task, progress
+        self._began = time.monotonic() - progress.seconds
         self._training = training = task.training
         self._device = task.network.device
         self._validator = (
@@ -95,13 +96,12 @@ class Trainer:
     ) -> None:
         """Train to the end; write a checkpoint every so many seconds and when interrupted."""
         now, training = self.progress, self._training
-        began, saved, before = time.monotonic(), time.monotonic(), now.seconds
+        saved = time.monotonic()
         total = training.epochs * len(self.task.split.training)
         if not now.finished and now.steps == 0 and now.before is None:
             self._validate()
         while not now.finished:
             for _ in self._epoch():
-                now.seconds = before + time.monotonic() - began
                 if told is not None:
                     told(now.seen, total)
                 if self.task.processes.any(interruption.asked):
@@ -117,7 +117,6 @@ class Trainer:
                 self._validate()
             tired = training.patience is not None and now.stale >= training.patience
             now.finished = self.task.processes.share(lambda: last or tired)  # noqa: B023
-        now.seconds = before + time.monotonic() - began
         if self._best is not None:
             self._load(self._best)
         self._save()
@@ -217,6 +216,10 @@ class Trainer:
         else:
             now.stale += 1
 
+    def _seconds(self) -> float:
+        """Seconds of all sessions so far."""
+        return time.monotonic() - self._began
+
     def _row(self, figures: Row) -> None:
         now = self.progress
         if self._curves is None:
@@ -225,7 +228,7 @@ class Trainer:
             "step": now.steps,
             "epoch": now.epoch,
             "photos": now.seen,
-            "seconds": round(now.seconds, 3),
+            "seconds": round(self._seconds(), 3),
         }
         self._curves.add(row | figures)
         now.rows = self._curves.rows
@@ -270,6 +273,7 @@ class Trainer:
     def _save(self) -> None:
         if not self.task.processes.first:
             return
+        self.progress.seconds = self._seconds()
         state = self._weights() | {
             "optimiser": self._optimiser.state_dict(),
             "scaler": self._scaler.state_dict(),
