@@ -33,6 +33,8 @@ COMMANDS = {
     "report": ("geosearch.cli.report", "report"),
     "compare": ("geosearch.cli.report", "compare"),
     "train": ("geosearch.cli.train", "train"),
+    "partition": ("geosearch.cli.partition", "partition"),
+    "partitions": ("geosearch.cli.partition", "app"),
     "calibrate": ("geosearch.cli.calibrate", "calibrate"),
     "calibrations": ("geosearch.cli.calibrate", "app"),
     "export": ("geosearch.cli.export", "app"),

@@ -22,6 +22,8 @@ from geosearch.cli.options import (
     ModelOption,
     NoCalibrationOption,
     OpenKOption,
+    PartitionsOption,
+    RestrictCellsOption,
     SampleOption,
     WeightingOption,
     filtered,
@@ -71,10 +73,15 @@ def evaluate(
     model: ModelOption = DEFAULT_MODEL,
     k: OpenKOption = None,
     method: Annotated[
-        str, typer.Option("--method", "--methods", help="density, nearest, im2gps, or several: a,b")
+        str,
+        typer.Option(
+            "--method", "--methods", help="density, nearest, im2gps, geocell, or several: a,b"
+        ),
     ] = "density",
     bandwidth_km: BandwidthOption = None,
     weighting: WeightingOption = None,
+    restrict_cells: RestrictCellsOption = None,
+    partitions: PartitionsOption = None,
     calibration: CalibrationOption = None,
     no_calibration: NoCalibrationOption = False,
     min_presence: MinPresenceOption = None,
@@ -92,7 +99,8 @@ def evaluate(
     """Localize labelled queries and report accuracy; answers and figures stay in the database.
 
     References with the query's bytes, its near-duplicates and those of its author are left out
-    and counted. Several methods are compared on the same neighbours.
+    and counted. Several methods are compared on the same neighbours. The classifiers of --method
+    geocell have seen the photos they were trained on: with --leave-one-out they look too good.
 
     Example: geosearch evaluate queries.csv --method im2gps --json
 
@@ -113,6 +121,8 @@ def evaluate(
             calibration if name == calibrated else None,
             no_calibration,
             min_presence if name == calibrated else None,
+            None if name == "geocell" else restrict_cells,
+            partitions,
         )
         for name in names
     ]

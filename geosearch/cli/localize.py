@@ -25,6 +25,8 @@ from geosearch.cli.options import (
     ModelOption,
     NoCalibrationOption,
     OpenKOption,
+    PartitionsOption,
+    RestrictCellsOption,
     WeightingOption,
     filtered,
     make_request,
@@ -47,6 +49,8 @@ def localize(
     method: MethodOption = "density",
     bandwidth_km: BandwidthOption = None,
     weighting: WeightingOption = None,
+    restrict_cells: RestrictCellsOption = None,
+    partitions: PartitionsOption = None,
     calibration: CalibrationOption = None,
     no_calibration: NoCalibrationOption = False,
     min_presence: MinPresenceOption = None,
@@ -64,8 +68,8 @@ def localize(
 ) -> None:
     """Estimate where photos were taken. Every answer is recorded; `geosearch show` reads it back.
 
-    The latest calibration of the model is used unless --method, --k, --bandwidth-km or --weighting
-    is given. With --json, one object per photo and line.
+    The latest calibration of the model is used unless --method, --k, --bandwidth-km, --weighting
+    or --restrict-cells is given. With --json, one object per photo and line.
 
     Example: geosearch localize holiday.jpg --near 46.8,8.2,200 --map holiday.png
     """
@@ -74,7 +78,16 @@ def localize(
     if map_file is not None and (map_file.suffix != ".png" or not map_file.parent.is_dir()):
         raise InputError(f"--map {map_file} is not a .png in an existing folder")
     request = make_request(
-        method, k, bandwidth_km, weighting, exact, calibration, no_calibration, min_presence
+        method,
+        k,
+        bandwidth_km,
+        weighting,
+        exact,
+        calibration,
+        no_calibration,
+        min_presence,
+        restrict_cells,
+        partitions,
     )
     exclusions = Exclusions(exclude_self, duplicate_distance if exclude_duplicates else None)
     answers = _table()
@@ -213,6 +226,8 @@ def _remark(answer: Localization) -> str | None:
 
 def _calibration(answer: Localization) -> str:
     key = answer.parameters.calibration_id
+    if not answer.parameters.retrieves:
+        return "none: score is the probability of the likeliest cell"
     if answer.parameters.fitted is None:
         return "none: score and radii are those of the kernels alone"
     return f"{key}: score is the probability of an error of at most {SCORE_KM} km"

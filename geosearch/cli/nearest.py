@@ -16,9 +16,14 @@ from geosearch.cli.options import (
     ExcludeSelfOption,
     KOption,
     ModelOption,
+    PartitionsOption,
+    RestrictCellsOption,
     filtered,
+    read_partitions,
 )
 from geosearch.features import DEFAULT_MODEL, embed_photo, load_backbone
+from geosearch.localization import Request
+from geosearch.localization.localize import chosen_parameters, searched
 from geosearch.retrieval import Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
 
@@ -32,6 +37,8 @@ def nearest(
     exclude_self: ExcludeSelfOption = False,
     exclude_duplicates: ExcludeDuplicatesOption = False,
     duplicate_distance: DuplicateDistanceOption = DUPLICATE_DISTANCE,
+    restrict_cells: RestrictCellsOption = None,
+    partitions: PartitionsOption = None,
     exact: ExactOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -46,12 +53,17 @@ def nearest(
     with database(context) as opened:
         backbone = load_backbone(model, device=device)
         row, query = embed_photo(opened, backbone, photo)
+        asked = Request(
+            "nearest", k, restrict_cells=restrict_cells, partitions=read_partitions(partitions)
+        )
+        with opened.connection() as connection:
+            parameters = chosen_parameters(connection, row, where, asked)
         found = nearest_others(
             opened,
             row.id,
             query.embedding,
             k,
-            where,
+            searched(where, parameters, query.embedding),
             exclusions,
             sha256=query.sha256,
             exact=exact,
@@ -63,6 +75,7 @@ def nearest(
                 "photo": photo,
                 "neighbours": neighbours.to_json(),
                 "plan": neighbours.plan.to_json(),
+                "filter": found.where.to_json(),
                 "excluded": None if excluded is None else excluded.to_json(),
             }
         )

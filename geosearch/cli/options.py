@@ -26,7 +26,21 @@ ModelOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 
 KOption = Annotated[int, typer.Option("--k", help="Neighbours to retrieve; all of them vote.")]
-MethodOption = Annotated[str, typer.Option(help="density, nearest or im2gps.")]
+MethodOption = Annotated[str, typer.Option(help="density, nearest, im2gps or geocell.")]
+RestrictCellsOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Search only in the likeliest geocells that hold this share of the probability.",
+    ),
+]
+PartitionsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="Partitions for --method geocell and --restrict-cells; default: all of the model.",
+    ),
+]
 OpenKOption = Annotated[
     int | None,
     typer.Option("--k", help="Neighbours to retrieve; by the calibration, or 100."),
@@ -125,6 +139,8 @@ def make_request(
     calibration: int | None,
     no_calibration: bool,
     min_presence: float | None,
+    restrict_cells: float | None = None,
+    partitions: str | None = None,
 ) -> Request:
     """The request these options make.
 
@@ -136,8 +152,22 @@ def make_request(
     if no_calibration and calibration is not None:
         raise InputError(f"--calibration {calibration} and --no-calibration exclude each other")
     return Request(
-        method, k, bandwidth_km, weighting, exact, calibration, not no_calibration, min_presence
+        method,
+        k,
+        bandwidth_km,
+        weighting,
+        exact,
+        calibration,
+        not no_calibration,
+        min_presence,
+        restrict_cells,
+        read_partitions(partitions),
     )
+
+
+def read_partitions(names: str | None) -> tuple[str, ...]:
+    """The names of `--partitions`, separated by commas."""
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
 
 
 def make_filter(

@@ -17,10 +17,11 @@ from geosearch.features import Rejected
 from geosearch.features.extraction import Embedded, Outcome
 from geosearch.features.models import Model
 from geosearch.localization.answer import Failure, Localization, Parameters
-from geosearch.localization.localize import answer_from, failure
+from geosearch.localization.localize import answer_from, failure, searched
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import ExactOthers, Exclusions, Found, nearest_others
+from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.sphere import great_circle_km
 
 
@@ -28,9 +29,9 @@ from geosearch.sphere import great_circle_km
 class Task:
     """How queries are to be answered.
 
-    `parameters` all see the same neighbours: `k` of them, retrieved once. `main` is the first of
-    those with a calibration, or else of those with the largest k: its answers are kept whole, those
-    of the others only as errors.
+    `parameters` all see the same neighbours: `k` of them, retrieved once, unless all do without.
+    `main` is the first of those with a calibration, or else of those with the largest k: its
+    answers are kept whole, those of the others only as errors.
     """
 
     parameters: tuple[Parameters, ...]
@@ -47,7 +48,7 @@ class Task:
     @property
     def main(self) -> int:
         """Index of the parameters whose answers are kept."""
-        ranks = [(item.fitted is None, -item.k) for item in self.parameters]
+        ranks = [(item.fitted is None, not item.retrieves, -item.k) for item in self.parameters]
         return ranks.index(min(ranks))
 
 
@@ -69,12 +70,12 @@ def answers(
     """Answer embedded queries in their order, without recording.
 
     If the main parameters ask for exact neighbours, those of all queries come from one pass over
-    the embeddings; otherwise searches run at once, on as many connections as the database may
-    open.
+    the embeddings, unless each is searched in cells of its own; otherwise searches run at once, on
+    as many connections as the database may open.
     """
     main = task.parameters[task.main]
     pairs = zip(queries, embedded, strict=True)
-    if main.exact:
+    if main.retrieves and main.exact and main.restrict_cells is None:
         everything = list(pairs)
         search = _exact_search(database, model, everything, task)
         # Each is met once, in order: the counter is that of the queries that could be embedded.
@@ -112,18 +113,21 @@ _Search = Callable[[int, Query, Embedded], tuple[Found, float]]
 
 
 def _search_each(database: Database, model: Model, task: Task) -> _Search:
-    k = task.k
+    k, main = task.k, task.parameters[task.main]
 
     def search(_number: int, query: Query, outcome: Embedded) -> tuple[Found, float]:
+        if not main.retrieves:
+            return Found(NO_NEIGHBOURS, task.where, None), 0.0
         found = nearest_others(
             database,
             model.id,
             outcome.embedding,
             k,
-            task.where,
+            searched(task.where, main, outcome.embedding),
             task.exclusions,
             sha256=outcome.sha256,
             author=query.author,
+            exact=main.exact,
         )
         return found, 0.0
 
@@ -171,7 +175,9 @@ def errors_km(batch: Sequence[Answered], task: Task) -> list[list[float]]:
 
 
 def _errors_by(batch: Sequence[Answered], parameters: Parameters) -> list[float]:
-    """Errors of the estimates that other parameters make of the same neighbours."""
+    """Errors of the estimates that other parameters make of the same queries or neighbours."""
+    if not parameters.retrieves:
+        return _errors_of_cells(batch, parameters)
     found = [item.neighbours.first(parameters.k) for item in batch]
     answered = [index for index, nearest in enumerate(found) if len(nearest)]
     places = locate_many(
@@ -192,3 +198,13 @@ def _errors_by(batch: Sequence[Answered], parameters: Parameters) -> list[float]
         assert truth is not None
         errors[index] = float(great_circle_km(place.lat, place.lon, *truth))
     return errors
+
+
+def _errors_of_cells(batch: Sequence[Answered], parameters: Parameters) -> list[float]:
+    """Errors of the likeliest cells."""
+    if not batch:
+        return []
+    assert parameters.geocells is not None
+    lat, lon = parameters.geocells.estimates(np.stack([item.answer.embedding for item in batch]))
+    truths = np.array([item.answer.truth for item in batch], float)
+    return [float(error) for error in great_circle_km(lat, lon, truths[:, 0], truths[:, 1])]

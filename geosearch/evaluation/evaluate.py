@@ -208,8 +208,10 @@ def evaluate_each(
     on = backbone.device if backbone is not None else device
     with database.connection() as connection:
         chosen = tuple(chosen_parameters(connection, row, where, item) for item in parameters)
-        for k in {item.k for item in chosen}:
+        for k in {item.k for item in chosen if item.retrieves}:
             check_k(k)
+        if len({item.restrict_cells for item in chosen if item.retrieves}) > 1:
+            raise InputError("an evaluation needs parameters that all search in the same cells")
         task = Task(chosen, where, exclusions, regions, "cuda" if on == "cuda" else "cpu")
         recorded = [_recorded(item, exclusions, sample, seed) for item in chosen]
         keys = [start(connection, asked.name, row, item, where) for item in recorded]

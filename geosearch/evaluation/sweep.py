@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,8 @@ def grid(
 ) -> list[Parameters]:
     """All combinations that can differ.
 
-    `nearest` has neither k nor bandwidth nor weighting, `im2gps` no bandwidth, and the density of
-    one neighbour has its mode there whatever its bandwidth.
+    `nearest` and `geocell` have neither k nor bandwidth nor weighting, `im2gps` no bandwidth, and
+    the density of one neighbour has its mode there whatever its bandwidth.
 
     Raises
     ------
@@ -46,8 +47,8 @@ def grid(
         parse_weighting(weighting)
     made: list[Parameters] = []
     for method in methods:
-        if method == "nearest":
-            made.append(Parameters(method, 1, exact=exact))
+        if method in ("nearest", "geocell"):
+            made.append(Parameters(method, int(method == "nearest"), exact=exact))
             continue
         for size in k:
             alone = method == "density" and size == 1
@@ -106,6 +107,11 @@ class Sweep:
         """None if there is nothing to judge: no evaluation rests on one neighbour, or on more, or
         none differs from the others.
         """
+        by_neighbours = [
+            item for item in self.evaluations if item.parameters["method"] != "geocell"
+        ]
+        if len(by_neighbours) < len(self.evaluations):
+            return Sweep(tuple(by_neighbours)).pattern
         judged = [
             km for km in THRESHOLDS_KM if len({item.hits(km) for item in self.evaluations}) > 1
         ]
@@ -187,8 +193,8 @@ class Sweep:
 def label(evaluation: Evaluation) -> str:
     """Its method and what varies with it, for people."""
     parameters = evaluation.parameters
-    if parameters["method"] == "nearest":
-        return "nearest"
+    if parameters["method"] in ("nearest", "geocell"):
+        return str(parameters["method"])
     width = parameters["bandwidth_km"]
     return f"{parameters['method']} k {parameters['k']}" + (
         "" if width is None else f" {width:g} km"
@@ -196,8 +202,10 @@ def label(evaluation: Evaluation) -> str:
 
 
 def _width(evaluation: Evaluation) -> tuple[float, int]:
-    """Width of the kernel in km, 0 for one neighbour; then k."""
+    """Width of the kernel in km, 0 for one neighbour, infinite without any; then k."""
     parameters = evaluation.parameters
+    if parameters["method"] == "geocell":
+        return math.inf, 0
     k = int(parameters["k"])
     if parameters["method"] == "nearest" or k == 1:
         return 0.0, 1

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image, ImageOps
+from shapely import contains_xy
 
 from geosearch.density import DEFAULT_BANDWIDTH_KM, Region
 from geosearch.density.regions import highest_density_regions
@@ -57,8 +58,11 @@ def draw_map(answer: Localization, path: Path) -> None:
     inset = 0.0 if isinstance(projection, AzimuthalEquidistant) else 0.012
     axes = canvas.add_map(figure, (inset, 0.0, 1 - _PANEL_SHARE - 2 * inset, 1.0), projection)
     if answer.lat is not None and answer.lon is not None:
-        _draw_density(axes, projection, answer)
-        _draw_neighbours(axes, projection, answer)
+        if answer.parameters.retrieves:
+            _draw_density(axes, projection, answer)
+            _draw_neighbours(axes, projection, answer)
+        else:
+            _draw_cells(axes, projection, answer)
         _draw_positions(axes, projection, answer)
     if isinstance(projection, AzimuthalEquidistant):
         canvas.add_scale_bar(axes, 2 * projection.half_width)
@@ -103,6 +107,40 @@ def _draw_density(axes: Axes, projection: Projection, answer: Localization) -> N
             np.maximum(log_density, threshold - 50.0),
             levels=[threshold],
             extent=projection.extent,
+            origin="upper",
+            colors=[canvas.ESTIMATE],
+            linestyles=[style],
+            linewidths=[width],
+            zorder=3,
+        )
+
+
+def _draw_cells(axes: Axes, projection: Projection, answer: Localization) -> None:
+    """The regions of an answer that are whole geocells, by the pixels inside."""
+    shape = (canvas.HEIGHT, round(canvas.HEIGHT * _ASPECT))
+    lat, lon = canvas.raster(projection, shape)
+    on_earth = np.isfinite(lat)
+    held = np.zeros(shape)
+    for region in answer.regions.values():
+        held[on_earth] += contains_xy(region.geometry, lon[on_earth], lat[on_earth])
+    if not held.any():
+        return
+    extent = projection.extent
+    axes.imshow(
+        held / held.max(),
+        extent=extent,
+        cmap=_GLOW,
+        vmin=0.0,
+        vmax=1.4,
+        interpolation="nearest",
+        zorder=2,
+    )
+    for count, level in enumerate(sorted(answer.regions, reverse=True)):
+        _, style, width = _REGION_STYLES[level]
+        axes.contour(
+            held,
+            levels=[count + 0.5],
+            extent=extent,
             origin="upper",
             colors=[canvas.ESTIMATE],
             linestyles=[style],
@@ -225,9 +263,12 @@ def _facts(answer: Localization) -> list[tuple[str, str]]:
     ]
     if answer.error_km is not None:
         facts.append(("error", format_km(answer.error_km)))
-    facts.append(("neighbours", f"{len(answer.neighbours):,}"))
+    if parameters.retrieves:
+        facts.append(("neighbours", f"{len(answer.neighbours):,}"))
     facts.append(("method", parameters.method))
-    if answer.lat is not None:
+    if parameters.partitions:
+        facts.append(("partitions", _shortened(", ".join(parameters.partitions), 28)))
+    if parameters.retrieves and answer.lat is not None:
         facts.append(("bandwidth", format_km(_bandwidth_km(answer))))
     facts.append(("model", _shortened(answer.model["name"])))
     return facts
@@ -239,23 +280,24 @@ def _legend(answer: Localization) -> list[Line2D | Patch]:
     marks: list[Line2D | Patch] = [Line2D([], [], label="estimate", **_ESTIMATE_MARK)]
     if answer.truth is not None:
         marks.append(Line2D([], [], label="true position", **_TRUTH_MARK))
-    marks.append(
-        Line2D(
-            [],
-            [],
-            label="neighbour, larger by weight",
-            marker="o",
-            markersize=10,
-            markerfacecolor=(1, 1, 1, 0.25),
-            markeredgecolor=canvas.NEIGHBOUR,
-            linestyle="none",
-        )
+    neighbour = Line2D(
+        [],
+        [],
+        label="neighbour, larger by weight",
+        marker="o",
+        markersize=10,
+        markerfacecolor=(1, 1, 1, 0.25),
+        markeredgecolor=canvas.NEIGHBOUR,
+        linestyle="none",
     )
+    if answer.parameters.retrieves:
+        marks.append(neighbour)
     marks += [
         Line2D([], [], label=label, color=canvas.ESTIMATE, linestyle=style, linewidth=width)
         for label, style, width in _REGION_STYLES.values()
     ]
-    marks.append(Patch(label="density", facecolor=_GLOW(0.7)))
+    name = "density" if answer.parameters.retrieves else "likely geocells"
+    marks.append(Patch(label=name, facecolor=_GLOW(0.7)))
     return marks
 
 

@@ -97,12 +97,17 @@ def write_density(
     InputError
         The step or the file cannot be used.
     NotFoundError
-        The answer has no density, as there were no neighbours.
+        The answer has no density: there were no neighbours, or its method needs none.
     MissingExtraError
         rasterio is not installed.
     """
     rasterio, shutil = _rasterio()
     density = answer.density
+    if not answer.parameters.retrieves:
+        raise NotFoundError(
+            f"localization {answer.id} has geocells, not a density",
+            f"Export its regions: geosearch export regions --id {answer.id} -o regions.gpkg",
+        )
     if density is None:
         raise NotFoundError(
             f"localization {answer.id} has no density: no reference passed its filter",

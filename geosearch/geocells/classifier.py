@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ class Classifier:
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    id: int | None = None
 
     def __post_init__(self) -> None:
         cells = len(self.partition)
@@ -57,9 +58,6 @@ class Classifier:
 _INSERT = """
 INSERT INTO geosearch.classifiers (model_id, partition_id, weights, bias, provenance)
 VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (model_id, partition_id) DO UPDATE
-SET weights = excluded.weights, bias = excluded.bias, provenance = excluded.provenance,
-    created_at = now()
 """
 
 
@@ -70,6 +68,11 @@ def store_classifiers(
     for item in classifiers:
         if item.partition.id is None:
             raise InputError(f"the partition {item.partition.name!r} is not stored")
+        # Not updated: an answer must not take another classifier for the one it rests on.
+        connection.execute(
+            "DELETE FROM geosearch.classifiers WHERE model_id = %s AND partition_id = %s",
+            (model_id, item.partition.id),
+        )
         connection.execute(
             _INSERT,
             (
@@ -84,22 +87,37 @@ def store_classifiers(
 
 def load_classifiers(connection: Connection, model_id: int) -> list[Classifier]:
     """A model's classifiers, over the partition with the fewest cells first."""
-    rows = connection.execute(
-        "SELECT partition_id, weights, bias, provenance FROM geosearch.classifiers "
-        "WHERE model_id = %s ORDER BY octet_length(bias), partition_id",
-        (model_id,),
-    ).fetchall()
+    return _select(connection, "WHERE model_id = %s", (model_id,))
+
+
+def classifiers_by_id(connection: Connection, ids: Sequence[int]) -> list[Classifier]:
+    """The classifiers with these ids, over the partition with the fewest cells first.
+
+    Raises
+    ------
+    NotFoundError
+        There is one no more.
+    """
+    found = _select(connection, "WHERE id = ANY(%s)", (list(ids),))
+    for key in sorted(set(ids) - {item.id for item in found}):
+        raise NotFoundError(f"there is no classifier {key}", "It was replaced or removed.")
+    return found
+
+
+_SELECT = "SELECT partition_id, weights, bias, provenance, id FROM geosearch.classifiers "
+_COARSE_FIRST = " ORDER BY octet_length(bias), partition_id"
+
+
+def _select(
+    connection: Connection, condition: LiteralString, values: tuple[object, ...]
+) -> list[Classifier]:
+    rows = connection.execute(_SELECT + condition + _COARSE_FIRST, values).fetchall()
     found = []
-    for partition_id, weights, bias, provenance in rows:
+    for partition_id, weights, bias, provenance, key in rows:
         biases = np.frombuffer(bias, "<f4")
-        found.append(
-            Classifier(
-                partition_by_id(connection, partition_id),
-                np.frombuffer(weights, "<f4").reshape(len(biases), -1),
-                biases,
-                provenance,
-            )
-        )
+        matrix = np.frombuffer(weights, "<f4").reshape(len(biases), -1)
+        partition = partition_by_id(connection, partition_id)
+        found.append(Classifier(partition, matrix, biases, provenance, key))
     return found
 
 

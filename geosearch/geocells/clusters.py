@@ -49,21 +49,21 @@ class Voronoi:
         nearest = self._tree.query(unit_vectors(lat, lon))[1]
         return np.asarray(nearest, np.int64)
 
-    def polygons(self) -> list[MultiPolygon]:
+    def polygons(self, cells: Numbers) -> list[MultiPolygon]:
         """See `Division.polygons`."""
-        pieces, cells = [], []
-        for cell, octant, polygon in self._pieces:
-            drawn = polygons.drawn(polygon, octant)
-            if drawn.area > 0:
-                pieces.append(drawn)
-                cells.append(cell)
-        return polygons.joined(np.array(pieces, object), np.array(cells), len(self))
+        return [
+            polygons.united([polygons.drawn(part, octant) for octant, part in self._pieces(cell)])
+            for cell in cells.tolist()
+        ]
 
     def steradians(self) -> Array:
         """See `Division.steradians`."""
-        areas = [polygons.steradians(polygon) for _, _, polygon in self._pieces]
-        cells = [cell for cell, _, _ in self._pieces]
-        return np.asarray(np.bincount(cells, areas, len(self)), np.float64)
+        return np.array(
+            [
+                sum(polygons.steradians(part) for _, part in self._pieces(cell))
+                for cell in range(len(self))
+            ]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """See `Division.to_json`."""
@@ -78,37 +78,48 @@ class Voronoi:
         return cKDTree(self._centres)
 
     @cached_property
-    def _pieces(self) -> list[tuple[int, Array, Array]]:
-        """The part of each cell in each octant: cell, octant, convex spherical polygon."""
-        octants = polygons.octants()
-        near = self._tree.query(self._centres, min(_NEAREST, len(self)))[1].reshape(len(self), -1)
-        pieces = []
-        for cell in range(len(self)):
-            for octant in octants:
-                polygon = self._within_borders(octant, cell, near[cell])
-                if len(polygon):
-                    polygon = self._within_borders(polygon, cell, self._rivals(polygon, cell))
-                if len(polygon):
-                    pieces.append((cell, octant, polygon))
-        return pieces
+    def _known(self) -> dict[int, list[tuple[Array, Array]]]:
+        return {}
+
+    def _pieces(self, cell: int) -> list[tuple[Array, Array]]:
+        """The parts of a cell in each octant: octant, convex spherical polygon."""
+        if cell not in self._known:
+            near = self._tree.query(self._centres[cell], min(_NEAREST, len(self)))[1]
+            normals = self._borders(cell, np.atleast_1d(near))
+            pieces = []
+            for octant in polygons.octants():
+                part = _within(octant, normals)
+                if len(part):
+                    part = _within(part, self._borders(cell, self._rivals(part, cell)))
+                if len(part):
+                    pieces.append((octant, part))
+            self._known[cell] = pieces
+        return self._known[cell]
 
     def _rivals(self, polygon: Array, cell: int) -> Numbers:
         """The centres that may be nearer to some corner than the cell's own."""
         reach = np.linalg.norm(polygon - self._centres[cell], axis=1).max()
         return np.array(self._tree.query_ball_point(self._centres[cell], 2 * reach), np.int64)
 
-    def _within_borders(self, polygon: Array, cell: int, others: Numbers) -> Array:
-        """The part of a polygon that is nearer to a cell's centre than to others."""
+    def _borders(self, cell: int, others: Numbers) -> Array:
+        """Unit normals (n, 3) of the planes between a cell and others, towards the cell."""
         normals = self._centres[cell] - self._centres[others[others != cell]]
-        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-        while len(polygon) and len(normals):
-            lowest = (polygon @ normals.T).min(axis=0)
-            worst = int(lowest.argmin())
-            if lowest[worst] >= -_ROUNDING:
-                break
-            polygon = polygons.clipped(polygon, normals[worst])
-            normals = np.delete(normals, worst, axis=0)
-        return polygon
+        return np.asarray(normals / np.linalg.norm(normals, axis=1, keepdims=True))
+
+
+def _within(polygon: Array, normals: Array) -> Array:
+    """The part of a convex spherical polygon (k, 3) on the inner side of planes (n, 3)."""
+    while len(polygon) and len(normals):
+        heights = polygon @ normals.T
+        if (heights.max(axis=0) < 0).any():
+            return np.empty((0, 3))
+        lowest = heights.min(axis=0)
+        worst = int(lowest.argmin())
+        if lowest[worst] >= -_ROUNDING:
+            break
+        polygon = polygons.clipped(polygon, normals[worst])
+        normals = np.delete(normals, worst, axis=0)
+    return polygon
 
 
 def clusters(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from shapely import MultiPolygon
 
 from geosearch.errors import InputError
-from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
+from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
 
 #: The spread of a cell is at least this: photos at one spot are still somewhere round it.
 LEAST_SPREAD_KM = 1.0
@@ -33,8 +34,8 @@ class Division(Protocol):
         """Cells (n,) of points in degrees, with longitudes in [-180, 180)."""
         ...
 
-    def polygons(self) -> list[MultiPolygon]:
-        """The cells in degrees of longitude and latitude, cut at the antimeridian."""
+    def polygons(self, cells: NDArray[np.int64]) -> list[MultiPolygon]:
+        """The cells of these numbers in degrees of longitude and latitude, cut at ±180°."""
         ...
 
     def steradians(self) -> Array:
@@ -90,12 +91,28 @@ class Partition:
                 f"partition {name!r}: {int((counts == 0).sum())} of its cells hold no photo",
                 "Make it from the photos it is to divide.",
             )
-        medoid = _medoids(unit_vectors(lat, lon), cell, len(division))
-        away = great_circle_km(lat, lon, lat[medoid[cell]], lon[medoid[cell]])
-        # Two dimensions share the squared distance.
-        variance = np.bincount(cell, away**2) / counts / 2
-        spread = np.maximum(np.sqrt(variance), LEAST_SPREAD_KM)
-        return cls(name, kind, parameters, division, counts, lat[medoid], lon[medoid], spread)
+        summary = _summary(lat, lon, cell, len(division))
+        return cls(name, kind, parameters, division, counts, *summary)
+
+    def recounted(self, lat: ArrayLike, lon: ArrayLike) -> Partition:
+        """The same cells with the counts, medoids and spreads of other photos in degrees (m,).
+
+        Cells without any keep their medoids and spreads.
+
+        Raises
+        ------
+        InputError
+            A position is not on the Earth.
+        """
+        lat, lon = checked(lat, lon)
+        cells, cell = np.unique(self.division.locate(lat, lon), return_inverse=True)
+        counts, places = np.zeros_like(self.photos), [self.lat, self.lon, self.spread_km]
+        counts[cells] = np.bincount(cell, minlength=len(cells))
+        for index, column in enumerate(_summary(lat, lon, cell, len(cells))):
+            places[index] = places[index].copy()
+            places[index][cells] = column
+        medoid_lat, medoid_lon, spread = places
+        return replace(self, photos=counts, lat=medoid_lat, lon=medoid_lon, spread_km=spread)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -112,12 +129,20 @@ class Partition:
         """
         return self.division.locate(*checked(lat, lon))
 
-    @property
+    @cached_property
     def centres(self) -> Array:
         """Medoids (n, 2): latitude and longitude in degrees."""
         return np.column_stack([self.lat, self.lon])
 
-    @property
+    def polygons(self, cells: ArrayLike | None = None) -> list[MultiPolygon]:
+        """The cells of these numbers, or all, in degrees of longitude and latitude.
+
+        They are valid, cut at the antimeridian, and those of all cover the map without overlap.
+        """
+        wanted = np.arange(len(self)) if cells is None else np.asarray(cells, np.int64)
+        return self.division.polygons(wanted)
+
+    @cached_property
     def area_km2(self) -> Array:
         """Areas of the cells (n,), square kilometres."""
         return self.division.steradians() * EARTH_RADIUS_KM**2
@@ -139,6 +164,17 @@ def checked(lat: ArrayLike, lon: ArrayLike) -> tuple[Array, Array]:
             "a position is not on the Earth", "Latitudes are in ±90°, longitudes in ±180°."
         )
     return lat, np.where((lon == 180) | (np.abs(lat) == 90), -180.0, lon)
+
+
+def _summary(
+    lat: Array, lon: Array, cell: NDArray[np.int64], count: int
+) -> tuple[Array, Array, Array]:
+    """Medoids in degrees and spreads in kilometres (count,) of photos in cells, none empty."""
+    medoid = _medoids(unit_vectors(lat, lon), cell, count)
+    away = great_circle_km(lat, lon, lat[medoid[cell]], lon[medoid[cell]])
+    # Two dimensions share the squared distance.
+    variance = np.bincount(cell, away**2, count) / np.bincount(cell, minlength=count) / 2
+    return lat[medoid], lon[medoid], np.maximum(np.sqrt(variance), LEAST_SPREAD_KM)
 
 
 def _medoids(points: Array, cell: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -166,8 +202,3 @@ def means(points: Array, cell: NDArray[np.int64], count: int, weights: Array) ->
     nowhere = lengths[:, 0] <= 1e-12 * np.bincount(cell, weights, count)
     sums[nowhere], lengths[nowhere] = (1.0, 0.0, 0.0), 1.0
     return np.asarray(sums / lengths)
-
-
-def positions(points: Array) -> tuple[Array, Array]:
-    """Latitudes and longitudes in degrees (n,) of unit vectors (n, 3), as `checked` has them."""
-    return checked(*lat_lon(points))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -17,15 +19,20 @@ STEP_DEG = 0.5
 GRID_DECIMALS = 9
 
 
-def joined(pieces: NDArray[np.object_], cells: NDArray[np.int64], count: int) -> list[MultiPolygon]:
-    """The cells (count,) of which polygons (k,) are the pieces, `cells` (k,) saying whose."""
-    order = np.argsort(cells, kind="stable")
-    ends = np.cumsum(np.bincount(cells, minlength=count))
-    united = [shapely.union_all(group) for group in np.split(pieces[order], ends[:-1])]
-    return [
-        MultiPolygon([part for part in shapely.get_parts(area) if isinstance(part, Polygon)])
-        for area in united
-    ]
+def joined(
+    pieces: NDArray[np.object_], cell: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> list[MultiPolygon]:
+    """The wanted cells, of which polygons (k,) are the pieces; `cell` (k,) says whose each is."""
+    order = np.argsort(cell, kind="stable")
+    first = np.searchsorted(cell[order], wanted, side="left")
+    last = np.searchsorted(cell[order], wanted, side="right")
+    return [united(pieces[order[start:stop]]) for start, stop in zip(first, last, strict=True)]
+
+
+def united(areas: Sequence[BaseGeometry] | NDArray[np.object_]) -> MultiPolygon:
+    """Areas as one, without the points and lines in which some of them only touch."""
+    parts = shapely.get_parts(shapely.union_all(areas))
+    return MultiPolygon([part for part in parts if isinstance(part, Polygon)])
 
 
 def octants() -> list[Array]:

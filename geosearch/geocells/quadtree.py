@@ -52,11 +52,9 @@ class Quadtree:
         """See `Division.locate`."""
         return np.asarray(self.cells[self._nodes.rectangle_of(lat, lon)])
 
-    def polygons(self) -> list[MultiPolygon]:
+    def polygons(self, cells: Numbers) -> list[MultiPolygon]:
         """See `Division.polygons`."""
-        west, east, south, north = self._nodes.rectangles
-        boxes = shapely.box(west, z_to_lat(south), east, z_to_lat(north))
-        return joined(boxes, self.cells, len(self))
+        return joined(self._boxes, self.cells, cells)
 
     def steradians(self) -> Array:
         """See `Division.steradians`."""
@@ -66,6 +64,11 @@ class Quadtree:
     def to_json(self) -> dict[str, Any]:
         """See `Division.to_json`."""
         return {"tree": self.tree, "cells": self.cells.tolist()}
+
+    @cached_property
+    def _boxes(self) -> NDArray[np.object_]:
+        west, east, south, north = self._nodes.rectangles
+        return np.asarray(shapely.box(west, z_to_lat(south), east, z_to_lat(north)), object)
 
     @cached_property
     def _nodes(self) -> _Nodes:

@@ -166,7 +166,7 @@ def store_partition(
         partition.area_km2.tolist(),
         partition.lon.tolist(),
         partition.lat.tolist(),
-        shapely.to_wkb(np.array(partition.division.polygons(), object)),
+        shapely.to_wkb(np.array(partition.polygons(), object)),
     )
     with connection.cursor() as cursor:
         cursor.executemany(

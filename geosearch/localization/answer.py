@@ -10,23 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.calibration import Calibrated, Fitted
-from geosearch.density import METHODS, Mixture, Mode, Region, level_at
+from geosearch.density import METHODS as DENSITY_METHODS
+from geosearch.density import Mixture, Mode, Region, level_at
 from geosearch.errors import InputError, Reason
+from geosearch.geocells import Geocells, Likely
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.sphere import great_circle_km
 
+#: From a query to a place: by its neighbours, or by its likely cells alone.
+METHODS = (*DENSITY_METHODS, "geocell")
+
 
 @dataclass(frozen=True)
 class Parameters:
-    """How to turn neighbours into a place.
+    """How to turn a query into a place.
 
     Parameters
     ----------
     method
-        `density`, `im2gps` or `nearest`.
+        `density`, `im2gps` or `nearest`, which go by neighbours; `geocell`, by classifiers.
     k
-        Neighbours retrieved; all of them vote.
+        Neighbours retrieved; all of them vote. `geocell` needs none.
     bandwidth_km
         Bandwidth of the kernel, kilometres; None is the method's default. The grid of `im2gps`
         keeps the authors' own.
@@ -41,6 +46,13 @@ class Parameters:
     min_presence
         Below this presence, 0 to 1, a calibrated answer is not confident; None leaves it to the
         calibration.
+    restrict_cells
+        Search only in the fewest cells that hold this share of the probability, between 0 and 1;
+        None searches everywhere.
+    partitions, classifiers, geocells
+        Of `geocell` and of `restrict_cells`: names of the partitions, all that the model has
+        classifiers over if there are none; ids of the classifiers; and these themselves, None
+        until they are read from the database.
 
     Raises
     ------
@@ -56,6 +68,10 @@ class Parameters:
     min_presence: float | None = None
     calibration_id: int | None = None
     fitted: Fitted | None = None
+    restrict_cells: float | None = None
+    partitions: tuple[str, ...] = ()
+    classifiers: tuple[int, ...] = ()
+    geocells: Geocells | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def calibrated(
@@ -91,6 +107,38 @@ class Parameters:
             raise InputError(
                 f"--min-presence {self.min_presence:g} is no probability", "Choose 0 to 1."
             )
+        if self.restrict_cells is not None:
+            if not 0 < self.restrict_cells < 1:
+                raise InputError(
+                    f"--restrict-cells {self.restrict_cells:g} is no share of the probability",
+                    "Choose more than 0 and less than 1, for example 0.9.",
+                )
+            if not self.retrieves:
+                raise InputError(
+                    "--restrict-cells restricts the search for neighbours, which --method geocell "
+                    "does without",
+                    "Leave one of them out.",
+                )
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether the method goes by neighbours."""
+        return self.method in DENSITY_METHODS
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the likely cells of a query are needed."""
+        return not self.retrieves or self.restrict_cells is not None
+
+    def with_geocells(self, geocells: Geocells) -> Self:
+        """The parameters with what `classifies` needs, and without what the method does not."""
+        found = replace(
+            self,
+            partitions=tuple(item.partition.name for item in geocells.classifiers),
+            classifiers=geocells.ids,
+            geocells=geocells,
+        )
+        return found if self.retrieves else replace(found, k=0, bandwidth_km=None, weighting=None)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, without what was fitted."""
@@ -103,6 +151,10 @@ class Parameters:
         }
         if self.fitted is not None:
             given |= {"calibration": self.calibration_id, "min_presence": self.min_presence}
+        if self.classifies:
+            given |= {"partitions": list(self.partitions), "classifiers": list(self.classifiers)}
+        if self.restrict_cells is not None:
+            given["restrict_cells"] = self.restrict_cells
         return given
 
     @classmethod
@@ -110,6 +162,8 @@ class Parameters:
         """What `to_json` wrote, with what was fitted."""
         given = dict(value)
         calibration_id = given.pop("calibration", None)
+        for name in {"partitions", "classifiers"} & given.keys():
+            given[name] = tuple(given[name])
         return cls(
             **given,
             calibration_id=calibration_id,
@@ -184,8 +238,14 @@ class Localization:
         return None if calibrated is None else calibrated.presence
 
     @property
+    def likely(self) -> Likely | None:
+        """The likely cells that a fresh answer by method `geocell` rests on; else None."""
+        geocells = None if self.parameters.retrieves else self.parameters.geocells
+        return None if geocells is None else geocells.likely(self.embedding)
+
+    @property
     def density(self) -> Mixture | None:
-        """The density that radii and regions are of; None without estimate."""
+        """The density of the neighbours that radii and regions are of; None without estimate."""
         calibrated, bandwidth_km = self.calibrated, self.parameters.bandwidth_km
         if calibrated is not None:
             return calibrated.mixture
@@ -196,17 +256,22 @@ class Localization:
 
     def with_truth(self, lat: float, lon: float) -> Localization:
         """The answer compared with the true position, in degrees."""
-        density, calibrated = self.density, self.calibrated
-        if self.lat is None or self.lon is None or density is None:
+        if self.lat is None or self.lon is None:
             return replace(self, truth=(lat, lon))
         return replace(
             self,
             truth=(lat, lon),
             error_km=float(great_circle_km(self.lat, self.lon, lat, lon)),
-            truth_level=(
-                level_at(density, lat, lon) if calibrated is None else calibrated.level_of(lat, lon)
-            ),
+            truth_level=self._level_of(lat, lon),
         )
+
+    def _level_of(self, lat: float, lon: float) -> float | None:
+        """Level of the smallest region that holds a point; None if regions are not known."""
+        for source in (self.calibrated, self.likely):
+            if source is not None:
+                return source.level_of(lat, lon)
+        density = self.density
+        return None if density is None else level_at(density, lat, lon)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `geosearch localize --json` prints."""

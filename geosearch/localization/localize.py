@@ -17,12 +17,15 @@ from geosearch.density import DEFAULT_WEIGHTING, Place, locate
 from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
 from geosearch.features.extraction import Outcome
 from geosearch.features.models import Model, require_model
+from geosearch.geocells import find_geocells
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.request import Request
 from geosearch.localization.store import save
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, Neighbours
-from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions, nearest_others
+from geosearch.retrieval.conditions import Within
+from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions, Found, nearest_others
+from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
 
@@ -98,14 +101,35 @@ def chosen_parameters(
 ) -> Parameters:
     """The parameters themselves, or what a request comes to; None is the request for defaults.
 
+    They have the classifiers they need.
+
     Raises
     ------
     InputError, NotFoundError
-        As `Request.parameters`.
+        As `Request.parameters` and `find_geocells`.
     """
-    if isinstance(parameters, Parameters):
-        return parameters
-    return (parameters or Request()).parameters(connection, model, where)
+    chosen = parameters or Request()
+    if isinstance(chosen, Request):
+        chosen = chosen.parameters(connection, model, where)
+    if not chosen.classifies or chosen.geocells is not None:
+        return chosen
+    return chosen.with_geocells(
+        find_geocells(
+            connection,
+            model,
+            where,
+            partitions=chosen.partitions,
+            classifiers=chosen.classifiers,
+        )
+    )
+
+
+def searched(where: Filter, parameters: Parameters, embedding: NDArray[np.float32]) -> Filter:
+    """The filter for the neighbours of a query: with `restrict_cells`, in its likely cells."""
+    share, geocells = parameters.restrict_cells, parameters.geocells
+    if share is None or geocells is None:
+        return where
+    return where & Within(geocells.likely(embedding).area(share))
 
 
 def failure(rejected: Rejected) -> Failure:
@@ -133,17 +157,20 @@ def answer_query(
     filter says all that was left out.
     """
     started = time.perf_counter()
-    found = nearest_others(
-        database,
-        model.id,
-        embedding,
-        parameters.k,
-        where,
-        exclusions,
-        sha256=sha256,
-        author=author,
-        exact=parameters.exact,
-    )
+    if not parameters.retrieves:
+        found = Found(NO_NEIGHBOURS, where, None)
+    else:
+        found = nearest_others(
+            database,
+            model.id,
+            embedding,
+            parameters.k,
+            searched(where, parameters, embedding),
+            exclusions,
+            sha256=sha256,
+            author=author,
+            exact=parameters.exact,
+        )
     return answer_from(
         found.neighbours,
         model,
@@ -173,11 +200,14 @@ def answer_from(
     retrieval_ms: float,
     regions: bool,
 ) -> Localization:
-    """The answer that a query's neighbours lead to, without recording it."""
+    """The answer that a query's neighbours or cells lead to, without recording it."""
     started = time.perf_counter()
     fitted = parameters.fitted
     place = None
-    if len(found):
+    if not parameters.retrieves:
+        assert parameters.geocells is not None
+        place = parameters.geocells.likely(embedding).place(LEVELS, regions=regions)
+    elif len(found):
         place = locate(
             found.lat,
             found.lon,
@@ -238,6 +268,8 @@ def _judged(answer: Localization, *, regions: bool) -> Localization:
 
 def _resolved(parameters: Parameters, place: Place) -> Parameters:
     """The parameters with the defaults that were used: an answer must not depend on ours."""
+    if not parameters.retrieves:
+        return parameters
     (bandwidth_km,) = np.atleast_1d(place.bandwidth_km)
     return replace(
         parameters,

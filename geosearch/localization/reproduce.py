@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from geosearch.database.connection import Connection, Database
 from geosearch.errors import NotFoundError
 from geosearch.features.models import Model, model_by_id
 from geosearch.localization.answer import Localization
-from geosearch.localization.localize import answer_query
+from geosearch.localization.localize import answer_query, chosen_parameters
 from geosearch.localization.store import load
 from geosearch.sphere import great_circle_km
 
@@ -58,7 +58,7 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
         return Reproduction(localization_id, False, False, None, (gone,))
     try:
         after = _answer_again(database, before, model)
-    except NotFoundError as error:  # a collection or country the filter names
+    except NotFoundError as error:  # a collection or country of the filter, a classifier
         return Reproduction(localization_id, False, False, None, (f"{error.message} any more",))
     neighbours_same = np.array_equal(before.neighbours.photo_id, after.neighbours.photo_id)
     shift_km = _shift(before, after)
@@ -72,18 +72,26 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
     if not neighbours_same and not changes:
         changes.append("the neighbours' order differs, by distances that are nearly equal")
     if neighbours_same and not same and not changes:
-        changes.append("the density gave another estimate from the same neighbours")
+        changes.append(
+            "the density gave another estimate from the same neighbours"
+            if before.parameters.retrieves
+            else "other photos are in the cells that the filter leaves"
+        )
     return Reproduction(localization_id, same, neighbours_same, shift_km, tuple(changes))
 
 
 def _answer_again(database: Database, before: Localization, model: Model) -> Localization:
+    # The cells that the search was restricted to are in its filter.
+    parameters = replace(before.parameters, restrict_cells=None)
+    with database.connection() as connection:
+        parameters = chosen_parameters(connection, model, before.where, parameters)
     return answer_query(
         database,
         model,
         before.photo,
         before.sha256,
         before.embedding,
-        before.parameters,
+        parameters,
         before.where,
         regions=False,
     )

@@ -22,7 +22,8 @@ class Request:
     Where `method` is `density` and `k`, `bandwidth_km` and `weighting` are all None, they are those
     of a calibration: `calibration` by its id, or else the latest of the model for the filter.
     With `calibrate` False, or if there is none, they are the defaults. A value given here is used
-    as it is, without calibration, which holds only for the values it was fitted with.
+    as it is, without calibration, which holds only for the values it was fitted with; the same goes
+    for `restrict_cells`. That and `partitions` are as in `Parameters`.
     """
 
     method: str = "density"
@@ -33,11 +34,13 @@ class Request:
     calibration: int | None = None
     calibrate: bool = True
     min_presence: float | None = None
+    restrict_cells: float | None = None
+    partitions: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
         """Whether a calibration may fill it in."""
-        given = (self.k, self.bandwidth_km, self.weighting)
+        given = (self.k, self.bandwidth_km, self.weighting, self.restrict_cells)
         return self.method == "density" and all(value is None for value in given)
 
     def parameters(self, connection: Connection, model: Model, where: Filter) -> Parameters:
@@ -62,11 +65,19 @@ class Request:
         if self.min_presence is not None:
             raise InputError(
                 f"--min-presence {self.min_presence:g} needs a calibration, and none applies",
-                "Make one: geosearch calibrate QUERIES.csv; leave --method, --k, --bandwidth-km "
-                "and --weighting to it.",
+                "Make one: geosearch calibrate QUERIES.csv; leave --method, --k, --bandwidth-km, "
+                "--weighting and --restrict-cells out.",
             )
         k = DEFAULT_K if self.k is None else self.k
-        return Parameters(self.method, k, self.bandwidth_km, self.weighting, self.exact)
+        return Parameters(
+            self.method,
+            k,
+            self.bandwidth_km,
+            self.weighting,
+            self.exact,
+            restrict_cells=self.restrict_cells,
+            partitions=self.partitions,
+        )
 
     def _calibration(
         self, connection: Connection, model: Model, where: Filter
@@ -77,7 +88,8 @@ class Request:
         if not self.open:
             raise InputError(
                 f"--calibration {self.calibration} fixes method, k, bandwidth and weighting",
-                "Leave out --method, --k, --bandwidth-km and --weighting, or --calibration.",
+                "Leave out --method, --k, --bandwidth-km, --weighting and --restrict-cells, or "
+                "--calibration.",
             )
         found = find_calibration(connection, self.calibration)
         if found.model_id != model.id:

@@ -54,6 +54,17 @@ class Neighbours:
         ]
 
 
+#: Those of a query that nothing is searched for.
+NO_NEIGHBOURS = Neighbours(
+    np.zeros(0, np.int64),
+    (),
+    np.zeros(0),
+    np.zeros(0),
+    np.zeros(0),
+    Plan("none", "the method needs no neighbours", 0, 0, True, None),
+)
+
+
 def nearest(
     database: Database,
     model_id: int,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from geosearch.retrieval.facts import Facts
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
-Strategy = Literal["exact", "ann", "empty"]
+Strategy = Literal["exact", "ann", "empty", "none"]
 
 #: Candidates per wanted neighbour beyond what the share of matches asks for.
 _MARGIN = 1.3
@@ -27,7 +27,7 @@ _FEW = (500, 10_000)
 
 @dataclass(frozen=True)
 class Plan:
-    """How one query ran, or will run.
+    """How one query ran, or will run; with strategy `none`, nothing was searched for.
 
     `matches`: photos that pass the filter, exact where `matches_exact`, else an estimate.
     `rows_scanned`: embeddings compared (exact) or candidates taken from the index. `candidates`,

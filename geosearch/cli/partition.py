@@ -1,0 +1,220 @@
+"""`geosearch partition` and `partitions`: divide the world into geocells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar, table
+from geosearch.cli.options import ModelOption, check_ending, filtered
+from geosearch.database.connection import Connection
+from geosearch.features import DEFAULT_MODEL
+from geosearch.geocells import Partition, find_partition, make_partition
+from geosearch.geocells.store import (
+    describe_partition,
+    list_partitions,
+    remove_partition,
+)
+from geosearch.retrieval import Filter
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the partition.")]
+MapOption = Annotated[
+    Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the cells.")
+]
+
+
+@filtered
+def partition(
+    context: typer.Context,
+    name: NameArgument,
+    kind: Annotated[
+        str, typer.Option(help="quadtree: halves of halves; clusters: by spherical k-means.")
+    ] = "quadtree",
+    most: Annotated[
+        int | None, typer.Option("--max", metavar="N", help="Divide cells with more photos.")
+    ] = None,
+    least: Annotated[
+        int, typer.Option("--min", metavar="N", help="Join cells with fewer photos to others.")
+    ] = 1,
+    cells: Annotated[
+        int | None, typer.Option(metavar="K", help="Clusters to begin with; for --kind clusters.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the clusters.")] = 0,
+    map_file: MapOption = None,
+    as_json: JsonOption = False,
+    *,
+    where: Filter,
+) -> None:
+    """Divide the world into cells by where the photos that pass the filter are.
+
+    Cells are small where photos are many. Every point of the Earth is in exactly one; the layer
+    gis_geocells shows them.
+
+    Example: geosearch partition fine --collection world --max 200 --min 20
+
+    Example: geosearch partition coarse --collection world --kind clusters --cells 64
+    """
+    if map_file is not None:
+        check_ending("--map", map_file, (".png",))
+    with database(context) as opened:
+        made = make_partition(
+            opened,
+            name,
+            kind=kind,
+            max_photos=most,
+            min_photos=least,
+            cells=cells,
+            seed=seed,
+            where=where,
+        )
+        with opened.connection() as connection:
+            _show(connection, made, map_file, as_json)
+
+
+app = typer.Typer(help="Partitions of the world into geocells.", no_args_is_help=True)
+
+
+@app.callback()
+def partitions() -> None:
+    """Partitions of the world into geocells; `geosearch partition` makes one.
+
+    Example: geosearch partitions list
+    """
+
+
+@app.command("list")
+def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the partitions.
+
+    Example: geosearch partitions list --json
+    """
+    with database(context) as opened, opened.connection() as connection:
+        found = list_partitions(connection)
+    if as_json:
+        print_json([item.to_json() for item in found])
+        return
+    made = table("name", "kind", "cells", "photos", "filter", text=("name", "kind", "filter"))
+    for item in found:
+        made.add_row(item.name, item.kind, f"{item.cells:,}", f"{item.photos:,}", str(item.where))
+    out.print(made)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    name: NameArgument,
+    map_file: MapOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a partition was made and how its cells are.
+
+    Example: geosearch partitions show fine --map fine.png
+    """
+    if map_file is not None:
+        check_ending("--map", map_file, (".png",))
+    with database(context) as opened, opened.connection() as connection:
+        _show(connection, find_partition(connection, name), map_file, as_json)
+
+
+@app.command()
+def remove(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
+    """Remove a partition, its cells, and the classifiers over it.
+
+    Answers by them stay, but can no longer be reproduced.
+
+    Example: geosearch partitions remove fine
+    """
+    with database(context) as opened, opened.connection() as connection:
+        remove_partition(connection, name)
+    if as_json:
+        print_json({"removed": name})
+    else:
+        out.print(f"partition {name} removed", highlight=False, markup=False)
+
+
+@app.command()
+@filtered
+def fit(
+    context: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of partitions.")],
+    model: ModelOption = DEFAULT_MODEL,
+    seed: Annotated[int, typer.Option(help="Seed of the order and of what is held out.")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the embeddings.")] = None,
+    as_json: JsonOption = False,
+    *,
+    where: Filter,
+) -> None:
+    """Fit classifiers over partitions to the embeddings of a model that is not trained for them.
+
+    A tenth of the photos is held out for the figures. From then on, the model can be used with
+    --method geocell and --restrict-cells.
+
+    Example: geosearch partitions fit coarse fine --collection world
+    """
+    from geosearch.geocells.fit import EPOCHS, fit_classifiers
+
+    with database(context) as opened, progress_bar("epochs") as progress:
+        task = progress.add_task("fit", total=None)
+        made = fit_classifiers(
+            opened,
+            names,
+            model=model,
+            where=where,
+            seed=seed,
+            epochs=EPOCHS if epochs is None else epochs,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print_json([item.to_json() for item in made])
+        return
+    shown = table(
+        "partition", "cells", "fitted to", "held out", "right cell", "loss", text=("partition",)
+    )
+    for item in made:
+        shown.add_row(
+            item.classifier.partition.name,
+            f"{len(item.classifier.partition):,}",
+            f"{item.photos:,}",
+            f"{item.held_out:,}",
+            f"{item.accuracy:.1%}",
+            f"{item.loss:.3f}",
+        )
+    out.print(shown)
+
+
+def _show(connection: Connection, found: Partition, map_file: Path | None, as_json: bool) -> None:
+    assert found.id is not None
+    stored = describe_partition(connection, found.id)
+    if map_file is not None:
+        # Matplotlib takes a while to import: only for this option.
+        from geosearch.export.cells import draw_cells
+
+        draw_cells(found, map_file)
+    photos, area = found.photos, found.area_km2
+    figures = {
+        "photos in a cell": (photos.min(), int(sorted(photos)[len(photos) // 2]), photos.max()),
+        "area, km²": (area.min(), float(sorted(area)[len(area) // 2]), area.max()),
+    }
+    if as_json:
+        quantiles = {
+            name: dict(zip(("least", "median", "most"), map(float, values), strict=True))
+            for name, values in zip(("photos_per_cell", "area_km2"), figures.values(), strict=True)
+        }
+        print_json(stored.to_json() | quantiles)
+        return
+    given = ", ".join(
+        f"{key} {value}" for key, value in stored.parameters.items() if value is not None
+    )
+    out.print(
+        f"partition {stored.name}: {stored.cells:,} cells ({stored.kind}: {given}) of "
+        f"{stored.photos:,} photos, filter: {stored.where}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    made = table("", "least", "median", "most")
+    for name, values in figures.items():
+        made.add_row(name, *(f"{value:,.0f}" for value in values))
+    out.print(made)
