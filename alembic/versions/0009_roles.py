@@ -88,8 +88,8 @@ def upgrade() -> None:
             ),
             schema="geosearch",
         )
-    run_file(f"{_FOLDER}/policies.sql")
-    run_file(f"{_FOLDER}/rights.sql")
+    for name in ("policies", "statistics", "rights"):
+        run_file(f"{_FOLDER}/{name}.sql")
 
 
 def downgrade() -> None:

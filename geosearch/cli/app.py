@@ -32,14 +32,17 @@ COMMANDS = {
     "evaluations": ("geosearch.cli.report", "app"),
     "report": ("geosearch.cli.report", "report"),
     "compare": ("geosearch.cli.report", "compare"),
-    "train": ("geosearch.cli.train", "train"),
     "partition": ("geosearch.cli.partition", "partition"),
     "partitions": ("geosearch.cli.partition", "app"),
+    "train": ("geosearch.cli.train", "train"),
     "calibrate": ("geosearch.cli.calibrate", "calibrate"),
     "calibrations": ("geosearch.cli.calibrate", "app"),
     "export": ("geosearch.cli.export", "app"),
+    "layers": ("geosearch.cli.layers", "app"),
     "sample": ("geosearch.cli.sample", "app"),
     "borders": ("geosearch.cli.borders", "app"),
+    "collections": ("geosearch.cli.collections", "app"),
+    "roles": ("geosearch.cli.roles", "app"),
 }
 
 

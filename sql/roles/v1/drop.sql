@@ -1,3 +1,5 @@
+SELECT geosearch.keep_statistics(true);
+
 -- The roles stay: they belong to the server, and other databases may use them.
 DO $$
 DECLARE
@@ -25,6 +27,6 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA geosearch TO PUBLIC;
 
 DROP FUNCTION geosearch.forget_collection CASCADE;  -- its triggers
 DROP FUNCTION
-    geosearch.create_partition, geosearch.grant_partition, geosearch.grant_rights,
+    geosearch.keep_statistics, geosearch.create_partition, geosearch.grant_partition, geosearch.grant_rights,
     geosearch.grant_to, geosearch.create_roles,
     geosearch.protect_part, geosearch.protect_recorded, geosearch.protect_collected;

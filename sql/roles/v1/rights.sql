@@ -105,6 +105,9 @@ BEGIN
     );
     PERFORM geosearch.protect_collected(format('embeddings_m%s', model));
     PERFORM geosearch.grant_partition(model);
+    IF EXISTS (SELECT FROM geosearch.collections WHERE private) THEN
+        PERFORM geosearch.keep_statistics(false);
+    END IF;
 END
 $$;
 
@@ -166,8 +169,11 @@ BEGIN
             AND p.proname <> ALL (managing)
     LOOP
         PERFORM geosearch.grant_to(
-            CASE item.proname WHEN 'create_partition' THEN 'geosearch_ingester'
-                ELSE 'geosearch_reader' END,
+            CASE item.proname
+                WHEN 'create_partition' THEN 'geosearch_ingester'
+                WHEN 'keep_statistics' THEN 'geosearch_owner'
+                ELSE 'geosearch_reader'
+            END,
             format('EXECUTE ON FUNCTION %s', item.name)
         );
     END LOOP;

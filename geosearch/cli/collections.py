@@ -1,0 +1,127 @@
+"""`geosearch collections`: which there are, and who sees them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from geosearch.cli.console import JsonOption, database, err, out, print_json, table
+from geosearch.database import collections as store
+
+app = typer.Typer(
+    help="Collections, and who sees them.", no_args_is_help=True, rich_markup_mode=None
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
+
+
+@app.callback()
+def collections() -> None:
+    """Sets of photos; a private one is seen by its owner and those it is shared with.
+
+    Example: geosearch collections private clients
+    """
+
+
+@app.command("list")
+def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the collections this login may see.
+
+    Example: geosearch collections list --json
+    """
+    with database(context) as opened, opened.connection() as connection:
+        found = store.list_collections(connection)
+    if as_json:
+        print_json([asdict(item) for item in found])
+        return
+    made = table("collection", "photos", "seen by", text=("collection", "seen by"))
+    for item in found:
+        some = ", ".join(("geosearch_owner", *item.shared_with))
+        made.add_row(item.name, f"{item.photos:,}", some if item.private else "all")
+    out.print(made)
+
+
+@app.command()
+def private(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
+    """Hide a collection from all but geosearch_owner and those it is shared with.
+
+    Example: geosearch collections private clients
+    """
+    _set(context, name, True, as_json)
+
+
+@app.command()
+def public(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
+    """Show a private collection to all roles again.
+
+    Example: geosearch collections public clients
+    """
+    _set(context, name, False, as_json)
+
+
+@app.command()
+def share(
+    context: typer.Context,
+    name: NameArgument,
+    role: Annotated[
+        str, typer.Option("--with", metavar="ROLE", help="Role or user of the server.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Show a private collection to a role or user.
+
+    Example: geosearch collections share clients --with alice
+    """
+    with database(context) as opened, opened.connection() as connection:
+        store.share(connection, name, role)
+    _say(as_json, {"collection": name, "shared_with": role}, f"{role} sees {name}")
+
+
+@app.command()
+def unshare(
+    context: typer.Context,
+    name: NameArgument,
+    role: Annotated[
+        str, typer.Option("--with", metavar="ROLE", help="Role or user of the server.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Share a private collection with a role or user no longer.
+
+    Example: geosearch collections unshare clients --with alice
+    """
+    with database(context) as opened, opened.connection() as connection:
+        store.share(connection, name, role, shared=False)
+    _say(
+        as_json,
+        {"collection": name, "no_longer_shared_with": role},
+        f"{name} is no longer shared with {role}",
+    )
+
+
+def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:
+    with database(context) as opened, opened.connection() as connection:
+        left = store.set_private(connection, name, hide)
+    state = "private" if hide else "public"
+    _say(
+        as_json,
+        {"collection": name, "private": hide, "statistics_left": left},
+        f"{name} is {state}",
+    )
+    if left:
+        err.print(
+            "PostgreSQL still has statistics of private photos. To remove them, as a superuser: "
+            "SELECT geosearch.keep_statistics(false)",
+            style="yellow",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _say(as_json: bool, value: dict[str, object], line: str) -> None:
+    if as_json:
+        print_json(value)
+    else:
+        out.print(line, highlight=False, markup=False)
