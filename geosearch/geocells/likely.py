@@ -84,6 +84,13 @@ class Geocells:
         best = self.log_masses(embeddings).argmax(axis=1)
         return self.cells.lat[best], self.cells.lon[best]
 
+    def within(self, embeddings: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
+        """Which cells (m, n) are `Likely.likeliest` for embeddings (m, D)."""
+        found = np.zeros((len(embeddings), len(self.cells)), bool)
+        for row, masses in enumerate(np.exp(self.log_masses(embeddings))):
+            found[row, Likely(self.cells, masses).likeliest(share)] = True
+        return found
+
     def likely(self, embedding: NDArray[np.float32]) -> Likely:
         """What is said of one embedding (D,)."""
         return Likely(self.cells, np.exp(self.log_masses(embedding[None])[0]))

@@ -62,8 +62,8 @@ def clipped(polygon: Array, normal: Array) -> Array:
         if inside[here]:
             corners.append(polygon[here])
         if inside[here] != inside[ahead]:
-            crossing = polygon[here] * height[ahead] - polygon[ahead] * height[here]
-            crossing *= np.sign(height[ahead] - height[here])
+            share = height[here] / (height[here] - height[ahead])
+            crossing = polygon[here] + share * (polygon[ahead] - polygon[here])
             corners.append(crossing / np.linalg.norm(crossing))
     return np.array(corners) if len(corners) > 2 else np.empty((0, 3))
 
