@@ -216,6 +216,83 @@ def density(
     _say(f"{grid.width:,} x {grid.height:,} pixels of {grid.step:.4g}° in {output}")
 
 
+@app.command()
+def qgis(
+    context: typer.Context,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.qgz", help="Project to write.")
+    ] = None,
+    save: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also save it in the database by this name, with the styles of all layers.",
+        ),
+    ] = None,
+    reach: Annotated[
+        str | None,
+        typer.Option(
+            "--reach",
+            metavar="URL",
+            help="How QGIS reaches the database, if not as geosearch does: a URL, or service=NAME.",
+        ),
+    ] = None,
+    localization_ids: _IdsOption = None,
+    evaluation: _EvaluationOption = None,
+    last: _LastOption = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write a QGIS project that shows this database: answers, photos, coverage, borders.
+
+    It reads the database when it is opened, and holds no password. By default it shows all
+    answers; --id, --evaluation or --last chooses some.
+
+    Example: geosearch export qgis -o geosearch.qgz
+    """
+    from geosearch.database.session import reachable_url
+    from geosearch.export.estimates import Selection
+    from geosearch.files import replacing
+    from geosearch.gis.database import Stored, install_styles, make_project, save_project
+    from geosearch.gis.source import connection_uri
+
+    if output is None and save is None:
+        raise InputError("nothing to write", "Give -o FILE.qgz, --save NAME, or both.")
+    if output is not None:
+        check_ending("-o", output, (".qgz",))
+    selection = Selection(tuple(localization_ids or ()), evaluation, last)
+    with console.database(context) as database:
+        source = connection_uri(reach or reachable_url(database))
+        with database.connection() as connection:
+            project = make_project(connection, source, selection)
+            styles = Stored((), ())
+            if save is not None:
+                save_project(connection, save, project)
+                styles = install_styles(connection)
+    if output is not None:
+        with replacing(output) as part:
+            part.write_bytes(project.archive())
+    count = sum(len(group.layers) for group in project.groups)
+    if as_json:
+        stored = {"styles": styles.written, "styles_kept": styles.kept}
+        console.print_json(
+            {"layers": count, "source": source, "output": output, "saved": save, **stored}
+        )
+        return
+    _say(f"{count} layers of {source}" + ("" if output is None else f" in {output}"))
+    if save is not None:
+        _say(
+            f"saved as {save} in schema geosearch, with the styles of {len(styles.written)} layers"
+        )
+    if styles.kept:
+        _say(f"styles left as they were changed: {', '.join(styles.kept)}")
+    if "borders" not in project.bounds:
+        console.err.print(
+            "no borders are loaded, so the background is empty: geosearch borders load FILE",
+            highlight=False,
+            markup=False,
+        )
+
+
 def _answers(
     context: typer.Context,
     output: Path,

@@ -49,6 +49,16 @@ def open_database(url: str | None = None) -> Database:
     return database
 
 
+def reachable_url(database: Database) -> str:
+    """URL for other programs of this machine: the private server's over TCP, where it listens."""
+    if DatabaseSettings().database_url is not None:
+        return database.url
+    from geosearch.database.server import PrivateServer
+
+    server = PrivateServer()
+    return (server.url == database.url and server.tcp_url()) or database.url
+
+
 def check_schema(database: Database) -> None:
     """Check that the server is there, new enough, and carries the current schema.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from geosearch.errors import InputError, MissingExtraError
 from geosearch.export.layers import Layer, Part
+from geosearch.export.styles import read_style
 
 # Readers of the time of QGIS 3.22 warn of newer versions, of which nothing is used here.
 _DATASET_OPTIONS = {"GPKG": {"VERSION": "1.2"}}
@@ -63,18 +63,12 @@ def write_geopackage(path: Path, parts: list[Part]) -> None:
                 "DELETE FROM layer_styles WHERE f_table_name = ? AND styleName = 'geosearch'",
                 (layer.name,),
             )
-            connection.execute(_INSERT_STYLE, {"layer": layer.name, "qml": style(layer)})
+            connection.execute(_INSERT_STYLE, {"layer": layer.name, "qml": read_style(layer.name)})
 
 
 def write_flatgeobuf(path: Path, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:
     """Write one layer with its spatial index, for which every row must have a position."""
     _write(path, layer, batches, "FlatGeobuf", {})
-
-
-def style(layer: Layer) -> str:
-    """The layer's QGIS style, QML."""
-    file = resources.files("geosearch.export") / "styles" / f"{layer.name}.qml"
-    return file.read_text(encoding="utf-8")
 
 
 def _write(

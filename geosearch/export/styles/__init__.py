@@ -1,0 +1,16 @@
+"""The QGIS styles of the layers (QML): one source for exported files, databases and projects."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+
+def read_style(name: str) -> str:
+    """The style of a layer, e.g. `regions`: a document of QML.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such style.
+    """
+    return (resources.files(__name__) / f"{name}.qml").read_text(encoding="utf-8")

@@ -1,0 +1,38 @@
+"""How QGIS names a view of the database: its data source URI, without passwords."""
+
+from __future__ import annotations
+
+from geosearch.database.connection import parse
+
+#: What of a connection QGIS takes, in its order. Passwords it asks for, and keeps by itself.
+_PARAMETERS = ("service", "dbname", "host", "port", "user", "sslmode")
+
+
+def connection_uri(url: str) -> str:
+    """QGIS's form of a libpq URL or `name=value` list, passwords left out.
+
+    Raises
+    ------
+    InputError
+        The URL is malformed.
+    """
+    given = parse(url)
+    return " ".join(f"{name}={_quoted(given[name])}" for name in _PARAMETERS if name in given)
+
+
+def layer_uri(connection: str, view: str, geometry_type: str, where: str = "") -> str:
+    """Data source of the rows of a view of schema `geosearch` that meet the condition `where`.
+
+    The key is known to be unique and the rows need not be counted, so that QGIS opens the layer
+    without reading it.
+    """
+    uri = (
+        f"{connection} key='id' estimatedmetadata=true srid=4326 type={geometry_type} "
+        f'checkPrimaryKeyUnicity=\'0\' table="geosearch"."{view}" (geom)'
+    )
+    return f"{uri} sql={where}" if where else uri
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
