@@ -24,8 +24,9 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 from scratch import scratch_database
+from scratch_rows import add_photos
 
-from geosearch.database.connection import Connection, Database
+from geosearch.database.connection import Database
 from geosearch.database.copying import (
     COLUMNS,
     HEADER,
@@ -34,7 +35,7 @@ from geosearch.database.copying import (
     copy_embeddings,
     encode_rows,
 )
-from geosearch.database.partitions import create_partition, partition
+from geosearch.database.partitions import partition
 
 #: Rows of one transaction in geosearch's path, as `geosearch embed` commits them.
 CHUNK = 2048
@@ -68,7 +69,8 @@ def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[
     theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         with database.connection() as connection:
-            model, photos = prepare(connection, rows, dimension)
+            lat, lon = rng.uniform(-90, 90, rows), rng.uniform(-180, 180, rows)
+            model, photos = add_photos(connection, dimension, lat, lon)
         file = Path(folder) / "embeddings.pgcopy"
         file.write_bytes(HEADER + encode_rows(model, photos, embeddings) + TRAILER)
         for _ in range(rounds):
@@ -82,40 +84,6 @@ def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[
         "psql_rows_per_s": reference,
         "ratio": fast / reference,
     }
-
-
-def prepare(connection: Connection, rows: int, dimension: int) -> tuple[int, list[PhotoKey]]:
-    """A model, its partition, and photos spread over the globe."""
-    connection.execute("INSERT INTO geosearch.collections (name) VALUES ('benchmark')")
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.models (name, architecture, weights_source, weights_sha256,
-            preprocessing, pooling, dimension, fingerprint, framework)
-        VALUES ('benchmark', 'none', 'none', '', '{}', 'none', %s, 'benchmark', '{}')
-        RETURNING id
-        """,
-        (dimension,),
-    ).fetchone()
-    assert row is not None
-    create_partition(connection, row[0])
-    connection.execute(
-        """
-        INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
-            format, geom, position_source, author, taken_at)
-        SELECT 1, '/benchmark/' || i, sha256(i::text::bytea), 1, 1, 1, 'JPEG',
-            ST_SetSRID(ST_Point(360 * random() - 180, 180 * random() - 90), 4326), 'manifest',
-            'author ' || i %% 100, now() - i * interval '1 minute'
-        FROM generate_series(1, %s) AS i
-        """,
-        (rows,),
-    )
-    photos = connection.execute(
-        """
-        SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence
-        FROM geosearch.photos ORDER BY id
-        """
-    ).fetchall()
-    return int(row[0]), [PhotoKey(*photo) for photo in photos]
 
 
 def timed(database: Database, model: int, work: Callable[[], None]) -> float:

@@ -30,10 +30,11 @@ from peers import Answer, Faiss, Geosearch, Lance, Peer, Pgvector
 from psycopg import sql
 from regions import Region, everywhere, far, near
 from scratch import scratch_database
+from scratch_rows import add_photos
 
 from geosearch.database.connection import Database
-from geosearch.database.copying import PhotoKey, copy_embeddings
-from geosearch.database.partitions import create_partition, partition
+from geosearch.database.copying import copy_embeddings
+from geosearch.database.partitions import partition
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import tune
 from geosearch.settings import CacheSettings
@@ -330,39 +331,7 @@ def load(database: Database, stored: Vectors) -> tuple[int, int]:
     """Photos and embeddings in the order of `stored`; the model's id and the first photo's."""
     note(f"loading {len(stored)} rows")
     with database.connection() as connection:
-        connection.execute("INSERT INTO geosearch.collections (name) VALUES ('benchmark')")
-        row = connection.execute(
-            """
-            INSERT INTO geosearch.models (name, architecture, weights_source, weights_sha256,
-                preprocessing, pooling, dimension, fingerprint, framework)
-            VALUES ('geoclip-location', 'none', 'geoclip', '', '{}', 'none', %s, 'geoclip', '{}')
-            RETURNING id
-            """,
-            (DIMENSION,),
-        ).fetchone()
-        assert row is not None
-        model = int(row[0])
-        create_partition(connection, model)
-        connection.execute(
-            """
-            INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
-                format, geom, position_source)
-            SELECT 1, '/benchmark/' || n, sha256(n::text::bytea), 1, 1, 1, 'JPEG',
-                ST_SetSRID(ST_Point(lon, lat), 4326), 'manifest'
-            FROM unnest(%s::float8[], %s::float8[]) WITH ORDINALITY AS place (lon, lat, n)
-            ORDER BY n
-            """,
-            (stored.lon.tolist(), stored.lat.tolist()),
-        )
-        photos = [
-            PhotoKey(*photo)
-            for photo in connection.execute(
-                """
-                SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence
-                FROM geosearch.photos ORDER BY id
-                """
-            )
-        ]
+        model, photos = add_photos(connection, DIMENSION, stored.lat, stored.lon)
     for start in range(0, len(photos), CHUNK):
         chunk = slice(start, start + CHUNK)
         with database.connection() as connection:

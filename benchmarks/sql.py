@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from scratch import scratch_database
+from scratch_rows import add_photos
 
 from geosearch.database.connection import Connection, Database
-from geosearch.database.copying import PhotoKey, copy_embeddings
-from geosearch.database.partitions import create_partition
+from geosearch.database.copying import copy_embeddings
 from geosearch.density import Place, locate
 from geosearch.density.kernel import Mixture
 from geosearch.density.modes import find_modes
@@ -110,37 +110,7 @@ def fill(database: Database, rows: int) -> int:
     )
     lat, lon = np.where(crowded, around[0], lat), np.where(crowded, around[1], lon)
     with database.connection() as connection:
-        connection.execute("INSERT INTO geosearch.collections (name) VALUES ('benchmark')")
-        row = connection.execute(
-            """
-            INSERT INTO geosearch.models (name, architecture, weights_source, weights_sha256,
-                preprocessing, pooling, dimension, fingerprint, framework)
-            VALUES ('benchmark', 'none', 'none', '00', '{}', 'avg', %s, 'benchmark', '{}')
-            RETURNING id
-            """,
-            (DIMENSION,),
-        ).fetchone()
-        assert row is not None
-        model = int(row[0])
-        create_partition(connection, model)
-        connection.execute(
-            """
-            INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
-                format, geom, position_source)
-            SELECT c.id, 'photo ' || number, sha256(number::text::bytea), 1, 1, 1, 'JPEG',
-                ST_SetSRID(ST_MakePoint(lon, lat), 4326), 'manifest'
-            FROM geosearch.collections AS c,
-                unnest(%s::float8[], %s::float8[]) WITH ORDINALITY AS p (lat, lon, number)
-            """,
-            (lat.tolist(), lon.tolist()),
-        )
-        photos = [
-            PhotoKey(*row)
-            for row in connection.execute(
-                "SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence "
-                "FROM geosearch.photos ORDER BY id"
-            )
-        ]
+        model, photos = add_photos(connection, DIMENSION, lat, lon)
         for start in range(0, rows, 5000):
             part = slice(start, start + 5000)
             copy_embeddings(connection, model, photos[part], looks(rng, lat[part], lon[part]))
