@@ -21,9 +21,13 @@ EARTH_RADIUS_KM = 6371.0
 
 def unit_vectors(lat: ArrayLike, lon: ArrayLike) -> Array:
     """Unit vectors of points given in degrees: shape (..., 3) for inputs of shape (...)."""
-    phi, lam = np.radians(np.broadcast_arrays(np.asarray(lat, float), np.asarray(lon, float)))
+    phi, lam = np.radians(np.asarray(lat, float)), np.radians(np.asarray(lon, float))
     cos_phi = np.cos(phi)
-    return np.stack([cos_phi * np.cos(lam), cos_phi * np.sin(lam), np.sin(phi)], axis=-1)
+    vectors = np.empty((*np.broadcast(phi, lam).shape, 3))
+    vectors[..., 0] = cos_phi * np.cos(lam)
+    vectors[..., 1] = cos_phi * np.sin(lam)
+    vectors[..., 2] = np.sin(phi)
+    return vectors
 
 
 def lat_lon(vectors: ArrayLike) -> tuple[Array, Array]:
@@ -31,7 +35,8 @@ def lat_lon(vectors: ArrayLike) -> tuple[Array, Array]:
 
     The longitude is in [-180, 180); at a pole it is the direction of what is left of x and y.
     """
-    x, y, z = np.moveaxis(np.asarray(vectors, float), -1, 0)
+    vectors = np.asarray(vectors, float)
+    x, y, z = (vectors[..., axis] for axis in range(3))
     lat = np.degrees(np.arctan2(z, np.hypot(x, y)))
     lon = np.degrees(np.arctan2(y, x))
     return lat, np.where(lon >= 180.0, -180.0, lon)

@@ -297,6 +297,19 @@ class TestModes:
         assert sorted(round(mode.lon) for mode in modes) == [-5, 5]
         assert sum(mode.mass for mode in modes) == pytest.approx(1)
 
+    def test_neighbours_of_hardly_any_weight_start_no_climb(self) -> None:
+        lat, lon = np.array([10.0, -40.0, 70.0]), np.array([20.0, 100.0, -60.0])
+        mixture = Mixture.at(lat, lon, np.array([1.0, 1e-300, 0.0]), 0.5)
+        (mode,) = find_modes(mixture)
+        assert (mode.lat, mode.lon, mode.mass) == pytest.approx((10, 20, 1))
+
+    def test_a_light_neighbour_far_from_all_others_is_a_mode(self) -> None:
+        lat, lon = np.array([10.0, -40.0]), np.array([20.0, 100.0])
+        strong, weak = find_modes(Mixture.at(lat, lon, np.array([1.0, 1e-90]), 0.5))
+        assert (strong.lat, strong.lon, strong.mass) == pytest.approx((10, 20, 1))
+        assert (weak.lat, weak.lon) == pytest.approx((-40, 100))
+        assert weak.mass == pytest.approx(1e-90, abs=0)
+
     @settings(deadline=None, max_examples=40)
     @given(seed=st.integers(0, 10_000), bandwidth_km=st.floats(0.01, 10_000))
     def test_modes_are_maxima_and_share_all_the_mass(self, seed: int, bandwidth_km: float) -> None:
@@ -335,6 +348,38 @@ class TestModes:
         for end in tops_by_mean_shift(mixture):
             gap = np.linalg.norm(found - end, axis=1) * EARTH_RADIUS_KM / narrowest
             assert gap.min() < 0.02
+
+    @settings(deadline=None, max_examples=40)
+    @given(
+        seed=st.integers(0, 10_000),
+        place=st.sampled_from([(90.0, 0.0), (-90.0, 10.0), (0.0, 180.0), (-70.0, -179.9)]),
+        bandwidth_km=st.sampled_from([0.002, 5.0, 300.0, 4000.0, (2.0, 60.0)]),
+        spread=st.floats(0.3, 8),
+        positions=st.integers(1, 30),
+        even=st.booleans(),
+    )
+    def test_the_modes_are_all_those_that_climbs_from_every_neighbour_reach(
+        self,
+        seed: int,
+        place: tuple[float, float],
+        bandwidth_km: float | tuple[float, ...],
+        spread: float,
+        positions: int,
+        even: bool,
+    ) -> None:
+        # Thirty neighbours at fewer positions, of equal weights or not.
+        random, narrowest = np.random.default_rng(seed), float(np.min(bandwidth_km))
+        away = np.minimum(narrowest * spread * np.sqrt(random.uniform(0, 1, positions)), 15_000)
+        lat, lon = destination(*place, random.uniform(0, 360, positions), away)
+        at = np.r_[np.arange(positions), random.integers(0, positions, 30 - positions)]
+        weights = np.full(30, 1 / 30) if even else random.dirichlet(np.full(30, 0.2))
+        mixture = Mixture.of_neighbours(lat[at], lon[at], weights, bandwidth_km)
+        tops = tops_by_mean_shift(mixture)
+        modes = find_modes(mixture)
+        found = unit_vectors([mode.lat for mode in modes], [mode.lon for mode in modes])
+        gaps = np.linalg.norm(tops[:, None] - found, axis=2) * EARTH_RADIUS_KM / narrowest
+        assert gaps.min(axis=1).max() < 0.02, "a climb ends where there is no mode"
+        assert gaps.min(axis=0).max() < 0.02, "a mode to which no climb leads"
 
     @settings(deadline=None, max_examples=25)
     @given(seed=st.integers(0, 10_000), bandwidth_km=st.sampled_from([1.0, 100.0, 2000.0]))

@@ -89,6 +89,8 @@ class Mixture:
         by `bandwidth_weights` (equally if None). One of 20,015 km is practically the uniform
         density. Raises InputError for bandwidths out of range and weights that do not match.
         """
+        if isinstance(bandwidth_km, int | float) and bandwidth_weights is None:
+            return cls.at(lat, lon, weights, bandwidth_km)
         scales = np.atleast_1d(np.asarray(bandwidth_km, float))
         parts = _bandwidth_shares(len(scales), bandwidth_weights)
         scales, parts = scales[parts > 0], parts[parts > 0]
@@ -106,9 +108,9 @@ class Mixture:
         return np.asarray(1 / np.sqrt(self.kappa))
 
     @property
-    def log_constant(self) -> Array:
-        """Log (k,) of the constants C: the density of each kernel at its own centre."""
-        return np.asarray(np.log(self.kappa / (2 * np.pi)) - np.log(-np.expm1(-2 * self.kappa)))
+    def peaks(self) -> Array:
+        """The constants C (k,): the density of each kernel at its own centre."""
+        return np.asarray(self.kappa / (-2 * np.pi * np.expm1(-2 * self.kappa)))
 
     def where(self, chosen: NDArray[Any]) -> Mixture:
         """The components chosen by a mask or by indices, with their weights as they are."""
@@ -171,7 +173,7 @@ class Mixture:
     def log_peaks(self) -> Array:
         """Log (k,) of weight times kernel at each centre; -inf for a weight of zero."""
         with np.errstate(divide="ignore"):
-            return np.asarray(np.log(self.weights) + self.log_constant)
+            return np.asarray(np.log(self.weights * self.peaks))
 
     def log_density(self, points: Array) -> Array:
         """Log of the density per steradian at unit vectors (n, 3): shape (n,)."""

@@ -13,6 +13,7 @@ arithmetic, so the operations are few and the tests for rare cases come together
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,10 @@ from geosearch.sphere import Array, lat_lon
 
 Mask = NDArray[np.bool_]
 
-#: Components lighter than this, of a total of 1, start no trajectory: they could hardly be felt.
-NO_WEIGHT = 1e-200
+#: Components lighter than this, of a total of 1, are left out. Kernels, relative to their peaks,
+#: count as the exponential of `FAR` at least, which even beside the lightest is nothing: numbers
+#: too small to be normal would cost ten times the rest.
+NO_WEIGHT, FAR = 1e-100, -300.0
 
 #: All lengths below are in bandwidths: of 1/√κ, with κ that of the kernels felt at a point.
 LONGEST_STEP = 1.0  # and if it is more,
@@ -41,7 +44,7 @@ NUDGE = 0.1  # how far to push off a saddle
 #: Curvatures in units of κ: practically flat, and as much as an upward one counts.
 FLAT, SLIGHT = 1e-6, 0.1
 
-_IDENTITY = np.eye(3)
+_IDENTITY = np.eye(2, 3)[:, :, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,111 +80,110 @@ class _Field:
     """A mixture's kernels as matrices, whose products are f and its derivatives."""
 
     def __init__(self, mixture: Mixture) -> None:
-        self._centres, self._kappa = mixture.centres, mixture.kappa
-        pull = mixture.kappa[:, None] * mixture.centres
-        self.by_products = bool(mixture.kappa.max() <= LARGEST_KAPPA_OF_PRODUCTS)
-        if self.by_products:
-            self._pull = pull.T.copy()
-        moments = np.empty((len(pull), 14))
-        moments[:, 0] = 1
-        moments[:, 1] = mixture.kappa**2
-        tensors = moments[:, 2:].reshape(-1, 3, 4)
-        np.multiply(pull[:, :, None], pull[:, None, :], out=tensors[:, :, :3])
-        tensors[:, :, 3] = pull
-        moments *= np.exp(mixture.log_peaks)[:, None]
+        kappa, self._centres = mixture.kappa, mixture.centres.T
+        pull = kappa * self._centres
+        self.by_products = bool(kappa.max() <= LARGEST_KAPPA_OF_PRODUCTS)
+        self._pull, self._kappa = pull.T, kappa[:, None]
+        moments = np.empty((14, len(kappa)))
+        moments[0] = 1
+        moments[1] = kappa * kappa
+        tensors = moments[2:].reshape(3, 4, -1)
+        np.multiply(pull[:, None], pull, out=tensors[:, :3])
+        tensors[:, 3] = pull
+        moments *= mixture.weights * mixture.peaks
         self._moments = moments
 
     def at(self, points: Array) -> tuple[Array, Array, Array]:
-        """At points (n, 3): log f (n,), the κ (n,) of the kernels felt, and tensors (n, 3, 4).
+        """At points (3, n): log f (n,), the κ (n,) of the kernels felt, and tensors (3, 4, n).
 
         The tensors are the means over the kernels of κ²xxᵀ and, as last column, of κx. The κ is a
         root mean square, because the narrow kernels make the detail.
         """
         if self.by_products:
-            logs = points @ self._pull
+            logs = self._pull @ points
             logs -= self._kappa
         else:
-            logs = _squared_chords(points, self._centres)
+            logs = _squared_chords(self._centres, points)
             logs *= -self._kappa / 2
-        sums = np.exp(logs, out=logs) @ self._moments
-        total = sums[:, :1]
-        means = sums / total
-        return np.log(total)[:, 0], np.sqrt(means[:, 1]), means[:, 2:].reshape(-1, 3, 4)
+        np.maximum(logs, FAR, out=logs)
+        sums = self._moments @ np.exp(logs, out=logs)
+        means = sums / sums[0]
+        return np.log(sums[0]), np.sqrt(means[1]), means[2:].reshape(3, 4, -1)
 
 
 class _Trajectories:
     """Where the trajectories (t,) are on their way up, and what they carry.
 
-    `state` (t, 6): the unit vector; how near another must be to be the same, as an angle; log f;
+    `state` (6, t): the unit vector; how near another must be to be the same, as an angle; log f;
     the mass.
     """
 
     def __init__(self, mixture: Mixture) -> None:
         self._field = _Field(mixture)
-        self.state = np.empty((len(mixture.weights), 6))
-        self.state[:, :3] = mixture.centres
-        self.state[:, 3] = SAME_TRAJECTORY / np.sqrt(mixture.kappa.max())
-        self.state[:, 5] = mixture.weights
-        self.moving: Mask = np.ones(len(self.state), bool)
+        self.state = np.empty((6, len(mixture.weights)))
+        self.state[:3] = mixture.centres.T
+        self.state[3] = SAME_TRAJECTORY / math.sqrt(mixture.kappa.max())
+        self.state[5] = mixture.weights
+        self.moving: Mask = np.ones(len(mixture.weights), bool)
 
     def step(self, longest: float) -> None:
         """One step uphill, of `longest` bandwidths at most, of all that still move."""
         moving = self.moving.nonzero()[0]
-        here = self.state[:, :3].take(moving, axis=0)
+        state = self.state.take(moving, axis=1)
+        here = state[:3]
         log_density, kappa, tensors = self._field.at(here)
         bandwidth = 1 / np.sqrt(kappa)
         basis = _tangent_bases(here)
-        # The gradient (n, 2, 1) and, but for `pull`, the Hessian (n, 2, 2) of log f.
-        flat_tensors = basis @ tensors
-        gradient = flat_tensors[:, :, 3:]
-        hessian = flat_tensors[:, :, :3] @ basis.swapaxes(1, 2)
-        hessian -= gradient * gradient.swapaxes(1, 2)
-        mean = tensors[:, :, 3]
-        pull = np.vecdot(mean, here)
+        # The gradient (2, n) and, but for `pull`, the Hessian (2, 2, n) of log f.
+        projected = np.einsum("ijn,jkn->ikn", basis, tensors)
+        gradient = projected[:, 3]
+        hessian = np.einsum("ijn,kjn->ikn", projected[:, :3], basis)
+        hessian -= gradient[:, None] * gradient
+        mean = tensors[:, 3]
+        pull = _dots(mean, here)
 
-        xx, yy, xy = hessian[:, 0, 0], hessian[:, 1, 1], hessian[:, 0, 1]
-        middle = (xx + yy) / 2
-        spread = np.hypot((xx - yy) / 2, xy)
+        xx, yy, xy = hessian[0, 0], hessian[1, 1], hessian[0, 1]
+        middle, skew = (xx + yy) / 2, (xx - yy) / 2
+        spread = np.hypot(skew, xy)
         flattest = middle + spread - pull
-        # By Newton's method, -H⁻¹g is (D + s)g / (s² - |D|²) with H = D - s, D without trace.
         least = np.maximum(-flattest, np.minimum(flattest, SLIGHT * kappa))
         least += 1e-3 * FLAT * kappa
+        # -H⁻¹ is the trace-free part of H plus a multiple of the identity, by the determinant.
         shift = least + spread
-        numerator = hessian
         xx += shift - middle
         yy += shift - middle
-        numerator = (gradient.swapaxes(1, 2) @ numerator @ basis)[:, 0]
-        move = numerator / (least * (shift + spread))[:, None]
-        length = _lengths(move)
-        steepness = np.hypot(gradient[:, 0, 0], gradient[:, 1, 0])
-        limit = longest * np.maximum(bandwidth, OVER_RELAXED * steepness / kappa)
-        move *= (limit / np.maximum(length, limit))[:, None]
+        step = np.einsum("ijn,jn->in", hessian, gradient)
+        step /= least * (shift + spread)
+        length = np.hypot.reduce(step)
+        limit = longest * np.maximum(bandwidth, OVER_RELAXED / kappa * np.hypot.reduce(gradient))
+        step *= limit / np.maximum(length, limit)
 
         reach = np.maximum(-flattest / kappa, SAME_TRAJECTORY) * bandwidth
         arrived = length <= np.maximum(LAST_STEP * reach, 1e-15)
         if np.count_nonzero(arrived):
             saddle: Mask = arrived & (flattest > FLAT * kappa)
             if np.count_nonzero(saddle):
-                rising = np.linalg.eigh(hessian[saddle])[1][:, None, :, 1] @ basis[saddle]
-                move[saddle] += NUDGE * bandwidth[saddle, None] * rising[:, 0]
+                angle = np.arctan2(xy, skew) / 2  # of the highest curvature
+                push = NUDGE * bandwidth * np.stack([np.cos(angle), np.sin(angle)])
+                step[:, saddle] = push[:, saddle]
                 arrived &= ~saddle
-        there = here + move
-        there /= _lengths(there)[:, None]
-        state = np.empty((len(moving), 5))
-        state[:, :3] = there
-        state[:, 3] = reach
-        state[:, 4] = log_density + np.vecdot(mean, move) / 2
-        self.state[moving, :5] = state
+        there = np.einsum("in,ijn->jn", step, basis)
+        there += here
+        there /= np.sqrt(_dots(there, there))
+        state[:3] = there
+        state[3] = reach
+        state[4] = log_density + _dots(gradient, step) / 2
+        self.state[:, moving] = state
         self.moving[moving] = ~arrived
 
     def join(self) -> None:
         """Make those within reach of each other one, which moves if the first of them does."""
-        points, squared = self.state[:, :3], self.state[:, 3] ** 2
+        points, squared = self.state[:3], self.state[3] ** 2
         if self._field.by_products:
             least = 1 - squared / 2
-            near = points @ points.T.copy() >= np.maximum.outer(least, least)
+            near = points.T.copy() @ points >= np.maximum(least[:, None], least)
         else:
-            near = _squared_chords(points, points) <= np.minimum.outer(squared, squared)
+            near = _squared_chords(points, points) <= np.minimum(squared[:, None], squared)
         first = near.argmax(axis=1)
         itself = np.arange(len(first))
         if np.count_nonzero(first == itself) == len(first):
@@ -189,42 +191,41 @@ class _Trajectories:
         while np.count_nonzero(first != first[first]):
             first = first[first]
         kept = (first == itself).nonzero()[0]
-        mass = np.bincount(first, weights=self.state[:, 5])
-        self.state = self.state.take(kept, axis=0)
-        self.state[:, 5] = mass[kept]
+        mass = np.bincount(first, weights=self.state[5])
+        self.state = self.state.take(kept, axis=1)
+        self.state[5] = mass[kept]
         self.moving = self.moving[kept]
 
     def modes(self) -> tuple[Mode, ...]:
         """What the trajectories have reached, the densest first."""
-        lat, lon = lat_lon(self.state[:, :3])
-        density = np.exp(self.state[:, 4])
-        columns = (lat, lon, self.state[:, 5], density)
+        lat, lon = lat_lon(self.state[:3].T)
+        columns = (lat, lon, self.state[5], np.exp(self.state[4]))
         modes = map(Mode, *(column.tolist() for column in columns))
         return tuple(sorted(modes, key=lambda mode: (-mode.density, -mode.mass)))
 
 
 def _tangent_bases(points: Array) -> Array:
-    """Two rows (n, 2, 3) that with each unit vector of `points` (n, 3) are orthonormal.
+    """Two rows (2, 3, n) that with each unit vector of `points` (3, n) are orthonormal.
 
     They are rows of the Householder reflection that takes the point to the pole of the other
     hemisphere: I - vvᵀ / |v_z|, with v the point plus the pole of its own.
     """
-    across = points.copy()
-    z = across[:, 2]
+    sum_with_pole = points.copy()
+    z = sum_with_pole[2]
     z += np.copysign(1.0, z)
-    scaled = across / np.abs(z)[:, None]
-    bases: Array = _IDENTITY[:2] - across[:, :2, None] * scaled[:, None]
+    bases: Array = _IDENTITY - sum_with_pole[:2, None] * (sum_with_pole / np.abs(z))
     return bases
 
 
-def _lengths(vectors: Array) -> Array:
-    return np.asarray(np.sqrt(np.vecdot(vectors, vectors)))
+def _dots(vectors: Array, others: Array) -> Array:
+    """Scalar products (n,) of vectors (d, n) and (d, n)."""
+    return np.asarray(np.vecdot(vectors.T, others.T))
 
 
 def _squared_chords(points: Array, others: Array) -> Array:
-    """Squared chords (n, k) between unit vectors (n, 3) and (k, 3).
+    """Squared chords (n, k) between unit vectors (3, n) and (3, k).
 
     By coordinates: for close points, products of the vectors lose the digits.
     """
-    differences = (points[:, axis, None] - others[:, axis] for axis in range(3))
+    differences = (row[:, None] - other for row, other in zip(points, others, strict=True))
     return np.asarray(sum(difference**2 for difference in differences))
