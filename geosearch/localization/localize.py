@@ -44,9 +44,10 @@ def localize(
     where: Filter | None = None,
     exclusions: Exclusions = NOTHING,
     device: str = "auto",
+    record: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[Localization | Failure]:
-    """Localize photos; every answer is recorded before it is yielded.
+    """Localize photos; every answer is recorded before it is yielded, unless `record` is false.
 
     Without `parameters`, the latest calibration for the model and the filter is used, or the
     defaults if there is none. Parameters are used as they are.
@@ -83,7 +84,7 @@ def localize(
 
     embedded = embed_files(backbone, uris)
     for done, given in enumerate(ordered_map(answer, embedded, database.pool_size), start=1):
-        if isinstance(given, Failure):
+        if isinstance(given, Failure) or not record:
             yield given
         else:
             with database.connection() as connection:

@@ -26,6 +26,8 @@ _PLACES_FRESH_S, _PLACES = 60.0, 2000
 class Facts:
     """Embeddings of the model (estimated), their dimension, its index if it has one, what was
     measured of it, and the places of some of them: latitudes and longitudes (2, n) in degrees.
+
+    `hidden`: row-level security may hide photos from this login.
     """
 
     model_id: int
@@ -35,6 +37,7 @@ class Facts:
     tuning: Tuning
     places: NDArray[np.float64]
     places_read_at: float
+    hidden: bool = False
 
 
 _known: WeakKeyDictionary[Database, dict[int, tuple[float, Facts]]] = WeakKeyDictionary()
@@ -55,7 +58,8 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
             places, places_read_at = _places(connection, model_id, rows), now
         else:
             places, places_read_at = found.places, found.places_read_at
-        found = Facts(model_id, dimension, rows, index, tuning, places, places_read_at)
+        hidden = _hidden(connection, model_id)
+        found = Facts(model_id, dimension, rows, index, tuning, places, places_read_at, hidden)
         known[model_id] = (now, found)
     return found
 
@@ -86,6 +90,13 @@ def _rows(connection: Connection, model_id: int) -> int:
         sql.SQL("SELECT count(*) FROM {}").format(partition(model_id))
     ).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _hidden(connection: Connection, model_id: int) -> bool:
+    row = connection.execute(
+        "SELECT row_security_active(%s)", (f"geosearch.embeddings_m{model_id}",)
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _places(connection: Connection, model_id: int, rows: int) -> NDArray[np.float64]:

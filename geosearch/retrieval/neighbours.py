@@ -106,9 +106,9 @@ def nearest(
             return _exactly(search, known, ASKED_FOR)
         if known.index is None:
             return _exactly(search, known, "the model has no index")
-        if where == EVERYTHING:
+        if where == EVERYTHING and not known.hidden:
             plan = whole_plan(known, k)
-        elif not where.selects:
+        elif not where.selects and not known.hidden:
             plan = filtered_plan(known, k, share=1.0, likes=1.0)
         else:
             compared = search.exact_if_few(few_enough(known, k))

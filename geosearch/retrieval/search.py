@@ -100,7 +100,8 @@ SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance, n.rank
 FROM (
     SELECT photo_id, geom, distance, rank
     FROM (
-        SELECT *, row_number() OVER (ORDER BY distance) AS rank FROM ({candidates}) AS found
+        SELECT *, row_number() OVER (ORDER BY distance) + {unseen} AS rank
+        FROM ({candidates}) AS found
     ) AS candidates
     WHERE {condition}
     ORDER BY rank
@@ -110,6 +111,9 @@ JOIN geosearch.photos AS p ON p.id = n.photo_id
 ORDER BY n.distance, n.photo_id
 """
 
+# Candidates that row-level security hides take ranks all the same; where, is not to be known.
+_UNSEEN = "{count} - count(*) OVER ()"
+
 _PROBE = "SELECT count(*) FILTER (WHERE {condition}) FROM ({candidates}) AS found"
 
 # The choice was made in the plan; every other access path sorts. What is switched off counts as
@@ -117,7 +121,7 @@ _PROBE = "SELECT count(*) FILTER (WHERE {condition}) FROM ({candidates}) AS foun
 _SETTINGS = """
 SELECT
     set_config('hnsw.ef_search', %(ef_search)s, false),
-    set_config('hnsw.iterative_scan', 'strict_order', false),
+    set_config('hnsw.iterative_scan', %(iterative)s, false),
     set_config('enable_seqscan', %(others)s, false),
     set_config('enable_bitmapscan', %(others)s, false),
     set_config('enable_sort', %(others)s, false),
@@ -230,7 +234,10 @@ class Search:
 
     def _index_statement(self, ef_search: int) -> str:
         if self._ranked:
-            return self._format(_FILTERED_INDEX, candidates=self._candidates(ef_search))
+            unseen = _UNSEEN.format(count=ef_search) if self._known.hidden else "0"
+            return self._format(
+                _FILTERED_INDEX, candidates=self._candidates(ef_search), unseen=unseen
+            )
         return self._format(_INDEX)
 
     def _candidates(self, count: int) -> str:
@@ -258,6 +265,8 @@ class Search:
             ).fetchall()
         settings = {
             "ef_search": str(planner.ef_search or PROBE_EF_SEARCH),
+            # It would make up for what row-level security hides, and ranks would not be known.
+            "iterative": "off" if self._known.hidden else "strict_order",
             "others": "on" if planner.ef_search is None else "off",
             "mode": "force_generic_plan" if planner.one_plan else "auto",
         }
