@@ -131,10 +131,11 @@ class Geosearch:
         exclude_self: bool = False,
         exclude_duplicates: float | None = None,
         device: str = "auto",
+        record: bool = True,
         where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
     ) -> Localization:
-        """Estimate where `photo` was taken, and record the answer.
+        """Estimate where `photo` was taken, and record the answer unless `record` is false.
 
         Raises
         ------
@@ -148,6 +149,7 @@ class Geosearch:
             exclude_self=exclude_self,
             exclude_duplicates=exclude_duplicates,
             device=device,
+            record=record,
             where=where,
             **conditions,
         )
@@ -164,6 +166,7 @@ class Geosearch:
         exclude_self: bool = False,
         exclude_duplicates: float | None = None,
         device: str = "auto",
+        record: bool = True,
         where: Filter = EVERYTHING,
         **conditions: Unpack[Conditions],
     ) -> Iterator[Localization | Failure]:
@@ -179,6 +182,7 @@ class Geosearch:
             parameters=parameters,
             where=_filter(where, conditions),
             exclusions=Exclusions(exclude_self, exclude_duplicates),
+            record=record,
         )
 
     def evaluate(

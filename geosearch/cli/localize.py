@@ -62,11 +62,14 @@ def localize(
         Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the answer.")
     ] = None,
     device: DeviceOption = "auto",
+    record: Annotated[
+        bool, typer.Option("--record/--no-record", help="Store the answers in the database.")
+    ] = True,
     as_json: JsonOption = False,
     *,
     where: Filter,
 ) -> None:
-    """Estimate where photos were taken. Every answer is recorded; `geosearch show` reads it back.
+    """Estimate where photos were taken. `geosearch show` reads recorded answers back.
 
     The latest calibration of the model is used unless --method, --k, --bandwidth-km, --weighting
     or --restrict-cells is given. With --json, one object per photo and line.
@@ -104,6 +107,7 @@ def localize(
             where=where,
             exclusions=exclusions,
             device=device,
+            record=record,
             progress=lambda done, _: progress.update(task, completed=done),
         ):
             if as_json:
