@@ -10,7 +10,7 @@ SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
     SELECT ST_Multi(
         CASE
-            WHEN great_circle_km(ST_Y(a), ST_X(a), ST_Y(b), ST_X(b)) > 20015 THEN
+            WHEN ST_DistanceSphere(a, b) > 20015000 THEN
                 ST_MakeLine(ARRAY[
                     a,
                     ST_SetSRID(ST_Point(ST_X(a), 90), 4326),
