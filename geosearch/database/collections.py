@@ -104,9 +104,11 @@ def set_private(connection: Connection, name: str, private: bool) -> bool:
             connection.execute(
                 "UPDATE geosearch.collections SET private = %s WHERE id = %s", (private, key)
             )
+            some = connection.execute(
+                "SELECT FROM geosearch.collections WHERE private LIMIT 1"
+            ).fetchone()
             row = connection.execute(
-                "SELECT geosearch.keep_statistics(NOT EXISTS "
-                "(SELECT FROM geosearch.collections WHERE private))"
+                "SELECT geosearch.keep_statistics(%s)", (some is None,)
             ).fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
         raise _not_ours(name) from error

@@ -162,4 +162,6 @@ def _prepare(connection: SqlConnection) -> None:
                 f"{'.'.join(map(str, minimum))} or newer",
                 f"Upgrade it and run: ALTER EXTENSION {name} UPDATE",
             )
+    # Loads pgvector: before, only a superuser may create functions that set its parameters.
+    connection.execute(text("SELECT '[1]'::vector"))
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))

@@ -1,0 +1,626 @@
+"""Roles and private collections: what each role may do, and attempts to do more."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any, LiteralString
+from uuid import uuid4
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from geosearch.database import migrations
+from geosearch.database.collections import ensure_collection, set_private, share
+from geosearch.database.connection import Database
+from geosearch.database.copying import copy_into
+from geosearch.database.partitions import partition as partition_of
+from geosearch.database.roles import ROLES, grant_role, list_roles
+from geosearch.errors import DatabaseError, InputError, NotFoundError
+from geosearch.localization.store import load, save
+from geosearch.retrieval import nearest
+from geosearch.retrieval.filters import where
+from geosearch.retrieval.indexes import build_index
+from geosearch.retrieval.recall import tune
+from tests.answers import make_answer
+from tests.command_line import CommandLine
+from tests.conftest import create_database, drop_database
+from tests.rows import add_embeddings, add_model, add_photos
+from tests.test_sql_nearest import call
+
+DIMENSION, OPEN, SECRET = 8, 1200, 900
+DENIED = psycopg.errors.InsufficientPrivilege
+
+
+@dataclass
+class World:
+    """A public and a private collection with photos alike, and a login of each role."""
+
+    database: Database
+    model: int
+    logins: dict[str, str]
+    secret_ids: frozenset[int]
+    answer: int
+
+    def url(self, login: str) -> str:
+        return make_conninfo(self.database.url, user=self.logins[login])
+
+    def connect(self, login: str, **options: Any) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url(login), autocommit=True, **options)
+
+
+def vectors(seed: int, count: int) -> Any:
+    return np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float32)
+
+
+def places(seed: int, count: int) -> Any:
+    return np.random.default_rng(seed).uniform((-60, -170), (60, 170), (count, 2)).T
+
+
+@pytest.fixture(scope="module")
+def world(module_database: Database) -> Iterator[World]:
+    database = module_database
+    suffix = uuid4().hex[:10]
+    logins = {name: f"geosearch_test_{name}_{suffix}" for name in (*ROLES, "friend", "nobody")}
+    with database.connection() as connection:
+        for login in logins.values():
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))
+        for role in ROLES:
+            grant_role(connection, role, logins[role])
+        grant_role(connection, "analyst", logins["friend"])
+        model = add_model(connection, DIMENSION)
+        shown = add_photos(connection, *places(1, OPEN), collection="open")
+        secret = add_photos(
+            connection, *places(2, SECRET), collection="secret", authors=["spy"] * SECRET
+        )
+        add_embeddings(connection, model, [*shown, *secret], vectors(3, OPEN + SECRET))
+        connection.execute("SELECT geosearch.refresh_coverage()")
+        connection.execute(
+            "INSERT INTO geosearch.rejects (collection_id, uri, stage, reason, message) "
+            "SELECT id, '/secret/broken.jpg', 'read', 'unreadable', 'x' "
+            "FROM geosearch.collections WHERE name = 'secret'"
+        )
+        answer = replace(make_answer(10, 20, photo="/photos/asked.jpg"), model_id=model)
+        (answer_id,) = save(connection, [answer])
+        assert not set_private(connection, "secret", private=True)
+        share(connection, "secret", logins["friend"])
+    build_index(database, model, DIMENSION)
+    tune(database, model, 0.95, 20)
+    ids = frozenset(photo.photo_id for photo in secret)
+    yield World(database, model, logins, ids, answer_id)
+    with database.connection() as connection:
+        for login in logins.values():
+            name = sql.Identifier(login)
+            connection.execute(sql.SQL("DROP OWNED BY {}").format(name))
+            connection.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+def one(connection: psycopg.Connection[Any], query: LiteralString, *values: Any) -> Any:
+    row = connection.execute(query, values).fetchone()
+    assert row is not None
+    return row[0]
+
+
+RELATIONS = """
+SELECT c.oid::regclass::text, c.relname, c.relkind, c.relrowsecurity
+FROM pg_class AS c
+WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+ORDER BY c.relname
+"""
+#: Tables that hold nothing of photos, which readers may read as they are.
+COMMON = {"alembic_version", "models", "tunings", "recall_points", "borders", "qgis_projects"}
+#: Tables that nobody but the owner has to do with.
+OWNERS = {"indexes", "recall_checks"}
+
+
+def test_every_relation_has_its_rights_and_every_row_of_photos_its_policy(world: World) -> None:
+    with world.database.connection() as connection:
+        relations = connection.execute(RELATIONS).fetchall()
+        for name, relation, kind, protected in relations:
+            reads_all, reads_some, analyst, owner, anybody = (
+                connection.execute(
+                    """
+                SELECT has_table_privilege('geosearch_reader', %(name)s, 'SELECT'),
+                    has_any_column_privilege('geosearch_reader', %(name)s, 'SELECT'),
+                    has_table_privilege('geosearch_analyst', %(name)s, 'SELECT'),
+                    has_table_privilege('geosearch_owner', %(name)s, 'SELECT,INSERT,DELETE'),
+                    EXISTS (SELECT FROM pg_class, aclexplode(relacl) AS acl
+                        WHERE oid = %(name)s::regclass AND acl.grantee = 0)
+                """,
+                    {"name": name},
+                ).fetchone()
+                or [None] * 5
+            )
+            assert owner, name
+            assert not anybody, name
+            if kind == "v" or relation in COMMON:
+                assert reads_all, name
+            elif relation in OWNERS:
+                assert not reads_some, name
+            else:
+                # Rows of photos, or of what rests on them.
+                assert protected, name
+                assert not reads_all, name
+                assert analyst or relation == "collection_shares", name
+
+
+def test_nobody_may_anything_without_a_role(world: World) -> None:
+    with world.database.connection() as connection:
+        functions = connection.execute(
+            """
+            SELECT p.oid::regprocedure::text FROM pg_proc AS p, aclexplode(p.proacl) AS acl
+            WHERE p.pronamespace = 'geosearch'::regnamespace AND acl.grantee = 0
+            """
+        ).fetchall()
+        bare = connection.execute(
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'geosearch'::regnamespace "
+            "AND proacl IS NULL"
+        ).fetchall()
+    assert functions == []
+    assert bare == []
+    with world.connect("nobody") as connection:
+        for attempt in ("SELECT * FROM geosearch.gis_photos", "SELECT geosearch.sql_version()"):
+            with pytest.raises(DENIED, match="schema geosearch"):
+                connection.execute(attempt.encode())
+
+
+READER_ATTEMPTS = (
+    "SELECT * FROM geosearch.{table}",
+    "COPY geosearch.{table} TO STDOUT",
+    "DELETE FROM geosearch.{table}",
+    "TRUNCATE geosearch.{table}",
+    "INSERT INTO geosearch.{table} DEFAULT VALUES",
+    "ALTER TABLE geosearch.{table} DISABLE ROW LEVEL SECURITY",
+    "CREATE POLICY all_mine ON geosearch.{table} USING (true)",
+    "DROP TABLE geosearch.{table}",
+)
+TABLES = (
+    "photos",
+    "embeddings",
+    "collections",
+    "collection_shares",
+    "localizations",
+    "localization_neighbours",
+    "localization_regions",
+    "evaluations",
+    "rejects",
+    "runs",
+    "coverage",
+    "partitions",
+    "geocells",
+)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_reader_reads_and_writes_no_table(world: World, table: str) -> None:
+    with world.connect("reader") as connection:
+        # Of these two the views show every column; of the others, not all.
+        shown = table in ("localization_neighbours", "localization_regions")
+        for attempt in READER_ATTEMPTS[2:] if shown else READER_ATTEMPTS:
+            with pytest.raises(DENIED):
+                connection.execute(attempt.format(table=table).encode())
+        partition = f"embeddings_m{world.model}"
+        for attempt in READER_ATTEMPTS:
+            with pytest.raises(DENIED):
+                connection.execute(attempt.format(table=partition).encode())
+
+
+@pytest.mark.parametrize("login", ["reader", "analyst"])
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "SET ROLE geosearch_owner",
+        "SET ROLE geosearch_ingester",
+        "SET SESSION AUTHORIZATION postgres",
+        "ALTER ROLE CURRENT_USER BYPASSRLS",
+        "GRANT geosearch_owner TO CURRENT_USER",
+        "CREATE TABLE geosearch.mine (id integer)",
+        "CREATE FUNCTION geosearch.has_role(name) RETURNS boolean LANGUAGE sql RETURN true",
+        "CREATE OR REPLACE FUNCTION geosearch.has_role(role text) RETURNS boolean "
+        "LANGUAGE sql RETURN true",
+        "ALTER FUNCTION geosearch.has_role(text) OWNER TO CURRENT_USER",
+        "CREATE TRIGGER tell AFTER INSERT ON geosearch.photos EXECUTE FUNCTION pg_notify()",
+        "DROP POLICY visible ON geosearch.photos",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+        "COPY (SELECT 1) TO '/tmp/geosearch_test_never_written'",
+        "SELECT pg_read_file('PG_VERSION')",
+        "SELECT lo_import('/etc/hostname')",
+        "SELECT geosearch.create_partition(1)",
+        "SELECT geosearch.grant_rights()",
+        "SELECT geosearch.keep_statistics(true)",
+        "UPDATE geosearch.collections SET private = false",
+        "INSERT INTO geosearch.collection_shares (collection_id, role) VALUES (2, CURRENT_USER)",
+        "SELECT setval('geosearch.photos_id_seq', 1)",
+        "SELECT last_value FROM geosearch.photos_id_seq",
+        "SELECT * FROM pg_statistic",
+        "SELECT public._postgis_stats('geosearch.photos', 'geom')",
+        "SELECT public.ST_EstimatedExtent('geosearch', 'photos', 'geom')",
+    ],
+)
+def test_nobody_rises_above_a_role(world: World, login: str, attempt: str) -> None:
+    with world.connect(login) as connection, pytest.raises((DENIED, psycopg.errors.SyntaxError)):
+        connection.execute(attempt.encode())
+
+
+def test_row_security_cannot_be_switched_off(world: World) -> None:
+    with world.connect("reader") as connection:
+        connection.execute("SET row_security = off")
+        with pytest.raises(DENIED, match="row-level security"):
+            connection.execute("SELECT count(*) FROM geosearch.gis_photos")
+
+
+COUNTS: dict[str, LiteralString] = {
+    "view": "SELECT count(*) FROM geosearch.gis_photos",
+    "table": "SELECT count(id) FROM geosearch.photos",
+    "grouped": "SELECT coalesce(sum(n), 0) FROM (SELECT collection_id, count(*) AS n "
+    "FROM geosearch.photos GROUP BY collection_id) AS g",
+    "sample": "SELECT count(id) FROM geosearch.photos TABLESAMPLE BERNOULLI (100)",
+    "embeddings": "SELECT count(photo_id) FROM geosearch.embeddings",
+    "coverage": "SELECT coalesce(sum(photos), 0) FROM geosearch.gis_coverage WHERE cell_km = "
+    "(SELECT min(cell_km) FROM geosearch.gis_coverage)",
+}
+
+
+@pytest.mark.parametrize("login", ["reader", "analyst", "ingester", "friend", "owner"])
+def test_private_photos_are_counted_by_those_alone_who_see_them(world: World, login: str) -> None:
+    expected = OPEN + SECRET if login in ("friend", "owner") else OPEN
+    partition = sql.SQL("SELECT count(photo_id) FROM {}").format(partition_of(world.model))
+    with world.connect(login) as connection:
+        for how, query in COUNTS.items():
+            assert one(connection, query) == expected, how
+        assert connection.execute(partition).fetchone() == (expected,)
+        assert one(connection, "SELECT count(*) FROM geosearch.collections") == 1 + (
+            expected > OPEN
+        )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT author FROM geosearch.gis_photos WHERE author = 'spy'",
+        "SELECT id FROM geosearch.photos WHERE uri LIKE '%%secret%%'",
+        "SELECT id FROM geosearch.photos WHERE id = ANY (%(ids)s)",
+        "SELECT photo_id FROM geosearch.embeddings WHERE photo_id = ANY (%(ids)s)",
+        "SELECT name FROM geosearch.collections WHERE name = 'secret'",
+        "SELECT role FROM geosearch.collection_shares",
+        "SELECT id FROM geosearch.gis_coverage AS c WHERE to_jsonb(c)::text LIKE '%%secret%%'",
+        "SELECT id FROM geosearch.gis_estimates",
+        "SELECT id FROM geosearch.gis_neighbours",
+        "SELECT id FROM geosearch.gis_regions",
+        "SELECT most_common_vals FROM pg_stats WHERE schemaname = 'geosearch' "
+        "AND tablename LIKE ANY ('{photos,embeddings%%}')",
+    ],
+)
+def test_nothing_private_is_seen(world: World, query: LiteralString) -> None:
+    with world.connect("reader") as connection:
+        found = connection.execute(query, {"ids": sorted(world.secret_ids)}).fetchall()
+    assert found == []
+
+
+def test_a_leaky_function_of_ones_own_sees_no_private_row(world: World) -> None:
+    seen: list[str] = []
+    with world.connect("reader") as connection:
+        connection.add_notice_handler(lambda notice: seen.append(notice.message_primary or ""))
+        connection.execute(
+            """
+            CREATE FUNCTION pg_temp.tell(text) RETURNS boolean
+            LANGUAGE plpgsql COST 0.0000001 AS $$
+            BEGIN RAISE NOTICE '%', $1; RETURN true; END $$
+            """
+        )
+        connection.execute("SELECT count(*) FROM geosearch.gis_photos WHERE pg_temp.tell(uri)")
+    assert len(seen) == OPEN
+    assert not any("secret" in uri for uri in seen)
+
+
+def test_functions_in_ones_own_schema_do_not_stand_in_for_ours(world: World) -> None:
+    with world.connect("reader") as connection:
+        connection.execute(
+            "CREATE FUNCTION pg_temp.visible_collections() RETURNS bigint[] "
+            "LANGUAGE sql RETURN '{1,2,3}'::bigint[]"
+        )
+        connection.execute("CREATE TEMPORARY TABLE collections (id bigint, private boolean)")
+        connection.execute("INSERT INTO collections VALUES (1, false), (2, false)")
+        connection.execute("SET search_path = pg_temp, geosearch, public")
+        assert one(connection, "SELECT count(*) FROM geosearch.gis_photos") == OPEN
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("k", [1, 20, 500, 1000])
+def test_a_private_photo_is_never_a_neighbour_and_never_missed(
+    world: World, k: int, exact: bool
+) -> None:
+    # The query is a private photo's own embedding: all else is farther away.
+    with world.database.connection() as connection:
+        query = one(
+            connection,
+            "SELECT embedding FROM geosearch.embeddings WHERE photo_id = %s",
+            min(world.secret_ids),
+        )
+        truth = connection.execute(
+            """
+            SELECT photo_id FROM geosearch.embeddings
+            WHERE photo_id <> ALL (%s) ORDER BY embedding <=> %s::halfvec, photo_id LIMIT %s
+            """,
+            (sorted(world.secret_ids), query, k),
+        ).fetchall()
+    expected = {photo for (photo,) in truth}
+    with Database(world.url("reader")) as database:
+        found = nearest(database, world.model, np.array(query.to_list()), k, exact=exact)
+        with database.connection() as connection:
+            rows = call(
+                connection, "nearest", query=query, model=str(world.model), k=k, exact=exact
+            )
+    for ids in (set(found.photo_id.tolist()), {row["photo_id"] for row in rows}):
+        assert len(ids) == k
+        assert not ids & world.secret_ids
+        assert len(ids & expected) >= 0.95 * k
+    if found.plan.strategy == "exact" and found.plan.matches_exact:
+        assert found.plan.matches == OPEN
+
+
+def test_filters_do_not_reach_private_photos(world: World) -> None:
+    query = vectors(9, 1)[0]
+    with Database(world.url("reader")) as database:
+        for condition in (where(bbox=(-180, -90, 180, 90)), where(exclude_authors=["x"])):
+            found = nearest(database, world.model, query, 300, condition)
+            assert len(found) == 300
+            assert not world.secret_ids.intersection(found.photo_id.tolist())
+        assert len(nearest(database, world.model, query, 5, where(authors=["spy"]))) == 0
+        with pytest.raises(NotFoundError, match="secret") as refused:
+            nearest(database, world.model, query, 5, where(collections=["secret"]))
+    assert str(refused.value).count("secret") == 1  # what was asked, and not in the list
+
+
+def test_errors_tell_no_more_of_a_private_photo_than_of_none(world: World) -> None:
+    def message(photo: int) -> str:
+        with (
+            world.connect("reader") as connection,
+            pytest.raises(psycopg.errors.InvalidParameterValue) as refused,
+        ):
+            call(connection, "nearest_to_photo", photo=photo, model=str(world.model))
+        return str(refused.value).replace(str(photo), "N")
+
+    assert message(min(world.secret_ids)) == message(10**12)
+
+
+def test_tiles_count_only_what_is_visible(world: World) -> None:
+    tile = "SELECT geosearch.mvt(0, 0, 0)"
+    with world.connect("reader") as connection:
+        restricted = connection.execute(tile).fetchone()
+    with world.connect("friend") as connection:
+        full = connection.execute(tile).fetchone()
+    with world.database.connection() as connection, connection.transaction(force_rollback=True):
+        connection.execute(
+            "DELETE FROM geosearch.photos WHERE id = ANY (%s)", [list(world.secret_ids)]
+        )
+        assert connection.execute(tile).fetchone() == restricted
+    assert full != restricted
+
+
+def test_no_estimate_of_the_planner_counts_private_photos(world: World) -> None:
+    def estimates(value: str) -> list[str]:
+        with world.connect("reader") as connection:
+            lines = connection.execute(
+                b"EXPLAIN SELECT id FROM geosearch.photos WHERE author = '" + value.encode() + b"'"
+            ).fetchall()
+        return [str(line).replace(value, "") for (line,) in lines]
+
+    with world.database.connection() as connection:
+        connection.execute("ANALYZE geosearch.photos")
+    assert estimates("spy") == estimates("none")
+
+
+def test_an_answer_is_shown_to_those_who_see_all_that_was_searched(world: World) -> None:
+    with world.connect("friend") as connection:
+        assert one(connection, "SELECT count(*) FROM geosearch.gis_estimates") == 1
+    for login in ("reader", "analyst"):
+        with Database(world.url(login)) as database, pytest.raises((NotFoundError, DatabaseError)):
+            load(database, world.answer)
+
+
+def test_an_analyst_records_answers_and_changes_no_others(world: World) -> None:
+    answer = replace(make_answer(10, 20, photo="/photos/analyst.jpg"), model_id=world.model)
+    with Database(world.url("analyst")) as database:
+        with database.connection() as connection:
+            (key,) = save(connection, [answer])
+        again = load(database, key)
+        assert again.photo == answer.photo
+        assert len(again.neighbours) == len(answer.neighbours) > 0
+    with world.connect("reader") as connection:
+        shown = one(connection, "SELECT count(*) FROM geosearch.gis_estimates WHERE id = %s", key)
+        assert shown == 1
+    with world.connect("friend") as connection:  # an analyst too, who sees it
+        delete = "DELETE FROM geosearch.localizations WHERE id = %s"
+        assert connection.execute(delete, (key,)).rowcount == 0
+        with pytest.raises(DENIED, match="row-level security"):
+            connection.execute(
+                """
+                INSERT INTO geosearch.localization_regions (localization_id, level, geom, area_km2)
+                VALUES (%s, 0.99, ST_Multi(ST_MakeEnvelope(0, 0, 1, 1, 4326)), 1)
+                """,
+                (key,),
+            )
+    with world.connect("analyst") as connection:
+        with pytest.raises(DENIED, match="row-level security"):
+            connection.execute(
+                "INSERT INTO geosearch.evaluations (queries, model, method, parameters, filter,"
+                " software, recorded_by) VALUES ('', '', 'nearest', '{}', '{}', '{}', 'postgres')"
+            )
+        assert connection.execute(delete, (key,)).rowcount == 1
+
+
+def test_a_reader_who_records_is_refused_with_a_remedy(world: World) -> None:
+    with (
+        Database(world.url("reader")) as database,
+        pytest.raises(DatabaseError, match="granted"),
+        database.connection() as connection,
+    ):
+        save(connection, [make_answer(10, 20)])
+
+
+def test_an_ingester_stores_and_embeds_photos_but_shares_nothing(world: World) -> None:
+    with Database(world.url("ingester")) as database:
+        with database.connection() as connection, connection.transaction(force_rollback=True):
+            collection = ensure_collection(connection, "new")
+            model = add_model(connection, 3, "test/new")
+            photos = add_photos(connection, [1.0, 2.0], [3.0, 4.0], collection="new")
+            add_embeddings(connection, model, photos, np.eye(3, dtype=np.float32)[:2])
+            assert (
+                one(
+                    connection,
+                    "SELECT count(*) FROM geosearch.embeddings WHERE collection_id = %s",
+                    collection,
+                )
+                == 2
+            )
+            columns = ("collection_id", "uri", "sha256", "size_bytes", "width", "height", "format")
+            with copy_into(connection, "photos", columns) as copy:
+                copy.set_types(["int8", "text", "bytea", "int8", "int4", "int4", "text"])
+                digest = hashlib.sha256(b"x").digest()
+                copy.write_row((collection, "/x.jpg", digest, 1, 1, 1, "JPEG"))
+            assert (
+                one(
+                    connection,
+                    "SELECT count(*) FROM geosearch.photos WHERE collection_id = %s",
+                    collection,
+                )
+                == 3
+            )
+        with database.connection() as connection:
+            with pytest.raises(DatabaseError, match="who sees"):
+                set_private(connection, "open", private=True)
+            with pytest.raises(NotFoundError):
+                share(connection, "secret", world.logins["ingester"])
+
+
+def test_a_photo_cannot_be_put_into_a_collection_one_does_not_see(world: World) -> None:
+    with world.connect("ingester") as connection, pytest.raises(DENIED, match="row-level security"):
+        connection.execute(
+            "UPDATE geosearch.photos SET collection_id = collection_id + 1 WHERE id = "
+            "(SELECT min(id) FROM geosearch.photos)"
+        )
+
+
+def test_a_deleted_public_collection_hides_nothing_and_a_private_one_still_does(
+    database: Database,
+) -> None:
+    with database.connection() as connection:
+        ids = [ensure_collection(connection, name) for name in ("open", "passing", "secret")]
+        (key,) = save(connection, [make_answer(10, 20)])
+        set_private(connection, "secret", private=True)
+        connection.execute("DELETE FROM geosearch.collections WHERE name <> 'open'")
+        left = one(
+            connection, "SELECT collection_ids FROM geosearch.localizations WHERE id = %s", key
+        )
+    assert left == [ids[0], ids[2]]
+
+
+def test_the_owner_role_manages_privacy_from_the_command_line(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = CommandLine(world.url("owner"), capsys)
+    reader = world.logins["reader"]
+    seen = "SELECT count(*) FROM geosearch.gis_photos"
+
+    def count() -> int:
+        with world.connect("reader") as connection:
+            return int(one(connection, seen))
+
+    assert command("collections", "share", "secret", "--with", reader).code == 0
+    assert count() == OPEN + SECRET
+    (listed,) = [c for c in command("collections", "list", "--json").json() if c["private"]]
+    assert listed["name"] == "secret"
+    assert listed["photos"] == SECRET
+    assert set(listed["shared_with"]) == {reader, world.logins["friend"]}
+    assert reader[:20] in command("collections", "list").out
+    assert command("collections", "unshare", "secret", "--with", reader).code == 0
+    assert count() == OPEN
+    assert command("collections", "unshare", "secret", "--with", reader).code == 4
+    ran = command("collections", "private", "open", "--json")
+    assert ran.json() == {"collection": "open", "private": True, "statistics_left": False}
+    assert count() == 0
+    assert "public" in command("collections", "public", "open").out
+    assert count() == OPEN
+    assert command("collections", "share", "secret", "--with", "no such role").code == 4
+
+
+def test_roles_are_granted_and_revoked_from_the_command_line(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = CommandLine(world.database.url, capsys)
+    nobody = world.logins["nobody"]
+    assert command("roles", "grant", "reader", "--to", nobody).code == 0
+    roles = {role["name"]: role for role in command("roles", "list", "--json").json()}
+    assert set(roles) == {f"geosearch_{role}" for role in ROLES}
+    assert nobody in roles["geosearch_reader"]["members"]
+    with world.connect("nobody") as connection:
+        assert one(connection, "SELECT count(*) FROM geosearch.gis_photos") == OPEN
+    revoked = command("roles", "revoke", "geosearch_reader", "--from", nobody, "--json")
+    assert revoked.json() == {"role": "geosearch_reader", "revoked_from": nobody}
+    assert "geosearch_owner" in command("roles", "list").out
+    assert command("roles", "grant", "king", "--to", nobody).code == 2
+    assert command("roles", "grant", "reader", "--to", "no such user").code == 4
+    refused = CommandLine(world.url("reader"), capsys)("roles", "grant", "owner", "--to", nobody)
+    assert refused.code == 5
+    assert "As a superuser" in refused.err
+
+
+def test_a_role_must_be_one_of_ours(world: World) -> None:
+    with world.database.connection() as connection:
+        with pytest.raises(InputError, match="reader, analyst"):
+            grant_role(connection, "postgres", world.logins["nobody"])
+        assert all(role.exists for role in list_roles(connection))
+
+
+def test_databases_of_one_server_may_be_migrated_at_once(server_url: str) -> None:
+    urls = [create_database(server_url) for _ in range(2)]
+    try:
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            list(pool.map(migrations.upgrade, urls))
+        for url in urls:
+            with psycopg.connect(url) as connection:
+                assert one(connection, "SELECT count(*) FROM geosearch.gis_photos") == 0
+    finally:
+        for url in urls:
+            drop_database(url)
+
+
+def test_a_login_that_may_not_create_roles_migrates_all_the_same(empty_url: str) -> None:
+    login = f"geosearch_test_owner_{uuid4().hex[:10]}"
+    name, database = (
+        sql.Identifier(login),
+        sql.Identifier(str(conninfo_to_dict(empty_url)["dbname"])),
+    )
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
+        connection.execute(b"CREATE EXTENSION postgis; CREATE EXTENSION vector")
+        connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(database, name))
+    url = make_conninfo(empty_url, user=login)
+    try:
+        migrations.upgrade(url)
+        with Database(url) as opened, opened.connection() as connection:
+            ensure_collection(connection, "clients")
+            add_photos(connection, [1.0], [2.0], collection="clients")
+            connection.execute("ANALYZE geosearch.photos")
+            assert set_private(connection, "clients", private=True)  # it may not remove statistics
+        with psycopg.connect(empty_url) as connection:
+            assert not one(
+                connection,
+                "SELECT has_table_privilege('geosearch_reader', 'geosearch.photos', 'SELECT')",
+            )
+            assert one(
+                connection,
+                "SELECT has_table_privilege('geosearch_reader', 'geosearch.gis_photos', 'SELECT')",
+            )
+        migrations.downgrade(url, "base")
+    finally:
+        with psycopg.connect(empty_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(name))
+            connection.execute(sql.SQL("DROP ROLE {}").format(name))
