@@ -28,7 +28,7 @@ from geosearch.geocells import (
     require_classifiers,
     store_classifiers,
 )
-from geosearch.geocells.fit import fit_classifiers
+from geosearch.geocells.fit import fit_classifiers, tempered
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
 from geosearch.localization.localize import answer_query, chosen_parameters
 from geosearch.localization.store import save
@@ -410,6 +410,22 @@ def test_a_fit_knows_most_of_the_photos_held_out(world: World) -> None:
     assert made.accuracy > 0.5  # of ten cells
     assert made.loss < np.log(10)
     assert calls[-1] == (20, 20)
+
+
+def test_a_temperature_makes_a_classifier_as_sure_as_it_is_right() -> None:
+    rng = np.random.default_rng(8)
+    item = _classifier(400, 12, seed=5, weights=0.4)
+    embeddings = rng.normal(size=(4000, DIMENSION)).astype(np.float32)
+    shares = np.exp(item.log_probabilities(embeddings)).cumsum(axis=1)
+    cells = (shares < rng.uniform(size=(4000, 1))).sum(axis=1)  # drawn as the classifier says
+    boastful = replace(item, weights=3 * item.weights, bias=3 * item.bias)
+    cooled = tempered(boastful, embeddings, cells)
+    assert cooled.provenance["temperature"] == pytest.approx(3.0, rel=0.1)
+    np.testing.assert_allclose(cooled.weights, item.weights, rtol=0.1)
+    assert tempered(item, embeddings, cells).provenance["temperature"] == pytest.approx(1, rel=0.1)
+    third = np.float32(1 / 3)
+    timid = replace(item, weights=third * item.weights, bias=third * item.bias)
+    assert tempered(timid, embeddings, cells).provenance["temperature"] < 1.01
 
 
 def test_an_answer_by_a_classifier_that_was_replaced_cannot_be_reproduced(world: World) -> None:

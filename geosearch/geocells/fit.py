@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from psycopg import sql
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from torch import nn
 
 from geosearch.database.connection import Connection, Database
@@ -34,8 +36,11 @@ EPOCHS, BATCH, RATE, DECAY = 30, 256, 0.03, 1e-3
 #: Embeddings are unit vectors: their products with weights of moderate size are scaled up by this.
 SCALE = 16.0
 
-#: One photo in so many is held out, for figures.
+#: One photo in so many is held out, for the temperature and the figures.
 HELD_OUT = 10
+
+#: The highest temperature that is tried.
+MOST_TEMPERATURE = 20.0
 
 Progress = Callable[[int, int | None], None]
 
@@ -44,8 +49,9 @@ Progress = Callable[[int, int | None], None]
 class Fitted:
     """A classifier, and how well it does on the photos held out of its fit.
 
-    `accuracy` is the share of them in the cell it gives the highest probability, `loss` the mean of
-    -log of the probability of their cell, natural logarithm.
+    Only its temperature was chosen by them. `accuracy` is the share of them in the cell it gives
+    the highest probability, `loss` the mean of -log of the probability of their cell, by the
+    natural logarithm.
     """
 
     classifier: Classifier
@@ -78,8 +84,9 @@ def fit_classifiers(
 ) -> list[Fitted]:
     """Fit a classifier for each partition to a model's stored embeddings, and store them.
 
-    They replace those that the model had over these partitions. All embeddings that pass `where`
-    are kept in memory. The same embeddings and seed give the same classifiers on one machine.
+    They replace those that the model had over these partitions, and are as sure as they are right
+    on the photos held out (`tempered`). All embeddings that pass `where` are kept in memory. The
+    same embeddings and seed give the same classifiers on one machine.
 
     Raises
     ------
@@ -176,13 +183,39 @@ def _fit(
             schedule.step()
         report(epoch + 1)
     weights, bias = ((SCALE * part).detach().numpy() for part in (head.weight, head.bias))
-    classifier = Classifier(partition, weights, bias, given)
-    logs = classifier.log_probabilities(embeddings[checked].astype(np.float32))
-    truth = cells.numpy()[checked]
+    unseen, truth = embeddings[checked].astype(np.float32), cells.numpy()[checked]
+    classifier = tempered(Classifier(partition, weights, bias, given), unseen, truth)
+    logs = classifier.log_probabilities(unseen)
     return Fitted(
         classifier,
         photos=len(fitted),
         held_out=len(checked),
         accuracy=float((logs.argmax(axis=1) == truth).mean()),
         loss=float(-logs[np.arange(len(truth)), truth].mean()),
+    )
+
+
+def tempered(
+    classifier: Classifier, embeddings: NDArray[np.float32], cells: NDArray[np.int64]
+) -> Classifier:
+    """The classifier as sure as it is right on photos it has not seen, and no surer than before.
+
+    `embeddings` (m, D) and `cells` (m,) are theirs. Weights and bias are divided by the temperature
+    of at least 1 with the least mean -log probability (Guo et al., ICML 2017): the order of the
+    cells stays, and probabilities no longer exaggerate.
+    """
+    logits = classifier.log_probabilities(embeddings)
+    rows = np.arange(len(cells))
+
+    def loss(log_temperature: float) -> float:
+        logs = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return float(-logs[rows, cells].mean())
+
+    found = minimize_scalar(loss, bounds=(0.0, np.log(MOST_TEMPERATURE)), method="bounded")
+    temperature = np.float32(np.exp(found.x))
+    return replace(
+        classifier,
+        weights=classifier.weights / temperature,
+        bias=classifier.bias / temperature,
+        provenance=dict(classifier.provenance) | {"temperature": float(temperature)},
     )

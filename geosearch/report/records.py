@@ -46,12 +46,14 @@ class Evaluated:
     def title(self) -> str:
         """Method and what sets it apart: `density, k 100, 200 km, power:10`."""
         parts = [self.method]
-        if "k" in self.parameters:
+        if self.parameters.get("k"):  # 0 for a method that needs no neighbours
             parts.append(f"k {self.parameters['k']}")
         if self.parameters.get("bandwidth_km") is not None:
             parts.append(f"{self.parameters['bandwidth_km']:g} km")
         if self.parameters.get("weighting"):
             parts.append(str(self.parameters["weighting"]))
+        if self.parameters.get("restrict_cells"):
+            parts.append(f"in cells of {self.parameters['restrict_cells']:g}")
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
