@@ -124,6 +124,7 @@ def _evaluation(title: str, chosen: str, *, shown: bool) -> Group:
     return Group(
         title,
         (
+            replace(ERRORS, where=chosen),
             replace(
                 ESTIMATES,
                 id="evaluated",
@@ -131,7 +132,6 @@ def _evaluation(title: str, chosen: str, *, shown: bool) -> Group:
                 where=chosen,
                 labels=False,
             ),
-            replace(ERRORS, where=chosen),
             replace(REGIONS, id="evaluated_regions", where=chosen, shown=False),
         ),
         shown,

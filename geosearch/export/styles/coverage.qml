@@ -12,7 +12,7 @@
       <symbol name="0" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">
         <layer class="SimpleFill" enabled="1" pass="0" locked="0">
           <Option type="Map">
-            <Option name="color" type="QString" value="164,196,236,220"/>
+            <Option name="color" type="QString" value="120,165,225,70"/>
             <Option name="style" type="QString" value="solid"/>
             <Option name="outline_color" type="QString" value="255,255,255,90"/>
             <Option name="outline_style" type="QString" value="no"/>
@@ -25,7 +25,7 @@
       <symbol name="1" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">
         <layer class="SimpleFill" enabled="1" pass="0" locked="0">
           <Option type="Map">
-            <Option name="color" type="QString" value="112,158,220,225"/>
+            <Option name="color" type="QString" value="90,140,210,105"/>
             <Option name="style" type="QString" value="solid"/>
             <Option name="outline_color" type="QString" value="255,255,255,90"/>
             <Option name="outline_style" type="QString" value="no"/>
@@ -38,7 +38,7 @@
       <symbol name="2" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">
         <layer class="SimpleFill" enabled="1" pass="0" locked="0">
           <Option type="Map">
-            <Option name="color" type="QString" value="64,115,196,230"/>
+            <Option name="color" type="QString" value="64,115,196,140"/>
             <Option name="style" type="QString" value="solid"/>
             <Option name="outline_color" type="QString" value="255,255,255,90"/>
             <Option name="outline_style" type="QString" value="no"/>
@@ -51,7 +51,7 @@
       <symbol name="3" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">
         <layer class="SimpleFill" enabled="1" pass="0" locked="0">
           <Option type="Map">
-            <Option name="color" type="QString" value="32,76,160,235"/>
+            <Option name="color" type="QString" value="32,76,160,175"/>
             <Option name="style" type="QString" value="solid"/>
             <Option name="outline_color" type="QString" value="255,255,255,90"/>
             <Option name="outline_style" type="QString" value="no"/>
@@ -64,7 +64,7 @@
       <symbol name="4" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">
         <layer class="SimpleFill" enabled="1" pass="0" locked="0">
           <Option type="Map">
-            <Option name="color" type="QString" value="12,38,104,240"/>
+            <Option name="color" type="QString" value="12,38,104,210"/>
             <Option name="style" type="QString" value="solid"/>
             <Option name="outline_color" type="QString" value="255,255,255,90"/>
             <Option name="outline_style" type="QString" value="no"/>

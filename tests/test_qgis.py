@@ -1,0 +1,409 @@
+"""QGIS: projects and styles that it opens, as files and from the database.
+
+Tests with QGIS itself run where its Python is installed (Debian: python3-qgis), and skip elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+from psycopg.conninfo import conninfo_to_dict
+
+from geosearch.borders import load_borders
+from geosearch.database.connection import Database
+from geosearch.database.coverage import refresh_coverage
+from geosearch.errors import InputError, NotFoundError
+from geosearch.export.estimates import Selection
+from geosearch.export.styles import read_style
+from geosearch.gis.database import install_styles, make_project, save_project
+from geosearch.gis.layers import STYLED
+from geosearch.gis.source import connection_uri, layer_uri
+from geosearch.localization.store import save
+from tests.answers import make_answer
+from tests.command_line import CommandLine
+from tests.evaluations import add_evaluation
+from tests.rows import add_photos
+
+ROOT = Path(__file__).parent.parent
+SYSTEM_PYTHON = "/usr/bin/python3"
+BERLIN = make_answer([52.5, 52.6, 52.4], [13.4, 13.3, 13.5], photo="/b.jpg", truth=(48.9, 2.3))
+FIJI = make_answer([-17.0, -17.5], [179.9, -179.8], photo="/f.jpg")
+#: One country: a rectangle round Berlin.
+BORDERS = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "properties": {"NAME": "Rectangle", "ISO_A2": "RE", "ISO_A3": "REC", "TYPE": "Country"},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[5, 47], [16, 47], [16, 55], [5, 55], [5, 47]]],
+            },
+        }
+    ],
+}
+#: Features of each layer of the fixture `filled` in a project of everything.
+FEATURES = {
+    "estimates": 2,
+    "neighbours": 5,
+    "lines": 5,
+    "regions": 4,
+    "evaluated": 1,
+    "errors": 1,
+    "evaluated_regions": 2,
+    "photos": 4,
+    "coverage_56": 3,
+    "coverage_222": 3,
+    "borders": 1,
+}
+
+
+def has_qgis() -> bool:
+    try:
+        probe = subprocess.run([SYSTEM_PYTHON, "-c", "import qgis.core"], capture_output=True)
+    except OSError:
+        return False
+    return probe.returncode == 0
+
+
+needs_qgis = pytest.mark.skipif(not has_qgis(), reason="QGIS is not installed")
+
+
+@pytest.fixture(scope="module")
+def filled(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Database:
+    """Photos, own answers, an evaluation and a country."""
+    file = tmp_path_factory.mktemp("borders") / "borders.json"
+    file.write_text(json.dumps(BORDERS))
+    load_borders(module_database, file)
+    with module_database.connection() as connection:
+        add_photos(connection, [46.9, 46.9, 52.5, -17.0], [8.0, 8.0, 13.4, 179.0])
+        refresh_coverage(connection)
+        save(connection, [BERLIN, FIJI])
+    evaluation = add_evaluation(module_database)
+    with module_database.connection() as connection:
+        save(connection, [BERLIN], evaluation)
+    return module_database
+
+
+def qgs(file: Path) -> ElementTree.Element:
+    with zipfile.ZipFile(file) as archive:
+        (name,) = archive.namelist()
+        assert name.endswith(".qgs")
+        return ElementTree.fromstring(archive.read(name))
+
+
+def sources(project: ElementTree.Element) -> dict[str, str]:
+    """Data source by layer, without the prefix of the id."""
+    return {
+        (layer.findtext("id") or "").removeprefix("geosearch_"): layer.findtext("datasource") or ""
+        for layer in project.iterfind("projectlayers/maplayer")
+    }
+
+
+def test_a_connection_is_quoted_and_loses_its_passwords() -> None:
+    assert (
+        connection_uri("postgresql://ada:s%27ecret@db.example.org:5433/ph'otos?sslmode=require")
+        == r"dbname='ph\'otos' host='db.example.org' port='5433' user='ada' sslmode='require'"
+    )
+    assert connection_uri("service=photos sslpassword=secret") == "service='photos'"
+    assert connection_uri("postgresql://ada@/p?host=/run/pg") == (
+        "dbname='p' host='/run/pg' user='ada'"
+    )
+    with pytest.raises(InputError, match="malformed"):
+        connection_uri("secret")
+
+
+def test_a_layer_names_its_key_and_its_condition() -> None:
+    uri = layer_uri("service='x'", "gis_photos", "Point", "\"author\" = 'ada'")
+    assert uri == (
+        "service='x' key='id' estimatedmetadata=true srid=4326 type=Point "
+        'checkPrimaryKeyUnicity=\'0\' table="geosearch"."gis_photos" (geom) sql="author" = \'ada\''
+    )
+
+
+def test_every_layer_of_the_project_has_rows_to_show(filled: Database) -> None:
+    with filled.connection() as connection:
+        project = make_project(connection, "service='x'", Selection())
+        counts = {}
+        for group in project.groups:
+            for layer in group.layers:
+                row = connection.execute(
+                    f"SELECT count(*) FROM geosearch.{layer.view} WHERE {layer.where or 'true'}"  # noqa: S608
+                ).fetchone()
+                assert row is not None
+                counts[layer.id] = row[0]
+    assert counts == FEATURES | {"geocells": 0}
+    assert [(group.title, group.shown) for group in project.groups] == [
+        ("Answers", True),
+        ("Evaluations", False),
+        ("Photos", True),
+        ("Geocells", True),
+        ("Background", True),
+    ]
+
+
+def test_scales_follow_one_another_without_a_gap(filled: Database) -> None:
+    with filled.connection() as connection:
+        project = make_project(connection, "", Selection())
+    (photos,) = (group.layers for group in project.groups if group.title == "Photos")
+    limits = [(layer.closest, layer.farthest) for layer in photos]
+    assert limits == [(None, 5_000_000), (5_000_000, 25_000_000), (25_000_000, None)]
+
+
+def test_a_selection_filters_the_answers(filled: Database) -> None:
+    with filled.connection() as connection:
+        ids = [row[0] for row in connection.execute("SELECT id FROM geosearch.localizations")]
+        (evaluation,) = connection.execute("SELECT max(id) FROM geosearch.evaluations").fetchone()  # type: ignore[misc]
+        found = {
+            chosen: sources(ElementTree.fromstring(make_project(connection, "", chosen).document()))
+            for chosen in (
+                Selection(ids=(ids[0],)),
+                Selection(last=1),
+                Selection(evaluation=evaluation),
+            )
+        }
+        with pytest.raises(NotFoundError, match="no localization 999"):
+            make_project(connection, "", Selection(ids=(999,)))
+    by_id, by_last, by_evaluation = (
+        {name: uri.partition(" sql=")[2] for name, uri in each.items()} for each in found.values()
+    )
+    assert (by_id["estimates"], by_id["lines"]) == (
+        f'"id" IN ({ids[0]})',
+        f'"localization_id" IN ({ids[0]})',
+    )
+    assert "LIMIT 1)" in by_last["regions"]
+    assert by_evaluation["errors"] == f'"evaluation_id" = {evaluation}'
+    assert "errors" not in by_id
+    assert "estimates" not in by_evaluation
+
+
+def test_it_opens_at_the_answers_else_at_the_photos_else_at_the_world(
+    filled: Database, database: Database
+) -> None:
+    with filled.connection() as connection:
+        west, south, east, north = make_project(connection, "", Selection(ids=(1,))).view
+    assert west < 13.4 < east
+    assert south < 52.5 < north
+    assert east - west < 60
+    with database.connection() as connection:
+        assert make_project(connection, "", Selection()).view == (-180, -90, 180, 90)
+        add_photos(connection, [46.9], [8.0])
+        refresh_coverage(connection)
+        west, south, east, north = make_project(connection, "", Selection()).view
+    assert -180 < west < 8.0 < east < 180
+
+
+def test_the_command_writes_the_file_and_saves_the_project(
+    filled: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = CommandLine(filled.url, capsys)
+    file = tmp_path / "x.qgz"
+    ran = run("export", "qgis", "-o", file, "--save", "all", "--reach", "service=photos", "--json")
+    written = ran.json()
+    assert ran.code == 0
+    assert (written["layers"], written["source"]) == (12, "service='photos'")
+    assert (written["saved"], written["output"]) == ("all", str(file))
+    assert set(written["styles"]) == {layer.view for layer in STYLED}
+    with filled.connection() as connection:
+        row = connection.execute(
+            "SELECT content, metadata FROM geosearch.qgis_projects WHERE name = 'all'"
+        ).fetchone()
+    assert row is not None
+    assert row[0] == file.read_bytes()
+    assert set(row[1]) == {"last_modified_time", "last_modified_user"}
+    found = sources(qgs(file))
+    assert all(
+        uri.startswith("service='photos' ") for name, uri in found.items() if name in FEATURES
+    )
+    assert set(found) == {*FEATURES, "geocells", "openstreetmap"}
+
+
+def test_the_command_says_what_is_missing(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = CommandLine(database.url, capsys)
+    nothing = run("export", "qgis")
+    assert (nothing.code, "Give -o FILE.qgz" in nothing.err) == (InputError.exit_code, True)
+    wrong = run("export", "qgis", "-o", tmp_path / "x.gpkg")
+    assert wrong.code == InputError.exit_code
+    bare = run("export", "qgis", "-o", tmp_path / "x.qgz")
+    assert bare.code == 0
+    assert "geosearch borders load" in bare.err
+
+
+def styles(database: Database) -> dict[str, tuple[Any, ...]]:
+    """View → name, style, whether the default; of ours and of others."""
+    with database.connection() as connection:
+        rows = connection.execute(
+            "SELECT f_table_name || '/' || stylename, styleqml::text, useasdefault "
+            "FROM public.layer_styles WHERE f_table_catalog = current_database() "
+            "AND f_table_schema = 'geosearch' AND f_geometry_column = 'geom'"
+        ).fetchall()
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_styles_are_installed_and_updated(database: Database) -> None:
+    with database.connection() as connection:
+        first = install_styles(connection)
+        connection.execute(
+            "UPDATE public.layer_styles SET styleqml = '<old/>', "
+            "description = 'The style of geosearch, md5 ' || md5('<old/>') "
+            "WHERE f_table_name = 'gis_photos'"
+        )
+        assert install_styles(connection) == first
+    assert first.kept == ()
+    assert styles(database) == {
+        f"{layer.view}/geosearch": (read_style(layer.style), True) for layer in STYLED
+    }
+
+
+def test_a_users_styles_stay(database: Database) -> None:
+    with database.connection() as connection:
+        install_styles(connection)
+        connection.execute(
+            "UPDATE public.layer_styles SET styleqml = '<mine/>' WHERE f_table_name = 'gis_lines'"
+        )
+        connection.execute("DELETE FROM public.layer_styles WHERE f_table_name = 'gis_photos'")
+        connection.execute(
+            "INSERT INTO public.layer_styles (f_table_catalog, f_table_schema, f_table_name, "
+            "f_geometry_column, stylename, styleqml, useasdefault) VALUES (current_database(), "
+            "'geosearch', 'gis_photos', 'geom', 'red', '<red/>', true)"
+        )
+        again = install_styles(connection)
+    assert again.kept == ("gis_lines",)
+    found = styles(database)
+    assert found["gis_lines/geosearch"] == ("<mine/>", True)
+    assert found["gis_photos/red"] == ("<red/>", True)
+    assert found["gis_photos/geosearch"] == (read_style("photos"), False)
+
+
+_LOOK = """
+import json, sys
+from qgis.core import QgsApplication, QgsProject, QgsVectorLayer
+application = QgsApplication([], False)
+application.initQgis()
+seen = {}
+project = QgsProject.instance()
+for uri in json.loads(sys.argv[1]):
+    read = project.read(uri)
+    seen[uri] = {"read": read, "crs": project.crs().authid(), "layers": {
+        layer.id(): [layer.isValid(), sum(1 for _ in layer.getFeatures()), layer.renderer().type(),
+            layer.labelsEnabled(), "[%" in layer.mapTipTemplate(), layer.crs().authid()]
+        for layer in project.mapLayers().values() if isinstance(layer, QgsVectorLayer)
+    }}
+added = {}
+for view, uri in json.loads(sys.argv[2]).items():
+    layer = QgsVectorLayer(uri, view, "postgres")
+    added[view] = [layer.isValid(), layer.renderer().type(), "[%" in layer.mapTipTemplate()]
+print(json.dumps([seen, added]))
+project.clear()
+application.exitQgis()
+"""
+
+RENDERERS = {
+    "estimates": "singleSymbol",
+    "neighbours": "singleSymbol",
+    "lines": "singleSymbol",
+    "regions": "graduatedSymbol",
+    "errors": "graduatedSymbol",
+    "photos": "pointCluster",
+    "coverage": "graduatedSymbol",
+    "geocells": "graduatedSymbol",
+    "borders": "singleSymbol",
+}
+
+
+@pytest.fixture(scope="module")
+def environment(filled: Database, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """For QGIS: no window, and the database as a service of libpq, as users name theirs."""
+    folder = tmp_path_factory.mktemp("qgis")
+    given = conninfo_to_dict(filled.url)
+    lines = [f"{name}={value}" for name, value in given.items()]
+    (folder / "services").write_text("\n".join(["[geosearch]", *lines, ""]))
+    return {
+        "QT_QPA_PLATFORM": "offscreen",
+        "PATH": "/usr/bin",
+        "HOME": str(folder),
+        "PGSERVICEFILE": str(folder / "services"),
+    }
+
+
+@pytest.fixture(scope="module")
+def project(filled: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project of everything, in a file and in the database."""
+    file = tmp_path_factory.mktemp("project") / "geosearch.qgz"
+    with filled.connection() as connection:
+        made = make_project(connection, "service='geosearch'", Selection())
+        save_project(connection, "geosearch", made)
+        install_styles(connection)
+    file.write_bytes(made.archive())
+    return file
+
+
+@needs_qgis
+def test_qgis_opens_the_project_and_styles_what_is_added(
+    project: Path, environment: dict[str, str]
+) -> None:
+    stored = "postgresql:?service=geosearch&schema=geosearch&project=geosearch"
+    views = {
+        layer.view: layer_uri("service='geosearch'", layer.view, layer.geometry_type)
+        for layer in STYLED
+    }
+    projects = json.dumps([str(project), stored])
+    ran = subprocess.run(
+        [SYSTEM_PYTHON, "-c", _LOOK, projects, json.dumps(views)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seen, added = json.loads(ran.stdout.splitlines()[-1])
+    for found in seen.values():
+        assert (found["read"], found["crs"]) == (True, "EPSG:8857")
+        layers = {key.removeprefix("geosearch_"): value for key, value in found["layers"].items()}
+        assert {key: value[0] for key, value in layers.items()} == dict.fromkeys(
+            [*FEATURES, "geocells"], True
+        )
+        assert {key: value[1] for key, value in layers.items()} == FEATURES | {"geocells": 0}
+        for key, (_, _, renderer, labels, tips, crs) in layers.items():
+            style = key.replace("evaluated_regions", "regions").replace("evaluated", "estimates")
+            assert renderer == RENDERERS[style.partition("_")[0]], key
+            assert labels == (key in ("estimates", "borders")), key
+            assert (tips, crs) == (True, "EPSG:4326"), key
+    assert len(seen) == 2
+    assert added == {layer.view: [True, RENDERERS[layer.style], True] for layer in STYLED}
+
+
+@needs_qgis
+def test_qgis_draws_the_map(project: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    picture = tmp_path / "map.png"
+    ran = subprocess.run(
+        [SYSTEM_PYTHON, ROOT / "scripts/qgis-picture", project, picture, "--bounds", "3,46,18,56"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    figures = json.loads(ran.stdout.splitlines()[-1])
+    assert figures["errors"] == []
+    with Image.open(picture) as opened:
+        pixels = np.asarray(opened.convert("RGB")).reshape(-1, 3).astype(int)
+    assert len(pixels) == 1200 * 750
+
+    def share(*colour: int) -> float:
+        return float((np.abs(pixels - colour).max(axis=1) < 12).mean())
+
+    assert share(232, 237, 241) > 0.1  # the sea
+    assert share(245, 243, 238) > 0.1  # the country
+    assert share(255, 180, 84) > 2e-5  # the estimate
+    assert share(30, 36, 48) > 1e-5  # its label
+    red, _, blue = pixels.T
+    assert (red - blue > 40).mean() > 0.01  # the regions, orange over the country
