@@ -53,7 +53,8 @@ class Partition:
 
     `photos` (n,) are those in each cell; `lat`, `lon` (n,) degrees the cell's medoid: the photo
     nearest to the geometric median of its photos. `spread_km` (n,) is their standard deviation
-    along each axis round the medoid, kilometres. `kind` and `parameters` say how it was made.
+    along each axis round the medoid, kilometres. `area_km2` (n,) are the areas of the cells in
+    square kilometres. `kind` and `parameters` say how it was made.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Partition:
     lat: Array
     lon: Array
     spread_km: Array
+    area_km2: Array
     id: int | None = field(default=None, compare=False)
 
     @classmethod
@@ -92,7 +94,8 @@ class Partition:
                 "Make it from the photos it is to divide.",
             )
         summary = _summary(lat, lon, cell, len(division))
-        return cls(name, kind, parameters, division, counts, *summary)
+        area_km2 = division.steradians() * EARTH_RADIUS_KM**2
+        return cls(name, kind, parameters, division, counts, *summary, area_km2)
 
     def recounted(self, lat: ArrayLike, lon: ArrayLike) -> Partition:
         """The same cells with the counts, medoids and spreads of other photos in degrees (m,).
@@ -141,11 +144,6 @@ class Partition:
         """
         wanted = np.arange(len(self)) if cells is None else np.asarray(cells, np.int64)
         return self.division.polygons(wanted)
-
-    @cached_property
-    def area_km2(self) -> Array:
-        """Areas of the cells (n,), square kilometres."""
-        return self.division.steradians() * EARTH_RADIUS_KM**2
 
 
 def checked(lat: ArrayLike, lon: ArrayLike) -> tuple[Array, Array]:

@@ -205,11 +205,11 @@ def partition_by_id(connection: Connection, partition_id: int) -> Partition:
     assert row is not None
     name, kind, parameters, definition = row
     cells = connection.execute(
-        "SELECT photos, ST_Y(medoid), ST_X(medoid), spread_km FROM geosearch.geocells "
+        "SELECT photos, ST_Y(medoid), ST_X(medoid), spread_km, area_km2 FROM geosearch.geocells "
         "WHERE partition_id = %s ORDER BY number",
         (partition_id,),
     ).fetchall()
-    photos, lat, lon, spread_km = np.array(cells, float).T
+    photos, lat, lon, spread_km, area_km2 = np.array(cells, float).T
     return Partition(
         name,
         kind,
@@ -219,6 +219,7 @@ def partition_by_id(connection: Connection, partition_id: int) -> Partition:
         lat,
         lon,
         spread_km,
+        area_km2,
         partition_id,
     )
 
