@@ -10,12 +10,14 @@ CREATE FUNCTION geosearch.mvt(
 RETURNS bytea
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, geosearch, public, pg_temp
+SET jit = off
 AS $$
 DECLARE
     extent CONSTANT integer := 4096;
     cells CONSTANT integer := 64;
     buffer CONSTANT integer := 64;  -- of shapes, so that their outlines leave no seams
     points boolean;
+    fields text;
     tiles float8;
     margin float8;
     box geometry;
@@ -50,6 +52,13 @@ BEGIN
         wanted := 'true';
     END IF;
     points := layer IN ('photos', 'estimates', 'neighbours');
+    -- Not to_jsonb of the row, which would write the geometry as GeoJSON first.
+    fields := (
+        SELECT string_agg(format('%1$L, layer.%1$I', attname), ', ' ORDER BY attnum)
+        FROM pg_attribute
+        WHERE attrelid = format('geosearch.gis_%s', layer)::regclass AND attnum > 0
+            AND NOT attisdropped AND attname NOT IN ('id', 'geom')
+    );
     tiles := 2.0 ^ z;
     margin := CASE WHEN points THEN 0 ELSE buffer::float8 / extent END;
     -- The tile in degrees: Web Mercator (EPSG:3857) backwards.
@@ -71,13 +80,14 @@ BEGIN
                         ST_Transform(ST_ClipByBox2D(geom, $4), 3857), $5, $3, $6
                     ) AS shape,
                     id,
-                    to_jsonb(layer) - 'id' - 'geom' AS properties
+                    jsonb_build_object(%s) AS properties
                 FROM gis_%s AS layer
                 WHERE geom && $4 AND (%s)
                 ORDER BY %s
             ) AS shown
             WHERE shape IS NOT NULL
             $tile$,
+            fields,
             layer,
             wanted,
             -- The largest regions at the bottom.
@@ -116,14 +126,15 @@ BEGIN
                 count,
                 CASE WHEN count = 1 THEN id END AS id,
                 CASE WHEN count = 1 THEN (
-                    SELECT to_jsonb(layer) - 'id' - 'geom'
+                    SELECT jsonb_build_object(%3$s)
                     FROM gis_%1$s AS layer WHERE layer.id = groups.id
                 ) END AS properties
             FROM groups
         ) AS shown
         $tile$,
         layer,
-        wanted
+        wanted,
+        fields
     )
     INTO tile
     USING answer, layer, extent, box, tiles, x::float8, y::float8, cells::float8;
