@@ -1,11 +1,11 @@
 """Modes of mixtures of von Mises-Fisher kernels: their local maxima, found from every neighbour.
 
-From each neighbour a trajectory climbs the density f. A step is Newton's on the tangent plane,
-with two changes where log f is not concave: curvatures count by their absolute values, so that it
-leads uphill, and upward ones as slight, so that it soon leaves a saddle. It is at most one
-bandwidth long, or what over-relaxed mean shift would be. Trajectories that meet go on as one,
-and one that comes to rest on a saddle is pushed off it along the direction in which the density
-rises.
+From each neighbour a trajectory climbs the density f. Where log f is concave and the top near, a
+step is Newton's on the tangent plane. Elsewhere it is mean shift, to the direction of
+m = Σ wᵢ κᵢ Cᵢ xᵢ exp(κᵢ y·xᵢ), if that is long, since it never descends; and if it is short, a
+Newton step whose curvatures count by their absolute values, so that it leads uphill too.
+Trajectories that meet go on as one, and one that comes to rest on a saddle is pushed off it along
+the direction in which the density rises.
 
 All trajectories move at once. What NumPy needs to begin an operation takes longer than the
 arithmetic, so the operations are few and the tests for rare cases come together.
@@ -30,8 +30,7 @@ Mask = NDArray[np.bool_]
 NO_WEIGHT, FAR = 1e-100, -300.0
 
 #: All lengths below are in bandwidths: of 1/√κ, with κ that of the kernels felt at a point.
-LONGEST_STEP = 1.0  # and if it is more,
-OVER_RELAXED = 1.5  # this times the step of mean shift: f increases up to twice that step
+LONGEST_STEP = 0.5  # of Newton's; a step of mean shift that is longer is preferred
 SHORTEN_AFTER = 20  # steps, so that no trajectory circles for ever
 MOST_STEPS = 1000
 
@@ -41,8 +40,7 @@ SAME_TRAJECTORY = 1e-2
 LAST_STEP = 1e-3  # of that distance: the error after a step of Newton's is about its square
 NUDGE = 0.1  # how far to push off a saddle
 
-#: Curvatures in units of κ: practically flat, and as much as an upward one counts.
-FLAT, SLIGHT = 1e-6, 0.1
+FLAT = 1e-6  # a curvature that is practically none, in units of κ
 
 _IDENTITY = np.eye(2, 3)[:, :, None]
 
@@ -146,16 +144,19 @@ class _Trajectories:
         middle, skew = (xx + yy) / 2, (xx - yy) / 2
         spread = np.hypot(skew, xy)
         flattest = middle + spread - pull
-        least = np.maximum(-flattest, np.minimum(flattest, SLIGHT * kappa))
-        least += 1e-3 * FLAT * kappa
-        # -H⁻¹ is the trace-free part of H plus a multiple of the identity, by the determinant.
-        shift = least + spread
-        xx += shift - middle
-        yy += shift - middle
+        # |H|, with the curvatures of H by their absolute values, has the inverse p + qD, where D is
+        # the trace-free part of H, whose own curvatures are `spread` and its negative.
+        one = np.abs(flattest) + 1e-3 * FLAT * kappa
+        other = np.abs(flattest - 2 * spread) + 1e-3 * FLAT * kappa
+        spread += 1e-12 * kappa
+        xx[:] = skew
+        yy[:] = -skew
         step = np.einsum("ijn,jn->in", hessian, gradient)
-        step /= least * (shift + spread)
+        step *= (other - one) / spread
+        step += (one + other) * gradient
+        step /= 2 * one * other
         length = np.hypot.reduce(step)
-        limit = longest * np.maximum(bandwidth, OVER_RELAXED / kappa * np.hypot.reduce(gradient))
+        limit = longest * bandwidth
         step *= limit / np.maximum(length, limit)
 
         reach = np.maximum(-flattest / kappa, SAME_TRAJECTORY) * bandwidth
@@ -169,6 +170,10 @@ class _Trajectories:
                 arrived &= ~saddle
         there = np.einsum("in,ijn->jn", step, basis)
         there += here
+        far = np.hypot.reduce(gradient) > limit * kappa
+        if np.count_nonzero(far):
+            there[:, far] = mean[:, far]
+            arrived &= ~far
         there /= np.sqrt(_dots(there, there))
         state[:3] = there
         state[3] = reach
