@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from geosearch.borders import load_borders
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
-from geosearch.errors import InputError, NotFoundError
+from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.export.estimates import Selection
 from geosearch.export.styles import read_style
 from geosearch.gis.database import install_styles, make_project, save_project
@@ -283,6 +283,14 @@ def test_a_users_styles_stay(database: Database) -> None:
     assert found["gis_lines/geosearch"] == ("<mine/>", True)
     assert found["gis_photos/red"] == ("<red/>", True)
     assert found["gis_photos/geosearch"] == (read_style("photos"), False)
+
+
+def test_who_may_not_store_styles_is_told(database: Database) -> None:
+    with database.connection() as connection, connection.transaction(force_rollback=True):
+        connection.execute("SET LOCAL ROLE pg_monitor")
+        with pytest.raises(DatabaseError, match="styles cannot be stored: permission") as raised:
+            install_styles(connection)
+    assert "write the project to a file" in str(raised.value)
 
 
 _LOOK = """
