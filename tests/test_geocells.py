@@ -105,6 +105,37 @@ def test_the_areas_of_the_cells_are_those_of_the_sphere(partition: Partition) ->
     assert (np.abs(hits - share) <= 5 * np.sqrt(share / len(lat)) + 5 / len(lat)).all()
 
 
+on_a_lattice = st.tuples(
+    st.integers(-18, 18).map(lambda step: 5.0 * step),
+    st.integers(-36, 36).map(lambda step: 5.0 * step),
+)
+in_one_street = st.tuples(st.floats(47, 47.0001), st.floats(8, 8.0001))
+anywhere = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
+
+
+@given(
+    points=st.lists(on_a_lattice | in_one_street | anywhere, min_size=3, max_size=30),
+    cells=st.integers(1, 30),
+    most=st.integers(1, 10),
+)
+@settings(max_examples=15)
+def test_any_photos_divide_the_whole_world(
+    points: list[tuple[float, float]], cells: int, most: int
+) -> None:
+    lat, lon = np.array(points).T
+    for partition in (
+        clusters("c", lat, lon, cells=cells),
+        clusters("b", lat, lon, max_photos=most),
+        quadtree("q", lat, lon, max_photos=most),
+    ):
+        polygons = partition.polygons()
+        assert all(polygon.is_valid for polygon in polygons)
+        assert sum(polygon.area for polygon in polygons) == pytest.approx(WHOLE_MAP, rel=1e-8)
+        assert partition.area_km2.sum() == pytest.approx(4 * np.pi * 6371.0**2, rel=1e-9)
+        counts = np.bincount(partition.locate(lat, lon), minlength=len(partition))
+        assert counts.tolist() == partition.photos.tolist()
+
+
 @pytest.mark.parametrize(
     "make",
     [
