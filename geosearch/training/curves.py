@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,16 @@ COLUMNS = (
     "photos",
     "seconds",
     "learning_rate",
+    "gradient_norm",
     "loss",
     "validation_loss",
     *(f"nearest_{km}_km" for km in THRESHOLDS_KM),
     *(f"density_{km}_km" for km in THRESHOLDS_KM),
     "density_median_km",
 )
+
+#: Least time between pictures, seconds.
+REDRAW_S = 60.0
 
 Row = dict[str, float | int | None]
 
@@ -39,7 +44,7 @@ def validation_columns(validation: Validation) -> Row:
 
 
 class Curves:
-    """Rows in `curves.csv`, which is `curves.png` too after each validation."""
+    """Rows in `curves.csv`, and now and then a picture of them, `curves.png`."""
 
     def __init__(self, folder: Path, rows: Sequence[Row] = ()) -> None:
         self.folder, self.rows = folder, list(rows)
@@ -48,6 +53,7 @@ class Curves:
             writer.writeheader()
             writer.writerows(self.rows)
         self._board = _tensorboard(folder)
+        self._drawn = time.monotonic()
 
     def add(self, row: Row) -> None:
         """Append a row."""
@@ -59,8 +65,14 @@ class Curves:
                 if row.get(name) is not None:
                     self._board.add_scalar(name, row[name], row["step"])
 
+    def draw_if_due(self) -> None:
+        """Draw, unless it is less than `REDRAW_S` since: it takes a second of a processor."""
+        if time.monotonic() - self._drawn >= REDRAW_S:
+            self.draw()
+
     def draw(self) -> None:
         """Write `curves.png`: losses on the left, shares of the validation on the right."""
+        self._drawn = time.monotonic()
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(11, 4), layout="constrained")

@@ -76,8 +76,10 @@ class Network:
         description = source.description
         # Cloned: training writes into the weights it is given.
         weights = {name: value.clone() for name, value in source.load_weights().items()}
-        self.whole, trunk = loaded(description.architecture, weights, description.preprocessing)
-        steps = stages(trunk)
+        self._whole, self._trunk = loaded(
+            description.architecture, weights, description.preprocessing
+        )
+        steps = stages(self._trunk)
         trained = steps[freeze:]
         if not any(True for stage in trained for _ in stage.parameters()):
             raise ModelError(
@@ -94,9 +96,16 @@ class Network:
             part.to(memory_format=torch.channels_last)
 
     def weights(self) -> dict[str, Tensor]:
-        """All weights by the architecture's own names, on the CPU; no classifier."""
-        state = self.whole.state_dict()
-        return {name: value.detach().cpu() for name, value in state.items() if not value.is_meta}
+        """The weights by the architecture's own names, on the CPU.
+
+        Its classifier is left out: it belongs to the features the network began with.
+        """
+        own = {id(value) for value in self._trunk.state_dict(keep_vars=True).values()}
+        return {
+            name: value.detach().cpu()
+            for name, value in self._whole.state_dict(keep_vars=True).items()
+            if id(value) in own
+        }
 
     def features(self, values: Tensor) -> Tensor:
         """What the trained stages take of a batch: of pixels (uint8), or of kept features."""

@@ -101,5 +101,7 @@ class Training:
 
     def digest(self, *facts: str) -> str:
         """sha256, hex, of the options and of facts about what they name."""
-        canonical = json.dumps([self.to_json(), *facts], sort_keys=True)
+        plain = json.dumps([self.to_json(), *facts])
+        # 10 and 10.0 are the same option.
+        canonical = json.dumps(json.loads(plain, parse_int=float), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()

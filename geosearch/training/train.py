@@ -16,7 +16,6 @@ from geosearch.errors import InputError
 from geosearch.features.backbones import find_device, resolve
 from geosearch.features.checkpoint import save_checkpoint
 from geosearch.features.models import Model, register_model
-from geosearch.features.networks import feature_dimension
 from geosearch.geocells import Classifier, Partition, find_partition, store_classifiers
 from geosearch.training import checkpoint
 from geosearch.training.interruption import interruptible
@@ -122,11 +121,11 @@ def train(
         # What the loss begins with follows from the seed, in every process.
         torch.manual_seed(training.seed)
         network = Network(source, training.freeze, place)
-        dimension = feature_dimension(
-            source.description.architecture, source.description.preprocessing
-        )
         loss = make_loss(
-            training.loss, dimension=dimension, partitions=partitions, **training.loss_options
+            training.loss,
+            dimension=source.description.dimension,
+            partitions=partitions,
+            **training.loss_options,
         ).to(place)
         loader = Loader(photos, network, training, workers)
         task = Task(

@@ -119,6 +119,8 @@ class Trainer:
             now.finished = self.task.processes.share(lambda: last or tired)  # noqa: B023
         if self._best is not None:
             self._load(self._best)
+        if self._curves is not None:
+            self._curves.draw()
         self._save()
 
     def _epoch(self) -> Iterator[None]:
@@ -183,7 +185,7 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate * group["full_lr"]
         self._scaler.unscale_(self._optimiser)
-        nn.utils.clip_grad_norm_(
+        norm = nn.utils.clip_grad_norm_(
             [each for group in self._optimiser.param_groups for each in group["params"]],
             training.clip,
         )
@@ -193,7 +195,8 @@ class Trainer:
         now.steps += 1
         if now.steps % max(1, self._steps // _ROWS) == 0:
             mean = now.loss_sum / now.loss_count
-            self._row({"loss": mean, "learning_rate": rate * training.learning_rate})
+            rate *= training.learning_rate
+            self._row({"learning_rate": rate, "gradient_norm": float(norm), "loss": mean})
             now.loss_sum, now.loss_count = 0.0, 0
 
     def _validate(self) -> None:
@@ -203,7 +206,7 @@ class Trainer:
             found = self._validator(self.task.network, self.task.loss)
             self._row(validation_columns(found))
         if self._curves is not None:
-            self._curves.draw()
+            self._curves.draw_if_due()
         if found is None:
             return
         now.after = found.to_json()
