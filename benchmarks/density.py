@@ -1,7 +1,8 @@
 """Density: time per photo and difference of the answers, beside other ways to the same place.
 
 All find the densest place of the same weighted neighbours with a bandwidth of 200 km, in turn for
-each photo; times are medians, and those of the slow grids are of the first photos only:
+each photo. Times are medians of processor time, which waiting for other processes does not add
+to; those of the slow grids are of the first photos only:
 
 - `geosearch, modes`: all modes with their mass, by `locate`; `regions`: the outlines for 50 % and
   90 %.
@@ -123,9 +124,9 @@ def measure(photos: list[Neighbours], on_grids: int) -> dict[str, Any]:
         for way, run in ways.items():
             if number >= on_grids and way.endswith(", grid"):
                 continue
-            started = time.perf_counter()
+            started = time.process_time()
             other = run(photo)
-            times[way].append(1000 * (time.perf_counter() - started))
+            times[way].append(1000 * (time.process_time() - started))
             if other is not None:
                 apart[way].append(float(great_circle_km(*answer, *other)))
     return {
@@ -211,7 +212,7 @@ def _points_climbed(photo: Neighbours) -> list[Array]:
         evaluate = climb._Field.at
 
         def record(field: climb._Field, points: Array) -> tuple[Array, Array, Array]:
-            found.append(points.copy())
+            found.append(points.T.copy())
             return evaluate(field, points)
 
         climb._Field.at = record  # type: ignore[method-assign,assignment]
