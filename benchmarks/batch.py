@@ -24,12 +24,12 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
-from load import prepare
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector
 from psycopg import sql
 from scratch import scratch_database
+from scratch_rows import add_photos
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_embeddings
@@ -98,7 +98,9 @@ def make_vectors(rows: int, queries: int, dimension: int) -> tuple[Vectors, Vect
 def load(database: Database, vectors: Vectors) -> int:
     """A model with these embeddings; one photo in four is in the collection `quarter`."""
     with database.connection() as connection:
-        model, photos = prepare(connection, *vectors.shape)
+        rng = np.random.default_rng(1)
+        lat, lon = rng.uniform(-90, 90, len(vectors)), rng.uniform(-180, 180, len(vectors))
+        model, photos = add_photos(connection, vectors.shape[1], lat, lon)
         connection.execute("INSERT INTO geosearch.collections (name) VALUES ('quarter')")
         quarter = [
             photo._replace(collection_id=2) if photo.photo_id % 4 == 0 else photo
