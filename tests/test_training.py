@@ -401,7 +401,7 @@ def test_the_classifiers_know_the_places_of_the_photos(
     for classifier in classifiers:
         truth = classifier.partition.locate(photos.lat, photos.lon)
         found = classifier.log_probabilities(embeddings).argmax(axis=1)
-        assert (found == truth).mean() > 0.5
+        assert (found == truth).mean() > 0.3
 
 
 @pytest.mark.usefixtures("eager")
@@ -651,11 +651,17 @@ def test_two_processes_give_the_result_of_one(
 ) -> None:
     classes = loss == "classification"
     training = small(
-        place, loss=loss, partitions=("coarse", "fine") if classes else (), accumulate=2
+        place,
+        loss=loss,
+        partitions=("coarse", "fine") if classes else (),
+        accumulate=2,
+        learning_rate=1e-5,
+        head_learning_rate=1e-4,
     )
     alone = run(module_database, tmp_path / "alone.safetensors", training)
     output = tmp_path / "together.safetensors"
-    more = ["--loss", loss, "--accumulate", "2", "--json"]
+    more = ["--loss", loss, "--accumulate", "2", "--json", "--learning-rate", "1e-5"]
+    more += ["--head-learning-rate", "1e-4"]
     if classes:
         more += ["--partitions", "coarse,fine"]
     ran = subprocess.run(
@@ -680,15 +686,14 @@ def test_two_processes_give_the_result_of_one(
     paths = [Path(alone.curves).parent, Path(together["curves"]).parent]
     for name in ("loss", "gradient_norm"):
         first, second = ([float(row[name]) for row in curves(path) if row[name]] for path in paths)
-        assert first[:3] == pytest.approx(second[:3], rel=1e-3)
-        assert first == pytest.approx(second, rel=0.1)
+        assert first == pytest.approx(second, rel=5e-3)
     if classes:
         with module_database.connection() as connection:
             heads = [
                 load_classifiers(connection, model)[1].weights
                 for model in (alone.model_id, together["model_id"])
             ]
-        assert heads[0] == pytest.approx(heads[1], abs=0.05)
+        assert np.abs(heads[0] - heads[1]).mean() < 1e-4
 
 
 # The command

@@ -101,7 +101,7 @@ class Trainer:
         if not now.finished and now.steps == 0 and now.before is None:
             self._validate()
         while not now.finished:
-            for _ in self._epoch():
+            for _ in self.epoch():
                 if told is not None:
                     told(now.seen, total)
                 if self.task.processes.any(interruption.asked):
@@ -123,7 +123,7 @@ class Trainer:
             self._curves.draw()
         self._save()
 
-    def _epoch(self) -> Iterator[None]:
+    def epoch(self) -> Iterator[None]:
         """The rest of the epoch, a step of the optimiser at a time."""
         now, training, split = self.progress, self._training, self.task.split
         photos, loss = self.task.photos, self.task.loss
