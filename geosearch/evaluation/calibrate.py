@@ -21,8 +21,8 @@ from geosearch.features import DEFAULT_MODEL, Backbone, Rejected
 from geosearch.features.extraction import Outcome
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, Neighbours
-from geosearch.retrieval.conditions import Near
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
+from geosearch.retrieval.places import Near
 from geosearch.sphere import EARTH_RADIUS_KM, unit_vectors
 from geosearch.versions import software_versions
 

@@ -23,9 +23,9 @@ from geosearch.localization.request import Request
 from geosearch.localization.store import save
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, Neighbours
-from geosearch.retrieval.conditions import Within
 from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions, Found, nearest_others
 from geosearch.retrieval.neighbours import NO_NEIGHBOURS
+from geosearch.retrieval.places import Within
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
 

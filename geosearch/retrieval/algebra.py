@@ -266,6 +266,28 @@ class Condition(Filter):
         return f"{self.name} {','.join(map(str, items))}"
 
 
+@dataclass(frozen=True, init=False)
+class AnyOf(Condition):
+    """One of some names."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise InputError(f"{self.name}: expected names, found {names!r}", "Give at least one.")
+        object.__setattr__(self, "names", names)
+
+    @classmethod
+    def read(cls, value: Any) -> Filter:
+        """Names, or one."""
+        return cls(*((value,) if isinstance(value, str) else value))
+
+    @property
+    def value(self) -> list[str]:
+        """The names."""
+        return list(self.names)
+
+
 def joined(kind: type[And] | type[Or], filters: Iterable[Filter]) -> Filter:
     """The filters as one, without needless nesting."""
     parts: list[Filter] = []

@@ -1,183 +1,17 @@
-"""The conditions a filter is made of: where, when, by whom, under what licence."""
+"""Conditions on when a photo was taken, by whom, how it may be used, and which photo it is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
 from typing import Any
 
 import numpy as np
-import shapely
-from shapely.geometry import mapping
-from shapely.geometry.base import BaseGeometry
 
-from geosearch.borders import find_border
 from geosearch.database.collections import find_collection
 from geosearch.errors import InputError
-from geosearch.retrieval.algebra import (
-    READERS,
-    Condition,
-    Degrees,
-    Filter,
-    Passing,
-    Statement,
-)
-from geosearch.retrieval.areas import check_area, read_area, split
-from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
-
-#: No two points are farther apart, in kilometres.
-HALF_GLOBE_KM = math.pi * EARTH_RADIUS_KM
-#: Metres of PostGIS's sphere (the mean radius of WGS 84) for a kilometre of ours, so that
-#: distances mean the same in all of geosearch.
-_SPHERE_METRES = (2 * 6378137.0 + 6356752.314245179) / 3 / EARTH_RADIUS_KM
-
-
-@dataclass(frozen=True)
-class BoundingBox(Condition):
-    """In this box, edges included; degrees. West above east crosses the ±180° meridian.
-
-    Raises
-    ------
-    InputError
-        A value is out of range, or south is above north.
-    """
-
-    west: float
-    south: float
-    east: float
-    north: float
-    name = "bbox"
-
-    def __post_init__(self) -> None:
-        west, south, east, north = self.value
-        if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
-            raise InputError(
-                f"bbox {','.join(map(str, self.value))} is not west,south,east,north",
-                "In degrees: longitudes in -180..180, latitudes in -90..90, south below north.",
-            )
-
-    @property
-    def value(self) -> list[float]:
-        """West, south, east, north."""
-        return [self.west, self.south, self.east, self.north]
-
-    def condition(self, statement: Statement) -> str:
-        """By the index on positions."""
-        boxes = [_in_box(statement, *bounds) for bounds in self._boxes()]
-        return boxes[0] if len(boxes) == 1 else f"({' OR '.join(boxes)})"
-
-    def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
-        """Those in the box."""
-        return reduce(np.logical_or, [_in_bounds(lat, lon, *bounds) for bounds in self._boxes()])
-
-    def _boxes(self) -> list[tuple[float, float, float, float]]:
-        """As boxes of which none crosses ±180°."""
-        west, south, east, north = map(float, self.value)
-        # 180° and -180° are one meridian: a box that ends there holds photos on either side.
-        if west == -180 and east < 180:
-            west = 180.0
-        elif east == 180 and west > -180:
-            east = -180.0
-        spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-        return [(left, south, right, north) for left, right in spans]
-
-
-def _in_box(statement: Statement, west: float, south: float, east: float, north: float) -> str:
-    # Boxes for the index, which rounds them to float32; coordinates to be exact. Two points have
-    # the box of the rectangle, which is all that && looks at.
-    corners = statement.bind(f"SRID=4326;MULTIPOINT({west!r} {south!r},{east!r} {north!r})")
-    box = statement.bind(f"({east!r},{north!r}),({west!r},{south!r})")
-    return f"(geom && {corners}::geometry AND geom::point <@ {box}::box)"
-
-
-def _in_bounds(
-    lat: Degrees, lon: Degrees, west: float, south: float, east: float, north: float
-) -> Passing:
-    passing: Passing = (lat >= south) & (lat <= north) & (lon >= west) & (lon <= east)
-    return passing
-
-
-@dataclass(frozen=True)
-class Near(Condition):
-    """Within a great-circle distance in kilometres of a point in degrees.
-
-    Raises
-    ------
-    InputError
-        The point is not on the Earth, or the radius not between 0 and half the globe.
-    """
-
-    lat: float
-    lon: float
-    km: float
-    name = "near"
-
-    def __post_init__(self) -> None:
-        lat, lon, km = self.value
-        if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km <= math.ceil(HALF_GLOBE_KM)):
-            raise InputError(
-                f"near {','.join(map(str, self.value))} is not latitude,longitude,kilometres",
-                "For example 47.37,8.54,50; at most half the globe, 20016 km.",
-            )
-
-    @property
-    def value(self) -> list[float]:
-        """Latitude, longitude, kilometres."""
-        return [self.lat, self.lon, self.km]
-
-    def condition(self, statement: Statement) -> str:
-        """On the sphere, not the spheroid."""
-        centre = f"SRID=4326;POINT({float(self.lon)!r} {float(self.lat)!r})"
-        metres = statement.bind(self.km * _SPHERE_METRES)
-        return f"ST_DWithin(geom::geography, {statement.bind(centre)}::geography, {metres}, false)"
-
-    def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
-        """Those in the circle, or nearly."""
-        passing: Passing = great_circle_km(self.lat, self.lon, lat, lon) <= 1.000001 * self.km
-        return passing
-
-
-@dataclass(frozen=True)
-class Within(Condition):
-    """In a Polygon or MultiPolygon, boundary included; longitude, latitude in degrees.
-
-    Edges are straight in longitude and latitude, as in GeoJSON. A polygon ends at ±180°.
-
-    Raises
-    ------
-    InputError
-        It is not a valid polygon on the Earth.
-    """
-
-    area: BaseGeometry
-    name = "within"
-
-    def __post_init__(self) -> None:
-        check_area(self.area, "the geometry")
-
-    @classmethod
-    def read(cls, value: Any) -> Filter:
-        """A polygon as `read_area` takes it."""
-        return cls(read_area(value))
-
-    @property
-    def value(self) -> dict[str, Any]:
-        """GeoJSON."""
-        return dict(mapping(self.area))
-
-    def condition(self, statement: Statement) -> str:
-        """Index and exact test in one."""
-        return _intersects([self.area], statement)
-
-    def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
-        """Those in the polygon's box."""
-        return _in_bounds(lat, lon, *self.area.bounds)
-
-    def __str__(self) -> str:
-        return f"within a polygon of {shapely.get_num_coordinates(self.area)} points"
+from geosearch.retrieval.algebra import READERS, AnyOf, Condition, Filter, Statement
 
 
 @dataclass(frozen=True)
@@ -262,40 +96,7 @@ class AccurateTo(Condition):
         return f"accuracy_m <= {statement.bind(metres)}"
 
 
-@dataclass(frozen=True, init=False)
-class _AnyOf(Condition):
-    """One of some names."""
-
-    names: tuple[str, ...]
-
-    def __init__(self, *names: str) -> None:
-        if not names or not all(isinstance(name, str) and name for name in names):
-            raise InputError(f"{self.name}: expected names, found {names!r}", "Give at least one.")
-        object.__setattr__(self, "names", names)
-
-    @classmethod
-    def read(cls, value: Any) -> Filter:
-        """Names, or one."""
-        return cls(*((value,) if isinstance(value, str) else value))
-
-    @property
-    def value(self) -> list[str]:
-        """The names."""
-        return list(self.names)
-
-
-class Country(_AnyOf):
-    """In one of these countries (name or ISO code) or regions, by the borders loaded."""
-
-    name = "country"
-
-    def condition(self, statement: Statement) -> str:
-        """By geometry, as `Within`."""
-        borders = [find_border(statement.connection, name) for name in self.names]
-        return _intersects(borders, statement)
-
-
-class InCollections(_AnyOf):
+class InCollections(AnyOf):
     """In one of these collections."""
 
     name = "collections"
@@ -306,7 +107,7 @@ class InCollections(_AnyOf):
         return f"collection_id = ANY({statement.bind(ids)})"
 
 
-class ByAuthors(_AnyOf):
+class ByAuthors(AnyOf):
     """By one of these authors."""
 
     name = "authors"
@@ -321,7 +122,7 @@ class ByAuthors(_AnyOf):
         return f"author = ANY({statement.bind(self.value)})"
 
 
-class HasLicence(_AnyOf):
+class HasLicence(AnyOf):
     """Under one of these licences, spelt as stored."""
 
     name = "licences"
@@ -331,7 +132,7 @@ class HasLicence(_AnyOf):
         return f"licence = ANY({statement.bind(self.value)})"
 
 
-class SameBytes(_AnyOf):
+class SameBytes(AnyOf):
     """The file has one of these sha256 (hex): negated, a query does not find itself.
 
     Raises
@@ -415,12 +216,3 @@ def read_time(name: str, given: datetime | str) -> datetime:
             f"{name} {given!r} is not a date: {error}", "For example: 2015-06-30"
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _intersects(areas: Iterable[BaseGeometry], statement: Statement) -> str:
-    tests = [
-        f"ST_Intersects(geom, {statement.bind_geometry(piece)})"
-        for area in areas
-        for piece in split(area)
-    ]
-    return f"({' OR '.join(tests)})"

@@ -12,19 +12,16 @@ from geosearch.errors import InputError
 from geosearch.retrieval.algebra import EVERYTHING, And, Condition, Filter, Not, Or, joined, read
 from geosearch.retrieval.conditions import (
     AccurateTo,
-    BoundingBox,
     ByAuthors,
-    Country,
     HasLicence,
     InCollections,
-    Near,
     Photos,
     SameBytes,
     TakenAfter,
     TakenBefore,
-    Within,
     read_time,
 )
+from geosearch.retrieval.places import BoundingBox, Country, Near, Within
 
 __all__ = [
     "EVERYTHING",
