@@ -12,7 +12,9 @@ import json
 import shutil
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -85,7 +87,7 @@ class FrozenCache:
     def __init__(self, folder: Path, pixels: Pixels, network: Network, versions: int) -> None:
         self.folder, self.versions = folder, versions
         self._pixels = pixels
-        self._run = network.frozen_runner()
+        self._network, self._begin = network, Lock()
         shape = (versions + 1, len(pixels.photos), *network.feature_shape())
         folder.mkdir(parents=True, exist_ok=True)
         self.bytes = 2 * int(np.prod(shape))
@@ -114,6 +116,15 @@ class FrozenCache:
                 states[row] = _THERE  # only now: a killed run leaves no half-written photo
         kept = [row for row in rows if states[row] == _THERE]
         return kept, np.asarray(self._features[place, kept])
+
+    @cached_property
+    def _runner(self) -> Callable[[NDArray[np.uint8]], Features]:
+        return self._network.frozen_runner()
+
+    def _run(self, pixels: NDArray[np.uint8]) -> Features:
+        with self._begin:  # made once, by the first thread; never for a cache that is full
+            run = self._runner
+        return run(pixels)
 
 
 class Loader:
