@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -45,30 +45,40 @@ class Compared:
 
 # Without the index's cast or operator the HNSW index does not apply: matching rows are compared.
 _EXACT = """
-WITH {sampled}matching AS MATERIALIZED (
-    SELECT photo_id, embedding <=> %(query)s AS distance
-    FROM {table}
-    WHERE {condition}
-    {limit}
-), nearest AS (
-    SELECT photo_id, distance FROM matching ORDER BY distance, photo_id LIMIT {k}
-)
-SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance,
-    (SELECT count(*) FROM matching), {passing}
-FROM (VALUES (true)) AS always
-LEFT JOIN (nearest AS n JOIN geosearch.photos AS p ON p.id = n.photo_id) ON true
+SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance, n.matches
+FROM (
+    SELECT photo_id, distance, count(*) OVER () AS matches
+    FROM (
+        SELECT photo_id, embedding <=> %(query)s AS distance
+        FROM {table}
+        WHERE {condition}
+        {limit}
+    ) AS matching
+    ORDER BY distance, photo_id
+    LIMIT {k}
+) AS n
+JOIN geosearch.photos AS p ON p.id = n.photo_id
 ORDER BY n.distance, n.photo_id
 """
+_LIMIT = "LIMIT %(bound)s"
 
 # PostgreSQL's own estimate is off by orders of magnitude for circles, for boxes that cross ±180°,
 # and wherever conditions depend on each other. Always the same pages: the same plan each time.
-_SAMPLED = """sampled AS MATERIALIZED (
-    SELECT count(*) AS passing
-    FROM {table} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0)
-    WHERE {condition}
-), """
-_PASSING = "(SELECT passing FROM sampled)"
-_LIMIT = f"LIMIT (CASE WHEN {_PASSING} > %(passing)s THEN 0 ELSE %(bound)s END)"
+_SAMPLED = """
+SELECT count(*) FROM {table} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0) WHERE {condition}
+"""
+
+# Both in one round trip: what the sample says decides how many rows are compared.
+_EXACT_IF_FEW = """
+WITH sampled AS MATERIALIZED ({sampled})
+SELECT (SELECT count FROM sampled), found.*
+FROM (VALUES (true)) AS always
+LEFT JOIN ({exact}) AS found ON true
+ORDER BY found.distance, found.photo_id
+"""
+_LIMIT_BY_SAMPLE = (
+    "LIMIT (CASE WHEN (SELECT count FROM sampled) > %(passing)s THEN 0 ELSE %(bound)s END)"
+)
 
 # The expression of the index, ascending, with LIMIT and nothing else in ORDER BY: any other form
 # is answered by a sequential scan. Numbers are literals, and the plan is made once: with unknown
@@ -161,8 +171,7 @@ class Search:
 
     def exact(self) -> Compared:
         """All matching photos."""
-        rows, matches, _ = self._compare(self._exact_statement(), Planner())
-        return Compared(rows, matches)
+        return self._compared(self._fetch(self._exact_statement(), Planner()))
 
     def exact_if_few(self, few: int) -> Compared:
         """All matching photos, if a sample says that they are at most `few`.
@@ -171,28 +180,28 @@ class Search:
         many, not all.
         """
         total = max(self._known.total, 1)
-        self._values["bound"] = 2 * few
+        bound = self._values["bound"] = 2 * few
         # Planning takes as long as comparing a hundred photos.
         planner = Planner(one_plan=self._one_plan)
         if self._places_that_may_pass() * total <= few:
             # Where they are says enough, and the table need not be sampled.
-            statement = self._format(_EXACT, sampled="", limit="LIMIT %(bound)s", passing="0")
-            rows, matches, _ = self._compare(statement, planner)
-            return Compared(rows, matches, matches < 2 * few)
+            met = self._compared(self._fetch(self._exact_statement(_LIMIT), planner))
+            return replace(met, complete=met.matches < bound)
         sampled = min(1.0, _SAMPLE / total)
-        most = math.ceil(few * sampled)
-        self._values["passing"] = most
-        rows, matches, passing = self._compare(
-            self._format(
-                _EXACT,
-                sampled=self._format(_SAMPLED, percent=repr(100 * sampled)),
-                limit=_LIMIT,
-                passing=_PASSING,
-            ),
-            planner,
+        most = self._values["passing"] = math.ceil(few * sampled)
+        statement = self._format(
+            _EXACT_IF_FEW,
+            sampled=self._format(_SAMPLED, percent=repr(100 * sampled)),
+            exact=self._exact_statement(_LIMIT_BY_SAMPLE),
         )
-        complete = passing <= most and matches < 2 * few
-        return Compared(rows, matches, complete, min(1.0, passing / (sampled * total)))
+        found = self._fetch(statement, planner)
+        passing = int(found[0][0])
+        met = self._compared([row[1:] for row in found if row[1] is not None])
+        return replace(
+            met,
+            complete=passing <= most and met.matches < bound,
+            share=min(1.0, passing / (sampled * total)),
+        )
 
     def _places_that_may_pass(self) -> float:
         """Share of the photos, by the sample of their places, that may pass the filter."""
@@ -229,8 +238,8 @@ class Search:
         # Candidates by bits must be ranked by the whole embedding.
         return self._filtered or self._quantized
 
-    def _exact_statement(self) -> str:
-        return self._format(_EXACT, sampled="", limit="", passing="0")
+    def _exact_statement(self, limit: str = "") -> str:
+        return self._format(_EXACT, limit=limit)
 
     def _index_statement(self, ef_search: int) -> str:
         if self._ranked:
@@ -246,10 +255,9 @@ class Search:
     def _format(self, template: str, **parts: str) -> str:
         return template.format(**self._parts, **parts)
 
-    def _compare(self, statement: str, planner: Planner) -> tuple[Rows, int, int]:
-        rows = self._fetch(statement, planner)
-        *_, matches, passing = rows[0]
-        return rows if rows[0][0] is not None else [], int(matches), int(passing)
+    @staticmethod
+    def _compared(rows: Rows) -> Compared:
+        return Compared(rows, int(rows[0][5]) if rows else 0)
 
     def _fetch(
         self, statement: str, planner: Planner, *, prepare: bool = True
