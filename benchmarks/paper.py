@@ -76,9 +76,9 @@ class Features:
 
 COMPETITORS = (
     Features("off the shelf"),
-    Features("one partition", "classification", ("fine",)),
+    Features("one partition", "classification", ("middle",)),
     Features("several partitions", "classification", tuple(PARTITIONS)),
-    Features("contrastive", "contrastive"),
+    Features("contrastive", "contrastive", learning_rate=3e-4),
     Features("triplet", "triplet"),
     Features("distance-logistic", "distance-logistic"),
 )
@@ -86,10 +86,10 @@ COMPETITORS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--references", type=int, default=8000)
-    parser.add_argument("--queries", type=int, default=300, help="per difficulty and seed")
+    parser.add_argument("--references", type=int, default=6000)
+    parser.add_argument("--queries", type=int, default=400, help="per difficulty and seed")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind")
-    parser.add_argument("--epochs", type=int, default=3, help="times each photo is trained on")
+    parser.add_argument("--epochs", type=int, default=5, help="times each photo is trained on")
     parser.add_argument("--versions", type=int, default=3, help="augmented versions of a photo")
     parser.add_argument("--freeze", type=int, default=18, help="stages that are not trained")
     parser.add_argument("--batch", type=int, default=64)
