@@ -471,6 +471,36 @@ localization_regions = Table(
     comment="Highest-density regions of answers.",
 )
 
+localization_cells = Table(
+    "localization_cells",
+    metadata,
+    _id(),
+    Column(
+        "localization_id",
+        ForeignKey(localizations.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The answer.",
+    ),
+    Column(
+        "level",
+        Double,
+        nullable=False,
+        comment="Share of the density in this and all denser cells.",
+    ),
+    Column("share", Double, nullable=False, comment="Share of the density in the cell."),
+    Column("area_km2", Double, nullable=False, comment="Area, square kilometres."),
+    Column(
+        "geom",
+        Geometry("MULTIPOLYGON", 4326, spatial_index=False),
+        nullable=False,
+        comment="The cell.",
+    ),
+    UniqueConstraint("localization_id", "level"),
+    CheckConstraint("share > 0 AND area_km2 > 0", name="positive"),
+    Index("localization_cells_geom_idx", "geom", postgresql_using="gist"),
+    comment="Densities of answers as cells, made by geosearch layers density.",
+)
+
 evaluation_failures = Table(
     "evaluation_failures",
     metadata,

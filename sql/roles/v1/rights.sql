@@ -142,7 +142,7 @@ DECLARE
         'classifiers (id, model_id, partition_id, weights, bias, provenance)'
     ];
     answers CONSTANT text[] := '{
-        localizations, localization_neighbours, localization_regions,
+        localizations, localization_neighbours, localization_regions, localization_cells,
         evaluations, evaluation_failures
     }';
     ingested CONSTANT text[] := '{photos, embeddings, rejects, runs, coverage}';
@@ -221,7 +221,9 @@ BEGIN
         PERFORM geosearch.grant_to('geosearch_analyst', format('SELECT ON geosearch.%I', item.name));
         PERFORM geosearch.grant_to('geosearch_ingester', format('SELECT ON geosearch.%I', item.name));
     END LOOP;
-    FOR item IN SELECT unnest(answers) AS name LOOP
+    FOR item IN SELECT name FROM unnest(answers) AS name
+        WHERE to_regclass('geosearch.' || name) IS NOT NULL
+    LOOP
         PERFORM geosearch.grant_to(
             'geosearch_analyst', format('INSERT, DELETE ON geosearch.%I', item.name)
         );
