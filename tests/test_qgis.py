@@ -20,10 +20,13 @@ from psycopg.conninfo import conninfo_to_dict
 from geosearch.borders import load_borders
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
+from geosearch.density.cells import DensityCells
 from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.export.estimates import Selection
 from geosearch.export.styles import read_style
+from geosearch.export.surface import density_of
 from geosearch.gis.database import install_styles, make_project, save_project
+from geosearch.gis.density import refresh_density
 from geosearch.gis.layers import STYLED
 from geosearch.gis.source import connection_uri, layer_uri
 from geosearch.localization.store import save
@@ -50,15 +53,19 @@ BORDERS = {
         }
     ],
 }
+#: Cells of the densities of Berlin and Fiji.
+CELLS = [len(DensityCells.of(density_of(answer))) for answer in (BERLIN, FIJI)]
 #: Features of each layer of the fixture `filled` in a project of everything.
 FEATURES = {
     "estimates": 2,
     "neighbours": 5,
     "lines": 5,
     "regions": 4,
+    "density": sum(CELLS),
     "evaluated": 1,
     "errors": 1,
     "evaluated_regions": 2,
+    "evaluated_density": CELLS[0],
     "photos": 4,
     "coverage_56": 3,
     "coverage_222": 3,
@@ -90,6 +97,7 @@ def filled(module_database: Database, tmp_path_factory: pytest.TempPathFactory) 
     evaluation = add_evaluation(module_database)
     with module_database.connection() as connection:
         save(connection, [BERLIN], evaluation)
+    refresh_density(module_database, Selection())
     return module_database
 
 
@@ -181,6 +189,8 @@ def test_a_selection_filters_the_answers(filled: Database) -> None:
     )
     assert "LIMIT 1)" in by_last["regions"]
     assert by_evaluation["errors"] == f'"evaluation_id" = {evaluation}'
+    assert by_id["density"] == by_id["regions"] == by_id["lines"]
+    assert by_evaluation["evaluated_density"] == by_evaluation["errors"]
     assert "errors" not in by_id
     assert "estimates" not in by_evaluation
 
@@ -209,7 +219,7 @@ def test_the_command_writes_the_file_and_saves_the_project(
     ran = run("export", "qgis", "-o", file, "--save", "all", "--reach", "service=photos", "--json")
     written = ran.json()
     assert ran.code == 0
-    assert (written["layers"], written["source"]) == (12, "service='photos'")
+    assert (written["layers"], written["source"]) == (14, "service='photos'")
     assert (written["saved"], written["output"]) == ("all", str(file))
     assert set(written["styles"]) == {layer.view for layer in STYLED}
     with filled.connection() as connection:
@@ -321,6 +331,7 @@ RENDERERS = {
     "neighbours": "singleSymbol",
     "lines": "singleSymbol",
     "regions": "graduatedSymbol",
+    "density": "graduatedSymbol",
     "errors": "graduatedSymbol",
     "photos": "pointCluster",
     "coverage": "graduatedSymbol",
@@ -382,7 +393,7 @@ def test_qgis_opens_the_project_and_styles_what_is_added(
         )
         assert {key: value[1] for key, value in layers.items()} == FEATURES | {"geocells": 0}
         for key, (_, _, renderer, labels, tips, crs) in layers.items():
-            style = key.replace("evaluated_regions", "regions").replace("evaluated", "estimates")
+            style = "estimates" if key == "evaluated" else key.removeprefix("evaluated_")
             assert renderer == RENDERERS[style.partition("_")[0]], key
             assert labels == (key in ("estimates", "borders")), key
             assert (tips, crs) == (True, "EPSG:4326"), key

@@ -188,6 +188,7 @@ TABLES = (
     "localizations",
     "localization_neighbours",
     "localization_regions",
+    "localization_cells",
     "evaluations",
     "rejects",
     "runs",
@@ -200,8 +201,12 @@ TABLES = (
 @pytest.mark.parametrize("table", TABLES)
 def test_a_reader_reads_and_writes_no_table(world: World, table: str) -> None:
     with world.connect("reader") as connection:
-        # Of these two the views show every column; of the others, not all.
-        shown = table in ("localization_neighbours", "localization_regions")
+        # Of these the views show every column; of the others, not all.
+        shown = table in (
+            "localization_neighbours",
+            "localization_regions",
+            "localization_cells",
+        )
         for attempt in READER_ATTEMPTS[2:] if shown else READER_ATTEMPTS:
             with pytest.raises(DENIED):
                 connection.execute(attempt.format(table=table).encode())
@@ -293,6 +298,7 @@ def test_private_photos_are_counted_by_those_alone_who_see_them(world: World, lo
         "SELECT id FROM geosearch.gis_estimates",
         "SELECT id FROM geosearch.gis_neighbours",
         "SELECT id FROM geosearch.gis_regions",
+        "SELECT id FROM geosearch.gis_density",
         "SELECT most_common_vals FROM pg_stats WHERE schemaname = 'geosearch' "
         "AND tablename LIKE ANY ('{photos,embeddings%%}')",
     ],

@@ -8,6 +8,7 @@ import typer
 
 from geosearch.cli import console
 from geosearch.database.coverage import refresh_coverage
+from geosearch.errors import InputError
 
 app = typer.Typer(help="Maintain the layers for GIS.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -41,3 +42,42 @@ def refresh(
     else:
         what = "all collections" if collection is None else collection
         console.out.print(f"{what}: {cells:,} cells with photos", highlight=False, markup=False)
+
+
+@app.command()
+def density(
+    context: typer.Context,
+    localization_ids: Annotated[
+        list[int] | None, typer.Argument(metavar="[ID]...", help="Ids of answers.")
+    ] = None,
+    evaluation: Annotated[
+        int | None, typer.Option(help="The answers of an evaluation, by its id.")
+    ] = None,
+    last: Annotated[int | None, typer.Option(help="The latest so many answers.")] = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Show the densities of answers in the layer gis_density, as cells with their probability.
+
+    Cells that an answer has there already are made again.
+
+    Example: geosearch layers density --last 5
+    """
+    from geosearch.export.estimates import Selection
+    from geosearch.gis.density import refresh_density
+
+    selection = Selection(tuple(localization_ids or ()), evaluation, last)
+    if selection == Selection():
+        raise InputError("no answer is chosen", "Give ids, --last N or --evaluation ID.")
+    with console.database(context) as database, console.progress_bar("answers") as bar:
+        task = bar.add_task("density", total=None)
+        made = refresh_density(
+            database, selection, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if as_json:
+        console.print_json(
+            {"answers": made.answers, "cells": made.cells, "without_density": made.without}
+        )
+        return
+    answers = "1 answer" if made.answers == 1 else f"{made.answers:,} answers"
+    passed = f"; {made.without:,} without a density" if made.without else ""
+    console.out.print(f"{answers}: {made.cells:,} cells{passed}", highlight=False, markup=False)

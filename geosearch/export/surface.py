@@ -78,6 +78,28 @@ class Grid:
         return grid[0], grid[1]
 
 
+def density_of(answer: Localization) -> Mixture:
+    """The density that an answer's radii and regions are of.
+
+    Raises
+    ------
+    NotFoundError
+        The answer has no density: there were no neighbours, or its method needs none.
+    """
+    density = answer.density
+    if not answer.parameters.retrieves:
+        raise NotFoundError(
+            f"localization {answer.id} has geocells, not a density",
+            f"Export its regions: geosearch export regions --id {answer.id} -o regions.gpkg",
+        )
+    if density is None:
+        raise NotFoundError(
+            f"localization {answer.id} has no density: no reference passed its filter",
+            "Localize the photo again with a wider filter.",
+        )
+    return density
+
+
 def write_density(
     answer: Localization,
     path: Path,
@@ -102,17 +124,7 @@ def write_density(
         rasterio is not installed.
     """
     rasterio, shutil = _rasterio()
-    density = answer.density
-    if not answer.parameters.retrieves:
-        raise NotFoundError(
-            f"localization {answer.id} has geocells, not a density",
-            f"Export its regions: geosearch export regions --id {answer.id} -o regions.gpkg",
-        )
-    if density is None:
-        raise NotFoundError(
-            f"localization {answer.id} has no density: no reference passed its filter",
-            "Localize the photo again with a wider filter.",
-        )
+    density = density_of(answer)
     grid = Grid.of(density, step)
     profile = {
         "driver": "GTiff",

@@ -49,6 +49,7 @@ ESTIMATES = MapLayer("estimates", "Estimates", "gis_estimates", "Point", "estima
 NEIGHBOURS = MapLayer("neighbours", "Neighbours", "gis_neighbours", "Point", "neighbours")
 LINES = MapLayer("lines", "Lines to neighbours", "gis_lines", "MultiLineString", "lines")
 REGIONS = MapLayer("regions", "Regions", "gis_regions", "MultiPolygon", "regions")
+DENSITY = MapLayer("density", "Density", "gis_density", "MultiPolygon", "density", shown=False)
 ERRORS = MapLayer("errors", "Errors", "gis_errors", "MultiLineString", "errors")
 PHOTOS = MapLayer("photos", "Photos", "gis_photos", "Point", "photos", farthest=_COUNTRY)
 COVERAGE = MapLayer("coverage", "Photos by cell", "gis_coverage", "MultiPolygon", "coverage")
@@ -58,7 +59,18 @@ BORDERS = MapLayer(
 )
 
 #: The style of every view, for whoever adds one to a map without the project.
-STYLED = (ESTIMATES, NEIGHBOURS, LINES, REGIONS, ERRORS, PHOTOS, COVERAGE, GEOCELLS, BORDERS)
+STYLED = (
+    ESTIMATES,
+    NEIGHBOURS,
+    LINES,
+    REGIONS,
+    DENSITY,
+    ERRORS,
+    PHOTOS,
+    COVERAGE,
+    GEOCELLS,
+    BORDERS,
+)
 
 _FINE = replace(
     COVERAGE,
@@ -108,6 +120,7 @@ def _answers(keys: str | None, keys_of_neighbours: str, note: str = "") -> Group
     """Answers by SQL for their ids; None for all that are not of an evaluation."""
     own = '"evaluation_id" IS NULL'
     neighbours = f'"localization_id" IN ({keys_of_neighbours})'
+    areas = own if keys is None else f'"localization_id" IN ({keys})'
     return Group(
         "Answers",
         (
@@ -115,7 +128,8 @@ def _answers(keys: str | None, keys_of_neighbours: str, note: str = "") -> Group
             replace(NEIGHBOURS, title=NEIGHBOURS.title + note, where=neighbours),
             # Lines of many answers hide the map.
             replace(LINES, title=LINES.title + note, where=neighbours, shown=keys is not None),
-            replace(REGIONS, where=own if keys is None else f'"localization_id" IN ({keys})'),
+            replace(REGIONS, where=areas),
+            replace(DENSITY, where=areas, shown=keys is not None),
         ),
     )
 
@@ -133,6 +147,7 @@ def _evaluation(title: str, chosen: str, *, shown: bool) -> Group:
                 labels=False,
             ),
             replace(REGIONS, id="evaluated_regions", where=chosen, shown=False),
+            replace(DENSITY, id="evaluated_density", where=chosen),
         ),
         shown,
     )
