@@ -23,6 +23,8 @@ from geosearch.database.copying import copy_into
 from geosearch.database.partitions import partition as partition_of
 from geosearch.database.roles import ROLES, grant_role, list_roles
 from geosearch.errors import DatabaseError, InputError, NotFoundError
+from geosearch.export.estimates import Selection
+from geosearch.gis.density import refresh_density
 from geosearch.localization.store import load, save
 from geosearch.retrieval import nearest
 from geosearch.retrieval.filters import where
@@ -88,6 +90,8 @@ def world(module_database: Database) -> Iterator[World]:
         )
         answer = replace(make_answer(10, 20, photo="/photos/asked.jpg"), model_id=model)
         (answer_id,) = save(connection, [answer])
+    refresh_density(database, Selection(ids=(answer_id,)))
+    with database.connection() as connection:
         assert not set_private(connection, "secret", private=True)
         share(connection, "secret", logins["friend"])
     build_index(database, model, DIMENSION)
@@ -439,9 +443,12 @@ def test_an_analyst_records_answers_and_changes_no_others(world: World) -> None:
         again = load(database, key)
         assert again.photo == answer.photo
         assert len(again.neighbours) == len(answer.neighbours) > 0
+        cells = refresh_density(database, Selection(ids=(key,))).cells
     with world.connect("reader") as connection:
         shown = one(connection, "SELECT count(*) FROM geosearch.gis_estimates WHERE id = %s", key)
         assert shown == 1
+        density = "SELECT count(*) FROM geosearch.gis_density WHERE localization_id = %s"
+        assert one(connection, density, key) == cells > 0
     with world.connect("friend") as connection:  # an analyst too, who sees it
         delete = "DELETE FROM geosearch.localizations WHERE id = %s"
         assert connection.execute(delete, (key,)).rowcount == 0
@@ -453,7 +460,13 @@ def test_an_analyst_records_answers_and_changes_no_others(world: World) -> None:
                 """,
                 (key,),
             )
+    with (
+        Database(world.url("friend")) as database,
+        pytest.raises(DatabaseError, match="row-level security"),
+    ):
+        refresh_density(database, Selection(ids=(key,)))
     with world.connect("analyst") as connection:
+        assert one(connection, density, key) == cells
         with pytest.raises(DENIED, match="row-level security"):
             connection.execute(
                 "INSERT INTO geosearch.evaluations (queries, model, method, parameters, filter,"
