@@ -16,7 +16,7 @@ from geosearch.density.levels import Levels
 from geosearch.density.mesh import FELT, FIRST_DEPTH
 from geosearch.sphere import EARTH_RADIUS_KM, Array, Cells, unit_vectors, z_to_lat
 
-#: The cells hold this share of the probability, or a little more.
+#: Maps of a density show this share of the probability, or a little more.
 COVERED = 0.99
 
 #: Side of the largest cells, as squares, in bandwidths of the kernels felt in them.

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from geosearch.density import Mixture
+from geosearch.density.cells import COVERED
 from geosearch.density.regions import highest_density_regions
 from geosearch.errors import InputError, MissingExtraError, NotFoundError
 from geosearch.files import replacing
 from geosearch.localization import Localization
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 
-#: The surface covers this share of the probability, and a margin.
-COVERED = 0.99
 #: Pixels to a bandwidth, where that does not take too many.
 _PIXELS_PER_BANDWIDTH = 4
 _FEW_PIXELS, _MOST_PIXELS = 4_000_000, 64_000_000
