@@ -25,6 +25,7 @@ import shapely
 
 from geosearch.database.connection import Database
 from geosearch.density import Mixture
+from geosearch.density.cells import COVERED
 from geosearch.errors import InputError, NotFoundError
 from geosearch.export.estimates import Selection
 from geosearch.export.files import write_layers
@@ -37,7 +38,7 @@ from geosearch.export.layers import (
     read_answers,
     read_photos,
 )
-from geosearch.export.surface import COVERED, Grid, write_density
+from geosearch.export.surface import Grid, write_density
 from geosearch.localization.store import save
 from geosearch.retrieval import EVERYTHING
 from geosearch.sphere import EARTH_RADIUS_KM
