@@ -317,6 +317,7 @@ def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
     [
         ({"epochs": 0}, "--epochs"),
         ({"learning_rate": 0.0}, "--learning-rate"),
+        ({"learning_rate": float("inf")}, "--learning-rate"),
         ({"validation": 0.8}, "--validation"),
         ({"cache_frozen": 2, "freeze": 0}, "--cache-frozen"),
         ({"patience": 2, "validation": 0.0}, "--patience"),
@@ -519,6 +520,8 @@ def test_photos_that_cannot_be_read_are_left_out_and_counted(
         path.unlink()
     with pytest.raises(InputError, match="none of 16 photos could be read"):
         run(database, tmp_path / "none.safetensors", training)
+    with pytest.raises(InputError, match="none of the photos to validate by could be read"):
+        run(database, tmp_path / "none.safetensors", replace(training, validation=0.15))
 
 
 # Ends and errors
@@ -548,6 +551,32 @@ def test_errors_name_what_to_do(module_database: Database, place: Path, tmp_path
     with pytest.raises(InputError, match="--restart"):
         run(module_database, output, small(place))
     assert output.read_bytes() == b"mine"
+    (tmp_path / "taken.training").touch()
+    with pytest.raises(InputError, match=r"taken\.training cannot be made"):
+        run(module_database, tmp_path / "taken.safetensors", small(place))
+
+
+def test_a_training_that_is_refused_leaves_no_run(
+    module_database: Database, place: Path, tmp_path: Path
+) -> None:
+    def runs() -> Any:
+        with module_database.connection() as connection:
+            return connection.execute("SELECT count(*) FROM geosearch.runs").fetchone()
+
+    before = runs()
+    for wrong in ({"freeze": 99}, {"loss_options": {"scale": -1.0}}, {"loss": "best"}):
+        with pytest.raises((InputError, ModelError)):
+            run(module_database, tmp_path / "new.safetensors", small(place, **wrong))
+    assert runs() == before
+    assert not list(tmp_path.glob("*.training"))
+
+
+def test_a_training_that_diverges_says_so(
+    module_database: Database, place: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="the training diverges"):
+        run(module_database, tmp_path / "new.safetensors", small(place, learning_rate=1e30))
+    assert not (tmp_path / "new.safetensors").exists()
 
 
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -87,7 +88,8 @@ class Training:
         value = getattr(self, name)
         if value is None:
             return
-        if not (value > low if open_ else value >= low) or (high is not None and value > high):
+        above = value > low if open_ else value >= low
+        if not above or not math.isfinite(value) or (high is not None and value > high):
             limit = f"{'above' if open_ else 'at least'} {low}"
             raise InputError(
                 f"--{name.replace('_', '-')}: {value} is out of range",

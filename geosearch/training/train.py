@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from geosearch.database.collections import find_collection
 from geosearch.database.connection import Connection, Database
-from geosearch.errors import InputError
+from geosearch.errors import DatabaseError, InputError
 from geosearch.features.backbones import find_device, resolve
 from geosearch.features.checkpoint import save_checkpoint
 from geosearch.features.models import Model, register_model
@@ -102,6 +102,8 @@ def train(
         The collection or a partition does not exist.
     ModelError
         The backbone cannot be loaded, or all of it is frozen.
+    DatabaseError
+        The login may not store what the training makes.
     """
     output = output.expanduser().resolve()
     folder = output.with_suffix(".training")
@@ -117,7 +119,6 @@ def train(
         digest = training.digest(
             photos.digest(), source.description.fingerprint, *map(_definition, partitions)
         )
-        now, state = team.share(lambda: _restored(database, folder, digest, training))
         # What the loss begins with follows from the seed, in every process.
         torch.manual_seed(training.seed)
         network = Network(source, training.freeze, place)
@@ -128,6 +129,8 @@ def train(
             **training.loss_options,
         ).to(place)
         loader = Loader(photos, network, training, workers)
+        # Only now, when all that was asked for is known to be possible, does a run begin.
+        now, state = team.share(lambda: _restored(database, folder, digest, training))
         task = Task(
             training, photos, split, partitions, network, loss, loader, team, folder, digest
         )
@@ -155,9 +158,23 @@ def _check_output(output: Path, folder: Path, restart: bool) -> None:
 
 def _read(database: Database, training: Training) -> tuple[Photos, tuple[Partition, ...]]:
     with database.connection() as connection:
+        if training.partitions:
+            _check_rights(connection)
         return (
             read_photos(connection, training.collection),
             tuple(find_partition(connection, name) for name in training.partitions),
+        )
+
+
+def _check_rights(connection: Connection) -> None:
+    """See before hours of training that its classifiers may be stored."""
+    row = connection.execute(
+        "SELECT has_table_privilege('geosearch.classifiers', 'INSERT')"
+    ).fetchone()
+    if row != (True,):
+        raise DatabaseError(
+            "this login may not store classifiers, which --partitions asks for",
+            "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
         )
 
 
@@ -170,7 +187,12 @@ def _restored(
     database: Database, folder: Path, digest: str, training: Training
 ) -> tuple[checkpoint.Progress, dict[str, Any]]:
     """The progress and state that a killed training left, or those of a new one."""
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"-o: the folder {folder} cannot be made: {error.strerror}", "Give another name."
+        ) from error
     now, state = checkpoint.Progress(), dict[str, Any]()
     if (folder / checkpoint.NAME).exists():
         now, state = checkpoint.restore(folder / checkpoint.NAME, digest)

@@ -176,7 +176,13 @@ class Trainer:
             target = Target.at(task.photos.lat[rows], task.photos.lon[rows], task.partitions)
             value = task.loss(embeddings, target.to(self._device))
             self._scaler.scale(value / together).backward()
-        now.loss_sum += float(value.detach())
+        mean = float(value.detach())
+        if not math.isfinite(mean):
+            raise InputError(
+                f"the loss is {mean} in step {now.steps + 1}: the training diverges",
+                "Give a lower --learning-rate or --head-learning-rate, or a longer --warm-up.",
+            )
+        now.loss_sum += mean
         now.loss_count += 1
 
     def _step(self) -> None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from geosearch.density import locate_many
+from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.geocells import Partition
 from geosearch.sphere import Array, great_circle_km
@@ -80,7 +81,13 @@ class Validator:
         self._loader = loader
 
     def __call__(self, network: Network, loss: Loss) -> Validation:
-        """Embed queries and references with the network as it is, and measure."""
+        """Embed queries and references with the network as it is, and measure.
+
+        Raises
+        ------
+        InputError
+            No query or no reference can be read.
+        """
         photos = self._photos
         lat, lon = photos.lat[self.queries], photos.lon[self.queries]
         order = batches(lat, lon, self._size, paired=loss.paired, seed=self._seed, epoch=_EPOCH)
@@ -97,6 +104,11 @@ class Validator:
             (at, embedded.cpu().numpy())
             for at, embedded in self._embed(network, _pieces(self.references, self._size))
         ]
+        if not rows or not known:
+            raise InputError(
+                "none of the photos to validate by could be read",
+                "See that the photos are where they were when they were ingested.",
+            )
         queries = np.concatenate(rows)
         references = np.concatenate([at for at, _ in known])
         similarity = np.concatenate(embeddings) @ np.concatenate([each for _, each in known]).T
