@@ -80,9 +80,10 @@ COMMENT ON FUNCTION geosearch.protect_part(text, text, text) IS
     'Row-level security for a table whose rows are parts of rows of another: as these.';
 
 -- A collection that is gone hides nothing; a private one that is gone still does, as answers keep
--- the names and places of their neighbours.
+-- the names and places of their neighbours. With the rights of the tables' owner: whoever deleted the
+-- collection sees it no more, and so not the rows that name it.
 CREATE FUNCTION geosearch.forget_collection() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

@@ -78,7 +78,7 @@ COMMENT ON FUNCTION geosearch.grant_partition(bigint) IS
 -- lends the right to do exactly that. It creates nothing but what the model's row says.
 CREATE FUNCTION geosearch.create_partition(model bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     length CONSTANT integer := (SELECT m.dimension FROM geosearch.models AS m WHERE m.id = model);
@@ -139,6 +139,7 @@ DECLARE
         ' n_fit, n_check, failed, software)',
         'partitions (id, name, kind, parameters, filter, definition, photos, software, created_at,'
         ' recorded_by)',
+        'geocells (partition_id, number, photos, medoid, spread_km, area_km2)',
         'classifiers (id, model_id, partition_id, weights, bias, provenance)'
     ];
     answers CONSTANT text[] := '{
