@@ -482,6 +482,8 @@ def test_what_cannot_be_is_refused() -> None:
             Parameters(restrict_cells=share)
     with pytest.raises(InputError, match="does without"):
         Parameters("geocell", restrict_cells=0.5)
+    with pytest.raises(InputError, match="--partitions coarse,fine: nothing uses them"):
+        Request("density", partitions=("coarse", "fine"))
 
 
 def test_a_map_shows_the_likely_cells(world: World, tmp_path: Path) -> None:

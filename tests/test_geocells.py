@@ -233,6 +233,7 @@ def test_octants_are_eighths_of_the_sphere() -> None:
         (lambda: quadtree("q", LAT[:3], LON[:3], max_photos=10, min_photos=4), "3 photos"),
         (lambda: clusters("c", LAT, LON), "number of cells"),
         (lambda: clusters("c", LAT, LON, cells=0), "--cells 0"),
+        (lambda: clusters("c", LAT, LON, max_photos=0), "--max 0"),
         (lambda: clusters("c", LAT, LON, cells=5, seed=-1), "--seed -1"),
         (lambda: quadtree("q", [91.0], [0.0], max_photos=5), "not on the Earth"),
         (lambda: PARTITIONS["clusters"].locate([np.nan], [0.0]), "not on the Earth"),
@@ -319,7 +320,8 @@ def test_a_name_is_one_partition(world: Database) -> None:
         ({"kind": "quadtree"}, "goes by --max"),
         ({"kind": "quadtree", "max_photos": 5, "cells": 4}, "goes by --max"),
         ({"max_photos": 5, "where": where(bbox=(100, 80, 101, 81))}, "no photo passes"),
-        ({"name": "", "max_photos": 5}, "needs a name"),
+        ({"name": " ", "max_photos": 5}, "cannot have the name"),
+        ({"name": "one,two", "max_photos": 5}, "cannot have the name 'one,two'"),
     ],
 )
 def test_a_partition_that_cannot_be_made_says_why(
@@ -367,5 +369,7 @@ def test_the_command_makes_lists_draws_and_removes_partitions(
     assert geosearch("partitions", "remove", "fine", "--json").json() == {"removed": "fine"}
     gone = geosearch("partitions", "show", "fine")
     assert (gone.code, "there is no partition 'fine'" in gone.err) == (4, True)
-    wrong = geosearch("partition", "x", "--max", 5, "--map", "x.gif")
-    assert wrong.code == 2
+    for unwritable in ("x.gif", tmp_path / "none" / "x.png"):
+        wrong = geosearch("partition", "x", "--max", 5, "--map", unwritable)
+        assert wrong.code == 2
+    assert geosearch("partitions", "show", "x").code == 4

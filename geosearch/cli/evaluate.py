@@ -111,6 +111,8 @@ def evaluate(
     names = _list("--method", method, str)
     # A calibration is of the density; the other methods stand beside it, not for it.
     calibrated = "density" if "density" in names else names[0]
+    # Beside method geocell, the others are not asked to use its partitions.
+    cells = "geocell" in names
     parameters = [
         make_request(
             name,
@@ -122,7 +124,7 @@ def evaluate(
             no_calibration,
             min_presence if name == calibrated else None,
             None if name == "geocell" else restrict_cells,
-            partitions,
+            partitions if restrict_cells is not None or name == "geocell" or not cells else None,
         )
         for name in names
     ]

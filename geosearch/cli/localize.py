@@ -247,7 +247,7 @@ def _row(answer: Localization) -> tuple[str, ...]:
             f"{answer.score:.2f}",
             *(f"{answer.radius_km[level]:,.0f} km" for level in (0.5, 0.9)),
         )
-    return (str(answer.id), Path(answer.photo).name, *place)
+    return ("-" if answer.id is None else str(answer.id), Path(answer.photo).name, *place)
 
 
 def _print(answers: Table, failures: list[Failure]) -> None:

@@ -10,6 +10,7 @@ import typer
 from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar, table
 from geosearch.cli.options import ModelOption, check_ending, filtered
 from geosearch.database.connection import Connection
+from geosearch.errors import InputError
 from geosearch.features import DEFAULT_MODEL
 from geosearch.geocells import Partition, find_partition, make_partition
 from geosearch.geocells.store import (
@@ -56,8 +57,7 @@ def partition(
 
     Example: geosearch partition coarse --collection world --kind clusters --cells 64
     """
-    if map_file is not None:
-        check_ending("--map", map_file, (".png",))
+    _check_map(map_file)
     with database(context) as opened:
         made = make_partition(
             opened,
@@ -112,8 +112,7 @@ def show(
 
     Example: geosearch partitions show fine --map fine.png
     """
-    if map_file is not None:
-        check_ending("--map", map_file, (".png",))
+    _check_map(map_file)
     with database(context) as opened, opened.connection() as connection:
         _show(connection, find_partition(connection, name), map_file, as_json)
 
@@ -182,6 +181,15 @@ def fit(
             f"{item.loss:.3f}",
         )
     out.print(shown)
+
+
+def _check_map(map_file: Path | None) -> None:
+    """See before any work that the map can be written."""
+    if map_file is None:
+        return
+    check_ending("--map", map_file, (".png",))
+    if not map_file.parent.is_dir():
+        raise InputError(f"--map {map_file}: its folder is missing", "Make it first.")
 
 
 def _show(connection: Connection, found: Partition, map_file: Path | None, as_json: bool) -> None:

@@ -148,7 +148,8 @@ def clusters(
     lat, lon = checked(lat, lon)
     if cells is None and max_photos is None:
         raise InputError("--kind clusters needs a number of cells", "Give --cells, --max or both.")
-    if not 1 <= min_photos <= ((max_photos or 2 * min_photos) + 1) // 2:
+    most = 2 * min_photos if max_photos is None else max_photos
+    if not 1 <= min_photos <= (most + 1) // 2:
         raise InputError(
             f"--min {min_photos} does not go with --max {max_photos}",
             "Give at least 1, and at most half of --max.",
@@ -243,11 +244,18 @@ def _dissolved(points: Array, centres: Array, fewest: int) -> Array:
 
     The one with the fewest goes first, and its points go to others.
     """
+    # Among the positions as they are stored, so that counts are those of the partition.
+    rounded = unit_vectors(*checked(*lat_lon(centres)))
+    kept = np.arange(len(centres))
     while True:
-        # Among the positions as they are stored, so that counts are those of the partition.
-        rounded = unit_vectors(*checked(*lat_lon(centres)))
-        counts = np.bincount(cKDTree(rounded).query(points)[1], minlength=len(centres))
-        row = int(counts.argmin())
-        if counts[row] >= fewest:
-            return centres
-        centres = np.delete(centres, row, axis=0)
+        cell = kept[cKDTree(rounded[kept]).query(points)[1]]
+        counts = np.bincount(cell, minlength=len(centres))
+        if counts[kept].min() >= fewest:
+            return np.asarray(centres[kept])
+        # Only the points of the one that goes are given anew; how ties fall is seen at the end.
+        while counts[kept].min() < fewest:
+            row = kept[counts[kept].argmin()]
+            kept = kept[kept != row]
+            own = cell == row
+            cell[own] = kept[cKDTree(rounded[kept]).query(points[own])[1]]
+            counts = np.bincount(cell, minlength=len(centres))

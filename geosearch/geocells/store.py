@@ -69,7 +69,8 @@ def make_partition(
     Raises
     ------
     InputError
-        The name is taken, the kind unknown, a number out of range, or no photo passes the filter.
+        The name is taken or impossible, the kind unknown, a number out of range, or no photo passes
+        the filter.
     NotFoundError
         A collection or country in the filter does not exist.
     """
@@ -139,7 +140,7 @@ def store_partition(
     Raises
     ------
     InputError
-        There is a partition of this name.
+        There is a partition of this name, or the name is impossible.
     """
     _check_free(connection, partition.name)
     try:
@@ -266,8 +267,11 @@ def _select(
 
 
 def _check_free(connection: Connection, name: str) -> None:
-    if not name:
-        raise InputError("a partition needs a name")
+    if not name.strip() or name != name.strip() or "," in name or "\0" in name:
+        raise InputError(
+            f"a partition cannot have the name {name!r}",
+            "Give one without commas, which separate names, and without spaces round it.",
+        )
     row = connection.execute("SELECT 1 FROM geosearch.partitions WHERE name = %s", (name,))
     if row.fetchone() is not None:
         raise _taken(name)

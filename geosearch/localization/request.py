@@ -24,6 +24,11 @@ class Request:
     With `calibrate` False, or if there is none, they are the defaults. A value given here is used
     as it is, without calibration, which holds only for the values it was fitted with; the same goes
     for `restrict_cells`. That and `partitions` are as in `Parameters`.
+
+    Raises
+    ------
+    InputError
+        Partitions are named that nothing would use.
     """
 
     method: str = "density"
@@ -36,6 +41,13 @@ class Request:
     min_presence: float | None = None
     restrict_cells: float | None = None
     partitions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.partitions and self.method != "geocell" and self.restrict_cells is None:
+            raise InputError(
+                f"--partitions {','.join(self.partitions)}: nothing uses them",
+                "Give --restrict-cells P or --method geocell, or leave --partitions out.",
+            )
 
     @property
     def open(self) -> bool:
