@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, LiteralString
 from uuid import uuid4
 
@@ -477,6 +478,17 @@ def test_an_analyst_records_answers_and_changes_no_others(world: World) -> None:
                 " software, recorded_by) VALUES ('', '', 'nearest', '{}', '{}', '{}', 'postgres')"
             )
         assert connection.execute(delete, (key,)).rowcount == 1
+
+
+def test_a_reader_exports_the_photos_that_are_visible(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    geosearch = CommandLine(world.url("reader"), capsys)
+    rows = geosearch("export", "photos", "-o", tmp_path / "photos.csv", "--json").json()["photos"]
+    with world.connect("reader") as connection:
+        visible = one(connection, "SELECT count(*) FROM geosearch.gis_photos")
+    assert rows == visible >= OPEN
+    assert "spy" not in (tmp_path / "photos.csv").read_text()
 
 
 def test_a_reader_who_records_is_refused_with_a_remedy(world: World) -> None:

@@ -79,11 +79,15 @@ PHOTOS = Layer(
         }
     ),
     label="title",
-    # Filters are written for embeddings, which call it photo_id.
+    # Filters are written for embeddings, which call it photo_id. Only what readers may read.
     query="""
 SELECT photo_id, collections.name, uri, title, author, licence, taken_at, accuracy_m,
     position_source, source_id, width, height, ST_AsBinary(geom)
-FROM (SELECT id AS photo_id, * FROM geosearch.photos) AS photos
+FROM (
+    SELECT id AS photo_id, collection_id, uri, title, author, licence, taken_at, accuracy_m,
+        position_source, source_id, width, height, geom
+    FROM geosearch.photos
+) AS photos
 JOIN geosearch.collections ON collections.id = collection_id
 WHERE geom IS NOT NULL AND ({condition})
 ORDER BY photo_id
