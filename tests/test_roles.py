@@ -18,7 +18,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geosearch.database import migrations
-from geosearch.database.collections import ensure_collection, set_private, share
+from geosearch.database.collections import (
+    ensure_collection,
+    find_collection,
+    set_private,
+    share,
+)
 from geosearch.database.connection import Database
 from geosearch.database.copying import copy_into
 from geosearch.database.partitions import partition as partition_of
@@ -541,6 +546,14 @@ def test_a_photo_cannot_be_put_into_a_collection_one_does_not_see(world: World) 
             "UPDATE geosearch.photos SET collection_id = collection_id + 1 WHERE id = "
             "(SELECT min(id) FROM geosearch.photos)"
         )
+
+
+def test_a_name_that_a_hidden_collection_has_is_taken(world: World) -> None:
+    with world.connect("ingester") as connection:
+        with pytest.raises(InputError, match="'secret' is taken"):
+            ensure_collection(connection, "secret")
+        with pytest.raises(NotFoundError, match="no collection 'secret'"):
+            find_collection(connection, "secret")
 
 
 def test_a_deleted_public_collection_hides_nothing_and_a_private_one_still_does(

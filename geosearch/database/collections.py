@@ -30,7 +30,8 @@ def ensure_collection(connection: Connection, name: str) -> int:
     Raises
     ------
     InputError
-        The name is empty, too long, or not valid Unicode.
+        The name is empty, too long, or not valid Unicode; or a collection has it that this login may
+        not see.
     """
     if not name.strip():
         raise InputError("--collection: the name is empty", "Give the collection a name.")
@@ -39,7 +40,12 @@ def ensure_collection(connection: Connection, name: str) -> int:
         "INSERT INTO geosearch.collections (name) VALUES (%s) ON CONFLICT (name) DO NOTHING",
         (name,),
     )
-    return find_collection(connection, name)
+    try:
+        return find_collection(connection, name)
+    except NotFoundError as error:
+        raise InputError(
+            f"--collection: the name {name!r} is taken", "Give the collection another name."
+        ) from error
 
 
 def find_collection(connection: Connection, name: str) -> int:
