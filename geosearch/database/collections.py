@@ -30,8 +30,8 @@ def ensure_collection(connection: Connection, name: str) -> int:
     Raises
     ------
     InputError
-        The name is empty, too long, or not valid Unicode; or a collection has it that this login may
-        not see.
+        The name is empty, too long, or not valid Unicode; or that of a collection that this login
+        may not see.
     """
     if not name.strip():
         raise InputError("--collection: the name is empty", "Give the collection a name.")
