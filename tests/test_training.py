@@ -592,6 +592,9 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(
         run(module_database, output, small(place), checkpoint_minutes=0, progress=stop)
     with pytest.raises(InputError, match="another training"):
         run(module_database, output, small(place, seed=1))
+    with pytest.raises(NotFoundError, match="no collection 'smal'"):
+        run(module_database, output, small(place, collection="smal"), restart=True)
+    assert (tmp_path / "new.training" / "checkpoint.pt").exists()
     assert run(module_database, output, small(place, seed=1), restart=True).steps > 0
 
 

@@ -130,7 +130,7 @@ def train(
         ).to(place)
         loader = Loader(photos, network, training, workers)
         # Only now, when all that was asked for is known to be possible, does a run begin.
-        now, state = team.share(lambda: _restored(database, folder, digest, training))
+        now, state = team.share(lambda: _restored(database, folder, digest, training, restart))
         task = Task(
             training, photos, split, partitions, network, loss, loader, team, folder, digest
         )
@@ -147,9 +147,7 @@ def _check_output(output: Path, folder: Path, restart: bool) -> None:
         raise InputError(f"-o {output}: the result is a safetensors file", "End it .safetensors.")
     if not output.parent.is_dir():
         raise InputError(f"-o {output}: its folder is missing", "Make it first.")
-    if restart:
-        (folder / checkpoint.NAME).unlink(missing_ok=True)
-    elif output.exists() and not (folder / checkpoint.NAME).exists():
+    if not restart and output.exists() and not (folder / checkpoint.NAME).exists():
         raise InputError(
             f"-o {output}: there is such a file already",
             "Give another name, or --restart to replace it.",
@@ -184,7 +182,7 @@ def _definition(partition: Partition) -> str:
 
 
 def _restored(
-    database: Database, folder: Path, digest: str, training: Training
+    database: Database, folder: Path, digest: str, training: Training, restart: bool
 ) -> tuple[checkpoint.Progress, dict[str, Any]]:
     """The progress and state that a killed training left, or those of a new one."""
     try:
@@ -194,6 +192,8 @@ def _restored(
             f"-o: the folder {folder} cannot be made: {error.strerror}", "Give another name."
         ) from error
     now, state = checkpoint.Progress(), dict[str, Any]()
+    if restart:
+        (folder / checkpoint.NAME).unlink(missing_ok=True)
     if (folder / checkpoint.NAME).exists():
         now, state = checkpoint.restore(folder / checkpoint.NAME, digest)
     with database.connection() as connection:
