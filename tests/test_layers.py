@@ -193,6 +193,7 @@ def sql_line(
 @example((10.0, 20.0), (-10.0, -160.0))
 @example((-17.0, 179.0), (10.0, -178.0))
 @example((90.0, 0.0), (-90.0, 0.0))
+@example((0.0, 149.5), (82.0, -31.0))
 @example((47.0, 8.0), (47.0, 8.0))
 def test_lines_follow_the_great_circle_from_end_to_end(
     module_database: Database, start: tuple[float, float], end: tuple[float, float]
@@ -205,7 +206,9 @@ def test_lines_follow_the_great_circle_from_end_to_end(
     ends = unit_vectors([start[0], end[0]], [start[1], end[1]])
     assert np.linalg.norm(points[[0, -1]] - ends, axis=1).max() < 1e-6
     steps = 6371 * 2 * np.arcsin(np.linalg.norm(np.diff(points, axis=0), axis=1).clip(0, 2) / 2)
-    assert steps.sum() == pytest.approx(distance, rel=1e-3, abs=0.01)
+    # PostGIS's shortest way is the spheroid's, which on the sphere may be a detour of its flattening.
+    assert distance - 0.01 <= steps.sum() * (1 + 1e-6)
+    assert steps.sum() == pytest.approx(distance, rel=6e-3, abs=0.01)
     if distance < 20_000:
         assert steps.max() < 101
     for part in parts:
