@@ -206,7 +206,7 @@ def test_lines_follow_the_great_circle_from_end_to_end(
     ends = unit_vectors([start[0], end[0]], [start[1], end[1]])
     assert np.linalg.norm(points[[0, -1]] - ends, axis=1).max() < 1e-6
     steps = 6371 * 2 * np.arcsin(np.linalg.norm(np.diff(points, axis=0), axis=1).clip(0, 2) / 2)
-    # PostGIS's shortest way is the spheroid's, which on the sphere may be a detour of its flattening.
+    # PostGIS's shortest way is the spheroid's: on the sphere a detour, up to the flattening.
     assert distance - 0.01 <= steps.sum() * (1 + 1e-6)
     assert steps.sum() == pytest.approx(distance, rel=6e-3, abs=0.01)
     if distance < 20_000:
