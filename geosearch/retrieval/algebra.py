@@ -79,6 +79,11 @@ class Filter(ABC):
         """True if the way to a few matching photos is the same whatever values are asked for."""
         return True
 
+    @property
+    def decided_by_places(self) -> bool:
+        """True if `may_pass` is all there is to it."""
+        return False
+
     def compile(self, connection: Connection) -> tuple[sql.Composable, dict[str, Any]]:
         """SQL condition over the columns of `embeddings`, and its named parameters.
 
@@ -148,6 +153,11 @@ class And(Filter):
         """See `Filter.one_plan`."""
         return all(part.one_plan for part in self.parts)
 
+    @property
+    def decided_by_places(self) -> bool:
+        """See `Filter.decided_by_places`."""
+        return all(part.decided_by_places for part in self.parts)
+
     def condition(self, statement: Statement) -> str:
         """All parts."""
         return _parenthesised(" AND ", self.parts, statement) if self.parts else "true"
@@ -184,6 +194,11 @@ class Or(Filter):
     def one_plan(self) -> bool:
         """See `Filter.one_plan`."""
         return all(part.one_plan for part in self.parts)
+
+    @property
+    def decided_by_places(self) -> bool:
+        """See `Filter.decided_by_places`."""
+        return all(part.decided_by_places for part in self.parts)
 
     def condition(self, statement: Statement) -> str:
         """Any part."""

@@ -60,6 +60,11 @@ class BoundingBox(Condition):
         boxes = [_in_box(statement, *bounds) for bounds in self._boxes()]
         return boxes[0] if len(boxes) == 1 else f"({' OR '.join(boxes)})"
 
+    @property
+    def decided_by_places(self) -> bool:
+        """See `Filter.decided_by_places`."""
+        return True
+
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those in the box."""
         return reduce(np.logical_or, [_in_bounds(lat, lon, *bounds) for bounds in self._boxes()])
@@ -124,6 +129,11 @@ class Near(Condition):
         centre = f"SRID=4326;POINT({float(self.lon)!r} {float(self.lat)!r})"
         metres = statement.bind(self.km * _SPHERE_METRES)
         return f"ST_DWithin(geom::geography, {statement.bind(centre)}::geography, {metres}, false)"
+
+    @property
+    def decided_by_places(self) -> bool:
+        """See `Filter.decided_by_places`."""
+        return True
 
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those in the circle, or nearly."""

@@ -163,7 +163,7 @@ class Search:
         self._values["query"] = HalfVector(query)
         self._quantized = known.index is not None and known.index.quantized
         self._parts = {
-            "table": _text(partition(known.model_id)),
+            "table": _table(known.model_id),
             "condition": _text(condition),
             "order": _order(len(query), self._quantized),
             "k": str(int(k)),
@@ -183,10 +183,13 @@ class Search:
         bound = self._values["bound"] = 2 * few
         # Planning takes as long as comparing a hundred photos.
         planner = Planner(one_plan=self._one_plan)
-        if self._places_that_may_pass() * total <= few:
+        share = self._places_that_may_pass()
+        if share * total <= few:
             # Where they are says enough, and the table need not be sampled.
             met = self._compared(self._fetch(self._exact_statement(_LIMIT), planner))
             return replace(met, complete=met.matches < bound)
+        if self._where.decided_by_places and not self._known.hidden:
+            return Compared([], 0, complete=False, share=share)
         sampled = min(1.0, _SAMPLE / total)
         most = self._values["passing"] = math.ceil(few * sampled)
         statement = self._format(
@@ -238,7 +241,8 @@ class Search:
         # Candidates by bits must be ranked by the whole embedding.
         return self._filtered or self._quantized
 
-    def _exact_statement(self, limit: str = "") -> str:
+    # Without a limit PostgreSQL would merge the subqueries, and carry embeddings to the count.
+    def _exact_statement(self, limit: str = "OFFSET 0") -> str:
         return self._format(_EXACT, limit=limit)
 
     def _index_statement(self, ef_search: int) -> str:
@@ -294,6 +298,11 @@ def _order(dimension: int, quantized: bool) -> str:
     expression, _ = indexed_expression(dimension)
     by = "<~> binary_quantize(%(query)s::halfvec)" if quantized else "<=> %(query)s"
     return f"{_text(expression)} {by}"
+
+
+@lru_cache(maxsize=64)
+def _table(model_id: int) -> str:
+    return _text(partition(model_id))
 
 
 def _text(part: sql.Composable) -> str:
