@@ -14,6 +14,9 @@ app = typer.Typer(
     help="Collections, and who sees them.", no_args_is_help=True, rich_markup_mode=None
 )
 
+WithOption = Annotated[
+    str, typer.Option("--with", metavar="ROLE", help="Role or user of the server.")
+]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
 
 
@@ -65,9 +68,7 @@ def public(context: typer.Context, name: NameArgument, as_json: JsonOption = Fal
 def share(
     context: typer.Context,
     name: NameArgument,
-    role: Annotated[
-        str, typer.Option("--with", metavar="ROLE", help="Role or user of the server.")
-    ],
+    role: WithOption,
     as_json: JsonOption = False,
 ) -> None:
     """Show a private collection to a role or user.
@@ -83,9 +84,7 @@ def share(
 def unshare(
     context: typer.Context,
     name: NameArgument,
-    role: Annotated[
-        str, typer.Option("--with", metavar="ROLE", help="Role or user of the server.")
-    ],
+    role: WithOption,
     as_json: JsonOption = False,
 ) -> None:
     """Share a private collection with a role or user no longer.

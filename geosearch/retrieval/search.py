@@ -61,6 +61,8 @@ JOIN geosearch.photos AS p ON p.id = n.photo_id
 ORDER BY n.distance, n.photo_id
 """
 _LIMIT = "LIMIT %(bound)s"
+# With nothing PostgreSQL would merge the subqueries, and carry embeddings to the count.
+_UNLIMITED = "OFFSET 0"
 
 # PostgreSQL's own estimate is off by orders of magnitude for circles, for boxes that cross ±180°,
 # and wherever conditions depend on each other. Always the same pages: the same plan each time.
@@ -158,7 +160,7 @@ class Search:
         where: Filter = EVERYTHING,
     ) -> None:
         self._connection, self._known = connection, known
-        self._where, self._filtered, self._one_plan = where, where != EVERYTHING, where.one_plan
+        self._where = where
         condition, self._values = where.compile(connection)
         self._values["query"] = HalfVector(query)
         self._quantized = known.index is not None and known.index.quantized
@@ -182,7 +184,7 @@ class Search:
         total = max(self._known.total, 1)
         bound = self._values["bound"] = 2 * few
         # Planning takes as long as comparing a hundred photos.
-        planner = Planner(one_plan=self._one_plan)
+        planner = Planner(one_plan=self._where.one_plan)
         share = self._places_that_may_pass()
         if share * total <= few:
             # Where they are says enough, and the table need not be sampled.
@@ -205,11 +207,6 @@ class Search:
             complete=passing <= most and met.matches < bound,
             share=min(1.0, passing / (sampled * total)),
         )
-
-    def _places_that_may_pass(self) -> float:
-        """Share of the photos, by the sample of their places, that may pass the filter."""
-        places = self._known.places
-        return float(self._where.may_pass(*places).mean()) if places.size else 1.0
 
     def by_index(self, ef_search: int) -> list[tuple[Any, ...]]:
         """Rows found by the index, each with its rank among all photos, from 1.
@@ -239,10 +236,14 @@ class Search:
     @property
     def _ranked(self) -> bool:
         # Candidates by bits must be ranked by the whole embedding.
-        return self._filtered or self._quantized
+        return self._where != EVERYTHING or self._quantized
 
-    # Without a limit PostgreSQL would merge the subqueries, and carry embeddings to the count.
-    def _exact_statement(self, limit: str = "OFFSET 0") -> str:
+    def _places_that_may_pass(self) -> float:
+        """Share of the photos, by the sample of their places, that may pass the filter."""
+        places = self._known.places
+        return float(self._where.may_pass(*places).mean()) if places.size else 1.0
+
+    def _exact_statement(self, limit: str = _UNLIMITED) -> str:
         return self._format(_EXACT, limit=limit)
 
     def _index_statement(self, ef_search: int) -> str:
