@@ -391,7 +391,14 @@ def test_the_same_seed_fits_the_same_classifier(world: World) -> None:
     np.testing.assert_array_equal(first, fitted(1))
     assert not np.array_equal(first, fitted(2))
     with world.database.connection() as connection:
+        (again,) = (
+            item
+            for item in load_classifiers(connection, world.model.id)
+            if item.partition.name == "again"
+        )
         connection.execute("DELETE FROM geosearch.partitions WHERE name = 'again'")
+        with pytest.raises(NotFoundError, match="'again' is not in the database"):
+            store_classifiers(connection, world.model.id, [again])
         names = {item.partition.name for item in load_classifiers(connection, world.model.id)}
     assert names == {"coarse", "fine"}
 
@@ -484,6 +491,8 @@ def test_what_cannot_be_is_refused() -> None:
         Parameters("geocell", restrict_cells=0.5)
     with pytest.raises(InputError, match="--partitions coarse,fine: nothing uses them"):
         Request("density", partitions=("coarse", "fine"))
+    with pytest.raises(InputError, match="--k 20 --weighting uniform: --method geocell goes by no"):
+        Request("geocell", k=20, weighting="uniform")
 
 
 def test_a_map_shows_the_likely_cells(world: World, tmp_path: Path) -> None:

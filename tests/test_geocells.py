@@ -372,4 +372,6 @@ def test_the_command_makes_lists_draws_and_removes_partitions(
     for unwritable in ("x.gif", tmp_path / "none" / "x.png"):
         wrong = geosearch("partition", "x", "--max", 5, "--map", unwritable)
         assert wrong.code == 2
+    seeded = geosearch("partition", "x", "--max", 5, "--seed", 1)
+    assert (seeded.code, "--kind quadtree goes by --max" in seeded.err) == (2, True)
     assert geosearch("partitions", "show", "x").code == 4

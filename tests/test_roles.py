@@ -629,6 +629,8 @@ def test_roles_are_granted_and_revoked_from_the_command_line(
         assert one(connection, "SELECT count(*) FROM geosearch.gis_photos") == OPEN
     revoked = command("roles", "revoke", "geosearch_reader", "--from", nobody, "--json")
     assert revoked.json() == {"role": "geosearch_reader", "revoked_from": nobody}
+    again = command("roles", "revoke", "reader", "--from", nobody)
+    assert (again.code, f"{nobody} was not given geosearch_reader" in again.err) == (4, True)
     assert "geosearch_owner" in command("roles", "list").out
     assert command("roles", "grant", "king", "--to", nobody).code == 2
     assert command("roles", "grant", "reader", "--to", "no such user").code == 4

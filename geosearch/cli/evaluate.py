@@ -111,14 +111,13 @@ def evaluate(
     names = _list("--method", method, str)
     # A calibration is of the density; the other methods stand beside it, not for it.
     calibrated = "density" if "density" in names else names[0]
-    # Beside method geocell, the others are not asked to use its partitions.
+    # Beside method geocell, the others are not asked to use its partitions, nor it what is theirs.
     cells = "geocell" in names
+    of_neighbours = (k, bandwidth_km, weighting)
     parameters = [
         make_request(
             name,
-            k,
-            bandwidth_km,
-            weighting,
+            *((None,) * 3 if name == "geocell" and len(names) > 1 else of_neighbours),
             exact,
             calibration if name == calibrated else None,
             no_calibration,

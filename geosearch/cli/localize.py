@@ -28,6 +28,7 @@ from geosearch.cli.options import (
     PartitionsOption,
     RestrictCellsOption,
     WeightingOption,
+    check_map,
     filtered,
     make_request,
 )
@@ -78,8 +79,7 @@ def localize(
     """
     if map_file is not None and len(photos) > 1:
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
-    if map_file is not None and (map_file.suffix != ".png" or not map_file.parent.is_dir()):
-        raise InputError(f"--map {map_file} is not a .png in an existing folder")
+    check_map(map_file)
     request = make_request(
         method,
         k,

@@ -287,3 +287,18 @@ def check_ending(option: str, path: Path, endings: Sequence[str]) -> None:
             f"{option} {path}: no format is known by the ending {path.suffix!r}",
             f"Give a file ending in {' or '.join(endings)}.",
         )
+
+
+def check_map(file: Path | None) -> None:
+    """See before any work that the file of `--map`, if it is given, can be written.
+
+    Raises
+    ------
+    InputError
+        It is no .png, or its folder is missing.
+    """
+    if file is None:
+        return
+    check_ending("--map", file, (".png",))
+    if not file.parent.is_dir():
+        raise InputError(f"--map {file}: its folder is missing", "Make it first.")

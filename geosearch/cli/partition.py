@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar, table
-from geosearch.cli.options import ModelOption, check_ending, filtered
+from geosearch.cli.options import ModelOption, check_map, filtered
 from geosearch.database.connection import Connection
-from geosearch.errors import InputError
 from geosearch.features import DEFAULT_MODEL
 from geosearch.geocells import Partition, find_partition, make_partition
 from geosearch.geocells.store import (
@@ -42,7 +41,9 @@ def partition(
     cells: Annotated[
         int | None, typer.Option(metavar="K", help="Clusters to begin with; for --kind clusters.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the clusters.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the clusters; for --kind clusters.")
+    ] = None,
     map_file: MapOption = None,
     as_json: JsonOption = False,
     *,
@@ -57,7 +58,7 @@ def partition(
 
     Example: geosearch partition coarse --collection world --kind clusters --cells 64
     """
-    _check_map(map_file)
+    check_map(map_file)
     with database(context) as opened:
         made = make_partition(
             opened,
@@ -112,7 +113,7 @@ def show(
 
     Example: geosearch partitions show fine --map fine.png
     """
-    _check_map(map_file)
+    check_map(map_file)
     with database(context) as opened, opened.connection() as connection:
         _show(connection, find_partition(connection, name), map_file, as_json)
 
@@ -181,15 +182,6 @@ def fit(
             f"{item.loss:.3f}",
         )
     out.print(shown)
-
-
-def _check_map(map_file: Path | None) -> None:
-    """See before any work that the map can be written."""
-    if map_file is None:
-        return
-    check_ending("--map", map_file, (".png",))
-    if not map_file.parent.is_dir():
-        raise InputError(f"--map {map_file}: its folder is missing", "Make it first.")
 
 
 def _show(connection: Connection, found: Partition, map_file: Path | None, as_json: bool) -> None:

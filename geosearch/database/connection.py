@@ -166,7 +166,6 @@ class Database:
             open=False,
             configure=_configure,
             check=_check,
-            reset=_note_use,
             kwargs={"application_name": "geosearch"} | options,
             connection_class=kind,
         )
@@ -178,6 +177,7 @@ class Database:
         try:
             with pool.connection() as connection:
                 yield connection
+                connection.used_at = time.monotonic()  # type: ignore[attr-defined]
         except psycopg.Error as error:
             # A full disk or a row too long for an index is an OperationalError too.
             unreachable = isinstance(error, psycopg.OperationalError)
@@ -226,10 +226,6 @@ def _check(connection: Connection) -> None:
     """See that the server is still there, but not at every one of many short searches."""
     if time.monotonic() - getattr(connection, "used_at", 0.0) > _TRUSTED_S:
         ConnectionPool.check_connection(connection)
-
-
-def _note_use(connection: Connection) -> None:
-    connection.used_at = time.monotonic()  # type: ignore[attr-defined]
 
 
 def _configure(connection: Connection) -> None:

@@ -76,9 +76,19 @@ def grant_role(connection: Connection, role: str, user: str) -> str:
 
 
 def revoke_role(connection: Connection, role: str, user: str) -> str:
-    """Take one of our roles from a user; errors as for `grant_role`."""
+    """Take one of our roles from a user.
+
+    Raises
+    ------
+    NotFoundError
+        The user was not given the role; else as for `grant_role`.
+    """
     name = find_role(role)
     require_user(connection, user)
+    if not any(known.name == name and user in known.members for known in list_roles(connection)):
+        raise NotFoundError(
+            f"{user} was not given {name}", "Who was given which: geosearch roles list"
+        )
     _run(connection, sql.SQL("REVOKE {} FROM {}"), name, user)
     return name
 

@@ -64,10 +64,22 @@ VALUES (%s, %s, %s, %s, %s)
 def store_classifiers(
     connection: Connection, model_id: int, classifiers: Sequence[Classifier]
 ) -> None:
-    """Store a model's classifiers over stored partitions, in place of those it had over them."""
+    """Store a model's classifiers over stored partitions, in place of those it had over them.
+
+    Raises
+    ------
+    NotFoundError
+        A partition is not stored, or was removed.
+    """
     for item in classifiers:
-        if item.partition.id is None:
-            raise InputError(f"the partition {item.partition.name!r} is not stored")
+        stored = connection.execute(
+            "SELECT FROM geosearch.partitions WHERE id = %s", (item.partition.id,)
+        ).fetchone()
+        if stored is None:
+            raise NotFoundError(
+                f"the partition {item.partition.name!r} is not in the database",
+                "If it was removed meanwhile, make it as it was and run the same command again.",
+            )
         # Not updated: an answer must not take another classifier for the one it rests on.
         connection.execute(
             "DELETE FROM geosearch.classifiers WHERE model_id = %s AND partition_id = %s",

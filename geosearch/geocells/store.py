@@ -61,10 +61,12 @@ def make_partition(
     max_photos: int | None = None,
     min_photos: int = 1,
     cells: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     where: Filter = EVERYTHING,
 ) -> Partition:
     """Divide the world by the photos that pass `where`, and store the partition under `name`.
+
+    `cells` and `seed` (default 0) are of the kind `clusters`.
 
     Raises
     ------
@@ -80,12 +82,20 @@ def make_partition(
     if not len(lat):
         raise InputError(f"no photo passes the filter ({where})", "Widen it, or ingest photos.")
     if kind == "quadtree":
-        if max_photos is None or cells is not None:
-            raise InputError("--kind quadtree goes by --max, not by --cells", "Give --max N.")
+        if max_photos is None or cells is not None or seed is not None:
+            raise InputError(
+                "--kind quadtree goes by --max, not by --cells or --seed", "Give --max N."
+            )
         made = quadtree(name, lat, lon, max_photos=max_photos, min_photos=min_photos)
     elif kind == "clusters":
         made = clusters(
-            name, lat, lon, cells=cells, max_photos=max_photos, min_photos=min_photos, seed=seed
+            name,
+            lat,
+            lon,
+            cells=cells,
+            max_photos=max_photos,
+            min_photos=min_photos,
+            seed=seed or 0,
         )
     else:
         raise InputError(f"--kind {kind!r} is unknown", f"Choose one of {', '.join(KINDS)}.")

@@ -28,7 +28,8 @@ class Request:
     Raises
     ------
     InputError
-        Partitions are named that nothing would use.
+        Partitions are named that nothing would use, or method `geocell` is given what only
+        neighbours have.
     """
 
     method: str = "density"
@@ -47,6 +48,19 @@ class Request:
             raise InputError(
                 f"--partitions {','.join(self.partitions)}: nothing uses them",
                 "Give --restrict-cells P or --method geocell, or leave --partitions out.",
+            )
+        of_neighbours = {
+            "--k": self.k,
+            "--bandwidth-km": self.bandwidth_km,
+            "--weighting": self.weighting,
+        }
+        given = [
+            f"{option} {value}" for option, value in of_neighbours.items() if value is not None
+        ]
+        if self.method == "geocell" and given:
+            raise InputError(
+                f"{' '.join(given)}: --method geocell goes by no neighbours",
+                "Leave that out, or choose another method.",
             )
 
     @property

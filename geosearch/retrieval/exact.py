@@ -15,7 +15,6 @@ from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.neighbours import ASKED_FOR, Neighbours, check_k, exact_neighbours
-from geosearch.retrieval.plan import exact_plan
 from geosearch.retrieval.search import Compared
 
 #: Neighbours beyond the k-th, among which pgvector's own distances may find a nearer one.
@@ -57,7 +56,7 @@ class ExactSearch:
         self._database, self._model_id, self._queries, self._k = database, model_id, queries, k
         check_k(k)
         with database.searcher() as connection:
-            self._plan = exact_plan(facts(database, connection, model_id), ASKED_FOR)
+            self._total = facts(database, connection, model_id).total
         self._found = nearest_batch(
             database, model_id, queries, k + _SPARE, where, excluded=excluded, device=device
         )
@@ -78,4 +77,5 @@ class ExactSearch:
                 sql.SQL(_DESCRIBE).format(table=partition(self._model_id)),
                 {"ids": ids.tolist(), "query": HalfVector(query), "k": self._k},
             ).fetchall()
-        return exact_neighbours(Compared(rows, int(self._found.matches[number])), self._plan)
+        met = Compared(rows, int(self._found.matches[number]))
+        return exact_neighbours(met, self._total, ASKED_FOR)

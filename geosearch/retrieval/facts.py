@@ -106,4 +106,4 @@ def _places(connection: Connection, model_id: int, rows: int) -> NDArray[np.floa
     ).format(partition(model_id))
     percent = min(100.0, 100.0 * _PLACES / max(rows, 1))
     found = connection.execute(statement, (percent,)).fetchall()
-    return np.array(found, dtype=np.float64).reshape(-1, 2).T
+    return np.array(found, dtype=np.float64).reshape(-1, 2).T.copy()

@@ -19,6 +19,9 @@ from geosearch.retrieval.tuning import MAX_EF_SEARCH
 #: The reason for an exact search that is not the plan's own choice.
 ASKED_FOR = "exact search was asked for"
 
+#: Share of photos that pass from which it need not be asked whether those like the query do.
+_MOST = 0.5
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -101,7 +104,7 @@ def nearest(
                 f"{known.dimension}",
                 "Embed the query with the same model.",
             )
-        search = Search(connection, known, query, k, where)
+        search = Search(connection, known, stored, k, where)
         if exact:
             return _exactly(search, known, ASKED_FOR)
         if known.index is None:
@@ -113,12 +116,12 @@ def nearest(
         else:
             compared = search.exact_if_few(few_enough(known, k))
             if compared.complete:
-                plan = exact_plan(known, "few matching photos: all were compared")
-                return exact_neighbours(compared, plan)
+                reason = "few matching photos: all were compared"
+                return exact_neighbours(compared, known.total, reason)
             share = max(compared.share or 0.0, compared.matches / max(known.total, 1))
-            plan = filtered_plan(known, k, share)
-            if plan is None:
-                plan = filtered_plan(known, k, share, search.likes())
+            # Photos like the query may be just those that pass, or none of them.
+            likes = share if share >= _MOST else search.likes()
+            plan = filtered_plan(known, k, share, likes)
         if plan is None:
             return _exactly(
                 search, known, "the index would cost more, or find less than the recall asked for"
@@ -149,22 +152,12 @@ def _by_index(search: Search, known: Facts, k: int, plan: Plan) -> Neighbours:
 
 
 def _exactly(search: Search, known: Facts, reason: str) -> Neighbours:
-    return exact_neighbours(search.exact(), exact_plan(known, reason))
+    return exact_neighbours(search.exact(), known.total, reason)
 
 
-def exact_neighbours(compared: Compared, plan: Plan) -> Neighbours:
-    """What an exact search met, as neighbours; `plan` is completed by it."""
-    matches = compared.matches
-    return _collect(
-        compared.rows,
-        replace(
-            plan,
-            strategy="exact" if matches else "empty",
-            matches=matches,
-            matches_exact=True,
-            rows_scanned=matches,
-        ),
-    )
+def exact_neighbours(compared: Compared, total: int, reason: str) -> Neighbours:
+    """What an exact search of a model with `total` embeddings met, as neighbours."""
+    return _collect(compared.rows, exact_plan(total, compared.matches, reason))
 
 
 def _collect(rows: Rows, plan: Plan) -> Neighbours:

@@ -61,9 +61,11 @@ class Plan:
         return cls(**({"expected_recall": None} | known))
 
 
-def exact_plan(facts: Facts, reason: str) -> Plan:
-    """Compare all matching photos."""
-    return Plan("exact", reason, facts.total, 0, False, 1.0)
+def exact_plan(total: int, matches: int, reason: str) -> Plan:
+    """All `matches` photos that pass, of `total`, are compared."""
+    return Plan(
+        "exact" if matches else "empty", reason, total, matches, True, 1.0, rows_scanned=matches
+    )
 
 
 def few_enough(facts: Facts, k: int) -> int:
@@ -83,26 +85,22 @@ def whole_plan(facts: Facts, k: int) -> Plan | None:
     return _by_index(facts, reason, facts.total, ef_search, k)
 
 
-def filtered_plan(facts: Facts, k: int, share: float, likes: float | None = None) -> Plan | None:
+def filtered_plan(facts: Facts, k: int, share: float, likes: float) -> Plan | None:
     """Search by the index for photos of which about a `share` pass the filter.
 
-    `likes` is the share that passes among those most like the query, if it is known already. None
-    if exact search would cost less, by what was measured when the index was tuned.
+    `likes` is the share that passes among those most like the query. None if exact search would
+    cost less, by what was measured when the index was tuned.
     """
     matches = round(share * facts.total)
     exact_ms = facts.tuning.exact_ms(matches)
-    worth = _GOOD_GAMBLE if likes is not None and likes >= 0.5 else _GAMBLE
-    # The setting is for the rank at which the k-th match is expected. Before anything is known of
-    # the query, the photos that pass may be evenly spread, or just those that are like it.
-    rates = (share, 1.0) if likes is None else (max(share, likes),)
-    for rate in rates:
-        ef_search = facts.tuning.setting(math.ceil(_MARGIN * k / max(rate, 1e-9)) + 10)
-        if ef_search is not None and facts.tuning.index_ms(ef_search) <= worth * exact_ms:
-            reason = (
-                f"about {matches} matching photos of {facts.total} would cost {exact_ms:.1f} ms"
-            )
-            return _by_index(facts, reason, matches, ef_search, ef_search)
-    return None
+    worth = _GOOD_GAMBLE if likes >= 0.5 else _GAMBLE
+    # The setting is for the rank at which the k-th match is expected.
+    rank = math.ceil(_MARGIN * k / max(share, likes, 1e-9)) + 10
+    ef_search = facts.tuning.setting(rank)
+    if ef_search is None or facts.tuning.index_ms(ef_search) > worth * exact_ms:
+        return None
+    reason = f"about {matches} matching photos of {facts.total} would cost {exact_ms:.1f} ms"
+    return _by_index(facts, reason, matches, ef_search, ef_search)
 
 
 def _by_index(facts: Facts, reason: str, matches: int, ef_search: int, candidates: int) -> Plan:

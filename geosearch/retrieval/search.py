@@ -155,7 +155,7 @@ class Search:
         self,
         connection: SearchConnection,
         known: Facts,
-        query: NDArray[np.float32],
+        query: NDArray[np.floating],
         k: int,
         where: Filter = EVERYTHING,
     ) -> None:
