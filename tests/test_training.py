@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, ModelError, NotFoundError
+from geosearch.evaluation import evaluate
 from geosearch.features import backbones, embed, load_backbone
 from geosearch.features.backbones import resolve
 from geosearch.features.checkpoint import save_checkpoint
@@ -35,6 +36,7 @@ from geosearch.features.preprocessing import Preprocessing
 from geosearch.geocells import load_classifiers, make_partition
 from geosearch.ingest import ingest
 from geosearch.retrieval import nearest
+from geosearch.retrieval.duplicates import Exclusions
 from geosearch.storage import read_bytes
 from geosearch.training import Augmentation, Training, loading
 from geosearch.training.augment import _Cut
@@ -422,6 +424,14 @@ def test_old_and_new_model_live_side_by_side(
         found = nearest(module_database, summary.model_id, backbone.embed(query[None])[0], 5)
         assert Path(found.uri[0]).name == "07.png"
         assert found.distance[0] == pytest.approx(0, abs=1e-3)
+    old_result, new_result = (
+        evaluate(module_database, None, model=summary.model, exclusions=Exclusions(same_bytes=True))
+        for summary in summaries
+    )
+    assert old_result.model != new_result.model
+    for result in (old_result, new_result):
+        assert (result.accuracy.n, result.excluded.same_bytes) == (PHOTOS, PHOTOS)
+    assert new_result.hits(200) > old_result.hits(200)
     with module_database.connection() as connection:
         assert connection.execute(ingested).fetchone() == before
 
