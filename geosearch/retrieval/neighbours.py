@@ -19,6 +19,9 @@ from geosearch.retrieval.tuning import MAX_EF_SEARCH
 #: The reason for an exact search that is not the plan's own choice.
 ASKED_FOR = "exact search was asked for"
 
+#: Half precision rounds numbers to zero up to the one, and to infinity from the other.
+_SMALLEST, _LARGEST = 2.0**-25, 65520.0
+
 #: Share of photos that pass from which it need not be asked whether those like the query do.
 _MOST = 0.5
 
@@ -92,9 +95,8 @@ def nearest(
         A collection or country in the filter does not exist.
     """
     check_k(k)
-    with np.errstate(over="ignore"):
-        stored = query.astype(np.float16)
-    if query.ndim != 1 or not np.isfinite(stored).all() or not stored.any():
+    # As halfvec, what is smaller becomes zero, and what is larger infinite.
+    if query.ndim != 1 or not _SMALLEST < np.abs(query).max(initial=0) < _LARGEST:
         raise InputError("the query embedding is zero or not finite, so it has no direction")
     with database.searcher() as connection:
         known = facts(database, connection, model_id)
@@ -104,7 +106,7 @@ def nearest(
                 f"{known.dimension}",
                 "Embed the query with the same model.",
             )
-        search = Search(connection, known, stored, k, where)
+        search = Search(connection, known, query, k, where)
         if exact:
             return _exactly(search, known, ASKED_FOR)
         if known.index is None:
@@ -142,7 +144,7 @@ def _by_index(search: Search, known: Facts, k: int, plan: Plan) -> Neighbours:
     if len(rows) < k:
         short = f"the index gave {len(rows)} of {k}"
     else:
-        recall = known.tuning.recall(plan.ef_search, max(k, rows[-1][-1]))
+        recall = known.tuning.recall(plan.ef_search, max(row[-1] for row in rows))
         target = known.tuning.target
         if recall is None or target is None or recall >= target:
             plan = replace(plan, rows_scanned=plan.candidates, expected_recall=recall)
@@ -162,11 +164,6 @@ def exact_neighbours(compared: Compared, total: int, reason: str) -> Neighbours:
 
 def _collect(rows: Rows, plan: Plan) -> Neighbours:
     columns = list(zip(*rows, strict=True)) if rows else [()] * 5
-    return Neighbours(
-        photo_id=np.array(columns[0], dtype=np.int64),
-        uri=tuple(columns[1]),
-        lat=np.array(columns[2], dtype=np.float64),
-        lon=np.array(columns[3], dtype=np.float64),
-        distance=np.array(columns[4], dtype=np.float64),
-        plan=plan,
-    )
+    photo_id = np.array(columns[0], dtype=np.int64)
+    lat, lon, distance = np.array(columns[2:5], dtype=np.float64)
+    return Neighbours(photo_id, tuple(columns[1]), lat, lon, distance, plan)

@@ -21,7 +21,7 @@ from geosearch.retrieval.indexes import indexed_expression
 
 #: Neighbours looked at to see whether the photos that pass a filter are also the similar ones, and
 #: the setting for it.
-PROBE, PROBE_EF_SEARCH = 20, 40
+PROBE, PROBE_EF_SEARCH = 20, 20
 #: Photos looked at to estimate how many pass a filter.
 _SAMPLE = 150
 
@@ -45,15 +45,16 @@ class Compared:
 
 # Without the index's cast or operator the HNSW index does not apply: matching rows are compared.
 _EXACT = """
-SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance, n.matches
+WITH matching AS MATERIALIZED (
+    SELECT photo_id, embedding <=> %(query)s AS distance
+    FROM {table}
+    WHERE {condition}
+    {limit}
+)
+SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance, (SELECT count(*) FROM matching)
 FROM (
-    SELECT photo_id, distance, count(*) OVER () AS matches
-    FROM (
-        SELECT photo_id, embedding <=> %(query)s AS distance
-        FROM {table}
-        WHERE {condition}
-        {limit}
-    ) AS matching
+    SELECT photo_id, distance
+    FROM matching
     ORDER BY distance, photo_id
     LIMIT {k}
 ) AS n
@@ -61,8 +62,6 @@ JOIN geosearch.photos AS p ON p.id = n.photo_id
 ORDER BY n.distance, n.photo_id
 """
 _LIMIT = "LIMIT %(bound)s"
-# With nothing PostgreSQL would merge the subqueries, and carry embeddings to the count.
-_UNLIMITED = "OFFSET 0"
 
 # PostgreSQL's own estimate is off by orders of magnitude for circles, for boxes that cross ±180°,
 # and wherever conditions depend on each other. Always the same pages: the same plan each time.
@@ -99,24 +98,25 @@ ORDER BY n.distance, n.photo_id
 
 _CANDIDATES = """
 SELECT photo_id, collection_id, geom, accuracy_m, taken_at, author, licence,
-    embedding <=> %(query)s AS distance
+    embedding <=> %(query)s AS distance, {place} AS place
 FROM {table}
 ORDER BY {order}
 LIMIT {candidates}
 """
 
 # Candidates come without the filter, so that their ranks, and with them the recall, are known;
-# the filter then takes the first k that pass.
+# the filter then takes the first k that pass. Where their place is the index's own expression, no
+# more of them are fetched.
 _FILTERED_INDEX = """
 SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance, n.rank
 FROM (
     SELECT photo_id, geom, distance, rank
     FROM (
-        SELECT *, row_number() OVER (ORDER BY distance) + {unseen} AS rank
+        SELECT *, row_number() OVER (ORDER BY place) + {unseen} AS rank
         FROM ({candidates}) AS found
     ) AS candidates
     WHERE {condition}
-    ORDER BY rank
+    ORDER BY place
     LIMIT {k}
 ) AS n
 JOIN geosearch.photos AS p ON p.id = n.photo_id
@@ -155,7 +155,7 @@ class Search:
         self,
         connection: SearchConnection,
         known: Facts,
-        query: NDArray[np.floating],
+        query: NDArray[np.float32],
         k: int,
         where: Filter = EVERYTHING,
     ) -> None:
@@ -164,10 +164,12 @@ class Search:
         condition, self._values = where.compile(connection)
         self._values["query"] = HalfVector(query)
         self._quantized = known.index is not None and known.index.quantized
+        order = _order(len(query), self._quantized)
         self._parts = {
             "table": _table(known.model_id),
             "condition": _text(condition),
-            "order": _order(len(query), self._quantized),
+            "order": order,
+            "place": "embedding <=> %(query)s" if self._quantized else order,
             "k": str(int(k)),
         }
 
@@ -241,9 +243,10 @@ class Search:
     def _places_that_may_pass(self) -> float:
         """Share of the photos, by the sample of their places, that may pass the filter."""
         places = self._known.places
-        return float(self._where.may_pass(*places).mean()) if places.size else 1.0
+        passing = np.count_nonzero(self._where.may_pass(*places))
+        return float(passing / places.shape[1]) if places.size else 1.0
 
-    def _exact_statement(self, limit: str = _UNLIMITED) -> str:
+    def _exact_statement(self, limit: str = "") -> str:
         return self._format(_EXACT, limit=limit)
 
     def _index_statement(self, ef_search: int) -> str:

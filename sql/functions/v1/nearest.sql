@@ -146,7 +146,8 @@ DECLARE
     margin CONSTANT float8 := 1.3;         -- candidates per neighbour beyond the share of matches
     gamble CONSTANT float8 := 0.15;        -- share of exact search's time that the index is worth,
     good_gamble CONSTANT float8 := 0.6;    -- and where most photos like the query pass
-    probed CONSTANT integer := 20;         -- photos like the query that are looked at
+    probed CONSTANT integer := 20;         -- photos like the query that are looked at,
+    most CONSTANT float8 := 0.5;           -- unless so many pass
 
     known record;
     tuned record;
@@ -156,6 +157,7 @@ DECLARE
     selects boolean;
     hidden boolean;
     compare text;
+    by_index text;
     candidates text;
     met record;
     ef integer;
@@ -165,7 +167,6 @@ DECLARE
     sampled float8;
     share float8 := 1;
     likes float8;
-    rate float8;
     exact_ms float8;
 BEGIN
     SELECT * INTO known FROM find_model(model);
@@ -227,20 +228,22 @@ BEGIN
     -- The expression of the index, ascending, with LIMIT: any other form is a sequential scan.
     -- Candidates, $3 of them, come without the filter, so that their places, and with them the recall,
     -- are known. Those of an index over signs are put in order by the whole embedding.
+    by_index := format(
+        CASE
+            WHEN known.dimension <= 4000 THEN 'embedding::halfvec(%s) <=> $1'
+            ELSE 'binary_quantize(embedding)::bit(%s) <~> binary_quantize($1)'
+        END,
+        known.dimension
+    );
     candidates := format(
-        'SELECT *, row_number() OVER (ORDER BY distance) AS place FROM ('
+        'SELECT *, row_number() OVER (ORDER BY nearness) AS place FROM ('
         '    SELECT photo_id, collection_id, geom, accuracy_m, taken_at, author, licence,'
-        '        embedding <=> $1 AS distance'
+        '        embedding <=> $1 AS distance, %s AS nearness'
         '    FROM geosearch.embeddings WHERE model_id = %s ORDER BY %s LIMIT $3'
         ') AS candidate',
+        CASE WHEN known.dimension <= 4000 THEN by_index ELSE 'embedding <=> $1' END,
         known.id,
-        format(
-            CASE
-                WHEN known.dimension <= 4000 THEN 'embedding::halfvec(%s) <=> $1'
-                ELSE 'binary_quantize(embedding)::bit(%s) <~> binary_quantize($1)'
-            END,
-            known.dimension
-        )
+        by_index
     );
 
     IF coalesce(exact, false) THEN
@@ -280,32 +283,28 @@ BEGIN
             likes := 1;
         END IF;
         IF strategy IS NULL THEN
-            -- The setting is for the place at which the k-th match is expected. The photos that
-            -- pass may be evenly spread, or just those like the query: if that decides, some are
-            -- looked at.
-            exact_ms := tuned.fixed_ms + tuned.row_ms * round(share * known.total);
-            LOOP
-                FOREACH rate IN ARRAY CASE
-                    WHEN likes IS NULL THEN ARRAY[share, 1] ELSE ARRAY[greatest(share, likes)]
-                END LOOP
-                    SELECT * INTO ef, ms FROM search_setting(
-                        known.id,
-                        tuned.target,
-                        least(ceil(margin * k / greatest(rate, 1e-5)) + 10, 1001)::integer
-                    );
-                    EXIT WHEN ms <= exact_ms * CASE
-                        WHEN likes >= 0.5 THEN good_gamble ELSE gamble
-                    END;
-                    ef := NULL;
-                END LOOP;
-                EXIT WHEN ef IS NOT NULL OR likes IS NOT NULL;
-                PERFORM use_index(40, hidden);
+            -- Photos like the query may be just those that pass, or none of them: unless most pass,
+            -- some are looked at.
+            IF likes IS NULL AND share >= most THEN
+                likes := share;
+            ELSIF likes IS NULL THEN
+                PERFORM use_index(probed, hidden);
                 EXECUTE format(
                     'SELECT count(*) FILTER (WHERE %s) FROM (%s) AS probe', condition, candidates
                 ) INTO passing USING query, wanted, probed;
                 PERFORM use_index(NULL, hidden);
                 likes := passing::float8 / probed;
-            END LOOP;
+            END IF;
+            -- The setting is for the place at which the k-th match is expected.
+            exact_ms := tuned.fixed_ms + tuned.row_ms * round(share * known.total);
+            SELECT * INTO ef, ms FROM search_setting(
+                known.id,
+                tuned.target,
+                least(ceil(margin * k / greatest(share, likes, 1e-5)) + 10, 1001)::integer
+            );
+            IF ms > exact_ms * (CASE WHEN likes >= 0.5 THEN good_gamble ELSE gamble END) THEN
+                ef := NULL;
+            END IF;
             reason := format(
                 'about %s matching photos would cost %s ms',
                 round(share * known.total), round(exact_ms::numeric, 1)
