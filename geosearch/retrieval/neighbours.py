@@ -12,7 +12,14 @@ from geosearch.database.connection import Database
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import Facts, facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
-from geosearch.retrieval.plan import Plan, exact_plan, few_enough, filtered_plan, whole_plan
+from geosearch.retrieval.plan import (
+    MOST,
+    Plan,
+    exact_plan,
+    few_enough,
+    filtered_plan,
+    whole_plan,
+)
 from geosearch.retrieval.search import Compared, Rows, Search
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
@@ -21,9 +28,6 @@ ASKED_FOR = "exact search was asked for"
 
 #: Half precision rounds numbers to zero up to the one, and to infinity from the other.
 _SMALLEST, _LARGEST = 2.0**-25, 65520.0
-
-#: Share of photos that pass from which it need not be asked whether those like the query do.
-_MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,8 @@ def nearest(
                 reason = "few matching photos: all were compared"
                 return exact_neighbours(compared, known.total, reason)
             share = max(compared.share or 0.0, compared.matches / max(known.total, 1))
-            # Photos like the query may be just those that pass, or none of them.
-            likes = share if share >= _MOST else search.likes()
+            # Unless most pass, photos like the query may be just those that do, or none of them.
+            likes = share if share >= MOST else search.likes()
             plan = filtered_plan(known, k, share, likes)
         if plan is None:
             return _exactly(

@@ -17,8 +17,9 @@ Strategy = Literal["exact", "ann", "empty", "none"]
 #: Candidates per wanted neighbour beyond what the share of matches asks for.
 _MARGIN = 1.3
 #: An index search that may come back short is worth this share of the time of exact search, and
-#: this one where at least half of the photos most like the query pass the filter.
+#: this one where at least `MOST` of the photos most like the query pass the filter.
 _GAMBLE, _GOOD_GAMBLE = 0.15, 0.6
+MOST = 0.7
 #: Exact search is the first thing tried if it costs at most so many index searches.
 _FIRST = 2.0
 #: Bounds of what `few_enough` gives.
@@ -93,7 +94,7 @@ def filtered_plan(facts: Facts, k: int, share: float, likes: float) -> Plan | No
     """
     matches = round(share * facts.total)
     exact_ms = facts.tuning.exact_ms(matches)
-    worth = _GOOD_GAMBLE if likes >= 0.5 else _GAMBLE
+    worth = _GOOD_GAMBLE if likes >= MOST else _GAMBLE
     # The setting is for the rank at which the k-th match is expected.
     rank = math.ceil(_MARGIN * k / max(share, likes, 1e-9)) + 10
     ef_search = facts.tuning.setting(rank)

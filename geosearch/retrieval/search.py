@@ -19,9 +19,9 @@ from geosearch.retrieval.facts import Facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.indexes import indexed_expression
 
-#: Neighbours looked at to see whether the photos that pass a filter are also the similar ones, and
-#: the setting for it.
-PROBE, PROBE_EF_SEARCH = 20, 20
+#: Neighbours looked at to see whether the photos that pass a filter are also the similar ones, by a
+#: search at this setting.
+PROBE = 10
 #: Photos looked at to estimate how many pass a filter.
 _SAMPLE = 150
 
@@ -140,6 +140,7 @@ SELECT
     set_config('plan_cache_mode', %(mode)s, false),
     set_config('jit', 'off', false)
 """
+_EF_SEARCH = "SELECT set_config('hnsw.ef_search', %(ef_search)s, false)"
 
 
 class Search:
@@ -223,7 +224,7 @@ class Search:
     def likes(self) -> float:
         """Share of the photos most like the query that pass the filter."""
         statement = self._format(_PROBE, candidates=self._candidates(PROBE))
-        ((passing,),) = self._fetch(statement, Planner(PROBE_EF_SEARCH, one_plan=True))
+        ((passing,),) = self._fetch(statement, Planner(PROBE, one_plan=True))
         return float(passing / PROBE)
 
     def explain(self, ef_search: int | None) -> list[str]:
@@ -279,8 +280,10 @@ class Search:
             return connection.execute(
                 statement.encode(), self._values, prepare=prepare, binary=True
             ).fetchall()
+        before = connection.planner
+        by_index_again = before is not None and None not in (before.ef_search, planner.ef_search)
         settings = {
-            "ef_search": str(planner.ef_search or PROBE_EF_SEARCH),
+            "ef_search": str(planner.ef_search or PROBE),
             # It would make up for what row-level security hides, and ranks would not be known.
             "iterative": "off" if self._known.hidden else "strict_order",
             "others": "on" if planner.ef_search is None else "off",
@@ -288,7 +291,7 @@ class Search:
         }
         connection.planner = None  # should this fail
         with connection.pipeline():
-            connection.execute(_SETTINGS, settings, prepare=True)
+            connection.execute(_EF_SEARCH if by_index_again else _SETTINGS, settings, prepare=True)
             cursor = connection.execute(
                 statement.encode(), self._values, prepare=prepare, binary=True
             )

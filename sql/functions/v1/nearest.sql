@@ -145,9 +145,9 @@ DECLARE
     looked_at CONSTANT float8 := 150;      -- photos in the sample that says how many pass
     margin CONSTANT float8 := 1.3;         -- candidates per neighbour beyond the share of matches
     gamble CONSTANT float8 := 0.15;        -- share of exact search's time that the index is worth,
-    good_gamble CONSTANT float8 := 0.6;    -- and where most photos like the query pass
-    probed CONSTANT integer := 20;         -- photos like the query that are looked at,
-    most CONSTANT float8 := 0.5;           -- unless so many pass
+    good_gamble CONSTANT float8 := 0.6;    -- and where most photos like the query pass,
+    most CONSTANT float8 := 0.7;           -- which is so many,
+    probed CONSTANT integer := 10;         -- of so many; unless most of all photos pass
 
     known record;
     tuned record;
@@ -302,7 +302,7 @@ BEGIN
                 tuned.target,
                 least(ceil(margin * k / greatest(share, likes, 1e-5)) + 10, 1001)::integer
             );
-            IF ms > exact_ms * (CASE WHEN likes >= 0.5 THEN good_gamble ELSE gamble END) THEN
+            IF ms > exact_ms * (CASE WHEN likes >= most THEN good_gamble ELSE gamble END) THEN
                 ef := NULL;
             END IF;
             reason := format(
