@@ -64,9 +64,7 @@ class Geosearch:
         where = EVERYTHING if box is None else BoundingBox(*box)
         found = nearest(self._database, self._model_id, query, k, where)
         plan = found.plan
-        tried = (
-            "ann>" if plan.strategy == "exact" and plan.reason.startswith("the index gave") else ""
-        )
+        tried = "ann>" if plan.reason.startswith("the index gave") else ""
         return Answer(found.photo_id - self._first_id, f"{tried}{plan.strategy}")
 
 

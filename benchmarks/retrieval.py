@@ -1,8 +1,8 @@
 """Filtered neighbour search: geosearch beside pgvector's fixed strategies, FAISS and LanceDB.
 
 GeoCLIP's location embeddings of real photo places, boxes of six selectivities near the query and
-far from it. All systems answer each query in turn within one run. Needs the
-extra `bench`, and `pip install --no-deps -c constraints.txt geoclip`.
+far from it. Each query goes to all systems within one run, in an order of its own. Needs the extra
+`bench`, and `pip install --no-deps -c constraints.txt geoclip`.
 
     python benchmarks/retrieval.py --picture retrieval.png
     python benchmarks/retrieval.py --rows 1000000

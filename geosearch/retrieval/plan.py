@@ -32,9 +32,10 @@ class Plan:
 
     `matches`: photos that pass the filter, exact where `matches_exact`, else an estimate.
     `rows_scanned`: embeddings compared (exact) or candidates asked of the index, the last of which
-    are fetched only where they are needed. `candidates`, `ef_search`: the index search. `expected_recall`: 1 for exact search, what was measured for the
-    index, None where nothing was measured. `truncated` is True only if fewer rows than exist
-    were returned, which `nearest` never does.
+    are fetched only where they are needed. `candidates`, `ef_search`: the index search.
+    `expected_recall`: 1 for exact search, what was measured for the index, None where nothing was
+    measured. `truncated` is True only if fewer rows than exist were returned, which `nearest` never
+    does.
     """
 
     strategy: Strategy
