@@ -29,8 +29,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import vonmises_fisher
 
-from geosearch.density import Mixture, locate, neighbour_weights
-from geosearch.density import modes as climb
+from geosearch.density import Mixture, climb, locate, neighbour_weights
 from geosearch.density.regions import highest_density_regions
 from geosearch.sphere import EARTH_RADIUS_KM, Array, destination, great_circle_km, unit_vectors
 
@@ -209,17 +208,18 @@ def _points_climbed(photo: Neighbours) -> list[Array]:
     key = photo[0].tobytes()
     if key not in _CLIMBED:
         found: list[Array] = []
-        evaluate = climb._Field.at
+        step, compiled = climb.step, climb.climb
 
-        def record(field: climb._Field, points: Array) -> tuple[Array, Array, Array]:
-            found.append(points.T.copy())
-            return evaluate(field, points)
+        def record(kernels: Array, trajectories: Array, longest: float) -> None:
+            moving = trajectories[:, climb.MOVING] > 0
+            found.append(trajectories[moving, : climb.REACH])
+            step(kernels, trajectories, longest)
 
-        climb._Field.at = record  # type: ignore[method-assign,assignment]
+        climb.step, climb.climb = record, compiled.py_func  # type: ignore[attr-defined]
         try:
             ours(photo)
         finally:
-            climb._Field.at = evaluate  # type: ignore[method-assign]
+            climb.step, climb.climb = step, compiled
         _CLIMBED[key] = found
     return _CLIMBED[key]
 

@@ -28,6 +28,10 @@ WORKDIR /srv/geosearch
 COPY scripts/demo scripts/demo
 USER geosearch
 
+# The search for modes is compiled when first used, into this user's cache: now, and not anew in
+# every container.
+RUN python -c "from geosearch.density import locate; locate([0], [0], [0])"
+
 # Healthy: the selected database is reached and carries the schema of this version.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=30s \
     CMD ["python", "-c", "import geosearch; geosearch.connect().close()"]
