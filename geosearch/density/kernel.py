@@ -35,7 +35,8 @@ PAIRS_AT_ONCE = 500_000
 LARGEST_KAPPA_OF_PRODUCTS = 1e6
 
 #: Log of a share of the density that no digit of the sum shows. Smaller shares count as this:
-#: numbers too small to be normal would cost ten times the rest.
+#: numbers too small to be normal would cost ten times the rest. (The machine code of `climb` holds
+#: it and is renewed when that file changes, not this one.)
 NEGLIGIBLE = -40.0
 
 #: Turn from one point of a spiral to the next that spreads them evenly.
