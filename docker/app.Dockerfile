@@ -26,11 +26,10 @@ RUN wheel=$(echo /tmp/dist/*.whl) \
 
 WORKDIR /srv/geosearch
 COPY scripts/demo scripts/demo
+# The search for modes is compiled when first used, into the cache of who uses it: now, and not anew
+# in every container.
+RUN su geosearch -c 'python -c "from geosearch.density import locate; locate([0], [0], [0])"'
 USER geosearch
-
-# The search for modes is compiled when first used, into this user's cache: now, and not anew in
-# every container.
-RUN python -c "from geosearch.density import locate; locate([0], [0], [0])"
 
 # Healthy: the selected database is reached and carries the schema of this version.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=30s \

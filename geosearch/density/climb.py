@@ -97,9 +97,10 @@ def _move(kernels: Array, logs: Array, one: Array, longest: float) -> None:
 
     # Tangent vectors (ux, uy, uz) and (vx, vy, vz): rows of the Householder reflection that takes
     # the point to the pole of the other hemisphere.
-    pole = z + math.copysign(1.0, z)
-    ux, uy, uz = 1 - x * x / abs(pole), -x * y / abs(pole), -x * pole / abs(pole)
-    vx, vy, vz = uy, 1 - y * y / abs(pole), -y * pole / abs(pole)
+    side = math.copysign(1.0, z)
+    height = 1 + abs(z)
+    ux, uy, uz = 1 - x * x / height, -x * y / height, -x * side
+    vx, vy, vz = uy, 1 - y * y / height, -y * side
 
     total = square = pull = ga = gb = aa = ab = bb = 0.0
     for k in range(len(logs)):
@@ -169,10 +170,10 @@ def _join(trajectories: Array) -> int:
     for one in range(count):
         for other in range(one):
             reach = min(trajectories[one, REACH], trajectories[other, REACH])
-            across = trajectories[one, X] - trajectories[other, X]
-            along = trajectories[one, Y] - trajectories[other, Y]
-            up = trajectories[one, Z] - trajectories[other, Z]
-            if across * across + along * along + up * up <= reach * reach:
+            dx = trajectories[one, X] - trajectories[other, X]
+            dy = trajectories[one, Y] - trajectories[other, Y]
+            dz = trajectories[one, Z] - trajectories[other, Z]
+            if dx * dx + dy * dy + dz * dz <= reach * reach:
                 leader[one] = leader[other]
                 trajectories[leader[one], MASS] += trajectories[one, MASS]
                 break

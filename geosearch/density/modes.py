@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geosearch.density import climb
 from geosearch.density.kernel import Mixture
 from geosearch.sphere import lat_lon
 
@@ -34,6 +33,8 @@ def find_modes(mixture: Mixture) -> tuple[Mode, ...]:
 
     From each component a trajectory climbs the density; those that meet go on as one.
     """
+    from geosearch.density import climb  # loads Numba: half a second, only where modes are sought
+
     light = mixture.weights < NO_WEIGHT
     if light.any():
         mixture = mixture.where(~light)
