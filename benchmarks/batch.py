@@ -33,7 +33,7 @@ from scratch_rows import add_photos
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_embeddings
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.retrieval import nearest
 from geosearch.retrieval.batch import BLOCK_VALUES, QUERY_ROWS, nearest_batch
 from geosearch.retrieval.filters import InCollections
@@ -212,7 +212,7 @@ def bare_search(
 ) -> Iterator[Callable[[Vectors], None]]:
     """The prepared query on a connection for each thread, with the same settings."""
     statement = sql.SQL(_BARE).format(
-        table=partition(model), dimension=sql.Literal(queries.shape[1]), k=sql.Literal(K)
+        table=embedding_table(model), dimension=sql.Literal(queries.shape[1]), k=sql.Literal(K)
     )
     local = threading.local()
     opened: list[Connection] = []

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 from scratch import scratch_database
 
-from geosearch.database.collections import ensure_collection
+from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Database
 
 FORMATS = {

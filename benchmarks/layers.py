@@ -20,13 +20,13 @@ from dataclasses import asdict, dataclass
 
 from scratch import scratch_database
 
-from geosearch.database.collections import ensure_collection
+from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Connection
 from geosearch.database.coverage import refresh_coverage
 
 #: Screen → degrees of longitude and latitude that it shows, and the zoom of the tile at its middle.
 SCREENS = {"world": (360.0, 180.0, 0), "country": (10.0, 6.0, 6), "city": (0.4, 0.25, 10)}
-#: What the project shows there, as in geosearch/gis/layers.py.
+#: What the project shows there, as in geosearch/gis/map_layers.py.
 SHOWN = {
     "world": "geosearch.gis_coverage WHERE cell_km = 222 AND",
     "country": "geosearch.gis_coverage WHERE cell_km = 56 AND",

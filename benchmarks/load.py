@@ -35,7 +35,7 @@ from geosearch.database.copying import (
     copy_embeddings,
     encode_rows,
 )
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 
 #: Rows of one transaction in geosearch's path, as `geosearch embed` commits them.
 CHUNK = 2048
@@ -89,7 +89,7 @@ def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[
 def timed(database: Database, model: int, work: Callable[[], None]) -> float:
     """Seconds of one load into the emptied partition."""
     with database.connection() as connection:
-        connection.execute(sql.SQL("TRUNCATE {}").format(partition(model)))
+        connection.execute(sql.SQL("TRUNCATE {}").format(embedding_table(model)))
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute("CHECKPOINT")
     started = time.perf_counter()

@@ -46,7 +46,7 @@ from geosearch.training import Augmentation, Training
 from geosearch.training.loading import Loader, Pixels
 from geosearch.training.network import Network
 from geosearch.training.photos import Photos, read_photos
-from geosearch.training.train import train
+from geosearch.training.training_run import train
 from geosearch.versions import software_versions
 
 REFERENCES, QUERIES = "references", "queries"

@@ -21,7 +21,7 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from geosearch.database.connection import Database
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.retrieval import EVERYTHING, nearest
 from geosearch.retrieval.filters import BoundingBox
 from geosearch.retrieval.indexes import EF_CONSTRUCTION, M
@@ -103,7 +103,7 @@ class Pgvector:
         )
         self._statements = {
             filtered: sql.SQL(_STATEMENT).format(
-                table=partition(model_id),
+                table=embedding_table(model_id),
                 where=sql.SQL(_IN_BOX if filtered else ""),
                 order=sql.SQL(order),
             )

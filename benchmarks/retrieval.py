@@ -34,7 +34,7 @@ from scratch_rows import add_photos
 
 from geosearch.database.connection import Database
 from geosearch.database.copying import copy_embeddings
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import tune
 from geosearch.settings import CacheSettings
@@ -340,7 +340,7 @@ def load(database: Database, stored: Vectors) -> tuple[int, int]:
                 connection, model, photos[chunk], stored.embedding[chunk].astype(np.float32)
             )
     with database.connection() as connection:
-        connection.execute(sql.SQL("ANALYZE {}").format(partition(model)))
+        connection.execute(sql.SQL("ANALYZE {}").format(embedding_table(model)))
         connection.execute("ANALYZE geosearch.photos")
     return model, photos[0].photo_id
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from geosearch.database.connection import Connection
 from geosearch.database.copying import PhotoKey
-from geosearch.database.partitions import create_partition
+from geosearch.database.embedding_tables import create_embedding_table
 
 
 def add_photos(
@@ -29,7 +29,7 @@ def add_photos(
     ).fetchone()
     assert collection is not None
     assert model is not None
-    create_partition(connection, model[0])
+    create_embedding_table(connection, model[0])
     connection.execute(
         """
         INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,

@@ -33,13 +33,13 @@ from geosearch.geocells import Partition, make_partition
 from geosearch.ingest import ingest
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.training import Training
-from geosearch.training.checkpoint import Progress
 from geosearch.training.loading import Loader
 from geosearch.training.losses import Target, make_loss
 from geosearch.training.network import Network
 from geosearch.training.photos import Photos, Split, read_photos
 from geosearch.training.processes import Processes
 from geosearch.training.trainer import Task, Trainer
+from geosearch.training.training_state import Progress
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from geosearch.database.connection import Database
 from geosearch.database.session import open_database
 from geosearch.errors import PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
-from geosearch.evaluation.calibrate import calibrate
+from geosearch.evaluation.calibrating import calibrate
 from geosearch.features import (
     DEFAULT_MODEL,
     Backbone,
@@ -20,7 +20,7 @@ from geosearch.features import (
     embed_photo,
     load_backbone,
 )
-from geosearch.features.models import find_model
+from geosearch.features.model_rows import find_model
 from geosearch.ingest import IngestSummary, ingest
 from geosearch.localization import (
     Failure,
@@ -225,7 +225,7 @@ class Geosearch:
     ) -> Calibration:
         """Fit a calibration to labelled queries; `localize` then uses the latest one.
 
-        Options are those of `geosearch.evaluation.calibrate.calibrate`.
+        Options are those of `geosearch.evaluation.calibrating.calibrate`.
         """
         backbone = None if queries is None else self._backbone(model, device)
         return calibrate(self.database, queries, model=backbone or model, where=where, **options)

@@ -16,7 +16,7 @@ VALUES ('sample/towns', 'none', 'sql/sample.sql', '', '{}', 'none', 8, 'sql/samp
 ON CONFLICT (fingerprint) DO NOTHING;
 
 -- Embeddings of a model live in a partition of their own.
-SELECT geosearch.create_partition(id) FROM geosearch.models WHERE fingerprint = 'sql/sample.sql';
+SELECT geosearch.create_embedding_table(id) FROM geosearch.models WHERE fingerprint = 'sql/sample.sql';
 
 -- Twenty photos on a spiral of up to 6 km round the middle of each town.
 WITH towns (number, name, lat, lon) AS (

@@ -9,10 +9,10 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from geosearch.database.collections import ensure_collection
+from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Connection
 from geosearch.database.copying import PhotoKey, copy_embeddings
-from geosearch.database.partitions import create_partition
+from geosearch.database.embedding_tables import create_embedding_table
 
 
 def add_model(connection: Connection, dimension: int, name: str = "test/model") -> int:
@@ -27,7 +27,7 @@ def add_model(connection: Connection, dimension: int, name: str = "test/model") 
         (name, dimension),
     ).fetchone()
     assert row is not None
-    create_partition(connection, int(row[0]))
+    create_embedding_table(connection, int(row[0]))
     return int(row[0])
 
 

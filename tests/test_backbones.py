@@ -26,13 +26,13 @@ from geosearch.features import (
     packaged,
     torchvision_models,
 )
+from geosearch.features.backbone_source import Source
 from geosearch.features.checkpoint import save_checkpoint
 from geosearch.features.checkpoint import source as checkpoint_source
 from geosearch.features.networks import EmbeddingNetwork, extractor, feature_dimension, pool
 from geosearch.features.onnx import TOLERANCE, OnnxNetwork, cache_path
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.features.pytorch import TorchNetwork
-from geosearch.features.source import Source
 
 SMALL = Preprocessing(resize=64, crop=64, mean=(124.0, 116.0, 104.0), std=(58.0, 57.0, 57.0))
 

@@ -15,7 +15,7 @@ from shapely.geometry import Point, box, mapping
 
 from geosearch.borders import Border, find_border, list_borders, load_borders, read_borders
 from geosearch.database.connection import Database
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import EXIT_SOME_REJECTED, InputError, NotFoundError
 from geosearch.retrieval.filters import Country, Filter
 from tests.command_line import CommandLine
@@ -59,7 +59,7 @@ class Cities:
         with database.connection() as connection:
             chosen, values = condition.compile(connection)
             statement = sql.SQL("SELECT photo_id FROM {} WHERE {}")
-            rows = connection.execute(statement.format(partition(self.model), chosen), values)
+            rows = connection.execute(statement.format(embedding_table(self.model), chosen), values)
             return {self.names[row[0]] for row in rows}
 
 

@@ -14,24 +14,24 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from geosearch.calibration import Calibration, Fitted
+from geosearch.calibration.calibration_fit import Example, calibrated, fit, measure, places
+from geosearch.calibration.calibration_rows import find_calibration, remove_calibration
+from geosearch.calibration.calibration_rows import save as save_calibration
 from geosearch.calibration.evidence import FEATURES, evidence
-from geosearch.calibration.fit import Example, calibrated, fit, measure, places
 from geosearch.calibration.kernels import COMPONENTS, Truths, fit_kernels, log_density
-from geosearch.calibration.levels import NOMINAL, LevelMap
+from geosearch.calibration.level_correction import NOMINAL, LevelMap
 from geosearch.calibration.presence import fit_presence, presence, threshold
-from geosearch.calibration.store import find_calibration, remove_calibration
-from geosearch.calibration.store import save as save_calibration
 from geosearch.calibration.summit import at_summit, sharpened
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.density import locate
 from geosearch.errors import InputError, NotFoundError
-from geosearch.evaluation.calibrate import calibrate, halves
+from geosearch.evaluation.calibrating import calibrate, halves
 from geosearch.evaluation.queries import Query, stored_queries
-from geosearch.features.models import find_model
+from geosearch.features.model_rows import find_model
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
-from geosearch.localization.localize import answer_query, chosen_parameters
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
+from geosearch.localization.localizing import answer_query, chosen_parameters
 from geosearch.retrieval import EVERYTHING, Filter, where
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km, lat_lon, unit_vectors
@@ -45,10 +45,12 @@ Array = NDArray[np.float64]
 def quick_search() -> Iterator[None]:
     """Fewer candidates and queries in the search for settings: it is slow, and tested by itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geosearch.calibration.fit.SEARCH_QUERIES", 60)
-        patch.setattr("geosearch.calibration.fit.WEIGHTINGS", ("power:10", "softmax:0.02"))
-        patch.setattr("geosearch.calibration.fit.BANDWIDTHS_KM", (300.0, 600.0))
-        patch.setattr("geosearch.calibration.fit.SHARPNESS", (1.0, 1.5))
+        patch.setattr("geosearch.calibration.calibration_fit.SEARCH_QUERIES", 60)
+        patch.setattr(
+            "geosearch.calibration.calibration_fit.WEIGHTINGS", ("power:10", "softmax:0.02")
+        )
+        patch.setattr("geosearch.calibration.calibration_fit.BANDWIDTHS_KM", (300.0, 600.0))
+        patch.setattr("geosearch.calibration.calibration_fit.SHARPNESS", (1.0, 1.5))
         yield
 
 
@@ -331,8 +333,10 @@ def test_without_absent_copies_nothing_is_said_of_presence() -> None:
 
 
 def test_the_search_takes_what_makes_the_truths_likely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geosearch.calibration.fit.WEIGHTINGS", ("softmax:2", "power:10"))
-    monkeypatch.setattr("geosearch.calibration.fit.SHARPNESS", (1.0,))
+    monkeypatch.setattr(
+        "geosearch.calibration.calibration_fit.WEIGHTINGS", ("softmax:2", "power:10")
+    )
+    monkeypatch.setattr("geosearch.calibration.calibration_fit.SHARPNESS", (1.0,))
     made = fit(_examples(16, 40), [])
     assert made.weighting == "power:10"
     assert made.k <= K

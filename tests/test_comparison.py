@@ -18,7 +18,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, accuracy
 from geosearch.localization import Localization
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
 from geosearch.report import compare
 from geosearch.report.comparison import error_test, threshold_test
 from tests.command_line import CommandLine

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from geosearch.database.connection import Connection, Database
 from geosearch.density import Mixture
-from geosearch.density.cells import COVERED, MOST_CELLS, DensityCells
+from geosearch.density.density_cells import COVERED, MOST_CELLS, DensityCells
 from geosearch.density.regions import highest_density_regions
 from geosearch.errors import InputError, NotFoundError
 from geosearch.export.estimates import Selection
-from geosearch.gis.density import Refreshed, refresh_density
+from geosearch.gis.density_layer import Refreshed, refresh_density
 from geosearch.localization import load
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km, unit_vectors
 from tests.answers import make_answer, unanswered
 from tests.command_line import CommandLine

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from geosearch.cli.app import app
 from geosearch.database.connection import Database
 from geosearch.errors import DatabaseError, InputError, NotFoundError, Reason
-from geosearch.features import Backbone, Description, embed, embed_files, embed_query, pipeline
+from geosearch.features import Backbone, Description, embed, embed_files, embed_query, embedding_run
 from geosearch.features.extraction import Embedded, Rejected
-from geosearch.features.models import (
+from geosearch.features.model_rows import (
     find_model,
     list_models,
     register_model,
@@ -246,7 +246,7 @@ def test_a_photo_deleted_during_the_run_is_left_out(database: Database, tmp_path
 def test_two_runs_of_one_model_do_not_work_at_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_LOCK_PATIENCE_S", 0.1)
+    monkeypatch.setattr(embedding_run, "_LOCK_PATIENCE_S", 0.1)
     put(database, tmp_path, 1)
     refused: list[str] = []
 
@@ -269,10 +269,10 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from geosearch.database.connection import Database
-from geosearch.features import embed, pipeline
+from geosearch.features import embed, embedding_run
 from tests.test_embed import backbone
 
-pipeline.CHUNK = 4
+embedding_run.CHUNK = 4
 with Database(sys.argv[1]) as database:
     embed(database, backbone(before=lambda: time.sleep(0.05)), batch_size=2, workers=2)
 """

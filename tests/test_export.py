@@ -18,11 +18,11 @@ from shapely.geometry import Polygon, shape
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
 from geosearch.export.estimates import Estimate, Selection, read_estimates
-from geosearch.export.files import write_layers
-from geosearch.export.layers import LAYERS, PHOTOS, read_answers, read_photos
+from geosearch.export.layer_files import write_layers
+from geosearch.export.layer_rows import LAYERS, PHOTOS, read_answers, read_photos
 from geosearch.export.lines import great_circle_line
 from geosearch.localization import Localization
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
 from geosearch.retrieval import EVERYTHING, where
 from geosearch.sphere import great_circle_km
 from tests.answers import make_answer, unanswered
@@ -245,7 +245,7 @@ def test_photos_are_those_of_the_filter(database: Database) -> None:
 def test_a_layer_larger_than_a_batch_is_whole(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("geosearch.export.layers.BATCH_ROWS", 7)
+    monkeypatch.setattr("geosearch.export.layer_rows.BATCH_ROWS", 7)
     with database.connection() as connection:
         keys = add_photos(connection, np.linspace(-80, 80, 20), np.linspace(-170, 170, 20))
         batches = list(read_photos(connection, EVERYTHING))

@@ -25,11 +25,11 @@ import shapely
 
 from geosearch.database.connection import Database
 from geosearch.density import Mixture
-from geosearch.density.cells import COVERED
+from geosearch.density.density_cells import COVERED
 from geosearch.errors import InputError, NotFoundError
 from geosearch.export.estimates import Selection
-from geosearch.export.files import write_layers
-from geosearch.export.layers import (
+from geosearch.export.layer_files import write_layers
+from geosearch.export.layer_rows import (
     ESTIMATES,
     LAYERS,
     PHOTOS,
@@ -39,7 +39,7 @@ from geosearch.export.layers import (
     read_photos,
 )
 from geosearch.export.surface import Grid, write_density
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
 from geosearch.retrieval import EVERYTHING
 from geosearch.sphere import EARTH_RADIUS_KM
 from tests.answers import make_answer, unanswered

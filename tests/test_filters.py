@@ -22,7 +22,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from geosearch.cli.options import make_filter
 from geosearch.database.connection import Database
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError, NotFoundError
 from geosearch.retrieval.areas import read_area, split
 from geosearch.retrieval.filters import (
@@ -74,7 +74,7 @@ class World:
         with self.database.connection() as connection:
             chosen, values = condition.compile(connection)
             statement = sql.SQL("SELECT photo_id FROM {} WHERE {}")
-            rows = connection.execute(statement.format(partition(self.model), chosen), values)
+            rows = connection.execute(statement.format(embedding_table(self.model), chosen), values)
             return sorted(row[0] for row in rows)
 
     def expected(self, condition: Filter) -> list[int]:

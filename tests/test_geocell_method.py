@@ -17,7 +17,7 @@ from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation import Query, QuerySet, evaluate, evaluate_each
 from geosearch.export.map import draw_map
 from geosearch.export.surface import write_density
-from geosearch.features.models import Model, find_model
+from geosearch.features.model_rows import Model, find_model
 from geosearch.geocells import (
     Classifier,
     Geocells,
@@ -28,10 +28,10 @@ from geosearch.geocells import (
     require_classifiers,
     store_classifiers,
 )
-from geosearch.geocells.fit import fit_classifiers, tempered
+from geosearch.geocells.classifier_fit import fit_classifiers, tempered
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
-from geosearch.localization.localize import answer_query, chosen_parameters
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
+from geosearch.localization.localizing import answer_query, chosen_parameters
 from geosearch.retrieval import EVERYTHING, Filter, where
 from geosearch.retrieval.duplicates import NOTHING
 from geosearch.sphere import Array, great_circle_km, lat_lon

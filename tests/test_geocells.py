@@ -16,8 +16,8 @@ from PIL import Image
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
 from geosearch.geocells import Partition, clusters, find_partition, make_partition, quadtree
+from geosearch.geocells.geocell_rows import list_partitions, remove_partition, store_partition
 from geosearch.geocells.polygons import clipped, octants, steradians
-from geosearch.geocells.store import list_partitions, remove_partition, store_partition
 from geosearch.retrieval import where
 from geosearch.sphere import Array, great_circle_km, lat_lon
 from tests.command_line import CommandLine

@@ -20,7 +20,7 @@ from PIL import ExifTags
 
 from geosearch.database.connection import Database
 from geosearch.errors import DatabaseError, InputError, NotFoundError, PhotoRejected, Reason
-from geosearch.ingest import IngestSummary, ingest, pipeline
+from geosearch.ingest import IngestSummary, ingest, ingest_run
 from geosearch.ingest.examine import examine
 from geosearch.ingest.records import Candidate, Rejection
 from geosearch.ingest.rejects import list_rejects
@@ -418,7 +418,7 @@ def test_a_reject_goes_when_the_photo_or_the_row_is_mended(
 def test_an_edited_photo_replaces_what_was_stored_of_it(
     database: Database, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_BATCH", batch)
+    monkeypatch.setattr(ingest_run, "_BATCH", batch)
     files = {f"{name}_jpg": photo(gps(1, 2), shade=n) for n, name in enumerate("abcd")}
     folder = write(tmp_path / "photos", **files)
     ingest(database, [folder], collection="c")
@@ -450,7 +450,7 @@ def test_an_edited_photo_replaces_what_was_stored_of_it(
 def test_batches_do_not_change_the_result(
     database: Database, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_BATCH", batch)
+    monkeypatch.setattr(ingest_run, "_BATCH", batch)
     same = photo(gps(0, 0))
     write(tmp_path, a_jpg=same, b_jpg=same, c_jpg=same, d_jpg=photo(gps(5, 6)), e_jpg=photo())
     path = manifest(
@@ -481,9 +481,9 @@ def test_a_dry_run_counts_like_a_real_one_and_writes_nothing(
 _DRIVER = """
 import sys
 from geosearch.database.connection import Database
-from geosearch.ingest import ingest, pipeline
+from geosearch.ingest import ingest, ingest_run
 
-pipeline._BATCH = 10
+ingest_run._BATCH = 10
 with Database(sys.argv[1]) as database:
     ingest(database, sys.argv[2:], collection="c", keep_unlocated=True,
            progress=lambda done, total: print(done, flush=True))
@@ -676,7 +676,7 @@ def test_a_bad_manifest_is_an_error_before_anything_is_written(
     assert rows(database, "SELECT count(*) FROM geosearch.collections") == [(0,)]
 
 
-# ---- the pipeline -------------------------------------------------------------------------------
+# ---- the run of an ingest -------------------------------------------------------------------------
 
 
 def test_progress_counts_to_the_total(database: Database, tmp_path: Path) -> None:
@@ -715,7 +715,7 @@ def test_an_interrupted_run_keeps_its_batches_and_stops_its_threads(
 ) -> None:
     import threading
 
-    monkeypatch.setattr(pipeline, "_BATCH", 5)
+    monkeypatch.setattr(ingest_run, "_BATCH", 5)
     folder = write(tmp_path, **{f"p{n:02}_jpg": photo(gps(1, 1), shade=n) for n in range(40)})
 
     def interrupt(done: int, total: int | None) -> None:

@@ -20,7 +20,7 @@ from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import NotFoundError
 from geosearch.export.lines import great_circle_line
 from geosearch.ingest import ingest
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
 from geosearch.sphere import great_circle_km, unit_vectors
 from tests.answers import make_answer, unanswered
 from tests.command_line import CommandLine

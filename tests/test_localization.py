@@ -15,12 +15,12 @@ from shapely.geometry import box
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
-from geosearch.export.words import format_km
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.records import Candidate
 from geosearch.localization import Failure, Localization, Parameters
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sphere import great_circle_km
+from geosearch.words import format_km
 from tests.command_line import CommandLine
 
 REFERENCES, QUERIES = 150, 6

@@ -14,13 +14,13 @@ from PIL import Image
 from geosearch.database.connection import Database
 from geosearch.errors import NotFoundError
 from geosearch.export import canvas
+from geosearch.export.answer_picture import draw_selection
 from geosearch.export.estimates import Selection
 from geosearch.export.map import draw_map
-from geosearch.export.picture import draw_selection
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
-from geosearch.export.words import format_km, format_position
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
+from geosearch.words import format_km, format_position
 from tests.answers import make_answer, unanswered
 
 latitudes = st.floats(-89.9, 89.9)

@@ -20,16 +20,16 @@ from psycopg.conninfo import conninfo_to_dict
 from geosearch.borders import load_borders
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
-from geosearch.density.cells import DensityCells
+from geosearch.density.density_cells import DensityCells
 from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.export.estimates import Selection
 from geosearch.export.styles import read_style
 from geosearch.export.surface import density_of
-from geosearch.gis.database import install_styles, make_project, save_project
-from geosearch.gis.density import refresh_density
-from geosearch.gis.layers import STYLED
-from geosearch.gis.source import connection_uri, layer_uri
-from geosearch.localization.store import save
+from geosearch.gis.data_source import connection_uri, layer_uri
+from geosearch.gis.density_layer import refresh_density
+from geosearch.gis.map_layers import STYLED
+from geosearch.gis.qgis_database import install_styles, make_project, save_project
+from geosearch.localization.answer_rows import save
 from tests.answers import make_answer
 from tests.command_line import CommandLine
 from tests.evaluations import add_evaluation

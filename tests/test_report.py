@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from psycopg.types.json import Jsonb
 
-from geosearch.borders.store import load_borders
+from geosearch.borders.border_rows import load_borders
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Interval, accuracy, wilson
 from geosearch.localization import Localization
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
 from geosearch.report import list_evaluations, summarize, write_csv
 from geosearch.report.breakdown import AT_SEA, DENSITY_RADIUS_KM, by_count
 from geosearch.report.charts import evaluation_charts
 from geosearch.report.evaluation_page import write_report
+from geosearch.report.evaluation_picture import draw_report
+from geosearch.report.evaluation_summary import Summary, histogram
+from geosearch.report.figure_words import distances
 from geosearch.report.palette import COLOURS
-from geosearch.report.picture import draw_report
-from geosearch.report.summary import Summary, histogram
-from geosearch.report.words import distances
 from geosearch.sphere import great_circle_km
 from tests.answers import unanswered
 from tests.command_line import CommandLine

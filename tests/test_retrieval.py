@@ -28,7 +28,7 @@ from geosearch.retrieval import (
     plan,
     recall,
 )
-from geosearch.retrieval.explain import explain
+from geosearch.retrieval.explained import explain
 from geosearch.retrieval.facts import facts, forget
 from geosearch.retrieval.filters import (
     BoundingBox,

@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geosearch.database import migrations
-from geosearch.database.collections import (
+from geosearch.database.collection_rows import (
     ensure_collection,
     find_collection,
     set_private,
@@ -26,13 +26,13 @@ from geosearch.database.collections import (
 )
 from geosearch.database.connection import Database
 from geosearch.database.copying import copy_into
-from geosearch.database.partitions import partition as partition_of
-from geosearch.database.roles import ROLES, grant_role, list_roles
+from geosearch.database.embedding_tables import embedding_table as partition_of
+from geosearch.database.role_grants import ROLES, grant_role, list_roles
 from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.export.estimates import Selection
 from geosearch.geocells import find_partition, make_partition
-from geosearch.gis.density import refresh_density
-from geosearch.localization.store import load, save
+from geosearch.gis.density_layer import refresh_density
+from geosearch.localization.answer_rows import load, save
 from geosearch.retrieval import nearest, recall
 from geosearch.retrieval.filters import where
 from geosearch.retrieval.indexes import build_index
@@ -250,7 +250,7 @@ def test_a_reader_reads_and_writes_no_table(world: World, table: str) -> None:
         "COPY (SELECT 1) TO '/tmp/geosearch_test_never_written'",
         "SELECT pg_read_file('PG_VERSION')",
         "SELECT lo_import('/etc/hostname')",
-        "SELECT geosearch.create_partition(1)",
+        "SELECT geosearch.create_embedding_table(1)",
         "SELECT geosearch.grant_rights()",
         "SELECT geosearch.keep_statistics(true)",
         "UPDATE geosearch.collections SET private = false",

@@ -24,7 +24,7 @@ import yaml
 from psycopg.conninfo import conninfo_to_dict
 
 from geosearch.database.connection import Database
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
 from tests.answers import make_answer
 from tests.rows import add_photos
 from tests.vector_tiles import read_tile

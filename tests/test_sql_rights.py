@@ -16,7 +16,7 @@ from tests.test_sql_nearest import call
 
 ROOT = Path(__file__).parent.parent
 #: The two functions that lend a right of the owner: to do one fixed thing.
-LENDING = ("create_partition(bigint)", "keep_statistics(boolean)")
+LENDING = ("create_embedding_table(bigint)", "keep_statistics(boolean)")
 NEEDED = (
     "photos",
     "embeddings",

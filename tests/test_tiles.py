@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geosearch.database.connection import Database
-from geosearch.localization.store import save
+from geosearch.localization.answer_rows import save
 from tests.answers import make_answer, unanswered
 from tests.rows import add_photos
 from tests.vector_tiles import Feature, TileLayer, read_tile

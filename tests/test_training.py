@@ -31,7 +31,7 @@ from geosearch.evaluation import evaluate
 from geosearch.features import backbones, embed, load_backbone
 from geosearch.features.backbones import resolve
 from geosearch.features.checkpoint import save_checkpoint
-from geosearch.features.models import find_model
+from geosearch.features.model_rows import find_model
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.geocells import load_classifiers, make_partition
 from geosearch.ingest import ingest
@@ -43,8 +43,8 @@ from geosearch.training.augment import _Cut
 from geosearch.training.loading import Loader
 from geosearch.training.network import Network
 from geosearch.training.photos import Photos, place_cells, read_photos, split_photos
-from geosearch.training.train import TrainSummary, train
 from geosearch.training.trainer import schedule
+from geosearch.training.training_run import TrainSummary, train
 from tests.command_line import CommandLine
 
 PHOTOS, AUTHORS, SIDE = 60, 12, 32

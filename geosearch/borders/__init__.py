@@ -1,7 +1,7 @@
 """Borders of countries and regions: read from a file, kept in the database, found by name."""
 
-from geosearch.borders.files import Border, Flaw, read_borders
-from geosearch.borders.store import Loaded, Place, find_border, list_borders, load_borders
+from geosearch.borders.border_files import Border, Flaw, read_borders
+from geosearch.borders.border_rows import Loaded, Place, find_border, list_borders, load_borders
 
 __all__ = [
     "Border",

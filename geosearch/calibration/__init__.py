@@ -1,7 +1,7 @@
 """From labelled queries to densities, regions and probabilities that mean what they say."""
 
+from geosearch.calibration.calibration_rows import Calibration, find_calibration, latest_calibration
 from geosearch.calibration.fitted import Calibrated, Fitted, Judgement
-from geosearch.calibration.store import Calibration, find_calibration, latest_calibration
 
 __all__ = [
     "Calibrated",

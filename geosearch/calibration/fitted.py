@@ -10,7 +10,7 @@ import numpy as np
 
 from geosearch.calibration.evidence import evidence
 from geosearch.calibration.kernels import Kernels
-from geosearch.calibration.levels import LevelMap
+from geosearch.calibration.level_correction import LevelMap
 from geosearch.calibration.presence import presence
 from geosearch.calibration.summit import sharpened
 from geosearch.density import Mixture, Mode, Region, level_at

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from geosearch.calibration import Calibration, find_calibration
-from geosearch.calibration.store import list_calibrations, remove_calibration
+from geosearch.calibration.calibration_rows import list_calibrations, remove_calibration
 from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar, table
 from geosearch.cli.options import (
     DeviceOption,
@@ -23,8 +23,8 @@ from geosearch.cli.options import (
 )
 from geosearch.errors import InputError
 from geosearch.evaluation import leakage
-from geosearch.evaluation.calibrate import ABSENT_KM, FEW
-from geosearch.evaluation.calibrate import calibrate as calibrate_queries
+from geosearch.evaluation.calibrating import ABSENT_KM, FEW
+from geosearch.evaluation.calibrating import calibrate as calibrate_queries
 from geosearch.features import DEFAULT_MODEL
 from geosearch.retrieval import Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE

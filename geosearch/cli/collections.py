@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.console import JsonOption, database, err, out, print_json, table
-from geosearch.database import collections as store
+from geosearch.database import collection_rows
 
 app = typer.Typer(
     help="Collections, and who sees them.", no_args_is_help=True, rich_markup_mode=None
@@ -35,7 +35,7 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     Example: geosearch collections list --json
     """
     with database(context) as opened, opened.connection() as connection:
-        found = store.list_collections(connection)
+        found = collection_rows.list_collections(connection)
     if as_json:
         print_json([asdict(item) for item in found])
         return
@@ -76,7 +76,7 @@ def share(
     Example: geosearch collections share clients --with alice
     """
     with database(context) as opened, opened.connection() as connection:
-        store.share(connection, name, role)
+        collection_rows.share(connection, name, role)
     _say(as_json, {"collection": name, "shared_with": role}, f"{role} sees {name}")
 
 
@@ -92,7 +92,7 @@ def unshare(
     Example: geosearch collections unshare clients --with alice
     """
     with database(context) as opened, opened.connection() as connection:
-        store.share(connection, name, role, shared=False)
+        collection_rows.share(connection, name, role, shared=False)
     _say(
         as_json,
         {"collection": name, "no_longer_shared_with": role},
@@ -102,7 +102,7 @@ def unshare(
 
 def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:
     with database(context) as opened, opened.connection() as connection:
-        left = store.set_private(connection, name, hide)
+        left = collection_rows.set_private(connection, name, hide)
     state = "private" if hide else "public"
     _say(
         as_json,

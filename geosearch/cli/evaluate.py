@@ -36,7 +36,7 @@ from geosearch.evaluation.sets import SETS, read_set
 from geosearch.evaluation.sweep import Sweep, grid
 from geosearch.features import DEFAULT_MODEL
 from geosearch.localization import Parameters, Request
-from geosearch.report.words import distances, kilometres, percent, percents
+from geosearch.report.figure_words import distances, kilometres, percent, percents
 from geosearch.retrieval import Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
 

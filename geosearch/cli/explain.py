@@ -10,7 +10,7 @@ from geosearch.cli.console import JsonOption, database, out, print_json
 from geosearch.cli.options import DeviceOption, ExactOption, KOption, ModelOption, filtered
 from geosearch.features import DEFAULT_MODEL, embed_photo, load_backbone
 from geosearch.retrieval import Filter
-from geosearch.retrieval.explain import explain as explain_search
+from geosearch.retrieval.explained import explain as explain_search
 
 
 @filtered

@@ -18,7 +18,7 @@ from geosearch.retrieval import Filter
 if TYPE_CHECKING:
     from geosearch.database.connection import Connection
     from geosearch.export.estimates import Selection
-    from geosearch.export.layers import Part
+    from geosearch.export.layer_rows import Part
 
 
 class _Layers(TyperGroup):
@@ -34,7 +34,7 @@ class _Layers(TyperGroup):
 
 app = typer.Typer(cls=_Layers, help="Write photos and answers to files.", no_args_is_help=True)
 
-#: As in `geosearch.export.files`, which takes a while to import.
+#: As in `geosearch.export.layer_files`, which takes a while to import.
 _ENDINGS = (".gpkg", ".geojson", ".json", ".parquet", ".fgb", ".kml", ".csv")
 
 _OutputOption = Annotated[
@@ -73,7 +73,7 @@ def photos(
 
     Example: geosearch export photos --country CH --after 2015-01-01 -o photos.gpkg
     """
-    from geosearch.export.layers import PHOTOS, read_photos
+    from geosearch.export.layer_rows import PHOTOS, read_photos
 
     _write(context, output, lambda connection: [(PHOTOS, read_photos(connection, where))], as_json)
 
@@ -249,11 +249,11 @@ def qgis(
 
     Example: geosearch export qgis -o geosearch.qgz
     """
+    from geosearch.atomic_files import replacing
     from geosearch.database.session import reachable_url
     from geosearch.export.estimates import Selection
-    from geosearch.files import replacing
-    from geosearch.gis.database import Stored, install_styles, make_project, save_project
-    from geosearch.gis.source import connection_uri
+    from geosearch.gis.data_source import connection_uri
+    from geosearch.gis.qgis_database import Stored, install_styles, make_project, save_project
 
     if output is None and save is None:
         raise InputError("nothing to write", "Give -o FILE.qgz, --save NAME, or both.")
@@ -303,7 +303,7 @@ def _answers(
 ) -> None:
     """Write layers of the chosen answers, and their picture if asked for."""
     from geosearch.export.estimates import Selection
-    from geosearch.export.layers import LAYERS, read_answers
+    from geosearch.export.layer_rows import LAYERS, read_answers
 
     ids, evaluation, last = chosen
     selection = Selection(tuple(ids or ()), evaluation, last)
@@ -325,13 +325,13 @@ def _write(
 ) -> None:
     check_ending("-o", output, _ENDINGS)
     # Arrow and Matplotlib take a while to import: only for those who use them.
-    from geosearch.export.files import write_layers
+    from geosearch.export.layer_files import write_layers
 
     with console.database(context) as database:
         with database.connection() as connection, _progress("export", "rows") as progress:
             rows = write_layers(output, parts(connection), progress)
         if selection is not None and map_file is not None:
-            from geosearch.export.picture import draw_selection
+            from geosearch.export.answer_picture import draw_selection
 
             draw_selection(database, selection, map_file)
     if as_json:

@@ -12,7 +12,7 @@ import typer
 from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar, table
 from geosearch.cli.options import ModelOption
 from geosearch.features import DEFAULT_MODEL
-from geosearch.features.models import find_model
+from geosearch.features.model_rows import find_model
 from geosearch.retrieval.indexes import build_index, spills
 from geosearch.retrieval.recall import Check, Progress, check, check_aim, tune
 

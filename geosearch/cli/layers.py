@@ -63,7 +63,7 @@ def density(
     Example: geosearch layers density --last 5
     """
     from geosearch.export.estimates import Selection
-    from geosearch.gis.density import refresh_density
+    from geosearch.gis.density_layer import refresh_density
 
     selection = Selection(tuple(localization_ids or ()), evaluation, last)
     if selection == Selection():

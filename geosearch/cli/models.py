@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.console import JsonOption, database, out, print_json, table
-from geosearch.features.models import count_embeddings, list_models
+from geosearch.features.model_rows import count_embeddings, list_models
 
 app = typer.Typer(
     help="Models: backbones with their exact weights.", no_args_is_help=True, rich_markup_mode=None

@@ -23,7 +23,7 @@ from geosearch.cli.options import (
 )
 from geosearch.features import DEFAULT_MODEL, embed_photo, load_backbone
 from geosearch.localization import Request
-from geosearch.localization.localize import chosen_parameters, searched
+from geosearch.localization.localizing import chosen_parameters, searched
 from geosearch.retrieval import Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
 

@@ -24,7 +24,7 @@ from geosearch.report import (
 )
 from geosearch.report import compare as compare_evaluations
 from geosearch.report.breakdown import DENSITY_RADIUS_KM, Group
-from geosearch.report.words import (
+from geosearch.report.figure_words import (
     distances,
     errors_in_words,
     headline,
@@ -152,7 +152,7 @@ def _write_report(opened: Database, summary: Summary, output: Path) -> None:
     if output.suffix.lower() == ".csv":
         write_csv(output, summary)
     elif output.suffix.lower() == ".png":
-        from geosearch.report.picture import draw_report
+        from geosearch.report.evaluation_picture import draw_report
 
         draw_report(output, summary)
     else:

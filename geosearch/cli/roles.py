@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.console import JsonOption, database, out, print_json, table
-from geosearch.database.roles import grant_role, list_roles, revoke_role
+from geosearch.database.role_grants import grant_role, list_roles, revoke_role
 
 app = typer.Typer(
     help="Roles: who may read, answer, ingest.", no_args_is_help=True, rich_markup_mode=None

@@ -14,10 +14,10 @@ from geosearch.cli.options import DeviceOption
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
 from geosearch.features import DEFAULT_MODEL
 from geosearch.training import Augmentation, Training
-from geosearch.training.options import CHECKPOINT_MINUTES
+from geosearch.training.training_options import CHECKPOINT_MINUTES
 
 if TYPE_CHECKING:
-    from geosearch.training.train import TrainSummary
+    from geosearch.training.training_run import TrainSummary
 
 _TRAINING, _AUGMENTATION = Training(), Augmentation()
 
@@ -183,7 +183,7 @@ def train(
         seed=seed,
     )
     # Imports torch, for which geosearch --help need not wait.
-    from geosearch.training.train import train as train_backbone
+    from geosearch.training.training_run import train as train_backbone
 
     with database(context) as opened, progress_bar("photos") as bar:
         # Of several processes, one speaks.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geosearch.database.collections import find_collection
+from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection
 
 

@@ -1,7 +1,7 @@
 """The tables of schema `geosearch`, as SQLAlchemy metadata: the one description of the schema.
 
 Migrations create them, autogenerate compares against them. Partitions of `embeddings` are made
-at run time, one per model (`geosearch.database.partitions`).
+at run time, one per model (`geosearch.database.embedding_tables`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How good are the answers: labelled queries, error statistics, stored results."""
 
-from geosearch.evaluation.evaluate import LEAKAGE, Evaluation, evaluate, evaluate_each, leakage
+from geosearch.evaluation.evaluating import LEAKAGE, Evaluation, evaluate, evaluate_each, leakage
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Accuracy, accuracy
 from geosearch.evaluation.queries import Query, QuerySet
 

@@ -15,9 +15,9 @@ from geosearch.density import locate_many
 from geosearch.evaluation.queries import Query
 from geosearch.features import Rejected
 from geosearch.features.extraction import Embedded, Outcome
-from geosearch.features.models import Model
+from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure, Localization, Parameters
-from geosearch.localization.localize import answer_from, failure, searched
+from geosearch.localization.localizing import answer_from, failure, searched
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import ExactOthers, Exclusions, Found, nearest_others

@@ -10,10 +10,10 @@ import numpy as np
 from psycopg import sql
 
 from geosearch.database.connection import Database
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError, Reason
 from geosearch.features.extraction import Embedded, batched
-from geosearch.features.models import Model
+from geosearch.features.model_rows import Model
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.records import Rejection
 from geosearch.localization.answer import Failure
@@ -116,7 +116,7 @@ def stored_queries(database: Database, model: Model, where: Filter) -> QuerySet:
             JOIN geosearch.photos AS p ON p.id = e.photo_id
             ORDER BY p.id
             """
-        ).format(table=partition(model.id), condition=condition)
+        ).format(table=embedding_table(model.id), condition=condition)
         rows = connection.execute(statement, values).fetchall()
     if not rows:
         raise InputError(f"no photo embedded with {model.name} passes the filter ({where})")
@@ -140,7 +140,7 @@ def stored_embeddings(
         FROM {table} AS e JOIN geosearch.photos AS p ON p.id = e.photo_id
         WHERE e.photo_id = ANY(%s)
         """
-    ).format(table=partition(model.id))
+    ).format(table=embedding_table(model.id))
     for batch in batched(queries, _BATCH):
         with database.connection() as connection:
             rows = connection.execute(statement, ([query.photo_id for query in batch],)).fetchall()

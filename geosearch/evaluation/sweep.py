@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geosearch.atomic_files import replacing
 from geosearch.density import DEFAULT_BANDWIDTH_KM
 from geosearch.density.place import IM2GPS_BANDWIDTH_KM
 from geosearch.density.weights import parse_weighting
-from geosearch.evaluation.evaluate import Evaluation
+from geosearch.evaluation.evaluating import Evaluation
 from geosearch.evaluation.metrics import THRESHOLDS_KM
-from geosearch.files import replacing
 from geosearch.localization.answer import Parameters
 
 #: Keys of an evaluation's JSON that are the same in all of a sweep.

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from geosearch.atomic_files import replacing
 from geosearch.earth import blue_marble_at, coastlines
 from geosearch.export.projections import Projection
-from geosearch.files import replacing
 from geosearch.sphere import Array
 
 WIDTH, HEIGHT = 1600, 900

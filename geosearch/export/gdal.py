@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from geosearch.errors import InputError, MissingExtraError
-from geosearch.export.layers import Layer, Part
+from geosearch.export.layer_rows import Layer, Part
 from geosearch.export.styles import read_style
 
 # Readers of the time of QGIS 3.22 warn of newer versions, of which nothing is used here.

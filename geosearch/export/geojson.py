@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-from geosearch.export.layers import Layer, Part
+from geosearch.export.layer_rows import Layer, Part
 
 #: About a centimetre on the ground.
 _DECIMALS = 7

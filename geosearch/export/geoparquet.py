@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from geosearch.export.layers import Layer
+from geosearch.export.layer_rows import Layer
 
 
 def write_geoparquet(path: Path, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:

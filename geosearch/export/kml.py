@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 import shapely
 
-from geosearch.export.layers import Layer
+from geosearch.export.layer_rows import Layer
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"
 _TYPES = {"int32": "int", "int64": "int", "float": "float", "double": "double", "bool": "bool"}

@@ -19,11 +19,11 @@ from geosearch.density.regions import highest_density_regions
 from geosearch.errors import PhotoRejected
 from geosearch.export import canvas
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
-from geosearch.export.words import format_km, format_position
 from geosearch.images import decode, open_image
 from geosearch.localization import Localization
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing, unit_vectors
 from geosearch.storage import read_bytes
+from geosearch.words import format_km, format_position
 
 _PANEL_SHARE = 0.27
 _ASPECT = (1 - _PANEL_SHARE) * canvas.WIDTH / canvas.HEIGHT

@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 from geosearch.export import canvas
 from geosearch.export.estimates import Estimate
 from geosearch.export.projections import EqualEarth
-from geosearch.export.words import format_km
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
+from geosearch.words import format_km
 
 #: Classes of error: the upper limit in kilometres and the colour, from street to continent.
 _CLASSES = (

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from geosearch.atomic_files import replacing
 from geosearch.density import Mixture
-from geosearch.density.cells import COVERED
+from geosearch.density.density_cells import COVERED
 from geosearch.density.regions import highest_density_regions
 from geosearch.errors import InputError, MissingExtraError, NotFoundError
-from geosearch.files import replacing
 from geosearch.localization import Localization
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 

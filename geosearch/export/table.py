@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import shapely
 
-from geosearch.export.layers import Layer
+from geosearch.export.layer_rows import Layer
 
 
 def write_csv(path: Path, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:

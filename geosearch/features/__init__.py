@@ -2,6 +2,7 @@
 
 from geosearch.features.backbones import DEFAULT_MODEL, DEVICES, Backbone, load_backbone
 from geosearch.features.description import Description
+from geosearch.features.embedding_run import EmbedSummary, embed
 from geosearch.features.extraction import (
     Embedded,
     Outcome,
@@ -10,7 +11,6 @@ from geosearch.features.extraction import (
     embed_photo,
     embed_query,
 )
-from geosearch.features.pipeline import EmbedSummary, embed
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -12,9 +12,9 @@ from PIL import Image
 
 from geosearch.errors import InputError, ModelError
 from geosearch.features import packaged
+from geosearch.features.backbone_source import Source
 from geosearch.features.description import Description
 from geosearch.features.onnx import onnx_network
-from geosearch.features.source import Source
 
 if TYPE_CHECKING:
     from geosearch.features.networks import EmbeddingNetwork

@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geosearch.atomic_files import replacing
 from geosearch.errors import ModelError
+from geosearch.features.backbone_source import Source
 from geosearch.features.description import POOLINGS, Description, file_sha256
 from geosearch.features.preprocessing import Preprocessing
-from geosearch.features.source import Source
-from geosearch.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor

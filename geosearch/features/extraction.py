@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from geosearch.database.connection import Database
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.features.backbones import Backbone
-from geosearch.features.models import Model, require_model
+from geosearch.features.model_rows import Model, require_model
 from geosearch.images import open_image
 from geosearch.parallel import ordered_map, processors
 from geosearch.storage import read_bytes, resolve

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.atomic_files import replacing
 from geosearch.errors import InputError
 from geosearch.features.description import Description
-from geosearch.files import replacing
 from geosearch.settings import CacheSettings
 from geosearch.versions import software_versions
 

@@ -13,10 +13,10 @@ import torchvision.models as zoo
 from torch import Tensor
 
 from geosearch.errors import ModelError
+from geosearch.features.backbone_source import Source
 from geosearch.features.description import Description, file_sha256
 from geosearch.features.networks import architectures, feature_dimension, poolings
 from geosearch.features.preprocessing import Preprocessing
-from geosearch.features.source import Source
 
 _SPEC = re.compile(r"(?P<model>[a-z0-9_]+)(@(?P<weights>\w+))?(\+(?P<pooling>\w+))?", re.IGNORECASE)
 _HASH = re.compile(r"-([0-9a-f]{8,})\.\w+$")

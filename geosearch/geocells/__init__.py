@@ -7,10 +7,10 @@ from geosearch.geocells.classifier import (
     store_classifiers,
 )
 from geosearch.geocells.clusters import clusters
+from geosearch.geocells.geocell_rows import find_partition, make_partition, store_partition
 from geosearch.geocells.likely import Geocells, Likely, find_geocells
 from geosearch.geocells.partition import Partition
 from geosearch.geocells.quadtree import quadtree
-from geosearch.geocells.store import find_partition, make_partition, store_partition
 
 __all__ = [
     "Classifier",

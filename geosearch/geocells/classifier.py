@@ -17,9 +17,9 @@ from scipy.special import log_softmax
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError
-from geosearch.features.models import Model
+from geosearch.features.model_rows import Model
+from geosearch.geocells.geocell_rows import partition_by_id
 from geosearch.geocells.partition import Partition
-from geosearch.geocells.store import partition_by_id
 from geosearch.sphere import Array
 
 

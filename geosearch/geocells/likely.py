@@ -28,11 +28,11 @@ from geosearch.database.connection import Connection
 from geosearch.density import Mixture, Mode, Place, Region
 from geosearch.density.caps import cap_radii_km
 from geosearch.errors import NotFoundError
-from geosearch.features.models import Model
+from geosearch.features.model_rows import Model
 from geosearch.geocells.classifier import Classifier, classifiers_by_id, require_classifiers
+from geosearch.geocells.geocell_rows import photo_positions
 from geosearch.geocells.partition import Partition
 from geosearch.geocells.polygons import united
-from geosearch.geocells.store import photo_positions
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from geosearch.export.styles import read_style
-from geosearch.gis.layers import BACKGROUND, Group, MapLayer
-from geosearch.gis.source import layer_uri
+from geosearch.gis.data_source import layer_uri
+from geosearch.gis.map_layers import BACKGROUND, Group, MapLayer
 
 #: West, south, east, north in degrees.
 Bounds = tuple[float, float, float, float]

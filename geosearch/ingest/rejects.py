@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
-from geosearch.database.collections import find_collection
+from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
 

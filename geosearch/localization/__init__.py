@@ -1,10 +1,10 @@
 """From a query photo to a recorded answer: localize, read back, reproduce."""
 
 from geosearch.localization.answer import Failure, Localization, Parameters
-from geosearch.localization.localize import localize
-from geosearch.localization.reproduce import Reproduction, reproduce
+from geosearch.localization.answer_rows import load
+from geosearch.localization.localizing import localize
+from geosearch.localization.reproduction import Reproduction, reproduce
 from geosearch.localization.request import Request
-from geosearch.localization.store import load
 
 __all__ = [
     "Failure",

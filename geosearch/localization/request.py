@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from geosearch.calibration import Calibration, find_calibration, latest_calibration
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
-from geosearch.features.models import Model
+from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Parameters
 from geosearch.retrieval import Filter
 

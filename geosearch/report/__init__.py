@@ -1,8 +1,8 @@
 """What stored evaluations say: figures with intervals, breakdowns, comparisons, pages, pictures."""
 
 from geosearch.report.comparison import Comparison, compare
-from geosearch.report.records import Evaluated, list_evaluations
-from geosearch.report.summary import Summary, summarize, write_csv
+from geosearch.report.evaluation_records import Evaluated, list_evaluations
+from geosearch.report.evaluation_summary import Summary, summarize, write_csv
 
 __all__ = [
     "Comparison",

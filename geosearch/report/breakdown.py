@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from geosearch.database.connection import Connection
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import NotFoundError
 from geosearch.evaluation.metrics import Figures, figures
-from geosearch.report.records import Answers, Evaluated
+from geosearch.report.evaluation_records import Answers, Evaluated
 from geosearch.retrieval import Filter
 
 #: Within this distance of a truth, kilometres, references are counted ...
@@ -98,7 +98,9 @@ def references_near(
     except NotFoundError:
         return None
     rows = connection.execute(
-        sql.SQL(_REFERENCES).format(table=partition(evaluation.model_id), condition=condition),
+        sql.SQL(_REFERENCES).format(
+            table=embedding_table(evaluation.model_id), condition=condition
+        ),
         values
         | {
             "metres": 1000.0 * radius_km,

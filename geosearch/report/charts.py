@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from geosearch.evaluation.metrics import THRESHOLDS_KM, wilson
 from geosearch.report.breakdown import Group
+from geosearch.report.evaluation_summary import SCORE_KM, Summary
 from geosearch.report.palette import INK, MUTED, PANEL, SERIES
 from geosearch.report.reliability import Reliability
-from geosearch.report.summary import SCORE_KM, Summary
 
 Array = NDArray[np.float64]
 

@@ -21,7 +21,7 @@ from geosearch.evaluation.metrics import (
     Interval,
     figures,
 )
-from geosearch.report.records import Answers, Evaluated, read_answers, read_evaluation
+from geosearch.report.evaluation_records import Answers, Evaluated, read_answers, read_evaluation
 
 Array = NDArray[np.float64]
 

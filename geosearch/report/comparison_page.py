@@ -9,8 +9,8 @@ from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures
 from geosearch.report import html
 from geosearch.report.charts import comparison_chart
 from geosearch.report.comparison import Comparison
-from geosearch.report.records import Evaluated
-from geosearch.report.words import (
+from geosearch.report.evaluation_records import Evaluated
+from geosearch.report.figure_words import (
     distances,
     errors_in_words,
     kilometres,

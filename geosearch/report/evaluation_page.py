@@ -15,16 +15,23 @@ from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, wilson
 from geosearch.export import canvas
 from geosearch.export.estimates import Selection, read_estimates
 from geosearch.export.overview import overview
-from geosearch.export.words import format_position
 from geosearch.images import decode, open_image
 from geosearch.report import html
 from geosearch.report.breakdown import Group
 from geosearch.report.charts import evaluation_charts
+from geosearch.report.evaluation_summary import SCORE_KM, Summary
+from geosearch.report.figure_words import (
+    distances,
+    headline,
+    kilometres,
+    left_out,
+    percent,
+    percents,
+)
 from geosearch.report.reliability import Doubt, Reliability
-from geosearch.report.summary import SCORE_KM, Summary
-from geosearch.report.words import distances, headline, kilometres, left_out, percent, percents
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.storage import read_bytes
+from geosearch.words import format_position
 
 _WORST = 12
 _THUMBNAIL = (420, 315)

@@ -16,7 +16,7 @@ from string import Template
 from PIL import Image
 
 from geosearch import __version__
-from geosearch.files import replacing
+from geosearch.atomic_files import replacing
 from geosearch.report.charts import Chart
 from geosearch.report.palette import css_variables, inline_svg
 

@@ -18,7 +18,7 @@ from psycopg import Copy, sql
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import HEADER, TRAILER
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError, NotFoundError
 from geosearch.retrieval.filters import EVERYTHING, Filter
 
@@ -139,7 +139,7 @@ def _read_blocks(
     condition, values = where.compile(connection)
     statement = sql.SQL(
         "COPY (SELECT photo_id, embedding FROM {table} WHERE {condition}) TO STDOUT (FORMAT BINARY)"
-    ).format(table=partition(model_id), condition=condition)
+    ).format(table=embedding_table(model_id), condition=condition)
     with connection.cursor() as cursor, cursor.copy(statement, values) as copy:
         for data in _pieces(copy, rows * record.itemsize):
             found = np.frombuffer(data, record, len(data) // record.itemsize)

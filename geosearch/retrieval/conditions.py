@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from geosearch.database.collections import find_collection
+from geosearch.database.collection_rows import find_collection
 from geosearch.errors import InputError
 from geosearch.retrieval.algebra import READERS, AnyOf, Condition, Filter, Statement
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from geosearch.database.connection import Database
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError
 from geosearch.retrieval.conditions import ByAuthors, Photos, SameBytes
 from geosearch.retrieval.exact import ExactSearch
@@ -284,7 +284,7 @@ def _named(
         if exclusions.same_author:
             statement = sql.SQL(
                 "SELECT author, array_agg(photo_id) FROM {} WHERE author = ANY(%s) GROUP BY author"
-            ).format(partition(model_id))
+            ).format(embedding_table(model_id))
             names = sorted({author for author in authors if author})
             for name, ids in connection.execute(statement, (names,)):
                 theirs[name] = frozenset(ids)
@@ -328,7 +328,7 @@ def _count(
         if not own and not author:
             return Excluded(duplicates=duplicates)
         condition, values = where.compile(connection)
-        statement = sql.SQL(_COUNT).format(table=partition(model_id), condition=condition)
+        statement = sql.SQL(_COUNT).format(table=embedding_table(model_id), condition=condition)
         values |= {"own": [key for (key,) in own], "author": author or None}
         row = connection.execute(statement, values).fetchone()
     assert row is not None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import NotFoundError
 from geosearch.retrieval.indexes import HnswIndex, find_index
 from geosearch.retrieval.tuning import UNMEASURED, Tuning, load_tuning
@@ -87,7 +87,7 @@ def _rows(connection: Connection, model_id: int) -> int:
         return int(row[0])
     # Never analysed: a new partition, or an empty one.
     row = connection.execute(
-        sql.SQL("SELECT count(*) FROM {}").format(partition(model_id))
+        sql.SQL("SELECT count(*) FROM {}").format(embedding_table(model_id))
     ).fetchone()
     return 0 if row is None else int(row[0])
 
@@ -103,7 +103,7 @@ def _places(connection: Connection, model_id: int, rows: int) -> NDArray[np.floa
     """Latitudes and longitudes of about 2,000 photos, or of all."""
     statement = sql.SQL(
         "SELECT ST_Y(geom), ST_X(geom) FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0)"
-    ).format(partition(model_id))
+    ).format(embedding_table(model_id))
     percent = min(100.0, 100.0 * _PLACES / max(rows, 1))
     found = connection.execute(statement, (percent,)).fetchall()
     return np.array(found, dtype=np.float64).reshape(-1, 2).T.copy()

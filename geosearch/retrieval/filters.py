@@ -21,7 +21,7 @@ from geosearch.retrieval.conditions import (
     TakenBefore,
     read_time,
 )
-from geosearch.retrieval.places import BoundingBox, Country, Near, Within
+from geosearch.retrieval.place_conditions import BoundingBox, Country, Near, Within
 
 __all__ = [
     "EVERYTHING",

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import DatabaseError
 
 #: pgvector's limit for HNSW over halfvec; longer embeddings are indexed by their signs.
@@ -153,7 +153,7 @@ def _build(
         """
     ).format(
         name=sql.Identifier(index_name(model_id)),
-        table=partition(model_id),
+        table=embedding_table(model_id),
         expression=sql.SQL("({})").format(expression),
         operators=sql.SQL(operators),
         m=sql.Literal(M),
@@ -171,7 +171,7 @@ def _build(
             connection.execute(drop)
             with _watch(database, connection.info.backend_pid, progress):
                 connection.execute(create)
-            connection.execute(sql.SQL("ANALYZE {}").format(partition(model_id)))
+            connection.execute(sql.SQL("ANALYZE {}").format(embedding_table(model_id)))
         except psycopg.Error as error:
             if not connection.closed:
                 connection.execute(drop)
@@ -259,6 +259,6 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _count_rows(connection: Connection, model_id: int) -> int:
     row = connection.execute(
-        sql.SQL("SELECT count(*) FROM {}").format(partition(model_id))
+        sql.SQL("SELECT count(*) FROM {}").format(embedding_table(model_id))
     ).fetchone()
     return 0 if row is None else int(row[0])

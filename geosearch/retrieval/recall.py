@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError, NotFoundError
 from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import Facts, facts, forget
@@ -351,7 +351,7 @@ def _circle(database: Database, known: Facts, sample: _Sample, index: int, size:
                 ORDER BY geom::geography <-> (SELECT ST_SetSRID(ST_Point(%s, %s), 4326)::geography)
                 LIMIT 1 OFFSET %s
                 """
-            ).format(table=partition(known.model_id)),
+            ).format(table=embedding_table(known.model_id)),
             (lon, lat, lon, lat, max(0, min(size, known.total - 1) - 1)),
         ).fetchone()
     radius = 1.0 if row is None else float(row[0])
@@ -370,7 +370,7 @@ def _sample(connection: Connection, model_id: int, count: int, *, salt: int) -> 
             ) AS chosen USING (photo_id)
             ORDER BY photo_id
             """
-        ).format(table=partition(model_id)),
+        ).format(table=embedding_table(model_id)),
         (salt, count),
     ).fetchall()
     if not rows:

@@ -14,7 +14,7 @@ from pgvector import HalfVector
 from psycopg import sql
 
 from geosearch.database.connection import Planner, SearchConnection
-from geosearch.database.partitions import partition
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.retrieval.facts import Facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.indexes import indexed_expression
@@ -309,7 +309,7 @@ def _order(dimension: int, quantized: bool) -> str:
 
 @lru_cache(maxsize=64)
 def _table(model_id: int) -> str:
-    return _text(partition(model_id))
+    return _text(embedding_table(model_id))
 
 
 def _text(part: sql.Composable) -> str:

@@ -17,9 +17,9 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
+from geosearch.atomic_files import replacing
 from geosearch.earth import data_file, load_blue_marble
 from geosearch.errors import InputError
-from geosearch.files import replacing
 from geosearch.sample.views import (
     MINIMUM_LATITUDE,
     PERTURBATIONS,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from geosearch.atomic_files import replacing
 from geosearch.evaluation.metrics import THRESHOLDS_KM
-from geosearch.files import replacing
 from geosearch.training.validation import Validation
 
 #: Columns of `curves.csv`; those of a validation are empty on the other rows.

@@ -30,8 +30,8 @@ from geosearch.settings import CacheSettings
 from geosearch.storage import read_bytes
 from geosearch.training.augment import Augmentation
 from geosearch.training.network import Features, Network
-from geosearch.training.options import Training
 from geosearch.training.photos import Photos
+from geosearch.training.training_options import Training
 from geosearch.versions import software_versions
 
 Indices = NDArray[np.int64]

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geosearch.errors import ModelError
+from geosearch.features.backbone_source import Source
 from geosearch.features.networks import loaded, pool, stages
 from geosearch.features.onnx import OnnxNetwork, to_onnx
 from geosearch.features.preprocessing import Preprocessing
-from geosearch.features.source import Source
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geosearch.database.collections import find_collection
+from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM, Array

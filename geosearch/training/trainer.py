@@ -17,16 +17,16 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from geosearch.errors import InputError
-from geosearch.training import checkpoint
+from geosearch.training import training_state
 from geosearch.training.batches import batches
 from geosearch.training.curves import Curves, Row, validation_columns
 from geosearch.training.interruption import Interruption
 from geosearch.training.loading import Loaded, Loader
 from geosearch.training.losses import POSITIVE_KM, Loss, Metric, Target
 from geosearch.training.network import Network
-from geosearch.training.options import Training
 from geosearch.training.photos import Photos, Split
 from geosearch.training.processes import Processes
+from geosearch.training.training_options import Training
 from geosearch.training.validation import Validation, Validator
 
 Indices = NDArray[np.int64]
@@ -53,13 +53,15 @@ class Task:
     @property
     def checkpoint(self) -> Path:
         """The file that `checkpoint` writes."""
-        return self.folder / checkpoint.NAME
+        return self.folder / training_state.NAME
 
 
 class Trainer:
     """Trains a task's network and loss in place."""
 
-    def __init__(self, task: Task, progress: checkpoint.Progress, state: dict[str, Any]) -> None:
+    def __init__(
+        self, task: Task, progress: training_state.Progress, state: dict[str, Any]
+    ) -> None:
         self.task, self.progress = task, progress
         self._began = time.monotonic() - progress.seconds
         self._training = training = task.training
@@ -289,7 +291,7 @@ class Trainer:
             "random": torch.get_rng_state(),
             "best": self._best,
         }
-        checkpoint.save(self.task.checkpoint, self.task.digest, self.progress, state)
+        training_state.save(self.task.checkpoint, self.task.digest, self.progress, state)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._load(state)

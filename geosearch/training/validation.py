@@ -19,8 +19,8 @@ from geosearch.training.batches import batches
 from geosearch.training.loading import Loader
 from geosearch.training.losses import Loss, Target
 from geosearch.training.network import Network
-from geosearch.training.options import Training
 from geosearch.training.photos import Photos, Split
+from geosearch.training.training_options import Training
 
 Indices = NDArray[np.int64]
 

@@ -27,6 +27,6 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA geosearch TO PUBLIC;
 
 DROP FUNCTION geosearch.forget_collection CASCADE;  -- its triggers
 DROP FUNCTION
-    geosearch.keep_statistics, geosearch.create_partition, geosearch.grant_partition, geosearch.grant_rights,
+    geosearch.keep_statistics, geosearch.create_embedding_table, geosearch.grant_embedding_table, geosearch.grant_rights,
     geosearch.grant_to, geosearch.create_roles,
     geosearch.protect_part, geosearch.protect_recorded, geosearch.protect_collected;

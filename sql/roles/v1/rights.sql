@@ -52,7 +52,7 @@ $$;
 COMMENT ON FUNCTION geosearch.grant_to(text, text) IS 'GRANT, if there is such a role.';
 
 -- A partition is a table of its own to whoever names it: what holds for the whole must hold for it.
-CREATE FUNCTION geosearch.grant_partition(model bigint) RETURNS void
+CREATE FUNCTION geosearch.grant_embedding_table(model bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -71,12 +71,12 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.grant_partition(bigint) IS
+COMMENT ON FUNCTION geosearch.grant_embedding_table(bigint) IS
     'Gives the roles the rights on a partition that they have on all embeddings.';
 
 -- Only the owner of a table may add a partition, and whoever embeds with a new model needs one: this
 -- lends the right to do exactly that. It creates nothing but what the model's row says.
-CREATE FUNCTION geosearch.create_partition(model bigint) RETURNS void
+CREATE FUNCTION geosearch.create_embedding_table(model bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -104,14 +104,14 @@ BEGIN
         model, format('Embeddings of model %s, %s dimensions.', model, length)
     );
     PERFORM geosearch.protect_collected(format('embeddings_m%s', model));
-    PERFORM geosearch.grant_partition(model);
+    PERFORM geosearch.grant_embedding_table(model);
     IF EXISTS (SELECT FROM geosearch.collections WHERE private) THEN
         PERFORM geosearch.keep_statistics(false);
     END IF;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.create_partition(bigint) IS
+COMMENT ON FUNCTION geosearch.create_embedding_table(bigint) IS
     'Creates the partition of embeddings for a model, where it is missing.';
 
 -- To be called by every migration that adds tables, views or functions, and by whoever creates the
@@ -150,7 +150,7 @@ DECLARE
     trained CONSTANT text[] := '{calibrations, partitions, geocells, classifiers}';
     -- Functions with which rights are given.
     managing CONSTANT text[] := '{
-        create_roles, grant_to, grant_rights, grant_partition,
+        create_roles, grant_to, grant_rights, grant_embedding_table,
         protect_collected, protect_recorded, protect_part
     }';
 BEGIN
@@ -171,7 +171,7 @@ BEGIN
     LOOP
         PERFORM geosearch.grant_to(
             CASE item.proname
-                WHEN 'create_partition' THEN 'geosearch_ingester'
+                WHEN 'create_embedding_table' THEN 'geosearch_ingester'
                 WHEN 'keep_statistics' THEN 'geosearch_owner'
                 ELSE 'geosearch_reader'
             END,
@@ -244,7 +244,7 @@ BEGIN
     FOR item IN SELECT m.id FROM geosearch.models AS m
         WHERE to_regclass(format('geosearch.embeddings_m%s', m.id)) IS NOT NULL
     LOOP
-        PERFORM geosearch.grant_partition(item.id);
+        PERFORM geosearch.grant_embedding_table(item.id);
     END LOOP;
 END
 $$;

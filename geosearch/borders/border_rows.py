@@ -11,7 +11,7 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from geosearch.borders.files import Flaw, read_borders
+from geosearch.borders.border_files import Flaw, read_borders
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import NotFoundError
 

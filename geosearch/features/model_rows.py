@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
-from geosearch.database.partitions import create_partition
+from geosearch.database.embedding_tables import create_embedding_table
 from geosearch.errors import NotFoundError
 from geosearch.features.description import Description
 from geosearch.versions import software_versions
@@ -72,7 +72,7 @@ def register_model(connection: Connection, description: Description) -> Model:
         ),
     ).fetchone()
     if inserted is not None:
-        create_partition(connection, inserted[0])
+        create_embedding_table(connection, inserted[0])
     return require_model(connection, description)
 
 

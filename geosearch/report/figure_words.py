@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from geosearch.evaluation.metrics import Interval
-from geosearch.export.words import format_km
 from geosearch.report.comparison import Comparison
-from geosearch.report.records import Evaluated
-from geosearch.report.summary import Summary
+from geosearch.report.evaluation_records import Evaluated
+from geosearch.report.evaluation_summary import Summary
+from geosearch.words import format_km
 
 
 def headline(summary: Summary) -> str:

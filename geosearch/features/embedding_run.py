@@ -11,7 +11,7 @@ import numpy as np
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from geosearch.database.collections import find_collection
+from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
 from geosearch.errors import DatabaseError, InputError
@@ -24,7 +24,7 @@ from geosearch.features.extraction import (
     batched,
     embed_batch,
 )
-from geosearch.features.models import Model, register_model
+from geosearch.features.model_rows import Model, register_model
 from geosearch.parallel import ordered_map, processors
 from geosearch.versions import software_versions
 

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
 from geosearch.evaluation.metrics import Accuracy
-from geosearch.features.models import Model
+from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure
 from geosearch.retrieval import Filter
 from geosearch.retrieval.duplicates import Excluded

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.atomic_files import replacing
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
-from geosearch.files import replacing
 from geosearch.report.breakdown import (
     DENSITY_RADIUS_KM,
     Group,
@@ -25,7 +25,7 @@ from geosearch.report.breakdown import (
     groups_to_json,
     references_near,
 )
-from geosearch.report.records import Answers, Evaluated, read_answers, read_evaluation
+from geosearch.report.evaluation_records import Answers, Evaluated, read_answers, read_evaluation
 from geosearch.report.reliability import (
     Coverage,
     Doubt,

@@ -12,7 +12,7 @@ from geosearch.cli.options import ModelOption, check_map, filtered
 from geosearch.database.connection import Connection
 from geosearch.features import DEFAULT_MODEL
 from geosearch.geocells import Partition, find_partition, make_partition
-from geosearch.geocells.store import (
+from geosearch.geocells.geocell_rows import (
     describe_partition,
     list_partitions,
     remove_partition,
@@ -153,7 +153,7 @@ def fit(
 
     Example: geosearch partitions fit coarse fine --collection world
     """
-    from geosearch.geocells.fit import EPOCHS, fit_classifiers
+    from geosearch.geocells.classifier_fit import EPOCHS, fit_classifiers
 
     with database(context) as opened, progress_bar("epochs") as progress:
         task = progress.add_task("fit", total=None)
@@ -189,7 +189,7 @@ def _show(connection: Connection, found: Partition, map_file: Path | None, as_js
     stored = describe_partition(connection, found.id)
     if map_file is not None:
         # Matplotlib takes a while to import: only for this option.
-        from geosearch.export.cells import draw_cells
+        from geosearch.export.partition_picture import draw_cells
 
         draw_cells(found, map_file)
     photos, area = found.photos, found.area_km2

@@ -10,22 +10,22 @@ from typing import Any
 import torch
 from psycopg.types.json import Jsonb
 
-from geosearch.database.collections import find_collection
+from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import DatabaseError, InputError
 from geosearch.features.backbones import find_device, resolve
 from geosearch.features.checkpoint import save_checkpoint
-from geosearch.features.models import Model, register_model
+from geosearch.features.model_rows import Model, register_model
 from geosearch.geocells import Classifier, Partition, find_partition, store_classifiers
-from geosearch.training import checkpoint
+from geosearch.training import training_state
 from geosearch.training.interruption import interruptible
 from geosearch.training.loading import Loader
 from geosearch.training.losses import make_loss
 from geosearch.training.network import Network
-from geosearch.training.options import CHECKPOINT_MINUTES, Training
 from geosearch.training.photos import Photos, read_photos, split_photos
 from geosearch.training.processes import processes
 from geosearch.training.trainer import Task, Trainer
+from geosearch.training.training_options import CHECKPOINT_MINUTES, Training
 from geosearch.versions import software_versions
 
 ProgressCallback = Callable[[int, int | None], None]
@@ -147,7 +147,7 @@ def _check_output(output: Path, folder: Path, restart: bool) -> None:
         raise InputError(f"-o {output}: the result is a safetensors file", "End it .safetensors.")
     if not output.parent.is_dir():
         raise InputError(f"-o {output}: its folder is missing", "Make it first.")
-    if not restart and output.exists() and not (folder / checkpoint.NAME).exists():
+    if not restart and output.exists() and not (folder / training_state.NAME).exists():
         raise InputError(
             f"-o {output}: there is such a file already",
             "Give another name, or --restart to replace it.",
@@ -183,7 +183,7 @@ def _definition(partition: Partition) -> str:
 
 def _restored(
     database: Database, folder: Path, digest: str, training: Training, restart: bool
-) -> tuple[checkpoint.Progress, dict[str, Any]]:
+) -> tuple[training_state.Progress, dict[str, Any]]:
     """The progress and state that a killed training left, or those of a new one."""
     try:
         folder.mkdir(exist_ok=True)
@@ -191,11 +191,11 @@ def _restored(
         raise InputError(
             f"-o: the folder {folder} cannot be made: {error.strerror}", "Give another name."
         ) from error
-    now, state = checkpoint.Progress(), dict[str, Any]()
+    now, state = training_state.Progress(), dict[str, Any]()
     if restart:
-        (folder / checkpoint.NAME).unlink(missing_ok=True)
-    if (folder / checkpoint.NAME).exists():
-        now, state = checkpoint.restore(folder / checkpoint.NAME, digest)
+        (folder / training_state.NAME).unlink(missing_ok=True)
+    if (folder / training_state.NAME).exists():
+        now, state = training_state.restore(folder / training_state.NAME, digest)
     with database.connection() as connection:
         now.run_id = _begin(connection, now.run_id, training)
     return now, state
@@ -230,7 +230,7 @@ def _finish(
     database: Database,
     output: Path,
     task: Task,
-    now: checkpoint.Progress,
+    now: training_state.Progress,
     licence: str | None,
 ) -> TrainSummary:
     """Write the result, register it, and only then forget the state of the training."""
@@ -309,7 +309,7 @@ def _finish(
 def _register(
     connection: Connection,
     output: Path,
-    now: checkpoint.Progress,
+    now: training_state.Progress,
     counts: dict[str, Any],
     classifiers: list[Classifier],
 ) -> Model:

@@ -16,16 +16,16 @@ from geosearch.database.connection import Connection, Database
 from geosearch.density import DEFAULT_WEIGHTING, Place, locate
 from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
 from geosearch.features.extraction import Outcome
-from geosearch.features.models import Model, require_model
+from geosearch.features.model_rows import Model, require_model
 from geosearch.geocells import find_geocells
 from geosearch.localization.answer import Failure, Localization, Parameters
+from geosearch.localization.answer_rows import save
 from geosearch.localization.request import Request
-from geosearch.localization.store import save
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, Neighbours
 from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions, Found, nearest_others
 from geosearch.retrieval.neighbours import NO_NEIGHBOURS
-from geosearch.retrieval.places import Within
+from geosearch.retrieval.place_conditions import Within
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
 

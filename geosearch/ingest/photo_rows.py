@@ -11,9 +11,9 @@ from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
 from geosearch.database.copying import copy_into
+from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
-from geosearch.ingest.summary import Tally
 from geosearch.versions import software_versions
 
 Item = Photo | Rejection

@@ -11,7 +11,7 @@ import numpy as np
 from geosearch.calibration.evidence import FEATURES, evidence
 from geosearch.calibration.fitted import WITHIN_KM, Calibrated, Fitted, Scale
 from geosearch.calibration.kernels import Truths, fit_kernels
-from geosearch.calibration.levels import LevelMap
+from geosearch.calibration.level_correction import LevelMap
 from geosearch.calibration.presence import fit_presence, presence, threshold
 from geosearch.calibration.summit import at_summit, sharpened
 from geosearch.density import Mixture, Place, level_at, locate_many

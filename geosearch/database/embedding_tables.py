@@ -8,11 +8,11 @@ from geosearch.database.connection import Connection
 from geosearch.database.tables import SCHEMA
 
 
-def partition(model_id: int) -> sql.Identifier:
+def embedding_table(model_id: int) -> sql.Identifier:
     """The qualified table of one model's embeddings."""
     return sql.Identifier(SCHEMA, f"embeddings_m{model_id}")
 
 
-def create_partition(connection: Connection, model_id: int) -> None:
+def create_embedding_table(connection: Connection, model_id: int) -> None:
     """Create a model's partition where it is missing; it takes only the model's dimension."""
-    connection.execute("SELECT geosearch.create_partition(%s)", (model_id,))
+    connection.execute("SELECT geosearch.create_embedding_table(%s)", (model_id,))

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_into
-from geosearch.density.cells import DensityCells
+from geosearch.density.density_cells import DensityCells
 from geosearch.errors import NotFoundError
 from geosearch.export.estimates import Selection
 from geosearch.export.surface import density_of
@@ -38,9 +38,9 @@ def refresh_density(
 ) -> Refreshed:
     """Put the densities of answers into the layer `gis_density`; what was there is replaced.
 
-    Each is that of `geosearch export density`, in cells (`geosearch.density.cells`). Of several
-    answers, those without a density are passed over. `progress` is called with the answers done
-    and all of them.
+    Each is that of `geosearch export density`, in cells (`geosearch.density.density_cells`). Of
+    several answers, those without a density are passed over. `progress` is called with the answers
+    done and all of them.
 
     Raises
     ------

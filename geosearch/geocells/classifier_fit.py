@@ -20,12 +20,12 @@ from scipy.special import log_softmax
 from torch import nn
 
 from geosearch.database.connection import Connection, Database
-from geosearch.database.partitions import partition as embeddings_of
+from geosearch.database.embedding_tables import embedding_table as embeddings_of
 from geosearch.errors import InputError
-from geosearch.features.models import find_model
+from geosearch.features.model_rows import find_model
 from geosearch.geocells.classifier import Classifier, store_classifiers
+from geosearch.geocells.geocell_rows import find_partition
 from geosearch.geocells.partition import Partition
-from geosearch.geocells.store import find_partition
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.sphere import Array
 from geosearch.versions import software_versions

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from geosearch.atomic_files import replacing
 from geosearch.errors import InputError
 from geosearch.export.gdal import write_flatgeobuf, write_geopackage
 from geosearch.export.geojson import write_geojson
 from geosearch.export.geoparquet import write_geoparquet
 from geosearch.export.kml import write_kml
-from geosearch.export.layers import Layer, Part
+from geosearch.export.layer_rows import Layer, Part
 from geosearch.export.table import write_csv
-from geosearch.files import replacing
 
 #: Formats of one layer, and formats of one or several.
 _OF_ONE: dict[str, Callable[[Path, Layer, Iterator[pa.RecordBatch]], None]] = {

@@ -8,15 +8,15 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from geosearch.database.collections import ensure_collection
+from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import InputError
 from geosearch.ingest.examine import examine, with_defaults
+from geosearch.ingest.ingest_summary import IngestSummary, Tally
+from geosearch.ingest.photo_rows import Item, Store, finish_run, start_run
 from geosearch.ingest.records import Candidate, Rejection, cleaned, shortened
 from geosearch.ingest.sources import candidates, count, locate
-from geosearch.ingest.store import Item, Store, finish_run, start_run
-from geosearch.ingest.summary import IngestSummary, Tally
 from geosearch.parallel import ordered_map, processors
 
 Progress = Callable[[int, int | None], None]

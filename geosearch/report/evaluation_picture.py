@@ -9,11 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from geosearch.files import replacing
+from geosearch.atomic_files import replacing
 from geosearch.report.charts import evaluation_charts
+from geosearch.report.evaluation_summary import Summary
+from geosearch.report.figure_words import headline, percent, percents
 from geosearch.report.palette import INK, MUTED, PANEL, STYLE
-from geosearch.report.summary import Summary
-from geosearch.report.words import headline, percent, percents
 
 _COLUMNS = 3
 _PANEL_INCHES = (5.2, 3.6)

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from geosearch.atomic_files import replacing
 from geosearch.errors import InputError
-from geosearch.files import replacing
 
 FORMAT = "geosearch.training/1"
 

@@ -13,7 +13,7 @@ from geosearch.database.connection import Connection
 from geosearch.errors import DatabaseError
 from geosearch.export.estimates import Selection
 from geosearch.export.styles import read_style
-from geosearch.gis.layers import STYLED, Group, MapLayer, groups
+from geosearch.gis.map_layers import STYLED, Group, MapLayer, groups
 from geosearch.gis.project import WORLD, Bounds, Project
 
 STYLE_NAME = "geosearch"
@@ -90,7 +90,7 @@ class Stored:
 def make_project(
     connection: Connection, source: str, selection: Selection, title: str = "geosearch"
 ) -> Project:
-    """The project of a database that QGIS reaches by `source` (`geosearch.gis.source`).
+    """The project of a database that QGIS reaches by `source` (`geosearch.gis.data_source`).
 
     Without a selection it shows all answers, else those chosen; photos, coverage and borders are
     always in it, and geocells where the database has them. It opens at the answers, or at the

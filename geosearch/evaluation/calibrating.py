@@ -11,18 +11,18 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from geosearch.calibration import Calibration
-from geosearch.calibration.fit import Example, fit, measure
-from geosearch.calibration.store import save
+from geosearch.calibration.calibration_fit import Example, fit, measure
+from geosearch.calibration.calibration_rows import save
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
-from geosearch.evaluation.evaluate import LEAKAGE, embedded, model_and_backbone
+from geosearch.evaluation.evaluating import LEAKAGE, embedded, model_and_backbone
 from geosearch.evaluation.queries import Query, QuerySet, manifest_queries, stored_queries
 from geosearch.features import DEFAULT_MODEL, Backbone, Rejected
 from geosearch.features.extraction import Outcome
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, Neighbours
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
-from geosearch.retrieval.places import Near
+from geosearch.retrieval.place_conditions import Near
 from geosearch.sphere import EARTH_RADIUS_KM, unit_vectors
 from geosearch.versions import software_versions
 

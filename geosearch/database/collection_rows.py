@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 
 from geosearch.database.connection import Connection
-from geosearch.database.roles import require_user
+from geosearch.database.role_grants import require_user
 from geosearch.errors import DatabaseError, InputError, NotFoundError
 
 _LONGEST_NAME = 1000

@@ -9,10 +9,10 @@ import numpy as np
 
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import NotFoundError
-from geosearch.features.models import Model, model_by_id
+from geosearch.features.model_rows import Model, model_by_id
 from geosearch.localization.answer import Localization
-from geosearch.localization.localize import answer_query, chosen_parameters
-from geosearch.localization.store import load
+from geosearch.localization.answer_rows import load
+from geosearch.localization.localizing import answer_query, chosen_parameters
 from geosearch.sphere import great_circle_km
 
 #: Estimates further apart than this, in degrees, are different.

@@ -14,6 +14,7 @@ import numpy as np
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, Reason
 from geosearch.evaluation.answers import Answered, Task, answers, errors_km
+from geosearch.evaluation.evaluation_rows import finish, join, start
 from geosearch.evaluation.metrics import Accuracy, Figures, figures
 from geosearch.evaluation.queries import (
     QuerySet,
@@ -21,14 +22,13 @@ from geosearch.evaluation.queries import (
     stored_embeddings,
     stored_queries,
 )
-from geosearch.evaluation.store import finish, join, start
 from geosearch.features import DEFAULT_MODEL, Backbone, embed_files, load_backbone
 from geosearch.features.extraction import Outcome
-from geosearch.features.models import Model, find_model, require_model
+from geosearch.features.model_rows import Model, find_model, require_model
 from geosearch.localization.answer import Failure, Parameters
-from geosearch.localization.localize import chosen_parameters
+from geosearch.localization.answer_rows import save
+from geosearch.localization.localizing import chosen_parameters
 from geosearch.localization.request import Request
-from geosearch.localization.store import save
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Excluded, Exclusions
 from geosearch.retrieval.neighbours import check_k
