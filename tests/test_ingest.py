@@ -676,7 +676,7 @@ def test_a_bad_manifest_is_an_error_before_anything_is_written(
     assert rows(database, "SELECT count(*) FROM geosearch.collections") == [(0,)]
 
 
-# ---- the run of an ingest -------------------------------------------------------------------------
+# ---- the run of an ingest ------------------------------------------------------------------------
 
 
 def test_progress_counts_to_the_total(database: Database, tmp_path: Path) -> None:
