@@ -157,12 +157,12 @@ def test_objects_of_the_same_name_elsewhere_are_not_mistaken_for_ours(sample: Da
 
 
 def test_the_functions_have_a_version_and_go_when_downgraded(empty_url: str) -> None:
-    migrations.upgrade(empty_url, "0006")
+    migrations.upgrade(empty_url)
     with psycopg.connect(empty_url) as connection:
         assert connection.execute("SELECT geosearch.sql_version()").fetchone() == (1,)
-    migrations.downgrade(empty_url, "0005")
+    migrations.downgrade(empty_url, "base")
     with psycopg.connect(empty_url) as connection:
         left = connection.execute(
             "SELECT proname FROM pg_proc WHERE pronamespace = 'geosearch'::regnamespace"
         ).fetchall()
-    assert left == [("sync_embeddings",)]
+    assert left == []

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import psycopg
-from alembic import command
+from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -74,6 +74,16 @@ def drift(url: str) -> list[Any]:
     with sqlalchemy_engine(url).connect() as connection:
         context = MigrationContext.configure(connection, opts=configure_arguments())
         return list(compare_metadata(context, metadata))
+
+
+def run_files(revision: str, *names: str) -> None:
+    """Run files of `sql/<revision>`, e.g. "tables/photos layers/lines"; for a migration to call."""
+    for name in " ".join(names).split():
+        # As it is: the driver would take a % for a parameter, and SQLAlchemy a colon.
+        op.get_bind().exec_driver_sql(
+            resource(f"sql/{revision}/{name}.sql").read_text(encoding="utf-8"),
+            execution_options={"no_parameters": True},
+        )
 
 
 def configure_arguments() -> dict[str, Any]:

@@ -3,4 +3,4 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 1;
 
 COMMENT ON FUNCTION geosearch.sql_version() IS
-    'Version of the functions in this schema: the folder of their sources, sql/functions/v1.';
+    'Version of the functions in this schema: it grows where they change.';

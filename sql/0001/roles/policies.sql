@@ -101,16 +101,16 @@ COMMENT ON FUNCTION geosearch.forget_collection() IS
 
 SELECT geosearch.protect_collected(name)
 FROM unnest('{photos, rejects, embeddings, coverage}'::text[]) AS name;
-SELECT geosearch.protect_collected(c.relname)
-FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'geosearch.embeddings'::regclass;
 
 SELECT geosearch.protect_recorded(name)
-FROM unnest('{runs, localizations, evaluations, calibrations}'::text[]) AS name;
+FROM unnest('{runs, localizations, evaluations, calibrations, partitions}'::text[]) AS name;
 
 SELECT geosearch.protect_part('localization_neighbours', 'localization_id', 'localizations');
 SELECT geosearch.protect_part('localization_regions', 'localization_id', 'localizations');
+SELECT geosearch.protect_part('localization_cells', 'localization_id', 'localizations');
 SELECT geosearch.protect_part('evaluation_failures', 'evaluation_id', 'evaluations');
+SELECT geosearch.protect_part('geocells', 'partition_id', 'partitions');
+SELECT geosearch.protect_part('classifiers', 'partition_id', 'partitions');
 
 -- Nobody adds answers to another's evaluation.
 CREATE POLICY own_evaluation ON geosearch.localizations AS RESTRICTIVE FOR INSERT

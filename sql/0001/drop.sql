@@ -1,0 +1,29 @@
+-- Everything but alembic's own table, which notes that it is gone. The roles stay: they belong to
+-- the server, and other databases may use them.
+SELECT geosearch.keep_statistics(true);
+
+DO $$
+DECLARE
+    item text;
+BEGIN
+    FOR item IN SELECT rolname FROM pg_roles WHERE rolname IN (
+        'geosearch_reader', 'geosearch_analyst', 'geosearch_ingester', 'geosearch_owner'
+    ) LOOP
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA geosearch FROM %I', item);
+        EXECUTE format('REVOKE ALL ON SCHEMA geosearch FROM %I', item);
+    END LOOP;
+    -- With their views, triggers and policies, and so with some of what is named later.
+    FOREACH item IN ARRAY ARRAY(
+        SELECT format('TABLE IF EXISTS %s', oid::regclass) FROM pg_class
+        WHERE relnamespace = 'geosearch'::regnamespace AND relkind IN ('r', 'p')
+            AND relname <> 'alembic_version'
+        UNION ALL
+        SELECT format('ROUTINE IF EXISTS %s', oid::regprocedure) FROM pg_proc
+        WHERE pronamespace = 'geosearch'::regnamespace
+        UNION ALL
+        SELECT 'TYPE IF EXISTS geosearch.photo_filter'
+    ) LOOP
+        EXECUTE format('DROP %s CASCADE', item);
+    END LOOP;
+END
+$$;

@@ -1,1 +1,0 @@
-DROP VIEW geosearch.gis_geocells;
