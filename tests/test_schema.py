@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
+from psycopg import sql
 
 from geosearch.database import connection as connection_module
 from geosearch.database import migrations
 from geosearch.database.connection import Database, redact
 from geosearch.database.session import check_schema
 from geosearch.errors import DatabaseError, InputError
+from tests.releases import (
+    FOLDER,
+    ROOT,
+    manifest,
+    manifests,
+    newest_revision,
+    released_versions,
+)
 from tests.rows import add_model, add_photos
+
+#: Those of all releases, and the one to be released next.
+REVISIONS = sorted({*map(newest_revision, manifests().values()), migrations.head_revision()})
 
 
 def test_autogenerate_sees_no_drift(database: Database) -> None:
@@ -26,6 +41,7 @@ def test_every_revision_downgrades_and_upgrades_again(empty_url: str) -> None:
     script = ScriptDirectory.from_config(migrations._config())
     revisions = [item.revision for item in script.walk_revisions()]
     migrations.upgrade(empty_url)
+    fill(empty_url, migrations.head_revision())
     for revision in revisions:
         migrations.downgrade(empty_url, "-1")
         with psycopg.connect(empty_url) as connection:
@@ -38,6 +54,170 @@ def test_every_revision_downgrades_and_upgrades_again(empty_url: str) -> None:
     assert left == (0,)
     migrations.upgrade(empty_url)
     assert migrations.drift(empty_url) == []
+
+
+def fill(url: str, revision: str) -> None:
+    """Rows into every table of a database at `revision`."""
+    with psycopg.connect(url) as connection:
+        connection.execute((FOLDER / f"{revision}.sql").read_bytes())
+
+
+def columns_of(url: str) -> dict[str, list[str]]:
+    """Table → its columns."""
+    with psycopg.connect(url) as connection:
+        return dict(
+            connection.execute(
+                """
+                SELECT c.relname, array_agg(a.attname::text ORDER BY a.attnum)
+                FROM pg_class AS c
+                JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
+                    AND NOT a.attisdropped
+                WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relkind IN ('r', 'p')
+                    AND NOT c.relispartition AND c.relname <> 'alembic_version'
+                GROUP BY c.relname
+                """
+            ).fetchall()
+        )
+
+
+def rows_of(url: str, columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Table → its rows, of these columns alone."""
+    found = {}
+    with psycopg.connect(url) as connection:
+        for table, names in columns.items():
+            query = sql.SQL("SELECT row({})::text FROM geosearch.{} ORDER BY 1").format(
+                sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(table)
+            )
+            found[table] = [row for (row,) in connection.execute(query)]
+    return found
+
+
+def check_upgrade_with_rows(url: str, revision: str) -> None:
+    """Rows in every table at `revision` are the same at head, and again at `revision`."""
+    migrations.upgrade(url, revision)
+    fill(url, revision)
+    columns = columns_of(url)
+    before = rows_of(url, columns)
+    assert [table for table, rows in before.items() if not rows] == []
+    migrations.upgrade(url)
+    assert rows_of(url, columns) == before
+    migrations.downgrade(url, revision)
+    assert columns_of(url) == columns
+    assert rows_of(url, columns) == before
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_released_revision_upgrades_with_its_rows(empty_url: str, revision: str) -> None:
+    check_upgrade_with_rows(empty_url, revision)
+
+
+NEXT_REVISION = """
+from alembic import op
+from geosearch.database.migrations import run_files
+
+revision, down_revision = "9999", "HEAD"
+
+
+def upgrade() -> None:
+    run_files(revision, "headings functions/version")
+
+
+def downgrade() -> None:
+    op.execute("DROP FUNCTION geosearch.sql_version()")
+    op.execute("ALTER TABLE geosearch.photos DROP COLUMN heading")
+    run_files("0001", "functions/version")
+"""
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the migrations and their files, to be changed."""
+    for name in ("alembic", "sql"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def add_revision(root: Path) -> None:
+    """A next revision, with a column more and another version of a function."""
+    folder = root / "sql/9999"
+    (folder / "functions").mkdir(parents=True)
+    (folder / "headings.sql").write_text(
+        "ALTER TABLE geosearch.photos ADD COLUMN heading real NOT NULL DEFAULT 100 % 7"
+    )
+    version = (root / "sql/0001/functions/version.sql").read_text()
+    (folder / "functions/version.sql").write_text(
+        version.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION").replace(
+            "RETURN 1", "RETURN 9"
+        )
+    )
+    text = NEXT_REVISION.replace("HEAD", migrations.head_revision())
+    (root / "alembic/versions/9999_headings.py").write_text(text)
+
+
+def test_a_next_revision_upgrades_a_database_with_rows(
+    empty_url: str, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_revision(copied)
+    monkeypatch.setattr(migrations, "resource", copied.joinpath)
+    check_upgrade_with_rows(empty_url, migrations.head_revision())
+    migrations.upgrade(empty_url)
+    with psycopg.connect(empty_url) as connection:
+        found = connection.execute(
+            "SELECT DISTINCT heading, geosearch.sql_version() FROM geosearch.photos"
+        ).fetchall()
+    assert found == [(2, 9)]
+
+
+def test_every_released_version_has_a_manifest() -> None:
+    dated = released_versions((ROOT / "CHANGELOG.md").read_text())
+    assert set(manifests()) == dated, "run: python -m tests.releases VERSION"
+
+
+@pytest.mark.parametrize("version", manifests())
+def test_what_a_release_installed_has_not_changed(version: str) -> None:
+    written = manifests()[version]
+    assert manifest(ROOT, newest_revision(written)) == written
+
+
+@pytest.mark.parametrize(
+    "heading", ["## 0.2.0 (unreleased)", "## Unreleased", "### 0.1.9 (2026-01-01)"]
+)
+def test_a_version_is_released_when_it_has_a_date(heading: str) -> None:
+    changelog = f"# Changelog\n\n{heading}\n\n- More.\n\n## 0.1.0 (2026-01-31)\n\n- First.\n"
+    assert released_versions(changelog) == {"0.1.0"}
+
+
+def edit(root: Path) -> None:
+    (root / "sql/0001/functions/nearest.sql").open("a").write("\n")
+
+
+def add(root: Path) -> None:
+    (root / "sql/0001/functions/more.sql").touch()
+
+
+def remove(root: Path) -> None:
+    (root / "sql/0001/roles/rights.sql").unlink()
+
+
+def rewrite(root: Path) -> None:
+    (root / "alembic/versions/0001_first_schema.py").write_text("")
+
+
+@pytest.mark.parametrize("change", [edit, add, remove, rewrite])
+def test_no_file_of_a_release_changes_unseen(copied: Path, change: Callable[[Path], None]) -> None:
+    released = manifest(copied)
+    assert newest_revision(released) == migrations.head_revision()
+    add_revision(copied)
+    assert manifest(copied, newest_revision(released)) == released
+    change(copied)
+    assert manifest(copied, newest_revision(released)) != released
+
+
+def test_every_sql_file_of_a_revision_is_run_by_it() -> None:
+    for migration in ROOT.glob("alembic/versions/*.py"):
+        folder = ROOT / "sql" / migration.name[:4]
+        files = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.sql")}
+        assert files <= set(re.findall(r"[\w/]+", migration.read_text()))
 
 
 def test_every_table_and_column_has_a_comment(database: Database) -> None:
