@@ -1,6 +1,6 @@
-"""The tables of schema `geosearch`, as SQLAlchemy metadata: the one description of the schema.
+"""The tables of schema `geosearch` as SQLAlchemy metadata, as they are now.
 
-Migrations create them, autogenerate compares against them. Partitions of `embeddings` are made
+Migrations create them from `sql/`; autogenerate compares what came of it with these. Partitions of `embeddings` are made
 at run time, one per model (`geosearch.database.embedding_tables`).
 """
 
