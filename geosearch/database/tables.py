@@ -1,7 +1,7 @@
 """The tables of schema `geosearch` as SQLAlchemy metadata, as they are now.
 
-Migrations create them from `sql/`; autogenerate compares what came of it with these. Partitions of `embeddings` are made
-at run time, one per model (`geosearch.database.embedding_tables`).
+Migrations create them from `sql/`; autogenerate compares what came of it with these. Partitions of
+`embeddings` are made at run time, one per model (`geosearch.database.embedding_tables`).
 """
 
 from __future__ import annotations
