@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from geosearch.features.networks import EmbeddingNetwork
 
 #: Batches on a CUDA device at once: one computes while the next is copied there.
-_STREAMS = 2
+_AT_ONCE = 2
 
 
 class TorchNetwork:
@@ -22,16 +20,22 @@ class TorchNetwork:
     def __init__(self, network: EmbeddingNetwork, device: str) -> None:
         self.device = device
         self._network = network.to(device).to(memory_format=torch.channels_last)
-        self._streams: SimpleQueue[torch.cuda.Stream | None] = SimpleQueue()
-        for _ in range(_STREAMS if device == "cuda" else 1):
-            self._streams.put(torch.cuda.Stream() if device == "cuda" else None)  # type: ignore[no-untyped-call]
+        # cuDNN plans every convolution anew for each thread that calls it, which takes as long as a
+        # hundred batches: so a few threads that stay do it for all.
+        on_cuda = device == "cuda"
+        self._threads = ThreadPoolExecutor(
+            _AT_ONCE if on_cuda else 1, "network", _own_stream if on_cuda else None
+        )
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings (n, D) of pixels (n, height, width, 3)."""
+        return self._threads.submit(self._embed, pixels).result()
+
+    def _embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         images = torch.from_numpy(pixels)
         if self.device == "cuda":
             images = images.pin_memory()
-        with self._stream(), torch.inference_mode():
+        with torch.inference_mode():
             images = images.to(self.device, non_blocking=True)
             embeddings: NDArray[np.float32] = self.forward(images).cpu().numpy()
         return embeddings
@@ -46,14 +50,9 @@ class TorchNetwork:
         # An activation beyond float16's range: the same batch in float32.
         return result if bool(torch.isfinite(result).all()) else self._network(images)
 
-    @contextmanager
-    def _stream(self) -> Iterator[None]:
-        stream = self._streams.get()
-        try:
-            with torch.cuda.stream(stream):  # no effect for None
-                yield
-        finally:
-            self._streams.put(stream)
+
+def _own_stream() -> None:
+    torch.cuda.set_stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
 
 
 def available(device: str) -> bool:
