@@ -106,11 +106,11 @@ def load_backbone(spec: str = DEFAULT_MODEL, *, device: str = "auto") -> Backbon
 
 def build_network(source: Source) -> EmbeddingNetwork:
     """A source's network in PyTorch, on the CPU, ready for inference. Raises ModelError."""
-    from geosearch.features.networks import EmbeddingNetwork, extractor
+    from geosearch.features.networks import EmbeddingNetwork, Scaling, extractor
 
     wanted = source.description
     trunk = extractor(wanted.architecture, source.load_weights(), wanted.preprocessing)
-    return EmbeddingNetwork(trunk, wanted.pooling, wanted.preprocessing).eval()
+    return EmbeddingNetwork([Scaling(wanted.preprocessing), trunk], wanted.pooling).eval()
 
 
 def resolve(spec: str) -> Source:
