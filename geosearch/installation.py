@@ -10,7 +10,8 @@ from pathlib import Path
 #: The distribution's name; `geosearch` on the package index is another project.
 DISTRIBUTION = "geosearch-photos"
 
-_PACKAGE = Path(__file__).resolve().parent
+#: Only a checkout has it.
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def remedy(extra: str = "") -> str:
@@ -19,10 +20,10 @@ def remedy(extra: str = "") -> str:
     if image is not None:
         extras = ",".join(filter(None, [image, extra]))
         return f"docker compose build --build-arg EXTRAS={extras}"
-    root, asked = _PACKAGE.parent, f"[{extra}]" if extra else ""
-    script = root / "scripts" / "make-venv"
+    script, asked = SCRIPTS / "make-venv", f"[{extra}]" if extra else ""
     if not script.is_file():
         return shlex.join([sys.executable, "-m", "pip", "install", f"{DISTRIBUTION}{asked}"])
+    root = SCRIPTS.parent
     if Path(sys.prefix) == root / ".venv":
         return shlex.join([str(script), *filter(None, [extra])])
     return shlex.join([sys.executable, "-m", "pip", "install", "--editable", f"{root}{asked}"])

@@ -15,7 +15,7 @@ from geosearch.installation import DISTRIBUTION, remedy
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that holds the package, as far as `remedy` looks."""
-    monkeypatch.setattr(installation, "_PACKAGE", tmp_path / "geosearch")
+    monkeypatch.setattr(installation, "SCRIPTS", tmp_path / "scripts")
     monkeypatch.delenv("GEOSEARCH_IMAGE_EXTRAS", raising=False)
     return tmp_path
 

@@ -151,7 +151,7 @@ def _prepare(connection: SqlConnection) -> None:
         except DBAPIError as error:
             raise DatabaseError(
                 f"the database cannot have the extension {name}: {error.orig}",
-                "Install it on the server (scripts/install-postgres, or your package manager) "
+                "Install it on the server by its package manager "
                 f"and, as a superuser, run: CREATE EXTENSION {name}",
             ) from error
         found = connection.execute(
