@@ -31,6 +31,7 @@ from scipy.stats import vonmises_fisher
 
 from geosearch.density import Mixture, climb, locate, neighbour_weights
 from geosearch.density.regions import highest_density_regions
+from geosearch.installation import remedy
 from geosearch.sphere import EARTH_RADIUS_KM, Array, destination, great_circle_km, unit_vectors
 
 try:
@@ -65,7 +66,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(results, indent=2))
     elif KernelDensity is None:
-        print("scikit-learn: not installed (pip install 'geosearch[bench]')")
+        print(f"scikit-learn: not installed ({remedy('bench')})")
 
 
 def cities(rng: np.random.Generator, k: int) -> Neighbours:

@@ -13,13 +13,16 @@ RUN python -m build --wheel --no-isolation --outdir /dist
 
 FROM python:3.12-slim
 
+ARG EXTRAS=heic,gis,s3
+# What a hint at a missing extra adds to.
+ENV GEOSEARCH_IMAGE_EXTRAS=$EXTRAS
 # A further package index, e.g. one of PyTorch builds for the processor only, which are smaller.
 ARG PIP_EXTRA_INDEX_URL
 
 COPY constraints.txt /tmp/constraints.txt
 COPY --from=build /dist /tmp/dist
 RUN wheel=$(echo /tmp/dist/*.whl) \
-    && pip install --no-cache-dir -c /tmp/constraints.txt "$wheel[heic,gis,s3]" \
+    && pip install --no-cache-dir -c /tmp/constraints.txt "$wheel[$EXTRAS]" \
     && rm -r /tmp/dist /tmp/constraints.txt \
     && useradd --create-home --uid 1000 geosearch \
     && install --directory --owner geosearch --group geosearch /srv/geosearch /srv/geosearch/demo

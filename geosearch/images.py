@@ -10,6 +10,7 @@ from functools import cache
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from geosearch.errors import PhotoRejected, Reason
+from geosearch.installation import remedy
 from geosearch.settings import image_settings
 
 #: File endings a folder is searched for, lower case.
@@ -63,7 +64,7 @@ def open_image(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         if not heif and data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
             raise PhotoRejected(
-                Reason.UNSUPPORTED, "HEIC needs the extra: pip install 'geosearch[heic]'"
+                Reason.UNSUPPORTED, f"HEIC needs pillow-heif; run: {remedy('heic')}"
             ) from error
         raise PhotoRejected(Reason.UNDECODABLE, "no decoder recognises the data") from error
     except DECODER_ERRORS as error:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 
 from geosearch.errors import InputError, PhotoRejected, Reason
+from geosearch.installation import remedy
 from geosearch.settings import image_settings
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
@@ -87,7 +88,7 @@ def read_bytes(uri: str) -> bytes:
             data = bytes(stream.read(limit + 1))
     except ImportError as error:
         raise PhotoRejected(
-            Reason.UNREADABLE, f"{error}; for s3:// install 'geosearch[s3]'"
+            Reason.UNREADABLE, f"{error}; for s3://, run: {remedy('s3')}"
         ) from error
     except Exception as error:  # fsspec backends raise their own types for network and access
         raise PhotoRejected(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error

@@ -6,13 +6,15 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("geosearch", "numpy", "scipy", "torch", "torchvision", "onnxruntime", "pillow")
+from geosearch import __version__
+
+_PACKAGES = ("numpy", "scipy", "torch", "torchvision", "onnxruntime", "pillow")
 
 
 @cache
 def software_versions() -> dict[str, str]:
     """Package name → version, with `python`; packages not installed are left out."""
-    found = {"python": platform.python_version()}
+    found = {"geosearch": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = version(name)

@@ -26,10 +26,10 @@ from geosearch.features import (
     packaged,
     torchvision_models,
 )
-from geosearch.features.backbone_source import Source
+from geosearch.features.backbones import build_network
 from geosearch.features.checkpoint import save_checkpoint
 from geosearch.features.checkpoint import source as checkpoint_source
-from geosearch.features.networks import EmbeddingNetwork, extractor, feature_dimension, pool
+from geosearch.features.networks import EmbeddingNetwork, Scaling, feature_dimension, pool
 from geosearch.features.onnx import TOLERANCE, OnnxNetwork, cache_path
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.features.pytorch import TorchNetwork
@@ -80,12 +80,6 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
         return tmp_path / "torch" / "hub" / "checkpoints" / served.name
 
     return serve
-
-
-def build(source: Source) -> EmbeddingNetwork:
-    wanted = source.description
-    trunk = extractor(wanted.architecture, source.load_weights(), wanted.preprocessing)
-    return EmbeddingNetwork(trunk, wanted.pooling, wanted.preprocessing).eval()
 
 
 def test_lite0_embeds_as_its_own_package_does(lite0: Backbone) -> None:
@@ -196,7 +190,7 @@ def test_vgg16_max_is_conv5_3_relu_and_global_maximum(publish: Callable[..., Pat
     publish("vgg16", weights)
 
     source = torchvision_models.source("torchvision/vgg16+max")
-    network = build(source)
+    network = build_network(source)
 
     pixels = noise(2, 96)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -235,7 +229,7 @@ def test_torchvision_weights_are_fetched_checked_exported_and_cached(
     assert description.preprocessing.resize == 256
     pixels = noise(2, 224)
     with torch.inference_mode():
-        eager = build(source)(torch.from_numpy(pixels)).numpy()
+        eager = build_network(source)(torch.from_numpy(pixels)).numpy()
 
     # A broken file in the cache is made again; the next time it is used as it is.
     path = cache_path(description)
@@ -297,14 +291,10 @@ def test_pooling() -> None:
 
 
 def test_bgr_networks_get_blue_first() -> None:
-    class Means(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            return images
-
     plain = replace(SMALL, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channels="BGR")
     red = torch.zeros((1, 4, 4, 3), dtype=torch.uint8)
     red[..., 0] = 200
-    assert EmbeddingNetwork(Means(), "avg", plain)(red).tolist() == [[0.0, 0.0, 1.0]]
+    assert EmbeddingNetwork([Scaling(plain)], "avg")(red).tolist() == [[0.0, 0.0, 1.0]]
 
 
 @pytest.mark.parametrize("ending", [".safetensors", ".pt"])

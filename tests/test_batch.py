@@ -181,15 +181,21 @@ def test_each_query_can_have_photos_of_its_own_excluded(world: World) -> None:
         assert one.matches == [COUNT - len(ids)]
 
 
-def test_a_torch_device_gives_the_same(world: World) -> None:
+@pytest.mark.parametrize("block_rows", [64, 640, COUNT])
+def test_a_torch_device_gives_the_same(
+    world: World, block_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "QUERY_ROWS", 8)
     queries = random_units(np.random.default_rng(8), 20)
-    units = batch._unit_queries(queries, DIMENSION)
-    with world.database.connection() as connection:
-        (block,) = batch._read_blocks(connection, world.model, DIMENSION, EVERYTHING, COUNT)
-    on_cpu = batch._product(units, COUNT, "cpu")(0, block)
-    on_device = batch._product(units, COUNT, "cpu:0")(0, block)
-    assert on_device.shape == (20, COUNT)
-    np.testing.assert_allclose(on_device, on_cpu, atol=TOLERANCE)
+    found = [
+        nearest_batch(
+            world.database, world.model, queries, 50, block_rows=block_rows, device=device
+        )
+        for device in ("cpu", "cpu:0")  # NumPy; PyTorch
+    ]
+    for each in found:
+        assert_best(each, world.distances(queries), world.photo_id, 50)
+    np.testing.assert_allclose(found[1].distance, found[0].distance, atol=TOLERANCE)
 
 
 def test_no_queries_have_no_neighbours(world: World) -> None:

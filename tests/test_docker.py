@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,16 @@ def test_the_application_is_installed_with_pinned_versions_and_runs_as_no_root()
     assert lines[users[-1]] == "USER geosearch"
     assert not [line for line in lines[users[-1] :] if line.startswith("RUN")]
     assert [line for line in lines if line.startswith("HEALTHCHECK")]
+
+
+def test_the_application_knows_the_extras_it_was_built_with() -> None:
+    lines = instructions(ROOT / "docker" / "app.Dockerfile")
+    known = ("ARG EXTRAS=heic,gis,s3", "ENV GEOSEARCH_IMAGE_EXTRAS=$EXTRAS")
+    (install,) = (line for line in lines if "$wheel[$EXTRAS]" in line)
+    final = len(lines) - 1 - next(n for n, line in enumerate(lines[::-1]) if line[:4] == "FROM")
+    assert all(final < lines.index(line) < lines.index(install) for line in known)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {"heic", "gis", "s3"} <= set(extras["optional-dependencies"])
 
 
 def test_the_demo_keeps_its_answers_and_the_database_its_data(services: Any) -> None:

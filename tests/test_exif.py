@@ -22,6 +22,7 @@ from geosearch.ingest.flir import flir_position
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Candidate, Photo, Rejection
 from geosearch.ingest.xmp import read_xmp, xmp_position
+from geosearch.installation import remedy
 
 from .photo_files import bomb, dms, gps, photo, rational, xmp
 
@@ -415,7 +416,7 @@ def test_heic_without_its_extra_names_the_remedy(
     found = examined(b"\0\0\0\x18ftypheic" + bytes(100), tmp_path)
     assert isinstance(found, Rejection)
     assert (found.stage, found.reason) == ("decode", Reason.UNSUPPORTED)
-    assert "geosearch[heic]" in found.message
+    assert remedy("heic") in found.message
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from geosearch.installation import DISTRIBUTION
+
 ROOT = Path(__file__).parent.parent
 
 UPGRADE = """
@@ -93,7 +95,8 @@ def test_the_wheel_carries_every_migration_and_sql_file(wheel: Path) -> None:
 
 def test_the_wheel_carries_the_package_and_nothing_of_its_surroundings(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"geosearch", "geosearch-0.1.0.dist-info"}
+    about = f"{DISTRIBUTION.replace('-', '_')}-0.1.0.dist-info"
+    assert {name.split("/")[0] for name in names} == {"geosearch", about}
     assert "geosearch/py.typed" in names
-    assert "geosearch-0.1.0.dist-info/licenses/LICENSE" in names
+    assert f"{about}/licenses/LICENSE" in names
     assert not [name for name in names if "__pycache__" in name]

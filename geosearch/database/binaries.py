@@ -13,6 +13,7 @@ from pathlib import Path
 from geosearch.database.connection import MINIMUM_POSTGRES
 from geosearch.database.migrations import EXTENSIONS
 from geosearch.errors import ServerError
+from geosearch.installation import SCRIPTS
 from geosearch.settings import ServerSettings
 
 _PROGRAMS = ("initdb", "postgres")
@@ -116,10 +117,9 @@ def install_hint(major: int | None = None) -> str:
                 f"Install it: apt-get install postgresql-{major} postgresql-{major}-postgis-3 "
                 f"postgresql-{major}-pgvector"
             )
-        return (
-            "Install it: scripts/install-postgres (in a checkout of geosearch), or: "
-            "apt-get install postgresql postgresql-postgis postgresql-pgvector"
-        )
+        script = SCRIPTS / "install-postgres"
+        packages = "apt-get install postgresql postgresql-postgis postgresql-pgvector"
+        return f"Install it: {script if script.is_file() else packages}"
     names = ", ".join(f"{name} {_dotted(minimum)} or newer" for name, minimum in EXTENSIONS.items())
     return (
         f"Install PostgreSQL {major or MINIMUM_POSTGRES} with the extensions {names}, set "

@@ -8,9 +8,7 @@ from typing import Any
 
 import psycopg
 from alembic import command, op
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from geoalchemy2 import alembic_helpers
@@ -67,13 +65,6 @@ def current_revision(connection: Connection) -> str | None:
         return None
     row = connection.execute("SELECT version_num FROM geosearch.alembic_version").fetchone()
     return None if row is None else str(row[0])
-
-
-def drift(url: str) -> list[Any]:
-    """Differences autogenerate sees between the database and `tables.metadata`; want none."""
-    with sqlalchemy_engine(url).connect() as connection:
-        context = MigrationContext.configure(connection, opts=configure_arguments())
-        return list(compare_metadata(context, metadata))
 
 
 def run_files(revision: str, *names: str) -> None:
@@ -160,7 +151,7 @@ def _prepare(connection: SqlConnection) -> None:
         except DBAPIError as error:
             raise DatabaseError(
                 f"the database cannot have the extension {name}: {error.orig}",
-                "Install it on the server (scripts/install-postgres, or your package manager) "
+                "Install it on the server by its package manager "
                 f"and, as a superuser, run: CREATE EXTENSION {name}",
             ) from error
         found = connection.execute(

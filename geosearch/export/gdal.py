@@ -13,6 +13,7 @@ import pyarrow as pa
 from geosearch.errors import InputError, MissingExtraError
 from geosearch.export.layer_rows import Layer, Part
 from geosearch.export.styles import read_style
+from geosearch.installation import remedy
 
 # Readers of the time of QGIS 3.22 warn of newer versions, of which nothing is used here.
 _DATASET_OPTIONS = {"GPKG": {"VERSION": "1.2"}}
@@ -125,6 +126,6 @@ def _pyogrio(path: Path) -> Any:
     except ImportError as error:
         raise MissingExtraError(
             f"writing {path.suffix} needs pyogrio, which is not installed",
-            "Run: pip install 'geosearch[gis]'",
+            f"Run: {remedy('gis')}",
         ) from error
     return pyogrio

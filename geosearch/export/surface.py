@@ -15,6 +15,7 @@ from geosearch.density import Mixture
 from geosearch.density.density_cells import COVERED
 from geosearch.density.regions import highest_density_regions
 from geosearch.errors import InputError, MissingExtraError, NotFoundError
+from geosearch.installation import remedy
 from geosearch.localization import Localization
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 
@@ -185,6 +186,6 @@ def _rasterio() -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtraError(
             "writing a GeoTIFF needs rasterio, which is not installed",
-            "Run: pip install 'geosearch[gis]'",
+            f"Run: {remedy('gis')}",
         ) from error
     return rasterio, rasterio.shutil

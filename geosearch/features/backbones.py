@@ -94,19 +94,23 @@ def load_backbone(spec: str = DEFAULT_MODEL, *, device: str = "auto") -> Backbon
     source = resolve(spec)
     place = find_device(device)
 
-    def build() -> EmbeddingNetwork:
-        from geosearch.features.networks import EmbeddingNetwork, extractor
-
-        wanted = source.description
-        trunk = extractor(wanted.architecture, source.load_weights(), wanted.preprocessing)
-        return EmbeddingNetwork(trunk, wanted.pooling, wanted.preprocessing).eval()
-
-    network: Network | None = onnx_network(source.description, build) if place == "cpu" else None
+    network: Network | None = None
+    if place == "cpu":
+        network = onnx_network(source.description, lambda: build_network(source))
     if network is None:
         from geosearch.features.pytorch import TorchNetwork
 
-        network = TorchNetwork(build(), place)
+        network = TorchNetwork(build_network(source), place)
     return Backbone(source.description, network)
+
+
+def build_network(source: Source) -> EmbeddingNetwork:
+    """A source's network in PyTorch, on the CPU, ready for inference. Raises ModelError."""
+    from geosearch.features.networks import EmbeddingNetwork, Scaling, extractor
+
+    wanted = source.description
+    trunk = extractor(wanted.architecture, source.load_weights(), wanted.preprocessing)
+    return EmbeddingNetwork([Scaling(wanted.preprocessing), trunk], wanted.pooling).eval()
 
 
 def resolve(spec: str) -> Source:

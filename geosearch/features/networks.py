@@ -6,7 +6,7 @@ Importing this imports torch, which takes seconds; import it only where a networ
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -49,13 +49,11 @@ _FAMILIES = (
 )
 
 
-class EmbeddingNetwork(nn.Module):
-    """Pixels (n, height, width, 3), uint8 RGB → embeddings (n, dimension), float32, L2 = 1."""
+class Scaling(nn.Module):
+    """Pixels (n, height, width, 3), uint8 RGB → what a trunk takes (n, 3, height, width)."""
 
-    def __init__(self, extractor: nn.Module, pooling: str, preprocessing: Preprocessing) -> None:
+    def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        self.extractor = extractor
-        self.pooling = pooling
         self.flip = preprocessing.channels == "BGR"
         self.mean: Tensor
         self.std: Tensor
@@ -63,12 +61,29 @@ class EmbeddingNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Embed a batch."""
+        """Scale a batch."""
         # NHWC in memory seen as NCHW is what PyTorch calls channels_last: no copy.
         images = pixels.permute(0, 3, 1, 2).float()
         if self.flip:
             images = images.flip(1)
-        features = self.extractor((images - self.mean) / self.std).float()
+        scaled: Tensor = (images - self.mean) / self.std
+        return scaled
+
+
+class EmbeddingNetwork(nn.Module):
+    """Steps in turn, the last up to a feature map → embeddings (n, dimension), float32, L2 = 1.
+
+    It takes what the first step takes: pixels, where that is `Scaling`.
+    """
+
+    def __init__(self, steps: Iterable[nn.Module], pooling: str) -> None:
+        super().__init__()
+        self.steps = nn.Sequential(*steps)
+        self.pooling = pooling
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Embed a batch."""
+        features = self.steps(batch).float()
         return nn.functional.normalize(pool(features, self.pooling), dim=1)
 
 

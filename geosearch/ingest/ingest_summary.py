@@ -88,15 +88,6 @@ class IngestSummary:
             by_reason={reason.value: count for reason, count in sorted(tally.by_reason.items())},
         )
 
-    @property
-    def adds_up(self) -> bool:
-        """True if every item seen is accounted for once."""
-        return (
-            self.seen == self.added + self.duplicates + self.rejected + self.unlocated
-            and self.rejected == sum(self.by_reason.values())
-            and self.kept_unlocated <= self.rejected + self.unlocated
-        )
-
     def as_dict(self) -> dict[str, Any]:
         """The counts, ready for JSON."""
         return asdict(self)

@@ -12,6 +12,7 @@ from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
 from geosearch.ingest.manifests import SUFFIXES, count_rows, is_manifest, read_manifest
 from geosearch.ingest.records import Candidate, Rejection
+from geosearch.installation import remedy
 from geosearch.storage import is_remote, resolve
 
 
@@ -105,7 +106,7 @@ def _remote(uri: str) -> Iterator[Candidate | Rejection]:
     except Exception as error:  # fsspec backends raise their own types for network and access
         raise InputError(
             f"cannot list {uri}: {type(error).__name__}: {error}",
-            "Check the address and the credentials; s3:// needs 'geosearch[s3]'.",
+            f"Check the address and the credentials. What s3:// needs: {remedy('s3')}",
         ) from error
 
 

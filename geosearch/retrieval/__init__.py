@@ -1,6 +1,6 @@
 """Neighbour retrieval: filters, the plan, the HNSW indexes, the query."""
 
-from geosearch.retrieval.filters import EVERYTHING, Conditions, Filter, SameBytes, where
+from geosearch.retrieval.filters import EVERYTHING, Conditions, Filter, where
 from geosearch.retrieval.neighbours import Neighbours, nearest
 from geosearch.retrieval.plan import Plan
 
@@ -10,7 +10,6 @@ __all__ = [
     "Filter",
     "Neighbours",
     "Plan",
-    "SameBytes",
     "nearest",
     "where",
 ]

@@ -94,22 +94,38 @@ def nearest_batch(
         dimension = _dimension(connection, model_id)
         units = _unit_queries(queries, dimension)
         rows = -(-(block_rows or BLOCK_VALUES // dimension) // 64) * 64
-        multiply = _product(units, rows, device)
-        best = _Best(len(units), k, excluded)
-        done = 0
-        if len(units):
-            for block in _ahead(_read_blocks(connection, model_id, dimension, where, rows)):
-                best.meet(block.photo_id)
-                for first in range(0, len(units), QUERY_ROWS):
-                    best.offer(first, multiply(first, block), block.photo_id)
-                done += len(block.photo_id)
-                if progress is not None:
-                    progress(done, None)
+        blocks = _read_blocks(connection, model_id, dimension, where, rows)
+        return best_of(blocks, units, k, excluded=excluded, device=device, progress=progress)
+
+
+def best_of(
+    blocks: Generator[Block],
+    units: NDArray[np.float32],
+    k: int,
+    *,
+    excluded: Sequence[Collection[int]] | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> BatchNeighbours:
+    """The `k` photos of `blocks` nearest to each of `units` (n, D), as `nearest_batch` says.
+
+    A block is made while the one before is multiplied; without queries, none is asked for.
+    """
+    best = _Best(len(units), k, excluded)
+    multiply = _product(units, device)
+    done = 0
+    for block in _ahead(blocks) if len(units) else ():
+        best.meet(block.photo_id)
+        for first, scores in multiply(block):
+            best.offer(first, scores, block.photo_id)
+        done += len(block.photo_id)
+        if progress is not None:
+            progress(done, None)
     return best.result()
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """Photo ids (r,) and unit embeddings (rows, D), of which the first r count.
 
     The array always has as many rows as a full block, a multiple of 64: BLAS computes the edge of
@@ -122,7 +138,7 @@ class _Block:
 
 def _read_blocks(
     connection: Connection, model_id: int, dimension: int, where: Filter, rows: int
-) -> Generator[_Block]:
+) -> Generator[Block]:
     """Stream the matching embeddings out of the server, `rows` at a time."""
     # Both columns have fixed sizes, so the whole block is one array of records.
     record = np.dtype(
@@ -160,7 +176,7 @@ def _pieces(copy: Copy, size: int) -> Iterator[bytes]:
         yield bytes(pending)
 
 
-def _unit_block(found: NDArray[np.void], rows: int) -> _Block:
+def _unit_block(found: NDArray[np.void], rows: int) -> Block:
     units = np.zeros((rows, found.dtype["embedding"].shape[0]), dtype=np.float32)
     units[: len(found)] = found["embedding"]
     photo_id = found["photo_id"].astype(np.int64)
@@ -170,10 +186,10 @@ def _unit_block(found: NDArray[np.void], rows: int) -> _Block:
     if zero.any():
         photo_id = photo_id[~zero]
         units[: len(photo_id)] = units[: len(found)][~zero]
-    return _Block(photo_id, units)
+    return Block(photo_id, units)
 
 
-def _ahead(blocks: Generator[_Block]) -> Iterator[_Block]:
+def _ahead(blocks: Generator[Block]) -> Iterator[Block]:
     """The same blocks; the next one is read and decoded while the last one is multiplied."""
     with closing(blocks), ThreadPoolExecutor(1, "geosearch-read") as reader:
         coming = reader.submit(next, blocks, None)
@@ -206,17 +222,24 @@ def _unit_queries(queries: NDArray[np.float32], dimension: int) -> NDArray[np.fl
     return np.asarray(stored / lengths, dtype=np.float32)
 
 
-#: Scores (m, r) of the first, first + 1, … queries with a block's embeddings.
-_Product = Callable[[int, _Block], NDArray[np.float32]]
+#: Scores (m, r) of queries with the photos of a block: an array, or a tensor where it was computed.
+_Scores = Any
 
 
-def _product(units: NDArray[np.float32], rows: int, device: str) -> _Product:
-    scores = np.empty((min(QUERY_ROWS, len(units)), rows), dtype=np.float32)
+def _product(
+    units: NDArray[np.float32], device: str
+) -> Callable[[Block], Iterator[tuple[int, _Scores]]]:
+    """A block's scores with the queries `first`, `first + 1`, …: at most `QUERY_ROWS` at a time."""
+    memory = np.empty((0, 0), dtype=np.float32)
 
-    def on_cpu(first: int, block: _Block) -> NDArray[np.float32]:
-        chosen = units[first : first + QUERY_ROWS]
-        made = np.matmul(chosen, block.units.T, out=scores[: len(chosen)])
-        return made[:, : len(block.photo_id)]
+    def on_cpu(block: Block) -> Iterator[tuple[int, _Scores]]:
+        nonlocal memory
+        if memory.shape[1] != len(block.units):
+            memory = np.empty((min(QUERY_ROWS, len(units)), len(block.units)), dtype=np.float32)
+        for first in range(0, len(units), QUERY_ROWS):
+            chosen = units[first : first + QUERY_ROWS]
+            made = np.matmul(chosen, block.units.T, out=memory[: len(chosen)])
+            yield first, made[:, : len(block.photo_id)]
 
     if device == "cpu":
         return on_cpu
@@ -224,13 +247,30 @@ def _product(units: NDArray[np.float32], rows: int, device: str) -> _Product:
 
     queries = torch.from_numpy(units).to(device)
 
-    def on_device(first: int, block: _Block) -> NDArray[np.float32]:
-        # Sent once per block and chunk of queries: little beside reading the block.
-        embeddings = torch.from_numpy(block.units).to(device)
-        made = queries[first : first + QUERY_ROWS] @ embeddings.T
-        return np.asarray(made[:, : len(block.photo_id)].cpu().numpy(), dtype=np.float32)
+    def on_device(block: Block) -> Iterator[tuple[int, _Scores]]:
+        embeddings = torch.from_numpy(block.units).to(device)[: len(block.photo_id)].T
+        for first in range(0, len(units), QUERY_ROWS):
+            yield first, queries[first : first + QUERY_ROWS] @ embeddings
 
     return on_device
+
+
+def _greatest(scores: _Scores, count: int) -> NDArray[np.float32]:
+    """The `count`-th greatest score (m,) of each query."""
+    place = scores.shape[1] - count
+    if isinstance(scores, np.ndarray):
+        return np.asarray(np.partition(scores, place)[:, place])
+    return np.asarray(scores.topk(count).values[:, -1].cpu())
+
+
+def _reaching(scores: _Scores, floor: NDArray[np.float32]) -> list[NDArray[Any]]:
+    """Queries, columns and values (c,) of the scores that reach their query's floor (m,)."""
+    if isinstance(scores, np.ndarray):
+        at = np.divmod(np.flatnonzero(scores >= floor[:, None]), scores.shape[1])
+        return [*at, scores[at]]
+    at = (scores >= scores.new_tensor(floor)[:, None]).nonzero(as_tuple=True)
+    # Only what may be a neighbour leaves the device: all scores are many times the embeddings.
+    return [each.cpu().numpy() for each in (*at, scores[at])]
 
 
 class _Best:
@@ -261,18 +301,18 @@ class _Best:
         self._met += len(photo_id)
         self._met_excluded |= set(photo_id[np.isin(photo_id, self._excluded_ids)].tolist())
 
-    def offer(self, first: int, scores: NDArray[np.float32], photo_id: NDArray[np.int64]) -> None:
+    def offer(self, first: int, scores: _Scores, photo_id: NDArray[np.int64]) -> None:
         """Take scores (m, r) of queries `first` to `first + m` with photos (r,)."""
         m, r = scores.shape
         floor = self._floor[first : first + m]
         enough = self._k + self._most_excluded
         if r >= enough and np.isneginf(floor).any():
-            np.maximum(floor, np.partition(scores, r - enough)[:, r - enough], out=floor)
-        query, column = np.divmod(np.flatnonzero(scores >= floor[:, None]), r)
+            np.maximum(floor, _greatest(scores, enough), out=floor)
+        query, column, score = _reaching(scores, floor)
         if self._excluded is not None:
             keep = self._allowed(first + query, column, photo_id)
-            query, column = query[keep], column[keep]
-        self._new.append((first + query, scores[query, column], photo_id[column]))
+            query, column, score = query[keep], column[keep], score[keep]
+        self._new.append((first + query, score, photo_id[column]))
         self._size += len(query)
         if self._size > 2 * self._n * self._k:
             self._sort_out()

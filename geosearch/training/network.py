@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from geosearch.errors import ModelError
 from geosearch.features.backbone_source import Source
-from geosearch.features.networks import loaded, pool, stages
+from geosearch.features.networks import EmbeddingNetwork, Scaling, loaded, stages
 from geosearch.features.onnx import OnnxNetwork, to_onnx
-from geosearch.features.preprocessing import Preprocessing
 
 logger = logging.getLogger(__name__)
 
@@ -31,42 +30,6 @@ TOLERANCE = 1e-3
 Features = NDArray[np.float16]
 
 _GREATEST = float(np.finfo(np.float16).max)
-
-
-class Frozen(nn.Module):
-    """Pixels (n, side, side, 3), uint8 RGB → the features (n, …) that the trained stages take."""
-
-    def __init__(self, frozen: list[nn.Module], preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.stages = nn.Sequential(*frozen)
-        self.flip = preprocessing.channels == "BGR"
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1))
-        self.requires_grad_(False)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Features of a batch; without any frozen stage, the normalised pixels."""
-        images = pixels.permute(0, 3, 1, 2).float()
-        if self.flip:
-            images = images.flip(1)
-        features: Tensor = self.stages((images - self.mean) / self.std)
-        return features
-
-
-class Trained(nn.Module):
-    """Features (n, …) of the frozen stages → embeddings (n, D), float32, L2 = 1."""
-
-    def __init__(self, trained: list[nn.Module], pooling: str) -> None:
-        super().__init__()
-        self.stages = nn.Sequential(*trained)
-        self.pooling = pooling
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Embed a batch."""
-        pooled = pool(self.stages(features).float(), self.pooling)
-        return nn.functional.normalize(pooled, dim=1)
 
 
 class Network:
@@ -89,8 +52,10 @@ class Network:
             )
         self.device = device
         self.description = description
-        self.frozen = Frozen(steps[:freeze], description.preprocessing).eval().to(device)
-        self.trained = Trained(trained, description.pooling).eval().to(device)
+        # Without any frozen stage, the scaled pixels.
+        frozen = nn.Sequential(Scaling(description.preprocessing), *steps[:freeze])
+        self.frozen = frozen.requires_grad_(False).eval().to(device)
+        self.trained = EmbeddingNetwork(trained, description.pooling).eval().to(device)
         self.trained.requires_grad_(True)
         for part in (self.frozen, self.trained):
             part.to(memory_format=torch.channels_last)

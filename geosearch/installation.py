@@ -1,0 +1,29 @@
+"""Which installation of geosearch this is, and what adds to it: a checkout, a wheel, an image."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+#: The distribution's name; `geosearch` on the package index is another project.
+DISTRIBUTION = "geosearch-photos"
+
+#: Only a checkout has it.
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+def remedy(extra: str = "") -> str:
+    """The command that adds what an extra needs; without one, what every installation needs."""
+    image = os.environ.get("GEOSEARCH_IMAGE_EXTRAS")  # set by docker/app.Dockerfile
+    if image is not None:
+        extras = ",".join(filter(None, [image, extra]))
+        return f"docker compose build --build-arg EXTRAS={extras}"
+    script, asked = SCRIPTS / "make-venv", f"[{extra}]" if extra else ""
+    if not script.is_file():
+        return shlex.join([sys.executable, "-m", "pip", "install", f"{DISTRIBUTION}{asked}"])
+    root = SCRIPTS.parent
+    if Path(sys.prefix) == root / ".venv":
+        return shlex.join([str(script), *filter(None, [extra])])
+    return shlex.join([sys.executable, "-m", "pip", "install", "--editable", f"{root}{asked}"])
