@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from geosearch.database.connection import Connection, Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import NotFoundError
-from geosearch.export.lines import great_circle_line
 from geosearch.ingest import ingest
 from geosearch.localization.answer_rows import save
 from geosearch.sphere import great_circle_km, unit_vectors

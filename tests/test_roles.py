@@ -29,9 +29,9 @@ from geosearch.database.copying import copy_into
 from geosearch.database.embedding_tables import embedding_table as partition_of
 from geosearch.database.role_grants import ROLES, grant_role, list_roles
 from geosearch.errors import DatabaseError, InputError, NotFoundError
-from geosearch.export.estimates import Selection
 from geosearch.geocells import find_partition, make_partition
 from geosearch.gis.density_layer import refresh_density
+from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import load, save
 from geosearch.retrieval import nearest, recall
 from geosearch.retrieval.filters import where
