@@ -162,6 +162,15 @@ def test_a_geopackage_holds_what_the_rows_say(filled: Database, geopackage: Path
             assert all(alike(found, stored) for found, stored in pairs), field
 
 
+def test_a_geopackage_says_what_its_fields_mean(geopackage: Path) -> None:
+    with sqlite3.connect(geopackage) as connection:
+        (said,) = connection.execute(
+            "SELECT description FROM gpkg_data_columns "
+            "WHERE table_name = 'regions' AND column_name = 'area_km2'"
+        ).fetchone()
+    assert said == "Area, square kilometres."
+
+
 def test_a_geopackage_carries_the_style_of_each_layer_once(
     filled: Database, geopackage: Path, tmp_path: Path
 ) -> None:
@@ -311,9 +320,11 @@ def test_an_error_inside_a_stream_is_not_lost_in_gdal(filled: Database, tmp_path
         yield next(photos.batches)
         raise NotFoundError("there is no evaluation 9", "Give another.")
 
-    with filled.connection() as connection, pytest.raises(NotFoundError, match="evaluation 9"):
+    with filled.connection() as connection:
         photos = rows(connection, PHOTOS)
-        write_layers(tmp_path / "x.gpkg", [replace(photos, batches=broken(photos))])
+        part = replace(photos, batches=broken(photos))
+        with pytest.raises(NotFoundError, match="evaluation 9"):
+            write_layers(tmp_path / "x.gpkg", [part])
     assert list(tmp_path.iterdir()) == []
 
 

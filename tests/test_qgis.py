@@ -143,8 +143,9 @@ def test_every_layer_of_the_project_has_rows_to_show(filled: Database) -> None:
         counts = {}
         for group in project.groups:
             for layer in group.layers:
+                view, where = layer.source.view, layer.where or "true"
                 row = connection.execute(
-                    f"SELECT count(*) FROM geosearch.{layer.source.view} WHERE {layer.where or 'true'}"  # noqa: S608
+                    f"SELECT count(*) FROM geosearch.{view} WHERE {where}"  # noqa: S608
                 ).fetchone()
                 assert row is not None
                 counts[layer.id] = row[0]

@@ -28,7 +28,7 @@ _TYPES = {
 }
 
 _COLUMNS = """
-SELECT attname, format_type(atttypid, NULL), col_description(attrelid, attnum)
+SELECT attname, format_type(atttypid, NULL), coalesce(col_description(attrelid, attnum), '')
 FROM pg_attribute
 WHERE attrelid = %s::regclass AND attnum > 0 AND attname <> 'geom'
 ORDER BY attnum

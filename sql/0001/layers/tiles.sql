@@ -17,7 +17,7 @@ DECLARE
     extent CONSTANT integer := 4096;
     cells CONSTANT integer := 64;
     buffer CONSTANT integer := 64;  -- of shapes, so that their outlines leave no seams
-    view CONSTANT regclass := to_regclass(format('geosearch.%I', 'gis_' || layer));
+    view CONSTANT regclass := to_regclass('geosearch.' || quote_ident('gis_' || layer));
     columns text[];
     points boolean;
     fields text;
