@@ -318,7 +318,7 @@ def test_a_column_is_added_by_the_view_alone(database: Database, tmp_path: Path)
         read = read_answers(connection, ESTIMATES, Selection())
         assert read.schema.field("place").metadata == {b"GDAL:OGR:comment": b"Where it is."}
         write_layers(tmp_path / "estimates.csv", [read])
-    assert ",here," in (tmp_path / "estimates.csv").read_text()
+    assert ',"here",' in (tmp_path / "estimates.csv").read_text()
     (tile,) = features(database, 0, 52.5, 13.4, "estimates", answer)
     assert tile.properties["place"] == "here"
 

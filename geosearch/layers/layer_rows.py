@@ -113,7 +113,7 @@ def _read(
 
 
 def _batches(
-    connection: Connection, schema: pa.Schema, query: sql.Composable, parameters: dict[str, Any]
+    connection: Connection, schema: pa.Schema, query: sql.Composed, parameters: dict[str, Any]
 ) -> Iterator[pa.RecordBatch]:
     # Named: the server keeps the result, and gives it out in batches.
     with connection.cursor(name="layer", binary=True) as cursor:
