@@ -15,8 +15,8 @@ from geosearch.density import Mixture
 from geosearch.density.density_cells import COVERED, MOST_CELLS, DensityCells
 from geosearch.density.regions import highest_density_regions
 from geosearch.errors import InputError, NotFoundError
-from geosearch.export.estimates import Selection
 from geosearch.gis.density_layer import Refreshed, refresh_density
+from geosearch.layers.selection import Selection
 from geosearch.localization import load
 from geosearch.localization.answer_rows import save
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km, unit_vectors

@@ -11,20 +11,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import Polygon, shape
 
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
-from geosearch.export.estimates import Estimate, Selection, read_estimates
 from geosearch.export.layer_files import write_layers
-from geosearch.export.layer_rows import LAYERS, PHOTOS, read_answers, read_photos
-from geosearch.export.lines import great_circle_line
+from geosearch.layers.layer import ESTIMATES, LAYERS, PHOTOS
+from geosearch.layers.layer_rows import LayerRows, read_answers, read_photos
+from geosearch.layers.selection import Selection
 from geosearch.localization import Localization
 from geosearch.localization.answer_rows import save
 from geosearch.retrieval import EVERYTHING, where
-from geosearch.sphere import great_circle_km
 from tests.answers import make_answer, unanswered
 from tests.command_line import CommandLine
 from tests.evaluations import add_evaluation
@@ -44,18 +42,18 @@ def record(database: Database, *answers: Localization, evaluation: int | None = 
         return save(connection, answers, evaluation)
 
 
-def read(database: Database, selection: Selection | None = None) -> list[Estimate]:
+def read(database: Database, selection: Selection | None = None) -> list[dict[str, Any]]:
+    """Rows of the layer of estimates."""
     with database.connection() as connection:
-        return list(read_estimates(connection, selection or Selection()))
+        batches = read_answers(connection, ESTIMATES, selection or Selection()).batches
+        return [row for batch in batches for row in batch.to_pylist()]
 
 
 def write(database: Database, path: Path, *names: str, **chosen: Any) -> dict[str, int]:
     """Layers of answers as a file; returns the rows of each."""
     selection = Selection(**chosen)
     with database.connection() as connection:
-        parts = [
-            (LAYERS[name], read_answers(connection, LAYERS[name], selection)) for name in names
-        ]
+        parts = [read_answers(connection, LAYERS[name], selection) for name in names]
         return write_layers(path, parts)
 
 
@@ -145,19 +143,6 @@ def test_nothing_crosses_the_antimeridian(collection: dict[str, Any]) -> None:
                 assert max(steps) < 180
 
 
-@given(latitudes, longitudes, latitudes, longitudes)
-def test_great_circle_lines_are_as_long_as_the_distance(
-    lat1: float, lon1: float, lat2: float, lon2: float
-) -> None:
-    line = great_circle_line((lat1, lon1), (lat2, lon2))
-    length = 0.0
-    for part in line.geoms:
-        lon, lat = np.array(part.coords).T
-        assert np.abs(lon).max() <= 180.0
-        length += float(great_circle_km(lat[:-1], lon[:-1], lat[1:], lon[1:]).sum())
-    assert length == pytest.approx(float(great_circle_km(lat1, lon1, lat2, lon2)), abs=1.0)
-
-
 def test_error_lines_lead_from_the_estimate_to_the_truth(
     database: Database, tmp_path: Path
 ) -> None:
@@ -221,7 +206,7 @@ def test_photos_are_written_with_their_facts(database: Database, tmp_path: Path)
             "UPDATE geosearch.photos SET geom = NULL, position_source = NULL WHERE author IS NULL"
         )
         path = tmp_path / "photos.geojson"
-        assert write_layers(path, [(PHOTOS, read_photos(connection, EVERYTHING))]) == {"photos": 1}
+        assert write_layers(path, [read_photos(connection, EVERYTHING)]) == {"photos": 1}
     (photo,) = load(path)["features"]
     assert photo["geometry"] == {"type": "Point", "coordinates": [8.0, 47.0]}
     properties = photo["properties"]
@@ -237,7 +222,7 @@ def test_photos_are_those_of_the_filter(database: Database) -> None:
         )
         add_photos(connection, [45.0], [5.0], collection="other")
         chosen = where(near=(45, 5, 200), collections="test", exclude_authors="a")
-        found = pa.Table.from_batches(read_photos(connection, chosen))["id"].to_pylist()
+        found = pa.Table.from_batches(read_photos(connection, chosen).batches)["id"].to_pylist()
     # Near are four: at 44, 4 and 46, 6 by a, and two at 45, 5, of which one is in the collection.
     assert found == [keys[5].photo_id]
 
@@ -245,10 +230,10 @@ def test_photos_are_those_of_the_filter(database: Database) -> None:
 def test_a_layer_larger_than_a_batch_is_whole(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("geosearch.export.layer_rows.BATCH_ROWS", 7)
+    monkeypatch.setattr("geosearch.layers.layer_rows.BATCH_ROWS", 7)
     with database.connection() as connection:
         keys = add_photos(connection, np.linspace(-80, 80, 20), np.linspace(-170, 170, 20))
-        batches = list(read_photos(connection, EVERYTHING))
+        batches = list(read_photos(connection, EVERYTHING).batches)
     assert [batch.num_rows for batch in batches] == [7, 7, 6]
     assert pa.Table.from_batches(batches)["id"].to_pylist() == [key.photo_id for key in keys]
 
@@ -258,7 +243,7 @@ def test_progress_counts_the_rows(database: Database, tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     with database.connection() as connection:
         parts = [
-            (LAYERS[name], read_answers(connection, LAYERS[name], Selection()))
+            read_answers(connection, LAYERS[name], Selection())
             for name in ("estimates", "neighbours")
         ]
         write_layers(tmp_path / "x.geojson", parts, lambda done, total: seen.append((done, total)))
@@ -279,14 +264,16 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
     path = tmp_path / "out.geojson"
     path.write_text("old")
     with pytest.raises(RuntimeError, match="connection"):
-        write_layers(path, [(PHOTOS, broken())])
+        write_layers(path, [LayerRows(PHOTOS, pa.schema([]), broken())])
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.geojson"]
     assert path.read_text() == "old"
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        write_layers(tmp_path / "nowhere" / "out.geojson", [(PHOTOS, iter(()))])
+        write_layers(
+            tmp_path / "nowhere" / "out.geojson", [LayerRows(PHOTOS, pa.schema([]), iter(()))]
+        )
 
 
 def test_selection_by_id_evaluation_and_latest(database: Database) -> None:
@@ -295,13 +282,13 @@ def test_selection_by_id_evaluation_and_latest(database: Database) -> None:
     (third,) = record(database, POLE, evaluation=evaluation)
 
     def ids(selection: Selection) -> list[int]:
-        return [estimate.localization_id for estimate in read(database, selection)]
+        return [row["id"] for row in read(database, selection)]
 
     assert ids(Selection()) == [first, second, third]
     assert ids(Selection(ids=(third, first))) == [first, third]
     assert ids(Selection(evaluation=evaluation)) == [third]
     assert ids(Selection(last=2)) == [second, third]
-    assert read(database, Selection(last=1))[0].evaluation_id == evaluation
+    assert read(database, Selection(last=1))[0]["evaluation_id"] == evaluation
 
 
 def test_unknown_ids_and_contradictions_are_refused(database: Database) -> None:

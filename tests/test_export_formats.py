@@ -27,18 +27,11 @@ from geosearch.database.connection import Database
 from geosearch.density import Mixture
 from geosearch.density.density_cells import COVERED
 from geosearch.errors import InputError, NotFoundError
-from geosearch.export.estimates import Selection
 from geosearch.export.layer_files import write_layers
-from geosearch.export.layer_rows import (
-    ESTIMATES,
-    LAYERS,
-    PHOTOS,
-    Layer,
-    Part,
-    read_answers,
-    read_photos,
-)
 from geosearch.export.surface import Grid, write_density
+from geosearch.layers.layer import ESTIMATES, LAYERS, PHOTOS, Layer
+from geosearch.layers.layer_rows import LayerRows, read_answers, read_photos
+from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
 from geosearch.retrieval import EVERYTHING
 from geosearch.sphere import EARTH_RADIUS_KM
@@ -83,20 +76,20 @@ def filled(module_database: Database) -> Database:
     return module_database
 
 
-def part(connection: Any, layer: Layer) -> Part:
+def rows(connection: Any, layer: Layer) -> LayerRows:
     if layer is PHOTOS:
-        return layer, read_photos(connection, EVERYTHING)
-    return layer, read_answers(connection, layer, Selection())
+        return read_photos(connection, EVERYTHING)
+    return read_answers(connection, layer, Selection())
 
 
 def write(database: Database, path: Path, *names: str) -> dict[str, int]:
     with database.connection() as connection:
-        return write_layers(path, [part(connection, LAYERS[name]) for name in names])
+        return write_layers(path, [rows(connection, LAYERS[name]) for name in names])
 
 
 def rows_of(database: Database, name: str) -> list[dict[str, Any]]:
     with database.connection() as connection:
-        _, batches = part(connection, LAYERS[name])
+        batches = rows(connection, LAYERS[name]).batches
         return [row for batch in batches for row in batch.to_pylist()]
 
 
@@ -126,7 +119,7 @@ def test_ogrinfo_reads_every_layer_of_the_geopackage(geopackage: Path, name: str
     assert "ERROR" not in text
     assert int(said["Feature Count"]) == ROWS[name]
     assert said["Geometry"].replace(" ", "") == LAYERS[name].geometry_type
-    assert f"FID Column = {LAYERS[name].key}" in text
+    assert "FID Column = id" in text
     assert 'ID["EPSG",4326]' in text
 
 
@@ -160,12 +153,22 @@ def test_a_geopackage_holds_what_the_rows_say(filled: Database, geopackage: Path
     raw = pytest.importorskip("pyogrio.raw")
     for name in ROWS:
         _, table = raw.read_arrow(geopackage, layer=name, return_fids=True)
-        expected = sorted(rows_of(filled, name), key=lambda row: int(row[LAYERS[name].key]))
+        expected = sorted(rows_of(filled, name), key=lambda row: int(row["id"]))
         assert table["geom"].to_pylist() == [row["geometry"] for row in expected]
-        for field in LAYERS[name].fields.names:
+        assert {*expected[0], "geom"} == {*table.column_names, "geometry"}
+        for field in expected[0].keys() - {"geometry"}:
             values = table[field].to_pylist()
             pairs = zip(values, (row[field] for row in expected), strict=True)
             assert all(alike(found, stored) for found, stored in pairs), field
+
+
+def test_a_geopackage_says_what_its_fields_mean(geopackage: Path) -> None:
+    with sqlite3.connect(geopackage) as connection:
+        (said,) = connection.execute(
+            "SELECT description FROM gpkg_data_columns "
+            "WHERE table_name = 'regions' AND column_name = 'area_km2'"
+        ).fetchone()
+    assert said == "Area, square kilometres."
 
 
 def test_a_geopackage_carries_the_style_of_each_layer_once(
@@ -246,10 +249,10 @@ def test_geoparquet_is_as_its_specification_says(filled: Database, tmp_path: Pat
 def test_geoparquet_without_positions_names_no_bounds(filled: Database, tmp_path: Path) -> None:
     path = tmp_path / "estimates.parquet"
     with filled.connection() as connection:
-        _, batches = part(connection, ESTIMATES)
-        batch = next(batches)
-        nowhere = batch.filter(batch["geometry"].is_null())
-        assert write_layers(path, [(ESTIMATES, iter([nowhere]))]) == {"estimates": 1}
+        estimates = rows(connection, ESTIMATES)
+        batch = next(estimates.batches)
+        nowhere = replace(estimates, batches=iter([batch.filter(batch["geometry"].is_null())]))
+        assert write_layers(path, [nowhere]) == {"estimates": 1}
     assert pq.read_table(path)["geometry"].to_pylist() == [None]
     geo = json.loads(pq.read_metadata(path).metadata[b"geo"])
     assert "bbox" not in geo["columns"]["geometry"]
@@ -313,13 +316,15 @@ def test_csv_of_lines_is_text_that_gis_read(filled: Database, tmp_path: Path) ->
 def test_an_error_inside_a_stream_is_not_lost_in_gdal(filled: Database, tmp_path: Path) -> None:
     pytest.importorskip("pyogrio")
 
-    def broken() -> Iterator[pa.RecordBatch]:
-        with filled.connection() as connection:
-            yield next(part(connection, PHOTOS)[1])
+    def broken(photos: LayerRows) -> Iterator[pa.RecordBatch]:
+        yield next(photos.batches)
         raise NotFoundError("there is no evaluation 9", "Give another.")
 
-    with pytest.raises(NotFoundError, match="evaluation 9"):
-        write_layers(tmp_path / "x.gpkg", [(PHOTOS, broken())])
+    with filled.connection() as connection:
+        photos = rows(connection, PHOTOS)
+        part = replace(photos, batches=broken(photos))
+        with pytest.raises(NotFoundError, match="evaluation 9"):
+            write_layers(tmp_path / "x.gpkg", [part])
     assert list(tmp_path.iterdir()) == []
 
 

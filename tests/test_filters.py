@@ -24,6 +24,7 @@ from geosearch.cli.options import make_filter
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError, NotFoundError
+from geosearch.layers.layer_rows import read_photos
 from geosearch.retrieval.areas import read_area, split
 from geosearch.retrieval.filters import (
     EVERYTHING,
@@ -211,6 +212,17 @@ def test_any_filter_passes_what_it_means(world: World, condition: Filter) -> Non
     # What is known by places alone leaves none of them out.
     may_pass = condition.may_pass(world.photos.lat, world.photos.lon)
     assert set(world.expected(condition)) <= set(np.array(world.ids)[may_pass].tolist())
+
+
+@settings(max_examples=100, deadline=None)
+@given(nested)
+@example(Or(()))
+def test_any_filter_exports_the_photos_that_pass(world: World, condition: Filter) -> None:
+    with world.database.connection() as connection:
+        batches = read_photos(connection, condition).batches
+        assert [key for batch in batches for key in batch["id"].to_pylist()] == world.expected(
+            condition
+        )
 
 
 def test_places_tell_what_cannot_pass(world: World) -> None:

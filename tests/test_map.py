@@ -15,9 +15,9 @@ from geosearch.database.connection import Database
 from geosearch.errors import NotFoundError
 from geosearch.export import canvas
 from geosearch.export.answer_picture import draw_selection
-from geosearch.export.estimates import Selection
 from geosearch.export.map import draw_map
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
+from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
 from geosearch.words import format_km, format_position

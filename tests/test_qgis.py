@@ -22,13 +22,13 @@ from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.density.density_cells import DensityCells
 from geosearch.errors import DatabaseError, InputError, NotFoundError
-from geosearch.export.estimates import Selection
-from geosearch.export.styles import read_style
 from geosearch.export.surface import density_of
 from geosearch.gis.data_source import connection_uri, layer_uri
 from geosearch.gis.density_layer import refresh_density
-from geosearch.gis.map_layers import STYLED
 from geosearch.gis.qgis_database import install_styles, make_project, save_project
+from geosearch.layers.layer import LAYERS, PHOTOS
+from geosearch.layers.selection import Selection
+from geosearch.layers.styles import read_style
 from geosearch.localization.answer_rows import save
 from tests.answers import make_answer
 from tests.command_line import CommandLine
@@ -130,7 +130,7 @@ def test_a_connection_is_quoted_and_loses_its_passwords() -> None:
 
 
 def test_a_layer_names_its_key_and_its_condition() -> None:
-    uri = layer_uri("service='x'", "gis_photos", "Point", "\"author\" = 'ada'")
+    uri = layer_uri("service='x'", PHOTOS, "\"author\" = 'ada'")
     assert uri == (
         "service='x' key='id' estimatedmetadata=true srid=4326 type=Point "
         'checkPrimaryKeyUnicity=\'0\' table="geosearch"."gis_photos" (geom) sql="author" = \'ada\''
@@ -143,8 +143,9 @@ def test_every_layer_of_the_project_has_rows_to_show(filled: Database) -> None:
         counts = {}
         for group in project.groups:
             for layer in group.layers:
+                view, where = layer.source.view, layer.where or "true"
                 row = connection.execute(
-                    f"SELECT count(*) FROM geosearch.{layer.view} WHERE {layer.where or 'true'}"  # noqa: S608
+                    f"SELECT count(*) FROM geosearch.{view} WHERE {where}"  # noqa: S608
                 ).fetchone()
                 assert row is not None
                 counts[layer.id] = row[0]
@@ -221,7 +222,7 @@ def test_the_command_writes_the_file_and_saves_the_project(
     assert ran.code == 0
     assert (written["layers"], written["source"]) == (14, "service='photos'")
     assert (written["saved"], written["output"]) == ("all", str(file))
-    assert set(written["styles"]) == {layer.view for layer in STYLED}
+    assert set(written["styles"]) == {layer.view for layer in LAYERS.values()}
     with filled.connection() as connection:
         row = connection.execute(
             "SELECT content, metadata FROM geosearch.qgis_projects WHERE name = 'all'"
@@ -271,7 +272,7 @@ def test_styles_are_installed_and_updated(database: Database) -> None:
         assert install_styles(connection) == first
     assert first.kept == ()
     assert styles(database) == {
-        f"{layer.view}/geosearch": (read_style(layer.style), True) for layer in STYLED
+        f"{layer.view}/geosearch": (read_style(name), True) for name, layer in LAYERS.items()
     }
 
 
@@ -372,10 +373,7 @@ def test_qgis_opens_the_project_and_styles_what_is_added(
     project: Path, environment: dict[str, str]
 ) -> None:
     stored = "postgresql:?service=geosearch&schema=geosearch&project=geosearch"
-    views = {
-        layer.view: layer_uri("service='geosearch'", layer.view, layer.geometry_type)
-        for layer in STYLED
-    }
+    views = {layer.view: layer_uri("service='geosearch'", layer) for layer in LAYERS.values()}
     projects = json.dumps([str(project), stored])
     ran = subprocess.run(
         [SYSTEM_PYTHON, "-c", _LOOK, projects, json.dumps(views)],
@@ -398,7 +396,7 @@ def test_qgis_opens_the_project_and_styles_what_is_added(
             assert labels == (key in ("estimates", "borders")), key
             assert (tips, crs) == (True, "EPSG:4326"), key
     assert len(seen) == 2
-    assert added == {layer.view: [True, RENDERERS[layer.style], True] for layer in STYLED}
+    assert added == {layer.view: [True, RENDERERS[name], True] for name, layer in LAYERS.items()}
 
 
 @needs_qgis

@@ -29,9 +29,10 @@ from geosearch.database.copying import copy_into
 from geosearch.database.embedding_tables import embedding_table as partition_of
 from geosearch.database.role_grants import ROLES, grant_role, list_roles
 from geosearch.errors import DatabaseError, InputError, NotFoundError
-from geosearch.export.estimates import Selection
 from geosearch.geocells import find_partition, make_partition
 from geosearch.gis.density_layer import refresh_density
+from geosearch.layers.layer import LAYERS
+from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import load, save
 from geosearch.retrieval import nearest, recall
 from geosearch.retrieval.filters import where
@@ -494,6 +495,22 @@ def test_a_reader_exports_the_photos_that_are_visible(
         visible = one(connection, "SELECT count(*) FROM geosearch.gis_photos")
     assert rows == visible >= OPEN
     assert "spy" not in (tmp_path / "photos.csv").read_text()
+
+
+def test_an_export_has_the_answers_that_are_visible(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    counts = {}
+    for login in ("reader", "friend"):
+        geosearch = CommandLine(world.url(login), capsys)
+        for layer in LAYERS.values():
+            if layer.answer and layer.name != "density":
+                file = tmp_path / f"{layer.name}.csv"
+                written = geosearch("export", layer.name, "-o", file, "--json").json()
+                counts[login, layer.name] = written[layer.name]
+    assert counts["friend", "estimates"] == counts["friend", "lines"] == 1
+    assert counts["friend", "regions"] == 2
+    assert {count for (login, _), count in counts.items() if login == "reader"} == {0}
 
 
 def test_a_reader_who_records_is_refused_with_a_remedy(world: World) -> None:

@@ -22,7 +22,7 @@ def upgrade() -> None:
         "tables/photos tables/retrieval tables/geocells tables/answers tables/maps",
         "functions/sphere functions/weights functions/mode functions/radius functions/aggregate",
         "functions/filter functions/recall functions/nearest functions/localize functions/version",
-        "layers/lines layers/coverage layers/views layers/geocells layers/density layers/tiles",
+        "layers/lines layers/coverage layers/views layers/tiles",
         "roles/policies roles/statistics roles/rights",
     )
 

@@ -11,14 +11,15 @@ import typer
 from typer.core import TyperGroup
 
 from geosearch.cli import console
-from geosearch.cli.options import check_ending, filtered
+from geosearch.cli.options import check_ending, filtered, selecting
 from geosearch.errors import InputError
+from geosearch.layers.layer import ERRORS, ESTIMATES, LINES, NEIGHBOURS, PHOTOS, REGIONS, Layer
+from geosearch.layers.selection import Selection
 from geosearch.retrieval import Filter
 
 if TYPE_CHECKING:
     from geosearch.database.connection import Connection
-    from geosearch.export.estimates import Selection
-    from geosearch.export.layer_rows import Part
+    from geosearch.layers.layer_rows import LayerRows
 
 
 class _Layers(TyperGroup):
@@ -34,9 +35,6 @@ class _Layers(TyperGroup):
 
 app = typer.Typer(cls=_Layers, help="Write photos and answers to files.", no_args_is_help=True)
 
-#: As in `geosearch.export.layer_files`, which takes a while to import.
-_ENDINGS = (".gpkg", ".geojson", ".json", ".parquet", ".fgb", ".kml", ".csv")
-
 _OutputOption = Annotated[
     Path,
     typer.Option(
@@ -46,13 +44,6 @@ _OutputOption = Annotated[
         help="File to write: .gpkg, .parquet, .fgb, .geojson, .kml or .csv.",
     ),
 ]
-_IdsOption = Annotated[
-    list[int] | None, typer.Option("--id", help="An answer, by its id; repeatable.")
-]
-_EvaluationOption = Annotated[
-    int | None, typer.Option(help="The answers of an evaluation, by its id.")
-]
-_LastOption = Annotated[int | None, typer.Option(help="The latest so many answers.")]
 
 
 @app.callback()
@@ -60,7 +51,16 @@ def export() -> None:
     """Write photos and answers to files."""
 
 
-@app.command()
+def _help(layer: Layer, more: str) -> str:
+    """Help for the command that writes a layer, with an example last."""
+    return f"Write {layer.about[0].lower()}{layer.about[1:]}\n\n{more}"
+
+
+@app.command(
+    help=_help(
+        PHOTOS, "Example: geosearch export photos --country CH --after 2015-01-01 -o photos.gpkg"
+    )
+)
 @filtered
 def photos(
     context: typer.Context,
@@ -69,22 +69,27 @@ def photos(
     *,
     where: Filter,
 ) -> None:
-    """Write the reference photos that have a position, all or those of a filter.
+    """Write photos, all or those of a filter."""
 
-    Example: geosearch export photos --country CH --after 2015-01-01 -o photos.gpkg
-    """
-    from geosearch.export.layer_rows import PHOTOS, read_photos
+    def read(connection: Connection) -> list[LayerRows]:
+        from geosearch.layers.layer_rows import read_photos
 
-    _write(context, output, lambda connection: [(PHOTOS, read_photos(connection, where))], as_json)
+        return [read_photos(connection, where)]
+
+    _write(context, output, read, as_json)
 
 
-@app.command()
+@app.command(
+    help=_help(
+        ESTIMATES,
+        "All recorded answers are written unless --id, --evaluation or --last chooses.\n\n"
+        "Example: geosearch export estimates --last 1 -o estimates.geojson --map map.png",
+    )
+)
+@selecting
 def estimates(
     context: typer.Context,
     output: _OutputOption,
-    localization_ids: _IdsOption = None,
-    evaluation: _EvaluationOption = None,
-    last: _LastOption = None,
     map_file: Annotated[
         Path | None,
         typer.Option("--map", help="Also draw a PNG: one answer in detail, or many on the world."),
@@ -102,86 +107,33 @@ def estimates(
         ),
     ] = False,
     as_json: console.JsonOption = False,
+    *,
+    selection: Selection,
 ) -> None:
-    """Write estimates as points, and as a map picture.
-
-    All recorded answers are written unless --id, --evaluation or --last chooses.
-
-    Example: geosearch export estimates --last 1 -o estimates.geojson --map map.png
-    """
+    """Write estimates, and the layers and the picture asked for beside them."""
     if map_file is not None:
         check_ending("--map", map_file, (".png",))
-    chosen = ["estimates"] + ["errors"] * truth + ["regions"] * regions
-    _answers(context, output, chosen, (localization_ids, evaluation, last), as_json, map_file)
+    layers = [ESTIMATES, *[ERRORS] * truth, *[REGIONS] * regions]
+    _write_answers(context, output, layers, selection, as_json, map_file)
 
 
-@app.command()
-def regions(
-    context: typer.Context,
-    output: _OutputOption,
-    localization_ids: _IdsOption = None,
-    evaluation: _EvaluationOption = None,
-    last: _LastOption = None,
-    as_json: console.JsonOption = False,
-) -> None:
-    """Write the 50 % and 90 % regions of answers as polygons, cut at the antimeridian.
-
-    Example: geosearch export regions --id 17 -o regions.gpkg
-    """
-    _answers(context, output, ["regions"], (localization_ids, evaluation, last), as_json)
+def _add_command(layer: Layer, example: str) -> None:
+    @app.command(layer.name, help=_help(layer, f"Example: geosearch export {layer.name} {example}"))
+    @selecting
+    def _(
+        context: typer.Context,
+        output: _OutputOption,
+        as_json: console.JsonOption = False,
+        *,
+        selection: Selection,
+    ) -> None:
+        _write_answers(context, output, [layer], selection, as_json)
 
 
-@app.command()
-def neighbours(
-    context: typer.Context,
-    output: _OutputOption,
-    localization_ids: _IdsOption = None,
-    evaluation: _EvaluationOption = None,
-    last: _LastOption = None,
-    as_json: console.JsonOption = False,
-) -> None:
-    """Write the neighbours that answers rest on, with their ranks, distances and weights.
-
-    Example: geosearch export neighbours --last 1 -o neighbours.csv
-    """
-    _answers(context, output, ["neighbours"], (localization_ids, evaluation, last), as_json)
-
-
-@app.command()
-def lines(
-    context: typer.Context,
-    output: _OutputOption,
-    localization_ids: _IdsOption = None,
-    evaluation: _EvaluationOption = None,
-    last: _LastOption = None,
-    as_json: console.JsonOption = False,
-) -> None:
-    """Write lines from estimates to the neighbours they rest on.
-
-    A line follows the great circle and is cut at the antimeridian.
-
-    Example: geosearch export lines --last 1 -o lines.kml
-    """
-    _answers(context, output, ["lines"], (localization_ids, evaluation, last), as_json)
-
-
-@app.command()
-def errors(
-    context: typer.Context,
-    output: _OutputOption,
-    localization_ids: _IdsOption = None,
-    evaluation: _EvaluationOption = None,
-    last: _LastOption = None,
-    as_json: console.JsonOption = False,
-) -> None:
-    """Write lines from estimates to known true positions.
-
-    A line follows the great circle and is cut at the antimeridian; answers without a known truth
-    have none.
-
-    Example: geosearch export errors --evaluation 7 -o errors.geojson
-    """
-    _answers(context, output, ["errors"], (localization_ids, evaluation, last), as_json)
+_add_command(REGIONS, "--id 17 -o regions.gpkg")
+_add_command(NEIGHBOURS, "--last 1 -o neighbours.csv")
+_add_command(LINES, "--last 1 -o lines.kml")
+_add_command(ERRORS, "--evaluation 7 -o errors.geojson")
 
 
 @app.command()
@@ -217,6 +169,7 @@ def density(
 
 
 @app.command()
+@selecting
 def qgis(
     context: typer.Context,
     output: Annotated[
@@ -237,10 +190,9 @@ def qgis(
             help="How QGIS reaches the database, if not as geosearch does: a URL, or service=NAME.",
         ),
     ] = None,
-    localization_ids: _IdsOption = None,
-    evaluation: _EvaluationOption = None,
-    last: _LastOption = None,
     as_json: console.JsonOption = False,
+    *,
+    selection: Selection,
 ) -> None:
     """Write a QGIS project that shows this database: answers, photos, coverage, borders.
 
@@ -251,7 +203,6 @@ def qgis(
     """
     from geosearch.atomic_files import replacing
     from geosearch.database.session import reachable_url
-    from geosearch.export.estimates import Selection
     from geosearch.gis.data_source import connection_uri
     from geosearch.gis.qgis_database import Stored, install_styles, make_project, save_project
 
@@ -259,7 +210,6 @@ def qgis(
         raise InputError("nothing to write", "Give -o FILE.qgz, --save NAME, or both.")
     if output is not None:
         check_ending("-o", output, (".qgz",))
-    selection = Selection(tuple(localization_ids or ()), evaluation, last)
     with console.database(context) as database:
         source = connection_uri(reach or reachable_url(database))
         with database.connection() as connection:
@@ -293,43 +243,39 @@ def qgis(
         )
 
 
-def _answers(
+def _write_answers(
     context: typer.Context,
     output: Path,
-    names: list[str],
-    chosen: tuple[list[int] | None, int | None, int | None],
+    layers: list[Layer],
+    selection: Selection,
     as_json: bool,
     map_file: Path | None = None,
 ) -> None:
     """Write layers of the chosen answers, and their picture if asked for."""
-    from geosearch.export.estimates import Selection
-    from geosearch.export.layer_rows import LAYERS, read_answers
 
-    ids, evaluation, last = chosen
-    selection = Selection(tuple(ids or ()), evaluation, last)
+    def read(connection: Connection) -> list[LayerRows]:
+        from geosearch.layers.layer_rows import read_answers
 
-    def parts(connection: Connection) -> list[Part]:
-        layers = [LAYERS[name] for name in names]
-        return [(layer, read_answers(connection, layer, selection)) for layer in layers]
+        return [read_answers(connection, layer, selection) for layer in layers]
 
-    _write(context, output, parts, as_json, selection, map_file)
+    _write(context, output, read, as_json, selection, map_file)
 
 
 def _write(
     context: typer.Context,
     output: Path,
-    parts: Callable[[Connection], list[Part]],
+    read: Callable[[Connection], list[LayerRows]],
     as_json: bool,
     selection: Selection | None = None,
     map_file: Path | None = None,
 ) -> None:
-    check_ending("-o", output, _ENDINGS)
     # Arrow and Matplotlib take a while to import: only for those who use them.
-    from geosearch.export.layer_files import write_layers
+    from geosearch.export.layer_files import ENDINGS, write_layers
 
+    check_ending("-o", output, ENDINGS)
     with console.database(context) as database:
         with database.connection() as connection, _progress("export", "rows") as progress:
-            rows = write_layers(output, parts(connection), progress)
+            rows = write_layers(output, read(connection), progress)
         if selection is not None and map_file is not None:
             from geosearch.export.answer_picture import draw_selection
 

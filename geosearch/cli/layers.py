@@ -9,6 +9,7 @@ import typer
 from geosearch.cli import console
 from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import InputError
+from geosearch.layers.selection import Selection
 
 app = typer.Typer(help="Maintain the layers for GIS.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -62,7 +63,6 @@ def density(
 
     Example: geosearch layers density --last 5
     """
-    from geosearch.export.estimates import Selection
     from geosearch.gis.density_layer import refresh_density
 
     selection = Selection(tuple(localization_ids or ()), evaluation, last)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from geosearch.errors import InputError
+from geosearch.layers.selection import Selection
 from geosearch.localization.request import Request
 from geosearch.retrieval.filters import EVERYTHING, Filter, read_time, where
 
@@ -102,32 +103,35 @@ IncludeAuthorOption = Annotated[
 ]
 
 
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `make_filter`; it gets the filter they ask for as `where`."""
-    hints = get_type_hints(make_filter, include_extras=True)
-    options = [
+def taking(make: Callable[..., Any], name: str) -> Callable[[Callable[..., None]], Any]:
+    """Give a command the options of `make`; it gets what they make as its parameter `name`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        options = _parameters(make)
+        own = [parameter for parameter in _parameters(command) if parameter.name != name]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            chosen = {option.name: given.pop(option.name) for option in options}
+            command(**given, **{name: make(**chosen)})
+
+        # Typer reads a command's options from its signature and annotations.
+        positional = [item for item in own if item.default is inspect.Parameter.empty]
+        optional = [item for item in own if item.default is not inspect.Parameter.empty]
+        parameters = [*positional, *optional, *options]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {item.name: item.annotation for item in parameters}
+        return run
+
+    return decorate
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    return [
         parameter.replace(annotation=hints[name])
-        for name, parameter in inspect.signature(make_filter).parameters.items()
+        for name, parameter in inspect.signature(function).parameters.items()
     ]
-    own_hints = get_type_hints(command, include_extras=True)
-    own = [
-        parameter.replace(annotation=own_hints[name])
-        for name, parameter in inspect.signature(command).parameters.items()
-        if name != "where"
-    ]
-
-    @wraps(command)
-    def run(**given: Any) -> None:
-        chosen = {option.name: given.pop(option.name) for option in options}
-        command(**given, where=make_filter(**chosen))
-
-    # Typer reads a command's options from its signature and annotations.
-    positional = [item for item in own if item.default is inspect.Parameter.empty]
-    optional = [item for item in own if item.default is not inspect.Parameter.empty]
-    parameters = [*positional, *optional, *options]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {item.name: item.annotation for item in parameters}
-    return run
 
 
 def make_request(
@@ -246,6 +250,33 @@ def make_filter(
         accuracy_m=accuracy_m,
         exclude_authors=exclude_author or (),
     ) & (EVERYTHING if expression is None else _expression(expression))
+
+
+#: Gives a command the options of a filter, as `where`.
+filtered = taking(make_filter, "where")
+
+
+def make_selection(
+    localization_ids: Annotated[
+        list[int] | None, typer.Option("--id", help="An answer, by its id; repeatable.")
+    ] = None,
+    evaluation: Annotated[
+        int | None, typer.Option(help="The answers of an evaluation, by its id.")
+    ] = None,
+    last: Annotated[int | None, typer.Option(help="The latest so many answers.")] = None,
+) -> Selection:
+    """The answers these options choose; all where none is given.
+
+    Raises
+    ------
+    InputError
+        They exclude each other.
+    """
+    return Selection(tuple(localization_ids or ()), evaluation, last)
+
+
+#: Gives a command the options of a selection of answers, as `selection`.
+selecting = taking(make_selection, "selection")
 
 
 def _numbers(option: str, text: str, names: str) -> tuple[float, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
 from geosearch.database.connection import Database
 from geosearch.errors import NotFoundError
-from geosearch.export.estimates import Selection, read_estimates
 from geosearch.export.map import draw_map
 from geosearch.export.overview import draw_overview
+from geosearch.layers.layer import ESTIMATES
+from geosearch.layers.layer_rows import read_answers
+from geosearch.layers.selection import Selection
 from geosearch.localization import load
 
 
@@ -24,11 +25,11 @@ def draw_selection(database: Database, selection: Selection, path: Path) -> None
         The file cannot be written.
     """
     with database.connection() as connection:
-        first = list(islice(read_estimates(connection, selection), 2))
-    if not first:
+        found = selection.find(connection)
+    if not found:
         raise NotFoundError("there are no answers to draw", "Run: geosearch localize PHOTO")
-    if len(first) == 1:
-        draw_map(load(database, first[0].localization_id), path)
+    if len(found) == 1:
+        draw_map(load(database, found[0]), path)
         return
     with database.connection() as connection:
-        draw_overview(read_estimates(connection, selection), path)
+        draw_overview(read_answers(connection, ESTIMATES, selection), path)

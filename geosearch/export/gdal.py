@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from geosearch.errors import InputError, MissingExtraError
-from geosearch.export.layer_rows import Layer, Part
-from geosearch.export.styles import read_style
 from geosearch.installation import remedy
+from geosearch.layers.layer_rows import LayerRows
+from geosearch.layers.styles import read_style
 
 # Readers of the time of QGIS 3.22 warn of newer versions, of which nothing is used here.
 _DATASET_OPTIONS = {"GPKG": {"VERSION": "1.2"}}
@@ -48,39 +48,34 @@ VALUES ('', '', :layer, 'geom', 'geosearch', :qml, '', 1, 'The style of geosearc
 """
 
 
-def write_geopackage(path: Path, parts: list[Part]) -> None:
+def write_geopackage(path: Path, parts: list[LayerRows]) -> None:
     """Write layers with their styles into a GeoPackage; one of the same name is replaced.
 
     QGIS applies the style by itself. Other layers of the file stay. Memory holds a few batches.
     """
-    for layer, batches in parts:
-        options = {"GEOMETRY_NAME": "geom", "FID": layer.key, "IDENTIFIER": layer.name}
-        _write(path, layer, batches, "GPKG", options)
+    for rows in parts:
+        options = {"GEOMETRY_NAME": "geom", "FID": "id", "IDENTIFIER": rows.layer.name}
+        _write(path, rows, "GPKG", options)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(_STYLES_TABLE)
         connection.execute(_REGISTER_STYLES)
-        for layer, _ in parts:
+        for name in (rows.layer.name for rows in parts):
             connection.execute(
                 "DELETE FROM layer_styles WHERE f_table_name = ? AND styleName = 'geosearch'",
-                (layer.name,),
+                (name,),
             )
-            connection.execute(_INSERT_STYLE, {"layer": layer.name, "qml": read_style(layer.name)})
+            connection.execute(_INSERT_STYLE, {"layer": name, "qml": read_style(name)})
 
 
-def write_flatgeobuf(path: Path, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:
+def write_flatgeobuf(path: Path, rows: LayerRows) -> None:
     """Write one layer with its spatial index, for which every row must have a position."""
-    _write(path, layer, batches, "FlatGeobuf", {})
+    _write(path, rows, "FlatGeobuf", {})
 
 
-def _write(
-    path: Path,
-    layer: Layer,
-    batches: Iterator[pa.RecordBatch],
-    driver: str,
-    options: dict[str, str],
-) -> None:
+def _write(path: Path, rows: LayerRows, driver: str, options: dict[str, str]) -> None:
     pyogrio = _pyogrio(path)
-    source = _Source(layer, batches)
+    source = _Source(rows)
+    layer = rows.layer
     try:
         pyogrio.write_arrow(
             source.reader,
@@ -107,9 +102,10 @@ def _write(
 class _Source:
     """Batches as the stream that GDAL pulls, with the error that ended it, if one did."""
 
-    def __init__(self, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:
+    def __init__(self, rows: LayerRows) -> None:
         self.error: BaseException | None = None
-        self.reader = pa.RecordBatchReader.from_batches(layer.schema, self._watched(batches))
+        watched = self._watched(rows.batches)
+        self.reader = pa.RecordBatchReader.from_batches(rows.schema, watched)
 
     def _watched(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:

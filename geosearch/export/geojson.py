@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-from geosearch.export.layer_rows import Layer, Part
+from geosearch.layers.layer_rows import LayerRows
 
 #: About a centimetre on the ground.
 _DECIMALS = 7
@@ -20,7 +20,7 @@ _DECIMALS = 7
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=datetime.isoformat).encode
 
 
-def write_geojson(path: Path, parts: list[Part]) -> None:
+def write_geojson(path: Path, parts: list[LayerRows]) -> None:
     """Write one FeatureCollection, a feature a line; the property `kind` tells layers apart.
 
     A row without a position is a feature with a null geometry. Memory holds one batch.
@@ -28,20 +28,20 @@ def write_geojson(path: Path, parts: list[Part]) -> None:
     separator = "\n"
     with path.open("w", encoding="utf-8") as stream:
         stream.write('{"type": "FeatureCollection", "features": [')
-        for layer, batches in parts:
-            for batch in batches:
-                for feature in _features(layer, batch):
+        for rows in parts:
+            for batch in rows.batches:
+                for feature in _features(rows, batch):
                     stream.write(separator + feature)
                     separator = ",\n"
         stream.write("\n]}\n")
 
 
-def _features(layer: Layer, batch: pa.RecordBatch) -> Iterator[str]:
+def _features(rows: LayerRows, batch: pa.RecordBatch) -> Iterator[str]:
     shapes = shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))
     shapes = shapely.transform(shapes, lambda points: np.round(points, _DECIMALS))
     shapes = shapely.orient_polygons(shapes, exterior_cw=False)
-    rows = batch.select(layer.fields.names).to_pylist()
-    for row, geometry in zip(rows, shapely.to_geojson(shapes), strict=True):
-        properties = {"kind": layer.kind, **row}
+    values = batch.select(rows.fields.names).to_pylist()
+    for row, geometry in zip(values, shapely.to_geojson(shapes), strict=True):
+        properties = {"kind": rows.layer.kind, **row}
         text = _encode(properties)
         yield f'{{"type": "Feature", "geometry": {geometry or "null"}, "properties": {text}}}'

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-import pyarrow as pa
 import shapely
 
-from geosearch.export.layer_rows import Layer
+from geosearch.layers.layer import Layer
+from geosearch.layers.layer_rows import LayerRows
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"
 _TYPES = {"int32": "int", "int64": "int", "float": "float", "double": "double", "bool": "bool"}
@@ -27,22 +27,23 @@ _STYLES = {
 _FORBIDDEN = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF], " ")
 
 
-def write_kml(path: Path, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:
+def write_kml(path: Path, rows: LayerRows) -> None:
     """Write one layer: a placemark a row, with the fields as its data. Memory holds one batch."""
     with path.open("w", encoding="utf-8") as stream:
-        stream.write(_head(layer))
-        for batch in batches:
+        stream.write(_head(rows))
+        for batch in rows.batches:
             shapes = shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))
-            rows = batch.select(layer.fields.names).to_pylist()
-            for row, shape in zip(rows, shapes, strict=True):
-                stream.write(_placemark(layer, row, shape))
+            values = batch.select(rows.fields.names).to_pylist()
+            for row, shape in zip(values, shapes, strict=True):
+                stream.write(_placemark(rows.layer, row, shape))
         stream.write("</Document>\n</kml>\n")
 
 
-def _head(layer: Layer) -> str:
+def _head(rows: LayerRows) -> str:
+    layer = rows.layer
     fields = "".join(
         f'<SimpleField name="{each.name}" type="{_TYPES.get(str(each.type), "string")}"/>'
-        for each in layer.fields
+        for each in rows.fields
     )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -53,7 +54,7 @@ def _head(layer: Layer) -> str:
 
 
 def _placemark(layer: Layer, row: dict[str, Any], shape: shapely.Geometry | None) -> str:
-    name = row[layer.label] or f"{layer.kind} {row[layer.key]}"
+    name = row[layer.label] or f"{layer.kind} {row['id']}"
     values = "".join(
         f'<SimpleData name="{field}">{_text(value)}</SimpleData>'
         for field, value in row.items()

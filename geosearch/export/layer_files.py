@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,17 +15,17 @@ from geosearch.export.gdal import write_flatgeobuf, write_geopackage
 from geosearch.export.geojson import write_geojson
 from geosearch.export.geoparquet import write_geoparquet
 from geosearch.export.kml import write_kml
-from geosearch.export.layer_rows import Layer, Part
 from geosearch.export.table import write_csv
+from geosearch.layers.layer_rows import LayerRows
 
 #: Formats of one layer, and formats of one or several.
-_OF_ONE: dict[str, Callable[[Path, Layer, Iterator[pa.RecordBatch]], None]] = {
+_OF_ONE: dict[str, Callable[[Path, LayerRows], None]] = {
     ".parquet": write_geoparquet,
     ".fgb": write_flatgeobuf,
     ".kml": write_kml,
     ".csv": write_csv,
 }
-_OF_SEVERAL: dict[str, Callable[[Path, list[Part]], None]] = {
+_OF_SEVERAL: dict[str, Callable[[Path, list[LayerRows]], None]] = {
     ".gpkg": write_geopackage,
     ".geojson": write_geojson,
     ".json": write_geojson,
@@ -36,7 +37,7 @@ _LOCATED_ONLY = {".fgb"}
 
 
 def write_layers(
-    path: Path, parts: list[Part], progress: Callable[[int, int | None], None] | None = None
+    path: Path, parts: list[LayerRows], progress: Callable[[int, int | None], None] | None = None
 ) -> dict[str, int]:
     """Write layers to a file, whole or not at all; returns the number of rows of each.
 
@@ -62,10 +63,19 @@ def write_layers(
             f"{path}: {ending} holds one layer only",
             f"Export layers one by one, or all to one of: {', '.join(_OF_SEVERAL)}.",
         )
-    counter = _Counter([layer.name for layer, _ in parts], progress)
-    if ending in _LOCATED_ONLY:
-        parts = [(layer, _located(batches)) for layer, batches in parts]
-    counted = [(layer, counter.count(layer, batches)) for layer, batches in parts]
+    written: dict[str, int] = {}
+
+    def counted(rows: LayerRows) -> Iterator[pa.RecordBatch]:
+        written[rows.layer.name] = 0
+        for every in rows.batches:
+            located_only = ending in _LOCATED_ONLY
+            batch = every.filter(every["geometry"].is_valid()) if located_only else every
+            yield batch
+            written[rows.layer.name] += batch.num_rows
+            if progress is not None:
+                progress(sum(written.values()), None)
+
+    parts = [replace(rows, batches=counted(rows)) for rows in parts]
     with replacing(path) as part:
         if ending == ".gpkg":
             # GDAL makes the file itself, or adds to the copy of the one there is.
@@ -73,28 +83,7 @@ def write_layers(
             if path.exists():
                 shutil.copyfile(path, part)
         if ending in _OF_SEVERAL:
-            _OF_SEVERAL[ending](part, counted)
+            _OF_SEVERAL[ending](part, parts)
         else:
-            _OF_ONE[ending](part, *counted[0])
-    return counter.rows
-
-
-def _located(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    return (batch.filter(batch["geometry"].is_valid()) for batch in batches)
-
-
-class _Counter:
-    """Counts the rows that pass."""
-
-    def __init__(
-        self, names: list[str], progress: Callable[[int, int | None], None] | None
-    ) -> None:
-        self.rows = dict.fromkeys(names, 0)
-        self._progress = progress
-
-    def count(self, layer: Layer, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield batch
-            self.rows[layer.name] += batch.num_rows
-            if self._progress is not None:
-                self._progress(sum(self.rows.values()), None)
+            _OF_ONE[ending](part, parts[0])
+    return written

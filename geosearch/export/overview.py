@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import shapely
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from geosearch.export import canvas
-from geosearch.export.estimates import Estimate
 from geosearch.export.projections import EqualEarth
+from geosearch.layers.layer_rows import LayerRows
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
 from geosearch.words import format_km
 
@@ -30,9 +30,11 @@ _NO_TRUTH = canvas.ESTIMATE
 #: More lines than this only hide each other; they are drawn for an even choice of the answers.
 _MOST_LINES = 5000
 _LINE_POINTS = 60
+#: What the layer of estimates says of the truth, NaN where it is unknown.
+_KNOWN = ("truth_lat", "truth_lon", "error_km")
 
 
-def draw_overview(estimates: Iterable[Estimate], path: Path) -> int:
+def draw_overview(estimates: LayerRows, path: Path) -> int:
     """Draw answers on the world as a PNG of 1600 x 900 pixels; returns how many have a position.
 
     With known truths, estimates and the lines to the truth are coloured by error, and a bar
@@ -48,7 +50,7 @@ def draw_overview(estimates: Iterable[Estimate], path: Path) -> int:
     return located
 
 
-def overview(estimates: Iterable[Estimate]) -> tuple[Figure, int]:
+def overview(estimates: LayerRows) -> tuple[Figure, int]:
     """The page that `draw_overview` saves, and how many answers have a position."""
     lat, lon, true_lat, true_lon, error, total = _columns(estimates)
     figure = canvas.new_figure()
@@ -72,16 +74,16 @@ def overview(estimates: Iterable[Estimate]) -> tuple[Figure, int]:
     return figure, len(lat)
 
 
-def _columns(estimates: Iterable[Estimate]) -> tuple[Array, Array, Array, Array, Array, int]:
-    rows: list[tuple[float, ...]] = []
+def _columns(estimates: LayerRows) -> tuple[Array, Array, Array, Array, Array, int]:
+    columns: list[Array] = [np.empty((5, 0))]
     total = 0
-    nowhere = (np.nan, np.nan)
-    for estimate in estimates:
-        total += 1
-        if estimate.position is not None:
-            error = np.nan if estimate.error_km is None else estimate.error_km
-            rows.append((*estimate.position, *(estimate.truth or nowhere), error))
-    lat, lon, true_lat, true_lon, error_km = np.array(rows, float).reshape(-1, 5).T
+    for batch in estimates.batches:
+        total += len(batch)
+        located = batch.filter(batch["geometry"].is_valid())
+        places = shapely.from_wkb(located["geometry"].to_numpy(zero_copy_only=False))
+        known = (located[name].to_numpy(zero_copy_only=False) for name in _KNOWN)
+        columns.append(np.array([shapely.get_y(places), shapely.get_x(places), *known], float))
+    lat, lon, true_lat, true_lon, error_km = np.concatenate(columns, axis=1)
     return lat, lon, true_lat, true_lon, error_km, total
 
 

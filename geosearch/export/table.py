@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +9,19 @@ import pyarrow as pa
 import pyarrow.csv
 import shapely
 
-from geosearch.export.layer_rows import Layer
+from geosearch.layers.layer_rows import LayerRows
 
 
-def write_csv(path: Path, layer: Layer, batches: Iterator[pa.RecordBatch]) -> None:
+def write_csv(path: Path, rows: LayerRows) -> None:
     """Write one layer with a header; points as `lat` and `lon`, other geometry as WKT.
 
     Times are UTC. What is unknown is empty, and an empty text is `""`. Memory holds one batch.
     """
-    points = layer.geometry_type == "Point"
+    points = rows.layer.geometry_type == "Point"
     where = {"lat": pa.float64(), "lon": pa.float64()} if points else {"geometry": pa.string()}
-    schema = pa.schema([*layer.fields, *pa.schema(where)])
+    schema = pa.schema([*rows.fields, *pa.schema(where)])
     with pyarrow.csv.CSVWriter(path, schema) as writer:
-        for batch in batches:
+        for batch in rows.batches:
             shapes = shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))
             written = _coordinates(shapes) if points else [_wkt(shapes)]
             columns = [*batch.columns[:-1], *written]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from geosearch.database.connection import parse
+from geosearch.layers.layer import Layer
 
 #: What of a connection QGIS takes, in its order. Passwords it asks for, and keeps by itself.
 _PARAMETERS = ("service", "dbname", "host", "port", "user", "sslmode")
@@ -20,15 +21,15 @@ def connection_uri(url: str) -> str:
     return " ".join(f"{name}={_quoted(given[name])}" for name in _PARAMETERS if name in given)
 
 
-def layer_uri(connection: str, view: str, geometry_type: str, where: str = "") -> str:
-    """Data source of the rows of a view of schema `geosearch` that meet the condition `where`.
+def layer_uri(connection: str, layer: Layer, where: str = "") -> str:
+    """Data source of the rows of a layer that meet the condition `where`.
 
     The key is known to be unique and the rows need not be counted, so that QGIS opens the layer
     without reading it.
     """
     uri = (
-        f"{connection} key='id' estimatedmetadata=true srid=4326 type={geometry_type} "
-        f'checkPrimaryKeyUnicity=\'0\' table="geosearch"."{view}" (geom)'
+        f"{connection} key='id' estimatedmetadata=true srid=4326 type={layer.geometry_type} "
+        f'checkPrimaryKeyUnicity=\'0\' table="geosearch"."{layer.view}" (geom)'
     )
     return f"{uri} sql={where}" if where else uri
 

@@ -6,17 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import shapely
-from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_into
 from geosearch.density.density_cells import DensityCells
 from geosearch.errors import NotFoundError
-from geosearch.export.estimates import Selection
 from geosearch.export.surface import density_of
+from geosearch.layers.selection import Selection
 from geosearch.localization import load
-
-_CHOSEN = "SELECT id FROM geosearch.localizations WHERE {condition} ORDER BY id"
 
 _COLUMNS = ("localization_id", "level", "share", "area_km2", "geom")
 _TYPES = ["int8", "float8", "float8", "float8", "bytea"]
@@ -50,9 +47,7 @@ def refresh_density(
         The role may not write to an answer.
     """
     with database.connection() as connection:
-        selection.check(connection)
-        query = sql.SQL(_CHOSEN).format(condition=selection.condition)
-        ids = [int(row[0]) for row in connection.execute(query, selection.parameters)]
+        ids = selection.find(connection)
     if not ids:
         raise NotFoundError("there are no such answers", "geosearch localize makes some.")
     counts: list[int] = []

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from geosearch.export.estimates import Selection
+from geosearch.layers.layer import (
+    BORDERS,
+    COVERAGE,
+    DENSITY,
+    ERRORS,
+    ESTIMATES,
+    GEOCELLS,
+    LINES,
+    NEIGHBOURS,
+    PHOTOS,
+    REGIONS,
+    Layer,
+)
+from geosearch.layers.selection import Selection
 
 #: Answers whose neighbours are shown where none are chosen: those of all would hide the map.
 LATEST = 20
@@ -18,22 +31,24 @@ _COUNTRY, _WORLD = 5_000_000, 25_000_000
 
 @dataclass(frozen=True)
 class MapLayer:
-    """A view of the database, drawn in a style of `geosearch.export.styles`.
+    """A layer in a project: the rows of `source` that meet `where`, an SQL condition on its view.
 
-    `where` is an SQL condition on the view. The layer is drawn at scales from 1:`closest` to
-    1:`farthest`, where these are given. `labels` may switch off the labels of the style.
+    `id` and `title` are the layer's own where they are not given. It is drawn at scales from
+    1:`closest` to 1:`farthest`, where these are. `labels` may switch off the labels of the style.
     """
 
-    id: str
-    title: str
-    view: str
-    geometry_type: str
-    style: str
+    source: Layer
     where: str = ""
+    id: str = ""
+    title: str = ""
     shown: bool = True
     closest: int | None = None
     farthest: int | None = None
     labels: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self.id or self.source.name)
+        object.__setattr__(self, "title", self.title or self.source.title)
 
 
 @dataclass(frozen=True)
@@ -45,47 +60,30 @@ class Group:
     shown: bool = True
 
 
-ESTIMATES = MapLayer("estimates", "Estimates", "gis_estimates", "Point", "estimates")
-NEIGHBOURS = MapLayer("neighbours", "Neighbours", "gis_neighbours", "Point", "neighbours")
-LINES = MapLayer("lines", "Lines to neighbours", "gis_lines", "MultiLineString", "lines")
-REGIONS = MapLayer("regions", "Regions", "gis_regions", "MultiPolygon", "regions")
-DENSITY = MapLayer("density", "Density", "gis_density", "MultiPolygon", "density", shown=False)
-ERRORS = MapLayer("errors", "Errors", "gis_errors", "MultiLineString", "errors")
-PHOTOS = MapLayer("photos", "Photos", "gis_photos", "Point", "photos", farthest=_COUNTRY)
-COVERAGE = MapLayer("coverage", "Photos by cell", "gis_coverage", "MultiPolygon", "coverage")
-GEOCELLS = MapLayer("geocells", "Geocells", "gis_geocells", "MultiPolygon", "geocells", shown=False)
-BORDERS = MapLayer(
-    "borders", "Countries", "gis_borders", "MultiPolygon", "borders", "\"kind\" = 'country'"
-)
-
-#: The style of every view, for whoever adds one to a map without the project.
-STYLED = (
-    ESTIMATES,
-    NEIGHBOURS,
-    LINES,
-    REGIONS,
-    DENSITY,
-    ERRORS,
-    PHOTOS,
-    COVERAGE,
-    GEOCELLS,
-    BORDERS,
-)
-
-_FINE = replace(
-    COVERAGE,
-    id="coverage_56",
-    title="Photos by cell of 56 km",
-    where='"cell_km" = 56',
-    closest=_COUNTRY,
-    farthest=_WORLD,
-)
-_COARSE = replace(
-    COVERAGE,
-    id="coverage_222",
-    title="Photos by cell of 222 km",
-    where='"cell_km" = 222',
-    closest=_WORLD,
+_REFERENCES = (
+    Group(
+        "Photos",
+        (
+            MapLayer(PHOTOS, farthest=_COUNTRY),
+            MapLayer(
+                COVERAGE,
+                '"cell_km" = 56',
+                "coverage_56",
+                "Photos by cell of 56 km",
+                closest=_COUNTRY,
+                farthest=_WORLD,
+            ),
+            MapLayer(
+                COVERAGE,
+                '"cell_km" = 222',
+                "coverage_222",
+                "Photos by cell of 222 km",
+                closest=_WORLD,
+            ),
+        ),
+    ),
+    Group("Geocells", (MapLayer(GEOCELLS, shown=False),)),
+    Group(BACKGROUND, (MapLayer(BORDERS, "\"kind\" = 'country'", title="Countries"),)),
 )
 
 
@@ -95,25 +93,20 @@ def groups(selection: Selection) -> tuple[Group, ...]:
     Where `selection` chooses nothing, there are the answers of `geosearch localize`, with the
     neighbours of the latest, and those of evaluations, at first not shown.
     """
-    references = (
-        Group("Photos", (PHOTOS, _FINE, _COARSE)),
-        Group("Geocells", (GEOCELLS,)),
-        Group(BACKGROUND, (BORDERS,)),
-    )
     if selection.evaluation is not None:
         title = f"Evaluation {selection.evaluation}"
         chosen = f'"evaluation_id" = {selection.evaluation}'
-        return _evaluation(title, chosen, shown=True), *references
+        return _evaluation(title, chosen, shown=True), *_REFERENCES
     if selection.ids:
         keys = ", ".join(map(str, selection.ids))
-        return _answers(keys, keys), *references
+        return _answers(keys, keys), *_REFERENCES
     if selection.last is not None:
         keys = _latest("true", selection.last)
-        return _answers(keys, keys), *references
+        return _answers(keys, keys), *_REFERENCES
     own = '"evaluation_id" IS NULL'
     answers = _answers(None, _latest(own, LATEST), f" of the latest {LATEST} answers")
     evaluations = _evaluation("Evaluations", '"evaluation_id" IS NOT NULL', shown=False)
-    return answers, evaluations, *references
+    return answers, evaluations, *_REFERENCES
 
 
 def _answers(keys: str | None, keys_of_neighbours: str, note: str = "") -> Group:
@@ -124,12 +117,12 @@ def _answers(keys: str | None, keys_of_neighbours: str, note: str = "") -> Group
     return Group(
         "Answers",
         (
-            replace(ESTIMATES, where=own if keys is None else f'"id" IN ({keys})'),
-            replace(NEIGHBOURS, title=NEIGHBOURS.title + note, where=neighbours),
+            MapLayer(ESTIMATES, own if keys is None else f'"id" IN ({keys})'),
+            MapLayer(NEIGHBOURS, neighbours, title=NEIGHBOURS.title + note),
             # Lines of many answers hide the map.
-            replace(LINES, title=LINES.title + note, where=neighbours, shown=keys is not None),
-            replace(REGIONS, where=areas),
-            replace(DENSITY, where=areas, shown=keys is not None),
+            MapLayer(LINES, neighbours, title=LINES.title + note, shown=keys is not None),
+            MapLayer(REGIONS, areas),
+            MapLayer(DENSITY, areas, shown=keys is not None),
         ),
     )
 
@@ -138,16 +131,10 @@ def _evaluation(title: str, chosen: str, *, shown: bool) -> Group:
     return Group(
         title,
         (
-            replace(ERRORS, where=chosen),
-            replace(
-                ESTIMATES,
-                id="evaluated",
-                title="Estimates with known truth",
-                where=chosen,
-                labels=False,
-            ),
-            replace(REGIONS, id="evaluated_regions", where=chosen, shown=False),
-            replace(DENSITY, id="evaluated_density", where=chosen),
+            MapLayer(ERRORS, chosen),
+            MapLayer(ESTIMATES, chosen, "evaluated", "Estimates with known truth", labels=False),
+            MapLayer(REGIONS, chosen, "evaluated_regions", shown=False),
+            MapLayer(DENSITY, chosen, "evaluated_density", shown=False),
         ),
         shown,
     )

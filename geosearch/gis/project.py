@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from geosearch.export.styles import read_style
 from geosearch.gis.data_source import layer_uri
 from geosearch.gis.map_layers import BACKGROUND, Group, MapLayer
+from geosearch.layers.styles import read_style
 
 #: West, south, east, north in degrees.
 Bounds = tuple[float, float, float, float]
@@ -96,20 +96,21 @@ class Project:
                 _leaf(folder, _id(layer), layer.title, "postgres", self._uri(layer), layer.shown)
 
     def _uri(self, layer: MapLayer) -> str:
-        return layer_uri(self.connection, layer.view, layer.geometry_type, layer.where)
+        return layer_uri(self.connection, layer.source, layer.where)
 
     def _layer(self, parent: Element, layer: MapLayer) -> None:
         limited = layer.closest is not None or layer.farthest is not None
+        kind = layer.source.geometry_type
         item = SubElement(
             parent,
             "maplayer",
             type="vector",
-            geometry=_GEOMETRY_NAMES[layer.geometry_type],
-            wkbType=layer.geometry_type,
+            geometry=_GEOMETRY_NAMES[kind],
+            wkbType=kind,
             hasScaleBasedVisibilityFlag="1" if limited else "0",
             minScale=str(layer.farthest or _FARTHEST_OF_ALL),
             maxScale=str(layer.closest or 0),
-            simplifyDrawingHints="0" if layer.geometry_type == "Point" else "1",
+            simplifyDrawingHints="0" if kind == "Point" else "1",
             simplifyDrawingTol="1",
             readOnly="1",
         )
@@ -119,7 +120,7 @@ class Project:
         _text(item, "layername", layer.title)
         _crs(SubElement(item, "srs"), _DATA_CRS)
         _text(item, "provider", "postgres").set("encoding", "UTF-8")
-        style = ElementTree.fromstring(read_style(layer.style))
+        style = ElementTree.fromstring(read_style(layer.source.name))
         labels = layer.labels and style.get("labelsEnabled") == "1"
         item.set("labelsEnabled", "1" if labels else "0")
         item.extend(style)

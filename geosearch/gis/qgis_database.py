@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
@@ -11,10 +11,11 @@ from psycopg import sql
 
 from geosearch.database.connection import Connection
 from geosearch.errors import DatabaseError
-from geosearch.export.estimates import Selection
-from geosearch.export.styles import read_style
-from geosearch.gis.map_layers import STYLED, Group, MapLayer, groups
+from geosearch.gis.map_layers import Group, MapLayer, groups
 from geosearch.gis.project import WORLD, Bounds, Project
+from geosearch.layers.layer import LAYERS
+from geosearch.layers.selection import Selection
+from geosearch.layers.styles import read_style
 
 STYLE_NAME = "geosearch"
 
@@ -92,9 +93,9 @@ def make_project(
 ) -> Project:
     """The project of a database that QGIS reaches by `source` (`geosearch.gis.data_source`).
 
-    Without a selection it shows all answers, else those chosen; photos, coverage and borders are
-    always in it, and geocells where the database has them. It opens at the answers, or at the
-    photos where there are none, or at the world.
+    Without a selection it shows all answers, else those chosen; photos, coverage, geocells and
+    borders are always in it. It opens at the answers, or at the photos where there are none, or at
+    the world.
 
     Raises
     ------
@@ -102,17 +103,13 @@ def make_project(
         A selected id or evaluation does not exist.
     """
     selection.check(connection)
-    chosen = tuple(
-        replace(group, layers=layers)
-        for group in groups(selection)
-        if (layers := tuple(layer for layer in group.layers if _exists(connection, layer)))
-    )
+    chosen = groups(selection)
     # Lines lie between points whose bounds are known; cells hold the photos.
     bounds = {
         layer.id: found
         for group in chosen
         for layer in group.layers
-        if layer.geometry_type != "MultiLineString"
+        if layer.source.geometry_type != "MultiLineString"
         and (found := _bounds(connection, layer)) is not None
     }
     seen = ("regions", "evaluated", "coverage_56")
@@ -152,11 +149,11 @@ def install_styles(connection: Connection) -> Stored:
             ):
                 connection.execute(_MAKE_STYLES)
                 connection.execute(_LET_READERS_READ)
-            for layer in STYLED:
+            for layer in LAYERS.values():
                 values = {
                     "view": layer.view,
                     "name": STYLE_NAME,
-                    "qml": read_style(layer.style),
+                    "qml": read_style(layer.name),
                     "about": "The style of geosearch, md5 ",
                 }
                 done = connection.execute(_UPDATE_STYLE, values).rowcount
@@ -170,14 +167,9 @@ def install_styles(connection: Connection) -> Stored:
     return Stored(tuple(written), tuple(kept))
 
 
-def _exists(connection: Connection, layer: MapLayer) -> bool:
-    name = f"geosearch.{layer.view}"
-    return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() != (None,)
-
-
 def _bounds(connection: Connection, layer: MapLayer) -> Bounds | None:
     condition = sql.SQL(layer.where or "true")
-    query = sql.SQL(_BOUNDS).format(view=sql.Identifier(layer.view), condition=condition)
+    query = sql.SQL(_BOUNDS).format(view=sql.Identifier(layer.source.view), condition=condition)
     row = connection.execute(query).fetchone()
     return None if row is None else (row[0], row[1], row[2], row[3])
 

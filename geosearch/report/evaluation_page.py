@@ -13,9 +13,11 @@ from geosearch.database.connection import Database
 from geosearch.errors import PhotoRejected
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, wilson
 from geosearch.export import canvas
-from geosearch.export.estimates import Selection, read_estimates
 from geosearch.export.overview import overview
 from geosearch.images import decode, open_image
+from geosearch.layers.layer import ESTIMATES
+from geosearch.layers.layer_rows import read_answers
+from geosearch.layers.selection import Selection
 from geosearch.report import html
 from geosearch.report.breakdown import Group
 from geosearch.report.charts import evaluation_charts
@@ -101,7 +103,7 @@ def _tiles(found: Figures) -> str:
 def _map(database: Database, summary: Summary) -> str:
     with database.connection() as connection:
         selection = Selection(evaluation=summary.evaluation.id)
-        figure, _ = overview(read_estimates(connection, selection))
+        figure, _ = overview(read_answers(connection, ESTIMATES, selection))
     return html.picture(
         canvas.image_of(figure), "World map of the estimates and their errors", "map"
     )

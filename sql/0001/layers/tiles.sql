@@ -1,5 +1,6 @@
--- Vector tiles (Mapbox Vector Tile 2.1) of the layers, in the web's tiling: zoom z, column x from
--- the west, row y from the north. For tile servers that call functions, and for anyone with SQL.
+-- Vector tiles (Mapbox Vector Tile 2.1) of the layers, the views gis_…, in the web's tiling: zoom z,
+-- column x from the west, row y from the north. For tile servers that call functions, and for anyone
+-- with SQL.
 
 -- Points are thinned by a grid of 64 x 64 cells a tile: a cell shows its rows as one point, at their
 -- mean, with their number as `count`; a row alone is shown as it is, with what is known of it. So a
@@ -16,6 +17,8 @@ DECLARE
     extent CONSTANT integer := 4096;
     cells CONSTANT integer := 64;
     buffer CONSTANT integer := 64;  -- of shapes, so that their outlines leave no seams
+    view CONSTANT regclass := to_regclass('geosearch.' || quote_ident('gis_' || layer));
+    columns text[];
     points boolean;
     fields text;
     tiles float8;
@@ -32,33 +35,35 @@ BEGIN
             'z is 0 to 24; x and y are 0 to 2^z - 1.'
         );
     END IF;
-    wanted := CASE layer
-        WHEN 'photos' THEN 'true'
-        -- At zoom 4 the larger cells are a tenth of a tile's side, at 5 the smaller a twentieth.
-        WHEN 'coverage' THEN CASE WHEN z <= 4 THEN 'cell_km = 222' ELSE 'cell_km = 56' END
-        WHEN 'estimates' THEN 'id = $1'
-        WHEN 'errors' THEN 'id = $1'
-        WHEN 'regions' THEN 'localization_id = $1'
-        WHEN 'neighbours' THEN 'localization_id = $1'
-        WHEN 'lines' THEN 'localization_id = $1'
-    END;
-    IF wanted IS NULL THEN
+    IF view IS NULL THEN
         PERFORM refuse(
             format('there is no layer %L', layer),
-            'Layers: photos, coverage, estimates, regions, neighbours, lines, errors.'
+            'Layers: ' || (
+                SELECT string_agg(substr(relname, 5), ', ' ORDER BY relname)
+                FROM pg_class
+                WHERE relnamespace = 'geosearch'::regnamespace AND relname LIKE 'gis\_%'
+            ) || '.'
         );
     END IF;
-    IF answer IS NULL AND layer <> 'coverage' THEN
-        wanted := 'true';
-    END IF;
-    points := layer IN ('photos', 'estimates', 'neighbours');
     -- Not to_jsonb of the row, which would write the geometry as GeoJSON first.
-    fields := (
-        SELECT string_agg(format('%1$L, layer.%1$I', attname), ', ' ORDER BY attnum)
-        FROM pg_attribute
-        WHERE attrelid = format('geosearch.gis_%s', layer)::regclass AND attnum > 0
-            AND NOT attisdropped AND attname NOT IN ('id', 'geom')
-    );
+    SELECT
+        array_agg(attname),
+        bool_or(attname = 'geom' AND postgis_typmod_type(atttypmod) = 'Point'),
+        string_agg(format('%1$L, layer.%1$I', attname), ', ' ORDER BY attnum)
+            FILTER (WHERE attname NOT IN ('id', 'geom'))
+    INTO columns, points, fields
+    FROM pg_attribute
+    WHERE attrelid = view AND attnum > 0 AND NOT attisdropped;
+    wanted := CASE
+        -- At zoom 4 the larger cells are a tenth of a tile's side, at 5 the smaller a twentieth.
+        WHEN 'cell_km' = ANY (columns) THEN CASE
+            WHEN z <= 4 THEN 'cell_km = 222' ELSE 'cell_km = 56'
+        END
+        WHEN answer IS NULL THEN 'true'
+        WHEN 'localization_id' = ANY (columns) THEN 'localization_id = $1'
+        WHEN 'evaluation_id' = ANY (columns) THEN 'id = $1'  -- a row is an answer
+        ELSE 'true'
+    END;
     tiles := 2.0 ^ z;
     margin := CASE WHEN points THEN 0 ELSE buffer::float8 / extent END;
     -- The tile in degrees: Web Mercator (EPSG:3857) backwards.
@@ -81,17 +86,17 @@ BEGIN
                     ) AS shape,
                     id,
                     jsonb_build_object(%s) AS properties
-                FROM gis_%s AS layer
+                FROM %s AS layer
                 WHERE geom && $4 AND (%s)
                 ORDER BY %s
             ) AS shown
             WHERE shape IS NOT NULL
             $tile$,
             fields,
-            layer,
+            view,
             wanted,
             -- The largest regions at the bottom.
-            CASE layer WHEN 'regions' THEN 'level DESC, id' ELSE 'id' END
+            CASE WHEN 'level' = ANY (columns) THEN 'level DESC, id' ELSE 'id' END
         )
         INTO tile
         USING answer, layer, extent, box, ST_TileEnvelope(z, x, y), buffer;
@@ -109,7 +114,7 @@ BEGIN
                     id,
                     (ST_X(geom) + 180) / 360 * $5 - $6 AS u,
                     (0.5 - atanh(sin(radians(ST_Y(geom)))) / (2 * pi())) * $5 - $7 AS v
-                FROM gis_%1$s
+                FROM %1$s
                 -- A little more than the tile, whose edges are rounded; what is in it is decided
                 -- below.
                 WHERE geom && ST_Expand($4, 1e-4) AND abs(ST_Y(geom)) < 85.06 AND (%2$s)
@@ -127,12 +132,12 @@ BEGIN
                 CASE WHEN count = 1 THEN id END AS id,
                 CASE WHEN count = 1 THEN (
                     SELECT jsonb_build_object(%3$s)
-                    FROM gis_%1$s AS layer WHERE layer.id = groups.id
+                    FROM %1$s AS layer WHERE layer.id = groups.id
                 ) END AS properties
             FROM groups
         ) AS shown
         $tile$,
-        layer,
+        view,
         wanted,
         fields
     )
@@ -143,5 +148,4 @@ END
 $$;
 
 COMMENT ON FUNCTION geosearch.mvt(integer, integer, integer, text, bigint) IS
-    'A vector tile of photos or their coverage, or of estimates, regions, neighbours, lines or '
-    'errors, of all answers or one.';
+    'A vector tile of a layer: photos for the view gis_photos, and so on; of all answers or one.';

@@ -1,4 +1,6 @@
--- Layers for GIS and for servers of maps: an integer id first, one geometry with its type and SRID.
+-- Layers for GIS and for servers of maps: an integer id first, one geometry with its type and SRID
+-- last. Files that are exported, tiles, projects of QGIS and docs/layers.md have the columns that
+-- stand here, with what is said of them at the end.
 -- A view shows a role only what the tables show it (security_invoker). LEFT JOINs by primary key
 -- cost nothing to those who ask for none of the columns they bring.
 
@@ -22,19 +24,6 @@ LEFT JOIN geosearch.collections ON collections.id = photos.collection_id
 WHERE photos.geom IS NOT NULL;
 
 COMMENT ON VIEW geosearch.gis_photos IS 'Reference photos that have a position.';
-COMMENT ON COLUMN geosearch.gis_photos.id IS 'Id of the photo.';
-COMMENT ON COLUMN geosearch.gis_photos.collection IS 'Collection the photo belongs to.';
-COMMENT ON COLUMN geosearch.gis_photos.uri IS 'Absolute path or URL of the photo, for map tips.';
-COMMENT ON COLUMN geosearch.gis_photos.title IS 'Title or caption.';
-COMMENT ON COLUMN geosearch.gis_photos.author IS 'Photographer or account.';
-COMMENT ON COLUMN geosearch.gis_photos.licence IS 'Licence of the photo.';
-COMMENT ON COLUMN geosearch.gis_photos.taken_at IS 'When taken (UTC if no zone is known).';
-COMMENT ON COLUMN geosearch.gis_photos.accuracy_m IS 'Accuracy of the position, metres.';
-COMMENT ON COLUMN geosearch.gis_photos.position_source IS 'exif, xmp or manifest.';
-COMMENT ON COLUMN geosearch.gis_photos.source_id IS 'Identifier at the source.';
-COMMENT ON COLUMN geosearch.gis_photos.width IS 'Width in pixels, as stored.';
-COMMENT ON COLUMN geosearch.gis_photos.height IS 'Height in pixels, as stored.';
-COMMENT ON COLUMN geosearch.gis_photos.geom IS 'Position (WGS 84).';
 
 CREATE VIEW geosearch.gis_estimates WITH (security_invoker = true) AS
 SELECT
@@ -46,32 +35,15 @@ SELECT
     radius_50_km AS radius_km_50,
     radius_90_km AS radius_km_90,
     confident,
+    ST_Y(truth) AS truth_lat,
+    ST_X(truth) AS truth_lon,
     error_km,
     evaluation_id,
     created_at,
     estimate AS geom
-FROM geosearch.localizations
-WHERE estimate IS NOT NULL;
+FROM geosearch.localizations;
 
-COMMENT ON VIEW geosearch.gis_estimates IS
-    'Answers that have an estimate; id is that of the localization.';
-COMMENT ON COLUMN geosearch.gis_estimates.id IS 'Id of the localization.';
-COMMENT ON COLUMN geosearch.gis_estimates.photo IS 'Path or URL of the query, for map tips.';
-COMMENT ON COLUMN geosearch.gis_estimates.method IS 'How the estimate was found.';
-COMMENT ON COLUMN geosearch.gis_estimates.model IS 'Model that looked at the photo.';
-COMMENT ON COLUMN geosearch.gis_estimates.score IS
-    'Share of the neighbours'' weight near the estimate, 0 to 1.';
-COMMENT ON COLUMN geosearch.gis_estimates.radius_km_50 IS
-    'Radius round the estimate with half the density, kilometres.';
-COMMENT ON COLUMN geosearch.gis_estimates.radius_km_90 IS
-    'Radius round the estimate with 90 % of it, kilometres.';
-COMMENT ON COLUMN geosearch.gis_estimates.confident IS
-    'False: not in this collection. NULL without calibration.';
-COMMENT ON COLUMN geosearch.gis_estimates.error_km IS
-    'Great-circle distance to the truth, kilometres, where that is known.';
-COMMENT ON COLUMN geosearch.gis_estimates.evaluation_id IS 'Evaluation it belongs to, if any.';
-COMMENT ON COLUMN geosearch.gis_estimates.created_at IS 'When the answer was given.';
-COMMENT ON COLUMN geosearch.gis_estimates.geom IS 'Estimated position (WGS 84).';
+COMMENT ON VIEW geosearch.gis_estimates IS 'Answers, at the estimated positions of their photos.';
 
 CREATE VIEW geosearch.gis_regions WITH (security_invoker = true) AS
 SELECT
@@ -79,20 +51,31 @@ SELECT
     regions.localization_id,
     answers.photo_uri AS photo,
     answers.evaluation_id,
-    round(regions.level::numeric, 4)::float8 AS level,
+    round(regions.level::numeric, 4)::float8 AS level,  -- stored as float4
     regions.area_km2,
     regions.geom
 FROM geosearch.localization_regions AS regions
 LEFT JOIN geosearch.localizations AS answers ON answers.id = regions.localization_id;
 
-COMMENT ON VIEW geosearch.gis_regions IS 'Highest-density regions of answers.';
-COMMENT ON COLUMN geosearch.gis_regions.id IS 'Id of the region.';
-COMMENT ON COLUMN geosearch.gis_regions.localization_id IS 'The answer.';
-COMMENT ON COLUMN geosearch.gis_regions.photo IS 'Path or URL of the query, for map tips.';
-COMMENT ON COLUMN geosearch.gis_regions.evaluation_id IS 'Evaluation it belongs to, if any.';
-COMMENT ON COLUMN geosearch.gis_regions.level IS 'Share of the density inside, 0 to 1.';
-COMMENT ON COLUMN geosearch.gis_regions.area_km2 IS 'Area, square kilometres.';
-COMMENT ON COLUMN geosearch.gis_regions.geom IS 'The region (WGS 84), cut at the antimeridian.';
+COMMENT ON VIEW geosearch.gis_regions IS
+    'Regions that hold 50 % and 90 % of the density of answers.';
+
+CREATE VIEW geosearch.gis_density WITH (security_invoker = true) AS
+SELECT
+    cells.id,
+    cells.localization_id,
+    answers.photo_uri AS photo,
+    answers.evaluation_id,
+    cells.share / cells.area_km2 AS density_per_km2,
+    cells.share,
+    cells.level,
+    cells.area_km2,
+    cells.geom
+FROM geosearch.localization_cells AS cells
+LEFT JOIN geosearch.localizations AS answers ON answers.id = cells.localization_id;
+
+COMMENT ON VIEW geosearch.gis_density IS
+    'Densities of answers as cells, for the answers given to geosearch layers density.';
 
 CREATE VIEW geosearch.gis_neighbours WITH (security_invoker = true) AS
 SELECT
@@ -109,50 +92,26 @@ SELECT
 FROM geosearch.localization_neighbours AS neighbours
 LEFT JOIN geosearch.localizations AS answers ON answers.id = neighbours.localization_id;
 
-COMMENT ON VIEW geosearch.gis_neighbours IS 'The neighbours that answers rest on.';
-COMMENT ON COLUMN geosearch.gis_neighbours.id IS 'Id of the neighbour in the answer.';
-COMMENT ON COLUMN geosearch.gis_neighbours.localization_id IS 'The answer.';
-COMMENT ON COLUMN geosearch.gis_neighbours.photo IS 'Path or URL of the query.';
-COMMENT ON COLUMN geosearch.gis_neighbours.evaluation_id IS 'Evaluation it belongs to, if any.';
-COMMENT ON COLUMN geosearch.gis_neighbours.rank IS '1 is the nearest.';
-COMMENT ON COLUMN geosearch.gis_neighbours.neighbour_id IS 'The photo; it may be gone since.';
-COMMENT ON COLUMN geosearch.gis_neighbours.neighbour IS
-    'Path or URL of the photo at the time, for map tips.';
-COMMENT ON COLUMN geosearch.gis_neighbours.distance IS 'Cosine distance to the query.';
-COMMENT ON COLUMN geosearch.gis_neighbours.weight IS 'Weight in the estimate; all sum to 1.';
-COMMENT ON COLUMN geosearch.gis_neighbours.geom IS 'Position of the photo at the time (WGS 84).';
+COMMENT ON VIEW geosearch.gis_neighbours IS
+    'Neighbours that answers rest on, with their ranks, distances and weights.';
 
 CREATE VIEW geosearch.gis_lines WITH (security_invoker = true) AS
 SELECT
     neighbours.id,
-    neighbours.localization_id,
-    answers.photo_uri AS photo,
-    answers.evaluation_id,
-    neighbours.rank,
-    neighbours.photo_id AS neighbour_id,
-    neighbours.uri AS neighbour,
-    neighbours.distance,
-    neighbours.weight,
-    geosearch.great_circle_line(answers.estimate, neighbours.geom)::geometry(MultiLineString, 4326)
-        AS geom
-FROM geosearch.localization_neighbours AS neighbours
-JOIN geosearch.localizations AS answers ON answers.id = neighbours.localization_id
-WHERE answers.estimate IS NOT NULL;
+    localization_id,
+    photo,
+    neighbours.evaluation_id,
+    rank,
+    neighbour_id,
+    neighbour,
+    distance,
+    weight,
+    geosearch.great_circle_line(estimate, geom)::geometry(MultiLineString, 4326) AS geom
+FROM geosearch.gis_neighbours AS neighbours
+JOIN geosearch.localizations AS answers ON answers.id = localization_id
+WHERE estimate IS NOT NULL;
 
-COMMENT ON VIEW geosearch.gis_lines IS
-    'Lines from estimates to the neighbours they rest on; id is that of gis_neighbours.';
-COMMENT ON COLUMN geosearch.gis_lines.id IS 'Id of the neighbour in the answer.';
-COMMENT ON COLUMN geosearch.gis_lines.localization_id IS 'The answer.';
-COMMENT ON COLUMN geosearch.gis_lines.photo IS 'Path or URL of the query.';
-COMMENT ON COLUMN geosearch.gis_lines.evaluation_id IS 'Evaluation it belongs to, if any.';
-COMMENT ON COLUMN geosearch.gis_lines.rank IS '1 is the nearest.';
-COMMENT ON COLUMN geosearch.gis_lines.neighbour_id IS 'The photo; it may be gone since.';
-COMMENT ON COLUMN geosearch.gis_lines.neighbour IS
-    'Path or URL of the photo at the time, for map tips.';
-COMMENT ON COLUMN geosearch.gis_lines.distance IS 'Cosine distance to the query.';
-COMMENT ON COLUMN geosearch.gis_lines.weight IS 'Weight in the estimate; all sum to 1.';
-COMMENT ON COLUMN geosearch.gis_lines.geom IS
-    'Great circle (WGS 84), cut at the antimeridian.';
+COMMENT ON VIEW geosearch.gis_lines IS 'Lines from estimates to the neighbours they rest on.';
 
 CREATE VIEW geosearch.gis_errors WITH (security_invoker = true) AS
 SELECT
@@ -166,17 +125,7 @@ SELECT
 FROM geosearch.localizations
 WHERE estimate IS NOT NULL AND truth IS NOT NULL;
 
-COMMENT ON VIEW geosearch.gis_errors IS
-    'Lines from estimates to the known true positions; id is that of the localization.';
-COMMENT ON COLUMN geosearch.gis_errors.id IS 'Id of the localization.';
-COMMENT ON COLUMN geosearch.gis_errors.photo IS 'Path or URL of the query, for map tips.';
-COMMENT ON COLUMN geosearch.gis_errors.method IS 'How the estimate was found.';
-COMMENT ON COLUMN geosearch.gis_errors.error_km IS 'Length of the line, kilometres.';
-COMMENT ON COLUMN geosearch.gis_errors.score IS
-    'Share of the neighbours'' weight near the estimate, 0 to 1.';
-COMMENT ON COLUMN geosearch.gis_errors.evaluation_id IS 'Evaluation it belongs to, if any.';
-COMMENT ON COLUMN geosearch.gis_errors.geom IS
-    'Great circle (WGS 84) from the estimate, cut at the antimeridian.';
+COMMENT ON VIEW geosearch.gis_errors IS 'Lines from estimates to known true positions.';
 
 -- By collection, so that a role counts the photos of those it may see.
 CREATE VIEW geosearch.gis_coverage WITH (security_invoker = true) AS
@@ -193,25 +142,122 @@ GROUP BY coverage.cell, coverage.cell_km, coverage.geom;
 
 COMMENT ON VIEW geosearch.gis_coverage IS
     'Reference photos in cells of equal area, as geosearch.refresh_coverage last counted them.';
-COMMENT ON COLUMN geosearch.gis_coverage.id IS 'Number of the cell.';
-COMMENT ON COLUMN geosearch.gis_coverage.cell_km IS
-    'Side of a square of the cell''s area, kilometres: 222 or 56. Choose one.';
-COMMENT ON COLUMN geosearch.gis_coverage.photos IS 'Photos in the cell.';
-COMMENT ON COLUMN geosearch.gis_coverage.collections IS 'Their collections.';
-COMMENT ON COLUMN geosearch.gis_coverage.changed_at IS 'When a count first found so many.';
-COMMENT ON COLUMN geosearch.gis_coverage.geom IS 'The cell (WGS 84).';
+
+CREATE VIEW geosearch.gis_geocells WITH (security_invoker = true) AS
+SELECT
+    cells.id,
+    cells.partition_id,
+    (SELECT name FROM geosearch.partitions WHERE partitions.id = cells.partition_id) AS partition,
+    cells.number,
+    cells.photos,
+    cells.photos / cells.area_km2 AS photos_per_km2,
+    cells.spread_km,
+    cells.area_km2,
+    cells.geom
+FROM geosearch.geocells AS cells;
+
+COMMENT ON VIEW geosearch.gis_geocells IS 'Cells of partitions, with the photos each holds.';
 
 CREATE VIEW geosearch.gis_borders WITH (security_invoker = true) AS
 SELECT id, kind, name, iso_a2, iso_a3, continent, subregion, geom
 FROM geosearch.borders;
 
 COMMENT ON VIEW geosearch.gis_borders IS 'Borders of countries and regions, for a background.';
-COMMENT ON COLUMN geosearch.gis_borders.id IS 'Id of the border.';
-COMMENT ON COLUMN geosearch.gis_borders.kind IS 'country, or region: a group or part of some.';
-COMMENT ON COLUMN geosearch.gis_borders.name IS 'English name.';
-COMMENT ON COLUMN geosearch.gis_borders.iso_a2 IS 'ISO 3166-1 alpha-2 code, if known.';
-COMMENT ON COLUMN geosearch.gis_borders.iso_a3 IS 'ISO 3166-1 alpha-3 code, if known.';
-COMMENT ON COLUMN geosearch.gis_borders.continent IS 'Continent, as the source divides them.';
-COMMENT ON COLUMN geosearch.gis_borders.subregion IS
-    'Part of the continent, as the source divides them.';
-COMMENT ON COLUMN geosearch.gis_borders.geom IS 'Its area (WGS 84).';
+
+-- What the columns mean. A name means the same in every layer and is explained once; where it does
+-- not, the layers are named.
+
+DO $$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN
+        WITH words (layer, name, meaning) AS (VALUES
+            (NULL, 'accuracy_m', 'Accuracy of the position, metres.'),
+            (NULL, 'area_km2', 'Area, square kilometres.'),
+            (NULL, 'author', 'Photographer or account.'),
+            (NULL, 'cell_km',
+                'Side of a square of the cell''s area, kilometres: 222 or 56. Choose one.'),
+            (NULL, 'changed_at', 'When a count first found so many.'),
+            (NULL, 'collection', 'Collection the photo belongs to.'),
+            (NULL, 'collections', 'Their collections.'),
+            (NULL, 'confident', 'False: not in this collection. NULL without calibration.'),
+            (NULL, 'continent', 'Continent, as the source divides them.'),
+            (NULL, 'created_at', 'When the answer was given.'),
+            (NULL, 'density_per_km2',
+                'Probability per square kilometre, the mean over the cell.'),
+            (NULL, 'distance', 'Cosine distance to the query.'),
+            (NULL, 'error_km',
+                'Great-circle distance to the truth, kilometres, where that is known.'),
+            (NULL, 'evaluation_id', 'Evaluation it belongs to, if any.'),
+            ('photos', 'geom', 'Position (WGS 84).'),
+            ('estimates', 'geom',
+                'Estimated position (WGS 84); NULL where no photo passed the filter.'),
+            ('regions', 'geom', 'The region (WGS 84), cut at the antimeridian.'),
+            ('neighbours', 'geom', 'Position of the photo at the time (WGS 84).'),
+            ('lines', 'geom',
+                'Great circle (WGS 84) from the estimate, cut at the antimeridian.'),
+            ('errors', 'geom',
+                'Great circle (WGS 84) from the estimate, cut at the antimeridian.'),
+            ('borders', 'geom', 'Its area (WGS 84).'),
+            (NULL, 'geom', 'The cell (WGS 84), cut at the antimeridian.'),
+            ('photos', 'id', 'Id of the photo.'),
+            ('estimates', 'id', 'Id of the answer.'),
+            ('errors', 'id', 'Id of the answer.'),
+            ('regions', 'id', 'Id of the region.'),
+            ('neighbours', 'id', 'Id of the neighbour in the answer.'),
+            ('lines', 'id', 'Id of the neighbour in the answer.'),
+            ('density', 'id', 'Id of the cell in the answer.'),
+            ('coverage', 'id', 'Number of the cell.'),
+            ('geocells', 'id', 'Id of the cell.'),
+            ('borders', 'id', 'Id of the border.'),
+            (NULL, 'height', 'Height in pixels, as stored.'),
+            (NULL, 'iso_a2', 'ISO 3166-1 alpha-2 code, if known.'),
+            (NULL, 'iso_a3', 'ISO 3166-1 alpha-3 code, if known.'),
+            (NULL, 'kind', 'country, or region: a group or part of some.'),
+            ('regions', 'level', 'Share of the density inside, 0 to 1.'),
+            ('density', 'level',
+                'Share in this and all denser cells: level of the smallest region that contains '
+                'the cell.'),
+            (NULL, 'licence', 'Licence of the photo.'),
+            (NULL, 'localization_id', 'Id of the answer.'),
+            (NULL, 'method', 'How the estimate was found.'),
+            (NULL, 'model', 'Model that looked at the photo.'),
+            (NULL, 'name', 'English name.'),
+            (NULL, 'neighbour', 'Path or URL of the photo at the time, for map tips.'),
+            (NULL, 'neighbour_id', 'The photo; it may be gone since.'),
+            (NULL, 'number', 'Number of the cell in its partition, from 0.'),
+            (NULL, 'partition', 'Name of the partition.'),
+            (NULL, 'partition_id', 'Id of the partition.'),
+            (NULL, 'photo', 'Path or URL of the query, for map tips.'),
+            ('coverage', 'photos', 'Photos in the cell.'),
+            ('geocells', 'photos', 'Photos in the cell, of those the partition was made of.'),
+            (NULL, 'photos_per_km2', 'Photos in the cell by its area.'),
+            (NULL, 'position_source', 'exif, xmp or manifest.'),
+            (NULL, 'radius_km_50', 'Radius round the estimate with half the density, kilometres.'),
+            (NULL, 'radius_km_90', 'Radius round the estimate with 90 % of it, kilometres.'),
+            (NULL, 'rank', '1 is the nearest.'),
+            (NULL, 'score', 'Share of the neighbours'' weight near the estimate, 0 to 1.'),
+            (NULL, 'share', 'Share of the probability in the cell, 0 to 1.'),
+            (NULL, 'source_id', 'Identifier at the source.'),
+            (NULL, 'spread_km', 'Spread of the photos round their medoid, kilometres.'),
+            (NULL, 'subregion', 'Part of the continent, as the source divides them.'),
+            (NULL, 'taken_at', 'When taken (UTC if no zone is known).'),
+            (NULL, 'title', 'Title or caption.'),
+            (NULL, 'truth_lat', 'Latitude of the true position, degrees, where it is known.'),
+            (NULL, 'truth_lon', 'Longitude of the true position, degrees, where it is known.'),
+            (NULL, 'uri', 'Absolute path or URL of the photo, for map tips.'),
+            (NULL, 'weight', 'Weight in the estimate; all sum to 1.'),
+            (NULL, 'width', 'Width in pixels, as stored.')
+        )
+        SELECT DISTINCT ON (c.oid, attnum) c.oid::regclass AS view, attname, meaning
+        FROM pg_class AS c
+        JOIN pg_attribute ON attrelid = c.oid AND attnum > 0
+        JOIN words ON name = attname AND (words.layer IS NULL OR relname = 'gis_' || words.layer)
+        WHERE relnamespace = 'geosearch'::regnamespace AND relname LIKE 'gis\_%'
+        ORDER BY c.oid, attnum, words.layer  -- its own word before the common one
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', item.view, item.attname, item.meaning);
+    END LOOP;
+END
+$$;
