@@ -114,11 +114,10 @@ class Geosearch:
         return nearest_others(
             self.database,
             row.id,
-            query.embedding,
+            query,
             k,
             _filter(where, conditions),
             Exclusions(exclude_self, exclude_duplicates),
-            sha256=query.sha256,
             exact=exact,
         ).neighbours
 

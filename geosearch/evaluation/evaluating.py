@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from geosearch.evaluation.answers import Answered, Task, answers, errors_km
 from geosearch.evaluation.evaluation_rows import finish, join, start
 from geosearch.evaluation.metrics import Accuracy, Figures, figures
 from geosearch.evaluation.queries import (
+    Labelled,
     QuerySet,
     manifest_queries,
     stored_embeddings,
@@ -29,6 +30,7 @@ from geosearch.localization.answer import Failure, Parameters
 from geosearch.localization.answer_rows import save
 from geosearch.localization.localizing import chosen_parameters
 from geosearch.localization.request import Request
+from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Excluded, Exclusions
 from geosearch.retrieval.neighbours import check_k
@@ -196,14 +198,7 @@ def evaluate_each(
     """
     if not parameters or len({item.exact for item in parameters}) > 1:
         raise InputError("an evaluation needs parameters that are all exact, or all not")
-    stored = queries is None or (isinstance(queries, QuerySet) and queries.stored)
-    row, backbone = model_and_backbone(database, model, stored=stored, device=device)
-    if queries is None:
-        asked = stored_queries(database, row, where)
-    elif isinstance(queries, QuerySet):
-        asked = queries
-    else:
-        asked = manifest_queries(queries)
+    row, backbone, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
     on = backbone.device if backbone is not None else device
     with database.connection() as connection:
@@ -231,8 +226,7 @@ def evaluate_each(
             save(connection, [item.answer for item in waiting], main)
         waiting.clear()
 
-    outcomes = embedded(database, row, backbone, asked)
-    given = answers(database, row, asked.queries, outcomes, task)
+    given = answers(database, row, embedded(database, row, backbone, asked), task)
     for done, item in enumerate(given, start=1):
         if isinstance(item, Failure):
             failures.append(item)
@@ -266,26 +260,45 @@ def evaluate_each(
     return results
 
 
-def model_and_backbone(
-    database: Database, model: str | Backbone, *, stored: bool, device: str
-) -> tuple[Model, Backbone | None]:
-    """The model's row, and its backbone unless embeddings are in the database."""
-    if stored and isinstance(model, str):
-        with database.connection() as connection:
-            return find_model(connection, model), None
-    backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
+def find_queries(
+    database: Database,
+    queries: str | Path | QuerySet | None,
+    model: str | Backbone,
+    where: Filter,
+    device: str,
+) -> tuple[Model, Backbone | None, QuerySet]:
+    """The model's row, its backbone unless embeddings are in the database, and the queries meant.
+
+    `queries` are as `evaluate` takes them.
+    """
+    stored = queries is None or (isinstance(queries, QuerySet) and queries.stored)
+    backbone = model if isinstance(model, Backbone) else None
+    if backbone is None and not stored:
+        backbone = load_backbone(str(model), device=device)
     with database.connection() as connection:
-        return require_model(connection, backbone.description), backbone
+        if backbone is None:
+            row = find_model(connection, str(model))
+        else:
+            row = require_model(connection, backbone.description)
+    if queries is None:
+        return row, backbone, stored_queries(database, row, where)
+    asked = queries if isinstance(queries, QuerySet) else manifest_queries(queries)
+    return row, backbone, asked
 
 
 def embedded(
     database: Database, model: Model, backbone: Backbone | None, asked: QuerySet
-) -> Iterator[Outcome]:
-    """The embeddings of the queries, in order, from the database or from their files."""
+) -> Iterator[tuple[Labelled, Outcome]]:
+    """The queries with their embeddings, in order, from the database or from their files."""
+    outcomes: Iterator[Outcome]
     if asked.stored or backbone is None:
-        yield from stored_embeddings(database, model, asked.queries)
+        outcomes = stored_embeddings(database, model, asked.queries)
     else:
-        yield from embed_files(backbone, [query.uri for query in asked.queries])
+        outcomes = embed_files(backbone, [item.uri for item in asked.queries])
+    for labelled, outcome in zip(asked.queries, outcomes, strict=True):
+        if isinstance(outcome, Query):
+            outcome = replace(outcome, author=labelled.author, taken_at=labelled.taken_at)
+        yield labelled, outcome
 
 
 def _recorded(

@@ -17,7 +17,6 @@ from geosearch.database.copying import PhotoKey, copy_embeddings
 from geosearch.errors import DatabaseError, InputError
 from geosearch.features.backbones import DEFAULT_MODEL, Backbone, load_backbone
 from geosearch.features.extraction import (
-    Embedded,
     Outcome,
     Progress,
     Rejected,
@@ -26,6 +25,7 @@ from geosearch.features.extraction import (
 )
 from geosearch.features.model_rows import Model, register_model
 from geosearch.parallel import ordered_map, processors
+from geosearch.query import Query
 from geosearch.versions import software_versions
 
 #: A transaction holds at most this many photos or seconds of work: what a killed run does again.
@@ -306,7 +306,7 @@ def _write(
     embedded = [
         (there[photo.id], outcome.embedding)
         for photo, outcome in chunk
-        if isinstance(outcome, Embedded) and photo.id in there
+        if isinstance(outcome, Query) and photo.id in there
     ]
     rejected = [
         (photo, outcome)

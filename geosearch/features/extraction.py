@@ -19,21 +19,12 @@ from geosearch.features.backbones import Backbone
 from geosearch.features.model_rows import Model, require_model
 from geosearch.images import open_image
 from geosearch.parallel import ordered_map, processors
+from geosearch.query import Query
 from geosearch.storage import read_bytes, resolve
 
 Progress = Callable[[int, int | None], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """A photo's embedding (dimension,), the sha256 of its bytes, its share of the batch's time."""
-
-    uri: str
-    sha256: bytes
-    embedding: NDArray[np.float32]
-    ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +36,7 @@ class Rejected:
     stage: str
 
 
-Outcome = Embedded | Rejected
+Outcome = Query | Rejected
 
 
 def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
@@ -63,9 +54,7 @@ def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
     return embedding
 
 
-def embed_photo(
-    database: Database, backbone: Backbone, photo: str | Path
-) -> tuple[Model, Embedded]:
+def embed_photo(database: Database, backbone: Backbone, photo: str | Path) -> tuple[Model, Query]:
     """The backbone's row, and a query photo, a path or URL, embedded.
 
     Raises
@@ -84,7 +73,7 @@ def embed_photo(
     except PhotoRejected as rejection:
         raise PhotoRejected(rejection.reason, f"{photo}: {rejection.message}") from rejection
     ms = 1000 * (time.perf_counter() - started)
-    return model, Embedded(uri, hashlib.sha256(data).digest(), embedding, ms)
+    return model, Query(uri, hashlib.sha256(data).digest(), embedding, ms=ms)
 
 
 def embed_files(
@@ -103,7 +92,7 @@ def embed_files(
 def embed_batch(
     backbone: Backbone, uris: Sequence[str], expected: Sequence[bytes] | None = None
 ) -> list[Outcome]:
-    """Read, decode and embed photos as one batch.
+    """Read, decode and embed photos as one batch; each takes an equal share of its time.
 
     `expected` are their sha256 where known: a file that has changed since is rejected.
     """
@@ -130,7 +119,7 @@ def embed_batch(
     ms = 1000 * (time.perf_counter() - started) / max(len(uris), 1)
     for place, sha256, embedding in zip(places, hashes, embeddings, strict=True):
         outcomes[place] = (
-            Embedded(uris[place], sha256, embedding, ms)
+            Query(uris[place], sha256, embedding, ms=ms)
             if _usable(embedding)
             else Rejected(uris[place], _no_embedding(), "embed")
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_into
-from geosearch.density import Mode, Region
+from geosearch.density import Mode, Place, Region
 from geosearch.errors import NotFoundError
 from geosearch.localization.answer import Localization, Parameters
+from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours, Plan
 from geosearch.retrieval.duplicates import Excluded
 
@@ -92,7 +94,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
     probability = {str(km): share for km, share in answer.probability_within_km.items()}
     return {
         "photo": answer.photo,
-        "sha256": answer.sha256,
+        "sha256": answer.query.sha256,
         "model_id": answer.model_id,
         "model": Jsonb(dict(answer.model)),
         "method": answer.parameters.method,
@@ -100,13 +102,13 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "filter": Jsonb(answer.where.to_json()),
         "plan": Jsonb(dict(answer.plan)),
         "software": Jsonb(dict(answer.software)),
-        "embedding": Vector(answer.embedding),
+        "embedding": Vector(answer.query.embedding),
         "lat": answer.lat,
         "lon": answer.lon,
         "score": answer.score,
         "radius_50": answer.radius_km.get(0.5),
         "radius_90": answer.radius_km.get(0.9),
-        "modes": Jsonb([_mode_json(mode) for mode in answer.modes]),
+        "modes": Jsonb([asdict(mode) for mode in answer.modes]),
         "elapsed_ms": Jsonb(dict(answer.elapsed_ms)),
         "true_lat": true_lat,
         "true_lon": true_lon,
@@ -164,15 +166,28 @@ def _read(
     row: tuple[Any, ...], neighbours: list[tuple[Any, ...]], regions: list[tuple[Any, ...]]
 ) -> Localization:
     columns = list(zip(*neighbours, strict=True)) if neighbours else [()] * 6
+    parameters = Parameters.from_json(row[6], row[23])
     radii = {0.5: row[12], 0.9: row[13]}
+    place = Place(
+        lat=row[9],
+        lon=row[10],
+        score=row[11],
+        radius_km={level: km for level, km in radii.items() if km is not None},
+        modes=tuple(Mode(**mode) for mode in row[14]),
+        weights=np.array(columns[5], dtype=np.float64),
+        regions={
+            _level(level): Region(_level(level), shapely.from_wkb(wkb), area)
+            for level, wkb, area in regions
+        },
+        bandwidth_km=parameters.bandwidth_km or (),
+    )
     return Localization(
         id=row[0],
-        photo=row[1],
-        sha256=row[2],
-        embedding=np.asarray(row[3].to_numpy(), dtype=np.float32),
+        query=Query(row[1], bytes(row[2]), np.asarray(row[3].to_numpy(), dtype=np.float32)),
         model_id=row[4],
         model=row[5],
-        parameters=Parameters.from_json(row[6], row[23]),
+        parameters=parameters,
+        place=None if row[9] is None else place,
         where=Filter.from_json(row[7]),
         neighbours=Neighbours(
             photo_id=np.array(columns[0], dtype=np.int64),
@@ -182,12 +197,6 @@ def _read(
             distance=np.array(columns[4], dtype=np.float64),
             plan=Plan.from_json(row[8]),
         ),
-        weights=np.array(columns[5], dtype=np.float64),
-        lat=row[9],
-        lon=row[10],
-        score=row[11],
-        radius_km={level: km for level, km in radii.items() if km is not None},
-        modes=tuple(Mode(**mode) for mode in row[14]),
         elapsed_ms=row[15],
         software=row[16],
         truth=None if row[17] is None else (row[17], row[18]),
@@ -197,19 +206,11 @@ def _read(
         confident=row[24],
         probability_within_km={int(km): share for km, share in (row[25] or {}).items()},
         excluded=None if row[21] is None else Excluded(**row[21]),
-        regions={
-            _level(level): Region(_level(level), shapely.from_wkb(wkb), area)
-            for level, wkb, area in regions
-        },
     )
 
 
 def _level(stored: float) -> float:
     return round(float(stored), 4)  # the column is float4
-
-
-def _mode_json(mode: Mode) -> dict[str, float]:
-    return {"lat": mode.lat, "lon": mode.lon, "mass": mode.mass, "density": mode.density}
 
 
 def point_ewkb(lat: float, lon: float) -> bytes:
