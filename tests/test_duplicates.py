@@ -199,7 +199,7 @@ def test_photos_are_a_condition_like_others() -> None:
     assert chosen.to_json() == {"not": {"photos": [3, 5]}}
     assert not chosen.selects
     with pytest.raises(InputError, match="photos"):
-        Filter.from_json({"photos": ["3"]})
+        Filter.from_json({"photos": ["three"]})
 
 
 @pytest.mark.parametrize("distance", [0.0, -1.0, 2.5, float("nan")])

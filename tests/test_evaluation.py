@@ -279,7 +279,7 @@ def test_the_python_interface_evaluates_leave_one_out(world: World) -> None:
         model=MODEL,
         parameters=Parameters("nearest", 1),
         exclude_self=False,
-        exclude_author=False,
+        exclude_same_author=False,
     )
     assert result.accuracy.within[1] == 1  # every photo finds itself
     assert result.parameters["exclude_self"] is False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from os import PathLike
+from typing import TypedDict
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -38,9 +39,21 @@ FEWEST, FEW = 20, 100
 Progress = Callable[[int, int | None], None]
 
 
+class CalibrateOptions(TypedDict, total=False):
+    """Options of `calibrate`, for those who pass them on."""
+
+    k: int
+    exclusions: Exclusions
+    exact: bool
+    absent_km: float
+    sample: int | None
+    seed: int
+    progress: Progress | None
+
+
 def calibrate(
     database: Database,
-    queries: str | Path | QuerySet | None,
+    queries: str | PathLike[str] | QuerySet | None,
     *,
     model: str | Backbone = DEFAULT_MODEL,
     k: int = 100,

@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from os import PathLike
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
+from geosearch.arguments import path
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, Reason
 from geosearch.evaluation.answers import Answered, Task, answers, errors_km
@@ -44,7 +45,7 @@ _BATCH = 64
 
 def leakage(
     exclude_self: bool = True,
-    exclude_duplicates: float | None = DUPLICATE_DISTANCE,
+    exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
     exclude_author: bool = True,
 ) -> Exclusions:
     """`LEAKAGE`, less what is to be let in; with a query's own bytes, its near-duplicates are."""
@@ -118,19 +119,25 @@ class Evaluation:
         }
 
 
+class EvaluateOptions(TypedDict, total=False):
+    """Options of `evaluate`, for those who pass them on."""
+
+    model: str | Backbone
+    where: Filter
+    exclusions: Exclusions
+    regions: bool
+    sample: int | None
+    seed: int
+    device: str
+    progress: Progress | None
+
+
 def evaluate(
     database: Database,
-    queries: str | Path | QuerySet | None,
+    queries: str | PathLike[str] | QuerySet | None,
     *,
-    model: str | Backbone = DEFAULT_MODEL,
     parameters: Parameters | Request | None = None,
-    where: Filter = EVERYTHING,
-    exclusions: Exclusions = LEAKAGE,
-    regions: bool = False,
-    sample: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    progress: Progress | None = None,
+    **options: Unpack[EvaluateOptions],
 ) -> Evaluation:
     """Answer labelled queries, and store answers and figures.
 
@@ -154,25 +161,13 @@ def evaluate(
     NotFoundError
         Nothing was embedded with this model, or a collection in the filter does not exist.
     """
-    (result,) = evaluate_each(
-        database,
-        queries,
-        [parameters or Request()],
-        model=model,
-        where=where,
-        exclusions=exclusions,
-        regions=regions,
-        sample=sample,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
+    (result,) = evaluate_each(database, queries, [parameters or Request()], **options)
     return result
 
 
 def evaluate_each(
     database: Database,
-    queries: str | Path | QuerySet | None,
+    queries: str | PathLike[str] | QuerySet | None,
     parameters: Sequence[Parameters | Request],
     *,
     model: str | Backbone = DEFAULT_MODEL,
@@ -262,7 +257,7 @@ def evaluate_each(
 
 def find_queries(
     database: Database,
-    queries: str | Path | QuerySet | None,
+    queries: str | PathLike[str] | QuerySet | None,
     model: str | Backbone,
     where: Filter,
     device: str,
@@ -282,7 +277,7 @@ def find_queries(
             row = require_model(connection, backbone.description)
     if queries is None:
         return row, backbone, stored_queries(database, row, where)
-    asked = queries if isinstance(queries, QuerySet) else manifest_queries(queries)
+    asked = queries if isinstance(queries, QuerySet) else manifest_queries(path("queries", queries))
     return row, backbone, asked
 
 

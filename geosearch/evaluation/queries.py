@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 from psycopg import sql
@@ -73,7 +73,7 @@ class QuerySet:
         return replace(self, queries=tuple(self.queries[index] for index in sorted(chosen)))
 
 
-def manifest_queries(manifest: str | Path) -> QuerySet:
+def manifest_queries(manifest: str | PathLike[str]) -> QuerySet:
     """The labelled photos of a manifest (uri, lat, lon, and author if it has that).
 
     A photo that stands there twice is two queries.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from psycopg.rows import class_row
@@ -62,6 +63,16 @@ class _Pending:
     collection_id: int
     uri: str
     sha256: bytes
+
+
+class EmbedOptions(TypedDict, total=False):
+    """Options of `embed`, for those who pass them on."""
+
+    collection: str | None
+    batch_size: int | None
+    workers: int | None
+    retry: bool
+    progress: Progress | None
 
 
 def embed(

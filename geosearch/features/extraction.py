@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from os import PathLike
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.arguments import path
 from geosearch.database.connection import Database
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.features.backbones import Backbone
@@ -54,7 +55,9 @@ def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
     return embedding
 
 
-def embed_photo(database: Database, backbone: Backbone, photo: str | Path) -> tuple[Model, Query]:
+def embed_photo(
+    database: Database, backbone: Backbone, photo: str | PathLike[str]
+) -> tuple[Model, Query]:
     """The backbone's row, and a query photo, a path or URL, embedded.
 
     Raises
@@ -66,7 +69,7 @@ def embed_photo(database: Database, backbone: Backbone, photo: str | Path) -> tu
     """
     with database.connection() as connection:
         model = require_model(connection, backbone.description)
-    uri, started = resolve(str(photo)), time.perf_counter()
+    uri, started = resolve(path("photo", photo)), time.perf_counter()
     try:
         data = read_bytes(uri)
         embedding = embed_query(backbone, data)

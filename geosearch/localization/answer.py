@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.arguments import number, settle, texts, whole
 from geosearch.calibration import Calibrated, Fitted
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, level_at
@@ -18,6 +19,15 @@ from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.sphere import great_circle_km
+
+#: How the fields are read that parameters and requests share.
+FIELD_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "k": whole,
+    "bandwidth_km": number,
+    "min_presence": number,
+    "restrict_cells": number,
+    "partitions": lambda name, given: texts(name, given) if len(given) else (),
+}
 
 #: From a query to a place: by its neighbours, or by its likely cells alone.
 METHODS = (*DENSITY_METHODS, "geocell")
@@ -96,6 +106,7 @@ class Parameters:
         )
 
     def __post_init__(self) -> None:
+        settle(self, **FIELD_READERS)
         if self.method not in METHODS:
             raise InputError(
                 f"--method {self.method!r} is unknown", f"Choose one of {', '.join(METHODS)}."

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from geosearch.arguments import Paths, paths
 from geosearch.calibration.fitted import SCORE_KM
 from geosearch.calibration.summit import at_summit
 from geosearch.database.connection import Connection, Database
@@ -37,7 +37,7 @@ Progress = Callable[[int, int | None], None]
 
 def localize(
     database: Database,
-    photos: Sequence[str | Path],
+    photos: Paths,
     *,
     model: str | Backbone = DEFAULT_MODEL,
     parameters: Parameters | Request | None = None,
@@ -65,7 +65,7 @@ def localize(
         row = require_model(connection, backbone.description)
         where = where or EVERYTHING
         chosen = chosen_parameters(connection, row, where, parameters)
-    uris = [resolve(str(photo)) for photo in photos]
+    uris = [resolve(photo) for photo in paths("photos", photos)]
 
     def answer(outcome: Outcome) -> Localization | Failure:
         if isinstance(outcome, Rejected):

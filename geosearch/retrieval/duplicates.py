@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from psycopg import sql
 
+from geosearch.arguments import number, settle
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError
@@ -40,7 +41,8 @@ class Exclusions:
     same_bytes
         Those whose file is the query's, byte by byte.
     duplicate_distance
-        Those at a smaller cosine distance (0 to 2) from the query; None excludes none.
+        Those at a smaller cosine distance (0 to 2) from the query; None and False exclude none,
+        True those at a smaller one than `DUPLICATE_DISTANCE`.
     same_author
         Those by the query's author, where that is known.
 
@@ -55,6 +57,10 @@ class Exclusions:
     same_author: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.duplicate_distance, bool):
+            usual = DUPLICATE_DISTANCE if self.duplicate_distance else None
+            object.__setattr__(self, "duplicate_distance", usual)
+        settle(self, duplicate_distance=number)
         distance = self.duplicate_distance
         if distance is not None and not 0 < distance <= 2:
             raise InputError(

@@ -13,10 +13,18 @@ import shapely
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
+from geosearch.arguments import settle
 from geosearch.borders import find_border
 from geosearch.errors import InputError
-from geosearch.retrieval.algebra import AnyOf, Condition, Degrees, Filter, Passing, Statement
-from geosearch.retrieval.areas import check_area, read_area, split
+from geosearch.retrieval.algebra import (
+    AnyOf,
+    Condition,
+    Degrees,
+    Measured,
+    Passing,
+    Statement,
+)
+from geosearch.retrieval.areas import read_area, split
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
 
 #: No two points are farther apart, in kilometres.
@@ -27,7 +35,7 @@ _SPHERE_METRES = (2 * 6378137.0 + 6356752.314245179) / 3 / EARTH_RADIUS_KM
 
 
 @dataclass(frozen=True)
-class BoundingBox(Condition):
+class BoundingBox(Measured):
     """In this box, edges included; degrees. West above east crosses the ±180° meridian.
 
     Raises
@@ -43,17 +51,13 @@ class BoundingBox(Condition):
     name = "bbox"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         west, south, east, north = self.value
         if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
             raise InputError(
                 f"bbox {','.join(map(str, self.value))} is not west,south,east,north",
                 "In degrees: longitudes in -180..180, latitudes in -90..90, south below north.",
             )
-
-    @property
-    def value(self) -> list[float]:
-        """West, south, east, north."""
-        return [self.west, self.south, self.east, self.north]
 
     def condition(self, statement: Statement) -> str:
         """By the index on positions."""
@@ -97,7 +101,7 @@ def _in_bounds(
 
 
 @dataclass(frozen=True)
-class Near(Condition):
+class Near(Measured):
     """Within a great-circle distance in kilometres of a point in degrees.
 
     Raises
@@ -112,17 +116,13 @@ class Near(Condition):
     name = "near"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         lat, lon, km = self.value
         if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km <= math.ceil(HALF_GLOBE_KM)):
             raise InputError(
                 f"near {','.join(map(str, self.value))} is not latitude,longitude,kilometres",
                 "For example 47.37,8.54,50; at most half the globe, 20016 km.",
             )
-
-    @property
-    def value(self) -> list[float]:
-        """Latitude, longitude, kilometres."""
-        return [self.lat, self.lon, self.km]
 
     def condition(self, statement: Statement) -> str:
         """On the sphere, not the spheroid."""
@@ -157,12 +157,7 @@ class Within(Condition):
     name = "within"
 
     def __post_init__(self) -> None:
-        check_area(self.area, "the geometry")
-
-    @classmethod
-    def read(cls, value: Any) -> Filter:
-        """A polygon as `read_area` takes it."""
-        return cls(read_area(value))
+        settle(self, area=lambda _, given: read_area(given))
 
     @property
     def value(self) -> dict[str, Any]:
