@@ -8,9 +8,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar, get_type_hints, is_typeddict
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 from geosearch.errors import InputError
 
@@ -32,11 +33,9 @@ def number(name: str, value: Any) -> float:
         It is none; the message calls it `name`, here and below.
     """
     found = _python(value)
-    try:
-        if isinstance(found, str):
+    if isinstance(found, str):
+        with suppress(ValueError):
             found = float(found)
-    except ValueError:
-        pass
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise InputError(f"`{name}`: expected a number, found {value!r}")
     return found
@@ -64,27 +63,23 @@ def numbers(name: str, value: Any, parts: Collection[str]) -> list[float]:
 def texts(name: str, value: Any) -> tuple[str, ...]:
     """Names, or one."""
     listed = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else (*value,)
-    if not listed or not all(isinstance(item, str) and item for item in listed):
-        raise InputError(f"`{name}`: expected names, found {value!r}", "Give at least one.")
+    if not all(isinstance(item, str) and item for item in listed):
+        raise InputError(f"`{name}`: expected names, found {value!r}")
     return tuple(map(str, listed))
 
 
 def moment(name: str, value: Any) -> datetime:
     """A moment: a datetime, a date, or ISO 8601 text of either; UTC without a zone."""
-    # Finer units would become numbers.
-    found = value.astype("datetime64[us]") if str(getattr(value, "dtype", "")) else value
-    found = _python(found)
+    found, example = _python(value), "For example: 2015-06-30"
     try:
         if isinstance(found, str):
             found = datetime.fromisoformat(found.strip())
     except ValueError as error:
-        raise InputError(
-            f"`{name}`: {value!r} is not a date: {error}", "For example: 2015-06-30"
-        ) from error
+        raise InputError(f"`{name}`: {value!r} is not a date: {error}", example) from error
     if isinstance(found, date) and not isinstance(found, datetime):
         found = datetime.combine(found, time())
     if not isinstance(found, datetime):
-        raise InputError(f"`{name}`: expected a date, found {value!r}", "For example: 2015-06-30")
+        raise InputError(f"`{name}`: expected a date, found {value!r}", example)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
@@ -137,25 +132,21 @@ def checked_keywords(function: Callable[P, Result]) -> Callable[P, Result]:
 
     They are its own, and those of the `TypedDict` that its `**` parameter unpacks.
     """
-    known: list[str] = []
 
     @wraps(function)
     def call(*args: P.args, **keywords: P.kwargs) -> Result:
-        if not known:
-            known.extend(_keywords(function))
-        check_known("keyword", keywords, known)
+        check_known("keyword", keywords, _keywords(function))
         return function(*args, **keywords)
 
     return call
 
 
+@cache
 def _keywords(function: Callable[..., Any]) -> list[str]:
     names: list[str] = []
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            (unpacked,) = get_type_hints(function)[name].__args__
-            assert is_typeddict(unpacked)
-            names += get_type_hints(unpacked)
+            names += parameter.annotation.__args__[0].__annotations__
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "self":
             names.append(name)
     return names
@@ -163,4 +154,7 @@ def _keywords(function: Callable[..., Any]) -> list[str]:
 
 def _python(value: Any) -> Any:
     """NumPy's scalars, and arrays of one, as Python's own."""
-    return value.item() if getattr(value, "size", None) == 1 else value
+    if getattr(value, "size", None) != 1 or not hasattr(value, "dtype"):
+        return value
+    # Times of finer units would become numbers.
+    return (value.astype("datetime64[us]") if value.dtype.kind == "M" else value).item()

@@ -67,9 +67,10 @@ def embed_photo(
     PhotoRejected
         The photo cannot be read, decoded or embedded; names it.
     """
+    uri = resolve(path("photo", photo))
     with database.connection() as connection:
         model = require_model(connection, backbone.description)
-    uri, started = resolve(path("photo", photo)), time.perf_counter()
+    started = time.perf_counter()
     try:
         data = read_bytes(uri)
         embedding = embed_query(backbone, data)

@@ -26,7 +26,7 @@ FIELD_READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "bandwidth_km": number,
     "min_presence": number,
     "restrict_cells": number,
-    "partitions": lambda name, given: texts(name, given) if len(given) else (),
+    "partitions": texts,
 }
 
 #: From a query to a place: by its neighbours, or by its likely cells alone.

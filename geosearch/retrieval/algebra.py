@@ -135,12 +135,16 @@ class Filter(ABC):
 
 @dataclass(frozen=True)
 class Joined(Filter):
-    """Filters as one: by `word`, and with what is said of them and of none of them."""
+    """Filters as one, by `word`; `no_parts` is it without any, in SQL and for people."""
 
     parts: tuple[Filter, ...]
     word: ClassVar[str]
-    over: ClassVar[Callable[[Iterable[bool]], bool]]
     no_parts: ClassVar[tuple[str, str]]
+
+    @staticmethod
+    @abstractmethod
+    def over(said: Iterable[bool], /) -> bool:
+        """What holds of all, if this is said of the parts."""
 
     @property
     def selects(self) -> bool:
@@ -273,6 +277,8 @@ class AnyOf(Condition):
     names: tuple[str, ...]
 
     def __init__(self, *names: str) -> None:
+        if not names:
+            raise InputError(f"`{self.name}`: expected names, found none", "Give at least one.")
         object.__setattr__(self, "names", texts(self.name, names))
 
     @classmethod

@@ -21,14 +21,10 @@ class _Taken(Condition):
     """Compares `taken_at` with a moment; one without a zone is UTC."""
 
     moment: datetime
+    one_plan = False  # by the index on time for the last hour, not for the last century
 
     def __post_init__(self) -> None:
         settle(self, moment=lambda _, given: moment(self.name, given))
-
-    @property
-    def one_plan(self) -> bool:
-        """By the index on time for the last hour, not for the last century."""
-        return False
 
     @property
     def value(self) -> str:
@@ -103,11 +99,7 @@ class ByAuthors(AnyOf):
     """By one of these authors."""
 
     name = "authors"
-
-    @property
-    def names_few(self) -> bool:
-        """See `Filter.names_few`."""
-        return True
+    names_few = True
 
     def condition(self, statement: Statement) -> str:
         """NULL for photos without an author."""
@@ -134,17 +126,13 @@ class SameBytes(AnyOf):
     """
 
     name = "sha256"
+    names_few = True
 
     def __init__(self, *names: str) -> None:
         super().__init__(*names)
         for digest in self.names:
             if len(digest) != 64 or not set(digest.lower()) <= set("0123456789abcdef"):
                 raise InputError(f"sha256 {digest!r} is not one", "Give 64 hex digits.")
-
-    @property
-    def names_few(self) -> bool:
-        """See `Filter.names_few`."""
-        return True
 
     def condition(self, statement: Statement) -> str:
         """By photo id: embeddings carry no sha256."""
@@ -168,6 +156,7 @@ class Photos(Condition):
 
     ids: tuple[int, ...]
     name = "photos"
+    names_few = True
 
     def __init__(self, *ids: int) -> None:
         if not ids:
@@ -183,11 +172,6 @@ class Photos(Condition):
     def value(self) -> list[int]:
         """The ids."""
         return list(self.ids)
-
-    @property
-    def names_few(self) -> bool:
-        """See `Filter.names_few`."""
-        return True
 
     def condition(self, statement: Statement) -> str:
         """By id."""

@@ -49,6 +49,7 @@ class BoundingBox(Measured):
     east: float
     north: float
     name = "bbox"
+    decided_by_places = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,11 +64,6 @@ class BoundingBox(Measured):
         """By the index on positions."""
         boxes = [_in_box(statement, *bounds) for bounds in self._boxes()]
         return boxes[0] if len(boxes) == 1 else f"({' OR '.join(boxes)})"
-
-    @property
-    def decided_by_places(self) -> bool:
-        """See `Filter.decided_by_places`."""
-        return True
 
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those in the box."""
@@ -114,6 +110,7 @@ class Near(Measured):
     lon: float
     km: float
     name = "near"
+    decided_by_places = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,11 +126,6 @@ class Near(Measured):
         centre = f"SRID=4326;POINT({float(self.lon)!r} {float(self.lat)!r})"
         metres = statement.bind(self.km * _SPHERE_METRES)
         return f"ST_DWithin(geom::geography, {statement.bind(centre)}::geography, {metres}, false)"
-
-    @property
-    def decided_by_places(self) -> bool:
-        """See `Filter.decided_by_places`."""
-        return True
 
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those in the circle, or nearly."""
