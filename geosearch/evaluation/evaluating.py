@@ -267,14 +267,14 @@ def find_queries(
     `queries` are as `evaluate` takes them.
     """
     stored = queries is None or (isinstance(queries, QuerySet) and queries.stored)
-    backbone = model if isinstance(model, Backbone) else None
-    if backbone is None and not stored:
-        backbone = load_backbone(str(model), device=device)
+    if isinstance(model, str) and not stored:
+        model = load_backbone(model, device=device)
+    backbone = None if isinstance(model, str) else model
     with database.connection() as connection:
-        if backbone is None:
-            row = find_model(connection, str(model))
+        if isinstance(model, str):
+            row = find_model(connection, model)
         else:
-            row = require_model(connection, backbone.description)
+            row = require_model(connection, model.description)
     if queries is None:
         return row, backbone, stored_queries(database, row, where)
     asked = queries if isinstance(queries, QuerySet) else manifest_queries(path("queries", queries))

@@ -84,27 +84,6 @@ class Parameters:
     classifiers: tuple[int, ...] = ()
     geocells: Geocells | None = field(default=None, compare=False, repr=False)
 
-    @classmethod
-    def calibrated(
-        cls,
-        fitted: Fitted,
-        calibration_id: int | None = None,
-        *,
-        exact: bool = False,
-        min_presence: float | None = None,
-    ) -> Self:
-        """The parameters of a calibration."""
-        return cls(
-            "density",
-            fitted.k,
-            fitted.bandwidth_km,
-            fitted.weighting,
-            exact,
-            fitted.min_presence if min_presence is None else min_presence,
-            calibration_id,
-            fitted,
-        )
-
     def __post_init__(self) -> None:
         settle(self, **FIELD_READERS)
         if self.method not in METHODS:

@@ -125,11 +125,15 @@ class Request:
         """
         calibration = self._calibration(connection, model, where)
         if calibration is not None:
-            return Parameters.calibrated(
-                calibration.fitted,
-                calibration.id,
+            fitted, least = calibration.fitted, self.min_presence
+            return Parameters(
+                k=fitted.k,
+                bandwidth_km=fitted.bandwidth_km,
+                weighting=fitted.weighting,
                 exact=self.exact,
-                min_presence=self.min_presence,
+                min_presence=fitted.min_presence if least is None else least,
+                calibration_id=calibration.id,
+                fitted=fitted,
             )
         if self.min_presence is not None:
             raise InputError(
