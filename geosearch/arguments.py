@@ -60,6 +60,13 @@ def numbers(name: str, value: Any, parts: Collection[str]) -> list[float]:
     return [number(name, item) for item in listed]
 
 
+def text(name: str, value: Any) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise InputError(f"`{name}`: expected text, found {value!r}")
+    return str(value)
+
+
 def texts(name: str, value: Any) -> tuple[str, ...]:
     """Names, or one."""
     listed = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else (*value,)
@@ -111,11 +118,29 @@ def check_wgs84(name: str, crs: Any) -> None:
         )
 
 
-def settle(item: Any, **readers: Callable[[str, Any], Any]) -> None:
-    """Read fields of a frozen dataclass in place, each by its reader; None stays."""
-    for name, reader in readers.items():
-        if (value := getattr(item, name)) is not None:
-            object.__setattr__(item, name, reader(name, value))
+#: How what is called so is read, wherever it is given.
+READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("k", "calibration", "workers", "batch_size", "sample", "seed"), whole),
+    **dict.fromkeys(("bandwidth_km", "min_presence", "restrict_cells"), number),
+    **dict.fromkeys(("absent_km", "recall", "duplicate_distance"), number),
+    **dict.fromkeys(("method", "weighting", "model", "device"), text),
+    "partitions": texts,
+}
+
+
+def settle(item: Any) -> None:
+    """Read the fields of a frozen dataclass in place."""
+    for name, value in read_named(vars(item)).items():
+        object.__setattr__(item, name, value)
+
+
+def read_named(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that `READERS` read; None stays."""
+    return {
+        name: READERS[name](name, value)
+        for name, value in given.items()
+        if name in READERS and value is not None
+    }
 
 
 def check_known(what: str, given: Iterable[str], known: Collection[str]) -> None:
@@ -128,7 +153,7 @@ def check_known(what: str, given: Iterable[str], known: Collection[str]) -> None
 
 
 def checked_keywords(function: Callable[P, Result]) -> Callable[P, Result]:
-    """`function`, which says what keywords it has when it is given another.
+    """`function` with its keywords read by `READERS`; given another, it says which it has.
 
     They are its own, and those of the `TypedDict` that its `**` parameter unpacks.
     """
@@ -136,6 +161,7 @@ def checked_keywords(function: Callable[P, Result]) -> Callable[P, Result]:
     @wraps(function)
     def call(*args: P.args, **keywords: P.kwargs) -> Result:
         check_known("keyword", keywords, _keywords(function))
+        keywords.update(read_named(keywords))
         return function(*args, **keywords)
 
     return call

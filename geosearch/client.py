@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from os import PathLike
 from typing import Self, Unpack
 
-from geosearch.arguments import Paths, checked_keywords, number, path, paths, whole
+from geosearch.arguments import Paths, checked_keywords, path, paths, whole
 from geosearch.calibration import Calibration
 from geosearch.database.connection import Database
 from geosearch.database.session import open_database
@@ -36,9 +36,9 @@ from geosearch.localization import (
     reproduce,
 )
 from geosearch.localization.request import Asking
-from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours
-from geosearch.retrieval import where as make_filter
+from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
+from geosearch.retrieval.filters import GivenFilter, narrowed
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import check_aim, tune
 
@@ -89,7 +89,6 @@ class Geosearch:
         rebuild: bool = False,
     ) -> Built:
         """Build the model's HNSW index, and measure the settings that give `recall` for `k`."""
-        recall, k = number("recall", recall), whole("k", k)
         check_aim(recall, k)
         with self.database.connection() as connection:
             row = find_model(connection, model)
@@ -108,7 +107,7 @@ class Geosearch:
         exact: bool = False,
         exclude_self: bool = False,
         exclude_duplicates: float | bool | None = None,
-        where: Filter = EVERYTHING,
+        where: GivenFilter = None,
         **conditions: Unpack[Conditions],
     ) -> Neighbours:
         """The `k` reference photos most like `photo`.
@@ -128,7 +127,7 @@ class Geosearch:
             row.id,
             query,
             whole("k", k),
-            where & make_filter(**conditions),
+            narrowed(where, conditions),
             Exclusions(exclude_self, exclude_duplicates),
             exact=exact,
         ).neighbours
@@ -162,7 +161,7 @@ class Geosearch:
         exclude_duplicates: float | bool | None = None,
         device: str = "auto",
         record: bool = True,
-        where: Filter = EVERYTHING,
+        where: GivenFilter = None,
         **asking: Unpack[Asking],
     ) -> Iterator[Localization | Failure]:
         """Localize photos one after the other; one that cannot be read gives a `Failure`.
@@ -172,13 +171,13 @@ class Geosearch:
         with the query's bytes, and `exclude_duplicates` those at a smaller cosine distance than it
         (True: 0.02). Every answer is recorded, unless `record` is false.
         """
-        request, passing = Request.of(asking, parameters)
+        request, passing = Request.of(asking, parameters, where)
         return localize(
             self.database,
             photos,
             model=self._backbone(model, device),
             parameters=request,
-            where=where & passing,
+            where=passing,
             exclusions=Exclusions(exclude_self, exclude_duplicates),
             record=record,
         )
@@ -194,7 +193,7 @@ class Geosearch:
         exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
         exclude_same_author: bool = True,
         device: str = "auto",
-        where: Filter = EVERYTHING,
+        where: GivenFilter = None,
         **asking: Unpack[Asking],
     ) -> Evaluation:
         """Accuracy on a manifest of labelled queries (uri, lat, lon, author), or on a query set.
@@ -204,13 +203,13 @@ class Geosearch:
         without `exclude_self`, near-duplicates are not left out either. Other keywords are as in
         `localize_many`.
         """
-        request, passing = Request.of(asking, parameters)
+        request, passing = Request.of(asking, parameters, where)
         return evaluate(
             self.database,
             queries,
             model=model if queries is None else self._backbone(model, device),
             parameters=request,
-            where=where & passing,
+            where=passing,
             exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
             device=device,
         )
@@ -221,16 +220,27 @@ class Geosearch:
         queries: str | PathLike[str] | QuerySet | None,
         *,
         model: str = DEFAULT_MODEL,
+        exclude_self: bool = True,
+        exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
+        exclude_same_author: bool = True,
         device: str = "auto",
-        where: Filter = EVERYTHING,
+        where: GivenFilter = None,
         **options: Unpack[CalibrateOptions],
     ) -> Calibration:
         """Fit a calibration to labelled queries; `localize` then uses the latest one.
 
-        Options are those of `geosearch.evaluation.calibrating.calibrate`.
+        What is left out is as in `evaluate`; options are those of
+        `geosearch.evaluation.calibrating.calibrate`.
         """
-        backbone = None if queries is None else self._backbone(model, device)
-        return calibrate(self.database, queries, model=backbone or model, where=where, **options)
+        return calibrate(
+            self.database,
+            queries,
+            model=model if queries is None else self._backbone(model, device),
+            where=narrowed(where, {}),
+            exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
+            device=device,
+            **options,
+        )
 
     def load(self, localization_id: int) -> Localization:
         """An earlier answer."""
@@ -256,7 +266,7 @@ class LocalizeOptions(Asking, total=False):
     exclude_duplicates: float | bool | None
     device: str
     record: bool
-    where: Filter
+    where: GivenFilter
 
 
 def connect(url: str | None = None) -> Geosearch:

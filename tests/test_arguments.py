@@ -40,6 +40,7 @@ from geosearch.retrieval.filters import (
     TakenAfter,
     TakenBefore,
     Within,
+    narrowed,
 )
 
 DAY = datetime(2015, 1, 1, tzinfo=UTC)
@@ -189,6 +190,13 @@ def test_a_request_refuses_by_name(written: dict[str, Any], says: str) -> None:
         Request.of(written)
 
 
+@pytest.mark.parametrize("given", [None, {}, Country("CH"), {"country": "CH"}])
+def test_a_filter_besides_may_be_json(given: Any) -> None:
+    wanted = ByAuthors("ada")
+    expected = Country("CH") & wanted if given else wanted
+    assert narrowed(given, {"author": "ada"}) == expected
+
+
 def test_parameters_are_given_once() -> None:
     with pytest.raises(InputError, match=r"parameters`? is given, and `?k`? is one of them"):
         Request.of({"k": 5}, Parameters())
@@ -221,6 +229,18 @@ def gs() -> Geosearch:
         (lambda gs: gs.embed(batchsize=8), "'batchsize'", "Did you mean batch_size?"),
         (lambda gs: gs.evaluate("q.csv", bandwith_km=5), "'bandwith_km'", "bandwidth_km?"),
         (lambda gs: gs.calibrate("q.csv", absent=5), "'absent'", "Did you mean absent_km?"),
+        (lambda gs: gs.localize("x.jpg", parameters={"k": 5}), "expected a Request", ""),
+        (lambda gs: gs.localize("x.jpg", where="CH"), "where: expected an object, found str", ""),
+        (lambda gs: gs.localize("x.jpg", weighting=5), "weighting`?: expected text, found 5", ""),
+        (lambda gs: gs.localize("x.jpg", model=5), "model`?: expected text, found 5", ""),
+        (
+            lambda gs: gs.ingest("x", collection="a", workers="x"),
+            "workers`?: expected a number",
+            "",
+        ),
+        (lambda gs: gs.ingest("x", collection="a", author=5), "author`?: expected text", ""),
+        (lambda gs: gs.evaluate(5), "queries`?: expected a path or URL, found int", ""),
+        (lambda gs: gs.calibrate("q.csv", sample=1.5), "sample`?: expected a whole number", ""),
         (lambda gs: gs.index(k="many"), "k`?: expected a number", ""),
         (lambda gs: gs.load("last"), "localization_id`?: expected a number", ""),
     ],
@@ -248,11 +268,8 @@ def test_options_are_those_of_what_they_are_passed_to() -> None:
     assert set(IngestOptions.__annotations__) == keywords(ingest) - {"collection"}
     assert set(EmbedOptions.__annotations__) == keywords(embed) - {"device"}
     assert set(EvaluateOptions.__annotations__) == keywords(evaluate_each)
-    assert set(CalibrateOptions.__annotations__) == keywords(calibrate) - {
-        "model",
-        "device",
-        "where",
-    }
+    own = {"model", "device", "where", "exclusions"}
+    assert set(CalibrateOptions.__annotations__) == keywords(calibrate) - own
     own = set(LocalizeOptions.__annotations__) - set(Asking.__annotations__)
     assert own == keywords(Geosearch.localize_many)
 

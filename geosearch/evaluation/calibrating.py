@@ -43,7 +43,6 @@ class CalibrateOptions(TypedDict, total=False):
     """Options of `calibrate`, for those who pass them on."""
 
     k: int
-    exclusions: Exclusions
     exact: bool
     absent_km: float
     sample: int | None

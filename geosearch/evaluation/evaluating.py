@@ -266,8 +266,9 @@ def find_queries(
 
     `queries` are as `evaluate` takes them.
     """
-    stored = queries is None or (isinstance(queries, QuerySet) and queries.stored)
-    if isinstance(model, str) and not stored:
+    if queries is not None and not isinstance(queries, QuerySet):
+        queries = manifest_queries(path("queries", queries))
+    if isinstance(model, str) and queries is not None and not queries.stored:
         model = load_backbone(model, device=device)
     backbone = None if isinstance(model, str) else model
     with database.connection() as connection:
@@ -275,9 +276,7 @@ def find_queries(
             row = find_model(connection, model)
         else:
             row = require_model(connection, model.description)
-    if queries is None:
-        return row, backbone, stored_queries(database, row, where)
-    asked = queries if isinstance(queries, QuerySet) else manifest_queries(path("queries", queries))
+    asked = stored_queries(database, row, where) if queries is None else queries
     return row, backbone, asked
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TypedDict
 
-from geosearch.arguments import Paths, paths
+from geosearch.arguments import Paths, paths, text
 from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
@@ -89,7 +89,10 @@ def ingest(
         raise InputError("nothing to ingest", "Name a folder, a photo or a manifest.")
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}", "Give 1 or more, or leave it out.")
-    author, licence = author and shortened(author), licence and shortened(licence)
+    author, licence = (
+        given and shortened(text(name, given))
+        for name, given in (("author", author), ("licence", licence))
+    )
     located = [locate(source) for source in sources]
     options = {
         "collection": collection,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosearch.arguments import number, settle, texts, whole
+from geosearch.arguments import settle
 from geosearch.calibration import Calibrated, Fitted
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, level_at
@@ -19,15 +19,6 @@ from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.sphere import great_circle_km
-
-#: How the fields are read that parameters and requests share.
-FIELD_READERS: Mapping[str, Callable[[str, Any], Any]] = {
-    "k": whole,
-    "bandwidth_km": number,
-    "min_presence": number,
-    "restrict_cells": number,
-    "partitions": texts,
-}
 
 #: From a query to a place: by its neighbours, or by its likely cells alone.
 METHODS = (*DENSITY_METHODS, "geocell")
@@ -85,7 +76,7 @@ class Parameters:
     geocells: Geocells | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        settle(self, **FIELD_READERS)
+        settle(self)
         if self.method not in METHODS:
             raise InputError(
                 f"--method {self.method!r} is unknown", f"Choose one of {', '.join(METHODS)}."

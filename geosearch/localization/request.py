@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from geosearch.arguments import settle, whole
+from geosearch.arguments import settle
 from geosearch.calibration import Calibration, find_calibration, latest_calibration
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 from geosearch.features.model_rows import Model
-from geosearch.localization.answer import FIELD_READERS, Parameters
+from geosearch.localization.answer import Parameters
 from geosearch.retrieval import Conditions, Filter
-from geosearch.retrieval import where as make_filter
+from geosearch.retrieval.filters import GivenFilter, narrowed
 
 #: Neighbours retrieved where neither request nor calibration says.
 DEFAULT_K = 100
@@ -63,7 +63,7 @@ class Request:
     partitions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        settle(self, calibration=whole, **FIELD_READERS)
+        settle(self)
         if self.partitions and self.method != "geocell" and self.restrict_cells is None:
             raise InputError(
                 f"--partitions {','.join(self.partitions)}: nothing uses them",
@@ -85,14 +85,17 @@ class Request:
 
     @classmethod
     def of(
-        cls, asking: Mapping[str, Any], parameters: Parameters | Request | None = None
+        cls,
+        asking: Mapping[str, Any],
+        parameters: Parameters | Request | None = None,
+        where: GivenFilter = None,
     ) -> tuple[Parameters | Request, Filter]:
-        """What keywords ask for; `parameters` instead of its part of them.
+        """What keywords ask for; `parameters` instead of its part of them, and a filter besides.
 
         Raises
         ------
         InputError
-            Both are given, or a keyword cannot be used.
+            Both are given, or one cannot be used.
         """
         conditions = dict(asking)
         given = {
@@ -104,7 +107,9 @@ class Request:
             raise InputError(
                 f"`parameters` is given, and `{next(iter(given))}` is one of them", "Give one."
             )
-        return parameters or cls(**given), make_filter(**conditions)
+        if not isinstance(parameters, Parameters | Request | None):
+            raise InputError(f"`parameters`: expected a Request, found {parameters!r}")
+        return parameters or cls(**given), narrowed(where, conditions)
 
     @property
     def open(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geosearch.arguments import moment, number, settle, whole
+from geosearch.arguments import moment, number, whole
 from geosearch.database.collection_rows import find_collection
 from geosearch.errors import InputError
 from geosearch.retrieval.algebra import READERS, AnyOf, Condition, Filter, Statement
@@ -24,7 +24,7 @@ class _Taken(Condition):
     one_plan = False  # by the index on time for the last hour, not for the last century
 
     def __post_init__(self) -> None:
-        settle(self, moment=lambda _, given: moment(self.name, given))
+        object.__setattr__(self, "moment", moment(self.name, self.moment))
 
     @property
     def value(self) -> str:
@@ -66,7 +66,7 @@ class AccurateTo(Condition):
     name = "accuracy_m"
 
     def __post_init__(self) -> None:
-        settle(self, metres=lambda _, given: number(self.name, given))
+        object.__setattr__(self, "metres", number(self.name, self.metres))
         if not 0 <= self.metres < math.inf:
             raise InputError(
                 f"accuracy_m {self.metres} is not a number of metres", "Give 0 or more."

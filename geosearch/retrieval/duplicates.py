@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from psycopg import sql
 
-from geosearch.arguments import number, settle
+from geosearch.arguments import settle
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError
@@ -60,7 +60,7 @@ class Exclusions:
         if isinstance(self.duplicate_distance, bool):
             usual = DUPLICATE_DISTANCE if self.duplicate_distance else None
             object.__setattr__(self, "duplicate_distance", usual)
-        settle(self, duplicate_distance=number)
+        settle(self)
         distance = self.duplicate_distance
         if distance is not None and not 0 < distance <= 2:
             raise InputError(

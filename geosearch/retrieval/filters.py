@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from numpy.typing import NDArray
 
@@ -112,3 +112,14 @@ def where(**conditions: Unpack[Conditions]) -> Filter:
                 f"after {after} is not earlier than before {before}", "Swap them, or leave one out."
             )
     return joined(And, made.values())
+
+
+#: A filter, or its JSON.
+GivenFilter: TypeAlias = Filter | Mapping[str, Any] | None
+
+
+def narrowed(given: GivenFilter, conditions: Mapping[str, Any]) -> Filter:
+    """A filter, or its JSON, and conditions as keywords besides."""
+    if not isinstance(given, Filter):
+        given = Filter.from_json({} if given is None else given, "where")
+    return given & where(**conditions)

@@ -13,7 +13,6 @@ import shapely
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from geosearch.arguments import settle
 from geosearch.borders import find_border
 from geosearch.errors import InputError
 from geosearch.retrieval.algebra import (
@@ -149,7 +148,7 @@ class Within(Condition):
     name = "within"
 
     def __post_init__(self) -> None:
-        settle(self, area=lambda _, given: read_area(given))
+        object.__setattr__(self, "area", read_area(self.area))
 
     @property
     def value(self) -> dict[str, Any]:
