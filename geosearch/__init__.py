@@ -38,27 +38,15 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "Geosearch": "geosearch.client",
-    "connect": "geosearch.client",
-    "GeosearchError": "geosearch.errors",
-    "PhotoRejected": "geosearch.errors",
-    "Failure": "geosearch.localization",
-    "Localization": "geosearch.localization",
-    "Parameters": "geosearch.localization",
-    "EVERYTHING": "geosearch.retrieval.filters",
-    "AccurateTo": "geosearch.retrieval.filters",
-    "BoundingBox": "geosearch.retrieval.filters",
-    "ByAuthors": "geosearch.retrieval.filters",
-    "Country": "geosearch.retrieval.filters",
-    "Filter": "geosearch.retrieval.filters",
-    "HasLicence": "geosearch.retrieval.filters",
-    "InCollections": "geosearch.retrieval.filters",
-    "Near": "geosearch.retrieval.filters",
-    "SameBytes": "geosearch.retrieval.filters",
-    "TakenAfter": "geosearch.retrieval.filters",
-    "TakenBefore": "geosearch.retrieval.filters",
-    "Within": "geosearch.retrieval.filters",
-    "where": "geosearch.retrieval.filters",
+    name: module
+    for module, names in {
+        "geosearch.client": "Geosearch connect",
+        "geosearch.errors": "GeosearchError PhotoRejected",
+        "geosearch.localization": "Failure Localization Parameters",
+        "geosearch.retrieval.filters": "EVERYTHING AccurateTo BoundingBox ByAuthors Country Filter "
+        "HasLicence InCollections Near SameBytes TakenAfter TakenBefore Within where",
+    }.items()
+    for name in names.split()
 }
 
 __all__ = [

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, Self, Unpack
+from collections.abc import Iterator
+from os import PathLike
+from typing import Self, Unpack
 
+from geosearch.arguments import Paths, checked_keywords, path, paths, whole
 from geosearch.calibration import Calibration
 from geosearch.database.connection import Database
 from geosearch.database.session import open_database
 from geosearch.errors import PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
-from geosearch.evaluation.calibrating import calibrate
+from geosearch.evaluation.calibrating import CalibrateOptions, calibrate
 from geosearch.features import (
     DEFAULT_MODEL,
     Backbone,
@@ -20,8 +21,10 @@ from geosearch.features import (
     embed_photo,
     load_backbone,
 )
+from geosearch.features.embedding_run import EmbedOptions
 from geosearch.features.model_rows import find_model
 from geosearch.ingest import IngestSummary, ingest
+from geosearch.ingest.ingest_run import IngestOptions
 from geosearch.localization import (
     Failure,
     Localization,
@@ -32,9 +35,10 @@ from geosearch.localization import (
     localize,
     reproduce,
 )
-from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours
-from geosearch.retrieval import where as make_filter
+from geosearch.localization.request import Asking
+from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
+from geosearch.retrieval.filters import GivenFilter, narrowed
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import check_aim, tune
 
@@ -60,16 +64,22 @@ class Geosearch:
         """Close all connections; a private server keeps running."""
         self.database.close()
 
-    def ingest(self, *sources: str | Path, collection: str, **options: Any) -> IngestSummary:
+    @checked_keywords
+    def ingest(
+        self, *sources: Paths, collection: str, **options: Unpack[IngestOptions]
+    ) -> IngestSummary:
         """Store the photos of folders and manifests; options as in `geosearch.ingest.ingest`."""
-        return ingest(self.database, sources, collection=collection, **options)
+        every = [each for source in sources for each in paths("sources", source)]
+        return ingest(self.database, every, collection=collection, **options)
 
+    @checked_keywords
     def embed(
-        self, model: str = DEFAULT_MODEL, *, device: str = "auto", **options: Any
+        self, model: str = DEFAULT_MODEL, *, device: str = "auto", **options: Unpack[EmbedOptions]
     ) -> EmbedSummary:
         """Embed all photos that lack an embedding; options as in `geosearch.features.embed`."""
         return embed(self.database, self._backbone(model, device), **options)
 
+    @checked_keywords
     def index(
         self,
         model: str = DEFAULT_MODEL,
@@ -86,17 +96,18 @@ class Geosearch:
         tune(self.database, row.id, recall, k)
         return built
 
+    @checked_keywords
     def nearest(
         self,
-        photo: str | Path,
+        photo: str | PathLike[str],
         k: int = 20,
         *,
         model: str = DEFAULT_MODEL,
         device: str = "auto",
         exact: bool = False,
         exclude_self: bool = False,
-        exclude_duplicates: float | None = None,
-        where: Filter = EVERYTHING,
+        exclude_duplicates: float | bool | None = None,
+        where: GivenFilter = None,
         **conditions: Unpack[Conditions],
     ) -> Neighbours:
         """The `k` reference photos most like `photo`.
@@ -114,129 +125,130 @@ class Geosearch:
         return nearest_others(
             self.database,
             row.id,
-            query.embedding,
-            k,
-            _filter(where, conditions),
+            query,
+            whole("k", k),
+            narrowed(where, conditions),
             Exclusions(exclude_self, exclude_duplicates),
-            sha256=query.sha256,
             exact=exact,
         ).neighbours
 
+    @checked_keywords
     def localize(
-        self,
-        photo: str | Path,
-        *,
-        model: str = DEFAULT_MODEL,
-        parameters: Parameters | Request | None = None,
-        exclude_self: bool = False,
-        exclude_duplicates: float | None = None,
-        device: str = "auto",
-        record: bool = True,
-        where: Filter = EVERYTHING,
-        **conditions: Unpack[Conditions],
+        self, photo: str | PathLike[str], **options: Unpack[LocalizeOptions]
     ) -> Localization:
-        """Estimate where `photo` was taken, and record the answer unless `record` is false.
+        """Estimate where `photo` was taken; options are the keywords of `localize_many`.
+
+        For example `gs.localize("unknown.jpg", k=50, near=(46.8, 8.2, 200), after="2015-01-01")`.
 
         Raises
         ------
         PhotoRejected
             The photo cannot be read.
         """
-        (answer,) = self.localize_many(
-            [photo],
-            model=model,
-            parameters=parameters,
-            exclude_self=exclude_self,
-            exclude_duplicates=exclude_duplicates,
-            device=device,
-            record=record,
-            where=where,
-            **conditions,
-        )
+        (answer,) = self.localize_many([path("photo", photo)], **options)
         if isinstance(answer, Failure):
             raise PhotoRejected(answer.reason, f"{answer.photo}: {answer.message}")
         return answer
 
+    @checked_keywords
     def localize_many(
         self,
-        photos: Iterable[str | Path],
+        photos: Paths,
         *,
         model: str = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
         exclude_self: bool = False,
-        exclude_duplicates: float | None = None,
+        exclude_duplicates: float | bool | None = None,
         device: str = "auto",
         record: bool = True,
-        where: Filter = EVERYTHING,
-        **conditions: Unpack[Conditions],
+        where: GivenFilter = None,
+        **asking: Unpack[Asking],
     ) -> Iterator[Localization | Failure]:
         """Localize photos one after the other; one that cannot be read gives a `Failure`.
 
-        `exclude_self` leaves out references with the query's bytes, and `exclude_duplicates`
-        those at a smaller cosine distance than it.
+        What to answer by is said by the fields of a `geosearch.localization.Request` as keywords
+        (`k`, `method`, `bandwidth_km`, …), or by `parameters`. `exclude_self` leaves out references
+        with the query's bytes, and `exclude_duplicates` those at a smaller cosine distance than it
+        (True: 0.02). Every answer is recorded, unless `record` is false.
         """
+        request, passing = Request.of(asking, parameters, where)
         return localize(
             self.database,
-            list(photos),
+            photos,
             model=self._backbone(model, device),
-            parameters=parameters,
-            where=_filter(where, conditions),
+            parameters=request,
+            where=passing,
             exclusions=Exclusions(exclude_self, exclude_duplicates),
             record=record,
         )
 
+    @checked_keywords
     def evaluate(
         self,
-        queries: str | Path | QuerySet | None,
+        queries: str | PathLike[str] | QuerySet | None,
         *,
         model: str = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
         exclude_self: bool = True,
-        exclude_duplicates: float | None = DUPLICATE_DISTANCE,
-        exclude_author: bool = True,
+        exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
+        exclude_same_author: bool = True,
         device: str = "auto",
-        where: Filter = EVERYTHING,
-        **conditions: Unpack[Conditions],
+        where: GivenFilter = None,
+        **asking: Unpack[Asking],
     ) -> Evaluation:
         """Accuracy on a manifest of labelled queries (uri, lat, lon, author), or on a query set.
 
         Without queries, the photos that pass the filter are answered by one another. References
         with a query's bytes, nearer to it than `exclude_duplicates` or by its author are left out;
-        without `exclude_self`, near-duplicates are not left out either.
+        without `exclude_self`, near-duplicates are not left out either. Other keywords are as in
+        `localize_many`.
         """
+        request, passing = Request.of(asking, parameters, where)
         return evaluate(
             self.database,
             queries,
             model=model if queries is None else self._backbone(model, device),
-            parameters=parameters,
-            where=_filter(where, conditions),
-            exclusions=leakage(exclude_self, exclude_duplicates, exclude_author),
+            parameters=request,
+            where=passing,
+            exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
             device=device,
         )
 
+    @checked_keywords
     def calibrate(
         self,
-        queries: str | Path | QuerySet | None,
+        queries: str | PathLike[str] | QuerySet | None,
         *,
         model: str = DEFAULT_MODEL,
+        exclude_self: bool = True,
+        exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
+        exclude_same_author: bool = True,
         device: str = "auto",
-        where: Filter = EVERYTHING,
-        **options: Any,
+        where: GivenFilter = None,
+        **options: Unpack[CalibrateOptions],
     ) -> Calibration:
         """Fit a calibration to labelled queries; `localize` then uses the latest one.
 
-        Options are those of `geosearch.evaluation.calibrating.calibrate`.
+        What is left out is as in `evaluate`; options are those of
+        `geosearch.evaluation.calibrating.calibrate`.
         """
-        backbone = None if queries is None else self._backbone(model, device)
-        return calibrate(self.database, queries, model=backbone or model, where=where, **options)
+        return calibrate(
+            self.database,
+            queries,
+            model=model if queries is None else self._backbone(model, device),
+            where=narrowed(where, {}),
+            exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
+            device=device,
+            **options,
+        )
 
     def load(self, localization_id: int) -> Localization:
         """An earlier answer."""
-        return load(self.database, localization_id)
+        return load(self.database, whole("localization_id", localization_id))
 
     def reproduce(self, localization_id: int) -> Reproduction:
         """An earlier answer computed again, and what changed since."""
-        return reproduce(self.database, localization_id)
+        return reproduce(self.database, whole("localization_id", localization_id))
 
     def _backbone(self, model: str, device: str) -> Backbone:
         key = (model, device)
@@ -245,8 +257,16 @@ class Geosearch:
         return self._backbones[key]
 
 
-def _filter(where: Filter, conditions: Conditions) -> Filter:
-    return where & make_filter(**conditions)
+class LocalizeOptions(Asking, total=False):
+    """Keywords of `Geosearch.localize`: those of `Geosearch.localize_many`."""
+
+    model: str
+    parameters: Parameters | Request | None
+    exclude_self: bool
+    exclude_duplicates: float | bool | None
+    device: str
+    record: bool
+    where: GivenFilter
 
 
 def connect(url: str | None = None) -> Geosearch:

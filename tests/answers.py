@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from geosearch.density import locate
 from geosearch.localization import Localization, Parameters
+from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Neighbours, Plan
 from geosearch.sphere import great_circle_km
 
@@ -38,13 +39,7 @@ def make_answer(
             distance=distance,
             plan=Plan("exact", "for a test", len(lat), len(lat), True, 1.0),
         ),
-        weights=place.weights,
-        lat=place.lat,
-        lon=place.lon,
-        score=place.score,
-        radius_km=place.radius_km,
-        modes=place.modes,
-        regions=place.regions,
+        place=place,
     )
     if truth is None:
         return answer
@@ -56,9 +51,9 @@ def unanswered(photo: str = "/photos/query.jpg") -> Localization:
     """The answer when no reference passed the filter."""
     nothing = np.zeros(0)
     return Localization(
-        photo=photo,
-        sha256=hashlib.sha256(photo.encode()).digest(),
-        embedding=np.array([1.0, 0.0], np.float32),
+        query=Query(
+            photo, hashlib.sha256(photo.encode()).digest(), np.array([1.0, 0.0], np.float32)
+        ),
         model_id=None,
         model={"name": "test/model", "fingerprint": "none"},
         parameters=Parameters(),
@@ -71,13 +66,7 @@ def unanswered(photo: str = "/photos/query.jpg") -> Localization:
             nothing,
             Plan("empty", "", 0, 0, True, 1.0),
         ),
-        weights=nothing,
-        lat=None,
-        lon=None,
-        score=None,
-        radius_km={},
-        modes=(),
-        regions={},
+        place=None,
         elapsed_ms={"total": 1.0},
         software={},
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Database
+from geosearch.density import Place
 from geosearch.localization import Localization
 from geosearch.sphere import destination, great_circle_km
 from tests.answers import unanswered
@@ -38,5 +40,6 @@ def add_evaluation(database: Database, model_id: int | None = None, **columns: A
 def answer(photo: str, truth: tuple[float, float], error_km: float, bearing: float) -> Localization:
     """An answer so far from the truth."""
     lat, lon = destination(*truth, bearing, error_km)
-    found = replace(unanswered(photo), truth=truth, score=0.5, lat=float(lat), lon=float(lon))
+    place = Place(float(lat), float(lon), 0.5, {}, (), np.zeros(0), {})
+    found = replace(unanswered(photo), truth=truth, place=place)
     return replace(found, error_km=float(great_circle_km(lat, lon, *truth)))

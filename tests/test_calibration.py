@@ -24,14 +24,15 @@ from geosearch.calibration.presence import fit_presence, presence, threshold
 from geosearch.calibration.summit import at_summit, sharpened
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
-from geosearch.density import locate
+from geosearch.density import Mode, Place, locate
 from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.calibrating import calibrate, halves
-from geosearch.evaluation.queries import Query, stored_queries
+from geosearch.evaluation.queries import Labelled, stored_queries
 from geosearch.features.model_rows import find_model
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
 from geosearch.localization.answer_rows import save
 from geosearch.localization.localizing import answer_query, chosen_parameters
+from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter, where
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km, lat_lon, unit_vectors
@@ -173,9 +174,7 @@ def test_evidence_of_two_neighbours() -> None:
         np.array([0.0, 0.0]),
         np.array([0.0, 90.0]),
         np.array([0.1, 0.2]),
-        np.array([0.75, 0.25]),
-        (0.0, 0.0),
-        0.75,
+        Place(0.0, 0.0, 0.75, {}, (Mode(0.0, 0.0, 0.75, 1.0),), np.array([0.75, 0.25]), {}),
     )
     quarter_km = EARTH_RADIUS_KM * np.pi / 2
     expected = {
@@ -198,9 +197,9 @@ def test_evidence_of_two_neighbours() -> None:
 def test_halves_share_no_place_and_no_author(seed: int) -> None:
     random = np.random.default_rng(seed)
     queries = [
-        Query(f"{i}.jpg", (float(random.integers(0, 30)), 0.0), f"author {random.integers(0, 40)}")
+        Labelled(f"{i}.jpg", (float(random.integers(0, 30)), 0.0), f"by {random.integers(0, 40)}")
         for i in range(60)
-    ] + [Query(f"{i}.jpg", (float(random.integers(0, 30)) + 0.001, 0.0)) for i in range(20)]
+    ] + [Labelled(f"{i}.jpg", (float(random.integers(0, 30)) + 0.001, 0.0)) for i in range(20)]
     fitting = halves(queries, seed)
     assert (fitting == halves(queries, seed)).all()
     mine, others = (
@@ -213,13 +212,13 @@ def test_halves_share_no_place_and_no_author(seed: int) -> None:
 
 
 def test_authors_that_need_not_be_told_apart_do_not_bind_queries() -> None:
-    queries = [Query(f"{i}.jpg", (i / 2, 0.0), "me") for i in range(20)]
+    queries = [Labelled(f"{i}.jpg", (i / 2, 0.0), "me") for i in range(20)]
     assert halves(queries, 0).all()
     assert halves(queries, 0, by_author=False).sum() == 10
 
 
 def test_halves_of_unrelated_queries_are_equal() -> None:
-    queries = [Query(f"{i}.jpg", (i / 2, 0.0), f"author {i}") for i in range(101)]
+    queries = [Labelled(f"{i}.jpg", (i / 2, 0.0), f"author {i}") for i in range(101)]
     assert halves(queries, 0).sum() in (50, 51)
     assert (halves(queries, 0) != halves(queries, 1)).any()
 
@@ -290,7 +289,7 @@ def test_the_density_is_the_one_that_was_fitted(fitted: Fitted) -> None:
         truths = Truths(
             np.array([np.sum(summit**2) / 2]),
             np.sum(away**2, axis=1)[None] / 2,
-            sharpened(answer.weights, fitted.sharpness)[None],
+            sharpened(answer.place.weights, fitted.sharpness)[None],
             answer.evidence[None],
         )
         point = unit_vectors(*example.truth)[None]
@@ -379,7 +378,9 @@ def _answer(
         model = find_model(connection, "test/model")
         parameters = chosen_parameters(connection, model, passing, request)
     vector = _embeddings(*_positions(1, seed), 0.4, seed)[0]
-    given = answer_query(database, model, "/query.jpg", bytes(32), vector, parameters, passing)
+    given = answer_query(
+        database, model, Query("/query.jpg", bytes(32), vector), parameters, passing
+    )
     with database.connection() as connection:
         (key,) = save(connection, [given])
     return load(database, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
+from geosearch.query import Query
 from geosearch.retrieval import Filter, nearest
 from geosearch.retrieval.duplicates import (
     NOTHING,
@@ -48,6 +49,12 @@ class World:
         """That of a photo's file, as the rows have it."""
         return hashlib.sha256(f"/photo/test/{number}.jpg".encode()).digest()
 
+    def query(self, number: int) -> Query:
+        """A photo as a query."""
+        return Query(
+            f"{number}.jpg", self.sha256(number), self.vectors[number], self.author(number)
+        )
+
     def author(self, number: int) -> str | None:
         """Every fifth photo has one of four authors."""
         return f"author {number % 4}" if number % 5 == 0 else None
@@ -60,15 +67,7 @@ class World:
 
     def search(self, number: int, exclusions: Exclusions, k: int = K) -> Found:
         return nearest_others(
-            self.database,
-            self.model,
-            self.vectors[number],
-            k,
-            EVERYTHING,
-            exclusions,
-            sha256=self.sha256(number),
-            author=self.author(number),
-            exact=True,
+            self.database, self.model, self.query(number), k, EVERYTHING, exclusions, exact=True
         )
 
 
@@ -155,27 +154,11 @@ def test_many_queries_in_one_pass_find_what_each_finds_alone(
 ) -> None:
     numbers = [0, 5, 12, 39, 40, 45, 120, 300]
     passing = where(bbox=(-170, -80, 170, 60))
-    many = ExactOthers(
-        world.database,
-        world.model,
-        world.vectors[numbers],
-        k,
-        passing,
-        exclusions,
-        sha256=[world.sha256(number) for number in numbers],
-        authors=[world.author(number) for number in numbers],
-    )
-    for index, number in enumerate(numbers):
+    queries = [world.query(number) for number in numbers]
+    many = ExactOthers(world.database, world.model, queries, k, passing, exclusions)
+    for index, query in enumerate(queries):
         alone = nearest_others(
-            world.database,
-            world.model,
-            world.vectors[number],
-            k,
-            passing,
-            exclusions,
-            sha256=world.sha256(number),
-            author=world.author(number),
-            exact=True,
+            world.database, world.model, query, k, passing, exclusions, exact=True
         )
         found = many.neighbours(index)
         np.testing.assert_array_equal(found.neighbours.photo_id, alone.neighbours.photo_id)
@@ -190,12 +173,10 @@ def test_only_photos_that_pass_the_filter_count_as_excluded(world: World) -> Non
     found = nearest_others(
         world.database,
         world.model,
-        world.vectors[0],
+        replace(world.query(0), author=None),
         K,
         outside,
         EVERY,
-        sha256=world.sha256(0),
-        author=None,
         exact=True,
     )
     assert found.excluded == Excluded()
@@ -203,27 +184,11 @@ def test_only_photos_that_pass_the_filter_count_as_excluded(world: World) -> Non
 
 def test_a_search_whose_every_match_is_excluded_is_empty(world: World) -> None:
     only = Photos(*world.photo_id[:5].tolist())
-    found = nearest_others(
-        world.database,
-        world.model,
-        world.vectors[0],
-        3,
-        only,
-        Exclusions(duplicate_distance=0.05),
-        sha256=world.sha256(0),
-    )
+    asked = (3, only, Exclusions(duplicate_distance=0.05))
+    found = nearest_others(world.database, world.model, world.query(0), *asked)
     assert len(found.neighbours) == 0
     assert found.excluded == Excluded(duplicates=5)
-    many = ExactOthers(
-        world.database,
-        world.model,
-        world.vectors[:1],
-        3,
-        only,
-        Exclusions(duplicate_distance=0.05),
-        sha256=[world.sha256(0)],
-        authors=[None],
-    )
+    many = ExactOthers(world.database, world.model, [world.query(0)], *asked)
     assert many.neighbours(0).neighbours.plan.strategy == "empty"
     assert many.neighbours(0).excluded == found.excluded
 
@@ -234,7 +199,7 @@ def test_photos_are_a_condition_like_others() -> None:
     assert chosen.to_json() == {"not": {"photos": [3, 5]}}
     assert not chosen.selects
     with pytest.raises(InputError, match="photos"):
-        Filter.from_json({"photos": ["3"]})
+        Filter.from_json({"photos": ["three"]})
 
 
 @pytest.mark.parametrize("distance", [0.0, -1.0, 2.5, float("nan")])
@@ -326,11 +291,10 @@ def test_through_the_index_k_neighbours_remain_too(
     found = nearest_others(
         world.database,
         world.model,
-        world.vectors[200],
+        world.query(200),
         K,
         EVERYTHING,
         Exclusions(same_bytes=True, duplicate_distance=few),
-        sha256=world.sha256(200),
     )
     assert found.neighbours.plan.strategy == "ann"
     assert found.excluded == Excluded(1, 3, 0)

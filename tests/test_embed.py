@@ -21,7 +21,7 @@ from geosearch.cli.app import app
 from geosearch.database.connection import Database
 from geosearch.errors import DatabaseError, InputError, NotFoundError, Reason
 from geosearch.features import Backbone, Description, embed, embed_files, embed_query, embedding_run
-from geosearch.features.extraction import Embedded, Rejected
+from geosearch.features.extraction import Rejected
 from geosearch.features.model_rows import (
     find_model,
     list_models,
@@ -30,6 +30,7 @@ from geosearch.features.model_rows import (
 )
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.ingest import ingest
+from geosearch.query import Query
 from tests.photo_files import gps, photo
 
 
@@ -346,7 +347,7 @@ def test_embed_files_keeps_the_order_and_says_what_is_wrong(tmp_path: Path) -> N
     assert isinstance(bad, Rejected)
     assert (bad.stage, bad.rejection.reason) == ("decode", Reason.UNDECODABLE)
     for item, path in zip(found, paths[:17] + paths[18:], strict=True):
-        assert isinstance(item, Embedded)
+        assert isinstance(item, Query)
         assert item.embedding.tolist() == embed_query(backbone(), path.read_bytes()).tolist()
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError, Reason
-from geosearch.evaluation import Evaluation, Query, QuerySet, evaluate, evaluate_each, leakage
+from geosearch.evaluation import Evaluation, Labelled, QuerySet, evaluate, evaluate_each, leakage
 from geosearch.evaluation.metrics import figures
 from geosearch.evaluation.sweep import Sweep, grid
 from geosearch.localization import Failure, Parameters
@@ -248,7 +248,7 @@ def test_the_level_of_the_truth_says_whether_a_region_holds_it(world: World) -> 
 def test_photos_that_cannot_be_queries_are_listed_by_reason(world: World) -> None:
     asked = QuerySet(
         "a set",
-        (Query("/photo/test/3.jpg", (1.0, 2.0), None, int(world.photo_id[3])),),
+        (Labelled("/photo/test/3.jpg", (1.0, 2.0), None, int(world.photo_id[3])),),
         (
             Failure("b.jpg", Reason.MISSING, "the folder has no such image"),
             Failure("c.jpg", Reason.UNLABELLED, "the table has no row for this image"),
@@ -279,7 +279,7 @@ def test_the_python_interface_evaluates_leave_one_out(world: World) -> None:
         model=MODEL,
         parameters=Parameters("nearest", 1),
         exclude_self=False,
-        exclude_author=False,
+        exclude_same_author=False,
     )
     assert result.accuracy.within[1] == 1  # every photo finds itself
     assert result.parameters["exclude_self"] is False

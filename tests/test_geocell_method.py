@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
-from geosearch.evaluation import Query, QuerySet, evaluate, evaluate_each
+from geosearch.evaluation import Labelled, QuerySet, evaluate, evaluate_each
 from geosearch.export.map import draw_map
 from geosearch.export.surface import write_density
 from geosearch.features.model_rows import Model, find_model
@@ -32,6 +32,7 @@ from geosearch.geocells.classifier_fit import fit_classifiers, tempered
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
 from geosearch.localization.answer_rows import save
 from geosearch.localization.localizing import answer_query, chosen_parameters
+from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter, where
 from geosearch.retrieval.duplicates import NOTHING
 from geosearch.sphere import Array, great_circle_km, lat_lon
@@ -63,9 +64,7 @@ class World:
         given = answer_query(
             self.database,
             self.model,
-            "/query.jpg",
-            bytes(32),
-            self.vectors[REFERENCES + query],
+            Query("/query.jpg", bytes(32), self.vectors[REFERENCES + query]),
             chosen,
             passing,
         )
@@ -102,7 +101,7 @@ def world(module_database: Database) -> World:
         make_partition(module_database, name, where=WORLD, **options)  # type: ignore[arg-type]
     fit_classifiers(module_database, ["coarse", "fine"], model=MODEL, where=WORLD, epochs=15)
     queries = [
-        Query(f"/query/{number}.jpg", (float(lat[row]), float(lon[row])), None, photo.photo_id)
+        Labelled(f"/query/{number}.jpg", (float(lat[row]), float(lon[row])), None, photo.photo_id)
         for number, (row, photo) in enumerate(
             zip(range(REFERENCES, REFERENCES + QUERIES), asked, strict=True)
         )
@@ -212,7 +211,7 @@ def test_the_likeliest_cells_are_the_fewest_that_hold_a_share(
 
 def test_an_answer_is_the_medoid_of_the_likeliest_cell(world: World, geocells: Geocells) -> None:
     answer = world.answer(Request("geocell"))
-    (masses,) = np.exp(geocells.log_masses(answer.embedding[None]))
+    (masses,) = np.exp(geocells.log_masses(answer.query.embedding[None]))
     best = int(masses.argmax())
     assert (answer.lat, answer.lon) == (geocells.cells.lat[best], geocells.cells.lon[best])
     assert answer.score == pytest.approx(masses[best])
@@ -286,11 +285,11 @@ def test_a_restricted_search_finds_the_nearest_in_the_likely_cells(
 ) -> None:
     request = Request("nearest", 20, exact=exact, restrict_cells=0.7)
     answer = world.answer(request, WORLD, query=3)
-    (allowed,) = geocells.within(answer.embedding[None], 0.7)
+    (allowed,) = geocells.within(answer.query.embedding[None], 0.7)
     inside = allowed[geocells.cells.locate(world.lat[:REFERENCES], world.lon[:REFERENCES])]
     stored = world.vectors[:REFERENCES].astype(np.float16).astype(float)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
-    similarity = np.where(inside, stored @ answer.embedding, -2)
+    similarity = np.where(inside, stored @ answer.query.embedding, -2)
     expected = world.lat[:REFERENCES][np.argsort(-similarity)[: min(20, inside.sum())]]
     assert 0 < inside.sum() < REFERENCES
     np.testing.assert_allclose(np.sort(answer.neighbours.lat), np.sort(expected))
@@ -498,7 +497,8 @@ def test_what_cannot_be_is_refused() -> None:
 def test_a_map_shows_the_likely_cells(world: World, tmp_path: Path) -> None:
     answer = world.answer(Request("geocell"))
     draw_map(answer, tmp_path / "cells.png")
-    draw_map(replace(answer, regions={}), tmp_path / "none.png")
+    assert answer.place is not None
+    draw_map(replace(answer, place=replace(answer.place, regions={})), tmp_path / "none.png")
     pictures = []
     for name in ("cells", "none"):
         with Image.open(tmp_path / f"{name}.png") as image:

@@ -79,7 +79,7 @@ def test_an_answer_reads_back_as_it_was_given(space: Space) -> None:
     assert read.to_json() == given.to_json()
     assert read.software == given.software
     assert read.where == given.where
-    np.testing.assert_array_equal(read.embedding, given.embedding)
+    np.testing.assert_array_equal(read.query.embedding, given.query.embedding)
     assert read.regions.keys() == given.regions.keys() == {0.5, 0.9}
     for level, region in given.regions.items():
         assert read.regions[level].geometry.symmetric_difference(region.geometry).area < 1e-9

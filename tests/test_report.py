@@ -74,7 +74,7 @@ def stored(module_database: Database, tmp_path_factory: pytest.TempPathFactory) 
         truth = (float(truth_lat[row]), float(truth_lon[row]))
         answers.append(answer(photo, truth, float(error_km[row]), generator.uniform(0, 360)))
     worst = int(np.argmax(error_km))
-    answers[worst] = replace(answers[worst], photo=HOSTILE)
+    answers[worst] = replace(answers[worst], query=replace(answers[worst].query, uri=HOSTILE))
     lost = (worst + 1) % N
     answers[lost] = replace(unanswered("/gone/lost.jpg"), truth=answers[lost].truth)
     error_km = np.array([np.inf if a.error_km is None else a.error_km for a in answers])

@@ -373,7 +373,7 @@ def test_a_query_of_another_model_is_an_error(indexed: World) -> None:
 
 
 def test_a_box_may_be_an_array() -> None:
-    assert where(bbox=np.array([1.0, 2.0, 3.0, 4.0])) == BoundingBox(1, 2, 3, 4)  # type: ignore[arg-type]
+    assert where(bbox=np.array([1.0, 2.0, 3.0, 4.0])) == BoundingBox(1, 2, 3, 4)
 
 
 def test_k_out_of_range_and_unknown_collections_are_errors(indexed: World) -> None:

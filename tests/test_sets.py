@@ -14,7 +14,7 @@ from PIL import Image
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.errors import EXIT_SOME_REJECTED, InputError, Reason
-from geosearch.evaluation import Query
+from geosearch.evaluation import Labelled
 from geosearch.evaluation.sets import SETS, read_set
 from tests.command_line import CommandLine
 
@@ -63,8 +63,8 @@ def test_a_table_names_queries_missing_images_and_images_without_label(
     found = read_set("im2gps3k", folder, table)
     assert found.name == "im2gps3k"
     assert found.queries == (
-        Query(str(folder / "11_aa_1@N00.jpg"), (10.5, -20.25), "1@N00"),
-        Query(str(folder / "sub" / "22_bb_2@N01.jpg"), (-33.0, 151.0), "2@N01"),
+        Labelled(str(folder / "11_aa_1@N00.jpg"), (10.5, -20.25), "1@N00"),
+        Labelled(str(folder / "sub" / "22_bb_2@N01.jpg"), (-33.0, 151.0), "2@N01"),
     )
     assert [(item.photo, item.reason) for item in found.failures] == [
         (str(folder / "33_cc_3@N02.jpg"), Reason.OUT_OF_RANGE),
@@ -111,8 +111,8 @@ def test_positions_are_read_from_jpeg_comments(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
     found = read_set("im2gps", tmp_path)
     assert found.queries == (
-        Query(str(tmp_path / "1_a_5@N00.jpg"), (-16.663606, 145.563537), "5@N00"),
-        Query(str(tmp_path / "2.jpg"), (48.5, -0.3), "6@N01"),
+        Labelled(str(tmp_path / "1_a_5@N00.jpg"), (-16.663606, 145.563537), "5@N00"),
+        Labelled(str(tmp_path / "2.jpg"), (48.5, -0.3), "6@N01"),
     )
     assert [(Path(item.photo).name, item.reason) for item in found.failures] == [
         ("3.jpg", Reason.UNLABELLED),

@@ -190,10 +190,18 @@ def test_distances_are_great_circles_on_the_sphere(module_database: Database) ->
             """,
             [values.tolist() for values in (lat1, lon1, lat2, lon2)],
         ).fetchall()
-        with pytest.raises(psycopg.DataError, match="SRID 0 and 4326"), connection.transaction():
-            connection.execute(
-                "SELECT geosearch.great_circle_km('POINT(1 2)', 'SRID=4326;POINT(1 2)')"
-            )
+        ask = "SELECT geosearch.great_circle_km(%s::geometry, 'SRID=4326;POINT(3 4)')"
+        for unusable, says in {
+            "SRID=3857;POINT(1 2)": "a point is in SRID 3857",
+            "POINT(2600000 1200000)": "a point has no SRID and is beyond the Earth",
+        }.items():
+            with pytest.raises(psycopg.DataError, match=says), connection.transaction():
+                connection.execute(ask, (unusable,))
+        one, other = (
+            connection.execute(ask, (point,)).fetchone()
+            for point in ("POINT(1 2)", "SRID=4326;POINT(1 2)")
+        )
+        assert one == other
     expected = great_circle_km(lat1, lon1, lat2, lon2)
     np.testing.assert_allclose([row[0] for row in rows], expected, rtol=1e-12)
     assert [row[0] for row in rows] == [row[1] for row in rows]
@@ -253,6 +261,10 @@ class TestAggregate:
         heavier = "('SRID=4326;POINT(0 0)', 1), ('SRID=4326;POINT(2 0)', 2)"
         assert self.mode(module_database, f"{geom}, weight, 20", heavier) == (2, 0)
 
+    def test_takes_points_without_srid_as_wgs_84(self, module_database: Database) -> None:
+        points = "('POINT(0 0)', 1), ('SRID=4326;POINT(2 0)', 2)"
+        assert self.mode(module_database, "geom::geometry, weight, 20", points) == (2, 0)
+
     def test_leaves_out_nulls_and_is_null_without_points(self, module_database: Database) -> None:
         points = "(NULL, 1), ('SRID=4326;POINT(2 3)', 1), ('SRID=4326;POINT(9 9)', NULL)"
         assert self.mode(module_database, "geom::geometry, weight", points) == (2, 3)
@@ -263,7 +275,8 @@ class TestAggregate:
     @pytest.mark.parametrize(
         ("arguments", "values", "message"),
         [
-            ("geom::geometry, weight", "('POINT(1 2)', 1)", "SRID 0"),
+            ("geom::geometry, weight", "('SRID=3857;POINT(1 2)', 1)", "SRID 3857"),
+            ("geom::geometry, weight", "('POINT(1 91)', 1)", "no SRID and is beyond the Earth"),
             ("geom::geometry, weight", "('SRID=4326;LINESTRING(1 2, 3 4)', 1)", "a LINESTRING"),
             ("geom::geometry, weight", "('SRID=4326;POINT(1 2)', -1)", "a weight of -1"),
             ("geom::geometry, weight, 0", "('SRID=4326;POINT(1 2)', 1)", "bandwidth of 0 km"),

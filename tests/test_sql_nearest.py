@@ -349,7 +349,9 @@ def test_a_query_may_be_a_vector_as_localizations_keep_it(world: World) -> None:
         ({"query": None}, "embedding is NULL", "Give an embedding by this model"),
         ({"query": str([0] * DIMENSION)}, "embedding is zero", "Give an embedding"),
         ({"within": "SRID=3857;POLYGON((0 0,1 0,1 1,0 0))"}, "SRID 3857", "ST_Transform"),
-        ({"within": "POLYGON((0 0,1 0,1 1,0 0))"}, "SRID 0", "ST_SetSRID"),
+        ({"within": "POLYGON((0 0,500 0,1 1,0 0))"}, "within has no SRID and is bey", "ST_SetSRID"),
+        ({"near": "POINT(2600000 1200000)", "near_km": 1}, "near has no SRID", "ST_Transform"),
+        ({"near": "SRID=2056;POINT(8 47)", "near_km": 1}, "near is in SRID 2056", "ST_Transform"),
         ({"within": "SRID=4326;POINT(0 0)"}, "a POINT", "Give a Polygon"),
         ({"within": "SRID=4326;POLYGON EMPTY"}, "an empty POLYGON", "with an area"),
         ({"within": "SRID=4326;POLYGON((0 0,1 1,1 0,0 1,0 0))"}, "Self-intersection", "MakeValid"),
@@ -379,6 +381,24 @@ def test_errors_say_what_is_wrong_and_what_to_do(
         call(connection, "nearest", **given)
     assert message in str(raised.value.diag.message_primary)
     assert hint in str(raised.value.diag.message_hint)
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [{"within": "POLYGON((0 0,90 0,90 60,0 60,0 0))"}, {"near": "POINT(20 10)", "near_km": 4000.0}],
+)
+def test_a_geometry_without_srid_is_in_wgs_84(world: World, conditions: dict[str, Any]) -> None:
+    given = {"query": str([1] * DIMENSION), "model": MODEL, "k": 50}
+    told = {
+        name: f"SRID=4326;{value}" if isinstance(value, str) else value
+        for name, value in conditions.items()
+    }
+    with world.database.connection() as connection:
+        found, expected = (
+            call(connection, "nearest", **given, **each) for each in (conditions, told)
+        )
+    assert found == expected
+    assert found
 
 
 def test_a_photo_without_embedding_is_an_error(world: World) -> None:

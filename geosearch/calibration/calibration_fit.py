@@ -55,7 +55,7 @@ class Example:
 
     def evidence(self, place: Place) -> Array:
         """The evidence for the place."""
-        return evidence(*self._found(place), (place.lat, place.lon), place.modes[0].mass)
+        return evidence(*self._found(place), place)
 
     def error_km(self, place: Place) -> float:
         """Great-circle distance from the place to the truth."""
@@ -63,11 +63,11 @@ class Example:
 
     def calibrated(self, fitted: Fitted, place: Place) -> Calibrated:
         """The answer under a calibration, whose place it is."""
-        return Calibrated(fitted, *self._found(place), (place.lat, place.lon), place.modes)
+        return Calibrated(fitted, *self._found(place), place)
 
-    def _found(self, place: Place) -> tuple[Array, Array, Array, Array]:
+    def _found(self, place: Place) -> tuple[Array, Array, Array]:
         k = len(place.weights)
-        return self.lat[:k], self.lon[:k], self.distance[:k], place.weights
+        return self.lat[:k], self.lon[:k], self.distance[:k]
 
 
 def places(

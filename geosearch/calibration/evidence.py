@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from geosearch.density import Place
 from geosearch.sphere import Array, great_circle_km
 
 #: Names of the numbers that `evidence` returns, in order.
@@ -24,24 +25,18 @@ _SMALLEST_DISTANCE = 1e-4
 _UNIT_KM, _NEAR_KM = 100.0, 500.0
 
 
-def evidence(
-    lat: Array,
-    lon: Array,
-    distance: Array,
-    weights: Array,
-    estimate: tuple[float, float],
-    mass: float,
-) -> Array:
-    """The evidence (len(FEATURES),) of neighbours, given in order of rank, for an estimate.
+def evidence(lat: Array, lon: Array, distance: Array, place: Place) -> Array:
+    """The evidence (len(FEATURES),) of neighbours, given in order of rank, for their place.
 
-    `lat`, `lon` in degrees, cosine `distance` and `weights`: (k,). `mass` is that of the mode
-    behind the estimate. The logarithms of: the first neighbour's distance; the ratio of the second
-    to it; the mass; the sum of the squared weights; one plus the kilometres, in hundreds, from the
-    estimate to the first neighbour; and one plus those to all neighbours, by weight. `near` is the
-    weight within 500 km.
+    `lat`, `lon` in degrees and cosine `distance`: (k,). The logarithms of: the first neighbour's
+    distance; the ratio of the second to it; the mass of the mode behind the estimate, the first;
+    the sum of the squared weights; one plus the kilometres, in hundreds, from the estimate to the
+    first neighbour; and one plus those to all neighbours, by weight. `near` is the weight within
+    500 km.
     """
     close = np.maximum(distance[:2], _SMALLEST_DISTANCE)
-    away_km = great_circle_km(*estimate, lat, lon)
+    away_km = great_circle_km(place.lat, place.lon, lat, lon)
+    weights, mass = place.weights, place.modes[0].mass
     return np.array(
         [
             np.log(close[0]),

@@ -13,7 +13,7 @@ from geosearch.calibration.kernels import Kernels
 from geosearch.calibration.level_correction import LevelMap
 from geosearch.calibration.presence import presence
 from geosearch.calibration.summit import sharpened
-from geosearch.density import Mixture, Mode, Region, level_at
+from geosearch.density import Mixture, Place, Region, level_at
 from geosearch.density.caps import cap_mass, cap_radii_km
 from geosearch.density.regions import highest_density_regions
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
@@ -102,25 +102,25 @@ class Fitted:
 class Calibrated:
     """The calibrated density of one answer: `fitted` applied to its neighbours and its estimate.
 
-    `lat`, `lon` (degrees), `distance` (cosine) and `weights` are the neighbours', (k,); `modes`
-    those of the smoothed density, of which the first is behind the estimate (`at_summit`).
+    `lat`, `lon` (degrees) and `distance` (cosine) are the neighbours', (k,); `place` is that of
+    the smoothed density, with the mode behind the estimate first (`at_summit`).
     """
 
     fitted: Fitted
     lat: Array
     lon: Array
     distance: Array
-    weights: Array
-    estimate: tuple[float, float]
-    modes: Sequence[Mode]
+    place: Place
+
+    @property
+    def estimate(self) -> tuple[float, float]:
+        """Latitude and longitude of the place, degrees."""
+        return self.place.lat, self.place.lon
 
     @property
     def evidence(self) -> Array:
         """The standardised evidence."""
-        mass = self.modes[0].mass
-        return self.fitted.scale(
-            evidence(self.lat, self.lon, self.distance, self.weights, self.estimate, mass)
-        )
+        return self.fitted.scale(evidence(self.lat, self.lon, self.distance, self.place))
 
     @property
     def mixture(self) -> Mixture:
@@ -129,7 +129,7 @@ class Calibrated:
         shares = kernels.shares(self.evidence)
         summit, neighbours = unit_vectors(*self.estimate), unit_vectors(self.lat, self.lon)
         summits, copies = len(kernels.summit_km), len(kernels.neighbour_km)
-        weights = sharpened(self.weights, self.fitted.sharpness)
+        weights = sharpened(self.place.weights, self.fitted.sharpness)
         km = np.concatenate([kernels.summit_km, np.repeat(kernels.neighbour_km, len(neighbours))])
         return Mixture(
             np.concatenate(

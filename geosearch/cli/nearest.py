@@ -23,9 +23,9 @@ from geosearch.cli.options import (
 )
 from geosearch.features import DEFAULT_MODEL, embed_photo, load_backbone
 from geosearch.localization import Request
-from geosearch.localization.localizing import chosen_parameters, searched
+from geosearch.localization.localizing import chosen_parameters, find_neighbours
 from geosearch.retrieval import Filter
-from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
+from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
 
 
 @filtered
@@ -54,20 +54,15 @@ def nearest(
         backbone = load_backbone(model, device=device)
         row, query = embed_photo(opened, backbone, photo)
         asked = Request(
-            "nearest", k, restrict_cells=restrict_cells, partitions=read_partitions(partitions)
+            "nearest",
+            k,
+            exact=exact,
+            restrict_cells=restrict_cells,
+            partitions=read_partitions(partitions),
         )
         with opened.connection() as connection:
             parameters = chosen_parameters(connection, row, where, asked)
-        found = nearest_others(
-            opened,
-            row.id,
-            query.embedding,
-            k,
-            searched(where, parameters, query.embedding),
-            exclusions,
-            sha256=query.sha256,
-            exact=exact,
-        )
+        found = find_neighbours(opened, row, query, parameters, where, exclusions)
     neighbours, excluded = found.neighbours, found.excluded
     if as_json:
         print_json(

@@ -14,7 +14,7 @@ import typer
 from geosearch.errors import InputError
 from geosearch.layers.selection import Selection
 from geosearch.localization.request import Request
-from geosearch.retrieval.filters import EVERYTHING, Filter, read_time, where
+from geosearch.retrieval.filters import EVERYTHING, Filter, where
 
 ModelOption = Annotated[
     str,
@@ -235,20 +235,18 @@ def make_filter(
     InputError
         An option cannot be read.
     """
-    box = _numbers("--bbox", bbox, "W,S,E,N") if bbox is not None else None
-    circle = _numbers("--near", near, "LAT,LON,KM") if near is not None else None
     return where(
-        bbox=None if box is None else (box[0], box[1], box[2], box[3]),
-        near=None if circle is None else (circle[0], circle[1], circle[2]),
+        bbox=bbox,
+        near=near,
         within=within,
-        country=country or (),
-        after=None if after is None else read_time("--after", after),
-        before=None if before is None else read_time("--before", before),
-        collections=collection or (),
-        authors=author or (),
-        licences=licence or (),
+        country=country,
+        after=after,
+        before=before,
+        collection=collection,
+        author=author,
+        licence=licence,
         accuracy_m=accuracy_m,
-        exclude_authors=exclude_author or (),
+        exclude_author=exclude_author,
     ) & (EVERYTHING if expression is None else _expression(expression))
 
 
@@ -277,17 +275,6 @@ def make_selection(
 
 #: Gives a command the options of a selection of answers, as `selection`.
 selecting = taking(make_selection, "selection")
-
-
-def _numbers(option: str, text: str, names: str) -> tuple[float, ...]:
-    parts = text.split(",")
-    try:
-        numbers = tuple(float(part) for part in parts)
-    except ValueError:
-        numbers = ()
-    if len(numbers) != len(names.split(",")):
-        raise InputError(f"{option} {text!r} cannot be read", f"Give it as {option} {names}")
-    return numbers
 
 
 def _expression(text: str) -> Filter:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from geosearch.arguments import text
 from geosearch.database.connection import Connection
 from geosearch.database.role_grants import require_user
 from geosearch.errors import DatabaseError, InputError, NotFoundError
@@ -33,9 +34,9 @@ def ensure_collection(connection: Connection, name: str) -> int:
         The name is empty, too long, or not valid Unicode; or that of a collection that this login
         may not see.
     """
+    _check(name)
     if not name.strip():
         raise InputError("--collection: the name is empty", "Give the collection a name.")
-    _check(name)
     connection.execute(
         "INSERT INTO geosearch.collections (name) VALUES (%s) ON CONFLICT (name) DO NOTHING",
         (name,),
@@ -162,7 +163,7 @@ def _not_ours(name: str) -> DatabaseError:
 
 def _check(name: str) -> None:
     try:
-        size = len(name.encode())
+        size = len(text("collection", name).encode())
     except UnicodeEncodeError as error:
         raise InputError(
             f"--collection: {name!r} is not valid Unicode", "Give a name in UTF-8."

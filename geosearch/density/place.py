@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,6 +31,7 @@ DEFAULT_WEIGHTING = "power:10"
 IM2GPS_BANDWIDTH_KM = float(np.radians(im2gps.SIGMA_DEG) * EARTH_RADIUS_KM)
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """Where a photo was taken, and how sure that is.
@@ -38,7 +40,8 @@ class Place:
     `radius_km`: for each level, the great-circle radius round the estimate that holds that
     share of the probability. `modes`: the densest first. `weights`: those of the neighbours,
     (k,), summing to 1. `regions`: for each level, the highest-density region; empty if not
-    asked for. `bandwidth_km`: the bandwidth, or the several, of the density behind all of these.
+    asked for. `bandwidth_km`: the bandwidth, or the several, of the density behind all of these;
+    none of likely cells.
     """
 
     lat: float
@@ -48,7 +51,7 @@ class Place:
     modes: tuple[Mode, ...]
     weights: Array
     regions: dict[float, Region]
-    bandwidth_km: Bandwidth
+    bandwidth_km: Bandwidth = ()
 
 
 def locate(

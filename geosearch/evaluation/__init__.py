@@ -2,14 +2,14 @@
 
 from geosearch.evaluation.evaluating import LEAKAGE, Evaluation, evaluate, evaluate_each, leakage
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Accuracy, accuracy
-from geosearch.evaluation.queries import Query, QuerySet
+from geosearch.evaluation.queries import Labelled, QuerySet
 
 __all__ = [
     "LEAKAGE",
     "THRESHOLDS_KM",
     "Accuracy",
     "Evaluation",
-    "Query",
+    "Labelled",
     "QuerySet",
     "accuracy",
     "evaluate",

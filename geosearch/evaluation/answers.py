@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from geosearch.calibration.summit import at_summit
 from geosearch.database.connection import Database
 from geosearch.density import locate_many
-from geosearch.evaluation.queries import Query
+from geosearch.evaluation.queries import Labelled
 from geosearch.features import Rejected
-from geosearch.features.extraction import Embedded, Outcome
+from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure, Localization, Parameters
-from geosearch.localization.localizing import answer_from, failure, searched
+from geosearch.localization.localizing import answer_from, failure, find_neighbours
 from geosearch.parallel import ordered_map
+from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
-from geosearch.retrieval.duplicates import ExactOthers, Exclusions, Found, nearest_others
-from geosearch.retrieval.neighbours import NO_NEIGHBOURS
+from geosearch.retrieval.duplicates import ExactOthers, Exclusions, Found
 from geosearch.sphere import great_circle_km
 
 
@@ -61,107 +61,72 @@ class Answered:
 
 
 def answers(
-    database: Database,
-    model: Model,
-    queries: Sequence[Query],
-    embedded: Iterable[Outcome],
-    task: Task,
+    database: Database, model: Model, asked: Iterable[tuple[Labelled, Outcome]], task: Task
 ) -> Iterator[Answered | Failure]:
-    """Answer embedded queries in their order, without recording.
+    """Answer labelled queries in their order, without recording.
 
     If the main parameters ask for exact neighbours, those of all queries come from one pass over
     the embeddings, unless each is searched in cells of its own; otherwise searches run at once, on
     as many connections as the database may open.
     """
     main = task.parameters[task.main]
-    pairs = zip(queries, embedded, strict=True)
     if main.retrieves and main.exact and main.restrict_cells is None:
-        everything = list(pairs)
-        search = _exact_search(database, model, everything, task)
-        # Each is met once, in order: the counter is that of the queries that could be embedded.
-        numbered = _numbered(everything)
+        asked = list(asked)
+        search = _exact_search(database, model, [query for _, query in asked], task)
     else:
         search = _search_each(database, model, task)
-        numbered = _numbered(pairs)
 
-    def answer(item: tuple[int, Query, Outcome]) -> Answered | Failure:
-        number, query, outcome = item
-        if isinstance(outcome, Rejected):
-            return failure(outcome)
+    def answer(item: tuple[int, Labelled, Outcome]) -> Answered | Failure:
+        number, labelled, query = item
+        if isinstance(query, Rejected):
+            return failure(query)
         started = time.perf_counter()
-        found, shared_ms = search(number, query, outcome)
-        retrieval_ms = shared_ms + 1000 * (time.perf_counter() - started)
+        found, shared_ms = search(number, query)
         given = answer_from(
-            found.neighbours.first(main.k),
+            replace(found, neighbours=found.neighbours.first(main.k)),
             model,
-            outcome.uri,
-            outcome.sha256,
-            outcome.embedding,
+            query,
             main,
-            found.where,
-            excluded=found.excluded,
-            features_ms=outcome.ms,
-            retrieval_ms=retrieval_ms,
+            retrieval_ms=shared_ms + 1000 * (time.perf_counter() - started),
             regions=task.regions,
         )
-        return Answered(given.with_truth(*query.truth), found.neighbours)
+        return Answered(given.with_truth(*labelled.truth), found.neighbours)
 
-    yield from ordered_map(answer, numbered, database.pool_size)
+    yield from ordered_map(answer, _numbered(asked), database.pool_size)
 
 
-_Search = Callable[[int, Query, Embedded], tuple[Found, float]]
+#: From a query and its number among those that could be embedded to its neighbours, and the
+#: milliseconds of a search made before for all of them that are its share.
+_Search = Callable[[int, Query], tuple[Found, float]]
 
 
 def _search_each(database: Database, model: Model, task: Task) -> _Search:
-    k, main = task.k, task.parameters[task.main]
-
-    def search(_number: int, query: Query, outcome: Embedded) -> tuple[Found, float]:
-        if not main.retrieves:
-            return Found(NO_NEIGHBOURS, task.where, None), 0.0
-        found = nearest_others(
-            database,
-            model.id,
-            outcome.embedding,
-            k,
-            searched(task.where, main, outcome.embedding),
-            task.exclusions,
-            sha256=outcome.sha256,
-            author=query.author,
-            exact=main.exact,
-        )
-        return found, 0.0
-
-    return search
+    asked = (task.parameters[task.main], task.where, task.exclusions)
+    return lambda _, query: (find_neighbours(database, model, query, *asked, k=task.k), 0.0)
 
 
 def _exact_search(
-    database: Database, model: Model, pairs: Sequence[tuple[Query, Outcome]], task: Task
+    database: Database, model: Model, outcomes: Sequence[Outcome], task: Task
 ) -> _Search:
-    asked = [(query, item) for query, item in pairs if isinstance(item, Embedded)]
-    if not asked:
+    queries = [item for item in outcomes if isinstance(item, Query)]
+    if not queries:
         return _search_each(database, model, task)  # never called
     started = time.perf_counter()
     others = ExactOthers(
-        database,
-        model.id,
-        np.stack([item.embedding for _, item in asked]),
-        task.k,
-        task.where,
-        task.exclusions,
-        sha256=[item.sha256 for _, item in asked],
-        authors=[query.author for query, _ in asked],
-        device=task.device,
+        database, model.id, queries, task.k, task.where, task.exclusions, device=task.device
     )
-    share_ms = 1000 * (time.perf_counter() - started) / len(asked)
-    return lambda number, _query, _outcome: (others.neighbours(number), share_ms)
+    share_ms = 1000 * (time.perf_counter() - started) / len(queries)
+    return lambda number, _: (others.neighbours(number), share_ms)
 
 
-def _numbered(pairs: Iterable[tuple[Query, Outcome]]) -> Iterator[tuple[int, Query, Outcome]]:
+def _numbered(
+    asked: Iterable[tuple[Labelled, Outcome]],
+) -> Iterator[tuple[int, Labelled, Outcome]]:
     """Queries with their number among those that could be embedded."""
     number = 0
-    for query, outcome in pairs:
-        yield number, query, outcome
-        number += isinstance(outcome, Embedded)
+    for labelled, outcome in asked:
+        yield number, labelled, outcome
+        number += isinstance(outcome, Query)
 
 
 def errors_km(batch: Sequence[Answered], task: Task) -> list[list[float]]:
@@ -205,6 +170,7 @@ def _errors_of_cells(batch: Sequence[Answered], parameters: Parameters) -> list[
     if not batch:
         return []
     assert parameters.geocells is not None
-    lat, lon = parameters.geocells.estimates(np.stack([item.answer.embedding for item in batch]))
+    embeddings = np.stack([item.answer.query.embedding for item in batch])
+    lat, lon = parameters.geocells.estimates(embeddings)
     truths = np.array([item.answer.truth for item in batch], float)
     return [float(error) for error in great_circle_km(lat, lon, truths[:, 0], truths[:, 1])]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from os import PathLike
+from typing import TypedDict
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -15,12 +16,12 @@ from geosearch.calibration.calibration_fit import Example, fit, measure
 from geosearch.calibration.calibration_rows import save
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
-from geosearch.evaluation.evaluating import LEAKAGE, embedded, model_and_backbone
-from geosearch.evaluation.queries import Query, QuerySet, manifest_queries, stored_queries
+from geosearch.evaluation.evaluating import LEAKAGE, embedded, find_queries
+from geosearch.evaluation.queries import Labelled, QuerySet
 from geosearch.features import DEFAULT_MODEL, Backbone, Rejected
 from geosearch.features.extraction import Outcome
 from geosearch.parallel import ordered_map
-from geosearch.retrieval import EVERYTHING, Filter, Neighbours
+from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.place_conditions import Near
 from geosearch.sphere import EARTH_RADIUS_KM, unit_vectors
@@ -38,9 +39,20 @@ FEWEST, FEW = 20, 100
 Progress = Callable[[int, int | None], None]
 
 
+class CalibrateOptions(TypedDict, total=False):
+    """Options of `calibrate`, for those who pass them on."""
+
+    k: int
+    exact: bool
+    absent_km: float
+    sample: int | None
+    seed: int
+    progress: Progress | None
+
+
 def calibrate(
     database: Database,
-    queries: str | Path | QuerySet | None,
+    queries: str | PathLike[str] | QuerySet | None,
     *,
     model: str | Backbone = DEFAULT_MODEL,
     k: int = 100,
@@ -75,40 +87,25 @@ def calibrate(
     NotFoundError
         Nothing was embedded with this model, or a collection in the filter does not exist.
     """
-    stored = queries is None or (isinstance(queries, QuerySet) and queries.stored)
-    row, backbone = model_and_backbone(database, model, stored=stored, device=device)
-    if queries is None:
-        asked = stored_queries(database, row, where)
-    else:
-        asked = queries if isinstance(queries, QuerySet) else manifest_queries(queries)
+    row, backbone, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
 
-    def ask(pair: tuple[Query, Outcome]) -> tuple[Query, Example, Example | None] | None:
-        query, outcome = pair
-        if isinstance(outcome, Rejected):
+    def ask(pair: tuple[Labelled, Outcome]) -> tuple[Labelled, Example, Example | None] | None:
+        labelled, query = pair
+        if isinstance(query, Rejected):
             return None
 
-        def search(passing: Filter) -> Neighbours:
-            return nearest_others(
-                database,
-                row.id,
-                outcome.embedding,
-                k,
-                passing,
-                exclusions,
-                sha256=outcome.sha256,
-                author=query.author,
-                exact=exact,
-            ).neighbours
+        def search(passing: Filter) -> Example | None:
+            found = nearest_others(database, row.id, query, k, passing, exclusions, exact=exact)
+            near = found.neighbours
+            return Example(near.lat, near.lon, near.distance, labelled.truth) if len(near) else None
 
         found = search(where)
-        if not len(found):
-            return None
-        hidden = search(where & ~Near(*query.truth, absent_km))
-        return query, _example(found, query), _example(hidden, query) if len(hidden) else None
+        hidden = found and search(where & ~Near(*labelled.truth, absent_km))
+        return None if found is None else (labelled, found, hidden)
 
     usable = []
-    pairs = zip(asked.queries, embedded(database, row, backbone, asked), strict=True)
+    pairs = embedded(database, row, backbone, asked)
     for done, item in enumerate(ordered_map(ask, pairs, database.pool_size), start=1):
         if item is not None:
             usable.append(item)
@@ -119,7 +116,7 @@ def calibrate(
             f"{asked.name}: only {len(usable)} queries can be used; a calibration needs {FEWEST}",
             f"Label more photos: below {FEW} the figures are loose.",
         )
-    fitting = halves([query for query, _, _ in usable], seed, by_author=exclusions.same_author)
+    fitting = halves([item for item, _, _ in usable], seed, by_author=exclusions.same_author)
     if not fitting.any() or fitting.all():
         raise InputError(
             f"{asked.name}: all queries are of one place or author, so none can be held out",
@@ -154,7 +151,7 @@ def calibrate(
         return save(connection, calibration)
 
 
-def halves(queries: Sequence[Query], seed: int, *, by_author: bool = True) -> np.ndarray:
+def halves(queries: Sequence[Labelled], seed: int, *, by_author: bool = True) -> np.ndarray:
     """Which queries (n,) to fit to; those left out share no place and no author with them.
 
     Queries within a kilometre of each other and, unless `by_author` is False, by one author are
@@ -184,11 +181,7 @@ def halves(queries: Sequence[Query], seed: int, *, by_author: bool = True) -> np
     return chosen
 
 
-def _example(found: Neighbours, query: Query) -> Example:
-    return Example(found.lat, found.lon, found.distance, query.truth)
-
-
 def _examples(
-    items: Sequence[tuple[Query, Example, Example | None]],
+    items: Sequence[tuple[Labelled, Example, Example | None]],
 ) -> tuple[list[Example], list[Example]]:
     return [item[1] for item in items], [item[2] for item in items if item[2] is not None]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
+from geosearch.arguments import path
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, Reason
 from geosearch.evaluation.answers import Answered, Task, answers, errors_km
 from geosearch.evaluation.evaluation_rows import finish, join, start
 from geosearch.evaluation.metrics import Accuracy, Figures, figures
 from geosearch.evaluation.queries import (
+    Labelled,
     QuerySet,
     manifest_queries,
     stored_embeddings,
@@ -29,6 +31,7 @@ from geosearch.localization.answer import Failure, Parameters
 from geosearch.localization.answer_rows import save
 from geosearch.localization.localizing import chosen_parameters
 from geosearch.localization.request import Request
+from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Excluded, Exclusions
 from geosearch.retrieval.neighbours import check_k
@@ -42,7 +45,7 @@ _BATCH = 64
 
 def leakage(
     exclude_self: bool = True,
-    exclude_duplicates: float | None = DUPLICATE_DISTANCE,
+    exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
     exclude_author: bool = True,
 ) -> Exclusions:
     """`LEAKAGE`, less what is to be let in; with a query's own bytes, its near-duplicates are."""
@@ -116,19 +119,25 @@ class Evaluation:
         }
 
 
+class EvaluateOptions(TypedDict, total=False):
+    """Options of `evaluate`, for those who pass them on."""
+
+    model: str | Backbone
+    where: Filter
+    exclusions: Exclusions
+    regions: bool
+    sample: int | None
+    seed: int
+    device: str
+    progress: Progress | None
+
+
 def evaluate(
     database: Database,
-    queries: str | Path | QuerySet | None,
+    queries: str | PathLike[str] | QuerySet | None,
     *,
-    model: str | Backbone = DEFAULT_MODEL,
     parameters: Parameters | Request | None = None,
-    where: Filter = EVERYTHING,
-    exclusions: Exclusions = LEAKAGE,
-    regions: bool = False,
-    sample: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    progress: Progress | None = None,
+    **options: Unpack[EvaluateOptions],
 ) -> Evaluation:
     """Answer labelled queries, and store answers and figures.
 
@@ -152,25 +161,13 @@ def evaluate(
     NotFoundError
         Nothing was embedded with this model, or a collection in the filter does not exist.
     """
-    (result,) = evaluate_each(
-        database,
-        queries,
-        [parameters or Request()],
-        model=model,
-        where=where,
-        exclusions=exclusions,
-        regions=regions,
-        sample=sample,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
+    (result,) = evaluate_each(database, queries, [parameters or Request()], **options)
     return result
 
 
 def evaluate_each(
     database: Database,
-    queries: str | Path | QuerySet | None,
+    queries: str | PathLike[str] | QuerySet | None,
     parameters: Sequence[Parameters | Request],
     *,
     model: str | Backbone = DEFAULT_MODEL,
@@ -196,14 +193,7 @@ def evaluate_each(
     """
     if not parameters or len({item.exact for item in parameters}) > 1:
         raise InputError("an evaluation needs parameters that are all exact, or all not")
-    stored = queries is None or (isinstance(queries, QuerySet) and queries.stored)
-    row, backbone = model_and_backbone(database, model, stored=stored, device=device)
-    if queries is None:
-        asked = stored_queries(database, row, where)
-    elif isinstance(queries, QuerySet):
-        asked = queries
-    else:
-        asked = manifest_queries(queries)
+    row, backbone, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
     on = backbone.device if backbone is not None else device
     with database.connection() as connection:
@@ -231,8 +221,7 @@ def evaluate_each(
             save(connection, [item.answer for item in waiting], main)
         waiting.clear()
 
-    outcomes = embedded(database, row, backbone, asked)
-    given = answers(database, row, asked.queries, outcomes, task)
+    given = answers(database, row, embedded(database, row, backbone, asked), task)
     for done, item in enumerate(given, start=1):
         if isinstance(item, Failure):
             failures.append(item)
@@ -266,26 +255,44 @@ def evaluate_each(
     return results
 
 
-def model_and_backbone(
-    database: Database, model: str | Backbone, *, stored: bool, device: str
-) -> tuple[Model, Backbone | None]:
-    """The model's row, and its backbone unless embeddings are in the database."""
-    if stored and isinstance(model, str):
-        with database.connection() as connection:
-            return find_model(connection, model), None
-    backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
+def find_queries(
+    database: Database,
+    queries: str | PathLike[str] | QuerySet | None,
+    model: str | Backbone,
+    where: Filter,
+    device: str,
+) -> tuple[Model, Backbone | None, QuerySet]:
+    """The model's row, its backbone unless embeddings are in the database, and the queries meant.
+
+    `queries` are as `evaluate` takes them.
+    """
+    if queries is not None and not isinstance(queries, QuerySet):
+        queries = manifest_queries(path("queries", queries))
+    if isinstance(model, str) and queries is not None and not queries.stored:
+        model = load_backbone(model, device=device)
+    backbone = None if isinstance(model, str) else model
     with database.connection() as connection:
-        return require_model(connection, backbone.description), backbone
+        if isinstance(model, str):
+            row = find_model(connection, model)
+        else:
+            row = require_model(connection, model.description)
+    asked = stored_queries(database, row, where) if queries is None else queries
+    return row, backbone, asked
 
 
 def embedded(
     database: Database, model: Model, backbone: Backbone | None, asked: QuerySet
-) -> Iterator[Outcome]:
-    """The embeddings of the queries, in order, from the database or from their files."""
+) -> Iterator[tuple[Labelled, Outcome]]:
+    """The queries with their embeddings, in order, from the database or from their files."""
+    outcomes: Iterator[Outcome]
     if asked.stored or backbone is None:
-        yield from stored_embeddings(database, model, asked.queries)
+        outcomes = stored_embeddings(database, model, asked.queries)
     else:
-        yield from embed_files(backbone, [query.uri for query in asked.queries])
+        outcomes = embed_files(backbone, [item.uri for item in asked.queries])
+    for labelled, outcome in zip(asked.queries, outcomes, strict=True):
+        if isinstance(outcome, Query):
+            outcome = replace(outcome, author=labelled.author, taken_at=labelled.taken_at)
+        yield labelled, outcome
 
 
 def _recorded(

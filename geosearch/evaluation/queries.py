@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from datetime import datetime
+from os import PathLike
 
 import numpy as np
 from psycopg import sql
@@ -12,11 +13,12 @@ from psycopg import sql
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError, Reason
-from geosearch.features.extraction import Embedded, batched
+from geosearch.features.extraction import batched
 from geosearch.features.model_rows import Model
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.records import Rejection
 from geosearch.localization.answer import Failure
+from geosearch.query import Query
 from geosearch.retrieval import Filter
 from geosearch.storage import resolve
 
@@ -25,8 +27,8 @@ _BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A photo, its true latitude and longitude in degrees, and its author where known.
+class Labelled:
+    """A photo to ask about, its true latitude and longitude in degrees, and what else is known.
 
     `photo_id` is set for a photo whose embedding is in the database.
     """
@@ -35,17 +37,18 @@ class Query:
     truth: tuple[float, float]
     author: str | None = None
     photo_id: int | None = None
+    taken_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class QuerySet:
-    """Queries under a name, and the photos that were to be queries and cannot be.
+    """Labelled photos under a name, and those that were to be queries and cannot be.
 
     `stored`: the queries are photos of the database, whose embeddings are read from there.
     """
 
     name: str
-    queries: tuple[Query, ...]
+    queries: tuple[Labelled, ...]
     failures: tuple[Failure, ...] = ()
     stored: bool = False
 
@@ -70,7 +73,7 @@ class QuerySet:
         return replace(self, queries=tuple(self.queries[index] for index in sorted(chosen)))
 
 
-def manifest_queries(manifest: str | Path) -> QuerySet:
+def manifest_queries(manifest: str | PathLike[str]) -> QuerySet:
     """The labelled photos of a manifest (uri, lat, lon, and author if it has that).
 
     A photo that stands there twice is two queries.
@@ -80,7 +83,7 @@ def manifest_queries(manifest: str | Path) -> QuerySet:
     InputError
         The manifest cannot be read, or holds no labelled photo.
     """
-    queries: list[Query] = []
+    queries: list[Labelled] = []
     failures: list[Failure] = []
     for item in read_manifest(resolve(str(manifest))):
         if isinstance(item, Rejection):
@@ -89,7 +92,7 @@ def manifest_queries(manifest: str | Path) -> QuerySet:
             failures.append(Failure(item.uri, Reason.BAD_ROW, "the manifest gives no position"))
         else:
             truth = (item.position.lat, item.position.lon)
-            queries.append(Query(item.uri, truth, item.author))
+            queries.append(Labelled(item.uri, truth, item.author, taken_at=item.taken_at))
     if not queries:
         raise InputError(
             f"{manifest}: no query has a position", "The manifest needs columns uri, lat, lon."
@@ -111,7 +114,7 @@ def stored_queries(database: Database, model: Model, where: Filter) -> QuerySet:
         condition, values = where.compile(connection)
         statement = sql.SQL(
             """
-            SELECT p.id, p.uri, ST_Y(p.geom), ST_X(p.geom), p.author
+            SELECT p.uri, ST_Y(p.geom), ST_X(p.geom), p.author, p.id, p.taken_at
             FROM (SELECT photo_id FROM {table} WHERE {condition}) AS e
             JOIN geosearch.photos AS p ON p.id = e.photo_id
             ORDER BY p.id
@@ -120,14 +123,14 @@ def stored_queries(database: Database, model: Model, where: Filter) -> QuerySet:
         rows = connection.execute(statement, values).fetchall()
     if not rows:
         raise InputError(f"no photo embedded with {model.name} passes the filter ({where})")
-    queries = tuple(Query(uri, (lat, lon), author, key) for key, uri, lat, lon, author in rows)
+    queries = tuple(Labelled(uri, (lat, lon), *known) for uri, lat, lon, *known in rows)
     return QuerySet(f"leave-one-out: {where}", queries, stored=True)
 
 
 def stored_embeddings(
-    database: Database, model: Model, queries: Sequence[Query]
-) -> Iterator[Embedded]:
-    """The embeddings of `stored_queries`, in order.
+    database: Database, model: Model, queries: Sequence[Labelled]
+) -> Iterator[Query]:
+    """`stored_queries` with their embeddings, in order.
 
     Raises
     ------
@@ -152,4 +155,4 @@ def stored_embeddings(
                 )
             sha256, embedding = found[query.photo_id]
             vector = np.asarray(embedding.to_numpy(), dtype=np.float32)
-            yield Embedded(query.uri, bytes(sha256), vector, 0.0)
+            yield Query(query.uri, bytes(sha256), vector)

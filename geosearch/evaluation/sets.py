@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from geosearch.errors import InputError, PhotoRejected, Reason
-from geosearch.evaluation.queries import Query, QuerySet
+from geosearch.evaluation.queries import Labelled, QuerySet
 from geosearch.images import open_image
 from geosearch.ingest.positions import checked
 from geosearch.ingest.records import Candidate
@@ -110,8 +110,8 @@ class _Folder:
         return list(self._unused)
 
 
-def _from_table(folder: _Folder, table: str | Path) -> tuple[list[Query], list[Failure]]:
-    queries: list[Query] = []
+def _from_table(folder: _Folder, table: str | Path) -> tuple[list[Labelled], list[Failure]]:
+    queries: list[Labelled] = []
     failures: list[Failure] = []
     for number, row in enumerate(_rows(table), start=1):
         image = row["IMG_ID"]
@@ -124,7 +124,7 @@ def _from_table(folder: _Folder, table: str | Path) -> tuple[list[Query], list[F
         if uri is None:
             failures.append(Failure(image, Reason.MISSING, "the folder has no such image"))
         else:
-            queries.append(Query(uri, truth, _author(row)))
+            queries.append(Labelled(uri, truth, _author(row)))
     failures += [
         Failure(uri, Reason.UNLABELLED, "the table has no row for this image")
         for uri in folder.unused()
@@ -172,8 +172,8 @@ def _author(row: Mapping[str, str]) -> str | None:
 _LINE = re.compile(r"^\s*(latitude|longitude|owner)\s*:?\s+(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
-def _from_comments(folder: _Folder) -> tuple[list[Query], list[Failure]]:
-    queries: list[Query] = []
+def _from_comments(folder: _Folder) -> tuple[list[Labelled], list[Failure]]:
+    queries: list[Labelled] = []
     failures: list[Failure] = []
     for uri in folder:
         try:
@@ -186,7 +186,7 @@ def _from_comments(folder: _Folder) -> tuple[list[Query], list[Failure]]:
             failures.append(Failure(uri, error.reason, error.message))
             continue
         named = _FLICKR_ID.search(PurePosixPath(uri).name)
-        queries.append(Query(uri, truth, named[0] if named else facts.get("owner")))
+        queries.append(Labelled(uri, truth, named[0] if named else facts.get("owner")))
     return queries, failures
 
 

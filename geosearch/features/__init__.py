@@ -4,7 +4,6 @@ from geosearch.features.backbones import DEFAULT_MODEL, Backbone, load_backbone
 from geosearch.features.description import Description
 from geosearch.features.embedding_run import EmbedSummary, embed
 from geosearch.features.extraction import (
-    Embedded,
     Outcome,
     Rejected,
     embed_files,
@@ -17,7 +16,6 @@ __all__ = [
     "Backbone",
     "Description",
     "EmbedSummary",
-    "Embedded",
     "Outcome",
     "Rejected",
     "embed",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from psycopg.rows import class_row
@@ -17,7 +18,6 @@ from geosearch.database.copying import PhotoKey, copy_embeddings
 from geosearch.errors import DatabaseError, InputError
 from geosearch.features.backbones import DEFAULT_MODEL, Backbone, load_backbone
 from geosearch.features.extraction import (
-    Embedded,
     Outcome,
     Progress,
     Rejected,
@@ -26,6 +26,7 @@ from geosearch.features.extraction import (
 )
 from geosearch.features.model_rows import Model, register_model
 from geosearch.parallel import ordered_map, processors
+from geosearch.query import Query
 from geosearch.versions import software_versions
 
 #: A transaction holds at most this many photos or seconds of work: what a killed run does again.
@@ -62,6 +63,16 @@ class _Pending:
     collection_id: int
     uri: str
     sha256: bytes
+
+
+class EmbedOptions(TypedDict, total=False):
+    """Options of `embed`, for those who pass them on."""
+
+    collection: str | None
+    batch_size: int | None
+    workers: int | None
+    retry: bool
+    progress: Progress | None
 
 
 def embed(
@@ -306,7 +317,7 @@ def _write(
     embedded = [
         (there[photo.id], outcome.embedding)
         for photo, outcome in chunk
-        if isinstance(outcome, Embedded) and photo.id in there
+        if isinstance(outcome, Query) and photo.id in there
     ]
     rejected = [
         (photo, outcome)

@@ -7,33 +7,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from os import PathLike
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.arguments import path
 from geosearch.database.connection import Database
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.features.backbones import Backbone
 from geosearch.features.model_rows import Model, require_model
 from geosearch.images import open_image
 from geosearch.parallel import ordered_map, processors
+from geosearch.query import Query
 from geosearch.storage import read_bytes, resolve
 
 Progress = Callable[[int, int | None], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """A photo's embedding (dimension,), the sha256 of its bytes, its share of the batch's time."""
-
-    uri: str
-    sha256: bytes
-    embedding: NDArray[np.float32]
-    ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +37,7 @@ class Rejected:
     stage: str
 
 
-Outcome = Embedded | Rejected
+Outcome = Query | Rejected
 
 
 def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
@@ -64,8 +56,8 @@ def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
 
 
 def embed_photo(
-    database: Database, backbone: Backbone, photo: str | Path
-) -> tuple[Model, Embedded]:
+    database: Database, backbone: Backbone, photo: str | PathLike[str]
+) -> tuple[Model, Query]:
     """The backbone's row, and a query photo, a path or URL, embedded.
 
     Raises
@@ -75,16 +67,17 @@ def embed_photo(
     PhotoRejected
         The photo cannot be read, decoded or embedded; names it.
     """
+    uri = resolve(path("photo", photo))
     with database.connection() as connection:
         model = require_model(connection, backbone.description)
-    uri, started = resolve(str(photo)), time.perf_counter()
+    started = time.perf_counter()
     try:
         data = read_bytes(uri)
         embedding = embed_query(backbone, data)
     except PhotoRejected as rejection:
         raise PhotoRejected(rejection.reason, f"{photo}: {rejection.message}") from rejection
     ms = 1000 * (time.perf_counter() - started)
-    return model, Embedded(uri, hashlib.sha256(data).digest(), embedding, ms)
+    return model, Query(uri, hashlib.sha256(data).digest(), embedding, ms=ms)
 
 
 def embed_files(
@@ -103,7 +96,7 @@ def embed_files(
 def embed_batch(
     backbone: Backbone, uris: Sequence[str], expected: Sequence[bytes] | None = None
 ) -> list[Outcome]:
-    """Read, decode and embed photos as one batch.
+    """Read, decode and embed photos as one batch; each takes an equal share of its time.
 
     `expected` are their sha256 where known: a file that has changed since is rejected.
     """
@@ -130,7 +123,7 @@ def embed_batch(
     ms = 1000 * (time.perf_counter() - started) / max(len(uris), 1)
     for place, sha256, embedding in zip(places, hashes, embeddings, strict=True):
         outcomes[place] = (
-            Embedded(uris[place], sha256, embedding, ms)
+            Query(uris[place], sha256, embedding, ms=ms)
             if _usable(embedding)
             else Rejected(uris[place], _no_embedding(), "embed")
         )

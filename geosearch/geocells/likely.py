@@ -145,7 +145,6 @@ class Likely:
             ),
             weights=np.zeros(0),
             regions={level: self.region(level) for level in levels} if regions else {},
-            bandwidth_km=float(self.cells.spread_km[self.best]),
         )
 
     @property

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
+from typing import TypedDict
 
+from geosearch.arguments import Paths, paths, text
 from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
@@ -24,9 +25,21 @@ Progress = Callable[[int, int | None], None]
 _BATCH = 500
 
 
+class IngestOptions(TypedDict, total=False):
+    """Options of `ingest`, for those who pass them on."""
+
+    keep_unlocated: bool
+    dry_run: bool
+    verify: bool
+    workers: int | None
+    progress: Progress | None
+    author: str | None
+    licence: str | None
+
+
 def ingest(
     database: Database,
-    sources: Sequence[str | Path],
+    sources: Paths,
     *,
     collection: str,
     keep_unlocated: bool = False,
@@ -71,11 +84,15 @@ def ingest(
     DatabaseError
         The database cannot be reached, goes away, or cannot take the photos (a full disk).
     """
+    sources = paths("sources", sources)
     if not sources:
         raise InputError("nothing to ingest", "Name a folder, a photo or a manifest.")
     if workers is not None and workers < 1:
         raise InputError(f"--workers is {workers}", "Give 1 or more, or leave it out.")
-    author, licence = author and shortened(author), licence and shortened(licence)
+    author, licence = (
+        given and shortened(text(name, given))
+        for name, given in (("author", author), ("licence", licence))
+    )
     located = [locate(source) for source in sources]
     options = {
         "collection": collection,

@@ -13,6 +13,7 @@ from typing import IO, Any
 import pyarrow
 import pyarrow.parquet
 
+from geosearch.arguments import check_wgs84
 from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import Candidate, Rejection, is_believable, shortened
@@ -36,7 +37,6 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 }
 
 _EMPTY = {"", "na", "n/a", "nan", "null", "none"}
-_WGS84 = ("crs84", "epsg:4326", "epsg::4326")
 _PARQUET_BATCH = 1000
 
 Row = Mapping[str, Any]
@@ -278,11 +278,7 @@ def _geojson_rows(stream: IO[bytes], name: str) -> _Rows:
             f"{name} is not a GeoJSON FeatureCollection",
             "One JSON object per line goes in a .jsonl file.",
         )
-    crs = document.get("crs")
-    if crs is not None and not json.dumps(crs).lower().rstrip('"}').endswith(_WGS84):
-        raise InputError(
-            f"{name} has coordinates in {crs}", "Convert it to WGS 84 (ogr2ogr -t_srs EPSG:4326)."
-        )
+    check_wgs84(name, document.get("crs"))
     for number, feature in enumerate(features, 1):
         yield number, _json_row(feature)
 

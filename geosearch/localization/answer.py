@@ -9,11 +9,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.arguments import settle
 from geosearch.calibration import Calibrated, Fitted
 from geosearch.density import METHODS as DENSITY_METHODS
-from geosearch.density import Mixture, Mode, Region, level_at
+from geosearch.density import Mixture, Mode, Place, Region, level_at
 from geosearch.errors import InputError, Reason
 from geosearch.geocells import Geocells, Likely
+from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.sphere import great_circle_km
@@ -73,28 +75,8 @@ class Parameters:
     classifiers: tuple[int, ...] = ()
     geocells: Geocells | None = field(default=None, compare=False, repr=False)
 
-    @classmethod
-    def calibrated(
-        cls,
-        fitted: Fitted,
-        calibration_id: int | None = None,
-        *,
-        exact: bool = False,
-        min_presence: float | None = None,
-    ) -> Self:
-        """The parameters of a calibration."""
-        return cls(
-            "density",
-            fitted.k,
-            fitted.bandwidth_km,
-            fitted.weighting,
-            exact,
-            fitted.min_presence if min_presence is None else min_presence,
-            calibration_id,
-            fitted,
-        )
-
     def __post_init__(self) -> None:
+        settle(self)
         if self.method not in METHODS:
             raise InputError(
                 f"--method {self.method!r} is unknown", f"Choose one of {', '.join(METHODS)}."
@@ -171,33 +153,33 @@ class Parameters:
         )
 
 
+def calibrated(fitted: Fitted | None, found: Neighbours, place: Place | None) -> Calibrated | None:
+    """The calibrated density of neighbours and the place they show; None without."""
+    if fitted is None or place is None:
+        return None
+    return Calibrated(fitted, found.lat, found.lon, found.distance, place)
+
+
 @dataclass(frozen=True)
 class Localization:
-    """The answer for one photo.
+    """The answer to one query.
 
-    `lat`, `lon` (degrees), `score` (0 to 1) and `radius_km` (level → kilometres) are None or empty
-    when no reference photo passed the filter. `weights` belong to `neighbours`, and sum to 1.
+    `place` is None when no reference photo passed the filter: then `lat`, `lon` (degrees) and
+    `score` (0 to 1) are None, `radius_km` and `regions` (by level) and `modes` empty. `weights`
+    belong to `neighbours`, and sum to 1.
     `truth_level` is the level of the smallest region that holds the truth (0 to 1).
     `probability_within_km` (kilometres → probability of an error of at most that) and `confident`
     (False: the place is not in this collection) are empty and None without calibration.
     `where` names all that was left out; `excluded` counts it, None if nothing was to be.
     """
 
-    photo: str
-    sha256: bytes
-    embedding: NDArray[np.float32]
+    query: Query
     model_id: int | None
     model: Mapping[str, str]
     parameters: Parameters
     where: Filter
     neighbours: Neighbours
-    weights: NDArray[np.float64]
-    lat: float | None
-    lon: float | None
-    score: float | None
-    radius_km: Mapping[float, float]
-    modes: tuple[Mode, ...]
-    regions: Mapping[float, Region]
+    place: Place | None
     elapsed_ms: Mapping[str, float]
     software: Mapping[str, str]
     truth: tuple[float, float] | None = None
@@ -210,6 +192,46 @@ class Localization:
     created_at: Any = field(default=None, compare=False)
 
     @property
+    def photo(self) -> str:
+        """The query's path or URL."""
+        return self.query.uri
+
+    @property
+    def lat(self) -> float | None:
+        """Latitude of the estimate, degrees."""
+        return self.place and self.place.lat
+
+    @property
+    def lon(self) -> float | None:
+        """Longitude of the estimate, degrees."""
+        return self.place and self.place.lon
+
+    @property
+    def score(self) -> float | None:
+        """How sure the estimate is, 0 to 1."""
+        return self.place and self.place.score
+
+    @property
+    def radius_km(self) -> Mapping[float, float]:
+        """Level → radius round the estimate that holds that share, kilometres."""
+        return self.place.radius_km if self.place else {}
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes of the density, the estimate's first."""
+        return self.place.modes if self.place else ()
+
+    @property
+    def regions(self) -> Mapping[float, Region]:
+        """Level → the smallest area that holds that share."""
+        return self.place.regions if self.place else {}
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """The neighbours' weights (k,)."""
+        return self.place.weights if self.place else np.zeros(0)
+
+    @property
     def plan(self) -> Mapping[str, Any]:
         """How the neighbours were retrieved."""
         return self.neighbours.plan.to_json()
@@ -217,19 +239,7 @@ class Localization:
     @property
     def calibrated(self) -> Calibrated | None:
         """The calibrated density; None without calibration or estimate."""
-        fitted = self.parameters.fitted
-        if fitted is None or self.lat is None or self.lon is None:
-            return None
-        found = self.neighbours
-        return Calibrated(
-            fitted,
-            found.lat,
-            found.lon,
-            found.distance,
-            self.weights,
-            (self.lat, self.lon),
-            self.modes,
-        )
+        return calibrated(self.parameters.fitted, self.neighbours, self.place)
 
     @property
     def presence(self) -> float | None:
@@ -241,27 +251,26 @@ class Localization:
     def likely(self) -> Likely | None:
         """The likely cells that a fresh answer by method `geocell` rests on; else None."""
         geocells = None if self.parameters.retrieves else self.parameters.geocells
-        return None if geocells is None else geocells.likely(self.embedding)
+        return None if geocells is None else geocells.likely(self.query.embedding)
 
     @property
     def density(self) -> Mixture | None:
         """The density of the neighbours that radii and regions are of; None without estimate."""
-        calibrated, bandwidth_km = self.calibrated, self.parameters.bandwidth_km
-        if calibrated is not None:
-            return calibrated.mixture
-        if self.lat is None or bandwidth_km is None:
+        if self.calibrated is not None:
+            return self.calibrated.mixture
+        if self.place is None or not self.parameters.retrieves:
             return None
-        found = self.neighbours
-        return Mixture.of_neighbours(found.lat, found.lon, self.weights, bandwidth_km)
+        found, place = self.neighbours, self.place
+        return Mixture.of_neighbours(found.lat, found.lon, place.weights, place.bandwidth_km)
 
     def with_truth(self, lat: float, lon: float) -> Localization:
         """The answer compared with the true position, in degrees."""
-        if self.lat is None or self.lon is None:
+        if self.place is None:
             return replace(self, truth=(lat, lon))
         return replace(
             self,
             truth=(lat, lon),
-            error_km=float(great_circle_km(self.lat, self.lon, lat, lon)),
+            error_km=float(great_circle_km(self.place.lat, self.place.lon, lat, lon)),
             truth_level=self._level_of(lat, lon),
         )
 
@@ -278,7 +287,7 @@ class Localization:
         return {
             "localization_id": self.id,
             "photo": self.photo,
-            "estimate": None if self.lat is None else {"lat": self.lat, "lon": self.lon},
+            "estimate": self.place and {"lat": self.place.lat, "lon": self.place.lon},
             "method": self.parameters.method,
             "score": self.score,
             "calibration": self.parameters.calibration_id,

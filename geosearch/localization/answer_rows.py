@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import shapely
 from pgvector import Vector
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_into
-from geosearch.density import Mode, Region
+from geosearch.density import Mode, Place, Region
 from geosearch.errors import NotFoundError
 from geosearch.localization.answer import Localization, Parameters
+from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours, Plan
 from geosearch.retrieval.duplicates import Excluded
 
-_INSERT = """
-INSERT INTO geosearch.localizations (
-    photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, software,
-    query_embedding, estimate, score, radius_50_km, radius_90_km, modes, elapsed_ms,
-    truth, error_km, truth_level, excluded, evaluation_id,
-    calibration_id, calibration, confident, probability_within_km
-) VALUES (
-    %(photo)s, %(sha256)s, %(model_id)s, %(model)s, %(method)s, %(parameters)s, %(filter)s,
-    %(plan)s, %(software)s, %(embedding)s,
-    ST_SetSRID(ST_Point(%(lon)s, %(lat)s), 4326), %(score)s, %(radius_50)s, %(radius_90)s,
-    %(modes)s, %(elapsed_ms)s,
-    ST_SetSRID(ST_Point(%(true_lon)s, %(true_lat)s), 4326), %(error_km)s, %(truth_level)s,
-    %(excluded)s, %(evaluation_id)s,
-    (SELECT id FROM geosearch.calibrations WHERE id = %(calibration_id)s), %(calibration)s,
-    %(confident)s, %(probability)s
-) RETURNING id
-"""
-
 _NEIGHBOUR_COLUMNS = ("localization_id", "rank", "photo_id", "uri", "geom", "distance", "weight")
 _NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "float8"]
+
+_CALIBRATION = "(SELECT id FROM geosearch.calibrations WHERE id = {})"
 
 _INSERT_REGION = """
 INSERT INTO geosearch.localization_regions (localization_id, level, geom, area_km2)
@@ -55,7 +42,7 @@ def save(
     with connection.cursor() as cursor:
         # psycopg sends these as a pipeline: one round trip for all answers.
         rows = [_row(answer, evaluation_id) for answer in answers]
-        cursor.executemany(_INSERT, rows, returning=True)
+        cursor.executemany(_insert(rows[0]), rows, returning=True)
         ids: list[int] = []
         for _ in answers:
             ids += [int(row[0]) for row in cursor]
@@ -87,12 +74,12 @@ def save(
 
 
 def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
-    true_lat, true_lon = answer.truth or (None, None)
-    fitted = answer.parameters.fitted
+    """The columns of an answer."""
+    place, truth, fitted = answer.place, answer.truth, answer.parameters.fitted
     probability = {str(km): share for km, share in answer.probability_within_km.items()}
     return {
-        "photo": answer.photo,
-        "sha256": answer.sha256,
+        "photo_uri": answer.query.uri,
+        "photo_sha256": answer.query.sha256,
         "model_id": answer.model_id,
         "model": Jsonb(dict(answer.model)),
         "method": answer.parameters.method,
@@ -100,16 +87,14 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "filter": Jsonb(answer.where.to_json()),
         "plan": Jsonb(dict(answer.plan)),
         "software": Jsonb(dict(answer.software)),
-        "embedding": Vector(answer.embedding),
-        "lat": answer.lat,
-        "lon": answer.lon,
+        "query_embedding": Vector(answer.query.embedding),
+        "estimate": None if place is None else point_ewkb(place.lat, place.lon),
         "score": answer.score,
-        "radius_50": answer.radius_km.get(0.5),
-        "radius_90": answer.radius_km.get(0.9),
-        "modes": Jsonb([_mode_json(mode) for mode in answer.modes]),
+        "radius_50_km": answer.radius_km.get(0.5),
+        "radius_90_km": answer.radius_km.get(0.9),
+        "modes": Jsonb([asdict(mode) for mode in answer.modes]),
         "elapsed_ms": Jsonb(dict(answer.elapsed_ms)),
-        "true_lat": true_lat,
-        "true_lon": true_lon,
+        "truth": None if truth is None else point_ewkb(*truth),
         "error_km": answer.error_km,
         "truth_level": answer.truth_level,
         "excluded": None if answer.excluded is None else Jsonb(answer.excluded.to_json()),
@@ -117,8 +102,20 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "calibration_id": answer.parameters.calibration_id,
         "calibration": None if fitted is None else Jsonb(fitted.to_json()),
         "confident": answer.confident,
-        "probability": Jsonb(probability) if probability else None,
+        "probability_within_km": Jsonb(probability) if probability else None,
     }
+
+
+def _insert(row: Iterable[str]) -> sql.Composed:
+    """The statement that inserts such a row; a calibration that was removed since is not named."""
+    named = {name: sql.Placeholder(name) for name in row}
+    return sql.SQL("INSERT INTO geosearch.localizations ({}) VALUES ({}) RETURNING id").format(
+        sql.SQL(", ").join(map(sql.Identifier, named)),
+        sql.SQL(", ").join(
+            sql.SQL(_CALIBRATION if name == "calibration_id" else "{}").format(value)
+            for name, value in named.items()
+        ),
+    )
 
 
 _SELECT = """
@@ -164,15 +161,28 @@ def _read(
     row: tuple[Any, ...], neighbours: list[tuple[Any, ...]], regions: list[tuple[Any, ...]]
 ) -> Localization:
     columns = list(zip(*neighbours, strict=True)) if neighbours else [()] * 6
+    parameters = Parameters.from_json(row[6], row[23])
     radii = {0.5: row[12], 0.9: row[13]}
+    place = Place(
+        lat=row[9],
+        lon=row[10],
+        score=row[11],
+        radius_km={level: km for level, km in radii.items() if km is not None},
+        modes=tuple(Mode(**mode) for mode in row[14]),
+        weights=np.array(columns[5], dtype=np.float64),
+        regions={
+            _level(level): Region(_level(level), shapely.from_wkb(wkb), area)
+            for level, wkb, area in regions
+        },
+        bandwidth_km=parameters.bandwidth_km or (),
+    )
     return Localization(
         id=row[0],
-        photo=row[1],
-        sha256=row[2],
-        embedding=np.asarray(row[3].to_numpy(), dtype=np.float32),
+        query=Query(row[1], bytes(row[2]), np.asarray(row[3].to_numpy(), dtype=np.float32)),
         model_id=row[4],
         model=row[5],
-        parameters=Parameters.from_json(row[6], row[23]),
+        parameters=parameters,
+        place=None if row[9] is None else place,
         where=Filter.from_json(row[7]),
         neighbours=Neighbours(
             photo_id=np.array(columns[0], dtype=np.int64),
@@ -182,12 +192,6 @@ def _read(
             distance=np.array(columns[4], dtype=np.float64),
             plan=Plan.from_json(row[8]),
         ),
-        weights=np.array(columns[5], dtype=np.float64),
-        lat=row[9],
-        lon=row[10],
-        score=row[11],
-        radius_km={level: km for level, km in radii.items() if km is not None},
-        modes=tuple(Mode(**mode) for mode in row[14]),
         elapsed_ms=row[15],
         software=row[16],
         truth=None if row[17] is None else (row[17], row[18]),
@@ -197,19 +201,11 @@ def _read(
         confident=row[24],
         probability_within_km={int(km): share for km, share in (row[25] or {}).items()},
         excluded=None if row[21] is None else Excluded(**row[21]),
-        regions={
-            _level(level): Region(_level(level), shapely.from_wkb(wkb), area)
-            for level, wkb, area in regions
-        },
     )
 
 
 def _level(stored: float) -> float:
     return round(float(stored), 4)  # the column is float4
-
-
-def _mode_json(mode: Mode) -> dict[str, float]:
-    return {"lat": mode.lat, "lon": mode.lon, "mass": mode.mass, "density": mode.density}
 
 
 def point_ewkb(lat: float, lon: float) -> bytes:

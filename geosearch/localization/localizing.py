@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geosearch.arguments import Paths, paths
 from geosearch.calibration.fitted import SCORE_KM
 from geosearch.calibration.summit import at_summit
 from geosearch.database.connection import Connection, Database
@@ -18,12 +17,13 @@ from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, l
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, require_model
 from geosearch.geocells import find_geocells
-from geosearch.localization.answer import Failure, Localization, Parameters
+from geosearch.localization.answer import Failure, Localization, Parameters, calibrated
 from geosearch.localization.answer_rows import save
 from geosearch.localization.request import Request
 from geosearch.parallel import ordered_map
+from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter, Neighbours
-from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions, Found, nearest_others
+from geosearch.retrieval.duplicates import NOTHING, Exclusions, Found, nearest_others
 from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.retrieval.place_conditions import Within
 from geosearch.storage import resolve
@@ -37,7 +37,7 @@ Progress = Callable[[int, int | None], None]
 
 def localize(
     database: Database,
-    photos: Sequence[str | Path],
+    photos: Paths,
     *,
     model: str | Backbone = DEFAULT_MODEL,
     parameters: Parameters | Request | None = None,
@@ -65,22 +65,12 @@ def localize(
         row = require_model(connection, backbone.description)
         where = where or EVERYTHING
         chosen = chosen_parameters(connection, row, where, parameters)
-    uris = [resolve(str(photo)) for photo in photos]
+    uris = [resolve(photo) for photo in paths("photos", photos)]
 
     def answer(outcome: Outcome) -> Localization | Failure:
         if isinstance(outcome, Rejected):
             return failure(outcome)
-        return answer_query(
-            database,
-            row,
-            outcome.uri,
-            outcome.sha256,
-            outcome.embedding,
-            chosen,
-            where,
-            exclusions=exclusions,
-            features_ms=outcome.ms,
-        )
+        return answer_query(database, row, outcome, chosen, where, exclusions)
 
     embedded = embed_files(backbone, uris)
     for done, given in enumerate(ordered_map(answer, embedded, database.pool_size), start=1):
@@ -125,146 +115,124 @@ def chosen_parameters(
     )
 
 
-def searched(where: Filter, parameters: Parameters, embedding: NDArray[np.float32]) -> Filter:
-    """The filter for the neighbours of a query: with `restrict_cells`, in its likely cells."""
-    share, geocells = parameters.restrict_cells, parameters.geocells
-    if share is None or geocells is None:
-        return where
-    return where & Within(geocells.likely(embedding).area(share))
-
-
 def failure(rejected: Rejected) -> Failure:
     """What is given in place of an answer."""
     return Failure(rejected.uri, rejected.rejection.reason, rejected.rejection.message)
 
 
-def answer_query(
+def find_neighbours(
     database: Database,
     model: Model,
-    uri: str,
-    sha256: bytes,
-    embedding: NDArray[np.float32],
+    query: Query,
     parameters: Parameters,
     where: Filter,
-    *,
     exclusions: Exclusions = NOTHING,
-    author: str | None = None,
-    features_ms: float = 0.0,
-    regions: bool = True,
-) -> Localization:
-    """Answer one embedded query, without recording it.
+    *,
+    k: int | None = None,
+) -> Found:
+    """What a query is answered by: its nearest neighbours, with `restrict_cells` in likely cells.
 
-    `author` is the query's, where known; `exclusions` may leave out references by it. The answer's
-    filter says all that was left out.
+    None for a method that goes without. `k` instead of that of the parameters finds more.
     """
-    started = time.perf_counter()
     if not parameters.retrieves:
-        found = Found(NO_NEIGHBOURS, where, None)
-    else:
-        found = nearest_others(
-            database,
-            model.id,
-            embedding,
-            parameters.k,
-            searched(where, parameters, embedding),
-            exclusions,
-            sha256=sha256,
-            author=author,
-            exact=parameters.exact,
-        )
-    return answer_from(
-        found.neighbours,
-        model,
-        uri,
-        sha256,
-        embedding,
-        parameters,
-        found.where,
-        excluded=found.excluded,
-        features_ms=features_ms,
-        retrieval_ms=1000 * (time.perf_counter() - started),
-        regions=regions,
+        return Found(NO_NEIGHBOURS, where, None)
+    share, geocells = parameters.restrict_cells, parameters.geocells
+    if share is not None and geocells is not None:
+        where &= Within(geocells.likely(query.embedding).area(share))
+    return nearest_others(
+        database, model.id, query, k or parameters.k, where, exclusions, exact=parameters.exact
     )
 
 
-def answer_from(
-    found: Neighbours,
+def answer_query(
+    database: Database,
     model: Model,
-    uri: str,
-    sha256: bytes,
-    embedding: NDArray[np.float32],
+    query: Query,
     parameters: Parameters,
     where: Filter,
+    exclusions: Exclusions = NOTHING,
     *,
-    excluded: Excluded | None = None,
-    features_ms: float,
+    regions: bool = True,
+) -> Localization:
+    """Answer a query, without recording it.
+
+    `exclusions` may leave out references by the query's author, where that is known. The answer's
+    filter says all that was left out.
+    """
+    started = time.perf_counter()
+    found = find_neighbours(database, model, query, parameters, where, exclusions)
+    ms = 1000 * (time.perf_counter() - started)
+    return answer_from(found, model, query, parameters, retrieval_ms=ms, regions=regions)
+
+
+def answer_from(
+    found: Found,
+    model: Model,
+    query: Query,
+    parameters: Parameters,
+    *,
     retrieval_ms: float,
     regions: bool,
 ) -> Localization:
     """The answer that a query's neighbours or cells lead to, without recording it."""
     started = time.perf_counter()
-    fitted = parameters.fitted
-    place = None
-    if not parameters.retrieves:
-        assert parameters.geocells is not None
-        place = parameters.geocells.likely(embedding).place(LEVELS, regions=regions)
-    elif len(found):
-        place = locate(
-            found.lat,
-            found.lon,
-            found.distance,
-            method=parameters.method,
-            bandwidth_km=parameters.bandwidth_km,
-            weighting=parameters.weighting,
-            levels=LEVELS if fitted is None else (),
-            regions=regions and fitted is None,
+    neighbours, place = found.neighbours, _place(found.neighbours, query, parameters, regions)
+    if place is not None:
+        parameters = _resolved(parameters, place)
+    within: dict[int, float] = {}
+    confident = None
+    density = calibrated(parameters.fitted, neighbours, place)
+    if density is not None and place is not None:
+        judgement, presence = density.judge(LEVELS, regions=regions), density.presence
+        within, least = judgement.probability_within_km, parameters.min_presence
+        confident = None if presence is None or least is None else presence >= least
+        place = replace(
+            place,
+            score=within[SCORE_KM],
+            radius_km=judgement.radius_km,
+            regions=judgement.regions,
         )
-        if fitted is not None:
-            place = at_summit(found.lat, found.lon, place, fitted.sharpness)
-    answer = Localization(
-        photo=uri,
-        sha256=sha256,
-        embedding=embedding,
-        model_id=model.id,
-        model={"name": model.name, "fingerprint": model.fingerprint},
-        parameters=parameters if place is None else _resolved(parameters, place),
-        where=where,
-        neighbours=found,
-        weights=np.zeros(0) if place is None else place.weights,
-        lat=None if place is None else place.lat,
-        lon=None if place is None else place.lon,
-        score=None if place is None else place.score,
-        radius_km={} if place is None else place.radius_km,
-        modes=() if place is None else place.modes,
-        regions={} if place is None else place.regions,
-        elapsed_ms={},
-        software=software_versions(),
-        excluded=excluded,
-    )
-    answer = _judged(answer, regions=regions)
     elapsed = {
-        "features": features_ms,
+        "features": query.ms,
         "retrieval": retrieval_ms,
         "density": 1000 * (time.perf_counter() - started),
     }
     elapsed["total"] = sum(elapsed.values())
-    return replace(answer, elapsed_ms={name: round(ms, 3) for name, ms in elapsed.items()})
-
-
-def _judged(answer: Localization, *, regions: bool) -> Localization:
-    """The answer with what its calibration says of it; as it is without one."""
-    calibrated, least = answer.calibrated, answer.parameters.min_presence
-    if calibrated is None:
-        return answer
-    judgement, presence = calibrated.judge(LEVELS, regions=regions), calibrated.presence
-    return replace(
-        answer,
-        score=judgement.probability_within_km[SCORE_KM],
-        probability_within_km=judgement.probability_within_km,
-        confident=None if presence is None or least is None else presence >= least,
-        radius_km=judgement.radius_km,
-        regions=judgement.regions,
+    return Localization(
+        query=query,
+        model_id=model.id,
+        model={"name": model.name, "fingerprint": model.fingerprint},
+        parameters=parameters,
+        where=found.where,
+        neighbours=neighbours,
+        place=place,
+        elapsed_ms={name: round(ms, 3) for name, ms in elapsed.items()},
+        software=software_versions(),
+        probability_within_km=within,
+        confident=confident,
+        excluded=found.excluded,
     )
+
+
+def _place(found: Neighbours, query: Query, parameters: Parameters, regions: bool) -> Place | None:
+    """The place before any calibration has judged it; None without neighbours."""
+    fitted = parameters.fitted
+    if not parameters.retrieves:
+        assert parameters.geocells is not None
+        return parameters.geocells.likely(query.embedding).place(LEVELS, regions=regions)
+    if not len(found):
+        return None
+    place = locate(
+        found.lat,
+        found.lon,
+        found.distance,
+        method=parameters.method,
+        bandwidth_km=parameters.bandwidth_km,
+        weighting=parameters.weighting,
+        levels=LEVELS if fitted is None else (),
+        regions=regions and fitted is None,
+    )
+    return place if fitted is None else at_summit(found.lat, found.lon, place, fitted.sharpness)
 
 
 def _resolved(parameters: Parameters, place: Place) -> Parameters:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from geosearch.database.connection import Connection, Database
+from geosearch.density import Place
 from geosearch.errors import NotFoundError
 from geosearch.features.model_rows import Model, model_by_id
 from geosearch.localization.answer import Localization
@@ -61,8 +62,8 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
     except NotFoundError as error:  # a collection or country of the filter, a classifier
         return Reproduction(localization_id, False, False, None, (f"{error.message} any more",))
     neighbours_same = np.array_equal(before.neighbours.photo_id, after.neighbours.photo_id)
-    shift_km = _shift(before, after)
-    same = neighbours_same and _same_estimate(before, after)
+    shift_km = _shift(before.place, after.place)
+    same = neighbours_same and _same_estimate(before.place, after.place)
     with database.connection() as connection:
         changes = [
             *_neighbour_changes(connection, before, after),
@@ -85,29 +86,20 @@ def _answer_again(database: Database, before: Localization, model: Model) -> Loc
     parameters = replace(before.parameters, restrict_cells=None)
     with database.connection() as connection:
         parameters = chosen_parameters(connection, model, before.where, parameters)
-    return answer_query(
-        database,
-        model,
-        before.photo,
-        before.sha256,
-        before.embedding,
-        parameters,
-        before.where,
-        regions=False,
-    )
+    return answer_query(database, model, before.query, parameters, before.where, regions=False)
 
 
-def _same_estimate(before: Localization, after: Localization) -> bool:
-    if before.lat is None or after.lat is None or before.lon is None or after.lon is None:
-        return before.lat is after.lat
+def _same_estimate(before: Place | None, after: Place | None) -> bool:
+    if before is None or after is None:
+        return before is after
     return (
         abs(before.lat - after.lat) <= TOLERANCE_DEG
         and abs(before.lon - after.lon) <= TOLERANCE_DEG
     )
 
 
-def _shift(before: Localization, after: Localization) -> float | None:
-    if before.lat is None or after.lat is None or before.lon is None or after.lon is None:
+def _shift(before: Place | None, after: Place | None) -> float | None:
+    if before is None or after is None:
         return None
     return float(great_circle_km(before.lat, before.lon, after.lat, after.lon))
 

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
+from geosearch.arguments import settle
 from geosearch.calibration import Calibration, find_calibration, latest_calibration
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Parameters
-from geosearch.retrieval import Filter
+from geosearch.retrieval import Conditions, Filter
+from geosearch.retrieval.filters import GivenFilter, narrowed
 
 #: Neighbours retrieved where neither request nor calibration says.
 DEFAULT_K = 100
+
+
+class Asking(Conditions, total=False):
+    """Keywords of the Python API that ask for an answer: a `Request`, and a filter for it."""
+
+    method: str
+    k: int | None
+    bandwidth_km: float | None
+    weighting: str | None
+    exact: bool
+    calibration: int | None
+    calibrate: bool
+    min_presence: float | None
+    restrict_cells: float | None
+    partitions: str | Iterable[str]
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,7 @@ class Request:
     partitions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        settle(self)
         if self.partitions and self.method != "geocell" and self.restrict_cells is None:
             raise InputError(
                 f"--partitions {','.join(self.partitions)}: nothing uses them",
@@ -62,6 +82,34 @@ class Request:
                 f"{' '.join(given)}: --method geocell goes by no neighbours",
                 "Leave that out, or choose another method.",
             )
+
+    @classmethod
+    def of(
+        cls,
+        asking: Mapping[str, Any],
+        parameters: Parameters | Request | None = None,
+        where: GivenFilter = None,
+    ) -> tuple[Parameters | Request, Filter]:
+        """What keywords ask for; `parameters` instead of its part of them, and a filter besides.
+
+        Raises
+        ------
+        InputError
+            Both are given, or one cannot be used.
+        """
+        conditions = dict(asking)
+        given = {
+            field.name: conditions.pop(field.name)
+            for field in fields(cls)
+            if field.name in conditions
+        }
+        if given and parameters is not None:
+            raise InputError(
+                f"`parameters` is given, and `{next(iter(given))}` is one of them", "Give one."
+            )
+        if not isinstance(parameters, Parameters | Request | None):
+            raise InputError(f"`parameters`: expected a Request, found {parameters!r}")
+        return parameters or cls(**given), narrowed(where, conditions)
 
     @property
     def open(self) -> bool:
@@ -82,11 +130,15 @@ class Request:
         """
         calibration = self._calibration(connection, model, where)
         if calibration is not None:
-            return Parameters.calibrated(
-                calibration.fitted,
-                calibration.id,
+            fitted, least = calibration.fitted, self.min_presence
+            return Parameters(
+                k=fitted.k,
+                bandwidth_km=fitted.bandwidth_km,
+                weighting=fitted.weighting,
                 exact=self.exact,
-                min_presence=self.min_presence,
+                min_presence=fitted.min_presence if least is None else least,
+                calibration_id=calibration.id,
+                fitted=fitted,
             )
         if self.min_presence is not None:
             raise InputError(

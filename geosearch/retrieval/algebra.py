@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 from shapely.geometry.base import BaseGeometry
 
+from geosearch.arguments import check_known, numbers, texts
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 
@@ -133,20 +134,27 @@ class Filter(ABC):
 
 
 @dataclass(frozen=True)
-class And(Filter):
-    """All parts hold; without parts, every photo passes."""
+class Joined(Filter):
+    """Filters as one, by `word`; `no_parts` is it without any, in SQL and for people."""
 
     parts: tuple[Filter, ...]
+    word: ClassVar[str]
+    no_parts: ClassVar[tuple[str, str]]
+
+    @staticmethod
+    @abstractmethod
+    def over(said: Iterable[bool], /) -> bool:
+        """What holds of all, if this is said of the parts."""
 
     @property
     def selects(self) -> bool:
         """See `Filter.selects`."""
-        return any(part.selects for part in self.parts)
+        return self.over(part.selects for part in self.parts)
 
     @property
     def names_few(self) -> bool:
         """See `Filter.names_few`."""
-        return any(part.names_few for part in self.parts)
+        return self.over(part.names_few for part in self.parts)
 
     @property
     def one_plan(self) -> bool:
@@ -159,8 +167,24 @@ class And(Filter):
         return all(part.decided_by_places for part in self.parts)
 
     def condition(self, statement: Statement) -> str:
-        """All parts."""
-        return _parenthesised(" AND ", self.parts, statement) if self.parts else "true"
+        """Those of the parts."""
+        conditions = f" {self.word.upper()} ".join(
+            [part.condition(statement) for part in self.parts]
+        )
+        return f"({conditions})" if self.parts else self.no_parts[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """`{word: [...]}`."""
+        return {self.word: [part.to_json() for part in self.parts]}
+
+    def __str__(self) -> str:
+        return f" {self.word} ".join(map(_bracketed, self.parts)) or self.no_parts[1]
+
+
+class And(Joined):
+    """All parts hold; without parts, every photo passes."""
+
+    word, over, no_parts = "and", staticmethod(any), ("true", "everything")
 
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those that may pass all parts."""
@@ -168,52 +192,17 @@ class And(Filter):
 
     def to_json(self) -> dict[str, Any]:
         """`{"and": [...]}`, or `{}` without parts."""
-        return {"and": [part.to_json() for part in self.parts]} if self.parts else {}
-
-    def __str__(self) -> str:
-        return " and ".join(map(_bracketed, self.parts)) or "everything"
+        return super().to_json() if self.parts else {}
 
 
-@dataclass(frozen=True)
-class Or(Filter):
+class Or(Joined):
     """Some part holds; without parts, no photo passes."""
 
-    parts: tuple[Filter, ...]
-
-    @property
-    def selects(self) -> bool:
-        """See `Filter.selects`."""
-        return all(part.selects for part in self.parts)
-
-    @property
-    def names_few(self) -> bool:
-        """See `Filter.names_few`."""
-        return all(part.names_few for part in self.parts)
-
-    @property
-    def one_plan(self) -> bool:
-        """See `Filter.one_plan`."""
-        return all(part.one_plan for part in self.parts)
-
-    @property
-    def decided_by_places(self) -> bool:
-        """See `Filter.decided_by_places`."""
-        return all(part.decided_by_places for part in self.parts)
-
-    def condition(self, statement: Statement) -> str:
-        """Any part."""
-        return _parenthesised(" OR ", self.parts, statement) if self.parts else "false"
+    word, over, no_parts = "or", staticmethod(all), ("false", "nothing")
 
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those that may pass some part."""
         return ~_all([~part.may_pass(lat, lon) for part in self.parts], super().may_pass(lat, lon))
-
-    def to_json(self) -> dict[str, Any]:
-        """`{"or": [...]}`."""
-        return {"or": [part.to_json() for part in self.parts]}
-
-    def __str__(self) -> str:
-        return " or ".join(map(_bracketed, self.parts)) or "nothing"
 
 
 @dataclass(frozen=True)
@@ -265,7 +254,7 @@ class Condition(Filter):
     @classmethod
     def read(cls, value: Any) -> Filter:
         """The condition of a value, from JSON or from Python."""
-        return cls(*value)
+        return cls(value)  # type: ignore[call-arg]  # of one field, unless a subclass says
 
     @property
     @abstractmethod
@@ -288,19 +277,42 @@ class AnyOf(Condition):
     names: tuple[str, ...]
 
     def __init__(self, *names: str) -> None:
-        if not names or not all(isinstance(name, str) and name for name in names):
-            raise InputError(f"{self.name}: expected names, found {names!r}", "Give at least one.")
-        object.__setattr__(self, "names", names)
+        if not names:
+            raise InputError(f"`{self.name}`: expected names, found none", "Give at least one.")
+        object.__setattr__(self, "names", texts(self.name, names))
 
     @classmethod
     def read(cls, value: Any) -> Filter:
         """Names, or one."""
-        return cls(*((value,) if isinstance(value, str) else value))
+        return cls(*texts(cls.name, value))
 
     @property
     def value(self) -> list[str]:
         """The names."""
         return list(self.names)
+
+
+class Measured(Condition):
+    """Some numbers: the fields of a dataclass."""
+
+    @classmethod
+    def read(cls, value: Any) -> Filter:
+        """The numbers in order, or as text with commas."""
+        return cls(*numbers(cls.name, value, _fields(cls)))
+
+    def __post_init__(self) -> None:
+        values = numbers(self.name, self.value, _fields(type(self)))
+        for name, value in zip(_fields(type(self)), values, strict=True):
+            object.__setattr__(self, name, value)
+
+    @property
+    def value(self) -> list[float]:
+        """The numbers, in order."""
+        return [getattr(self, name) for name in _fields(type(self))]
+
+
+def _fields(kind: type[Any]) -> list[str]:
+    return [field.name for field in fields(kind)]
 
 
 def joined(kind: type[And] | type[Or], filters: Iterable[Filter]) -> Filter:
@@ -326,21 +338,20 @@ def read(name: str, value: Any, at: str) -> Filter:
             raise InputError(f"{at}: expected a list, found {type(value).__name__}")
         parts = tuple(Filter.from_json(item, f"{at}[{n}]") for n, item in enumerate(value))
         return And(parts) if name == "and" else Or(parts)
-    if name not in READERS:
-        known = ", ".join(("and", "or", "not", *READERS))
-        raise InputError(f"{at}: there is no condition {name!r}", f"Conditions: {known}")
     try:
-        return READERS[name](value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{at}: {value!r} cannot be read ({error})") from error
+        check_known("condition", [known_as(name)], ("and", "or", "not", *READERS))
+        return READERS[known_as(name)](value)
     except InputError as error:
         # Alone, `where(bbox=...)` has said enough; deep in an expression the place helps.
-        message = error.message if at == name else f"{at}: {error.message}"
-        raise InputError(message, error.remedy) from error
+        if at == name:
+            raise
+        raise InputError(f"{at}: {error.message}", error.remedy) from error
 
 
-def _parenthesised(operator: str, parts: tuple[Filter, ...], statement: Statement) -> str:
-    return f"({operator.join([part.condition(statement) for part in parts])})"
+def known_as(name: str) -> str:
+    """The condition that is meant: where several names may be given, one may be, and many."""
+    spellings = (name, f"{name}s", name.removesuffix("ies") + "y")
+    return next((spelling for spelling in spellings if spelling in READERS), name)
 
 
 def _all(passing: Iterable[Passing], start: Passing) -> Passing:

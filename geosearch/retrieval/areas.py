@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
@@ -13,18 +16,23 @@ from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 from shapely.validation import explain_validity
 
+from geosearch.arguments import check_wgs84, path
 from geosearch.errors import InputError
 
 #: Pieces of an area are separated by gaps of more than this in longitude.
 _GAP_DEG = 10.0
-_WKT = ("POLYGON", "MULTIPOLYGON")
+_WKT = re.compile(r"(?P<prefix>(SRID=(?P<srid>\d+)\s*;)?\s*)(MULTI)?POLYGON", re.IGNORECASE)
+
+#: What is read as an area: a geometry of shapely or of the like, GeoJSON, WKT, or a path.
+Area: TypeAlias = BaseGeometry | Mapping[str, Any] | str | PathLike[str]
 
 
-def read_area(given: BaseGeometry | dict[str, Any] | str) -> BaseGeometry:
+def read_area(given: Area) -> BaseGeometry:
     """A valid Polygon or MultiPolygon, longitude/latitude in degrees.
 
-    `given` is a shapely geometry, a GeoJSON geometry, Feature or FeatureCollection, WKT, or the
-    path of a GeoJSON file. The polygons of several features are united.
+    `given` is a shapely geometry or another with `__geo_interface__`, a GeoJSON geometry, Feature
+    or FeatureCollection, as an object or as text, WKT, or the path of a GeoJSON file. The polygons
+    of several features are united. What says that it is not in WGS 84 is refused.
 
     Raises
     ------
@@ -33,15 +41,19 @@ def read_area(given: BaseGeometry | dict[str, Any] | str) -> BaseGeometry:
     """
     if isinstance(given, BaseGeometry):
         return check_area(given, "the geometry")
-    if not isinstance(given, str):
-        return _from_geojson(given, "the GeoJSON")
-    if given.lstrip().upper().startswith(_WKT):
+    shown: Any = getattr(given, "__geo_interface__", given)
+    if isinstance(shown, Mapping | list):
+        return _from_geojson(shown, "the GeoJSON")
+    text = path("within", given).strip()
+    if wkt := _WKT.match(text):
+        check_wgs84("`within`: the WKT", int(wkt["srid"] or 0))
         try:
-            return check_area(shapely.from_wkt(given), "the WKT")
+            return check_area(shapely.from_wkt(text[wkt.end("prefix") :]), "the WKT")
         except ShapelyError as error:
             raise InputError(f"within: the WKT cannot be read: {error}") from error
+    inline = text.startswith("{")
     try:
-        document = json.loads(Path(given).read_text(encoding="utf-8"))
+        document = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"within {given!r} is neither WKT nor a readable file: {error.strerror}",
@@ -49,7 +61,7 @@ def read_area(given: BaseGeometry | dict[str, Any] | str) -> BaseGeometry:
         ) from error
     except ValueError as error:
         raise InputError(f"within: {given}: not JSON: {error}") from error
-    return _from_geojson(document, given)
+    return _from_geojson(document, "the GeoJSON" if inline else str(given))
 
 
 def check_area(geometry: BaseGeometry, name: str) -> BaseGeometry:
@@ -64,6 +76,7 @@ def check_area(geometry: BaseGeometry, name: str) -> BaseGeometry:
         raise InputError(
             f"within: {name} is a {geometry.geom_type}", "Give a Polygon or MultiPolygon."
         )
+    check_wgs84(f"`within`: {name}", int(shapely.get_srid(geometry)))
     if geometry.is_empty:
         raise InputError(f"within: {name} is empty", "Give a polygon with an area.")
     if not geometry.is_valid:
@@ -94,6 +107,8 @@ def split(area: BaseGeometry) -> list[BaseGeometry]:
 
 
 def _from_geojson(document: Any, name: str) -> BaseGeometry:
+    if isinstance(document, Mapping):
+        check_wgs84(f"`within`: {name}", document.get("crs"))
     try:
         if document["type"] == "FeatureCollection":
             members = [feature["geometry"] for feature in document["features"]]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from geosearch.arguments import moment, number, whole
 from geosearch.database.collection_rows import find_collection
 from geosearch.errors import InputError
 from geosearch.retrieval.algebra import READERS, AnyOf, Condition, Filter, Statement
@@ -19,20 +21,10 @@ class _Taken(Condition):
     """Compares `taken_at` with a moment; one without a zone is UTC."""
 
     moment: datetime
+    one_plan = False  # by the index on time for the last hour, not for the last century
 
     def __post_init__(self) -> None:
-        if self.moment.tzinfo is None:
-            object.__setattr__(self, "moment", self.moment.replace(tzinfo=UTC))
-
-    @property
-    def one_plan(self) -> bool:
-        """By the index on time for the last hour, not for the last century."""
-        return False
-
-    @classmethod
-    def read(cls, value: Any) -> Filter:
-        """A moment as `read_time` takes it."""
-        return cls(read_time(cls.name, value))
+        object.__setattr__(self, "moment", moment(self.name, self.moment))
 
     @property
     def value(self) -> str:
@@ -73,12 +65,8 @@ class AccurateTo(Condition):
     metres: float
     name = "accuracy_m"
 
-    @classmethod
-    def read(cls, value: Any) -> Filter:
-        """Metres."""
-        return cls(value)
-
     def __post_init__(self) -> None:
+        object.__setattr__(self, "metres", number(self.name, self.metres))
         if not 0 <= self.metres < math.inf:
             raise InputError(
                 f"accuracy_m {self.metres} is not a number of metres", "Give 0 or more."
@@ -111,11 +99,7 @@ class ByAuthors(AnyOf):
     """By one of these authors."""
 
     name = "authors"
-
-    @property
-    def names_few(self) -> bool:
-        """See `Filter.names_few`."""
-        return True
+    names_few = True
 
     def condition(self, statement: Statement) -> str:
         """NULL for photos without an author."""
@@ -142,17 +126,13 @@ class SameBytes(AnyOf):
     """
 
     name = "sha256"
+    names_few = True
 
     def __init__(self, *names: str) -> None:
         super().__init__(*names)
         for digest in self.names:
             if len(digest) != 64 or not set(digest.lower()) <= set("0123456789abcdef"):
                 raise InputError(f"sha256 {digest!r} is not one", "Give 64 hex digits.")
-
-    @property
-    def names_few(self) -> bool:
-        """See `Filter.names_few`."""
-        return True
 
     def condition(self, statement: Statement) -> str:
         """By photo id: embeddings carry no sha256."""
@@ -176,21 +156,22 @@ class Photos(Condition):
 
     ids: tuple[int, ...]
     name = "photos"
+    names_few = True
 
     def __init__(self, *ids: int) -> None:
-        if not ids or not all(type(key) is int for key in ids):
-            raise InputError(f"photos: expected ids, found {ids!r}", "Give at least one.")
-        object.__setattr__(self, "ids", ids)
+        if not ids:
+            raise InputError("`photos`: expected ids, found none", "Give at least one.")
+        object.__setattr__(self, "ids", tuple(whole(self.name, key) for key in ids))
+
+    @classmethod
+    def read(cls, value: Any) -> Filter:
+        """Ids, or one."""
+        return cls(*(value if isinstance(value, Iterable) else (value,)))
 
     @property
     def value(self) -> list[int]:
         """The ids."""
         return list(self.ids)
-
-    @property
-    def names_few(self) -> bool:
-        """See `Filter.names_few`."""
-        return True
 
     def condition(self, statement: Statement) -> str:
         """By id."""
@@ -199,20 +180,3 @@ class Photos(Condition):
 
 READERS["exclude_authors"] = lambda names: ~ByAuthors.read(names)
 READERS["exclude_sha256"] = lambda names: ~SameBytes.read(names)
-
-
-def read_time(name: str, given: datetime | str) -> datetime:
-    """A moment; text is an ISO 8601 date or time, and without a zone it is UTC.
-
-    Raises
-    ------
-    InputError
-        The text is no date; the message calls it `name`.
-    """
-    try:
-        moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
-    except ValueError as error:
-        raise InputError(
-            f"{name} {given!r} is not a date: {error}", "For example: 2015-06-30"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

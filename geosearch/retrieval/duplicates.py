@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from psycopg import sql
 
+from geosearch.arguments import settle
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError
+from geosearch.query import Query
 from geosearch.retrieval.conditions import ByAuthors, Photos, SameBytes
 from geosearch.retrieval.exact import ExactSearch
 from geosearch.retrieval.filters import EVERYTHING, Filter
@@ -40,7 +41,8 @@ class Exclusions:
     same_bytes
         Those whose file is the query's, byte by byte.
     duplicate_distance
-        Those at a smaller cosine distance (0 to 2) from the query; None excludes none.
+        Those at a smaller cosine distance (0 to 2) from the query; None and False exclude none,
+        True those at a smaller one than `DUPLICATE_DISTANCE`.
     same_author
         Those by the query's author, where that is known.
 
@@ -55,6 +57,10 @@ class Exclusions:
     same_author: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.duplicate_distance, bool):
+            usual = DUPLICATE_DISTANCE if self.duplicate_distance else None
+            object.__setattr__(self, "duplicate_distance", usual)
+        settle(self)
         distance = self.duplicate_distance
         if distance is not None and not 0 < distance <= 2:
             raise InputError(
@@ -69,13 +75,13 @@ class Exclusions:
         """As JSON."""
         return asdict(self)
 
-    def known(self, sha256: bytes, author: str | None) -> Filter:
+    def known(self, query: Query) -> Filter:
         """The filter that leaves out what can be named before the search."""
         kept = EVERYTHING
         if self.same_bytes:
-            kept &= ~SameBytes(sha256.hex())
-        if self.same_author and author:
-            kept &= ~ByAuthors(author)
+            kept &= ~SameBytes(query.sha256.hex())
+        if self.same_author and query.author:
+            kept &= ~ByAuthors(query.author)
         return kept
 
 
@@ -126,19 +132,17 @@ class Found:
 def nearest_others(
     database: Database,
     model_id: int,
-    query: NDArray[np.float32],
+    query: Query,
     k: int,
     where: Filter = EVERYTHING,
     exclusions: Exclusions = NOTHING,
     *,
-    sha256: bytes,
-    author: str | None = None,
     exact: bool = False,
 ) -> Found:
-    """The `k` photos nearest to `query` (D,) that pass `where` and are not excluded.
+    """The `k` photos nearest to the query that pass `where` and are not excluded.
 
     Near-duplicates are found by the search itself: it is repeated without those it met until it
-    meets none, so that k neighbours remain. `sha256` and `author` are the query's.
+    meets none, so that k neighbours remain.
 
     Raises
     ------
@@ -146,13 +150,14 @@ def nearest_others(
         As `geosearch.retrieval.nearest`.
     """
     if not exclusions:
-        return Found(nearest(database, model_id, query, k, where, exact=exact), where, None)
-    allowed = where & exclusions.known(sha256, author)
+        found = nearest(database, model_id, query.embedding, k, where, exact=exact)
+        return Found(found, where, None)
+    allowed = where & exclusions.known(query)
     duplicates: list[int] = []
     size = k
     while True:
         narrowed = _without(allowed, duplicates)
-        found = nearest(database, model_id, query, size, narrowed, exact=exact)
+        found = nearest(database, model_id, query.embedding, size, narrowed, exact=exact)
         close = _closer(found, exclusions.duplicate_distance)
         if not close and size == k:
             break
@@ -160,7 +165,7 @@ def nearest_others(
         # Where all that was found is a duplicate, there may be many more.
         wide = bool(close) and len(close) == len(found)
         size = min(MAX_EF_SEARCH, 4 * size) if wide else k
-    counts = _count(database, model_id, where, exclusions, sha256, author, len(duplicates))
+    counts = _count(database, model_id, query, where, exclusions, len(duplicates))
     return Found(found, narrowed, counts)
 
 
@@ -171,10 +176,6 @@ class ExactOthers:
 
     Parameters
     ----------
-    queries
-        Embeddings (n, D).
-    sha256, authors
-        Those of the n queries.
     device
         `cpu`, or a PyTorch device such as `cuda`.
     """
@@ -183,26 +184,24 @@ class ExactOthers:
         self,
         database: Database,
         model_id: int,
-        queries: NDArray[np.float32],
+        queries: Sequence[Query],
         k: int,
         where: Filter = EVERYTHING,
         exclusions: Exclusions = NOTHING,
         *,
-        sha256: Sequence[bytes],
-        authors: Sequence[str | None],
         device: str = "cpu",
     ) -> None:
         self._database, self._model_id, self._queries, self._k = database, model_id, queries, k
         self._where, self._exclusions = where, exclusions
-        self._sha256, self._authors = sha256, authors
-        named = _named(database, model_id, exclusions, sha256, authors)
+        named = _named(database, model_id, queries, exclusions)
+        embeddings = np.stack([query.embedding for query in queries])
         self._duplicates: list[list[int]] = [[] for _ in queries]
         size = k
         while True:
             self._search = ExactSearch(
                 database,
                 model_id,
-                queries,
+                embeddings,
                 size,
                 where,
                 excluded=[
@@ -226,30 +225,21 @@ class ExactOthers:
         found = self._search.neighbours(number).first(self._k)
         if not self._exclusions:
             return Found(found, self._where, None)
-        sha256, author = self._sha256[number], self._authors[number]
+        query = self._queries[number]
         if _closer(found, self._exclusions.duplicate_distance):  # by a rounding error
             return nearest_others(
                 self._database,
                 self._model_id,
-                self._queries[number],
+                query,
                 self._k,
                 self._where,
                 self._exclusions,
-                sha256=sha256,
-                author=author,
                 exact=True,
             )
         duplicates = self._duplicates[number]
-        allowed = self._where & self._exclusions.known(sha256, author)
-        counts = _count(
-            self._database,
-            self._model_id,
-            self._where,
-            self._exclusions,
-            sha256,
-            author,
-            len(duplicates),
-        )
+        allowed = self._where & self._exclusions.known(query)
+        left_out = (query, self._where, self._exclusions, len(duplicates))
+        counts = _count(self._database, self._model_id, *left_out)
         return Found(found, _without(allowed, duplicates), counts)
 
 
@@ -268,9 +258,8 @@ def _closer(found: Neighbours, distance: float | None) -> list[int]:
 def _named(
     database: Database,
     model_id: int,
+    queries: Sequence[Query],
     exclusions: Exclusions,
-    sha256: Sequence[bytes],
-    authors: Sequence[str | None],
 ) -> list[frozenset[int]]:
     """Ids of the photos excluded by bytes or author, for each query."""
     own: dict[bytes, set[int]] = {}
@@ -278,22 +267,23 @@ def _named(
     with database.connection() as connection:
         if exclusions.same_bytes:
             for key, digest in connection.execute(
-                "SELECT id, sha256 FROM geosearch.photos WHERE sha256 = ANY(%s)", (list(sha256),)
+                "SELECT id, sha256 FROM geosearch.photos WHERE sha256 = ANY(%s)",
+                ([query.sha256 for query in queries],),
             ):
                 own.setdefault(bytes(digest), set()).add(int(key))
         if exclusions.same_author:
             statement = sql.SQL(
                 "SELECT author, array_agg(photo_id) FROM {} WHERE author = ANY(%s) GROUP BY author"
             ).format(embedding_table(model_id))
-            names = sorted({author for author in authors if author})
+            names = sorted({query.author for query in queries if query.author})
             for name, ids in connection.execute(statement, (names,)):
                 theirs[name] = frozenset(ids)
     nobody = frozenset[int]()
     return [
-        theirs.get(author or "", nobody).union(own.get(digest, ()))
-        if digest in own
-        else theirs.get(author or "", nobody)
-        for digest, author in zip(sha256, authors, strict=True)
+        theirs.get(query.author or "", nobody).union(own.get(query.sha256, ()))
+        if query.sha256 in own
+        else theirs.get(query.author or "", nobody)
+        for query in queries
     ]
 
 
@@ -310,17 +300,16 @@ FROM (
 def _count(
     database: Database,
     model_id: int,
+    query: Query,
     where: Filter,
     exclusions: Exclusions,
-    sha256: bytes,
-    author: str | None,
     duplicates: int,
 ) -> Excluded:
-    author = author if exclusions.same_author else None
+    author = query.author if exclusions.same_author else None
     with database.connection() as connection:
         own = (
             connection.execute(
-                "SELECT id FROM geosearch.photos WHERE sha256 = %s", (sha256,)
+                "SELECT id FROM geosearch.photos WHERE sha256 = %s", (query.sha256,)
             ).fetchall()
             if exclusions.same_bytes
             else []

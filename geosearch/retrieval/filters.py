@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
-from typing import Any, TypedDict, Unpack
+from collections.abc import Iterable, Mapping, Sequence, Set
+from datetime import date
+from typing import Any, TypeAlias, TypedDict, Unpack
 
-from shapely.geometry.base import BaseGeometry
+from numpy.typing import NDArray
 
 from geosearch.errors import InputError
-from geosearch.retrieval.algebra import EVERYTHING, And, Condition, Filter, Not, Or, joined, read
+from geosearch.retrieval.algebra import (
+    EVERYTHING,
+    And,
+    Condition,
+    Filter,
+    Not,
+    Or,
+    joined,
+    known_as,
+    read,
+)
+from geosearch.retrieval.areas import Area
 from geosearch.retrieval.conditions import (
     AccurateTo,
     ByAuthors,
@@ -19,7 +30,6 @@ from geosearch.retrieval.conditions import (
     SameBytes,
     TakenAfter,
     TakenBefore,
-    read_time,
 )
 from geosearch.retrieval.place_conditions import BoundingBox, Country, Near, Within
 
@@ -43,31 +53,40 @@ __all__ = [
     "TakenAfter",
     "TakenBefore",
     "Within",
-    "read_time",
     "where",
 ]
+
+#: Names, or one.
+Names = str | Iterable[str] | None
 
 
 class Conditions(TypedDict, total=False):
     """Conditions as keywords of the Python API; all must hold, and None or () is no condition.
 
     `bbox` is west, south, east, north and `near` latitude, longitude, kilometres; `within` a
-    polygon of shapely, as GeoJSON or as WKT. Of several countries, collections, authors or
-    licences any will do. The `exclude_` ones are left out.
+    polygon of shapely, as GeoJSON or as WKT, or the path of a GeoJSON file; `after` and `before`
+    moments, dates or ISO 8601 text, UTC without a zone. Of several countries, collections, authors
+    or licences any will do; the names in the singular and in the plural take one or several alike.
+    The `exclude_` ones are left out.
     """
 
-    bbox: tuple[float, float, float, float] | None
-    near: tuple[float, float, float] | None
-    within: BaseGeometry | dict[str, Any] | str | None
-    country: str | Iterable[str]
-    after: datetime | None
-    before: datetime | None
-    collections: str | Iterable[str]
-    authors: str | Iterable[str]
-    licences: str | Iterable[str]
+    bbox: Sequence[float] | NDArray[Any] | str | None
+    near: Sequence[float] | NDArray[Any] | str | None
+    within: Area | None
+    country: Names
+    countries: Names
+    after: date | str | None
+    before: date | str | None
+    collection: Names
+    collections: Names
+    author: Names
+    authors: Names
+    licence: Names
+    licences: Names
     accuracy_m: float | None
-    exclude_authors: str | Iterable[str]
-    exclude_sha256: str | Iterable[str]
+    exclude_author: Names
+    exclude_authors: Names
+    exclude_sha256: Names
 
 
 def where(**conditions: Unpack[Conditions]) -> Filter:
@@ -76,20 +95,31 @@ def where(**conditions: Unpack[Conditions]) -> Filter:
     Raises
     ------
     InputError
-        A value is out of range, or a geometry is not a valid polygon.
+        A value is out of range, a geometry is not a valid polygon, or there is no such condition.
     """
-    after, before = (
-        None if moment is None else TakenAfter(moment).moment
-        for moment in (conditions.get("after"), conditions.get("before"))
-    )
-    if after is not None and before is not None and after >= before:
-        raise InputError(
-            f"after {after} is not earlier than before {before}", "Swap them, or leave one out."
-        )
-    # Arrays and geometries answer `in` and `bool` in ways of their own.
-    given = {
-        name: value
-        for name, value in conditions.items()
-        if value is not None and not (isinstance(value, tuple | list) and not value)
-    }
-    return joined(And, [read(name, value, name) for name, value in given.items()])
+    made: dict[str, Filter] = {}
+    for name, value in conditions.items():
+        # Arrays and geometries answer `in` and `bool` in ways of their own.
+        empty = isinstance(value, tuple | list | Set) and not value
+        if value is None or empty or getattr(value, "size", 1) == 0:
+            continue
+        if known_as(name) in made:
+            raise InputError(f"`{name}` and `{known_as(name)}` are one condition", "Give one.")
+        made[known_as(name)] = read(name, value, name)
+    match made.get("after"), made.get("before"):
+        case TakenAfter(after), TakenBefore(before) if after >= before:
+            raise InputError(
+                f"after {after} is not earlier than before {before}", "Swap them, or leave one out."
+            )
+    return joined(And, made.values())
+
+
+#: A filter, or its JSON.
+GivenFilter: TypeAlias = Filter | Mapping[str, Any] | None
+
+
+def narrowed(given: GivenFilter, conditions: Mapping[str, Any]) -> Filter:
+    """A filter, or its JSON, and conditions as keywords besides."""
+    if not isinstance(given, Filter):
+        given = Filter.from_json({} if given is None else given, "where")
+    return given & where(**conditions)

@@ -15,8 +15,15 @@ from shapely.geometry.base import BaseGeometry
 
 from geosearch.borders import find_border
 from geosearch.errors import InputError
-from geosearch.retrieval.algebra import AnyOf, Condition, Degrees, Filter, Passing, Statement
-from geosearch.retrieval.areas import check_area, read_area, split
+from geosearch.retrieval.algebra import (
+    AnyOf,
+    Condition,
+    Degrees,
+    Measured,
+    Passing,
+    Statement,
+)
+from geosearch.retrieval.areas import read_area, split
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
 
 #: No two points are farther apart, in kilometres.
@@ -27,7 +34,7 @@ _SPHERE_METRES = (2 * 6378137.0 + 6356752.314245179) / 3 / EARTH_RADIUS_KM
 
 
 @dataclass(frozen=True)
-class BoundingBox(Condition):
+class BoundingBox(Measured):
     """In this box, edges included; degrees. West above east crosses the ±180° meridian.
 
     Raises
@@ -41,8 +48,10 @@ class BoundingBox(Condition):
     east: float
     north: float
     name = "bbox"
+    decided_by_places = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         west, south, east, north = self.value
         if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
             raise InputError(
@@ -50,20 +59,10 @@ class BoundingBox(Condition):
                 "In degrees: longitudes in -180..180, latitudes in -90..90, south below north.",
             )
 
-    @property
-    def value(self) -> list[float]:
-        """West, south, east, north."""
-        return [self.west, self.south, self.east, self.north]
-
     def condition(self, statement: Statement) -> str:
         """By the index on positions."""
         boxes = [_in_box(statement, *bounds) for bounds in self._boxes()]
         return boxes[0] if len(boxes) == 1 else f"({' OR '.join(boxes)})"
-
-    @property
-    def decided_by_places(self) -> bool:
-        """See `Filter.decided_by_places`."""
-        return True
 
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those in the box."""
@@ -97,7 +96,7 @@ def _in_bounds(
 
 
 @dataclass(frozen=True)
-class Near(Condition):
+class Near(Measured):
     """Within a great-circle distance in kilometres of a point in degrees.
 
     Raises
@@ -110,8 +109,10 @@ class Near(Condition):
     lon: float
     km: float
     name = "near"
+    decided_by_places = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         lat, lon, km = self.value
         if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km <= math.ceil(HALF_GLOBE_KM)):
             raise InputError(
@@ -119,21 +120,11 @@ class Near(Condition):
                 "For example 47.37,8.54,50; at most half the globe, 20016 km.",
             )
 
-    @property
-    def value(self) -> list[float]:
-        """Latitude, longitude, kilometres."""
-        return [self.lat, self.lon, self.km]
-
     def condition(self, statement: Statement) -> str:
         """On the sphere, not the spheroid."""
         centre = f"SRID=4326;POINT({float(self.lon)!r} {float(self.lat)!r})"
         metres = statement.bind(self.km * _SPHERE_METRES)
         return f"ST_DWithin(geom::geography, {statement.bind(centre)}::geography, {metres}, false)"
-
-    @property
-    def decided_by_places(self) -> bool:
-        """See `Filter.decided_by_places`."""
-        return True
 
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those in the circle, or nearly."""
@@ -157,12 +148,7 @@ class Within(Condition):
     name = "within"
 
     def __post_init__(self) -> None:
-        check_area(self.area, "the geometry")
-
-    @classmethod
-    def read(cls, value: Any) -> Filter:
-        """A polygon as `read_area` takes it."""
-        return cls(read_area(value))
+        object.__setattr__(self, "area", read_area(self.area))
 
     @property
     def value(self) -> dict[str, Any]:

@@ -28,16 +28,14 @@ BEGIN
     END IF;
     IF geom IS NULL OR weight IS NULL OR ST_IsEmpty(geom) THEN
         RETURN state;
-    ELSIF ST_SRID(geom) <> 4326 OR GeometryType(geom) <> 'POINT' THEN
-        PERFORM geosearch.refuse(
-            format('kde_mode: a %s in SRID %s', GeometryType(geom), ST_SRID(geom)),
-            'Give points in WGS 84: ST_Transform(geom, 4326), or ST_SetSRID(geom, 4326) if they are.'
-        );
+    ELSIF GeometryType(geom) <> 'POINT' THEN
+        PERFORM geosearch.refuse(format('kde_mode: a %s', GeometryType(geom)), 'Give points.');
     ELSIF NOT (weight >= 0 AND weight < 'Infinity') THEN
         PERFORM geosearch.refuse(
             format('kde_mode: a weight of %s', weight), 'Give numbers, 0 or more.'
         );
     END IF;
+    geom := geosearch.wgs84(geom, 'kde_mode: a point');
     state := array_append(state, ST_Y(geom));
     state := array_append(state, ST_X(geom));
     state := array_append(state, weight);

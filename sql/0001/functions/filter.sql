@@ -34,12 +34,9 @@ DECLARE
     -- Metres of PostGIS's sphere, the mean radius of WGS 84, for a kilometre of ours.
     sphere_m CONSTANT float8 := (2 * 6378137.0 + 6356752.314245179) / 3 / 6371.0;
 BEGIN
-    IF ST_SRID(within) <> 4326 THEN
-        PERFORM refuse(
-            format('within is in SRID %s', ST_SRID(within)),
-            'Give it in WGS 84: ST_Transform(geom, 4326), or ST_SetSRID(geom, 4326) if it is.'
-        );
-    ELSIF GeometryType(within) NOT IN ('POLYGON', 'MULTIPOLYGON') OR ST_IsEmpty(within) THEN
+    within := wgs84(within, 'within');
+    near := wgs84(near, 'near');
+    IF GeometryType(within) NOT IN ('POLYGON', 'MULTIPOLYGON') OR ST_IsEmpty(within) THEN
         PERFORM refuse(
             format('within is %s %s', CASE WHEN ST_IsEmpty(within) THEN 'an empty' ELSE 'a' END,
                 GeometryType(within)),
@@ -60,7 +57,7 @@ BEGIN
         PERFORM refuse(
             'near and near_km go together', 'Give a point in WGS 84 and a distance in kilometres.'
         );
-    ELSIF ST_SRID(near) <> 4326 OR GeometryType(near) <> 'POINT' OR ST_IsEmpty(near)
+    ELSIF GeometryType(near) <> 'POINT' OR ST_IsEmpty(near)
         OR NOT (ST_X(near) BETWEEN -180 AND 180 AND ST_Y(near) BETWEEN -90 AND 90)
     THEN
         PERFORM refuse(

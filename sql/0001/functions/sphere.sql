@@ -35,14 +35,45 @@ RETURN 2 * 6371.0::float8 * atan2(
 COMMENT ON FUNCTION geosearch.great_circle_km(float8, float8, float8, float8) IS
     'Great-circle distance in kilometres between points in degrees, on a sphere of 6371 km.';
 
+-- Every geometry that a user gives comes through here. One without an SRID, as ST_MakePoint makes
+-- it, is taken as longitude and latitude where its coordinates can be that.
+CREATE FUNCTION geosearch.wgs84(geom geometry, name text) RETURNS geometry
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    srid CONSTANT integer := ST_SRID(geom);
+BEGIN
+    IF srid = 4326 THEN
+        RETURN geom;
+    ELSIF srid <> 0 OR ST_XMin(geom) < -180 OR ST_XMax(geom) > 180
+        OR ST_YMin(geom) < -90 OR ST_YMax(geom) > 90
+    THEN
+        PERFORM refuse(
+            CASE srid
+                WHEN 0 THEN format('%s has no SRID and is beyond the Earth: %s', name, Box2D(geom))
+                ELSE format('%s is in SRID %s', name, srid)
+            END,
+            'Give it in WGS 84: ST_Transform(geom, 4326), or ST_SetSRID(geom, 4326) if it is.'
+        );
+    END IF;
+    RETURN ST_SetSRID(geom, 4326);
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.wgs84(geometry, text) IS
+    'A geometry in SRID 4326, also of one without an SRID; `name` is what an error calls it.';
+
 CREATE FUNCTION geosearch.great_circle_km(a geometry, b geometry) RETURNS float8
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10
 RETURN CASE
     WHEN ST_SRID(a) = 4326 AND ST_SRID(b) = 4326
     THEN geosearch.great_circle_km(ST_Y(a), ST_X(a), ST_Y(b), ST_X(b))
-    ELSE geosearch.refuse(
-        'great_circle_km: points in SRID ' || ST_SRID(a) || ' and ' || ST_SRID(b),
-        'Give points in WGS 84: ST_Transform(geom, 4326), or ST_SetSRID(geom, 4326) if they are.'
+    ELSE geosearch.great_circle_km(
+        ST_Y(geosearch.wgs84(a, 'great_circle_km: a point')),
+        ST_X(geosearch.wgs84(a, 'great_circle_km: a point')),
+        ST_Y(geosearch.wgs84(b, 'great_circle_km: a point')),
+        ST_X(geosearch.wgs84(b, 'great_circle_km: a point'))
     )
 END;
 

@@ -1,0 +1,25 @@
+"""A query: one photo whose place is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """A photo with its embedding: what searches, answers and evaluations are asked about.
+
+    `sha256` is of its bytes and `embedding` a unit vector (D,). `author` and `taken_at` are its
+    own where they are known. `ms` are the milliseconds that its features took.
+    """
+
+    uri: str
+    sha256: bytes
+    embedding: NDArray[np.float32]
+    author: str | None = None
+    taken_at: datetime | None = None
+    ms: float = 0.0
