@@ -35,8 +35,7 @@ from geosearch.localization import (
 from geosearch.retrieval import EVERYTHING, Conditions, Filter, Neighbours
 from geosearch.retrieval import where as make_filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
-from geosearch.retrieval.indexes import Built, build_index
-from geosearch.retrieval.recall import check_aim, tune
+from geosearch.retrieval.indexing import Indexed, index_model
 
 
 class Geosearch:
@@ -77,14 +76,14 @@ class Geosearch:
         recall: float = 0.98,
         k: int = 100,
         rebuild: bool = False,
-    ) -> Built:
-        """Build the model's HNSW index, and measure the settings that give `recall` for `k`."""
-        check_aim(recall, k)
+        force: bool = False,
+    ) -> Indexed:
+        """Index the model where that pays, as `geosearch.retrieval.indexing.index_model`."""
         with self.database.connection() as connection:
             row = find_model(connection, model)
-        built = build_index(self.database, row.id, row.dimension, rebuild=rebuild)
-        tune(self.database, row.id, recall, k)
-        return built
+        return index_model(
+            self.database, row.id, row.dimension, recall, k, rebuild=rebuild, force=force
+        )
 
     def nearest(
         self,

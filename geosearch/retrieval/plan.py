@@ -98,6 +98,12 @@ def index_plan(
     )
 
 
+def index_pays(connection: Connection, rows: int, k: int) -> bool:
+    """Whether an index over so many rows would be taken for `k` neighbours of all photos."""
+    row = connection.execute(_INDEX_PLAN, (None, rows, k, None, None)).fetchone()
+    return row is not None and row[0] is not None
+
+
 _INDEX_PLAN = "SELECT * FROM geosearch.index_plan(%s, %s, %s, %s, %s)"
 
 

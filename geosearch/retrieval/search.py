@@ -233,8 +233,8 @@ class Search:
 
     @property
     def _ranked(self) -> bool:
-        # Candidates by bits must be ranked by the whole embedding.
-        return self._where != EVERYTHING or self._quantized
+        # Candidates by bits must be ranked by the whole embedding, and hidden ones take ranks.
+        return self._where != EVERYTHING or self._quantized or self._known.hidden
 
     def _places_that_may_pass(self) -> float:
         """Share of the photos, by the sample of their places, that may pass the filter."""
