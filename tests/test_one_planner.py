@@ -133,8 +133,8 @@ def draw_filter(rng: np.random.Generator, reader: bool) -> tuple[dict[str, Any],
     arguments: dict[str, Any] = {}
     python: dict[str, Any] = {}
     wanted = EVERYTHING
-    names = ("within", "near", "after", "before", "collections", "authors", "licences")
-    names += ("exclude_authors", "accuracy_m", "photos")
+    names = ["within", "near", "after", "before", "collections", "authors", "licences"]
+    names += ["exclude_authors", "accuracy_m", "photos"]
     for name in rng.choice(names, rng.choice(4, p=(0.15, 0.4, 0.3, 0.15)), replace=False):
         lat, lon = float(np.degrees(np.arcsin(rng.uniform(-1, 1)))), float(rng.uniform(-180, 180))
         if name == "within":

@@ -123,6 +123,7 @@ def nearest(
             plan = index_plan(connection, known, k, share, likes)
         if isinstance(plan, str):
             return _exactly(search, known, plan)
+        assert plan.ef_search is not None
         rows = search.by_index(plan.ef_search)
         if len(rows) < k:
             short = f"the index gave {len(rows)} of {k}"

@@ -60,7 +60,10 @@ def load_tuning(connection: Connection, model_id: int) -> Tuning | None:
         """,
         (model_id,),
     ).fetchone()
-    return None if row is None else Tuning(*row[:7], id=row[7])
+    if row is None:
+        return None
+    *figures, own_id = row
+    return replace(Tuning(*figures), id=own_id)
 
 
 def save_tuning(connection: Connection, model_id: int, tuning: Tuning, k: int) -> Tuning:
