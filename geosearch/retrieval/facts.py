@@ -18,8 +18,6 @@ from geosearch.retrieval.indexes import HnswIndex
 
 #: Seconds for which facts are believed: a query must not cost more than its search.
 _FRESH_S = 2.0
-#: Seconds for which a sample of the photos' places is believed.
-_PLACES_FRESH_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,6 @@ class Facts:
     most: float
     probe: int
     places: NDArray[np.float64]
-    places_read_at: float
     decided: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
 
 
@@ -58,24 +55,10 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
         row = connection.execute(_FACTS, (model_id,)).fetchone()
         if row is None or row[0] is None:
             raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
-        dimension, rows, hidden, *index, tuning, wanted, sample, most, probe = row
-        if found is None or now - found.places_read_at > _PLACES_FRESH_S:
-            places, places_read_at = _places(connection, model_id, rows, wanted), now
-        else:
-            places, places_read_at = found.places, found.places_read_at
-        found = Facts(
-            model_id,
-            dimension,
-            rows,
-            hidden,
-            None if index[0] is None else HnswIndex(*index),
-            tuning,
-            sample,
-            most,
-            probe,
-            places,
-            places_read_at,
-        )
+        *counted, name, file_number, quantized, tuning, wanted, sample, most, probe = row
+        index = None if name is None else HnswIndex(name, file_number, quantized)
+        places = _places(connection, model_id, counted[1], wanted)
+        found = Facts(model_id, *counted, index, tuning, sample, most, probe, places)
         known[model_id] = (now, found)
     return found
 

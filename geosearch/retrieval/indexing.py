@@ -61,14 +61,7 @@ def index_model(
     `rebuild` builds again an index that is there, `force` builds one where exact search costs no
     more.
 
-    Raises
-    ------
-    InputError
-        `recall` or `k` is out of range.
-    NotFoundError
-        The model has no embeddings.
-    DatabaseError
-        The build failed.
+    Errors are those of `build_index` and `tune`.
     """
     check_aim(recall, k)
     with database.connection() as connection:

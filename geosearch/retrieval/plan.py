@@ -111,14 +111,9 @@ def found_recall(
     connection: Connection, known: Facts, ef_search: int, rank: int
 ) -> tuple[float | None, bool]:
     """The recall of an index search whose last neighbour stood at `rank`, and if it is enough."""
-    recall, enough = _decided(
-        connection,
-        known,
-        "SELECT * FROM geosearch.found_recall(%s, %s, %s)",
-        known.tuning,
-        ef_search,
-        rank,
-    )
+    asked = (known.tuning, ef_search, rank)
+    statement: LiteralString = "SELECT * FROM geosearch.found_recall(%s, %s, %s)"
+    recall, enough = _decided(connection, known, statement, *asked)
     return recall, bool(enough)
 
 

@@ -7,10 +7,11 @@ pass; if the k-th stood at rank r, the recall at r is what the answer may be exp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg import sql
 
 from geosearch.database.connection import Connection
 
@@ -51,15 +52,13 @@ class Tuning:
     id: int | None = None
 
 
+_FIGURES = sql.SQL("target, k, sample, rows, index_file, exact_fixed_ms, exact_row_ms")
+
+
 def load_tuning(connection: Connection, model_id: int) -> Tuning | None:
     """What was last measured of the model, None where nothing was."""
-    row = connection.execute(
-        """
-        SELECT target, k, sample, rows, index_file, exact_fixed_ms, exact_row_ms, id
-        FROM geosearch.tunings WHERE model_id = %s
-        """,
-        (model_id,),
-    ).fetchone()
+    found = sql.SQL("SELECT {}, id FROM geosearch.tunings WHERE model_id = %s").format(_FIGURES)
+    row = connection.execute(found, (model_id,)).fetchone()
     if row is None:
         return None
     *figures, own_id = row
@@ -72,23 +71,11 @@ def save_tuning(connection: Connection, model_id: int, tuning: Tuning, k: int) -
     Where no setting finds the first `k` at the recall aimed at, the best there is becomes the aim.
     """
     connection.execute("DELETE FROM geosearch.tunings WHERE model_id = %s", (model_id,))
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.tunings
-            (model_id, target, k, sample, rows, index_file, exact_fixed_ms, exact_row_ms)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
-        """,
-        (
-            model_id,
-            tuning.target,
-            tuning.k,
-            tuning.sample,
-            tuning.rows,
-            tuning.index_file,
-            tuning.exact_fixed_ms,
-            tuning.exact_row_ms,
-        ),
-    ).fetchone()
+    added = sql.SQL(
+        "INSERT INTO geosearch.tunings (model_id, {}) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
+    ).format(_FIGURES)
+    row = connection.execute(added, (model_id, *astuple(tuning)[:7])).fetchone()
     assert row is not None
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -101,14 +88,8 @@ def save_tuning(connection: Connection, model_id: int, tuning: Tuning, k: int) -
             ],
         )
     best = connection.execute(
-        """
-        UPDATE geosearch.tunings
-        SET target = least(
-            target,
-            (SELECT greatest(max(recall), 1e-9) FROM geosearch.recall_curve(id, %s))
-        )
-        WHERE id = %s RETURNING target
-        """,
+        "UPDATE geosearch.tunings SET target = least(target, (SELECT greatest(max(recall), 1e-9) "
+        "FROM geosearch.recall_curve(id, %s))) WHERE id = %s RETURNING target",
         (k, row[0]),
     ).fetchone()
     assert best is not None
