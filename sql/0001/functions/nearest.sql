@@ -150,8 +150,6 @@ DECLARE
         within, near, taken_after, taken_before, collections, authors, licences, accuracy_m
     ) > 0;
     by_places CONSTANT boolean := NOT known.hidden AND near IS NOT NULL AND condition = may_pass;
-    -- Distances are dearer than PostgreSQL thinks: a circle is to be found by its own index.
-    all_rows CONSTANT text := CASE WHEN near IS NULL THEN 'on' ELSE 'off' END;
     compare text;
     by_index text;
     candidates text;
@@ -252,7 +250,6 @@ BEGIN
                 share := least(1, passing / (sampled * total));
             END IF;
             IF few_pass THEN
-                PERFORM set_config('enable_seqscan', all_rows, true);
                 EXECUTE compare INTO met USING query, wanted, 2 * few;
                 IF met.matches < 2 * few THEN
                     reason := 'few matching photos: all were compared';
@@ -307,7 +304,6 @@ BEGIN
         END IF;
     END IF;
     IF strategy IS NULL THEN
-        PERFORM set_config('enable_seqscan', all_rows, true);
         EXECUTE compare INTO met USING query, wanted, NULL::bigint;
         strategy := 'exact';
     END IF;
