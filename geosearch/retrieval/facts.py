@@ -55,10 +55,10 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
         row = connection.execute(_FACTS, (model_id,)).fetchone()
         if row is None or row[0] is None:
             raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
-        *counted, name, file_number, quantized, tuning, wanted, sample, most, probe = row
-        index = None if name is None else HnswIndex(name, file_number, quantized)
-        places = _places(connection, model_id, counted[1], wanted)
-        found = Facts(model_id, *counted, index, tuning, sample, most, probe, places)
+        dimension, rows, hidden, *indexed, tuning, wanted, sample, most, probe = row
+        index = None if indexed[0] is None else HnswIndex(*indexed)
+        places = _places(connection, model_id, rows, wanted)
+        found = Facts(model_id, dimension, rows, hidden, index, tuning, sample, most, probe, places)
         known[model_id] = (now, found)
     return found
 
