@@ -37,6 +37,7 @@ from geosearch.database.copying import copy_embeddings
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import tune
+from geosearch.retrieval.tuning import search_setting
 from geosearch.settings import CacheSettings
 
 K = 100
@@ -351,7 +352,9 @@ def build(database: Database, model: int, recall: float) -> Built:
     built = build_index(database, model, DIMENSION)
     note(f"built in {built.seconds:.0f} s; tuning")
     tuning, _ = tune(database, model, recall, K)
-    note(f"tuned: ef_search {tuning.setting(K)} for k = {K}")
+    with database.connection() as connection:
+        setting = search_setting(connection, tuning, K)
+    note(f"tuned: ef_search, recall {setting} for k = {K}")
     return built
 
 

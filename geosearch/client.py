@@ -39,8 +39,7 @@ from geosearch.localization.request import Asking
 from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
 from geosearch.retrieval.filters import GivenFilter, narrowed
-from geosearch.retrieval.indexes import Built, build_index
-from geosearch.retrieval.recall import check_aim, tune
+from geosearch.retrieval.indexing import Indexed, index_model
 
 
 class Geosearch:
@@ -87,14 +86,14 @@ class Geosearch:
         recall: float = 0.98,
         k: int = 100,
         rebuild: bool = False,
-    ) -> Built:
-        """Build the model's HNSW index, and measure the settings that give `recall` for `k`."""
-        check_aim(recall, k)
+        force: bool = False,
+    ) -> Indexed:
+        """Index the model where that pays, as `geosearch.retrieval.indexing.index_model`."""
         with self.database.connection() as connection:
             row = find_model(connection, model)
-        built = build_index(self.database, row.id, row.dimension, rebuild=rebuild)
-        tune(self.database, row.id, recall, k)
-        return built
+        return index_model(
+            self.database, row.id, row.dimension, recall, k, rebuild=rebuild, force=force
+        )
 
     @checked_keywords
     def nearest(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg import sql
 
 from geosearch.database.collection_rows import ensure_collection
-from geosearch.database.connection import Connection
+from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
 from geosearch.database.embedding_tables import create_embedding_table
+from geosearch.retrieval.facts import forget
 
 
 def add_model(connection: Connection, dimension: int, name: str = "test/model") -> int:
@@ -85,3 +88,34 @@ def add_embeddings(
     """Embeddings of `photos`, normalised here."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     copy_embeddings(connection, model_id, photos, (vectors / lengths).astype(np.float32))
+
+
+def set_rule(database: Database, *, exact_row_ms: float | None = None, **numbers: float) -> None:
+    """Change the rule of this database: numbers of `search_rule`, and what exact search costs.
+
+    Among the few photos of a test, exact search would nearly always win.
+    """
+    with database.connection() as connection:
+        row = connection.execute(
+            "SELECT pg_get_functiondef('geosearch.search_rule'::regproc)"
+        ).fetchone()
+        assert row is not None
+        rule = str(row[0])
+        for name, number in numbers.items():
+            rule, changed = re.subn(
+                rf"[\d.]+(::double precision)? AS {name}\b", f"{number}\\1 AS {name}", rule
+            )
+            assert changed == 1, f"the rule has no {name}"
+        connection.execute(rule.encode())
+        if exact_row_ms is not None:
+            connection.execute(
+                sql.SQL(
+                    """
+                    CREATE OR REPLACE FUNCTION geosearch.exact_cost(
+                        tuning bigint, OUT fixed_ms float8, OUT row_ms float8
+                    )
+                    LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0::float8, {}::float8; END
+                    """
+                ).format(sql.Literal(exact_row_ms))
+            )
+    forget(database)

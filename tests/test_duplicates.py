@@ -30,7 +30,7 @@ from geosearch.retrieval.filters import EVERYTHING, Photos, where
 from geosearch.retrieval.indexes import build_index
 from tests.command_line import CommandLine
 from tests.conftest import create_database, drop_database
-from tests.rows import add_embeddings, add_model, add_photos
+from tests.rows import add_embeddings, add_model, add_photos, set_rule
 
 COUNT, DIMENSION, K = 400, 16, 10
 #: Photos 0 to 39 are copies, a hundredth apart, of the embedding of photo 0.
@@ -278,13 +278,9 @@ def test_an_answer_without_duplicates_is_reproduced(photos: tuple[str, Path]) ->
         assert len(neighbours) == 7
 
 
-def test_through_the_index_k_neighbours_remain_too(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Among 400 photos exact search is always cheaper, and measuring them takes seconds: the index
-    # counts as free, at a setting that finds all of them.
-    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.setting", lambda *_: COUNT)
-    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.index_ms", lambda *_: 0.0)
+def test_through_the_index_k_neighbours_remain_too(world: World) -> None:
+    # Among 400 photos exact search is always cheaper, and measuring them takes seconds.
+    set_rule(world.database, exact_row_ms=1)
     build_index(world.database, world.model, DIMENSION)
     order = np.argsort(world.distances(200))
     few = float(world.distances(200)[order[3:5]].mean())  # itself and three more are nearer

@@ -22,6 +22,7 @@ from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sphere import great_circle_km
 from geosearch.words import format_km
 from tests.command_line import CommandLine
+from tests.rows import set_rule
 
 REFERENCES, QUERIES = 150, 6
 
@@ -124,7 +125,7 @@ def test_localizing_without_embeddings_says_what_to_run(database: Database, spac
 
 @pytest.mark.parametrize("method", ["density", "im2gps", "nearest"])
 def test_an_unchanged_database_reproduces_every_method(space: Space, method: str) -> None:
-    space.gs.index()
+    space.gs.index(force=True)
     answer = space.gs.localize(space.queries[1].uri, parameters=Parameters(method=method))
     assert answer.id is not None
     again = space.gs.reproduce(answer.id)
@@ -197,10 +198,10 @@ def test_a_photo_that_stands_twice_in_a_manifest_is_two_queries(
 
 
 def test_reproduce_names_a_rebuilt_index_and_a_removed_model(
-    database: Database, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, space: Space, tmp_path: Path
 ) -> None:
     # Among 30 photos exact search is always cheaper; here it must not be.
-    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.exact_ms", lambda _, rows: 1.0 * rows)
+    set_rule(database, exact_row_ms=1)
     gs = Geosearch(database)
     for number in range(30):
         name = f"{number + 1:06d}.jpg"
@@ -442,12 +443,24 @@ def test_explain_shows_both_plans(space: Space, command: CommandLine) -> None:
     assert "Limit" in command("explain", space.queries[0].uri).out
 
 
+def test_few_photos_need_no_index(space: Space, command: CommandLine) -> None:
+    with space.gs.database.connection() as connection:
+        connection.execute("DROP INDEX IF EXISTS geosearch.embeddings_m1_hnsw")
+    done = space.gs.index()
+    assert not done.needed
+    assert done.built is None
+    assert command("index", "--json").json() == {"needed": False, "rows": REFERENCES, "asked": 0.98}
+    assert "no index is needed yet" in command("index").out
+    assert space.gs.nearest(space.queries[0].uri, 5).plan.reason == "the model has no index"
+
+
 def test_index_reports_its_recall_and_check_confirms_it(
     space: Space, command: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("geosearch.retrieval.recall.CURVE_SAMPLE", 30)
     monkeypatch.setattr("geosearch.retrieval.recall.SWEEP_SAMPLE", 3)
-    built = command("index", "--recall", "0.9", "--k", 20, "--json").json()
+    built = command("index", "--recall", "0.9", "--k", 20, "--force", "--json").json()
+    assert built["needed"]
     assert built["rows"] == REFERENCES
     assert {point["ef_search"] for point in built["curve"]} >= {100, 1000}
     assert all(item["complete"] for item in built["checks"])

@@ -25,7 +25,6 @@ from geosearch.retrieval import (
     Filter,
     Neighbours,
     nearest,
-    plan,
     recall,
 )
 from geosearch.retrieval.explained import explain
@@ -42,7 +41,7 @@ from geosearch.retrieval.indexes import build_index, find_index, index_name
 from geosearch.retrieval.recall import check, tune
 from geosearch.retrieval.search import Search
 from geosearch.sphere import great_circle_km, unit_vectors
-from tests.rows import add_embeddings, add_model, add_photos
+from tests.rows import add_embeddings, add_model, add_photos, set_rule
 
 COUNT, DIMENSION = 8000, 24
 
@@ -149,19 +148,15 @@ def small_samples() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def indexed_world(world: World) -> World:
-    """The same world with an index tuned for recall 0.97 of 50."""
+def indexed(world: World) -> World:
+    """The same world with an index tuned for recall 0.97 of 50.
+
+    In so small a world exact search nearly always wins; here it must not.
+    """
     build_index(world.database, world.model, DIMENSION)
     tune(world.database, world.model, 0.97, 50)
+    set_rule(world.database, few_least=1, few_most=100, exact_row_ms=1)
     return world
-
-
-@pytest.fixture
-def indexed(indexed_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """In so small a world exact search nearly always wins; here it must not."""
-    monkeypatch.setattr(plan, "_FEW", (1, 100))
-    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.exact_ms", lambda _, rows: 1.0 * rows)
-    return indexed_world
 
 
 longitudes = st.floats(-180, 180).map(lambda value: round(value, 3))
@@ -245,26 +240,21 @@ def test_answers_have_the_recall_they_quote(indexed: World) -> None:
     assert np.mean(had) >= np.mean(quoted) - 2 * np.std(had) / np.sqrt(len(had))
 
 
-def test_an_untuned_index_is_used_and_its_recall_said_to_be_unknown(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plan, "_FEW", (1, 100))
+def test_an_untuned_index_is_used_and_its_recall_said_to_be_unknown(database: Database) -> None:
+    set_rule(database, exact_row_ms=1)
     rng = np.random.default_rng(3)
     lat, lon = places(rng, 2000)
     with database.connection() as connection:
         model = add_model(connection, DIMENSION)
         add_embeddings(connection, model, add_photos(connection, lat, lon), looks(rng, lat, lon))
     build_index(database, model, DIMENSION)
-    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.exact_ms", lambda _, rows: 1.0 * rows)
     found = nearest(database, model, looks(rng, lat, lon)[0], 10)
     assert found.plan.strategy == "ann"
     assert found.plan.expected_recall is None
 
 
-def test_the_recall_of_an_index_that_was_rebuilt_is_unknown(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.exact_ms", lambda _, rows: 1.0 * rows)
+def test_the_recall_of_an_index_that_was_rebuilt_is_unknown(database: Database) -> None:
+    set_rule(database, exact_row_ms=1)
     rng = np.random.default_rng(4)
     lat, lon = places(rng, 2000)
     with database.connection() as connection:
@@ -290,6 +280,15 @@ def test_the_plan_for_the_index_really_uses_it(indexed: World) -> None:
     explained = explain(indexed.database, indexed.model, indexed.query(1), 10)
     assert explained.plan.strategy == "ann"
     assert any(f"Index Scan using {explained.plan.index} " in line for line in explained.postgresql)
+
+
+def test_an_explanation_does_not_repeat_the_query(indexed: World) -> None:
+    query = indexed.query(1)
+    for condition in (EVERYTHING, ~ByAuthors("author 1")):
+        explained = explain(indexed.database, indexed.model, query, 10, condition)
+        shown = "\n".join(explained.postgresql)
+        assert f"… {DIMENSION} numbers]'::halfvec" in shown
+        assert shown.count(",") < DIMENSION
 
 
 def test_matches_behind_an_index_search_are_an_estimate(indexed: World) -> None:
@@ -420,12 +419,12 @@ def test_recall_is_measured_again_after_inserts_and_deletes(database: Database) 
 
 
 def test_a_recall_out_of_range_and_a_model_that_is_not_there_are_refused(
-    indexed_world: World,
+    indexed: World,
 ) -> None:
     with pytest.raises(InputError, match="--recall"):
-        tune(indexed_world.database, indexed_world.model, 1.5, 10)
+        tune(indexed.database, indexed.model, 1.5, 10)
     with pytest.raises(NotFoundError, match="no model 999999"):
-        tune(indexed_world.database, 999_999, 0.9, 10)
+        tune(indexed.database, 999_999, 0.9, 10)
 
 
 def test_a_recall_tuned_with_too_few_photos_to_tell_is_said_to_be_unknown(
@@ -472,7 +471,7 @@ def test_building_again_does_nothing_unless_asked(database: Database) -> None:
 
 
 def test_embeddings_too_long_for_hnsw_are_indexed_by_their_signs_and_ranked_whole(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database,
 ) -> None:
     rng = np.random.default_rng(8)
     lat, lon = places(rng, 400)
@@ -483,12 +482,11 @@ def test_embeddings_too_long_for_hnsw_are_indexed_by_their_signs_and_ranked_whol
         photos = add_photos(connection, lat, lon)
         add_embeddings(connection, model, photos, vectors)
     build_index(database, model, 4100)
-    monkeypatch.setattr(plan, "_FEW", (1, 10))
-    monkeypatch.setattr("geosearch.retrieval.tuning.Tuning.exact_ms", lambda _, rows: 1.0 * rows)
-    forget(database)
+    set_rule(database, exact_row_ms=1)
     query = vectors[7] / np.linalg.norm(vectors[7])
     found = nearest(database, model, query, 2)
     assert found.plan.strategy == "ann"
     assert list(found.photo_id) == [photos[7].photo_id, photos[207].photo_id]
     exact = nearest(database, model, query, 2, exact=True)
     np.testing.assert_allclose(found.distance, exact.distance, atol=1e-6)
+    assert "… 4100 bits'" in "\n".join(explain(database, model, query, 2).postgresql)

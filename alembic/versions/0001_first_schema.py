@@ -21,7 +21,8 @@ def upgrade() -> None:
         "tables/collections roles/visibility",
         "tables/photos tables/retrieval tables/geocells tables/answers tables/maps",
         "functions/sphere functions/weights functions/mode functions/radius functions/aggregate",
-        "functions/filter functions/recall functions/nearest functions/localize functions/version",
+        "functions/filter functions/recall functions/plan functions/nearest functions/localize",
+        "functions/version",
         "layers/lines layers/coverage layers/views layers/tiles",
         "roles/policies roles/statistics roles/rights",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -13,8 +12,9 @@ from geosearch.cli.console import JsonOption, database, out, print_json, progres
 from geosearch.cli.options import ModelOption
 from geosearch.features import DEFAULT_MODEL
 from geosearch.features.model_rows import find_model
-from geosearch.retrieval.indexes import build_index, spills
-from geosearch.retrieval.recall import Check, Progress, check, check_aim, tune
+from geosearch.retrieval.indexes import spills
+from geosearch.retrieval.indexing import index_model
+from geosearch.retrieval.recall import Check, Progress, check
 
 app = typer.Typer(help="Indexes, and the recall they have.", rich_markup_mode=None)
 
@@ -30,18 +30,21 @@ def index(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build again even if the index is there.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Build even where exact search costs no more.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build the HNSW index of a model, and measure what it finds against exact search.
 
-    Reads and writes go on meanwhile. Every later search takes the cheapest way that has the
-    recall asked for here, and says what recall it has.
+    Among few photos exact search costs no more: then nothing is done. Reads and writes go on
+    meanwhile. Every later search takes the cheapest way that has the recall asked for here, and
+    says what recall it has.
 
     Example: geosearch index --recall 0.98 --k 100
     """
     if context.invoked_subcommand is not None:
         return
-    check_aim(recall, k)
     with database(context) as opened:
         with opened.connection() as connection:
             row = find_model(connection, model)
@@ -49,39 +52,44 @@ def index(
         if warning and not as_json:
             out.print(warning, highlight=False, style="yellow")
         with _progress("index") as report:
-            built = build_index(opened, row.id, row.dimension, rebuild=rebuild, progress=report)
-            tuning, checks = tune(opened, row.id, recall, k, progress=report)
-    setting = tuning.setting(min(k, max(1, built.rows - 1)))
-    assert setting is not None
+            done = index_model(
+                opened,
+                row.id,
+                row.dimension,
+                recall,
+                k,
+                rebuild=rebuild,
+                force=force,
+                progress=report,
+            )
+    built, measured = done.built, done.measured
     if as_json:
-        curve = [asdict(point) for point in tuning.points.values()]
-        print_json(
-            asdict(built)
-            | {
-                "asked": recall,
-                "target": tuning.target,
-                "k": k,
-                "ef_search": setting,
-                "curve": curve,
-            }
-            | {"checks": [asdict(item) for item in checks]}
+        print_json(done.to_json() | {"asked": recall})
+        return
+    if built is None or measured is None:
+        out.print(
+            f"no index is needed yet: to compare all {done.rows:,} embeddings takes no longer; "
+            "--force builds one all the same",
+            highlight=False,
         )
         return
     if built.built:
         mode = "serially" if built.serial else "in parallel"
-        done = f"{built.rows:,} embeddings in {built.seconds:.1f} s, {mode}"
+        how = f"{built.rows:,} embeddings in {built.seconds:.1f} s, {mode}"
     else:
-        done = "already there; --rebuild builds it again"
-    out.print(f"{built.name}: {done}, {built.bytes / 1e6:.1f} MB", highlight=False)
-    found = tuning.points[setting].recall(min(k, tuning.points[setting].ranks[-1]))
-    out.print(f"ef_search {setting}: recall {found:.4f} for k = {k}", highlight=False)
-    if tuning.target is not None and tuning.target < recall:
+        how = "already there; --rebuild builds it again"
+    out.print(f"{built.name}: {how}, {built.bytes / 1e6:.1f} MB", highlight=False)
+    out.print(
+        f"ef_search {measured.ef_search}: recall {measured.recall:.4f} for k = {k}", highlight=False
+    )
+    if measured.target < recall:
         out.print(
-            f"no setting has the recall asked for, {recall:g}: searches aim at {tuning.target:.4f}",
+            f"no setting has the recall asked for, {recall:g}: "
+            f"searches aim at {measured.target:.4f}",
             highlight=False,
             style="yellow",
         )
-    _print(checks)
+    _print(measured.checks)
 
 
 @app.command("check")
@@ -123,7 +131,7 @@ def _progress(name: str) -> Iterator[Progress]:
         )
 
 
-def _print(checks: list[Check] | tuple[Check, ...]) -> None:
+def _print(checks: tuple[Check, ...]) -> None:
     made = table("filter", "photos", "by index", "complete", "recall", "ms", text=["filter"])
     for item in checks:
         made.add_row(

@@ -19,7 +19,8 @@ from psycopg import Copy, sql
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import HEADER, TRAILER
 from geosearch.database.embedding_tables import embedding_table
-from geosearch.errors import InputError, NotFoundError
+from geosearch.errors import InputError
+from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 
 #: Values in one block of embeddings: 8 MiB as float32.
@@ -91,7 +92,7 @@ def nearest_batch(
     if excluded is not None and len(excluded) != len(queries):
         raise ValueError(f"{len(queries)} queries but {len(excluded)} sets of excluded photos")
     with database.connection() as connection:
-        dimension = _dimension(connection, model_id)
+        dimension = facts(database, connection, model_id).dimension
         units = _unit_queries(queries, dimension)
         rows = -(-(block_rows or BLOCK_VALUES // dimension) // 64) * 64
         blocks = _read_blocks(connection, model_id, dimension, where, rows)
@@ -196,15 +197,6 @@ def _ahead(blocks: Generator[Block]) -> Iterator[Block]:
         while (block := coming.result()) is not None:
             coming = reader.submit(next, blocks, None)
             yield block
-
-
-def _dimension(connection: Connection, model_id: int) -> int:
-    row = connection.execute(
-        "SELECT dimension FROM geosearch.models WHERE id = %s", (model_id,)
-    ).fetchone()
-    if row is None:
-        raise NotFoundError(f"model {model_id} does not exist", "See geosearch models.")
-    return int(row[0])
 
 
 def _unit_queries(queries: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +43,21 @@ def explain(
     *,
     exact: bool = False,
 ) -> Explanation:
-    """Search, then run the statement that gave the answer under EXPLAIN (ANALYZE, BUFFERS)."""
+    """Search, then run the statement that gave the answer under EXPLAIN (ANALYZE, BUFFERS).
+
+    PostgreSQL repeats the query wherever it is compared: of that, only the beginning is kept.
+    """
     found = nearest(database, model_id, query, k, where, exact=exact)
     with database.searcher() as connection:
         known = facts(database, connection, model_id)
         lines = Search(connection, known, query, k, where).explain(found.plan.ef_search)
-    return Explanation(found.plan, tuple(lines), len(found))
+    return Explanation(found.plan, tuple(map(_shortened, lines)), len(found))
+
+
+_EMBEDDING = re.compile(r"'\[([^],]*),[^]]*\]'")
+_SIGNS = re.compile(r"'([01]{8})[01]{56,}'")
+
+
+def _shortened(line: str) -> str:
+    line = _EMBEDDING.sub(lambda m: f"'[{m[1]}, … {m[0].count(',') + 1} numbers]'", line)
+    return _SIGNS.sub(lambda m: f"'{m[1]}… {len(m[0]) - 2} bits'", line)

@@ -1,9 +1,10 @@
-"""What a plan rests on, for one model: rows, places, index, measurements. Cached for a moment."""
+"""What a plan rests on, for one model: rows, places, index, the rule. Cached for a moment."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,31 +14,33 @@ from psycopg import sql
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import NotFoundError
-from geosearch.retrieval.indexes import HnswIndex, find_index
-from geosearch.retrieval.tuning import UNMEASURED, Tuning, load_tuning
+from geosearch.retrieval.indexes import HnswIndex
 
 #: Seconds for which facts are believed: a query must not cost more than its search.
 _FRESH_S = 2.0
-#: Seconds for which a sample of the photos' places is believed, and its size.
-_PLACES_FRESH_S, _PLACES = 60.0, 2000
 
 
 @dataclass(frozen=True)
 class Facts:
     """Embeddings of the model (estimated), their dimension, its index if it has one, what was
-    measured of it, and the places of some of them: latitudes and longitudes (2, n) in degrees.
+    measured of that (`tuning`, an id), and the places of some of them: latitudes and longitudes
+    (2, n) in degrees.
 
-    `hidden`: row-level security may hide photos from this login.
+    `hidden`: row-level security may hide photos from this login. `sample`, `most` and `probe` are
+    numbers of the rule; `decided` is what it has decided since.
     """
 
     model_id: int
     dimension: int
     total: int
+    hidden: bool
     index: HnswIndex | None
-    tuning: Tuning
+    tuning: int | None
+    sample: int
+    most: float
+    probe: int
     places: NDArray[np.float64]
-    places_read_at: float
-    hidden: bool = False
+    decided: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
 
 
 _known: WeakKeyDictionary[Database, dict[int, tuple[float, Facts]]] = WeakKeyDictionary()
@@ -49,17 +52,13 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
     read_at, found = known.get(model_id, (0.0, None))
     now = time.monotonic()
     if found is None or now - read_at > _FRESH_S:
-        index = find_index(connection, model_id)
-        tuning = UNMEASURED if index is None else load_tuning(connection, model_id)
-        if index is not None and tuning.index_file != index.file_number:
-            tuning = UNMEASURED  # what was measured was another index: it was rebuilt since
-        dimension, rows = _dimension(connection, model_id), _rows(connection, model_id)
-        if found is None or now - found.places_read_at > _PLACES_FRESH_S:
-            places, places_read_at = _places(connection, model_id, rows), now
-        else:
-            places, places_read_at = found.places, found.places_read_at
-        hidden = _hidden(connection, model_id)
-        found = Facts(model_id, dimension, rows, index, tuning, places, places_read_at, hidden)
+        row = connection.execute(_FACTS, (model_id,)).fetchone()
+        if row is None or row[0] is None:
+            raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
+        dimension, rows, hidden, *indexed, tuning, wanted, sample, most, probe = row
+        index = None if indexed[0] is None else HnswIndex(*indexed)
+        places = _places(connection, model_id, rows, wanted)
+        found = Facts(model_id, dimension, rows, hidden, index, tuning, sample, most, probe, places)
         known[model_id] = (now, found)
     return found
 
@@ -69,41 +68,19 @@ def forget(database: Database) -> None:
     _known.pop(database, None)
 
 
-def _dimension(connection: Connection, model_id: int) -> int:
-    row = connection.execute(
-        "SELECT dimension FROM geosearch.models WHERE id = %s", (model_id,)
-    ).fetchone()
-    if row is None:
-        raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
-    return int(row[0])
+_FACTS = """
+SELECT
+    f.dimension, f.total, f.hidden, f.index_name, f.index_file, f.quantized, f.tuning,
+    r.places, r.sample, r.most, r.probe
+FROM geosearch.search_facts(%s) AS f, geosearch.search_rule() AS r
+"""
 
 
-def _rows(connection: Connection, model_id: int) -> int:
-    row = connection.execute(
-        "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)",
-        (f"geosearch.embeddings_m{model_id}",),
-    ).fetchone()
-    if row is not None and row[0] > 0:
-        return int(row[0])
-    # Never analysed: a new partition, or an empty one.
-    row = connection.execute(
-        sql.SQL("SELECT count(*) FROM {}").format(embedding_table(model_id))
-    ).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _hidden(connection: Connection, model_id: int) -> bool:
-    row = connection.execute(
-        "SELECT row_security_active(%s)", (f"geosearch.embeddings_m{model_id}",)
-    ).fetchone()
-    return row is not None and bool(row[0])
-
-
-def _places(connection: Connection, model_id: int, rows: int) -> NDArray[np.float64]:
-    """Latitudes and longitudes of about 2,000 photos, or of all."""
+def _places(connection: Connection, model_id: int, rows: int, wanted: int) -> NDArray[np.float64]:
+    """Latitudes and longitudes of about `wanted` photos, or of all; always of the same pages."""
     statement = sql.SQL(
         "SELECT ST_Y(geom), ST_X(geom) FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0)"
     ).format(embedding_table(model_id))
-    percent = min(100.0, 100.0 * _PLACES / max(rows, 1))
+    percent = 100 * min(1.0, wanted / max(rows, 1))
     found = connection.execute(statement, (percent,)).fetchall()
     return np.array(found, dtype=np.float64).reshape(-1, 2).T.copy()

@@ -94,7 +94,7 @@ def build_index(
     name = index_name(model_id)
     with database.connection() as connection:
         version = _pgvector_version(connection)
-        rows = _count_rows(connection, model_id)
+        rows = count_rows(connection, model_id)
         there = find_index(connection, model_id) is not None
     serial = _numbers(version) < PARALLEL_BUILD_SINCE
     started = time.perf_counter()
@@ -180,7 +180,7 @@ def _build(
 
 def spills(connection: Connection, model_id: int, dimension: int) -> str | None:
     """A warning if the graph of a build will not fit the memory a build may have."""
-    rows = _count_rows(connection, model_id)
+    rows = count_rows(connection, model_id)
     needed = _graph_bytes(rows, dimension)
     if needed <= MAX_BUILD_BYTES:
         return None
@@ -257,7 +257,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def _count_rows(connection: Connection, model_id: int) -> int:
+def count_rows(connection: Connection, model_id: int) -> int:
+    """Embeddings of the model."""
     row = connection.execute(
         sql.SQL("SELECT count(*) FROM {}").format(embedding_table(model_id))
     ).fetchone()

@@ -12,14 +12,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import Facts, facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
-from geosearch.retrieval.plan import (
-    MOST,
-    Plan,
-    exact_plan,
-    few_enough,
-    filtered_plan,
-    whole_plan,
-)
+from geosearch.retrieval.plan import Plan, exact_plan, few_enough, found_recall, index_plan
 from geosearch.retrieval.search import Compared, Rows, Search
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
@@ -116,45 +109,38 @@ def nearest(
         if known.index is None:
             return _exactly(search, known, "the model has no index")
         if where == EVERYTHING and not known.hidden:
-            plan = whole_plan(known, k)
+            plan = index_plan(connection, known, k)
         elif not where.selects and not known.hidden:
-            plan = filtered_plan(known, k, share=1.0, likes=1.0)
+            plan = index_plan(connection, known, k, share=1.0, likes=1.0)
         else:
-            compared = search.exact_if_few(few_enough(known, k))
+            compared = search.exact_if_few(few_enough(connection, known, k))
             if compared.complete:
                 reason = "few matching photos: all were compared"
                 return exact_neighbours(compared, known.total, reason)
             share = max(compared.share or 0.0, compared.matches / max(known.total, 1))
             # Unless most pass, photos like the query may be just those that do, or none of them.
-            likes = share if share >= MOST else search.likes()
-            plan = filtered_plan(known, k, share, likes)
-        if plan is None:
-            return _exactly(
-                search, known, "the index would cost more, or find less than the recall asked for"
-            )
-        return _by_index(search, known, k, plan)
+            likes = share if share >= known.most else search.likes()
+            plan = index_plan(connection, known, k, share, likes)
+        if isinstance(plan, str):
+            return _exactly(search, known, plan)
+        assert plan.ef_search is not None
+        rows = search.by_index(plan.ef_search)
+        if len(rows) < k:
+            short = f"the index gave {len(rows)} of {k}"
+        else:
+            last = max(row[-1] for row in rows)
+            recall, enough = found_recall(connection, known, plan.ef_search, last)
+            if enough:
+                plan = replace(plan, rows_scanned=plan.candidates, expected_recall=recall)
+                return _collect(rows, plan)
+            short = f"the index gave recall {recall:.3f}"
+        return _exactly(search, known, f"{short}, so all matching photos were compared")
 
 
 def check_k(k: int) -> None:
     """Raise `InputError` for a number of neighbours that is out of range."""
     if not 1 <= k <= MAX_EF_SEARCH:
         raise InputError(f"--k {k} is out of range", f"Choose 1 to {MAX_EF_SEARCH}.")
-
-
-def _by_index(search: Search, known: Facts, k: int, plan: Plan) -> Neighbours:
-    """As planned; exactly, if the index came back short or at too low a recall."""
-    assert plan.ef_search is not None
-    rows = search.by_index(plan.ef_search)
-    if len(rows) < k:
-        short = f"the index gave {len(rows)} of {k}"
-    else:
-        recall = known.tuning.recall(plan.ef_search, max(row[-1] for row in rows))
-        target = known.tuning.target
-        if recall is None or target is None or recall >= target:
-            plan = replace(plan, rows_scanned=plan.candidates, expected_recall=recall)
-            return _collect(rows, plan)
-        short = f"the index gave recall {recall:.3f}"
-    return _exactly(search, known, f"{short}, so all matching photos were compared")
 
 
 def _exactly(search: Search, known: Facts, reason: str) -> Neighbours:

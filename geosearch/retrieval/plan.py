@@ -1,29 +1,19 @@
-"""How a neighbour query will run: exact or by the index, and why. PostgreSQL's planner does not
-know what an approximate index loses, so it never chooses.
+"""How a neighbour query will run: exact or by the index, and why.
+
+The rule is SQL (`plan.sql`), where `geosearch.nearest` asks it too; what it decides is believed for
+as long as the facts it decides by.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
+from geosearch.database.connection import Connection
 from geosearch.retrieval.facts import Facts
-from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
 Strategy = Literal["exact", "ann", "empty", "none"]
-
-#: Candidates per wanted neighbour beyond what the share of matches asks for.
-_MARGIN = 1.3
-#: An index search that may come back short is worth this share of the time of exact search, and
-#: this one where at least `MOST` of the photos most like the query pass the filter.
-_GAMBLE, _GOOD_GAMBLE = 0.15, 0.6
-MOST = 0.7
-#: Exact search is the first thing tried if it costs at most so many index searches.
-_FIRST = 2.0
-#: Bounds of what `few_enough` gives.
-_FEW = (500, 10_000)
 
 
 @dataclass(frozen=True)
@@ -70,53 +60,69 @@ def exact_plan(total: int, matches: int, reason: str) -> Plan:
     )
 
 
-def few_enough(facts: Facts, k: int) -> int:
+def few_enough(connection: Connection, known: Facts, k: int) -> int:
     """Up to so many matching photos are compared before an index search is thought of."""
-    tuning = facts.tuning
-    ef_search = tuning.setting(min(2 * k, MAX_EF_SEARCH)) or MAX_EF_SEARCH
-    least, most = _FEW
-    return min(most, max(least, 2 * k, tuning.exact_rows(_FIRST * tuning.index_ms(ef_search))))
+    (few,) = _decided(connection, known, "SELECT geosearch.few_enough(%s, %s)", known.tuning, k)
+    return int(few)
 
 
-def whole_plan(facts: Facts, k: int) -> Plan | None:
-    """Search all photos by the index; None if comparing them costs less."""
-    ef_search = facts.tuning.setting(k)
-    if ef_search is None or facts.tuning.index_ms(ef_search) > facts.tuning.exact_ms(facts.total):
-        return None
-    reason = "no filter that selects"
-    return _by_index(facts, reason, facts.total, ef_search, k)
+def index_plan(
+    connection: Connection,
+    known: Facts,
+    k: int,
+    share: float | None = None,
+    likes: float | None = None,
+) -> Plan | str:
+    """Search by the index, or why exact search is to be preferred.
 
-
-def filtered_plan(facts: Facts, k: int, share: float, likes: float) -> Plan | None:
-    """Search by the index for photos of which about a `share` pass the filter.
-
-    `likes` is the share that passes among those most like the query. None if exact search would
-    cost less, by what was measured when the index was tuned.
+    About a `share` of the photos pass the filter, None where there is none, and of those most like
+    the query the share `likes`.
     """
-    matches = round(share * facts.total)
-    exact_ms = facts.tuning.exact_ms(matches)
-    worth = _GOOD_GAMBLE if likes >= MOST else _GAMBLE
-    # The setting is for the rank at which the k-th match is expected.
-    rank = math.ceil(_MARGIN * k / max(share, likes, 1e-9)) + 10
-    ef_search = facts.tuning.setting(rank)
-    if ef_search is None or facts.tuning.index_ms(ef_search) > worth * exact_ms:
-        return None
-    reason = f"about {matches} matching photos of {facts.total} would cost {exact_ms:.1f} ms"
-    return _by_index(facts, reason, matches, ef_search, ef_search)
-
-
-def _by_index(facts: Facts, reason: str, matches: int, ef_search: int, candidates: int) -> Plan:
-    assert facts.index is not None
+    asked = (known.tuning, known.total, k, share, likes)
+    ef_search, matches, reason = _decided(connection, known, _INDEX_PLAN, *asked)
+    if ef_search is None:
+        return str(reason)
+    assert known.index is not None
     return Plan(
         "ann",
         reason,
-        facts.total,
+        known.total,
         matches,
         False,
-        facts.tuning.recall(ef_search, candidates),
+        None,
         # Candidates by bits must be ranked by the whole embedding: all there are are taken.
-        candidates=ef_search if facts.index.quantized else candidates,
+        candidates=k if share is None and not known.index.quantized else ef_search,
         ef_search=ef_search,
-        index=facts.index.name,
-        index_file=facts.index.file_number,
+        index=known.index.name,
+        index_file=known.index.file_number,
     )
+
+
+def index_pays(connection: Connection, rows: int, k: int) -> bool:
+    """Whether an index over so many rows would be taken for `k` neighbours of all photos."""
+    row = connection.execute(_INDEX_PLAN, (None, rows, k, None, None)).fetchone()
+    return row is not None and row[0] is not None
+
+
+_INDEX_PLAN = "SELECT * FROM geosearch.index_plan(%s, %s, %s, %s, %s)"
+
+
+def found_recall(
+    connection: Connection, known: Facts, ef_search: int, rank: int
+) -> tuple[float | None, bool]:
+    """The recall of an index search whose last neighbour stood at `rank`, and if it is enough."""
+    asked = (known.tuning, ef_search, rank)
+    statement: LiteralString = "SELECT * FROM geosearch.found_recall(%s, %s, %s)"
+    recall, enough = _decided(connection, known, statement, *asked)
+    return recall, bool(enough)
+
+
+def _decided(
+    connection: Connection, known: Facts, statement: LiteralString, *asked: Any
+) -> tuple[Any, ...]:
+    key = (statement, *asked)
+    if key not in known.decided:
+        row = connection.execute(statement, asked, prepare=True).fetchone()
+        assert row is not None
+        known.decided[key] = row
+    return known.decided[key]

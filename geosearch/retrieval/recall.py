@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from geosearch.errors import InputError, NotFoundError
 from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import Facts, facts, forget
 from geosearch.retrieval.filters import EVERYTHING, BoundingBox, Filter, Near
-from geosearch.retrieval.indexes import find_index
 from geosearch.retrieval.neighbours import check_k, nearest
 from geosearch.retrieval.search import Search
 from geosearch.retrieval.tuning import (
@@ -30,6 +29,7 @@ from geosearch.retrieval.tuning import (
     load_tuning,
     recall_by_rank,
     save_tuning,
+    search_setting,
 )
 
 Progress = Callable[[str, int, int], None]
@@ -122,7 +122,7 @@ def tune(
         sample = _sample(connection, model_id, CURVE_SAMPLE, salt=0)
     curve = _curve(database, known, sample, EF_SEARCHES, progress)
     fixed_ms, row_ms = _exact_cost(database, known, sample)
-    tuning = Tuning(
+    measured = Tuning(
         target=target,
         k=k,
         sample=len(sample.photo_id),
@@ -130,15 +130,10 @@ def tune(
         index_file=known.index.file_number,
         exact_fixed_ms=fixed_ms,
         exact_row_ms=row_ms,
-        points={point.ef_search: point for point, _ in curve},
+        points=tuple(point for point, _ in curve),
     )
-    rank = min(k, _deepest(known))
-    if tuning.setting(rank) is None:
-        # Plans then aim at the best there is; the caller sees it in the target.
-        best = max(point.recall(rank) for point in tuning.points.values())
-        tuning = replace(tuning, target=max(best, 1e-9))
     with database.connection() as connection:
-        save_tuning(connection, model_id, tuning)
+        tuning = save_tuning(connection, model_id, measured, min(k, _deepest(known)))
     forget(database)
     return tuning, sweep(database, known, k, progress=progress)
 
@@ -166,28 +161,31 @@ def check(database: Database, model_id: int, *, progress: Progress | None = None
     with database.connection() as connection:
         known = facts(database, connection, model_id)
         tuning = load_tuning(connection, model_id)
-        if find_index(connection, model_id) is None or tuning.target is None:
+        if known.index is None or tuning is None:
             raise NotFoundError(f"model {model_id} has no tuned index", "Run: geosearch index")
         sample = _sample(connection, model_id, CURVE_SAMPLE, salt=known.total + 1)
-    rank = min(tuning.k, _deepest(known))
-    setting = tuning.setting(rank)
+        rank = min(tuning.k, _deepest(known))
+        setting = search_setting(connection, tuning, rank)
     if setting is None:
         raise NotFoundError(
             f"the recall of {rank} neighbours was never measured: the index was tuned with "
             f"{tuning.rows} embeddings, now there are {known.total}",
             "Run: geosearch index",
         )
-    ((point, errors),) = _curve(database, known, sample, (setting,), progress)
+    ef_search, tuned_recall = setting
+    ((point, errors),) = _curve(database, known, sample, (ef_search,), progress)
     checks = sweep(database, known, tuning.k, progress=progress)
-    recall = point.recall(rank)
-    error = float(np.interp(np.log(rank), np.log(point.ranks), errors))
+    recall, error = (
+        float(np.interp(np.log(rank), np.log(point.ranks), values))
+        for values in (point.recalls, errors)
+    )
     return Health(
         target=tuning.target,
         k=tuning.k,
-        ef_search=setting,
+        ef_search=ef_search,
         recall=recall,
         standard_error=error,
-        tuned_recall=tuning.points[setting].recall(rank),
+        tuned_recall=tuned_recall,
         rows=known.total,
         tuned_rows=tuning.rows,
         holds=recall >= tuning.target - 2 * error and all(item.complete for item in checks),

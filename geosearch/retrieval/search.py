@@ -19,12 +19,6 @@ from geosearch.retrieval.facts import Facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.indexes import indexed_expression
 
-#: Neighbours looked at to see whether the photos that pass a filter are also the similar ones, by a
-#: search at this setting.
-PROBE = 10
-#: Photos looked at to estimate how many pass a filter.
-_SAMPLE = 150
-
 #: id, uri, latitude, longitude, distance
 Rows = Sequence[tuple[Any, ...]]
 
@@ -195,7 +189,7 @@ class Search:
             return replace(met, complete=met.matches < bound)
         if self._where.decided_by_places and not self._known.hidden:
             return Compared([], 0, complete=False, share=share)
-        sampled = min(1.0, _SAMPLE / total)
+        sampled = min(1.0, self._known.sample / total)
         most = self._values["passing"] = math.ceil(few * sampled)
         statement = self._format(
             _EXACT_IF_FEW,
@@ -223,9 +217,10 @@ class Search:
 
     def likes(self) -> float:
         """Share of the photos most like the query that pass the filter."""
-        statement = self._format(_PROBE, candidates=self._candidates(PROBE))
-        ((passing,),) = self._fetch(statement, Planner(PROBE, one_plan=True))
-        return float(passing / PROBE)
+        probe = self._known.probe
+        statement = self._format(_PROBE, candidates=self._candidates(probe))
+        ((passing,),) = self._fetch(statement, Planner(probe, one_plan=True))
+        return float(passing / probe)
 
     def explain(self, ef_search: int | None) -> list[str]:
         """PostgreSQL's plan, run and timed, by the index at this setting or exactly at None."""
@@ -238,8 +233,8 @@ class Search:
 
     @property
     def _ranked(self) -> bool:
-        # Candidates by bits must be ranked by the whole embedding.
-        return self._where != EVERYTHING or self._quantized
+        # Candidates by bits must be ranked by the whole embedding, and hidden ones take ranks.
+        return self._where != EVERYTHING or self._quantized or self._known.hidden
 
     def _places_that_may_pass(self) -> float:
         """Share of the photos, by the sample of their places, that may pass the filter."""
@@ -283,7 +278,7 @@ class Search:
         before = connection.planner
         by_index_again = before is not None and None not in (before.ef_search, planner.ef_search)
         settings = {
-            "ef_search": str(planner.ef_search or PROBE),
+            "ef_search": str(planner.ef_search or self._known.probe),
             # It would make up for what row-level security hides, and ranks would not be known.
             "iterative": "off" if self._known.hidden else "strict_order",
             "others": "on" if planner.ef_search is None else "off",

@@ -21,7 +21,8 @@ BEGIN
         SELECT format('ROUTINE IF EXISTS %s', oid::regprocedure) FROM pg_proc
         WHERE pronamespace = 'geosearch'::regnamespace
         UNION ALL
-        SELECT 'TYPE IF EXISTS geosearch.photo_filter'
+        SELECT format('TYPE IF EXISTS %s', reltype::regtype) FROM pg_class
+        WHERE relnamespace = 'geosearch'::regnamespace AND relkind = 'c'
     ) LOOP
         EXECUTE format('DROP %s CASCADE', item);
     END LOOP;

@@ -147,6 +147,23 @@ END;
 COMMENT ON FUNCTION geosearch.filter_condition(geosearch.photo_filter) IS
     'The conditions as SQL over the columns of embeddings, with the filter as parameter $2.';
 
+-- What a filter asks of places alone, and roughly: none is left out that passes.
+CREATE FUNCTION geosearch.place_condition(wanted geosearch.photo_filter) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+SELECT concat_ws(
+    ' AND ',
+    'true',
+    CASE WHEN wanted.within IS NOT NULL
+        THEN 'geom && ($2).within' END,
+    CASE WHEN wanted.near IS NOT NULL
+        THEN 'ST_DWithin(geom::geography, ($2).near, ($2).near_m, false)' END
+);
+END;
+
+COMMENT ON FUNCTION geosearch.place_condition(geosearch.photo_filter) IS
+    'As filter_condition, of places alone: a polygon by its box.';
+
 CREATE FUNCTION geosearch.border(name text) RETURNS geometry
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, public, pg_temp

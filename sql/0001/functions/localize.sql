@@ -1,5 +1,19 @@
 -- Where a photo was taken: neighbours, their density, its densest mode, and radii round it.
 
+CREATE TYPE geosearch.place AS (
+    estimate geometry(Point, 4326),
+    score float8,
+    radius_50_km float8,
+    radius_90_km float8,
+    neighbours integer,
+    strategy text,
+    expected_recall float8,
+    reason text
+);
+
+COMMENT ON TYPE geosearch.place IS
+    'Where a photo was taken, how sure that is, and how its neighbours were found.';
+
 CREATE FUNCTION geosearch.localize(
     query halfvec,
     model text,
@@ -19,16 +33,7 @@ CREATE FUNCTION geosearch.localize(
     bandwidth_km float8 DEFAULT 200,
     weighting text DEFAULT 'power:10'
 )
-RETURNS TABLE (
-    estimate geometry(Point, 4326),
-    score float8,
-    radius_50_km float8,
-    radius_90_km float8,
-    neighbours integer,
-    strategy text,
-    expected_recall float8,
-    reason text
-)
+RETURNS SETOF geosearch.place
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
 SET search_path = pg_catalog, geosearch, public, pg_temp
 SET jit = off
@@ -38,34 +43,36 @@ DECLARE
     lons float8[];
     weights float8[];
     distances float8[];
-    place record;
+    mode record;
     radii float8[];
+    answer place;
 BEGIN
     SELECT
         array_agg(ST_Y(n.geom) ORDER BY n.rank), array_agg(ST_X(n.geom) ORDER BY n.rank),
         array_agg(n.distance ORDER BY n.rank),
         count(*), min(n.strategy), min(n.expected_recall), min(n.reason)
-    INTO lats, lons, distances, neighbours, strategy, expected_recall, reason
+    INTO lats, lons, distances, answer.neighbours, answer.strategy, answer.expected_recall,
+        answer.reason
     FROM nearest(
         query, model, k, within, taken_after, taken_before, collections, authors, not_authors,
         licences, accuracy_m, exact, near, near_km, not_photos
     ) AS n;
-    IF neighbours = 0 THEN
-        strategy := 'empty';
-        expected_recall := 1;
-        reason := 'no photo matches';
+    IF answer.neighbours = 0 THEN
+        answer.strategy := 'empty';
+        answer.expected_recall := 1;
+        answer.reason := 'no photo matches';
     ELSE
         weights := neighbour_weights(distances, weighting);
-        SELECT * INTO place FROM density_mode(lats, lons, weights, bandwidth_km);
+        SELECT * INTO mode FROM density_mode(lats, lons, weights, bandwidth_km);
         radii := density_radii(
-            lats, lons, weights, bandwidth_km, place.lat, place.lon, ARRAY[0.5, 0.9]
+            lats, lons, weights, bandwidth_km, mode.lat, mode.lon, ARRAY[0.5, 0.9]
         );
-        estimate := ST_SetSRID(ST_MakePoint(place.lon, place.lat), 4326);
-        score := place.score;
-        radius_50_km := radii[1];
-        radius_90_km := radii[2];
+        answer.estimate := ST_SetSRID(ST_MakePoint(mode.lon, mode.lat), 4326);
+        answer.score := mode.score;
+        answer.radius_50_km := radii[1];
+        answer.radius_90_km := radii[2];
     END IF;
-    RETURN NEXT;
+    RETURN NEXT answer;
 END
 $$;
 
@@ -93,16 +100,7 @@ CREATE FUNCTION geosearch.localize_photo(
     bandwidth_km float8 DEFAULT 200,
     weighting text DEFAULT 'power:10'
 )
-RETURNS TABLE (
-    estimate geometry(Point, 4326),
-    score float8,
-    radius_50_km float8,
-    radius_90_km float8,
-    neighbours integer,
-    strategy text,
-    expected_recall float8,
-    reason text
-)
+RETURNS SETOF geosearch.place
 LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
 BEGIN ATOMIC
 SELECT l.*

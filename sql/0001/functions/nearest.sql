@@ -1,20 +1,34 @@
 -- The photos most like a query, with a recall that is known.
 --
 -- PostgreSQL's planner does not know what an approximate index loses, so it never chooses between
--- the index and exact search here: the function does, by the rule of docs/retrieval.md and by what
--- was measured when the index was tuned. All goes through the parent table, so that rights on it,
--- and row-level security, hold; the model's id is a literal, which leaves one partition to plan for.
+-- the index and exact search here: the function does, by the rule of plan.sql. All goes through the
+-- parent table, so that rights on it, and row-level security, hold; the model's id is a literal,
+-- which leaves one table to plan for.
 
--- What PostgreSQL can be told from its catalogues about a model.
-CREATE FUNCTION geosearch.find_model(
-    name text, OUT id bigint, OUT dimension integer, OUT total bigint, OUT indexed boolean
-)
+CREATE TYPE geosearch.neighbour AS (
+    rank integer,
+    photo_id bigint,
+    uri text,
+    geom geometry(Point, 4326),
+    distance float8,
+    strategy text,
+    expected_recall float8,
+    matches bigint,
+    reason text
+);
+
+COMMENT ON TYPE geosearch.neighbour IS
+    'A photo like the query, its rank among them, its cosine distance, and how the search ran.';
+
+CREATE FUNCTION geosearch.find_model(name text) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, pg_temp
 AS $$
+DECLARE
+    id bigint;
 BEGIN
     -- As the command line: by id, or by name, and of several of a name the newest.
-    SELECT m.id, m.dimension INTO find_model.id, find_model.dimension
+    SELECT m.id INTO id
     FROM models AS m
     WHERE m.name = find_model.name OR m.id::text = find_model.name
     ORDER BY m.id::text = find_model.name DESC, m.id DESC
@@ -27,21 +41,11 @@ BEGIN
             )
         );
     END IF;
-    SELECT c.reltuples::bigint INTO total
-    FROM pg_class AS c WHERE c.oid = to_regclass(format('geosearch.embeddings_m%s', id));
-    IF total IS NULL OR total <= 0 THEN  -- never analysed
-        EXECUTE format('SELECT count(*) FROM embeddings WHERE model_id = %s', id) INTO total;
-    END IF;
-    indexed := EXISTS (
-        SELECT FROM pg_index AS i
-        WHERE i.indexrelid = to_regclass(format('geosearch.embeddings_m%s_hnsw', find_model.id))
-            AND i.indisvalid
-    );
+    RETURN id;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.find_model(text) IS
-    'A model by name or id: dimension, embeddings (estimated), and whether it has a valid index.';
+COMMENT ON FUNCTION geosearch.find_model(text) IS 'The id of a model, by its name or id.';
 
 -- The planner's settings for one statement by the index (NULL: back to those for others). What is
 -- switched off counts as very expensive. The functions that call this restore all when they are left.
@@ -66,7 +70,7 @@ SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
     own halfvec;
-    known CONSTANT bigint := (find_model(model)).id;
+    known CONSTANT bigint := find_model(model);
 BEGIN
     SELECT e.embedding INTO own
     FROM embeddings AS e WHERE e.model_id = known AND e.photo_id = photo;
@@ -117,17 +121,7 @@ CREATE FUNCTION geosearch.nearest(
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL
 )
-RETURNS TABLE (
-    rank integer,
-    photo_id bigint,
-    uri text,
-    geom geometry(Point, 4326),
-    distance float8,
-    strategy text,
-    expected_recall float8,
-    matches bigint,
-    reason text
-)
+RETURNS SETOF geosearch.neighbour
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 20
 SET search_path = pg_catalog, geosearch, public, pg_temp
 SET jit = off
@@ -139,37 +133,40 @@ SET enable_bitmapscan = on
 SET enable_sort = on
 AS $$
 DECLARE
-    few_least CONSTANT integer := 500;     -- bounds of what is compared at once
-    few_most CONSTANT integer := 10000;
-    first CONSTANT float8 := 2;            -- it may take the time of so many index searches
-    looked_at CONSTANT float8 := 150;      -- photos in the sample that says how many pass
-    margin CONSTANT float8 := 1.3;         -- candidates per neighbour beyond the share of matches
-    gamble CONSTANT float8 := 0.15;        -- share of exact search's time that the index is worth,
-    good_gamble CONSTANT float8 := 0.6;    -- and where most photos like the query pass,
-    most CONSTANT float8 := 0.7;           -- which is so many,
-    probed CONSTANT integer := 10;         -- of so many; unless most of all photos pass
-
-    known record;
-    tuned record;
-    wanted photo_filter;
-    condition text;
-    filtered boolean;
-    selects boolean;
-    hidden boolean;
+    id CONSTANT bigint := find_model(model);
+    rule record := search_rule();
+    known record := search_facts(id);
+    total CONSTANT bigint := greatest(known.total, 1);
+    wanted CONSTANT photo_filter := make_filter(
+        within, near, near_km, taken_after, taken_before, collections, authors, not_authors,
+        licences, accuracy_m, not_photos
+    );
+    condition CONSTANT text := filter_condition(wanted);
+    may_pass CONSTANT text := place_condition(wanted);
+    -- What row-level security hides takes up ranks among the candidates all the same.
+    filtered CONSTANT boolean := known.hidden OR condition <> 'true';
+    -- Leaving out some photos or authors leaves nearly all.
+    selects CONSTANT boolean := known.hidden OR num_nonnulls(
+        within, near, taken_after, taken_before, collections, authors, licences, accuracy_m
+    ) > 0;
+    by_places CONSTANT boolean := NOT known.hidden AND near IS NOT NULL AND condition = may_pass;
     compare text;
     by_index text;
     candidates text;
     met record;
-    ef integer;
-    ms float8;
+    plan record;
+    found record;
     few integer;
-    passing bigint;
+    few_pass boolean := false;
     sampled float8;
+    passing bigint;
     share float8 := 1;
-    likes float8;
-    exact_ms float8;
+    likes float8 := 1;
+    expected_recall float8;
+    strategy text;
+    matches bigint;
+    reason text;
 BEGIN
-    SELECT * INTO known FROM find_model(model);
     IF k IS NULL OR k NOT BETWEEN 1 AND 1000 THEN
         PERFORM refuse(format('k is %s', coalesce(k::text, 'NULL')), 'Choose 1 to 1000.');
     ELSIF query IS NULL OR l2_norm(query) = 0 THEN
@@ -184,31 +181,6 @@ BEGIN
             'Embed the query with the same model.'
         );
     END IF;
-    SELECT t.target, coalesce(t.exact_fixed_ms, 0.5) AS fixed_ms,
-        coalesce(t.exact_row_ms, 0.001) AS row_ms,
-        (SELECT max(p.ms) FROM recall_points AS p WHERE p.tuning_id = t.id AND p.ef_search = 1000)
-            AS slowest_ms
-    INTO tuned
-    FROM (VALUES (known.id)) AS m (id)
-    LEFT JOIN tunings AS t
-        ON t.model_id = m.id
-        -- Of an index that was rebuilt since nothing is known.
-        AND t.index_file = pg_relation_filenode(
-            to_regclass(format('geosearch.embeddings_m%s_hnsw', m.id))
-        );
-
-    wanted := make_filter(
-        within, near, near_km, taken_after, taken_before, collections, authors, not_authors,
-        licences, accuracy_m, not_photos
-    );
-    condition := filter_condition(wanted);
-    -- What row-level security hides takes up ranks among the candidates all the same.
-    hidden := row_security_active('geosearch.embeddings');
-    filtered := hidden OR condition <> 'true';
-    -- Leaving out some photos or authors leaves nearly all.
-    selects := hidden OR num_nonnulls(
-        within, near, taken_after, taken_before, collections, authors, licences, accuracy_m
-    ) > 0;
 
     -- Without the index's cast and operator the index does not apply: all that match are compared.
     compare := format(
@@ -221,17 +193,17 @@ BEGIN
         'SELECT array_agg(photo_id ORDER BY distance, photo_id) AS photo_ids,'
         '    array_agg(geom ORDER BY distance, photo_id) AS geoms,'
         '    array_agg(distance ORDER BY distance, photo_id) AS distances,'
-        '    (SELECT count(*) FROM matching) AS matches, 0::bigint AS place '
+        '    (SELECT count(*) FROM matching) AS matches '
         'FROM best',
-        known.id, condition, k
+        id, condition, k
     );
     -- The expression of the index, ascending, with LIMIT: any other form is a sequential scan.
     -- Candidates, $3 of them, come without the filter, so that their places, and with them the recall,
     -- are known. Those of an index over signs are put in order by the whole embedding.
     by_index := format(
         CASE
-            WHEN known.dimension <= 4000 THEN 'embedding::halfvec(%s) <=> $1'
-            ELSE 'binary_quantize(embedding)::bit(%s) <~> binary_quantize($1)'
+            WHEN known.quantized THEN 'binary_quantize(embedding)::bit(%s) <~> binary_quantize($1)'
+            ELSE 'embedding::halfvec(%s) <=> $1'
         END,
         known.dimension
     );
@@ -241,114 +213,93 @@ BEGIN
         '        embedding <=> $1 AS distance, %s AS nearness'
         '    FROM geosearch.embeddings WHERE model_id = %s ORDER BY %s LIMIT $3'
         ') AS candidate',
-        CASE WHEN known.dimension <= 4000 THEN by_index ELSE 'embedding <=> $1' END,
-        known.id,
+        CASE WHEN known.quantized THEN 'embedding <=> $1' ELSE by_index END,
+        id,
         by_index
     );
 
     IF coalesce(exact, false) THEN
         reason := 'exact search was asked for';
-    ELSIF NOT known.indexed THEN
+    ELSIF known.index_name IS NULL THEN
         reason := 'the model has no index';
-    ELSIF NOT filtered THEN
-        SELECT * INTO ef, ms FROM search_setting(known.id, tuned.target, k);
-        exact_ms := tuned.fixed_ms + tuned.row_ms * known.total;
-        reason := 'no filter that selects';
-        IF ms > exact_ms THEN
-            ef := NULL;
-        END IF;
     ELSE
-        IF selects THEN
-            -- A sample, always of the same pages, says how many pass. Few are compared at once.
-            SELECT * INTO ef, ms FROM search_setting(known.id, tuned.target, least(2 * k, 1000));
-            few := least(few_most, greatest(few_least, 2 * k, floor(
-                (first * coalesce(ms, tuned.slowest_ms, 10) - tuned.fixed_ms) / tuned.row_ms
-            )));
-            sampled := least(1, looked_at / greatest(known.total, 1));
-            EXECUTE format(
-                'SELECT count(*) FROM geosearch.embeddings'
-                ' TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE model_id = %s AND %s',
-                100 * sampled, known.id, condition
-            ) INTO passing USING query, wanted;
-            share := least(1, passing / (sampled * greatest(known.total, 1)));
-            IF passing <= ceil(few * sampled) THEN
+        IF NOT filtered THEN
+            share := NULL;
+        ELSIF selects THEN
+            -- Samples, always of the same pages, say how many pass. Few are compared at once.
+            few := few_enough(known.tuning, k);
+            IF may_pass <> 'true' THEN
+                EXECUTE format(
+                    'SELECT coalesce(count(*) FILTER (WHERE %s)::float8 / nullif(count(*), 0), 1)'
+                    ' FROM geosearch.embeddings'
+                    ' TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE model_id = %s',
+                    may_pass, 100 * least(1, rule.places::float8 / total), id
+                ) INTO share USING query, wanted;
+            END IF;
+            IF share * total <= few THEN
+                few_pass := true;
+                share := 0;
+            ELSIF NOT by_places THEN
+                sampled := least(1, rule.sample::float8 / total);
+                EXECUTE format(
+                    'SELECT count(*) FROM geosearch.embeddings'
+                    ' TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE model_id = %s AND %s',
+                    100 * sampled, id, condition
+                ) INTO passing USING query, wanted;
+                few_pass := passing <= ceil(few * sampled);
+                share := least(1, passing / (sampled * total));
+            END IF;
+            IF few_pass THEN
                 EXECUTE compare INTO met USING query, wanted, 2 * few;
                 IF met.matches < 2 * few THEN
                     reason := 'few matching photos: all were compared';
                     strategy := 'exact';
                 END IF;
-                share := greatest(share, met.matches::float8 / greatest(known.total, 1));
+                share := greatest(share, met.matches::float8 / total);
             END IF;
-        ELSE
-            likes := 1;
-        END IF;
-        IF strategy IS NULL THEN
-            -- Photos like the query may be just those that pass, or none of them: unless most pass,
-            -- some are looked at.
-            IF likes IS NULL AND share >= most THEN
-                likes := share;
-            ELSIF likes IS NULL THEN
-                PERFORM use_index(probed, hidden);
+            likes := share;
+            IF strategy IS NULL AND share < rule.most THEN
+                -- Photos like the query may be just those that pass, or none of them.
+                PERFORM use_index(rule.probe, known.hidden);
                 EXECUTE format(
                     'SELECT count(*) FILTER (WHERE %s) FROM (%s) AS probe', condition, candidates
-                ) INTO passing USING query, wanted, probed;
-                PERFORM use_index(NULL, hidden);
-                likes := passing::float8 / probed;
+                ) INTO passing USING query, wanted, rule.probe;
+                PERFORM use_index(NULL, known.hidden);
+                likes := passing::float8 / rule.probe;
             END IF;
-            -- The setting is for the place at which the k-th match is expected.
-            exact_ms := tuned.fixed_ms + tuned.row_ms * round(share * known.total);
-            SELECT * INTO ef, ms FROM search_setting(
-                known.id,
-                tuned.target,
-                least(ceil(margin * k / greatest(share, likes, 1e-5)) + 10, 1001)::integer
-            );
-            IF ms > exact_ms * (CASE WHEN likes >= most THEN good_gamble ELSE gamble END) THEN
-                ef := NULL;
-            END IF;
-            reason := format(
-                'about %s matching photos would cost %s ms',
-                round(share * known.total), round(exact_ms::numeric, 1)
-            );
         END IF;
-    END IF;
-
-    IF strategy IS NULL AND known.indexed AND NOT coalesce(exact, false) THEN
-        IF ef IS NULL THEN
-            reason := 'comparing the matching photos costs less than the index';
-        ELSE
-            PERFORM use_index(ef, hidden);
-            EXECUTE format(
-                'WITH candidate AS MATERIALIZED (%s),'
-                ' best AS (SELECT * FROM candidate WHERE %s ORDER BY place LIMIT %s) '
-                'SELECT array_agg(photo_id ORDER BY distance, photo_id) AS photo_ids,'
-                '    array_agg(geom ORDER BY distance, photo_id) AS geoms,'
-                '    array_agg(distance ORDER BY distance, photo_id) AS distances,'
-                '    count(*) AS matches,'
-                '    max(place) + $3 - (SELECT count(*) FROM candidate) AS place '
-                'FROM best',
-                candidates, condition, k
-            ) INTO met USING query, wanted,
-                CASE WHEN filtered OR known.dimension > 4000 THEN ef ELSE k END;
-            PERFORM use_index(NULL, hidden);
-            IF met.matches < k THEN
-                reason := format('the index gave %s of %s', met.matches, k);
-            ELSE
-                expected_recall := (
-                    SELECT c.recall
-                    FROM recall_curve(known.id, greatest(k, met.place)::integer) AS c
-                    WHERE c.ef_search = ef AND tuned.target IS NOT NULL
-                );
-                IF expected_recall < tuned.target THEN
-                    reason := format(
-                        'the index gave recall %s', round(expected_recall::numeric, 3)
-                    );
+        IF strategy IS NULL THEN
+            plan := index_plan(known.tuning, known.total, k, share, likes);
+            reason := plan.reason;
+            IF plan.ef_search IS NOT NULL THEN
+                PERFORM use_index(plan.ef_search, known.hidden);
+                EXECUTE format(
+                    'WITH candidate AS MATERIALIZED (%s),'
+                    ' best AS (SELECT * FROM candidate WHERE %s ORDER BY place LIMIT %s) '
+                    'SELECT array_agg(photo_id ORDER BY distance, photo_id) AS photo_ids,'
+                    '    array_agg(geom ORDER BY distance, photo_id) AS geoms,'
+                    '    array_agg(distance ORDER BY distance, photo_id) AS distances,'
+                    '    count(*) AS matches,'
+                    '    max(place) + %s AS place '
+                    'FROM best',
+                    candidates, condition, k,
+                    CASE WHEN known.hidden THEN '$3 - (SELECT count(*) FROM candidate)' ELSE '0' END
+                ) INTO met USING query, wanted,
+                    CASE WHEN filtered OR known.quantized THEN plan.ef_search ELSE k END;
+                PERFORM use_index(NULL, known.hidden);
+                found := found_recall(known.tuning, plan.ef_search, met.place::integer);
+                IF met.matches < k THEN
+                    reason := format('the index gave %s of %s', met.matches, k);
+                ELSIF NOT found.enough THEN
+                    reason := format('the index gave recall %s', round(found.recall::numeric, 3));
                 ELSE
                     strategy := 'ann';
-                    matches := round(share * known.total);
+                    matches := plan.matches;
+                    expected_recall := found.recall;
                 END IF;
-            END IF;
-            IF strategy IS NULL THEN
-                reason := reason || ', so all matching photos were compared';
+                IF strategy IS NULL THEN
+                    reason := reason || ', so all matching photos were compared';
+                END IF;
             END IF;
         END IF;
     END IF;
@@ -362,8 +313,8 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT
-        n.number::integer, n.photo_id, p.uri, n.geom, n.distance,
-        nearest.strategy, nearest.expected_recall, nearest.matches, nearest.reason
+        n.number::integer, n.photo_id, p.uri, n.geom::geometry(Point, 4326), n.distance,
+        strategy, expected_recall, matches, reason
     FROM unnest(met.photo_ids, met.geoms, met.distances)
         WITH ORDINALITY AS n (photo_id, geom, distance, number)
     JOIN photos AS p ON p.id = n.photo_id
@@ -392,17 +343,7 @@ CREATE FUNCTION geosearch.nearest_to_photo(
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL
 )
-RETURNS TABLE (
-    rank integer,
-    photo_id bigint,
-    uri text,
-    geom geometry(Point, 4326),
-    distance float8,
-    strategy text,
-    expected_recall float8,
-    matches bigint,
-    reason text
-)
+RETURNS SETOF geosearch.neighbour
 LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 20
 BEGIN ATOMIC
 SELECT n.*

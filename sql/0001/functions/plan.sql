@@ -1,0 +1,203 @@
+-- How a search for neighbours runs, exactly or by the index: the one place of the rule that
+-- docs/retrieval.md describes. geosearch.nearest and the Python library both ask it.
+
+CREATE FUNCTION geosearch.search_rule(
+    OUT few_least integer,    -- bounds of how many matching photos are compared at once,
+    OUT few_most integer,
+    OUT few_searches float8,  -- which may take the time of so many searches by the index
+    OUT places integer,       -- photos whose places say how many may pass a filter of places,
+    OUT sample integer,       -- and photos of which any filter is asked
+    OUT margin float8,        -- candidates per neighbour beyond the share of matches
+    OUT gamble float8,        -- share of exact search's time that an index search is worth that may
+    OUT good_gamble float8,   -- come back short, and where most photos like the query pass,
+    OUT most float8,          -- which is so many,
+    OUT probe integer         -- of so many; unless most of all photos pass
+)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+SELECT
+    500 AS few_least,
+    10000 AS few_most,
+    2::float8 AS few_searches,
+    500 AS places,
+    150 AS sample,
+    1.3::float8 AS margin,
+    0.15::float8 AS gamble,
+    0.6::float8 AS good_gamble,
+    0.7::float8 AS most,
+    10 AS probe;
+END;
+
+COMMENT ON FUNCTION geosearch.search_rule() IS
+    'The numbers of the rule by which a search runs exactly or by the index.';
+
+CREATE FUNCTION geosearch.search_facts(
+    model_id bigint,
+    OUT dimension integer,
+    OUT total bigint,        -- embeddings, estimated
+    OUT hidden boolean,      -- row-level security may hide some
+    OUT index_name text,     -- of a valid index, else NULL
+    OUT index_file bigint,
+    OUT quantized boolean,   -- the index is over signs: its candidates are to be ranked again
+    OUT tuning bigint        -- what was measured of this very index, else NULL
+)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    name CONSTANT text := format('geosearch.embeddings_m%s', model_id);
+BEGIN
+    dimension := (SELECT m.dimension FROM models AS m WHERE m.id = model_id);
+    IF dimension IS NULL THEN
+        RETURN;
+    END IF;
+    total := (SELECT c.reltuples FROM pg_class AS c WHERE c.oid = to_regclass(name));
+    IF total IS NULL OR total <= 0 THEN  -- never analysed
+        EXECUTE format('SELECT count(*) FROM embeddings WHERE model_id = %s', model_id) INTO total;
+    END IF;
+    hidden := row_security_active('geosearch.embeddings');
+    SELECT c.relname, pg_relation_filenode(c.oid), dimension > 4000
+    INTO index_name, index_file, quantized
+    FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+    WHERE i.indexrelid = to_regclass(name || '_hnsw') AND i.indisvalid;
+    -- Of an index that was rebuilt since nothing is known.
+    tuning := (
+        SELECT t.id FROM tunings AS t
+        WHERE t.model_id = search_facts.model_id AND t.index_file = search_facts.index_file
+    );
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.search_facts(bigint) IS
+    'What the plan of a search rests on: a model''s dimension, embeddings, index and measurements.';
+
+CREATE FUNCTION geosearch.exact_cost(tuning bigint, OUT fixed_ms float8, OUT row_ms float8)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+BEGIN
+    SELECT exact_fixed_ms, exact_row_ms INTO fixed_ms, row_ms FROM tunings WHERE id = tuning;
+    fixed_ms := coalesce(fixed_ms, 0.5);
+    row_ms := coalesce(row_ms, 0.001);
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.exact_cost(bigint) IS
+    'Milliseconds of exact search, and of each photo compared, as measured, or as is usual.';
+
+CREATE FUNCTION geosearch.search_setting(
+    tuning bigint, rank integer, OUT ef_search integer, OUT ms float8
+)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+BEGIN
+    IF rank > 1000 THEN  -- pgvector's largest hnsw.ef_search
+        RETURN;
+    ELSIF tuning IS NULL THEN
+        ef_search := least(1000, greatest(2 * rank, 200));
+        ms := 0.01 * ef_search;
+    ELSE
+        SELECT c.ef_search, c.ms INTO ef_search, ms
+        FROM recall_curve(tuning, rank) AS c
+        WHERE c.ef_search >= rank
+            AND c.recall >= (SELECT t.target FROM tunings AS t WHERE t.id = tuning)
+        ORDER BY c.ef_search LIMIT 1;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.search_setting(bigint, integer) IS
+    'The least hnsw.ef_search that finds the first `rank` neighbours at the recall the index was '
+    'tuned for, and its milliseconds; NULL where none does. Where nothing was measured, a careful '
+    'rule of thumb.';
+
+CREATE FUNCTION geosearch.few_enough(tuning bigint, k integer) RETURNS integer
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+DECLARE
+    rule record := search_rule();
+    cost record := exact_cost(tuning);
+    ms float8 := coalesce(
+        (search_setting(tuning, least(2 * k, 1000))).ms,
+        (SELECT max(p.ms) FROM recall_points AS p WHERE p.tuning_id = tuning AND p.ef_search = 1000),
+        10
+    );
+BEGIN
+    RETURN least(rule.few_most, greatest(
+        rule.few_least, 2 * k, floor((rule.few_searches * ms - cost.fixed_ms) / cost.row_ms)
+    ));
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.few_enough(bigint, integer) IS
+    'Up to so many matching photos are compared before an index search is thought of.';
+
+CREATE FUNCTION geosearch.index_plan(
+    tuning bigint,
+    total bigint,
+    k integer,
+    share float8 DEFAULT NULL,  -- of all photos that pass the filter; NULL: there is no filter
+    likes float8 DEFAULT NULL,  -- of those most like the query
+    OUT ef_search integer,
+    OUT matches bigint,
+    OUT reason text
+)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+DECLARE
+    rule record := search_rule();
+    cost record := exact_cost(tuning);
+    exact_ms float8;
+    index_ms float8;
+    rank integer := k;
+    worth float8 := 1;
+BEGIN
+    matches := round(coalesce(share, 1) * total);
+    exact_ms := cost.fixed_ms + cost.row_ms * matches;
+    reason := 'no filter that selects';
+    IF share IS NOT NULL THEN
+        -- The setting is for the place at which the k-th match is expected.
+        rank := least(ceil(rule.margin * k / greatest(share, likes, 1e-9)) + 10, 1001);
+        worth := CASE WHEN likes >= rule.most THEN rule.good_gamble ELSE rule.gamble END;
+        reason := format(
+            'about %s matching photos of %s would cost %s ms',
+            matches, total, round(exact_ms::numeric, 1)
+        );
+    END IF;
+    SELECT s.ef_search, s.ms INTO ef_search, index_ms FROM search_setting(tuning, rank) AS s;
+    IF ef_search IS NULL OR index_ms > worth * exact_ms THEN
+        ef_search := NULL;
+        reason := 'the index would cost more, or find less than the recall asked for';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.index_plan IS
+    'The hnsw.ef_search of a search by the index, NULL if exact search is to be preferred, by what '
+    'was measured of both; the photos expected to match; and why.';
+
+CREATE FUNCTION geosearch.found_recall(
+    tuning bigint, ef_search integer, rank integer, OUT recall float8, OUT enough boolean
+)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+BEGIN
+    IF tuning IS NULL THEN
+        enough := true;
+        RETURN;
+    END IF;
+    recall := coalesce((
+        SELECT c.recall FROM recall_curve(tuning, rank) AS c
+        WHERE c.ef_search = found_recall.ef_search
+    ), 0);
+    enough := recall >= (SELECT t.target FROM tunings AS t WHERE t.id = tuning);
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.found_recall(bigint, integer, integer) IS
+    'The recall of a search by the index whose last neighbour stood at `rank` among all photos, NULL '
+    'where nothing was measured, and whether that is what the index was tuned for.';
