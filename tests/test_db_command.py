@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from geosearch.cli.app import main
-from geosearch.database import migrations
+from geosearch.database import schema
 from geosearch.database.server import PrivateServer
 from tests.conftest import server_folder
 
@@ -63,9 +63,9 @@ def test_start_creates_a_server_that_status_describes_and_stop_stops(
 
 def test_upgrade_starts_the_server_and_makes_the_schema(db: Db) -> None:
     done = json.loads(db("upgrade", "--json"))
-    assert done["revision"] == migrations.head_revision()
+    assert done["revision"] == schema.head_revision()
     with psycopg.connect(done["database"]) as connection:
-        assert migrations.current_revision(connection) == migrations.head_revision()
+        assert schema.current_revision(connection) == schema.head_revision()
 
 
 def test_psql_gets_its_own_arguments_and_returns_its_exit_code(data_dir: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_url_in_the_environment_is_the_selected_database(
     assert json.loads(db("url", "--json")) == {"url": empty_url}
     db("upgrade")
     with psycopg.connect(empty_url) as connection:
-        assert migrations.current_revision(connection) == migrations.head_revision()
+        assert schema.current_revision(connection) == schema.head_revision()
 
 
 def test_an_empty_url_selects_nothing(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from geosearch.database import connection as connection_module
-from geosearch.database import migrations
+from geosearch.database import migrations, schema
 from geosearch.database.connection import Database, redact
 from geosearch.database.session import check_schema
 from geosearch.database.tables import metadata
@@ -32,7 +32,7 @@ from tests.releases import (
 from tests.rows import add_model, add_photos
 
 #: Those of all releases, and the one to be released next.
-REVISIONS = sorted({*map(newest_revision, manifests().values()), migrations.head_revision()})
+REVISIONS = sorted({*map(newest_revision, manifests().values()), schema.head_revision()})
 
 
 def test_autogenerate_sees_no_drift(database: Database) -> None:
@@ -41,15 +41,20 @@ def test_autogenerate_sees_no_drift(database: Database) -> None:
     assert drift(database.url) == []
 
 
+def test_the_revision_that_is_needed_is_that_of_alembic() -> None:
+    script = ScriptDirectory.from_config(migrations._config())
+    assert schema.head_revision() == script.get_current_head()
+
+
 def test_every_revision_downgrades_and_upgrades_again(empty_url: str) -> None:
     script = ScriptDirectory.from_config(migrations._config())
     revisions = [item.revision for item in script.walk_revisions()]
     migrations.upgrade(empty_url)
-    fill(empty_url, migrations.head_revision())
+    fill(empty_url, schema.head_revision())
     for revision in revisions:
         migrations.downgrade(empty_url, "-1")
         with psycopg.connect(empty_url) as connection:
-            assert migrations.current_revision(connection) != revision
+            assert schema.current_revision(connection) != revision
     with psycopg.connect(empty_url) as connection:
         left = connection.execute(
             "SELECT count(*) FROM pg_tables WHERE schemaname = 'geosearch' "
@@ -62,7 +67,7 @@ def test_every_revision_downgrades_and_upgrades_again(empty_url: str) -> None:
 
 def drift(url: str) -> list[Any]:
     """Differences that autogenerate sees between the database and the models."""
-    with connection_module.sqlalchemy_engine(url).connect() as connection:
+    with migrations.sqlalchemy_engine(url).connect() as connection:
         options = migrations.configure_arguments()
         context = MigrationContext.configure(connection, opts=options)
         return list(compare_metadata(context, metadata))
@@ -162,7 +167,7 @@ def add_revision(root: Path) -> None:
             "RETURN 1", "RETURN 9"
         )
     )
-    text = NEXT_REVISION.replace("HEAD", migrations.head_revision())
+    text = NEXT_REVISION.replace("HEAD", schema.head_revision())
     (root / "alembic/versions/9999_headings.py").write_text(text)
 
 
@@ -171,7 +176,7 @@ def test_a_next_revision_upgrades_a_database_with_rows(
 ) -> None:
     add_revision(copied)
     monkeypatch.setattr(migrations, "resource", copied.joinpath)
-    check_upgrade_with_rows(empty_url, migrations.head_revision())
+    check_upgrade_with_rows(empty_url, schema.head_revision())
     migrations.upgrade(empty_url)
     with psycopg.connect(empty_url) as connection:
         found = connection.execute(
@@ -218,7 +223,7 @@ def rewrite(root: Path) -> None:
 @pytest.mark.parametrize("change", [edit, add, remove, rewrite])
 def test_no_file_of_a_release_changes_unseen(copied: Path, change: Callable[[Path], None]) -> None:
     released = manifest(copied)
-    assert newest_revision(released) == migrations.head_revision()
+    assert newest_revision(released) == schema.head_revision()
     add_revision(copied)
     assert manifest(copied, newest_revision(released)) == released
     change(copied)

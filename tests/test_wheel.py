@@ -17,7 +17,7 @@ UPGRADE = """
 import sys
 from pathlib import Path
 import geosearch
-from geosearch.database import migrations
+from geosearch.database import migrations, schema
 from geosearch.database.resources import resource
 home, url = Path(sys.argv[1]), sys.argv[2]
 for place in (geosearch.__file__, resource("alembic"), resource("sql")):
@@ -25,9 +25,9 @@ for place in (geosearch.__file__, resource("alembic"), resource("sql")):
 migrations.upgrade(url)
 import psycopg
 with psycopg.connect(url) as connection:
-    assert migrations.current_revision(connection) == migrations.head_revision()
+    assert schema.current_revision(connection) == schema.head_revision()
     connection.execute(resource("sql/overview.sql").read_text())
-print(migrations.head_revision())
+print(schema.head_revision())
 """
 
 

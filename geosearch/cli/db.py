@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from geosearch.cli.console import JsonOption, announce, err, out, print_json
-from geosearch.database import migrations
+from geosearch.database import migrations, schema
 from geosearch.database.connection import redact
 from geosearch.database.server import PrivateServer
 from geosearch.database.session import selected as selected_label
@@ -134,9 +134,9 @@ def upgrade(context: typer.Context, as_json: JsonOption = False) -> None:
         selected = server.url
     migrations.upgrade(selected)
     if as_json:
-        print_json({"database": redact(selected), "revision": migrations.head_revision()})
+        print_json({"database": redact(selected), "revision": schema.head_revision()})
     else:
-        _print(f"{redact(selected)} is at {migrations.head_revision()}")
+        _print(f"{redact(selected)} is at {schema.head_revision()}")
 
 
 def _describe(server: PrivateServer) -> dict[str, Any]:

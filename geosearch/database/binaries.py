@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geosearch.database.connection import MINIMUM_POSTGRES
-from geosearch.database.migrations import EXTENSIONS
+from geosearch.database.schema import EXTENSIONS
 from geosearch.errors import ServerError
 from geosearch.installation import SCRIPTS
 from geosearch.settings import ServerSettings

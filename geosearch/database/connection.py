@@ -1,4 +1,4 @@
-"""One database: its URL, a pool of psycopg connections, a SQLAlchemy engine for migrations."""
+"""One database: its URL and a pool of psycopg connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import psycopg
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
-from sqlalchemy import Engine, create_engine
 
 from geosearch.errors import DatabaseError, InputError
 from geosearch.settings import DatabaseSettings
@@ -48,16 +47,6 @@ _TRUSTED_S = 1.0
 
 _SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 
-# For a role named geosearch our schema would be the default one, which SQLAlchemy reflects without
-# its name, and where CREATE EXTENSION would put PostGIS.
-_WITHOUT_USER_SCHEMA = """
-SELECT set_config(
-    'search_path',
-    regexp_replace(current_setting('search_path'), '"\\$user",? *', ''),
-    false
-)
-"""
-
 
 def redact(url: str) -> str:
     """What `url` says, as libpq's `name=value` list without passwords: for messages."""
@@ -91,19 +80,6 @@ def parse(url: str) -> dict[str, str]:
             "of the password percent-encoded.",
         )
     return parameters
-
-
-def sqlalchemy_engine(url: str) -> Engine:
-    """An engine over psycopg 3 for a libpq URL (Unix-socket `host=` parameters included)."""
-
-    def connect() -> psycopg.Connection[tuple[Any, ...]]:
-        connection = psycopg.connect(url)
-        connection.execute(_WITHOUT_USER_SCHEMA)
-        connection.commit()
-        return connection
-
-    # SQLAlchemy would parse the URL its own way; hand libpq the string as it is instead.
-    return create_engine("postgresql+psycopg://", creator=connect)
 
 
 class Database:

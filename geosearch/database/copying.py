@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from psycopg import Copy, sql
 
 from geosearch.database.connection import Connection
-from geosearch.database.tables import SCHEMA
+from geosearch.database.schema import SCHEMA
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 TRAILER = struct.pack("!h", -1)

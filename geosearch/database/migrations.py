@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import Any
 
 import psycopg
 from alembic import command, op
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from geoalchemy2 import alembic_helpers
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from geosearch.database.connection import (
-    Connection,
-    check_version,
-    parse,
-    redact,
-    sqlalchemy_engine,
-)
+from geosearch.database.connection import check_version, parse, redact
 from geosearch.database.resources import resource
-from geosearch.database.tables import SCHEMA, metadata
+from geosearch.database.schema import EXTENSIONS, SCHEMA
+from geosearch.database.tables import metadata
 from geosearch.errors import DatabaseError
 
 _PARTITION = re.compile(r"^embeddings_m\d+")
-#: Extensions geosearch needs, with the oldest usable version of each.
-EXTENSIONS = {"postgis": (3, 0), "vector": (0, 8)}
+
+# For a role named geosearch our schema would be the default one, which SQLAlchemy reflects without
+# its name, and where CREATE EXTENSION would put PostGIS.
+_WITHOUT_USER_SCHEMA = """
+SELECT set_config(
+    'search_path',
+    regexp_replace(current_setting('search_path'), '"\\$user",? *', ''),
+    false
+)
+"""
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -48,23 +49,6 @@ def upgrade(url: str, revision: str = "head") -> None:
 def downgrade(url: str, revision: str) -> None:
     """Migrate down to `revision` (`base` for none)."""
     _run(url, lambda config: command.downgrade(config, revision))
-
-
-@cache
-def head_revision() -> str:
-    """The revision this geosearch needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
-        raise DatabaseError("this installation carries no migrations", "Reinstall geosearch.")
-    return head
-
-
-def current_revision(connection: Connection) -> str | None:
-    """The revision the database is at, None if it has no schema yet."""
-    if connection.execute("SELECT to_regclass('geosearch.alembic_version')").fetchone() == (None,):
-        return None
-    row = connection.execute("SELECT version_num FROM geosearch.alembic_version").fetchone()
-    return None if row is None else str(row[0])
 
 
 def run_files(revision: str, *names: str) -> None:
@@ -108,6 +92,19 @@ def _config() -> Config:
     config.set_main_option("script_location", str(resource("alembic")).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def sqlalchemy_engine(url: str) -> Engine:
+    """An engine over psycopg 3 for a libpq URL (Unix-socket `host=` parameters included)."""
+
+    def connect() -> psycopg.Connection[tuple[Any, ...]]:
+        connection = psycopg.connect(url)
+        connection.execute(_WITHOUT_USER_SCHEMA)
+        connection.commit()
+        return connection
+
+    # SQLAlchemy would parse the URL its own way; hand libpq the string as it is instead.
+    return create_engine("postgresql+psycopg://", creator=connect)
 
 
 def _run(url: str, work: Any) -> None:

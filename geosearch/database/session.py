@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from geosearch.database import migrations
 from geosearch.database.connection import Database, check_version, redact
+from geosearch.database.schema import current_revision, head_revision
 from geosearch.errors import DatabaseError
 from geosearch.settings import DatabaseSettings
 
@@ -41,8 +41,10 @@ def open_database(url: str | None = None) -> Database:
     server.start()
     database = Database(server.url, label=server.label)
     with database.connection() as connection:
-        revision = migrations.current_revision(connection)
-    if revision != migrations.head_revision():
+        revision = current_revision(connection)
+    if revision != head_revision():
+        from geosearch.database import migrations  # loads SQLAlchemy
+
         database.close()
         migrations.upgrade(server.url)
         database = Database(server.url, label=server.label)
@@ -69,11 +71,10 @@ def check_schema(database: Database) -> None:
     """
     with database.connection() as connection:
         check_version(connection, database.label)
-        revision = migrations.current_revision(connection)
-    if revision != migrations.head_revision():
+        revision = current_revision(connection)
+    if revision != head_revision():
         state = "has no geosearch schema" if revision is None else f"is at {revision}"
         raise DatabaseError(
-            f"the database {database.label} {state}, this geosearch needs "
-            f"{migrations.head_revision()}",
+            f"the database {database.label} {state}, this geosearch needs {head_revision()}",
             "Run: geosearch db upgrade",
         )

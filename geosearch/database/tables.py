@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-SCHEMA = "geosearch"
+from geosearch.database.schema import SCHEMA
 
 metadata = MetaData(
     schema=SCHEMA,
