@@ -3,61 +3,68 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+import sys
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
-
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import TypeVar
 
 from geosearch.errors import InputError
 
-_PREFIX = "GEOSEARCH_"
+Value = TypeVar("Value")
+Default = TypeVar("Default")
 
 
-class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True)
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            name = f"{_PREFIX}{wrong['loc'][0]}".upper()
-            raise InputError(
-                f"{name}={wrong['input']} cannot be used: {wrong['msg']}", "Correct or unset it."
-            ) from error
+def _setting(name: str, read: Callable[[str], Value], default: Default) -> Value | Default:
+    """What a variable says, as `read` reads it; the default where it is not set, or empty."""
+    text = os.environ.get(name)
+    if not text:
+        return default
+    try:
+        return read(text)
+    except ValueError as error:
+        problem = f"{name}={text} cannot be used: {error}"
+        raise InputError(problem, "Correct or unset it.") from error
 
 
-class DatabaseSettings(_Settings):
+def _count(text: str, most: int = sys.maxsize) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise ValueError(f"it is no whole number from 1 to {most}")
+    return int(text)
+
+
+class DatabaseSettings:
     """Which PostgreSQL to use.
 
     `GEOSEARCH_DATABASE_URL`: a libpq URL; unset means the private server.
     `GEOSEARCH_POOL_SIZE`: most connections one process holds.
     """
 
-    database_url: str | None = None
-    pool_size: int = Field(default=8, ge=1, le=200)
+    def __init__(self) -> None:
+        self.database_url = _setting("GEOSEARCH_DATABASE_URL", str, None)
+        self.pool_size = _setting("GEOSEARCH_POOL_SIZE", partial(_count, most=200), 8)
 
 
-class ServerSettings(_Settings):
+class ServerSettings:
     """The private PostgreSQL server.
 
     `GEOSEARCH_DATA_DIR`: where its data live (default: the user's data directory).
     `GEOSEARCH_POSTGRES_BIN`: folder of `initdb` and `postgres`; unset means search.
     """
 
-    data_dir: Path | None = None
-    postgres_bin: Path | None = None
+    def __init__(self) -> None:
+        self.data_dir = _setting("GEOSEARCH_DATA_DIR", Path, None)
+        self.postgres_bin = _setting("GEOSEARCH_POSTGRES_BIN", Path, None)
 
 
-class CacheSettings(_Settings):
+class CacheSettings:
     """Files that can be made again.
 
     `GEOSEARCH_CACHE_DIR`: where they are kept (default: `geosearch` in the user's cache folder).
     """
 
-    cache_dir: Path | None = None
+    def __init__(self) -> None:
+        self.cache_dir = _setting("GEOSEARCH_CACHE_DIR", Path, None)
 
     def folder(self) -> Path:
         """The folder, which may not exist yet."""
@@ -67,15 +74,16 @@ class CacheSettings(_Settings):
         return (Path(home) if home else Path.home() / ".cache") / "geosearch"
 
 
-class ImageSettings(_Settings):
+class ImageSettings:
     """Limits on images from strangers.
 
     `GEOSEARCH_MAX_PIXELS`: larger images are rejected before they are decoded.
     `GEOSEARCH_MAX_BYTES`: larger files are rejected, and read no further than that.
     """
 
-    max_pixels: int = Field(default=250_000_000, ge=1)
-    max_bytes: int = Field(default=512 * 1024 * 1024, ge=1)
+    def __init__(self) -> None:
+        self.max_pixels = _setting("GEOSEARCH_MAX_PIXELS", _count, 250_000_000)
+        self.max_bytes = _setting("GEOSEARCH_MAX_BYTES", _count, 512 * 1024 * 1024)
 
 
 @cache

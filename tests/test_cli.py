@@ -67,13 +67,14 @@ def test_an_error_is_one_message_with_its_remedy_and_exit_code(
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize("size", ["abc", "0", "201"])
 def test_a_setting_that_cannot_be_used_is_named(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    size: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GEOSEARCH_POOL_SIZE", "abc")
+    monkeypatch.setenv("GEOSEARCH_POOL_SIZE", size)
     ran = CommandLine("postgresql:///unused", capsys)("models", "list")
     assert ran.code == InputError.exit_code
-    assert "GEOSEARCH_POOL_SIZE=abc cannot be used" in ran.err
+    assert f"GEOSEARCH_POOL_SIZE={size} cannot be used" in ran.err
 
 
 def test_verbose_names_a_database_that_cannot_be_reached(
