@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import log_softmax, logsumexp, softmax
 
+from geosearch.softmax import log_softmax, softmax
 from geosearch.sphere import EARTH_RADIUS_KM, Array
 
 #: Bandwidths, in km, from which the search begins: round the summit, round neighbours.
@@ -63,12 +62,14 @@ class Kernels:
     def shares(self, evidence: Array) -> Array:
         """Probabilities (..., components) of the components, from evidence (..., f)."""
         gate = np.array(self.gate)
-        shares: Array = softmax(gate[:, 0] + evidence @ gate[:, 1:].T, axis=-1)
-        return shares
+        return softmax(gate[:, 0] + evidence @ gate[:, 1:].T)
 
 
 def fit_kernels(truths: Truths) -> tuple[Kernels, float]:
     """The kernels under which the true places are most likely, and their mean log density."""
+    from scipy.optimize import minimize  # here and below: an answer needs no SciPy, only a fit does
+    from scipy.special import logsumexp
+
     n, features = truths.evidence.shape
     design = np.column_stack([np.ones(n), truths.evidence])
     widths = len(SUMMIT_KM) + len(NEIGHBOUR_KM)
@@ -77,7 +78,7 @@ def fit_kernels(truths: Truths) -> tuple[Kernels, float]:
 
     def objective(values: Array) -> tuple[float, Array]:
         logits = values[widths:].reshape(COMPONENTS, 1 + features)
-        log_shares = log_softmax(design @ logits.T, axis=1)
+        log_shares = log_softmax(design @ logits.T)
         logs, slopes = _log_components(truths, log_weights, np.exp(values[:widths]))
         joint = log_shares + logs
         total = logsumexp(joint, axis=1)
@@ -118,6 +119,8 @@ def fit_kernels(truths: Truths) -> tuple[Kernels, float]:
 
 def log_density(kernels: Kernels, truths: Truths) -> Array:
     """Log density (n,), per steradian, of the true places."""
+    from scipy.special import logsumexp
+
     with np.errstate(divide="ignore"):
         log_weights = np.log(truths.weights)
     km = np.array(kernels.summit_km + kernels.neighbour_km)
@@ -128,6 +131,8 @@ def log_density(kernels: Kernels, truths: Truths) -> Array:
 
 def _log_components(truths: Truths, log_weights: Array, km: Array) -> tuple[Array, Array]:
     """Log densities (n, components) at the truths, and their slopes by the log bandwidths."""
+    from scipy.special import logsumexp
+
     kappa = (EARTH_RADIUS_KM / km) ** 2
     constants = np.log(kappa / (2 * np.pi)) - np.log(-np.expm1(-2 * kappa))
     # d/dκ of the constant, times dκ/d(log bandwidth) = -2κ.

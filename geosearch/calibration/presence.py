@@ -7,8 +7,6 @@ with every reference near the truth hidden.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import betaincinv, expit
 
 from geosearch.sphere import Array
 
@@ -21,6 +19,8 @@ def fit_presence(present: Array, absent: Array) -> tuple[float, ...]:
 
     Both sides count the same, so that 0.5 means even odds whatever their numbers.
     """
+    from scipy.optimize import minimize  # here and below: an answer needs no SciPy, only a fit does
+
     evidence = np.concatenate([present, absent])
     label = np.repeat([1.0, 0.0], [len(present), len(absent)])
     each = np.repeat([0.5 / len(present), 0.5 / len(absent)], [len(present), len(absent)])
@@ -29,7 +29,7 @@ def fit_presence(present: Array, absent: Array) -> tuple[float, ...]:
     def objective(values: Array) -> tuple[float, Array]:
         logit = design @ values
         loss = each @ (np.logaddexp(0, logit) - label * logit) + values[1:] @ values[1:] / (2 * n)
-        slope = design.T @ (each * (expit(logit) - label))
+        slope = design.T @ (each * (_logistic(logit) - label))
         slope[1:] += values[1:] / n  # a standard normal prior
         return float(loss), slope
 
@@ -40,8 +40,7 @@ def fit_presence(present: Array, absent: Array) -> tuple[float, ...]:
 def presence(coefficients: tuple[float, ...], evidence: Array) -> Array:
     """Probability, at even odds, that the place is among the references; evidence (..., f)."""
     values = np.array(coefficients)
-    probability: Array = expit(values[0] + evidence @ values[1:])
-    return probability
+    return _logistic(values[0] + evidence @ values[1:])
 
 
 def threshold(present: Array) -> float:
@@ -51,8 +50,14 @@ def threshold(present: Array) -> float:
     and Pearson's (The use of confidence or fiducial limits, Biometrika 26, 1934); 0 if n is too
     small for any.
     """
+    from scipy.special import betaincinv
+
     n = len(present)
     below = np.arange(n)
     most = betaincinv(below + 1, n - below, CONFIDENCE)
     allowed = int(np.sum(most <= FALSE_ALARMS)) - 1
     return float(np.sort(present)[allowed]) if allowed >= 0 else 0.0
+
+
+def _logistic(logit: Array) -> Array:
+    return np.asarray(np.exp(-np.logaddexp(0, -logit)))

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
-from geosearch.density.kernel import NEGLIGIBLE, PAIRS_AT_ONCE, Mixture
+from geosearch.density.kernel import NEGLIGIBLE, PAIRS_AT_ONCE, Mixture, squared_chords
 from geosearch.density.levels import Levels
 from geosearch.density.mesh import FELT, FIRST_DEPTH
 from geosearch.sphere import EARTH_RADIUS_KM, Array, Cells, unit_vectors, z_to_lat
@@ -117,7 +116,8 @@ def _felt(mixture: Mixture, threshold: float, cells: Cells) -> Array:
     rows = max(1, PAIRS_AT_ONCE // len(peaks))
     for first in range(0, len(cells), rows):
         batch = slice(first, first + rows)
-        nearest = np.maximum(cdist(centres[batch], mixture.centres) - radii[batch, None], 0)
+        away = np.sqrt(squared_chords(centres[batch], mixture.centres))
+        nearest = np.maximum(away - radii[batch, None], 0)
         most = np.exp(np.maximum(peaks - mixture.kappa / 2 * nearest**2, NEGLIGIBLE))
         strong = most >= FELT * most.max(axis=1, keepdims=True)
         narrowest = np.where(strong, mixture.kappa, 0).max(axis=1)

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import cdist
 
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM, Array, tangent_basis, unit_vectors
@@ -189,11 +188,21 @@ class Mixture:
                 logs = batch @ pull
                 logs += at_origin
             else:
-                logs = cdist(batch, self.centres, "sqeuclidean")
+                logs = squared_chords(batch, self.centres)
                 logs *= -self.kappa / 2
                 logs += peaks
             density[start : start + rows] = log_sum(logs)
         return density
+
+
+def squared_chords(points: Array, others: Array) -> Array:
+    """Squared chords (n, k) between unit vectors (n, 3) and (k, 3), to the last digit."""
+    total = np.zeros((len(points), len(others)))
+    for here, there in zip(points.T, others.T, strict=True):
+        apart = np.subtract.outer(here, there)
+        apart *= apart
+        total += apart
+    return total
 
 
 def log_sum(logs: Array) -> Array:

@@ -13,13 +13,13 @@ from typing import Any, LiteralString
 import numpy as np
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
-from scipy.special import log_softmax
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError
 from geosearch.features.model_rows import Model
 from geosearch.geocells.geocell_rows import partition_by_id
 from geosearch.geocells.partition import Partition
+from geosearch.softmax import log_softmax
 from geosearch.sphere import Array
 
 
@@ -52,7 +52,7 @@ class Classifier:
     def log_probabilities(self, embeddings: NDArray[np.float32]) -> Array:
         """Log probabilities (m, n) of the cells, for L2-normalised embeddings (m, D)."""
         logits = embeddings.astype(np.float64) @ self.weights.T.astype(np.float64) + self.bias
-        return np.asarray(log_softmax(logits, axis=1))
+        return log_softmax(logits)
 
 
 _INSERT = """

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from psycopg import sql
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from torch import nn
 
 from geosearch.database.connection import Connection, Database
@@ -27,6 +26,7 @@ from geosearch.geocells.classifier import Classifier, store_classifiers
 from geosearch.geocells.geocell_rows import find_partition
 from geosearch.geocells.partition import Partition
 from geosearch.retrieval import EVERYTHING, Filter
+from geosearch.softmax import log_softmax
 from geosearch.sphere import Array
 from geosearch.versions import software_versions
 
@@ -208,7 +208,7 @@ def tempered(
     rows = np.arange(len(cells))
 
     def loss(log_temperature: float) -> float:
-        logs = log_softmax(logits / np.exp(log_temperature), axis=1)
+        logs = log_softmax(logits / np.exp(log_temperature))
         return float(-logs[rows, cells].mean())
 
     found = minimize_scalar(loss, bounds=(0.0, np.log(MOST_TEMPERATURE)), method="bounded")

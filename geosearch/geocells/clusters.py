@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 from shapely import MultiPolygon
 
 from geosearch.errors import InputError
@@ -75,7 +74,7 @@ class Voronoi:
 
     @cached_property
     def _tree(self) -> Any:
-        return cKDTree(self._centres)
+        return _tree(self._centres)
 
     @cached_property
     def _known(self) -> dict[int, list[tuple[Array, Array]]]:
@@ -200,7 +199,7 @@ def _settled(points: Array, centres: Array) -> Array:
     """The centres after Lloyd's steps; those without points stay where they are."""
     before = None
     for _ in range(STEPS):
-        cell = cKDTree(centres).query(points)[1]
+        cell = _tree(centres).query(points)[1]
         if before is not None and np.array_equal(cell, before):
             break
         before = cell
@@ -214,7 +213,7 @@ def _halved(points: Array, centres: Array, most: int) -> Array:
     """More centres, so that none is the nearest of more than `most` points, if that can be."""
     whole: set[bytes] = set()  # those whose points are at one spot
     while True:
-        cell = cKDTree(centres).query(points)[1]
+        cell = _tree(centres).query(points)[1]
         counts = np.bincount(cell, minlength=len(centres))
         full = [row for row in np.flatnonzero(counts > most) if centres[row].tobytes() not in whole]
         if not full:
@@ -248,7 +247,7 @@ def _dissolved(points: Array, centres: Array, fewest: int) -> Array:
     rounded = unit_vectors(*checked(*lat_lon(centres)))
     kept = np.arange(len(centres))
     while True:
-        cell = kept[cKDTree(rounded[kept]).query(points)[1]]
+        cell = kept[_tree(rounded[kept]).query(points)[1]]
         counts = np.bincount(cell, minlength=len(centres))
         if counts[kept].min() >= fewest:
             return np.asarray(centres[kept])
@@ -257,5 +256,11 @@ def _dissolved(points: Array, centres: Array, fewest: int) -> Array:
             row = kept[counts[kept].argmin()]
             kept = kept[kept != row]
             own = cell == row
-            cell[own] = kept[cKDTree(rounded[kept]).query(points[own])[1]]
+            cell[own] = kept[_tree(rounded[kept]).query(points[own])[1]]
             counts = np.bincount(cell, minlength=len(centres))
+
+
+def _tree(points: Array) -> Any:
+    from scipy.spatial import cKDTree  # takes longer to load than most commands run
+
+    return cKDTree(points)

@@ -21,7 +21,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 from shapely import MultiPolygon
 
 from geosearch.database.connection import Connection
@@ -34,6 +33,7 @@ from geosearch.geocells.geocell_rows import photo_positions
 from geosearch.geocells.partition import Partition
 from geosearch.geocells.polygons import united
 from geosearch.retrieval import EVERYTHING, Filter
+from geosearch.softmax import log_softmax
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 
 #: Cells listed in an answer, the likeliest first.
@@ -77,7 +77,7 @@ class Geocells:
             share = np.log(item.partition.photos / item.partition.photos.sum())
             pooled += (item.log_probabilities(embeddings) - share)[:, over]
         pooled /= len(self.classifiers)
-        return np.asarray(log_softmax(pooled + photos, axis=1))
+        return log_softmax(pooled + photos)
 
     def estimates(self, embeddings: NDArray[np.float32]) -> tuple[Array, Array]:
         """Latitudes and longitudes (m,) in degrees that `Likely.place` estimates, without more."""

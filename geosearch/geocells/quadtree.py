@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 from shapely import MultiPolygon
 
 from geosearch.errors import InputError
@@ -131,6 +130,8 @@ def _grown(lat: Array, lon: Array, most: int) -> tuple[str, Numbers]:
 
 def _merged(nodes: _Nodes, rectangle: Numbers, points: Array, fewest: int) -> Numbers:
     """The cell of each rectangle: its own, or that of the nearest if it has too few photos."""
+    from scipy.spatial import cKDTree  # takes longer to load than most commands run
+
     count = len(nodes.rectangles[0])
     photos = np.bincount(rectangle, minlength=count)
     full, few = np.flatnonzero(photos >= fewest), np.flatnonzero(photos < fewest)
