@@ -29,9 +29,9 @@ RUN wheel=$(echo /tmp/dist/*.whl) \
 
 WORKDIR /srv/geosearch
 COPY scripts/demo scripts/demo
-# The search for modes is compiled when first used, into the cache of who uses it: now, and not anew
-# in every container.
-RUN su geosearch -c 'python -c "from geosearch.density import locate; locate([0], [0], [0])"'
+# Machine code for the search for modes is kept in the cache of who compiles it: now, and not anew in
+# every container.
+RUN su geosearch -c 'python -c "from geosearch.density.modes import machine_code; machine_code()"'
 USER geosearch
 
 # Healthy: the selected database is reached and carries the schema of this version.

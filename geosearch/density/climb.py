@@ -1,37 +1,31 @@
-"""Trajectories up a density of von Mises-Fisher kernels, compiled to machine code.
-
-A step takes microseconds: what NumPy needs to begin its operations would take longer than their
-arithmetic. Numba compiles these loops when they are first run, which takes seconds, once for each
-machine.
+"""Trajectories up a density of von Mises-Fisher kernels, to its modes.
 
 Where log f is concave and the top near, a step is Newton's on the tangent plane. Elsewhere it is
 mean shift, to the direction of Σ wᵢ κᵢ Cᵢ xᵢ exp(κᵢ y·xᵢ), if that is long, since it never
 descends; and if it is short, a Newton step whose curvatures count by their absolute values, so
 that it leads uphill too. What comes to rest on a saddle is pushed off it along the direction in
 which the density rises.
+
+There are two of the same climb. Here all trajectories move at once, by NumPy, which costs a few
+milliseconds; `geosearch.density.compiled_climb` moves one after the other in machine code, five
+times as fast, but is not ready for half a second, and the first time on a machine for seconds. So
+it is loaded when it has become worth while: for the many answers of an evaluation, not for one.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
-import numba
 import numpy as np
 
-from geosearch.density.kernel import NEGLIGIBLE
+from geosearch.density.kernel import NEGLIGIBLE, squared_chords
 from geosearch.sphere import Array
-
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
 
 #: The columns of trajectories (t, 7): the unit vector; how near another must be to be the same, as
 #: an angle; log f; the mass; whether it still moves, 1 or 0.
 X, Y, Z, REACH, LOG_DENSITY, MASS, MOVING = range(7)
 
 #: All lengths below are in bandwidths: of 1/√κ, with κ the root mean square of those of the kernels
-#: felt at a point, because the narrow kernels make the detail.
+#: felt at a point, because the narrow kernels make the detail. (Machine code that is kept on disk
+#: holds these numbers: it is renewed when `compiled_climb` changes, not this file.)
 LONGEST_STEP = 0.5  # of Newton's; a step of mean shift that is longer is preferred
 SHORTEN_AFTER = 20  # steps, so that no trajectory circles for ever
 MOST_STEPS = 1000
@@ -45,141 +39,103 @@ NUDGE = 0.1  # how far to push off a saddle
 FLAT = 1e-6  # a curvature that is practically none, in units of κ
 
 
-def compiled(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
-    """The function as machine code, kept on disk if there is a folder to keep it in.
-
-    Sums may be taken in another order, as NumPy does.
-    """
-    try:
-        return _njit(function, cache=True)
-    except RuntimeError:
-        return _njit(function, cache=False)
-
-
-def _njit(function: Callable[Arguments, Answer], *, cache: bool) -> Callable[Arguments, Answer]:
-    return numba.njit(cache=cache, error_model="numpy", fastmath={"contract", "reassoc"})(function)
-
-
-@compiled
 def climb(kernels: Array, trajectories: Array) -> int:
     """Take all `trajectories` (t, 7) to the tops, in place: returns how many are left, the first.
 
     `kernels` (5, k): the unit vectors, κ, and log of weight times peak.
     """
-    count = _join(trajectories)
+    state = _joined(trajectories.T.copy())
     for number in range(MOST_STEPS):
-        step(kernels, trajectories[:count], LONGEST_STEP / (1 + number // SHORTEN_AFTER))
-        count = _join(trajectories[:count])
-        if not trajectories[:count, MOVING].any():
+        moving = np.flatnonzero(state[MOVING])
+        state[:, moving] = step(
+            kernels, state[:, moving], LONGEST_STEP / (1 + number // SHORTEN_AFTER)
+        )
+        state = _joined(state)
+        if not state[MOVING].any():
             break
+    count = len(state.T)
+    trajectories[:count] = state.T
     return count
 
 
-@compiled
-def step(kernels: Array, trajectories: Array, longest: float) -> None:
-    """Move the trajectories that still move one step uphill."""
-    logs = np.empty(kernels.shape[1])
-    for one in trajectories:
-        if one[MOVING]:
-            _move(kernels, logs, one, longest)
+def step(kernels: Array, state: Array, longest: float) -> Array:
+    """Trajectories (7, t), all of which move, one step further uphill."""
+    kappas, peaks = kernels[3:]
+    here = state[:REACH]
+    apart = kernels[:REACH, None] - here[:, :, None]
+    squared = np.einsum("itk,itk->tk", apart, apart)
+    logs = peaks - kappas * squared / 2
+    highest = logs.max(axis=1)
+    logs -= highest[:, None]
+    felt = logs >= NEGLIGIBLE
+    share = np.exp(np.where(felt, logs, 0.0)) * felt
 
+    # Tangent vectors u and v (3, t): rows of the Householder reflection that takes the point to
+    # the pole of the other hemisphere.
+    x, y, z = here
+    side, height = np.copysign(1.0, z), 1 + np.abs(z)
+    u = np.stack([1 - x * x / height, -x * y / height, -x * side])
+    v = np.stack([u[1], 1 - y * y / height, -y * side])
+    along = np.einsum("it,itk->tk", u, apart)
+    across = np.einsum("it,itk->tk", v, apart)
 
-@compiled
-def _move(kernels: Array, logs: Array, one: Array, longest: float) -> None:
-    kx, ky, kz, kappas, peaks = kernels
-    x, y, z = one[X], one[Y], one[Z]
-    for k in range(len(logs)):
-        dx, dy, dz = kx[k] - x, ky[k] - y, kz[k] - z
-        logs[k] = peaks[k] - kappas[k] * (dx * dx + dy * dy + dz * dz) / 2
-    highest = -math.inf
-    for k in range(len(logs)):
-        highest = max(highest, logs[k])
-
-    # Tangent vectors (ux, uy, uz) and (vx, vy, vz): rows of the Householder reflection that takes
-    # the point to the pole of the other hemisphere.
-    side = math.copysign(1.0, z)
-    height = 1 + abs(z)
-    ux, uy, uz = 1 - x * x / height, -x * y / height, -x * side
-    vx, vy, vz = uy, 1 - y * y / height, -y * side
-
-    total = square = pull = ga = gb = aa = ab = bb = 0.0
-    for k in range(len(logs)):
-        if logs[k] - highest < NEGLIGIBLE:
-            continue
-        dx, dy, dz = kx[k] - x, ky[k] - y, kz[k] - z
-        a = ux * dx + uy * dy + uz * dz
-        b = vx * dx + vy * dy + vz * dz
-        share = math.exp(logs[k] - highest)
-        total += share
-        share *= kappas[k]
-        pull += share * (1 - (dx * dx + dy * dy + dz * dz) / 2)
-        ga += share * a
-        gb += share * b
-        share *= kappas[k]
-        square += share
-        aa += share * a * a
-        ab += share * a * b
-        bb += share * b * b
-
-    kappa = math.sqrt(square / total)
-    bandwidth = 1 / math.sqrt(kappa)
-    pull, ga, gb = pull / total, ga / total, gb / total
+    total = share.sum(axis=1)
+    share *= kappas
+    pull = (share.sum(axis=1) - _sums(share, squared) / 2) / total
+    ga, gb = _sums(share, along) / total, _sums(share, across) / total
+    share *= kappas
+    kappa = np.sqrt(share.sum(axis=1) / total)
+    bandwidth = 1 / np.sqrt(kappa)
     # The Hessian of log f: `middle` - `pull` on the diagonal, and its trace-free part.
-    aa, bb, ab = aa / total - ga * ga, bb / total - gb * gb, ab / total - ga * gb
+    aa = _sums(share * along, along) / total - ga * ga
+    bb = _sums(share * across, across) / total - gb * gb
+    ab = _sums(share * along, across) / total - ga * gb
     middle, skew = (aa + bb) / 2, (aa - bb) / 2
-    spread = math.hypot(skew, ab)
+    spread = np.hypot(skew, ab)
     flattest = middle + spread - pull
     limit = longest * bandwidth
-    reach = max(-flattest / kappa, SAME_TRAJECTORY) * bandwidth
+    reach = np.maximum(-flattest / kappa, SAME_TRAJECTORY) * bandwidth
 
     # |H|, with the curvatures of H by their absolute values, has the inverse p + qD, where D is
     # the trace-free part of H, whose own curvatures are `spread` and its negative.
-    first = abs(flattest) + 1e-3 * FLAT * kappa
-    second = abs(flattest - 2 * spread) + 1e-3 * FLAT * kappa
+    first = np.abs(flattest) + 1e-3 * FLAT * kappa
+    second = np.abs(flattest - 2 * spread) + 1e-3 * FLAT * kappa
     q = (second - first) / (spread + 1e-12 * kappa)
     a = ((first + second) * ga + q * (skew * ga + ab * gb)) / (2 * first * second)
     b = ((first + second) * gb + q * (ab * ga - skew * gb)) / (2 * first * second)
-    length = math.hypot(a, b)
-    if length > limit:
-        a, b = a * limit / length, b * limit / length
-    ahead = 1.0
-    moving = length > max(LAST_STEP * reach, 1e-15)
-    if not moving and flattest > FLAT * kappa:
-        angle = math.atan2(ab, skew) / 2  # of the highest curvature
-        a, b = NUDGE * bandwidth * math.cos(angle), NUDGE * bandwidth * math.sin(angle)
-        moving = True
-    if math.hypot(ga, gb) > limit * kappa:
-        a, b, ahead, moving = ga, gb, pull, True
+    length = np.hypot(a, b)
+    shorter = limit / np.maximum(length, limit)
+    a, b = a * shorter, b * shorter
+    moving = length > np.maximum(LAST_STEP * reach, 1e-15)
+    saddle = ~moving & (flattest > FLAT * kappa)
+    angle = np.arctan2(ab, skew) / 2  # of the highest curvature
+    a = np.where(saddle, NUDGE * bandwidth * np.cos(angle), a)
+    b = np.where(saddle, NUDGE * bandwidth * np.sin(angle), b)
+    far = np.hypot(ga, gb) > limit * kappa
+    a, b = np.where(far, ga, a), np.where(far, gb, b)
 
-    x, y, z = ahead * x + a * ux + b * vx, ahead * y + a * uy + b * vy, ahead * z + a * uz + b * vz
-    length = math.sqrt(x * x + y * y + z * z)
-    one[X], one[Y], one[Z] = x / length, y / length, z / length
-    one[REACH] = reach
-    one[LOG_DENSITY] = math.log(total) + highest + (ga * a + gb * b) / 2
-    one[MOVING] = moving
+    there = np.where(far, pull, 1.0) * here + a * u + b * v
+    there /= np.sqrt((there * there).sum(axis=0))
+    log_density = np.log(total) + highest + (ga * a + gb * b) / 2
+    return np.vstack([there, reach, log_density, state[MASS], moving | saddle | far])
 
 
-@compiled
-def _join(trajectories: Array) -> int:
-    """Make those within reach of each other one, which moves if the first of them does.
+def _sums(first: Array, second: Array) -> Array:
+    return np.asarray(np.einsum("tk,tk->t", first, second))
 
-    Returns how many are left, which come first.
+
+def _joined(state: Array) -> Array:
+    """Trajectories (7, t), those within reach of each other as one.
+
+    It moves if the first of them does.
     """
-    count = len(trajectories)
-    leader = np.arange(count)
-    for one in range(count):
-        for other in range(one):
-            reach = min(trajectories[one, REACH], trajectories[other, REACH])
-            dx = trajectories[one, X] - trajectories[other, X]
-            dy = trajectories[one, Y] - trajectories[other, Y]
-            dz = trajectories[one, Z] - trajectories[other, Z]
-            if dx * dx + dy * dy + dz * dz <= reach * reach:
-                leader[one] = leader[other]
-                trajectories[leader[one], MASS] += trajectories[one, MASS]
-                break
-    left = 0
-    for one in range(count):
-        if leader[one] == one:
-            trajectories[left] = trajectories[one]
-            left += 1
-    return left
+    reach = np.minimum.outer(state[REACH], state[REACH])
+    points = state[:REACH].T
+    first = (squared_chords(points, points) <= reach * reach).argmax(axis=1)
+    while (first != first[first]).any():
+        first = first[first]
+    kept = np.flatnonzero(first == np.arange(len(first)))
+    mass = np.bincount(first, weights=state[MASS])
+    state = state[:, kept]
+    state[MASS] = mass[kept]
+    return state

@@ -24,6 +24,7 @@ from geosearch.errors import InputError
 from geosearch.features.description import Description
 from geosearch.settings import CacheSettings
 from geosearch.versions import software_versions
+from geosearch.waiting import announced
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,7 +82,8 @@ def onnx_network(
             return OnnxNetwork(path)
         except Exception as error:  # ONNX Runtime raises its own types for a broken file
             logger.warning("%s cannot be used and is made again: %s", path, error)
-    return _export(description, build(), path)
+    with announced(f"preparing {description.name} for this processor"):
+        return _export(description, build(), path)
 
 
 def cache_path(description: Description) -> Path:
