@@ -30,7 +30,7 @@ def explain(
     Example: geosearch explain holiday.jpg --near 46.8,8.2,200
     """
     with database(context) as opened:
-        backbone = load_backbone(model, device=device)
+        backbone = load_backbone(model, device=device, at_once=False)
         row, query = embed_photo(opened, backbone, photo)
         explained = explain_search(opened, row.id, query.embedding, k, where, exact=exact)
     if as_json:

@@ -51,7 +51,7 @@ def nearest(
     """
     exclusions = Exclusions(exclude_self, duplicate_distance if exclude_duplicates else None)
     with database(context) as opened:
-        backbone = load_backbone(model, device=device)
+        backbone = load_backbone(model, device=device, at_once=False)
         row, query = embed_photo(opened, backbone, photo)
         asked = Request(
             "nearest",

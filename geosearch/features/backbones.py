@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from geosearch.errors import InputError, ModelError
 from geosearch.features import packaged
@@ -17,6 +18,8 @@ from geosearch.features.description import Description
 from geosearch.features.onnx import onnx_network
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from geosearch.features.networks import EmbeddingNetwork
 
 #: The backbone used where none is asked for.
@@ -73,7 +76,24 @@ class Backbone:
         return self.network(pixels)
 
 
-def load_backbone(spec: str = DEFAULT_MODEL, *, device: str = "auto") -> Backbone:
+class _Later:
+    """A network that is made when it is first called; not safe to call from several threads."""
+
+    def __init__(self, device: str, make: Callable[[], Network]) -> None:
+        self.device = device
+        self._make = make
+
+    @cached_property
+    def _network(self) -> Network:
+        return self._make()
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._network(pixels)
+
+
+def load_backbone(
+    spec: str = DEFAULT_MODEL, *, device: str = "auto", at_once: bool = True
+) -> Backbone:
     """Load a backbone.
 
     Parameters
@@ -83,6 +103,9 @@ def load_backbone(spec: str = DEFAULT_MODEL, *, device: str = "auto") -> Backbon
         `file:<checkpoint>`.
     device
         `auto` (CUDA, else MPS, else CPU), `cuda`, `mps` or `cpu`.
+    at_once
+        False leaves making the network to the first call, which may never come: then it is safe
+        in one thread only, and wrong weights show there.
 
     Raises
     ------
@@ -94,14 +117,16 @@ def load_backbone(spec: str = DEFAULT_MODEL, *, device: str = "auto") -> Backbon
     source = resolve(spec)
     place = find_device(device)
 
-    network: Network | None = None
-    if place == "cpu":
-        network = onnx_network(source.description, lambda: build_network(source))
-    if network is None:
+    def network() -> Network:
+        if place == "cpu":
+            exported = onnx_network(source.description, lambda: build_network(source))
+            if exported is not None:
+                return exported
         from geosearch.features.pytorch import TorchNetwork
 
-        network = TorchNetwork(build_network(source), place)
-    return Backbone(source.description, network)
+        return TorchNetwork(build_network(source), place)
+
+    return Backbone(source.description, network() if at_once else _Later(place, network))
 
 
 def build_network(source: Source) -> EmbeddingNetwork:

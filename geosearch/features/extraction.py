@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from geosearch.arguments import path
 from geosearch.database.connection import Database
+from geosearch.database.embedding_tables import stored_embedding
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.features.backbones import Backbone
 from geosearch.features.model_rows import Model, require_model
-from geosearch.images import open_image
 from geosearch.parallel import ordered_map, processors
 from geosearch.query import Query
 from geosearch.storage import read_bytes, resolve
@@ -48,7 +48,7 @@ def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
     PhotoRejected
         It cannot be decoded or embedded.
     """
-    pixels = backbone.preprocess(open_image(data))
+    pixels = _pixels(backbone, data)
     embedding: NDArray[np.float32] = backbone.embed(np.stack([pixels]))[0]
     if not _usable(embedding):
         raise _no_embedding()
@@ -59,6 +59,8 @@ def embed_photo(
     database: Database, backbone: Backbone, photo: str | PathLike[str]
 ) -> tuple[Model, Query]:
     """The backbone's row, and a query photo, a path or URL, embedded.
+
+    The embedding of a photo that is in the database is read from there.
 
     Raises
     ------
@@ -73,11 +75,15 @@ def embed_photo(
     started = time.perf_counter()
     try:
         data = read_bytes(uri)
-        embedding = embed_query(backbone, data)
+        sha256 = hashlib.sha256(data).digest()
+        with database.connection() as connection:
+            embedding = stored_embedding(connection, model.id, sha256)
+        if embedding is None:
+            embedding = embed_query(backbone, data)
     except PhotoRejected as rejection:
         raise PhotoRejected(rejection.reason, f"{photo}: {rejection.message}") from rejection
     ms = 1000 * (time.perf_counter() - started)
-    return model, Query(uri, hashlib.sha256(data).digest(), embedding, ms=ms)
+    return model, Query(uri, sha256, embedding, ms=ms)
 
 
 def embed_files(
@@ -113,7 +119,7 @@ def embed_batch(
             if expected is not None and sha256 != expected[place]:
                 raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
             stage = "decode"
-            pixels.append(backbone.preprocess(open_image(data)))
+            pixels.append(_pixels(backbone, data))
         except PhotoRejected as rejection:
             outcomes[place] = Rejected(uri, rejection, stage)
             continue
@@ -135,6 +141,12 @@ def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     source = iter(items)
     while batch := tuple(islice(source, size)):
         yield batch
+
+
+def _pixels(backbone: Backbone, data: bytes) -> NDArray[np.uint8]:
+    from geosearch.images import open_image  # loads Pillow
+
+    return backbone.preprocess(open_image(data))
 
 
 def _usable(embedding: NDArray[np.float32]) -> bool:

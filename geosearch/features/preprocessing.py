@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from geosearch.errors import ModelError
-from geosearch.images import decode
 
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+if TYPE_CHECKING:
+    from PIL import Image
+
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 @dataclass(frozen=True)
@@ -42,10 +38,10 @@ class Preprocessing:
                 f"preprocessing: crop {self.crop} and resize {self.resize} do not fit",
                 "Give 1 <= crop <= resize <= 4096.",
             )
-        if self.interpolation not in _RESAMPLING:
+        if self.interpolation not in _INTERPOLATIONS:
             raise ModelError(
                 f"preprocessing: unknown interpolation {self.interpolation!r}",
-                f"Give one of {', '.join(_RESAMPLING)}.",
+                f"Give one of {', '.join(_INTERPOLATIONS)}.",
             )
         if self.channels not in ("RGB", "BGR"):
             raise ModelError(
@@ -78,7 +74,9 @@ class Preprocessing:
     @property
     def resampling(self) -> Image.Resampling:
         """Pillow's filter for `interpolation`."""
-        return _RESAMPLING[self.interpolation]
+        from PIL import Image
+
+        return Image.Resampling[self.interpolation.upper()]
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
         """Pixels (crop, crop, 3), uint8 RGB, of an opened image.
@@ -88,6 +86,8 @@ class Preprocessing:
         PhotoRejected
             The image cannot be decoded.
         """
+        from geosearch.images import decode  # loads Pillow
+
         image = decode(image, at_least=self.resize)
         # One resampling of the part that is kept, rather than of everything and then a crop.
         side = min(image.size) * self.crop / self.resize
