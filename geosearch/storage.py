@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import IO, cast
 from urllib.parse import unquote, urlsplit
 
-import fsspec
-
 from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.installation import remedy
 from geosearch.settings import image_settings
@@ -65,6 +63,8 @@ def open_stream(uri: str) -> AbstractContextManager[IO[bytes]]:
         It is missing, forbidden, or no regular file. Remote storage raises errors of its own.
     """
     if is_remote(uri):
+        import fsspec  # only here: local photos need none of it
+
         return cast("AbstractContextManager[IO[bytes]]", fsspec.open(uri, "rb"))
     path = local_path(uri)
     # Asked before opening: opening a named pipe would wait for ever.

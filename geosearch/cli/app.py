@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import importlib
 import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from geosearch import __version__
-from geosearch.cli.console import err
 from geosearch.errors import GeosearchError
 
 #: Command → (module, attribute). Modules load when they are used, so that `geosearch db status`
@@ -46,11 +50,25 @@ COMMANDS = {
 }
 
 
-class _Commands(TyperGroup):
-    """The commands above, imported on demand."""
+class _Overview(TyperGroup):
+    """The commands above by name and help alone, without loading their modules."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        return TyperCommand(cmd_name, help=_help(*COMMANDS[cmd_name]))
+
+
+class _Commands(_Overview):
+    """The commands above, imported on demand."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        _Overview(name=self.name).format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        ctx.command = _Overview(name=self.name, params=self.params)
+        return ctx.command.shell_complete(ctx, incomplete)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMANDS:
@@ -64,7 +82,28 @@ class _Commands(TyperGroup):
             single.command(cmd_name)(target)
             command = typer.main.get_command(single)
         command.name = cmd_name
+        gc.enable()
         return command
+
+
+def _help(module: str, attribute: str) -> str:
+    """The docstring of a command, or the help that a group of commands is made with."""
+    for node in _source(module).body:
+        match node:
+            case ast.FunctionDef(name=name) if name == attribute:
+                return ast.get_docstring(node) or ""
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(keywords=keywords)):
+                if name == attribute:
+                    return str(next(ast.literal_eval(k.value) for k in keywords if k.arg == "help"))
+    raise AssertionError(f"{module} has no {attribute}")
+
+
+@cache
+def _source(module: str) -> ast.Module:
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
 app = typer.Typer(
@@ -101,10 +140,15 @@ def root(
 
 def main() -> None:
     """Entry point of the console script."""
+    gc.disable()  # until a command is loaded: looking for garbage in what loads takes long
     try:
         app()
     except GeosearchError as error:
+        from geosearch.cli.console import err
+
         err.print(f"error: {error.message}", style="bold red", highlight=False, markup=False)
         if error.remedy:
             err.print(error.remedy, highlight=False, markup=False)
         sys.exit(error.exit_code)
+    finally:
+        gc.enable()

@@ -6,24 +6,19 @@ import json
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
+from rich.text import Text
 
 from geosearch.database.connection import Database
 from geosearch.database.session import open_database, selected
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 #: Answers go to stdout; all else (progress, warnings, -v) to stderr, so that output can be piped.
 out = Console()
@@ -67,24 +62,21 @@ def progress_bar(unit: str) -> Progress:
 
     Nothing is drawn where stderr is no terminal.
     """
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(unit),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    from rich import progress  # not every command has a bar to draw
+
+    class Rate(progress.TextColumn):
+        def render(self, task: progress.Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
+
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        Rate(""),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
         console=err,
         disable=not err.is_terminal,
     )
-
-
-class _Rate(TextColumn):
-    def __init__(self, unit: str) -> None:
-        super().__init__("")
-        self.unit = unit
-
-    def render(self, task: Any) -> Any:
-        speed = task.finished_speed or task.speed
-        return super().render(task).append("" if speed is None else f"{speed:,.0f} {self.unit}/s")

@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-import fsspec
-
 from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
 from geosearch.ingest.manifests import SUFFIXES, count_rows, is_manifest, read_manifest
@@ -97,6 +95,8 @@ def _remote(uri: str) -> Iterator[Candidate | Rejection]:
         yield Candidate(uri)
         return
     try:
+        import fsspec
+
         filesystem, root = fsspec.core.url_to_fs(uri)
         for folder, folders, files in filesystem.walk(root, on_error="raise"):
             folders.sort()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,13 @@ from geosearch.calibration import Calibrated, Fitted
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, level_at
 from geosearch.errors import InputError, Reason
-from geosearch.geocells import Geocells, Likely
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.sphere import great_circle_km
+
+if TYPE_CHECKING:
+    from geosearch.geocells import Geocells, Likely
 
 #: From a query to a place: by its neighbours, or by its likely cells alone.
 METHODS = (*DENSITY_METHODS, "geocell")

@@ -16,7 +16,6 @@ from geosearch.density import DEFAULT_WEIGHTING, Place, locate
 from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, require_model
-from geosearch.geocells import find_geocells
 from geosearch.localization.answer import Failure, Localization, Parameters, calibrated
 from geosearch.localization.answer_rows import save
 from geosearch.localization.request import Request
@@ -104,6 +103,8 @@ def chosen_parameters(
         chosen = chosen.parameters(connection, model, where)
     if not chosen.classifies or chosen.geocells is not None:
         return chosen
+    from geosearch.geocells import find_geocells  # few questions need them
+
     return chosen.with_geocells(
         find_geocells(
             connection,

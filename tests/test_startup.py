@@ -1,0 +1,126 @@
+"""What commands load: not what only others need, for it is the loading that one waits for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import typer
+
+from geosearch.cli.app import COMMANDS, _Overview, app
+from geosearch.database.connection import Database
+from geosearch.features import embed, load_backbone
+from geosearch.ingest import ingest
+from geosearch.localization import localize
+from geosearch.sample.space import SpaceSample, write_space_sample
+
+#: Packages of which each takes as long to load as a command may take, or longer.
+HEAVY = {
+    "alembic",
+    "geoalchemy2",
+    "matplotlib",
+    "numba",
+    "onnx",
+    "onnxscript",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "sqlalchemy",
+    "torch",
+    "torchvision",
+}
+#: What it takes to embed a photo, and to search by it: even the latter is too much for help.
+NETWORK = {"fsspec", "onnxruntime", "PIL"}
+SEARCHING = NETWORK | {"numpy", "psycopg", "rich", "shapely"}
+
+RUN = """
+import sys
+from geosearch.cli.app import main
+sys.argv[0] = "geosearch"
+try:
+    main()
+except SystemExit as exit:
+    code = exit.code or 0
+print("\\nloaded", *{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def loaded(*arguments: object, **environment: str) -> tuple[str, set[str]]:
+    """What a command prints, and the top-level modules it has loaded when it is done."""
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN, *map(str, arguments)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert not ran.stderr
+    printed, _, modules = ran.stdout.rpartition("loaded ")
+    return printed, set(modules.split())
+
+
+@pytest.fixture(scope="module")
+def sample(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve photos in the database, of which the first is localized as answer 1."""
+    folder = tmp_path_factory.mktemp("sample")
+    write_space_sample(SpaceSample(references=12, queries=1), folder)
+    ingest(module_database, [folder / "references"], collection="sample")
+    embed(module_database, load_backbone(device="cpu"))
+    for _ in localize(module_database, [folder / "queries" / "000001.jpg"], device="cpu"):
+        pass
+    return folder
+
+
+def test_help_loads_nothing_that_searches() -> None:
+    printed, modules = loaded("--help")
+    assert "Estimate where photos were taken." in printed
+    assert not modules & (HEAVY | SEARCHING)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completing_a_command_loads_none(shell: str) -> None:
+    printed, modules = loaded(
+        _GEOSEARCH_COMPLETE=f"complete_{shell}",
+        COMP_WORDS="geosearch lo",
+        COMP_CWORD="1",
+        _TYPER_COMPLETE_ARGS="geosearch lo",
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+    )
+    assert "localize" in printed
+    # Typer draws the help that zsh and fish show with Rich.
+    assert not modules & (HEAVY | SEARCHING - {"rich"})
+
+
+def test_help_says_of_every_command_what_the_command_itself_says() -> None:
+    overview, root = _Overview(name="geosearch"), typer.main.get_command(app)
+    for name in COMMANDS:
+        short, itself = (group.get_command(None, name) for group in (overview, cast(Any, root)))
+        assert short.get_short_help_str(60) == itself.get_short_help_str(60)
+
+
+def test_showing_an_answer_loads_no_network(sample: Path, module_database: Database) -> None:
+    printed, modules = loaded("show", 1, GEOSEARCH_DATABASE_URL=module_database.url)
+    assert "000001.jpg" in printed
+    assert not modules & (HEAVY | NETWORK)
+
+
+def test_the_neighbours_of_a_stored_photo_need_no_network(
+    sample: Path, module_database: Database
+) -> None:
+    photo = sample / "references" / "000001.jpg"
+    printed, modules = loaded("nearest", photo, GEOSEARCH_DATABASE_URL=module_database.url)
+    assert "000001.jpg" in printed
+    assert not modules & (HEAVY | NETWORK)
+
+
+def test_an_answer_loads_what_it_needs_and_no_more(sample: Path, module_database: Database) -> None:
+    photo = sample / "queries" / "000001.jpg"
+    printed, modules = loaded("localize", photo, GEOSEARCH_DATABASE_URL=module_database.url)
+    assert "000001.jpg" in printed
+    assert modules >= {"onnxruntime", "PIL", "shapely"}
+    assert not modules & HEAVY
