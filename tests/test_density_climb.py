@@ -90,7 +90,7 @@ def test_a_long_wait_for_the_compiler_is_announced(
         assert not caplog.messages
         monkeypatch.setattr(waiting, "SILENCE_S", 0.01)
         modes.machine_code.__wrapped__()
-    assert ["compiling the search for modes" in message for message in caplog.messages] == [True]
+    assert ["preparing the search for modes" in message for message in caplog.messages] == [True]
 
 
 def test_a_function_without_a_folder_for_its_machine_code_is_compiled_all_the_same() -> None:

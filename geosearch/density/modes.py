@@ -74,7 +74,7 @@ def _climber(pairs: int) -> Callable[[Array, Array], int]:
 @cache
 def machine_code() -> Callable[[Array, Array], int]:
     """The climb as machine code, loaded, or compiled where it is not on disk yet."""
-    with _loading, announced("compiling the search for modes"):
+    with _loading, announced("preparing the search for modes"):
         from geosearch.density import compiled_climb
 
         compiled_climb.climb(np.ones((5, 1)), np.zeros((1, 7)))
