@@ -2,9 +2,8 @@
 
 from alembic import context
 
-from geosearch.database.migrations import configure_arguments
+from geosearch.database.schema import SCHEMA
 
-connection = context.config.attributes["connection"]
-context.configure(connection=connection, **configure_arguments())
+context.configure(connection=context.config.attributes["connection"], version_table_schema=SCHEMA)
 with context.begin_transaction():
     context.run_migrations()

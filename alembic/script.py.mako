@@ -6,12 +6,7 @@ Revises: ${down_revision | comma,n}
 
 from __future__ import annotations
 
-import geoalchemy2
-import pgvector.sqlalchemy
-import sqlalchemy as sa
-from alembic import op
-from sqlalchemy.dialects import postgresql
-${imports if imports else ""}
+from geosearch.database.migrations import run_files
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
@@ -20,8 +15,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else "pass"}
+    run_files(revision, "upgrade")
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+    run_files(revision, "downgrade")

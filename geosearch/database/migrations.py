@@ -9,7 +9,6 @@ import psycopg
 from alembic import command, op
 from alembic.config import Config
 from alembic.util import CommandError
-from geoalchemy2 import alembic_helpers
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
@@ -17,10 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from geosearch.database.connection import check_version, parse, redact
 from geosearch.database.resources import resource
 from geosearch.database.schema import EXTENSIONS, SCHEMA
-from geosearch.database.tables import metadata
 from geosearch.errors import DatabaseError
-
-_PARTITION = re.compile(r"^embeddings_m\d+")
 
 # For a role named geosearch our schema would be the default one, which SQLAlchemy reflects without
 # its name, and where CREATE EXTENSION would put PostGIS.
@@ -59,32 +55,6 @@ def run_files(revision: str, *names: str) -> None:
             resource(f"sql/{revision}/{name}.sql").read_text(encoding="utf-8"),
             execution_options={"no_parameters": True},
         )
-
-
-def configure_arguments() -> dict[str, Any]:
-    """Arguments of alembic's `context.configure`, shared with `alembic/env.py`."""
-    return {
-        "target_metadata": metadata,
-        "include_schemas": True,
-        "include_name": _include_name,
-        "include_object": _include_object,
-        "process_revision_directives": alembic_helpers.writer,
-        "render_item": alembic_helpers.render_item,
-        "version_table_schema": SCHEMA,
-        "compare_type": True,
-        "compare_server_default": False,
-    }
-
-
-def _include_name(name: str | None, kind: str, _parents: Any) -> bool:
-    return name == SCHEMA if kind == "schema" else True
-
-
-def _include_object(item: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
-    if kind == "table" and name is not None and _PARTITION.match(name):
-        return False
-    keep = alembic_helpers.include_object(item, name, kind, reflected, other)  # type: ignore[no-untyped-call]
-    return bool(keep)
 
 
 def _config() -> Config:
