@@ -375,6 +375,7 @@ localizations = Table(
     Column("software", JSONB, nullable=False, comment="Versions of geosearch and libraries."),
     Column("query_embedding", VECTOR(), nullable=False, comment="Embedding of the query."),
     _point("estimate", nullable=True, comment="Estimated position; NULL without neighbours."),
+    Column("place", Text, comment="The estimate in words, as geosearch.place_name gave them."),
     Column("score", Double, comment="Share of the neighbours' weight near the estimate, 0 to 1."),
     Column("radius_50_km", Double, comment="Radius round the estimate with half the density."),
     Column("radius_90_km", Double, comment="Radius round the estimate with 90 % of it."),
@@ -562,6 +563,27 @@ borders = Table(
     CheckConstraint("kind IN ('country', 'region')", name="kind"),
     Index("borders_geom_idx", "geom", postgresql_using="gist"),
     comment="Borders of countries and regions, for filters by name.",
+)
+
+places = Table(
+    "places",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, comment="Name."),
+    Column("admin1", Text, comment="First-level division of the country it is in."),
+    Column("country", Text, nullable=False, comment="Country, in English."),
+    Column("iso_a2", Text, nullable=False, comment="ISO 3166-1 alpha-2 code of the country."),
+    Column("population", BigInteger, nullable=False, comment="People; 0 where unknown."),
+    _point("geom", nullable=False, comment="Position (WGS 84)."),
+    *(
+        Index(name, text("(geom::geography)"), postgresql_using="gist", postgresql_where=where)
+        for name, where in (
+            ("places_geography_idx", None),
+            ("places_cities_idx", text("population >= 100000")),
+            ("places_large_cities_idx", text("population >= 1000000")),
+        )
+    ),
+    comment="Cities, towns and villages (GeoNames, CC BY 4.0), for geosearch.place_name.",
 )
 
 coverage = Table(
