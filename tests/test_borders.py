@@ -41,9 +41,10 @@ CITIES = {
 }
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+@pytest.fixture(scope="module", params=[*FORMATS, "of geosearch"])
 def loaded(request: Any, module_database: Database, shared_data: Path) -> Database:
-    load_borders(module_database, shared_data / "tables" / FORMATS[request.param])
+    name = FORMATS.get(request.param)
+    load_borders(module_database, name and shared_data / "tables" / name)
     return module_database
 
 
@@ -121,11 +122,10 @@ def test_an_unknown_name_lists_similar_ones(loaded: Database) -> None:
 
 
 def test_without_borders_the_command_to_load_them_is_named(database: Database) -> None:
-    with (
-        database.connection() as connection,
-        pytest.raises(NotFoundError, match="no borders are loaded") as caught,
-    ):
-        find_border(connection, "CH")
+    with database.connection() as connection:
+        connection.execute("DELETE FROM geosearch.borders")
+        with pytest.raises(NotFoundError, match="no borders are loaded") as caught:
+            find_border(connection, "CH")
     assert "geosearch borders load" in str(caught.value.remedy)
 
 
@@ -267,6 +267,8 @@ def test_the_commands_load_and_list(
     ]
     assert "Good" in geosearch("borders", "list").out
     assert geosearch("borders", "load", tmp_path / "no.json").code == InputError.exit_code
+    assert geosearch("borders", "load").out == "Natural Earth 1:50m: 241 countries, 29 regions\n"
+    assert geosearch("borders", "list", "--json").json()[0]["source"] == "Natural Earth 1:50m"
 
 
 def test_borders_are_multipolygons(shared_data: Path) -> None:

@@ -316,15 +316,15 @@ def test_a_column_is_added_by_the_view_alone(database: Database, tmp_path: Path)
         connection.execute("DROP VIEW geosearch.gis_estimates")
         connection.execute(
             "CREATE VIEW geosearch.gis_estimates AS "
-            + re.sub(r"(\S+ AS geom)", r"'here'::text AS place, \1", view)
+            + re.sub(r"(\S+ AS geom)", r"'here'::text AS nearby, \1", view)
         )
-        connection.execute("COMMENT ON COLUMN geosearch.gis_estimates.place IS 'Where it is.'")
+        connection.execute("COMMENT ON COLUMN geosearch.gis_estimates.nearby IS 'Where it is.'")
         read = read_answers(connection, ESTIMATES, Selection())
-        assert read.schema.field("place").metadata == {b"GDAL:OGR:comment": b"Where it is."}
+        assert read.schema.field("nearby").metadata == {b"GDAL:OGR:comment": b"Where it is."}
         write_layers(tmp_path / "estimates.csv", [read])
     assert ',"here",' in (tmp_path / "estimates.csv").read_text()
     (tile,) = features(database, 0, 52.5, 13.4, "estimates", answer)
-    assert tile.properties["place"] == "here"
+    assert tile.properties["nearby"] == "here"
 
 
 @pytest.mark.parametrize("layer", [layer for layer in LAYERS.values() if layer.answer])

@@ -17,11 +17,13 @@ from geosearch.export import canvas
 from geosearch.export.answer_picture import draw_selection
 from geosearch.export.map import draw_map
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
+from geosearch.export.surroundings import draw_names, draw_surroundings, read_surroundings
 from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
 from geosearch.words import format_km, format_position
 from tests.answers import make_answer, unanswered
+from tests.rows import add_photos
 
 latitudes = st.floats(-89.9, 89.9)
 longitudes = st.floats(-179.99, 179.99)
@@ -139,6 +141,107 @@ def test_one_answer_is_drawn_in_detail_and_many_on_the_world(
     image = pixels(tmp_path / "many.png")
     assert share_of(image[800:830], "#f43f5e") > 0.2  # half of the answers are beyond 2,500 km
     assert share_of(image[800:830], "#5eead4") > 0.2  # and half within 25 km
+
+
+def near_centre(image: np.ndarray, x_km: float, y_km: float, half_height_km: float) -> np.ndarray:
+    """The colour of a local map at kilometres east and north of its centre: median of 9 x 9."""
+    scale = canvas.HEIGHT / 2 / half_height_km
+    row, column = round(canvas.HEIGHT / 2 - y_km * scale), round(MAP_WIDTH / 2 + x_km * scale)
+    found: np.ndarray = np.median(
+        image[row - 4 : row + 5, column - 4 : column + 5].reshape(-1, 3), axis=0
+    )
+    return found
+
+
+def test_a_map_of_a_coast_has_land_and_sea(database: Database, tmp_path: Path) -> None:
+    genoa = make_answer([44.41], [8.93], bandwidth_km=20.0)
+    draw_map(genoa, tmp_path / "map.png", database)
+    image, half_height = pixels(tmp_path / "map.png"), 1.3 * genoa.radius_km[0.9]
+    for (lat, lon), colour in {
+        (44.80, 8.75): canvas.LIGHT.land,
+        (44.75, 9.15): canvas.LIGHT.land,
+        (44.02, 8.70): canvas.LIGHT.sea,
+        (44.03, 9.10): canvas.LIGHT.sea,
+    }.items():
+        view = AzimuthalEquidistant(genoa.lat or 0.0, genoa.lon or 0.0, 100.0, 100.0)
+        x, y = (float(value) for value in view.forward(lat, lon))
+        seen = near_centre(image, x, y, half_height)
+        other = canvas.LIGHT.sea if colour == canvas.LIGHT.land else canvas.LIGHT.land
+        away, wrong = (
+            np.abs(seen - 255 * np.array(to_rgb(each))).sum() for each in (colour, other)
+        )
+        assert away < wrong, (lat, lon)
+
+
+def test_a_map_of_a_street_is_plain_and_shows_the_photos_near(
+    database: Database, tmp_path: Path
+) -> None:
+    answer = make_answer([41.0], [-83.0], bandwidth_km=0.2)
+    half_height = 1.3 * answer.radius_km[0.9]
+    assert 0.5 < half_height < 0.6
+    draw_map(answer, tmp_path / "bare.png", database)
+    with database.connection() as connection:
+        step = half_height / 2 / 111.2
+        add_photos(connection, [41.0 + step, 41.0 + step, 45.0], [-83.0, -83.0 + step, -83.0])
+    draw_map(answer, tmp_path / "map.png", database)
+    image, bare = pixels(tmp_path / "map.png"), pixels(tmp_path / "bare.png")
+    changed = np.abs(image - bare).max(axis=-1)[:, :MAP_WIDTH] > 30
+    rows, columns = np.nonzero(changed)
+    # Two dots, a half of the half-height to the north, one of them to the east, too.
+    assert abs(rows - canvas.HEIGHT / 4).max() < 8
+    spread = np.ptp(columns) / (canvas.HEIGHT / 4 * np.cos(np.radians(41.0)))
+    assert spread == pytest.approx(1.0, abs=0.08)
+    assert share_of(bare[:60, :60], canvas.LIGHT.land, tolerance=10) > 0.9
+
+
+def test_the_world_is_drawn_with_its_borders(database: Database, tmp_path: Path) -> None:
+    wide = make_answer([46.0, -40.0], [8.0, -60.0], bandwidth_km=3000.0)
+    draw_map(wide, tmp_path / "plain.png")
+    draw_map(wide, tmp_path / "map.png", database)
+    with_borders, plain = pixels(tmp_path / "map.png"), pixels(tmp_path / "plain.png")
+    changed = np.abs(with_borders - plain).max(axis=-1)[:, :MAP_WIDTH] > 20
+    assert 0.005 < changed.mean() < 0.2
+
+
+VIEWS = [
+    EqualEarth(),
+    EqualEarth(170.0),
+    *(
+        AzimuthalEquidistant(lat, lon, 1.3 * half_height, half_height)
+        for lat, lon in [(46.0, 8.0), (90.0, 0.0), (-90.0, 0.0), (-17.0, 180.0), (-41.0, 174.8)]
+        for half_height in (0.3, 30.0, 600.0, 4500.0)
+    ),
+]
+
+
+@pytest.mark.parametrize("projection", VIEWS, ids=str)
+def test_names_are_on_the_map_and_cover_neither_one_another_nor_the_answer(
+    module_database: Database, projection: Projection
+) -> None:
+    with module_database.connection() as connection:
+        around = read_surroundings(connection, projection)
+    figure = canvas.new_figure()
+    axes = canvas.add_map(figure, (0.0, 0.0, 0.73, 1.0), projection, canvas.LIGHT)
+    draw_surroundings(axes, projection, around, canvas.LIGHT)
+    before = len(axes.texts)
+    draw_names(axes, projection, around, canvas.LIGHT, [(0.0, 0.0)])
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    boxes = [label.get_window_extent(renderer) for label in axes.texts[before:]]
+    frame = axes.get_window_extent()
+    middle = axes.transData.transform((0.0, 0.0))
+    for number, each in enumerate(boxes):
+        assert (frame.x0 <= each.x0, each.x1 <= frame.x1) == (True, True)
+        assert (frame.y0 <= each.y0, each.y1 <= frame.y1) == (True, True)
+        assert not each.contains(*middle)
+        assert not any(each.overlaps(other) for other in boxes[:number])
+    if projection in (*VIEWS[:2], AzimuthalEquidistant(46.0, 8.0, 780.0, 600.0)):
+        assert len(boxes) > 5
+
+
+def test_scale_bars_have_round_lengths() -> None:
+    assert [canvas.round_length(goal) for goal in (0.19, 0.99, 1.0, 4.9, 166.0, 7000.0)] == [
+        pytest.approx(length) for length in (0.1, 0.5, 1.0, 2.0, 100.0, 5000.0)
+    ]
 
 
 def test_no_answers_cannot_be_drawn(database: Database, tmp_path: Path) -> None:

@@ -149,12 +149,11 @@ def test_every_layer_of_the_project_has_rows_to_show(filled: Database) -> None:
                 ).fetchone()
                 assert row is not None
                 counts[layer.id] = row[0]
-    assert counts == FEATURES | {"geocells": 0}
+    assert counts == FEATURES
     assert [(group.title, group.shown) for group in project.groups] == [
         ("Answers", True),
         ("Evaluations", False),
         ("Photos", True),
-        ("Geocells", True),
         ("Background", True),
     ]
 
@@ -220,7 +219,7 @@ def test_the_command_writes_the_file_and_saves_the_project(
     ran = run("export", "qgis", "-o", file, "--save", "all", "--reach", "service=photos", "--json")
     written = ran.json()
     assert ran.code == 0
-    assert (written["layers"], written["source"]) == (14, "service='photos'")
+    assert (written["layers"], written["source"]) == (13, "service='photos'")
     assert (written["saved"], written["output"]) == ("all", str(file))
     assert set(written["styles"]) == {layer.view for layer in LAYERS.values()}
     with filled.connection() as connection:
@@ -234,7 +233,7 @@ def test_the_command_writes_the_file_and_saves_the_project(
     assert all(
         uri.startswith("service='photos' ") for name, uri in found.items() if name in FEATURES
     )
-    assert set(found) == {*FEATURES, "geocells", "openstreetmap"}
+    assert set(found) == {*FEATURES, "openstreetmap"}
 
 
 def test_the_command_says_what_is_missing(
@@ -247,7 +246,7 @@ def test_the_command_says_what_is_missing(
     assert wrong.code == InputError.exit_code
     bare = run("export", "qgis", "-o", tmp_path / "x.qgz")
     assert bare.code == 0
-    assert "geosearch borders load" in bare.err
+    assert set(sources(qgs(tmp_path / "x.qgz"))) == {"borders", "openstreetmap"}
 
 
 def styles(database: Database) -> dict[str, tuple[Any, ...]]:
@@ -386,10 +385,8 @@ def test_qgis_opens_the_project_and_styles_what_is_added(
     for found in seen.values():
         assert (found["read"], found["crs"]) == (True, "EPSG:8857")
         layers = {key.removeprefix("geosearch_"): value for key, value in found["layers"].items()}
-        assert {key: value[0] for key, value in layers.items()} == dict.fromkeys(
-            [*FEATURES, "geocells"], True
-        )
-        assert {key: value[1] for key, value in layers.items()} == FEATURES | {"geocells": 0}
+        assert {key: value[0] for key, value in layers.items()} == dict.fromkeys([*FEATURES], True)
+        assert {key: value[1] for key, value in layers.items()} == FEATURES
         for key, (_, _, renderer, labels, tips, crs) in layers.items():
             style = "estimates" if key == "evaluated" else key.removeprefix("evaluated_")
             assert renderer == RENDERERS[style.partition("_")[0]], key

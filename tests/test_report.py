@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,11 +19,12 @@ from PIL import Image
 from psycopg.types.json import Jsonb
 
 from geosearch.borders.border_rows import load_borders
+from geosearch.borders.shipped import ATTRIBUTION
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Interval, accuracy, wilson
 from geosearch.localization import Localization
-from geosearch.localization.answer_rows import save
+from geosearch.localization.answer_rows import save, with_places
 from geosearch.report import list_evaluations, summarize, write_csv
 from geosearch.report.breakdown import AT_SEA, DENSITY_RADIUS_KM, by_count
 from geosearch.report.charts import evaluation_charts
@@ -87,7 +89,7 @@ def stored(module_database: Database, tmp_path_factory: pytest.TempPathFactory) 
         add_embeddings(connection, model_id, photos, vectors)
     key = add_evaluation(module_database, model_id)
     with module_database.connection() as connection:
-        ids = save(connection, answers, key)
+        ids = save(connection, with_places(connection, answers), key)
         for row, (each, found) in enumerate(zip(ids, answers, strict=True)):
             if found.lat is not None:
                 connection.execute(
@@ -143,8 +145,7 @@ def borders(stored: Stored, tmp_path: Path) -> Iterator[dict[str, tuple[float, f
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     load_borders(stored.database, path)
     yield parts
-    with stored.database.connection() as connection:
-        connection.execute("DELETE FROM geosearch.borders")
+    load_borders(stored.database)
 
 
 def test_figures_come_from_the_stored_answers(stored: Stored) -> None:
@@ -179,8 +180,39 @@ def test_histogram_holds_every_finite_error() -> None:
     np.testing.assert_allclose(found.edges_km[2:] / found.edges_km[1:-1], 10 ** (1 / 5))
 
 
-def test_without_borders_the_report_says_how_to_get_continents(stored: Stored) -> None:
+def test_the_page_says_where_the_worst_answers_were_taken(stored: Stored, page: str) -> None:
+    rows = [int(row) for row in stored.summary.worst(3)]
+    with stored.database.connection() as connection:
+        for row in rows:
+            lat, lon = stored.answers[row].truth or (0.0, 0.0)
+            found = connection.execute(
+                "SELECT geosearch.place_name(ST_Point(%s, %s)), place "
+                "FROM geosearch.localizations WHERE id = %s",
+                (lon, lat, int(stored.summary.answers.localization_id[row])),
+            ).fetchone()
+            assert found is not None
+            assert all(f": {escape(name)}" in page for name in found)
+    assert ATTRIBUTION in page
+
+
+def test_continents_are_those_of_the_borders_that_come_with_geosearch(stored: Stored) -> None:
     found = stored.summary
+    assert found.by_continent is not None
+    names = {group.name for group in found.by_continent}
+    assert {"Asia", "Africa", "North America", AT_SEA} <= names
+
+
+def test_without_borders_the_report_says_how_to_get_continents(
+    stored: Stored, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stored.database.connection() as connection:
+        connection.execute("DELETE FROM geosearch.borders")
+    try:
+        found = stored.summary
+        said = CommandLine(stored.database.url, capsys)("report", stored.id).err
+    finally:
+        load_borders(stored.database)
+    assert "geosearch borders load" in said
     assert found.by_continent is None
     assert any("geosearch borders load" in text for text in found.notes)
 
@@ -326,6 +358,7 @@ def test_every_chart_has_a_title_and_an_explanation(stored: Stored) -> None:
         "errors",
         "coverage",
         "probabilities",
+        "continents",
         "density",
     ]
     assert all(chart.title and chart.note for chart in charts)
@@ -365,7 +398,8 @@ def test_a_table_with_one_line_a_query(stored: Stored, tmp_path: Path) -> None:
     np.testing.assert_array_equal(errors, stored.error_km)
     assert [row["photo"] for row in rows] == [item.photo for item in stored.answers]
     lost = rows[int(np.flatnonzero(np.isinf(stored.error_km))[0])]
-    assert (lost["lat"], lost["score"], lost["confident"], lost["continent"]) == ("", "", "", "")
+    assert (lost["lat"], lost["score"], lost["confident"]) == ("", "", "")
+    assert [row["continent"] for row in rows] == list(stored.summary.continent or ())
     first = rows[int(np.flatnonzero(np.isfinite(stored.error_km))[0])]
     assert first["confident"] in ("True", "False")
     assert float(first["probability_within_200_km"]) in stored.probability_200
@@ -381,7 +415,6 @@ def test_command_prints_figures_and_writes_a_file(
     assert plain.code == 0
     assert re.search(rf"within 200 km +{100 * share:.1f} % +[\d.]+ to [\d.]+ %", plain.out)
     assert "1 query (undecodable)" in plain.err
-    assert "geosearch borders load" in plain.err
     ran = geosearch("report", stored.id, "--json", "-o", tmp_path / "report.csv")
     assert ran.code == 0
     assert ran.json()["accuracy"]["200"] == share

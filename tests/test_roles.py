@@ -128,7 +128,15 @@ WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relkind IN ('r', 'p', 'v'
 ORDER BY c.relname
 """
 #: Tables that hold nothing of photos, which readers may read as they are.
-COMMON = {"alembic_version", "models", "tunings", "recall_points", "borders", "qgis_projects"}
+COMMON = {
+    "alembic_version",
+    "models",
+    "tunings",
+    "recall_points",
+    "borders",
+    "places",
+    "qgis_projects",
+}
 #: Tables that nobody but the owner has to do with.
 OWNERS = {"indexes", "recall_checks"}
 

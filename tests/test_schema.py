@@ -58,7 +58,7 @@ def test_sqlalchemy_reads_the_tables_with_their_types_keys_and_comments(database
             .join_from(photos, embeddings, photos.c.id == embeddings.c.photo_id)
             .order_by(embeddings.c.embedding.cosine_distance([0, 1, 0, 0]))
         ).one()
-    assert (row[0], row[1].to_list()) == (46.5, [1, 0, 0, 0])
+    assert (row[0], list(row[1])) == (46.5, [1, 0, 0, 0])
 
 
 def test_the_revision_that_is_needed_is_that_of_alembic() -> None:

@@ -6,6 +6,9 @@ Revises: none
 
 from __future__ import annotations
 
+from alembic import op
+
+from geosearch.borders.shipped import load_shipped_borders, load_shipped_places
 from geosearch.database.migrations import run_files
 
 revision = "0001"
@@ -21,11 +24,14 @@ def upgrade() -> None:
         "tables/collections roles/visibility",
         "tables/photos tables/retrieval tables/geocells tables/answers tables/maps",
         "functions/sphere functions/weights functions/mode functions/radius functions/aggregate",
-        "functions/filter functions/recall functions/plan functions/nearest functions/localize",
-        "functions/version",
+        "functions/place functions/filter functions/recall functions/plan functions/nearest",
+        "functions/localize functions/version",
         "layers/lines layers/coverage layers/views layers/tiles",
         "roles/policies roles/statistics roles/rights",
     )
+    connection = op.get_bind().connection.driver_connection
+    load_shipped_borders(connection)
+    load_shipped_places(connection)
 
 
 def downgrade() -> None:

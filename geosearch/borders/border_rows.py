@@ -12,6 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from geosearch.borders.border_files import Flaw, read_borders
+from geosearch.borders.shipped import SOURCE, load_shipped_borders
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import NotFoundError
 
@@ -51,14 +52,19 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, ST_GeomFromWKB(%s, 4326), %s)
 """
 
 
-def load_borders(database: Database, path: str | Path) -> Loaded:
-    """Replace all borders by those of a file; see `read_borders` for its formats.
+def load_borders(database: Database, path: str | Path | None = None) -> Loaded:
+    """Replace all borders by those of a file (`read_borders` says which), or by geosearch's own.
 
     Raises
     ------
     InputError
         The file cannot be read, or holds no borders. Those in the database stay.
     """
+    if path is None:
+        with database.connection() as connection:
+            load_shipped_borders(connection)
+            own = Counter(place.kind for place in list_borders(connection))
+        return Loaded(SOURCE, own["country"], own["region"], ())
     borders, flaws = read_borders(path)
     source = Path(path).name
     with database.connection() as connection, connection.cursor() as cursor:
@@ -111,7 +117,7 @@ def find_border(connection: Connection, name: str) -> BaseGeometry:
     if not places:
         raise NotFoundError(
             f"country {name!r}: no borders are loaded",
-            "Load them: geosearch borders load FILE. docs/filters.md says where to get a file.",
+            "Load those that come with it: geosearch borders load",
         )
     similar = ", ".join(_similar(name, places)) or "none"
     raise NotFoundError(

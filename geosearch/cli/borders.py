@@ -19,19 +19,23 @@ app = typer.Typer(
 
 @app.callback()
 def borders() -> None:
-    """Countries and regions that filters (--country) may name.
+    """Countries and regions that filters (--country) may name: Natural Earth's, unless others
+    are loaded.
 
-    Example: geosearch borders load borders.json
+    Example: geosearch borders list
     """
 
 
 @app.command()
 def load(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="GeoJSON; see docs/filters.md.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="GeoJSON; those that come with geosearch without it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Load the borders in a file, in place of those loaded before.
+    """Load the borders in a file, or those that come with geosearch, in place of those before.
 
     FILE is GeoJSON of Natural Earth's admin-0 countries, or of country-coder. Features that
     cannot be used are reported, and the others loaded.

@@ -235,12 +235,6 @@ def qgis(
         )
     if styles.kept:
         _say(f"styles left as they were changed: {', '.join(styles.kept)}")
-    if "borders" not in project.bounds:
-        console.err.print(
-            "no borders are loaded, so the background is empty: geosearch borders load FILE",
-            highlight=False,
-            markup=False,
-        )
 
 
 def _write_answers(

@@ -115,6 +115,8 @@ def localize(
             if isinstance(answer, Failure):
                 failures.append(answer)
                 continue
+            if answer.place_name is not None:
+                remarks.append(f"{Path(answer.photo).name}: {answer.place_name}")
             remarks.append(_remark(answer))
             calibration_used = _calibration(answer)
             answers.add_row(*_row(answer))
@@ -125,7 +127,7 @@ def localize(
                 # Matplotlib takes a while to import: only for this option.
                 from geosearch.export.map import draw_map
 
-                draw_map(answer, map_file)
+                draw_map(answer, map_file, opened)
     if not as_json:
         _print(answers, failures)
         for remark in filter(None, remarks):
@@ -158,6 +160,7 @@ def show(
     plan = answer.neighbours.plan
     facts = {
         "photo": answer.photo,
+        "place": answer.place_name or "unknown",
         "answered": f"{answer.created_at:%Y-%m-%d %H:%M:%S %Z}",
         "model": answer.model["name"],
         "parameters": ", ".join(f"{k}={v}" for k, v in answer.parameters.to_json().items()),

@@ -28,7 +28,7 @@ from geosearch.features import DEFAULT_MODEL, Backbone, embed_files, load_backbo
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, find_model, require_model
 from geosearch.localization.answer import Failure, Parameters
-from geosearch.localization.answer_rows import save
+from geosearch.localization.answer_rows import save, with_places
 from geosearch.localization.localizing import chosen_parameters
 from geosearch.localization.request import Request
 from geosearch.query import Query
@@ -218,7 +218,7 @@ def evaluate_each(
         for column, found in zip(errors, errors_km(waiting, task), strict=True):
             column += found
         with database.connection() as connection:
-            save(connection, [item.answer for item in waiting], main)
+            save(connection, with_places(connection, [item.answer for item in waiting]), main)
         waiting.clear()
 
     given = answers(database, row, embedded(database, row, backbone, asked), task)

@@ -29,7 +29,7 @@ def draw_selection(database: Database, selection: Selection, path: Path) -> None
     if not found:
         raise NotFoundError("there are no answers to draw", "Run: geosearch localize PHOTO")
     if len(found) == 1:
-        draw_map(load(database, found[0]), path)
+        draw_map(load(database, found[0]), path, database)
         return
     with database.connection() as connection:
         draw_overview(read_answers(connection, ESTIMATES, selection), path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -30,8 +31,54 @@ ESTIMATE = "#ffb454"
 TRUTH = "#5eead4"
 NEIGHBOUR = "#ffffff"
 
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a map: its ground, what is drawn on it, and the light round writing."""
+
+    land: str
+    sea: str
+    line: str
+    grid: str
+    text: str
+    muted: str
+    halo: str
+    photo: str
+    neighbour: str
+    outline: str
+
+
+#: On the Blue Marble, which is for maps of much of the world, ...
+DARK = Theme(
+    land=PAGE,
+    sea=PAGE,
+    line="#ffffff40",
+    grid="#ffffff18",
+    text=TEXT,
+    muted="#c3ccd8",
+    halo="#0b111bc0",
+    photo="#ffffff60",
+    neighbour=NEIGHBOUR,
+    outline=ESTIMATE,
+)
+#: ... and where its cells would blur: plain land and sea.
+LIGHT = Theme(
+    land="#f5f2ea",
+    sea="#cfdfe8",
+    line="#a89f90",
+    grid="#8b98a838",
+    text="#27313f",
+    muted="#667284",
+    halo="#fbfaf6e0",
+    photo="#7a6a5a",
+    neighbour="#1f3b63",
+    outline="#c2570c",
+)
+#: The Blue Marble's cells of 7 km are good for maps from this width in kilometres.
+BLUE_MARBLE_FROM_KM = 3500.0
+
 # The background stays dark and grey, so that the answer is what shines.
-_SATURATION, _BRIGHTNESS, _FLOOR = 0.5, 0.5, 0.06
+_SATURATION, _BRIGHTNESS, _FLOOR = 0.65, 0.68, 0.07
 _COASTLINE_DETAIL = ((3000.0, "i"), (12000.0, "l"), (np.inf, "c"))  # up to that width in km
 
 
@@ -57,22 +104,33 @@ def image_of(figure: Figure) -> Image.Image:
 
 
 def add_map(
-    figure: Figure, rectangle: tuple[float, float, float, float], projection: Projection
+    figure: Figure,
+    rectangle: tuple[float, float, float, float],
+    projection: Projection,
+    theme: Theme = DARK,
+    *,
+    coasts: bool = True,
 ) -> Axes:
-    """Axes in kilometres of `projection` with the background drawn.
+    """Axes in kilometres of `projection`, with the Blue Marble where the theme is dark.
 
     `rectangle`: left, bottom, width, height as shares of the page; the map is centred in it.
+    `coasts` draws the coastlines, too.
     """
-    axes = figure.add_axes(rectangle, facecolor=PAGE)
+    axes = figure.add_axes(rectangle, facecolor=theme.sea)
     left, right, bottom, top = projection.extent
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
     axes.set_aspect("equal")
-    axes.axis("off")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if theme is LIGHT:
+        return axes
     shape = round(rectangle[3] * HEIGHT), round(rectangle[2] * WIDTH)
     axes.imshow(
         _background(projection, shape), extent=projection.extent, interpolation="bilinear", zorder=0
     )
+    if not coasts:
+        return axes
     width = right - left
     detail = next(name for limit, name in _COASTLINE_DETAIL if width <= limit)
     lines = list(projected(projection, *coastlines(detail)))
@@ -105,19 +163,25 @@ def projected(projection: Projection, lat: ArrayLike, lon: ArrayLike) -> Iterato
             yield part
 
 
-def add_scale_bar(axes: Axes, width_km: float) -> None:
+def round_length(goal: float) -> float:
+    """The longest of 1, 2, 5, 10, … and their tenths that is not longer than `goal`."""
+    unit = float(10.0 ** np.floor(np.log10(goal)))
+    return max(step * unit for step in (1, 2, 5) if step * unit <= goal)
+
+
+def add_scale_bar(axes: Axes, width_km: float, theme: Theme = DARK) -> None:
     """A bar of a round length, about a sixth of the map, at the lower left."""
-    goal = width_km / 6
-    unit = 10.0 ** np.floor(np.log10(goal))
-    length = max(step * unit for step in (1, 2, 5) if step * unit <= goal)
+    length = round_length(width_km / 6)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     x, y = left + 0.03 * (right - left), bottom + 0.045 * (top - bottom)
-    axes.plot([x, x + length], [y, y], color=TEXT, linewidth=2.5, solid_capstyle="butt", zorder=9)
+    axes.plot(
+        [x, x + length], [y, y], color=theme.text, linewidth=2.5, solid_capstyle="butt", zorder=9
+    )
     axes.text(
         x + length / 2,
         y + 0.012 * (top - bottom),
         f"{length:,.0f} km" if length >= 1 else f"{1000 * length:,.0f} m",
-        color=TEXT,
+        color=theme.text,
         fontsize=11,
         ha="center",
         va="bottom",

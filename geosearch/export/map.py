@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image, ImageOps
 from shapely import contains_xy
 
+from geosearch.database.connection import Database
 from geosearch.density import DEFAULT_BANDWIDTH_KM, Region
 from geosearch.density.regions import highest_density_regions
 from geosearch.errors import PhotoRejected
 from geosearch.export import canvas
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
+from geosearch.export.surroundings import (
+    Surroundings,
+    add_attribution,
+    add_locator,
+    draw_names,
+    draw_surroundings,
+    read_surroundings,
+)
 from geosearch.images import decode, open_image
 from geosearch.localization import Localization
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing, unit_vectors
@@ -28,25 +38,34 @@ from geosearch.words import format_km, format_position
 _PANEL_SHARE = 0.27
 _ASPECT = (1 - _PANEL_SHARE) * canvas.WIDTH / canvas.HEIGHT
 _MARGIN = 1.3
-_SMALLEST_KM, _LARGEST_KM = 150.0, 5000.0  # half-heights; beyond the largest, the whole world
+# Half-heights; of an answer without radii; beyond the largest, the whole world.
+_SMALLEST_KM, _USUAL_KM, _LARGEST_KM = 0.25, 25.0, 5000.0
+_HEADLINE = 25  # letters in a line
 _THUMBNAIL = (360, 270)
 _DENSITY_PIXELS = 3  # the density is evaluated at every third pixel: it is smooth
 
-_GLOW = LinearSegmentedColormap.from_list(
-    "glow",
-    [(0.0, "#ff7a1800"), (0.15, "#ff7a1855"), (0.6, "#ff8f2aa8"), (1.0, "#ffd27fe6")],
-)
+_GLOWS = {
+    canvas.DARK: LinearSegmentedColormap.from_list(
+        "glow",
+        [(0.0, "#ff7a1800"), (0.15, "#ff7a1855"), (0.6, "#ff8f2aa8"), (1.0, "#ffd27fe6")],
+    ),
+    canvas.LIGHT: LinearSegmentedColormap.from_list(
+        "warmth",
+        [(0.0, "#ffb45400"), (0.15, "#ffb4543c"), (0.6, "#ff9f4580"), (1.0, "#f9822ab0")],
+    ),
+}
 _REGION_STYLES: dict[float, tuple[str, Any, float]] = {
     0.5: ("50 % region", "-", 1.6),
     0.9: ("90 % region", (0, (4, 2.5)), 1.2),
 }
 
 
-def draw_map(answer: Localization, path: Path) -> None:
+def draw_map(answer: Localization, path: Path, database: Database | None = None) -> None:
     """Draw an answer as a PNG of 1600 x 900 pixels.
 
     The view shows the estimate, the radius that holds 90 % of the probability, and the truth if
-    known; where that is too wide, the world. The photo is shown where it can still be read.
+    known; where that is too wide, the world. Borders, names and the photos near are those of
+    `database`, if it is given. The query is shown where it can still be read.
 
     Raises
     ------
@@ -54,19 +73,33 @@ def draw_map(answer: Localization, path: Path) -> None:
         The file cannot be written.
     """
     projection = _view(answer)
+    local = isinstance(projection, AzimuthalEquidistant)
+    wide = 2 * projection.extent[1] >= canvas.BLUE_MARBLE_FROM_KM
+    theme = canvas.DARK if wide else canvas.LIGHT
+    around = Surroundings()
+    if database is not None:
+        with database.connection() as connection:
+            around = read_surroundings(connection, projection)
     figure = canvas.new_figure()
-    inset = 0.0 if isinstance(projection, AzimuthalEquidistant) else 0.012
-    axes = canvas.add_map(figure, (inset, 0.0, 1 - _PANEL_SHARE - 2 * inset, 1.0), projection)
+    inset = 0.0 if local else 0.012
+    rectangle = (inset, 0.0, 1 - _PANEL_SHARE - 2 * inset, 1.0)
+    axes = canvas.add_map(figure, rectangle, projection, theme, coasts=not around.countries)
+    draw_surroundings(axes, projection, around, theme)
     if answer.lat is not None and answer.lon is not None:
         if answer.parameters.retrieves:
-            _draw_density(axes, projection, answer)
-            _draw_neighbours(axes, projection, answer)
+            _draw_density(axes, projection, answer, theme)
+            _draw_neighbours(axes, projection, answer, theme)
         else:
-            _draw_cells(axes, projection, answer)
+            _draw_cells(axes, projection, answer, theme)
         _draw_positions(axes, projection, answer)
-    if isinstance(projection, AzimuthalEquidistant):
-        canvas.add_scale_bar(axes, 2 * projection.half_width)
-    _draw_panel(figure, answer)
+    marked = [answer.truth, None if answer.lat is None else (answer.lat, answer.lon or 0.0)]
+    taken = [projection.forward(*each) for each in marked if each is not None]
+    draw_names(axes, projection, around, theme, [(float(x), float(y)) for x, y in taken])
+    if local:
+        canvas.add_scale_bar(axes, 2 * projection.extent[1], theme)
+        add_locator(figure, (1 - _PANEL_SHARE - 0.008, 0.035), projection)
+    add_attribution(figure, 1 - _PANEL_SHARE - 0.008, theme)
+    _draw_panel(figure, answer, theme, photos=len(around.photos) > 0)
     canvas.save(figure, path)
 
 
@@ -75,13 +108,15 @@ def _view(answer: Localization) -> Projection:
         return EqualEarth()
     reach = [km for level, km in answer.radius_km.items() if level == 0.9]
     reach += [answer.error_km] if answer.error_km is not None else []
-    half_height = max(_SMALLEST_KM, _MARGIN * max(reach, default=0.0))
+    half_height = max(_SMALLEST_KM, _MARGIN * max(reach, default=_USUAL_KM))
     if half_height > _LARGEST_KM:
         return EqualEarth(answer.lon)
     return AzimuthalEquidistant(answer.lat, answer.lon, _ASPECT * half_height, half_height)
 
 
-def _draw_density(axes: Axes, projection: Projection, answer: Localization) -> None:
+def _draw_density(
+    axes: Axes, projection: Projection, answer: Localization, theme: canvas.Theme
+) -> None:
     shape = (canvas.HEIGHT // _DENSITY_PIXELS, round(canvas.HEIGHT * _ASPECT) // _DENSITY_PIXELS)
     lat, lon = canvas.raster(projection, shape)
     on_earth = np.isfinite(lat)
@@ -91,7 +126,7 @@ def _draw_density(axes: Axes, projection: Projection, answer: Localization) -> N
     axes.imshow(
         share**0.7,
         extent=projection.extent,
-        cmap=_GLOW,
+        cmap=_GLOWS[theme],
         vmin=0.0,
         vmax=1.0,
         interpolation="bilinear",
@@ -108,14 +143,16 @@ def _draw_density(axes: Axes, projection: Projection, answer: Localization) -> N
             levels=[threshold],
             extent=projection.extent,
             origin="upper",
-            colors=[canvas.ESTIMATE],
+            colors=[theme.outline],
             linestyles=[style],
             linewidths=[width],
             zorder=3,
         )
 
 
-def _draw_cells(axes: Axes, projection: Projection, answer: Localization) -> None:
+def _draw_cells(
+    axes: Axes, projection: Projection, answer: Localization, theme: canvas.Theme
+) -> None:
     """The regions of an answer that are whole geocells, by the pixels inside."""
     shape = (canvas.HEIGHT, round(canvas.HEIGHT * _ASPECT))
     lat, lon = canvas.raster(projection, shape)
@@ -129,7 +166,7 @@ def _draw_cells(axes: Axes, projection: Projection, answer: Localization) -> Non
     axes.imshow(
         held / held.max(),
         extent=extent,
-        cmap=_GLOW,
+        cmap=_GLOWS[theme],
         vmin=0.0,
         vmax=1.4,
         interpolation="nearest",
@@ -142,7 +179,7 @@ def _draw_cells(axes: Axes, projection: Projection, answer: Localization) -> Non
             levels=[count + 0.5],
             extent=extent,
             origin="upper",
-            colors=[canvas.ESTIMATE],
+            colors=[theme.outline],
             linestyles=[style],
             linewidths=[width],
             zorder=3,
@@ -171,15 +208,17 @@ def _bandwidth_km(answer: Localization) -> float:
     return answer.parameters.bandwidth_km or DEFAULT_BANDWIDTH_KM
 
 
-def _draw_neighbours(axes: Axes, projection: Projection, answer: Localization) -> None:
+def _draw_neighbours(
+    axes: Axes, projection: Projection, answer: Localization, theme: canvas.Theme
+) -> None:
     x, y = projection.forward(answer.neighbours.lat, answer.neighbours.lon)
     share = np.sqrt(answer.weights / answer.weights.max())
     axes.scatter(
         x,
         y,
         s=8 + 110 * share,
-        facecolors=[(1, 1, 1, 0.05 + 0.15 * float(value)) for value in share],
-        edgecolors=[(1, 1, 1, 0.45 + 0.55 * float(value)) for value in share],
+        facecolors=[to_rgba(theme.neighbour, 0.1 + 0.2 * float(value)) for value in share],
+        edgecolors=[to_rgba(theme.neighbour, 0.45 + 0.55 * float(value)) for value in share],
         linewidths=0.8,
         zorder=4,
     )
@@ -212,22 +251,28 @@ _TRUTH_MARK = _ESTIMATE_MARK | {
 }
 
 
-def _draw_panel(figure: Figure, answer: Localization) -> None:
+def _draw_panel(figure: Figure, answer: Localization, theme: canvas.Theme, *, photos: bool) -> None:
     left = 1 - _PANEL_SHARE
     panel = figure.add_axes((left, 0, _PANEL_SHARE, 1), xlim=(0, 432), ylim=(900, 0))
     panel.axis("off")
     panel.add_patch(Rectangle((0, 0), 432, 900, facecolor=canvas.PANEL))
     top = _draw_thumbnail(panel, answer.photo)
     _write(panel, 36, top, _shortened(PurePosixPath(answer.photo).name), canvas.MUTED, 12)
-    headline = "no neighbours"
+    headline, position = "no neighbours", None
     if answer.lat is not None and answer.lon is not None:
-        headline = format_position(answer.lat, answer.lon)
-    _write(panel, 36, top + 38, headline, canvas.TEXT, 19, weight="bold")
+        position = format_position(answer.lat, answer.lon)
+        headline = answer.place_name or position
+    for line in wrap(headline[0].upper() + headline[1:], _HEADLINE):
+        top += 31
+        _write(panel, 36, top + 6, line, canvas.TEXT, 18, weight="bold")
+    if position not in (None, headline):
+        top += 27
+        _write(panel, 36, top + 6, position or "", canvas.MUTED, 12.5)
     for row, (name, value) in enumerate(_facts(answer)):
-        _write(panel, 36, top + 84 + 27 * row, name, canvas.MUTED, 12)
-        _write(panel, 396, top + 84 + 27 * row, value, canvas.TEXT, 12, ha="right")
+        _write(panel, 36, top + 46 + 27 * row, name, canvas.MUTED, 12)
+        _write(panel, 396, top + 46 + 27 * row, value, canvas.TEXT, 12, ha="right")
     panel.legend(
-        handles=_legend(answer),
+        handles=_legend(answer, theme, photos=photos),
         loc="lower left",
         bbox_to_anchor=(0.055, 0.025),
         frameon=False,
@@ -274,7 +319,7 @@ def _facts(answer: Localization) -> list[tuple[str, str]]:
     return facts
 
 
-def _legend(answer: Localization) -> list[Line2D | Patch]:
+def _legend(answer: Localization, theme: canvas.Theme, *, photos: bool) -> list[Line2D | Patch]:
     if answer.lat is None:
         return []
     marks: list[Line2D | Patch] = [Line2D([], [], label="estimate", **_ESTIMATE_MARK)]
@@ -286,18 +331,22 @@ def _legend(answer: Localization) -> list[Line2D | Patch]:
         label="neighbour, larger by weight",
         marker="o",
         markersize=10,
-        markerfacecolor=(1, 1, 1, 0.25),
+        markerfacecolor=to_rgba(canvas.NEIGHBOUR, 0.25),
         markeredgecolor=canvas.NEIGHBOUR,
         linestyle="none",
     )
     if answer.parameters.retrieves:
         marks.append(neighbour)
+    if photos:
+        marks.append(
+            Line2D([], [], label="other photo", marker=".", color=theme.photo, linestyle="")
+        )
     marks += [
         Line2D([], [], label=label, color=canvas.ESTIMATE, linestyle=style, linewidth=width)
         for label, style, width in _REGION_STYLES.values()
     ]
     name = "density" if answer.parameters.retrieves else "likely geocells"
-    marks.append(Patch(label=name, facecolor=_GLOW(0.7)))
+    marks.append(Patch(label=name, facecolor=_GLOWS[theme](0.7)))
     return marks
 
 

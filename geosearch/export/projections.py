@@ -46,6 +46,21 @@ class AzimuthalEquidistant:
         """See `Projection`."""
         return -self.half_width, self.half_width, -self.half_height, self.half_height
 
+    @property
+    def reach_km(self) -> float:
+        """From the centre to a corner."""
+        return math.hypot(self.half_width, self.half_height)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Degrees of latitude and of longitude to either side of the centre; 180 round a pole."""
+        lat = math.degrees(self.reach_km / EARTH_RADIUS_KM)
+        if abs(self.lat) + lat >= 90:
+            return lat, 180.0
+        return lat, math.degrees(
+            math.asin(math.sin(math.radians(lat)) / math.cos(math.radians(self.lat)))
+        )
+
     def forward(self, lat: ArrayLike, lon: ArrayLike) -> tuple[Array, Array]:
         """See `Projection`."""
         distance = great_circle_km(self.lat, self.lon, lat, lon)

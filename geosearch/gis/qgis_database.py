@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import psycopg
@@ -93,9 +93,8 @@ def make_project(
 ) -> Project:
     """The project of a database that QGIS reaches by `source` (`geosearch.gis.data_source`).
 
-    Without a selection it shows all answers, else those chosen; photos, coverage, geocells and
-    borders are always in it. It opens at the answers, or at the photos where there are none, or at
-    the world.
+    Without a selection it shows all answers, else those chosen; layers that have no rows are left
+    out. It opens at the answers, or at the photos where there are none, or at the world.
 
     Raises
     ------
@@ -103,7 +102,11 @@ def make_project(
         A selected id or evaluation does not exist.
     """
     selection.check(connection)
-    chosen = groups(selection)
+    chosen = tuple(
+        replace(group, layers=layers)
+        for group in groups(selection)
+        if (layers := tuple(layer for layer in group.layers if _has_rows(connection, layer)))
+    )
     # Lines lie between points whose bounds are known; cells hold the photos.
     bounds = {
         layer.id: found
@@ -165,6 +168,14 @@ def install_styles(connection: Connection) -> Stored:
             "Let the owner of the database do it, or write the project to a file, which has them.",
         ) from error
     return Stored(tuple(written), tuple(kept))
+
+
+def _has_rows(connection: Connection, layer: MapLayer) -> bool:
+    condition = sql.SQL(layer.where or "true")
+    query = sql.SQL("SELECT FROM geosearch.{view} WHERE {condition} LIMIT 1").format(
+        view=sql.Identifier(layer.source.view), condition=condition
+    )
+    return connection.execute(query).fetchone() is not None
 
 
 def _bounds(connection: Connection, layer: MapLayer) -> Bounds | None:

@@ -172,6 +172,7 @@ class Localization:
     `truth_level` is the level of the smallest region that holds the truth (0 to 1).
     `probability_within_km` (kilometres → probability of an error of at most that) and `confident`
     (False: the place is not in this collection) are empty and None without calibration.
+    `place_name` says the estimate in words, as far as it is known (`geosearch.place_name` in SQL).
     `where` names all that was left out; `excluded` counts it, None if nothing was to be.
     """
 
@@ -190,6 +191,7 @@ class Localization:
     probability_within_km: Mapping[int, float] = field(default_factory=dict)
     confident: bool | None = None
     excluded: Excluded | None = None
+    place_name: str | None = None
     id: int | None = None
     created_at: Any = field(default=None, compare=False)
 
@@ -290,6 +292,7 @@ class Localization:
             "localization_id": self.id,
             "photo": self.photo,
             "estimate": self.place and {"lat": self.place.lat, "lon": self.place.lon},
+            "place": self.place_name,
             "method": self.parameters.method,
             "score": self.score,
             "calibration": self.parameters.calibration_id,

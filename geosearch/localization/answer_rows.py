@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,24 @@ _INSERT_REGION = """
 INSERT INTO geosearch.localization_regions (localization_id, level, geom, area_km2)
 VALUES (%s, %s, ST_Multi(ST_GeomFromWKB(%s, 4326)), %s)
 """
+
+
+_PLACE_NAMES = """
+SELECT geosearch.place_name(ST_SetSRID(ST_Point(lon, lat), 4326), radius_km)
+FROM unnest(%s::float8[], %s::float8[], %s::float8[]) WITH ORDINALITY AS t (lon, lat, radius_km, n)
+ORDER BY n
+"""
+
+
+def with_places(connection: Connection, answers: Sequence[Localization]) -> list[Localization]:
+    """The answers with their places in words, fit for the radius that holds half the density."""
+    columns = (
+        [answer.lon for answer in answers],
+        [answer.lat for answer in answers],
+        [answer.radius_km.get(0.5) for answer in answers],
+    )
+    rows = connection.execute(_PLACE_NAMES, columns)
+    return [replace(answer, place_name=name) for answer, (name,) in zip(answers, rows, strict=True)]
 
 
 def save(
@@ -89,6 +107,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "software": Jsonb(dict(answer.software)),
         "query_embedding": Vector(answer.query.embedding),
         "estimate": None if place is None else point_ewkb(place.lat, place.lon),
+        "place": answer.place_name,
         "score": answer.score,
         "radius_50_km": answer.radius_km.get(0.5),
         "radius_90_km": answer.radius_km.get(0.9),
@@ -122,7 +141,7 @@ _SELECT = """
 SELECT id, photo_uri, photo_sha256, query_embedding, model_id, model, parameters, filter, plan,
     ST_Y(estimate), ST_X(estimate), score, radius_50_km, radius_90_km, modes, elapsed_ms, software,
     ST_Y(truth), ST_X(truth), error_km, created_at, excluded,
-    truth_level, calibration, confident, probability_within_km
+    truth_level, calibration, confident, probability_within_km, place
 FROM geosearch.localizations WHERE id = %s
 """
 
@@ -201,6 +220,7 @@ def _read(
         confident=row[24],
         probability_within_km={int(km): share for km, share in (row[25] or {}).items()},
         excluded=None if row[21] is None else Excluded(**row[21]),
+        place_name=row[26],
     )
 
 

@@ -17,7 +17,7 @@ from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, l
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, require_model
 from geosearch.localization.answer import Failure, Localization, Parameters, calibrated
-from geosearch.localization.answer_rows import save
+from geosearch.localization.answer_rows import save, with_places
 from geosearch.localization.request import Request
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
@@ -73,12 +73,12 @@ def localize(
 
     embedded = embed_files(backbone, uris)
     for done, given in enumerate(ordered_map(answer, embedded, database.pool_size), start=1):
-        if isinstance(given, Failure) or not record:
-            yield given
-        else:
+        if isinstance(given, Localization):
             with database.connection() as connection:
-                (key,) = save(connection, [given])
-            yield replace(given, id=key)
+                (given,) = with_places(connection, [given])
+                (key,) = save(connection, [given]) if record else (None,)
+            given = replace(given, id=key)
+        yield given
         if progress is not None:
             progress(done, len(uris))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -83,7 +83,8 @@ def _body(database: Database, summary: Summary) -> Iterator[str]:
     worst = summary.worst(_WORST)
     if len(worst):
         yield html.heading("Largest errors")
-        yield html.photos(_photo(summary, int(row)) for row in worst)
+        places = _places(database, summary.answers.localization_id[worst].tolist())
+        yield html.photos(_photo(summary, int(row), places) for row in worst)
     yield html.heading("What was run")
     yield _provenance(summary)
 
@@ -184,13 +185,25 @@ def _groups(name: str, groups: Sequence[Group]) -> str:
     return html.table(header, rows)
 
 
-def _photo(summary: Summary, row: int) -> str:
+def _places(database: Database, ids: list[int]) -> dict[int, tuple[str, str]]:
+    """Of answers by id: the true position in words, and the estimate."""
+    with database.connection() as connection:
+        rows = connection.execute(
+            "SELECT id, coalesce(': ' || geosearch.place_name(truth), ''), "
+            "coalesce(': ' || place, '') FROM geosearch.localizations WHERE id = ANY(%s)",
+            (ids,),
+        )
+        return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def _photo(summary: Summary, row: int, places: Mapping[int, tuple[str, str]]) -> str:
     answers = summary.answers
     uri = answers.photo[row]
     name = PurePosixPath(uri).name
-    lines = [f"true {format_position(answers.true_lat[row], answers.true_lon[row])}"]
+    true, said = places[int(answers.localization_id[row])]
+    lines = [f"true {format_position(answers.true_lat[row], answers.true_lon[row])}{true}"]
     if not np.isnan(answers.lat[row]):
-        lines.append(f"estimate {format_position(answers.lat[row], answers.lon[row])}")
+        lines.append(f"estimate {format_position(answers.lat[row], answers.lon[row])}{said}")
     if not np.isnan(answers.score[row]):
         lines.append(f"score {answers.score[row]:.2f}")
     lines += [name, f"localization {answers.localization_id[row]}"]

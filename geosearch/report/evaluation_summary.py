@@ -40,7 +40,7 @@ LEVELS = (0.5, 0.9)
 #: What a score is held to promise: an error of at most so many kilometres.
 SCORE_KM = 200
 
-_NO_BORDERS = "By continent: no borders are loaded. Load them: geosearch borders load FILE"
+_NO_BORDERS = "By continent: no borders are loaded. Load them: geosearch borders load"
 _NO_REFERENCES = "By density of references: the model, or a collection of the filter, is gone."
 _NO_POSITIONS = (
     "This evaluation is part of a sweep and has errors only: positions, scores and regions are "

@@ -17,6 +17,7 @@ from PIL import Image
 
 from geosearch import __version__
 from geosearch.atomic_files import replacing
+from geosearch.borders.shipped import ATTRIBUTION
 from geosearch.report.charts import Chart
 from geosearch.report.palette import css_variables, inline_svg
 
@@ -39,7 +40,7 @@ def write_page(path: Path, title: str, subtitle: str, body: Iterable[str]) -> No
         dark=css_variables(1),
         style=folder.joinpath("page.css").read_text("utf-8"),
         body="\n".join(body),
-        footer=f"geosearch {escape(__version__)}",
+        footer=f"geosearch {escape(__version__)} · {ATTRIBUTION}",
     )
     with replacing(path) as part:
         part.write_text(page, encoding="utf-8")

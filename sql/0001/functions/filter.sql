@@ -184,7 +184,7 @@ BEGIN
             CASE
                 WHEN EXISTS (SELECT FROM borders)
                 THEN 'Names: SELECT name FROM geosearch.borders ORDER BY name'
-                ELSE 'No borders are loaded. Run: geosearch borders load FILE'
+                ELSE 'No borders are loaded. Run: geosearch borders load'
             END
         );
     END IF;

@@ -124,7 +124,7 @@ DECLARE
     item record;
     -- No photo is in these.
     common CONSTANT text[] := '{
-        alembic_version, models, tunings, recall_points, borders, layer_styles, qgis_projects
+        alembic_version, models, tunings, recall_points, borders, places, layer_styles, qgis_projects
     }';
     -- What the functions, and searches from Python, ask for beyond what the views show.
     asked CONSTANT text[] := ARRAY[

@@ -127,6 +127,7 @@ CREATE TABLE geosearch.localizations (
     software jsonb NOT NULL,
     query_embedding vector NOT NULL,
     estimate geometry(Point, 4326),
+    place text,
     score float8,
     radius_50_km float8,
     radius_90_km float8,
@@ -178,6 +179,8 @@ COMMENT ON COLUMN geosearch.localizations.software IS 'Versions of geosearch and
 COMMENT ON COLUMN geosearch.localizations.query_embedding IS 'Embedding of the query.';
 COMMENT ON COLUMN geosearch.localizations.estimate IS
     'Estimated position; NULL without neighbours.';
+COMMENT ON COLUMN geosearch.localizations.place IS
+    'The estimate in words, as geosearch.place_name gave them.';
 COMMENT ON COLUMN geosearch.localizations.score IS
     'Share of the neighbours'' weight near the estimate, 0 to 1.';
 COMMENT ON COLUMN geosearch.localizations.radius_50_km IS
