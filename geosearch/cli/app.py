@@ -7,11 +7,11 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from geosearch import __version__
-from geosearch.cli.console import err
-from geosearch.errors import GeosearchError
+from geosearch.cli.command_groups import CommandGroup, VerboseOption, leaf, prepared, spelling
+from geosearch.cli.console import note
+from geosearch.errors import EXIT_CODES, GeosearchError
 
 #: Command → (module, attribute). Modules load when they are used, so that `geosearch db status`
 #: does not wait for what `geosearch embed` needs.
@@ -46,8 +46,13 @@ COMMANDS = {
 }
 
 
-class _Commands(TyperGroup):
+class _Commands(CommandGroup):
     """The commands above, imported on demand."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        # Names to suggest for a misspelt one.
+        self.commands = dict.fromkeys(COMMANDS, self)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -64,7 +69,21 @@ class _Commands(TyperGroup):
             single.command(cmd_name)(target)
             command = typer.main.get_command(single)
         command.name = cmd_name
-        return command
+        return prepared(command)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """`help COMMAND` is `COMMAND --help`."""
+        if args[0] == "help":
+            args = [*args[1:], "--help"]
+            if len(args) == 1:
+                typer.echo(ctx.get_help())
+                ctx.exit()
+        return super().resolve_command(ctx, args)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """What the exit codes say."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), said) for code, said in EXIT_CODES.items()])
 
 
 app = typer.Typer(
@@ -84,9 +103,7 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def root(
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say which database the command talks to.")
-    ] = False,
+    verbose: VerboseOption = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -96,6 +113,8 @@ def root(
     Without GEOSEARCH_DATABASE_URL, geosearch starts a private PostgreSQL and keeps its data there.
 
     Example: geosearch ingest ~/Pictures --collection mine
+
+    Help for a command: geosearch help localize
     """
 
 
@@ -104,7 +123,9 @@ def main() -> None:
     try:
         app()
     except GeosearchError as error:
-        err.print(f"error: {error.message}", style="bold red", highlight=False, markup=False)
-        if error.remedy:
-            err.print(error.remedy, highlight=False, markup=False)
+        command = leaf(typer.main.get_command(app), sys.argv[1:])
+        message, remedy = error.spelt(spelling(command))
+        note(f"error: {message}", fg="red", bold=True)
+        if remedy:
+            note(remedy)
         sys.exit(error.exit_code)

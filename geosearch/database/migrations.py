@@ -25,7 +25,7 @@ from geosearch.database.connection import (
 )
 from geosearch.database.resources import resource
 from geosearch.database.tables import SCHEMA, metadata
-from geosearch.errors import DatabaseError
+from geosearch.errors import DatabaseError, UnreachableError
 
 _PARTITION = re.compile(r"^embeddings_m\d+")
 #: Extensions geosearch needs, with the oldest usable version of each.
@@ -116,7 +116,7 @@ def _run(url: str, work: Any) -> None:
         with psycopg.connect(url, connect_timeout=10) as probe:
             check_version(probe, redact(url))
     except psycopg.Error as error:
-        raise DatabaseError(
+        raise UnreachableError(
             f"cannot connect to {redact(url)}: {str(error).strip()}",
             "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
         ) from error
