@@ -49,6 +49,13 @@ def whole(name: str, value: Any) -> int:
     return int(found)
 
 
+def truth(name: str, value: Any) -> bool:
+    """True or false."""
+    if not isinstance(_python(value), bool):
+        raise InputError(f"`{name}`: expected true or false, found {value!r}")
+    return bool(value)
+
+
 def numbers(name: str, value: Any, parts: Collection[str]) -> list[float]:
     """As many numbers as there are `parts`, in a list, a tuple, an array, or text with commas."""
     found = value.replace(",", " ").split() if isinstance(value, str) else value
@@ -124,6 +131,7 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("bandwidth_km", "min_presence", "restrict_cells"), number),
     **dict.fromkeys(("absent_km", "recall", "duplicate_distance"), number),
     **dict.fromkeys(("method", "weighting", "model", "device"), text),
+    **dict.fromkeys(("exact", "calibrate"), truth),
     "partitions": texts,
 }
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from geosearch.errors import InputError
+from geosearch.errors import unusable_file
 
 
 @contextmanager
@@ -26,8 +26,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         part.touch()
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {error.strerror}", "Give another path, or make its folder."
+        raise unusable_file(
+            f"{path} cannot be written: {error.strerror}",
+            error,
+            "Give another path, or make its folder.",
         ) from error
     try:
         yield part

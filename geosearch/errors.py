@@ -1,51 +1,92 @@
-"""The errors geosearch raises on purpose.
+"""The errors geosearch raises on purpose, and the exit codes of its commands.
 
-Every error says what is wrong, names the file or argument, and carries the remedy. `exit_code`
-is what the command line returns; `http_status` is what a web service answers.
+Every error says what is wrong, names the file or argument, and carries the remedy. It names an
+argument in backquotes, as Python spells it, and each face spells it in its own way: the command
+line writes `bandwidth_km` as --bandwidth-km.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from enum import StrEnum
 
 #: Exit code of a command that did its work but rejected some of its input.
 EXIT_SOME_REJECTED = 3
+#: Exit code of a command whose photo has no neighbours to be placed by.
+EXIT_NO_NEIGHBOURS = 8
+
+#: What each exit code says.
+EXIT_CODES = {
+    0: "all was done",
+    1: "it failed, or a check found what it looks for: another answer, a recall that is lost",
+    2: "an argument, option or file cannot be used",
+    3: "done, but some photos, queries or features could not be used",
+    4: "a collection, model, answer or the like does not exist",
+    5: "the database cannot be reached or lacks something",
+    6: "a model cannot be loaded",
+    7: "an optional package is needed and missing",
+    8: "done, but a photo has no neighbours, so no place",
+}
+
+_FIELD = re.compile(r"`([a-z][a-z0-9_]*)`")
 
 
 class GeosearchError(Exception):
-    """Base of all deliberate errors: a message and, where there is one, a remedy."""
+    """Base of all deliberate errors: a message and, where there is one, a remedy.
+
+    `fields` are the arguments that the message is about.
+    """
 
     exit_code = 1
-    http_status = 500
 
     def __init__(self, message: str, remedy: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self._written = message, remedy
+        self.message, self.remedy = self.spelt(str)
+        self.fields = tuple(dict.fromkeys(_FIELD.findall(message)))
+        super().__init__(self.message)
+
+    def spelt(self, name: Callable[[str], str]) -> tuple[str, str | None]:
+        """Message and remedy with each argument as `name` spells it."""
+        message, remedy = (
+            text and _FIELD.sub(lambda found: name(found[1]), text) for text in self._written
+        )
+        return message or "", remedy
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message
 
 
-class InputError(GeosearchError):
+class InputError(GeosearchError, ValueError):
     """An argument, file or manifest the user gave cannot be used."""
 
     exit_code = 2
-    http_status = 422
 
 
-class NotFoundError(GeosearchError):
+class MissingFileError(InputError, FileNotFoundError):
+    """A file or folder the user named is not there."""
+
+
+def unusable_file(message: str, error: Exception, remedy: str | None = None) -> InputError:
+    """The error to raise where a file that the user named cannot be read or written."""
+    kind = MissingFileError if isinstance(error, FileNotFoundError) else InputError
+    return kind(message, remedy)
+
+
+class NotFoundError(GeosearchError, KeyError):
     """A named row (collection, model, localization) does not exist."""
 
     exit_code = 4
-    http_status = 404
 
 
 class DatabaseError(GeosearchError):
-    """The database cannot be reached, is too old, or lacks the schema or an extension."""
+    """The database cannot be used: it is too old, or lacks the schema, an extension or a right."""
 
     exit_code = 5
-    http_status = 503
+
+
+class UnreachableError(DatabaseError, ConnectionError):
+    """The database does not answer, or went away."""
 
 
 class ServerError(DatabaseError):
@@ -56,14 +97,12 @@ class ModelError(GeosearchError):
     """A backbone or its weights cannot be loaded, or fail their check."""
 
     exit_code = 6
-    http_status = 422
 
 
-class MissingExtraError(GeosearchError):
+class MissingExtraError(GeosearchError, ImportError):
     """An optional dependency is needed and not installed."""
 
     exit_code = 7
-    http_status = 501
 
 
 class Reason(StrEnum):
@@ -90,7 +129,6 @@ class PhotoRejected(GeosearchError):  # noqa: N818 - an event of a run, not a fa
     """One photo cannot be used. Becomes a reject row; never stops a run."""
 
     exit_code = EXIT_SOME_REJECTED
-    http_status = 422
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)

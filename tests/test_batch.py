@@ -257,7 +257,7 @@ def test_memory_does_not_grow_with_the_rows(world: World) -> None:
 
 def test_bad_queries_are_named(world: World) -> None:
     good = world.vectors[:3].copy()
-    with pytest.raises(InputError, match="--k 0"):
+    with pytest.raises(InputError, match="k: 0"):
         nearest_batch(world.database, world.model, good, 0)
     with pytest.raises(InputError, match=f"{DIMENSION} dimensions"):
         nearest_batch(world.database, world.model, good[:, :5], 1)

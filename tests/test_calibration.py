@@ -530,15 +530,19 @@ def test_calibrate_then_localize(
     assert command("calibrations", "list", "--json").json()[0]["calibration_id"] == key
     assert command("calibrate").code == InputError.exit_code
 
-    said = command("localize", photo, "--min-presence", "1")
+    said = command("localize", photo, "--parameters", '{"min_presence": 1}')
     assert said.code == 0
     assert "not in this collection" in said.out
     assert f"calibration {key}: " in said.out
     given = command("localize", photo, "--json").json()
     assert given["calibration"] == key
     assert command("show", given["localization_id"], "--json").json() == given
-    assert command("localize", photo, "--no-calibration", "--json").json()["calibration"] is None
-    assert command("localize", photo, "--calibration", 99).code == NotFoundError.exit_code
+    without = tmp_path / "without.json"
+    without.write_text('{"calibrate": false}')
+    answer = command("localize", photo, "--parameters", without, "--json")
+    assert answer.json()["calibration"] is None
+    unknown = command("localize", photo, "--parameters", '{"calibration": 99}')
+    assert unknown.code == NotFoundError.exit_code
 
     with_calibration = command("evaluate", tmp_path / "queries.csv", "--json").json()
     assert with_calibration["parameters"]["calibration"] == key

@@ -7,12 +7,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import typer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from geosearch.cli.app import COMMANDS, app
-from geosearch.cli.console import progress_bar
+from geosearch.cli.command_groups import leaf
+from geosearch.cli.console import Table, left_out, progress_bar
 from geosearch.database.connection import Database
 from geosearch.errors import DatabaseError, InputError
 from tests.command_line import CommandLine
@@ -117,3 +122,102 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     from geosearch import __version__
 
     assert f"geosearch {__version__}" in CommandLine("postgresql:///x", capsys)("--version").out
+
+
+UNUSED = "postgresql:///unused"
+
+
+@pytest.mark.parametrize("name", ["localize", "db start", "export regions"])
+def test_help_can_be_asked_for_by_a_word(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = CommandLine(UNUSED, capsys)
+    asked = command("help", *name.split())
+    assert asked.code == 0
+    assert asked.out == command(*name.split(), "--help").out
+    assert command("help").out == command("--help").out
+
+
+@pytest.mark.parametrize(
+    ("line", "suggested"),
+    [
+        (("locallize", "x.jpg"), "'localize'"),
+        (("db", "strat"), "'start'"),
+        (("localize", "--colection", "x"), "--collection"),
+    ],
+)
+def test_a_misspelt_word_gets_a_suggestion(
+    line: tuple[str, ...], suggested: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = CommandLine(UNUSED, capsys)(*line)
+    assert ran.code == 2
+    assert suggested in ran.err
+
+
+@pytest.mark.parametrize(
+    "line", [("-v", "models", "list"), ("models", "-v", "list"), ("models", "list", "--verbose")]
+)
+def test_verbose_counts_wherever_it_stands(
+    line: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ran = CommandLine(f"postgresql://me:secret@/db?host={tmp_path}", capsys)(*line)
+    assert ran.err.startswith(f"database: user=me dbname=db host={tmp_path}\n")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 132])
+def test_help_breaks_and_cuts_no_word_at_any_width(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    root: Any = typer.main.get_command(app)
+    sentences = [
+        f"{item.get_short_help_str(1000)}" for item in (leaf(root, [name]) for name in COMMANDS)
+    ]
+    for name in ("", *ALL):
+        command = leaf(root, name.split())
+        context = command.context_class(command, info_name=f"geosearch {name}")
+        _, _, said = context.get_help().partition("\n\n")
+        texts = [command.help, *(one.help or "" for one in command.params)]
+        texts += [] if name else sentences
+        assert {word for text in texts for word in text.split()} <= set(said.split())
+        # Wider than the line is only one word, or a term with its metavar.
+        assert all(len(line.split()) <= 3 for line in said.splitlines() if len(line) > width)
+
+
+def _table(capsys: pytest.CaptureFixture[str], *rows: tuple[str, str], **options: Any) -> list[str]:
+    made = Table("name", "n", text={"name"})
+    for row in rows:
+        made.add_row(*row)
+    made.print(**options)
+    return capsys.readouterr().out.splitlines()
+
+
+@given(
+    names=st.lists(st.lists(st.text("ab/é日-", min_size=1, max_size=30), min_size=1, max_size=9)),
+    width=st.integers(20, 120),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_table_breaks_no_word_and_fits_where_it_can(
+    names: list[list[str]], width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with patch.dict("os.environ", {"COLUMNS": str(width)}):
+        lines = _table(capsys, *((" ".join(words), "7") for words in names))
+    shown = [word for line in lines[2:] for word in line.split() if word != "7"]
+    assert shown == [word for words in names for word in words]
+    longest = max((cell_len(word) for words in names for word in words), default=0)
+    assert all(cell_len(line) <= max(width, longest + 4, 8) for line in lines)
+
+
+def test_a_table_has_figures_to_the_right_and_says_what_it_leaves_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    lines = _table(capsys, ("one two three four five", "1"), ("x", "1,000"), left_out="2 of 3")
+    assert lines == [
+        " name                  n",
+        " ───────────────────────",
+        " one two three         1",
+        " four five",
+        " x                 1,000",
+        "2 of 3",
+    ]
+    assert left_out(20, 431) == "20 of 431 shown; --limit N shows more, --json all"
+    assert left_out(431, 431) is None

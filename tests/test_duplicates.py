@@ -204,7 +204,7 @@ def test_photos_are_a_condition_like_others() -> None:
 
 @pytest.mark.parametrize("distance", [0.0, -1.0, 2.5, float("nan")])
 def test_a_distance_that_is_none_is_refused(distance: float) -> None:
-    with pytest.raises(InputError, match="--duplicate-distance"):
+    with pytest.raises(InputError, match="duplicate_distance: "):
         Exclusions(duplicate_distance=distance)
 
 

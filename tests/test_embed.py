@@ -262,7 +262,7 @@ def test_two_runs_of_one_model_do_not_work_at_once(
 
 @pytest.mark.parametrize("name", ["batch_size", "workers"])
 def test_numbers_below_one_are_refused(database: Database, name: str) -> None:
-    with pytest.raises(InputError, match=f"--{name.replace('_', '-')}: 0"):
+    with pytest.raises(InputError, match=f"{name}: 0"):
         embed(database, backbone(), **{name: 0})  # type: ignore[arg-type]
 
 

@@ -135,7 +135,7 @@ def test_a_sample_is_drawn_by_its_seed(world: World) -> None:
 
     assert asked(1) == asked(1)
     assert asked(1) != asked(2)
-    with pytest.raises(InputError, match="--sample 0"):
+    with pytest.raises(InputError, match="sample: 0"):
         one(world, Parameters(), sample=0)
 
 
@@ -183,7 +183,7 @@ def test_parameters_must_agree_on_exactness(world: World) -> None:
 
 def test_every_k_must_be_in_range_not_just_the_largest(world: World) -> None:
     for k in (0, -5, 5000):
-        with pytest.raises(InputError, match=f"--k {k} is out of range"):
+        with pytest.raises(InputError, match=f"k: {k} is out of range"):
             evaluate_each(world.database, None, [Parameters(k=k), Parameters(k=10)], model=MODEL)
     with world.database.connection() as connection:
         kept = connection.execute(
@@ -439,17 +439,24 @@ def test_the_text_says_what_was_left_out_and_why_nothing_was_found(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "nothing to evaluate"),
+        ((), "there are no queries"),
         (("q.csv", "--leave-one-out"), "--leave-one-out"),
         (("--set", "im2gps"), "--set and --images"),
         (("--images", "/tmp"), "--set and --images"),
         (("--leave-one-out", "--method", ","), "--method is empty"),
         (
-            ("--leave-one-out", "--model", MODEL, "--method", "nearest,im2gps", "--calibration", 1),
-            "--calibration 1 fixes",
+            (
+                *("--leave-one-out", "--model", MODEL, "--method", "nearest,im2gps"),
+                *("--parameters", '{"calibration": 1}'),
+            ),
+            "calibration: 1 fixes method, k, bandwidth and weighting Leave out --method, --k, "
+            "--bandwidth-km, --weighting and restrict_cells, or calibration.",
         ),
         (
-            ("--leave-one-out", "--model", MODEL, "--method", "nearest", "--min-presence", 0.5),
+            (
+                *("--leave-one-out", "--model", MODEL, "--method", "nearest"),
+                *("--parameters", '{"min_presence": 0.5}'),
+            ),
             "needs a calibration",
         ),
     ],

@@ -298,7 +298,7 @@ def test_unknown_ids_and_contradictions_are_refused(database: Database) -> None:
         read(database, Selection(evaluation=12345))
     with pytest.raises(InputError, match="exclude each other"):
         Selection(ids=(1,), last=1)
-    with pytest.raises(InputError, match="--last"):
+    with pytest.raises(InputError, match="last: "):
         Selection(last=0)
 
 

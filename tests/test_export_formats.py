@@ -394,7 +394,7 @@ def test_narrow_kernels_far_apart_do_not_take_too_many_pixels() -> None:
 def test_steps_that_cannot_be_used_are_refused() -> None:
     density = Mixture.of_neighbours([50.0], [10.0], [1.0], 300.0)
     for step in (0.0, -1.0, 11.0):
-        with pytest.raises(InputError, match="--step"):
+        with pytest.raises(InputError, match="step: "):
             Grid.of(density, step)
     with pytest.raises(InputError, match="pixels"):
         Grid.of(density, 0.001)

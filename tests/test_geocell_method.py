@@ -484,13 +484,13 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="not finite"):
         Classifier(partition, np.full((count, 3), np.nan, np.float32), np.zeros(count, np.float32))
     for share in (0.0, 1.0, -0.5):
-        with pytest.raises(InputError, match="--restrict-cells"):
+        with pytest.raises(InputError, match="restrict_cells"):
             Parameters(restrict_cells=share)
     with pytest.raises(InputError, match="does without"):
         Parameters("geocell", restrict_cells=0.5)
-    with pytest.raises(InputError, match="--partitions coarse,fine: nothing uses them"):
+    with pytest.raises(InputError, match="partitions: coarse,fine: nothing uses them"):
         Request("density", partitions=("coarse", "fine"))
-    with pytest.raises(InputError, match="--k 20 --weighting uniform: --method geocell goes by no"):
+    with pytest.raises(InputError, match="k 20 weighting uniform: method geocell goes by no"):
         Request("geocell", k=20, weighting="uniform")
 
 
@@ -517,14 +517,14 @@ def test_commands_fit_evaluate_and_show(world: World, capsys: pytest.CaptureFixt
     assert [item["partition"] for item in ran.json()] == ["coarse", "fine"]
     printed = geosearch(
         "evaluate", "--leave-one-out", "--collection", "queries", "--model", MODEL,
-        "--method", "geocell,nearest", "--restrict-cells", 0.9, "--json",
+        "--method", "geocell,nearest", "--parameters", '{"restrict_cells": 0.9}', "--json",
     ).json()  # fmt: skip
     by_method = {item["method"]: item["parameters"] for item in printed["evaluations"]}
     assert by_method["geocell"]["partitions"] == ["coarse", "fine"]
     assert by_method["nearest"]["restrict_cells"] == 0.9
     table = geosearch(
         "evaluate", "--leave-one-out", "--collection", "queries", "--model", MODEL,
-        "--method", "geocell", "--partitions", "fine",
+        "--method", "geocell", "--parameters", '{"partitions": ["fine"]}',
     )  # fmt: skip
     assert "geocell, test/places" in table.out
     shown = geosearch("show", world.answer(Request("geocell")).id)

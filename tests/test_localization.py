@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,16 @@ from shapely.geometry import box
 
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
-from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
+from geosearch.errors import EXIT_NO_NEIGHBOURS, InputError, NotFoundError, PhotoRejected, Reason
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.records import Candidate
 from geosearch.localization import Failure, Localization, Parameters
+from geosearch.localization.answer_rows import save
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sphere import great_circle_km
 from geosearch.words import format_km
 from tests.command_line import CommandLine
-from tests.rows import set_rule
+from tests.rows import add_photos, set_rule
 
 REFERENCES, QUERIES = 150, 6
 
@@ -99,9 +100,44 @@ def test_no_matching_reference_is_an_answer_without_estimate(space: Space) -> No
     answer = space.gs.localize(space.queries[0].uri, near=(-48.9, -123.4, 100))  # Point Nemo
     assert answer.lat is None
     assert answer.to_json()["estimate"] is None
-    assert answer.id is not None
-    assert space.gs.load(answer.id).to_json() == answer.to_json()
-    assert space.gs.reproduce(answer.id).same
+    assert answer.id is None  # there is nothing to record
+    with space.gs.database.connection() as connection:
+        (key,) = save(connection, [answer])  # as an evaluation does, which counts it as a miss
+    loaded = space.gs.load(key)
+    assert loaded.to_json() == replace(answer, id=key, created_at=loaded.created_at).to_json()
+    assert space.gs.reproduce(key).same
+
+
+def test_a_photo_without_neighbours_ends_the_command_with_a_code_of_its_own(
+    space: Space, command: CommandLine
+) -> None:
+    photos = [query.uri for query in space.queries[:2]]
+    nowhere = command("localize", *photos, "--near", "-48.9,-123.4,100")
+    assert nowhere.code == EXIT_NO_NEIGHBOURS == 8
+    assert "2 photos without neighbours" in nowhere.err
+    assert "geosearch ingest" in nowhere.err
+    assert command("localize", photos[0], "missing.jpg", "--near", "-48.9,-123.4,100").code == 3
+
+
+def test_an_option_counts_before_the_same_parameter_in_json(
+    space: Space, command: CommandLine
+) -> None:
+    photo = space.queries[0].uri
+    given = '{"k": 3, "method": "nearest"}'
+    asked = command("localize", photo, "--parameters", given, "--k", 5, "--no-record", "--json")
+    assert (asked.json()["parameters"]["k"], asked.json()["method"]) == (5, "nearest")
+    refused = command("localize", photo, "--k", 0)
+    assert refused.code == InputError.exit_code
+    assert "error: --k: 0 is out of range" in refused.err
+    for wrong, says in (
+        ('{"q": 1}', "there is no parameter 'q'"),
+        ('{"k": "many"}', "--k: expected a number, found 'many'"),
+        ('{"calibrate": 1}', "calibrate: expected true or false, found 1"),
+        ('{"calibrate": false, "calibration": 1}', "calibration is given, and calibrate is false"),
+        ("[1]", "--parameters [1] is neither a JSON object nor a readable file"),
+    ):
+        refused = command("localize", photo, "--parameters", wrong)
+        assert (refused.code, says in refused.err) == (InputError.exit_code, True), refused.err
 
 
 def test_photos_that_cannot_be_read_do_not_stop_the_others(space: Space, tmp_path: Path) -> None:
@@ -119,6 +155,12 @@ def test_photos_that_cannot_be_read_do_not_stop_the_others(space: Space, tmp_pat
 
 
 def test_localizing_without_embeddings_says_what_to_run(database: Database, space: Space) -> None:
+    with pytest.raises(NotFoundError, match=r"no photos yet\. Run: geosearch ingest"):
+        Geosearch(database).localize(space.queries[0].uri)
+    with pytest.raises(NotFoundError, match=r"no photos yet\. Run: geosearch ingest"):
+        Geosearch(database).localize(space.queries[0].uri, collections=["mine"])
+    with database.connection() as connection:
+        add_photos(connection, [1.0], [2.0])
     with pytest.raises(NotFoundError, match="geosearch embed"):
         Geosearch(database).localize(space.queries[0].uri)
 

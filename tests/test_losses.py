@@ -123,7 +123,7 @@ class TestClassification:
 
     @pytest.mark.parametrize("name", CLASSIFICATION)
     def test_a_partition_is_needed(self, name: str) -> None:
-        with pytest.raises(InputError, match="--partitions"):
+        with pytest.raises(InputError, match="partitions: "):
             make_loss(name, dimension=2)
 
 

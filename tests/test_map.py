@@ -21,7 +21,7 @@ from geosearch.export.surroundings import draw_names, draw_surroundings, read_su
 from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
-from geosearch.words import format_km, format_position
+from geosearch.words import format_bytes, format_km, format_position, number_of
 from tests.answers import make_answer, unanswered
 from tests.rows import add_photos
 
@@ -260,3 +260,17 @@ def test_distances_are_written_with_three_digits(km: float, text: str) -> None:
 def test_positions_are_written_with_hemispheres() -> None:
     assert format_position(-17.5, 179.25) == "17.5000° S, 179.2500° E"
     assert format_position(52.5163, -13.3777) == "52.5163° N, 13.3777° W"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (87_000, "87 kB"), (2.4e9, "2.4 GB")],
+)
+def test_sizes_are_written_for_people(size: float, text: str) -> None:
+    assert format_bytes(size) == text
+
+
+def test_things_are_counted_with_their_plural() -> None:
+    assert number_of(1, "query", "queries") == "1 query"
+    assert number_of(1240, "query", "queries") == "1,240 queries"
+    assert number_of(0, "photo") == "0 photos"

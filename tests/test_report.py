@@ -31,9 +31,9 @@ from geosearch.report.charts import evaluation_charts
 from geosearch.report.evaluation_page import write_report
 from geosearch.report.evaluation_picture import draw_report
 from geosearch.report.evaluation_summary import Summary, histogram
-from geosearch.report.figure_words import distances
 from geosearch.report.palette import COLOURS
 from geosearch.sphere import great_circle_km
+from geosearch.words import distances
 from tests.answers import unanswered
 from tests.command_line import CommandLine
 from tests.evaluations import add_evaluation, answer
@@ -255,7 +255,7 @@ def test_references_are_counted_within_any_radius(stored: Stored) -> None:
     ]
     assert found.references.tolist() == near
     assert found.to_json()["by_density"]["radius_km"] == 1000.0
-    with pytest.raises(InputError, match="--radius-km"):
+    with pytest.raises(InputError, match="radius_km: "):
         summarize(stored.database, stored.id, radius_km=0.0)
 
 

@@ -377,7 +377,7 @@ def test_a_box_may_be_an_array() -> None:
 
 def test_k_out_of_range_and_unknown_collections_are_errors(indexed: World) -> None:
     for k in (0, 1001):
-        with pytest.raises(InputError, match="--k"):
+        with pytest.raises(InputError, match="k: "):
             nearest(indexed.database, indexed.model, indexed.query(1), k)
     with pytest.raises(NotFoundError, match="no collection 'nowhere'"):
         nearest(indexed.database, indexed.model, indexed.query(1), 1, InCollections("nowhere"))
@@ -421,7 +421,7 @@ def test_recall_is_measured_again_after_inserts_and_deletes(database: Database) 
 def test_a_recall_out_of_range_and_a_model_that_is_not_there_are_refused(
     indexed: World,
 ) -> None:
-    with pytest.raises(InputError, match="--recall"):
+    with pytest.raises(InputError, match="recall: "):
         tune(indexed.database, indexed.model, 1.5, 10)
     with pytest.raises(NotFoundError, match="no model 999999"):
         tune(indexed.database, 999_999, 0.9, 10)

@@ -186,7 +186,7 @@ def test_a_folder_with_another_recipe_or_other_files_is_refused(tmp_path: Path) 
 
 
 def test_negative_numbers_are_refused() -> None:
-    with pytest.raises(InputError, match="--queries"):
+    with pytest.raises(InputError, match="queries: "):
         SpaceSample(1, -1)
 
 

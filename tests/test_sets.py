@@ -124,7 +124,7 @@ def test_positions_are_read_from_jpeg_comments(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_said(table: Path, tmp_path: Path) -> None:
     folder = touch(tmp_path / "images", ["11_aa_1@N00.jpg"])
-    with pytest.raises(InputError, match="--set 'paris'"):
+    with pytest.raises(InputError, match="set_name: 'paris'"):
         read_set("paris", folder, table)
     with pytest.raises(InputError, match="carry no positions"):
         read_set("yfcc4k", folder)

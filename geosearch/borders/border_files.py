@@ -18,7 +18,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 
-from geosearch.errors import InputError
+from geosearch.errors import InputError, unusable_file
 
 Kind = Literal["country", "region"]
 
@@ -65,7 +65,7 @@ def read_borders(path: str | Path) -> tuple[list[Border], list[Flaw]]:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
         features = [(dict(item["properties"]), item["geometry"]) for item in document["features"]]
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise unusable_file(f"{path} cannot be read: {error.strerror}", error) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a GeoJSON FeatureCollection ({type(error).__name__}: {error})", _REMEDY

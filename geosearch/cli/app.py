@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from geosearch import __version__
-from geosearch.errors import GeosearchError
+from geosearch.cli.command_groups import CommandGroup, VerboseOption, leaf, prepared, spelling
+from geosearch.errors import EXIT_CODES, GeosearchError
 
 #: Command → (module, attribute). Modules load when they are used, so that `geosearch db status`
 #: does not wait for what `geosearch embed` needs.
@@ -50,8 +51,13 @@ COMMANDS = {
 }
 
 
-class _Overview(TyperGroup):
+class _Overview(CommandGroup):
     """The commands above by name and help alone, without loading their modules."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        # Names to suggest for a misspelt one.
+        self.commands = dict.fromkeys(COMMANDS, self)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -83,7 +89,21 @@ class _Commands(_Overview):
             command = typer.main.get_command(single)
         command.name = cmd_name
         gc.enable()
-        return command
+        return prepared(command)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """`help COMMAND` is `COMMAND --help`."""
+        if args[0] == "help":
+            args = [*args[1:], "--help"]
+            if len(args) == 1:
+                typer.echo(ctx.get_help())
+                ctx.exit()
+        return super().resolve_command(ctx, args)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """What the exit codes say."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), said) for code, said in EXIT_CODES.items()])
 
 
 def _help(module: str, attribute: str) -> str:
@@ -92,9 +112,10 @@ def _help(module: str, attribute: str) -> str:
         match node:
             case ast.FunctionDef(name=name) if name == attribute:
                 return ast.get_docstring(node) or ""
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(keywords=keywords)):
-                if name == attribute:
-                    return str(next(ast.literal_eval(k.value) for k in keywords if k.arg == "help"))
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(args=args, keywords=named)):
+                if name == attribute:  # help is the only argument, or that of this name
+                    (about,) = [k.value for k in named if k.arg == "help"] or args
+                    return str(ast.literal_eval(about))
     raise AssertionError(f"{module} has no {attribute}")
 
 
@@ -123,9 +144,7 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def root(
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say which database the command talks to.")
-    ] = False,
+    verbose: VerboseOption = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -135,6 +154,8 @@ def root(
     Without GEOSEARCH_DATABASE_URL, geosearch starts a private PostgreSQL and keeps its data there.
 
     Example: geosearch ingest ~/Pictures --collection mine
+
+    Help for a command: geosearch help localize
     """
 
 
@@ -144,11 +165,13 @@ def main() -> None:
     try:
         app()
     except GeosearchError as error:
-        from geosearch.cli.console import err
+        from geosearch.cli.console import note
 
-        err.print(f"error: {error.message}", style="bold red", highlight=False, markup=False)
-        if error.remedy:
-            err.print(error.remedy, highlight=False, markup=False)
+        command = leaf(typer.main.get_command(app), sys.argv[1:])
+        message, remedy = error.spelt(spelling(command))
+        note(f"error: {message}", fg="red", bold=True)
+        if remedy:
+            note(remedy)
         sys.exit(error.exit_code)
     finally:
         gc.enable()

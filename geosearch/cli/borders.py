@@ -9,21 +9,17 @@ from typing import Annotated
 import typer
 
 from geosearch.borders import list_borders, load_borders
-from geosearch.cli.console import JsonOption, database, err, out, print_json, table
+from geosearch.cli.command_groups import command_group
+from geosearch.cli.console import JsonOption, database, note, print_json, print_rows, say
 from geosearch.errors import EXIT_SOME_REJECTED
 
-app = typer.Typer(
-    help="Borders of countries and regions.", no_args_is_help=True, rich_markup_mode=None
-)
-
-
-@app.callback()
-def borders() -> None:
+app = command_group(
     """Countries and regions that filters (--country) may name: Natural Earth's, unless others
     are loaded.
 
     Example: geosearch borders list
     """
+)
 
 
 @app.command()
@@ -48,9 +44,9 @@ def load(
         print_json(loaded.to_json())
     else:
         figures = f"{loaded.countries} countries, {loaded.regions} regions"
-        out.print(f"{loaded.source}: {figures}", highlight=False, markup=False)
+        say(f"{loaded.source}: {figures}")
         for flaw in loaded.flaws:
-            err.print(f"{flaw.feature}: {flaw.message}", highlight=False, markup=False)
+            note(f"{flaw.feature}: {flaw.message}")
     if not all(flaw.used for flaw in loaded.flaws):
         raise typer.Exit(EXIT_SOME_REJECTED)
 
@@ -63,19 +59,16 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     with database(context) as opened, opened.connection() as connection:
         places = list_borders(connection)
-    if as_json:
-        print_json([asdict(place) for place in places])
-        return
     names = ("name", "ISO", "kind", "continent", "subregion", "also")
-    made = table(*names, text=names)
-    for place in places:
-        codes = " ".join(code for code in (place.iso_a2, place.iso_a3) if code)
-        made.add_row(
+    rows = [
+        (
             place.name,
-            codes,
+            " ".join(filter(None, (place.iso_a2, place.iso_a3))),
             place.kind,
             place.continent or "",
             place.subregion or "",
             ", ".join(place.aliases),
         )
-    out.print(made)
+        for place in places
+    ]
+    print_rows(as_json, [asdict(place) for place in places], names, rows, text=names)

@@ -7,25 +7,21 @@ from typing import Annotated
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, err, out, print_json, table
+from geosearch.cli.command_groups import command_group
+from geosearch.cli.console import JsonOption, answer, database, note, print_rows
 from geosearch.database import collection_rows
 
-app = typer.Typer(
-    help="Collections, and who sees them.", no_args_is_help=True, rich_markup_mode=None
+app = command_group(
+    """Sets of photos; a private one is seen by its owner and those it is shared with.
+
+    Example: geosearch collections private clients
+    """
 )
 
 WithOption = Annotated[
     str, typer.Option("--with", metavar="ROLE", help="Role or user of the server.")
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
-
-
-@app.callback()
-def collections() -> None:
-    """Sets of photos; a private one is seen by its owner and those it is shared with.
-
-    Example: geosearch collections private clients
-    """
 
 
 @app.command("list")
@@ -36,14 +32,16 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     with database(context) as opened, opened.connection() as connection:
         found = collection_rows.list_collections(connection)
-    if as_json:
-        print_json([asdict(item) for item in found])
-        return
-    made = table("collection", "photos", "seen by", text=("collection", "seen by"))
-    for item in found:
-        some = ", ".join(("geosearch_owner", *item.shared_with))
-        made.add_row(item.name, f"{item.photos:,}", some if item.private else "all")
-    out.print(made)
+    rows = [
+        (
+            item.name,
+            f"{item.photos:,}",
+            ", ".join(("geosearch_owner", *item.shared_with)) if item.private else "all",
+        )
+        for item in found
+    ]
+    names = ("collection", "photos", "seen by")
+    print_rows(as_json, [asdict(item) for item in found], names, rows, text=(names[0], names[2]))
 
 
 @app.command()
@@ -77,7 +75,7 @@ def share(
     """
     with database(context) as opened, opened.connection() as connection:
         collection_rows.share(connection, name, role)
-    _say(as_json, {"collection": name, "shared_with": role}, f"{role} sees {name}")
+    answer(as_json, {"collection": name, "shared_with": role}, f"{role} sees {name}")
 
 
 @app.command()
@@ -93,7 +91,7 @@ def unshare(
     """
     with database(context) as opened, opened.connection() as connection:
         collection_rows.share(connection, name, role, shared=False)
-    _say(
+    answer(
         as_json,
         {"collection": name, "no_longer_shared_with": role},
         f"{name} is no longer shared with {role}",
@@ -104,23 +102,14 @@ def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:
     with database(context) as opened, opened.connection() as connection:
         left = collection_rows.set_private(connection, name, hide)
     state = "private" if hide else "public"
-    _say(
+    answer(
         as_json,
         {"collection": name, "private": hide, "statistics_left": left},
         f"{name} is {state}",
     )
     if left:
-        err.print(
+        note(
             "PostgreSQL still has statistics of private photos. To remove them, as a superuser: "
             "SELECT geosearch.keep_statistics(false)",
-            style="yellow",
-            highlight=False,
-            markup=False,
+            fg="yellow",
         )
-
-
-def _say(as_json: bool, value: dict[str, object], line: str) -> None:
-    if as_json:
-        print_json(value)
-    else:
-        out.print(line, highlight=False, markup=False)

@@ -1,35 +1,54 @@
-"""What all commands share: the database they talk to, and how they speak."""
+"""What all commands share: the database they talk to, and how they speak.
+
+Answers go to stdout; all else (progress, warnings, -v) to stderr, so that output can be piped.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from geosearch.database.connection import Database
 from geosearch.database.session import open_database, selected
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-#: Answers go to stdout; all else (progress, warnings, -v) to stderr, so that output can be piped.
-out = Console()
-err = Console(stderr=True)
+    from geosearch.database.connection import Database
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="Show at most N.")
+]
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document to stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+def say(text: str, **style: Any) -> None:
+    """Print a sentence to stdout; `style` as of `typer.style`."""
+    typer.secho(_wrapped(text, sys.stdout.isatty()), **style)
+
+
+def note(text: str, **style: Any) -> None:
+    """Print a remark to stderr; `style` as of `typer.style`."""
+    typer.secho(_wrapped(text, sys.stderr.isatty()), err=True, **style)
+
+
+def answer(as_json: bool, value: Any, text: str) -> None:
+    """Print what a command did: one JSON document where asked for, or else a sentence."""
+    if as_json:
+        print_json(value)
+    else:
+        say(text)
 
 
 @contextmanager
@@ -43,18 +62,107 @@ def database(context: typer.Context) -> Iterator[Database]:
 def announce(context: typer.Context, label: str) -> None:
     """With `-v`, say which database the command talks to: before it does, lest that fails."""
     if context.find_root().params.get("verbose"):
-        err.print(f"database: {label}", style="dim", highlight=False, markup=False, soft_wrap=True)
+        note(f"database: {label}", dim=True)
 
 
-def table(*names: str, text: Collection[str] = ()) -> Table:
-    """A table of figures, to the right and never cut; the columns in `text` fold instead."""
-    made = Table(box=box.SIMPLE_HEAD)
-    for name in names:
-        if name in text:
-            made.add_column(name, overflow="fold")
+class Table:
+    """A table with figures to the right; the columns in `text` are to the left and may be wrapped.
+
+    It fits the terminal where it can. Nothing is cut, and words and paths are not broken: a table
+    is wider than the terminal where they are.
+    """
+
+    def __init__(self, *names: str, text: Collection[str] = ()) -> None:
+        self.rows = [names]
+        self._text = [name in text for name in names]
+
+    def add_row(self, *cells: str) -> None:
+        """One more row; cells left out are empty."""
+        self.rows.append((*cells, *[""] * (len(self._text) - len(cells))))
+
+    def print(self, left_out: str | None = None) -> None:
+        """Print the table to stdout, and below it what it leaves out."""
+        from rich.cells import cell_len
+
+        columns = list(zip(*self.rows, strict=True))
+        widths = [max(map(cell_len, column)) for column in columns]
+        least = [
+            max(cell_len(word) for cell in column for word in cell.split() or [""])
+            if text
+            else width
+            for column, width, text in zip(columns, widths, self._text, strict=True)
+        ]
+        spare = shutil.get_terminal_size().columns - 2 * len(widths) + 1
+        while sum(widths) > spare and widths != least:
+            _, index = max((width, n) for n, width in enumerate(widths) if width > least[n])
+            widths[index] -= 1
+        for number, row in enumerate(self.rows):
+            cells = [_fold(cell, width) for cell, width in zip(row, widths, strict=True)]
+            for height in range(max(map(len, cells))):
+                parts = (lines[height] if height < len(lines) else "" for lines in cells)
+                padded = (
+                    part + " " * (width - cell_len(part))
+                    if text
+                    else " " * (width - cell_len(part)) + part
+                    for part, width, text in zip(parts, widths, self._text, strict=True)
+                )
+                typer.echo((" " + "  ".join(padded)).rstrip())
+            if number == 0:
+                typer.echo(" " + "─" * (sum(widths) + 2 * len(widths) - 2))
+        if left_out:
+            say(left_out)
+
+
+def left_out(shown: int, total: int) -> str | None:
+    """What a table leaves out, in words; None where it is whole."""
+    more = f"{shown:,} of {total:,} shown; --limit N shows more, --json all"
+    return more if shown < total else None
+
+
+def _wrapped(text: str, terminal: bool) -> str:
+    """Lines as wide as the terminal, in which paths and words stay whole."""
+    if not terminal:
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join("\n".join(_fold(line, width)) for line in text.split("\n"))
+
+
+def _fold(text: str, width: int) -> list[str]:
+    """The text in lines of at most this many columns of the terminal, broken at spaces only."""
+    from rich.cells import cell_len
+
+    lines = [""]
+    for word in re.findall(r"\s*\S+", text):
+        if lines != [""] and cell_len(lines[-1] + word) > width:
+            lines.append(word.lstrip())
         else:
-            made.add_column(name, justify="right", no_wrap=True)
-    return made
+            lines[-1] += word
+    return lines
+
+
+def print_rows(
+    as_json: bool,
+    values: Sequence[Any],
+    names: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    text: Collection[str],
+) -> None:
+    """Print things as one JSON list, or as a table with these names and rows; see `Table`."""
+    if as_json:
+        print_json(values)
+        return
+    made = Table(*names, text=text)
+    for row in rows:
+        made.add_row(*row)
+    made.print()
+
+
+@contextmanager
+def progress(task: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A `progress_bar` of one task, as a function that takes what is done and the total."""
+    with progress_bar(unit) as bar:
+        number = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(number, completed=done, total=total)
 
 
 def progress_bar(unit: str) -> Progress:
@@ -62,21 +170,31 @@ def progress_bar(unit: str) -> Progress:
 
     Nothing is drawn where stderr is no terminal.
     """
-    from rich import progress  # not every command has a bar to draw
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    class Rate(progress.TextColumn):
-        def render(self, task: progress.Task) -> Text:
+    class Rate(TextColumn):
+        def render(self, task: Any) -> Any:
             speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
+            return super().render(task).append("" if speed is None else f"{speed:,.0f} {unit}/s")
 
-    return progress.Progress(
-        progress.SpinnerColumn(),
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
+    err = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
         Rate(""),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=err,
         disable=not err.is_terminal,
     )

@@ -9,15 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
-from geosearch.cli.console import JsonOption, announce, err, out, print_json
+from geosearch.cli.command_groups import command_group
+from geosearch.cli.console import JsonOption, announce, answer, note, print_json
 from geosearch.database import migrations, schema
 from geosearch.database.connection import redact
 from geosearch.database.server import PrivateServer
 from geosearch.database.session import selected as selected_label
 from geosearch.errors import ServerError
 from geosearch.settings import DatabaseSettings
+from geosearch.words import format_bytes
 
-app = typer.Typer(help="Start, stop and look into the database.", no_args_is_help=True)
+app = command_group(
+    """Start, stop and look into the database.
+
+    Example: geosearch db status
+    """
+)
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -40,10 +47,10 @@ def start(
     if as_json:
         print_json(_describe(server) | {"tcp_url": server.tcp_url()})
         return
-    _print(f"running in {server.data_dir}")
-    _print(server.url)
+    typer.echo(f"running in {server.data_dir}")
+    typer.echo(server.url)
     if tcp := server.tcp_url():
-        _print(tcp)
+        typer.echo(tcp)
 
 
 @app.command()
@@ -54,10 +61,8 @@ def stop(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     server = _private_server(context)
     stopped = server.stop()
-    if as_json:
-        print_json({"stopped": stopped})
-    else:
-        _print("stopped" if stopped else f"no server was running in {server.data_dir}")
+    done = "stopped" if stopped else f"no server was running in {server.data_dir}"
+    answer(as_json, {"stopped": stopped}, done)
 
 
 @app.command()
@@ -70,8 +75,8 @@ def status(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(described)
         return
-    for name, value in described.items():
-        _print(f"{name:<10}{'-' if value is None else value}")
+    for name, value in (described | {"size": format_bytes(described["size"])}).items():
+        typer.echo(f"{name:<10}{'-' if value is None else value}")
 
 
 @app.command()
@@ -97,10 +102,7 @@ def url(
     else:
         announce(context, selected_label())
         selected = DatabaseSettings().database_url or PrivateServer().url
-    if as_json:
-        print_json({"url": selected})
-    else:
-        _print(selected)
+    answer(as_json, {"url": selected}, selected)
 
 
 @app.command(context_settings=_PASS_THROUGH)
@@ -133,10 +135,11 @@ def upgrade(context: typer.Context, as_json: JsonOption = False) -> None:
         server.start()
         selected = server.url
     migrations.upgrade(selected)
-    if as_json:
-        print_json({"database": redact(selected), "revision": schema.head_revision()})
-    else:
-        _print(f"{redact(selected)} is at {schema.head_revision()}")
+    answer(
+        as_json,
+        {"database": redact(selected), "revision": schema.head_revision()},
+        f"{redact(selected)} is at {schema.head_revision()}",
+    )
 
 
 def _describe(server: PrivateServer) -> dict[str, Any]:
@@ -149,16 +152,9 @@ def _private_server(context: typer.Context) -> PrivateServer:
     announce(context, server.label)
     selected = DatabaseSettings().database_url
     if selected is not None:
-        err.print(
+        note(
             f"note: GEOSEARCH_DATABASE_URL selects {redact(selected)}; this command is about the "
             "private server, which other commands do not use while it is set",
-            style="yellow",
-            highlight=False,
-            markup=False,
+            fg="yellow",
         )
     return server
-
-
-def _print(line: str) -> None:
-    # URLs and paths are for copying: no colours, no wrapping.
-    out.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar
+from geosearch.cli.console import JsonOption, database, print_json, progress, say
 from geosearch.cli.options import DeviceOption, ModelOption
 from geosearch.errors import EXIT_SOME_REJECTED
 from geosearch.features import DEFAULT_MODEL
@@ -39,8 +39,7 @@ def embed(
 
     Example: geosearch embed --model torchvision/vgg16+max --collection mine
     """
-    with database(context) as opened, progress_bar("photos") as bar:
-        task = bar.add_task("embed", total=None)
+    with database(context) as opened, progress("embed", "photos") as report:
         summary = embed_photos(
             opened,
             model,
@@ -49,18 +48,15 @@ def embed(
             batch_size=batch_size,
             workers=workers,
             retry=retry,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=report,
         )
     if as_json:
         print_json(asdict(summary))
     else:
-        out.print(
+        say(
             f"{summary.model}: {summary.embedded:,} photos embedded in {summary.seconds:.1f} s "
             f"({summary.photos_per_s:,.0f} photos/s), {summary.rejected:,} rejected, "
             f"{summary.skipped:,} skipped (rejected earlier; --retry tries them again)",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
         )
     if summary.rejected:
         raise typer.Exit(EXIT_SOME_REJECTED)

@@ -8,92 +8,45 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar, table
+from geosearch.cli.console import JsonOption, Table, database, note, print_json, progress, say
 from geosearch.cli.options import (
-    BandwidthOption,
-    CalibrationOption,
+    Asked,
     DeviceOption,
-    DuplicateDistanceOption,
     ExactOption,
-    IncludeAuthorOption,
-    IncludeSelfOption,
-    LeaveOneOutOption,
-    MinPresenceOption,
     ModelOption,
-    NoCalibrationOption,
-    OpenKOption,
-    PartitionsOption,
-    RestrictCellsOption,
-    SampleOption,
-    WeightingOption,
-    filtered,
-    make_request,
+    make_filter,
+    make_leakage,
+    make_parameters,
+    make_queries,
+    taking,
 )
 from geosearch.density import DEFAULT_WEIGHTING
 from geosearch.errors import EXIT_SOME_REJECTED, InputError, Reason
-from geosearch.evaluation import THRESHOLDS_KM, Evaluation, QuerySet, evaluate_each, leakage
-from geosearch.evaluation.sets import SETS, read_set
+from geosearch.evaluation import THRESHOLDS_KM, Evaluation, evaluate_each
 from geosearch.evaluation.sweep import Sweep, grid
 from geosearch.features import DEFAULT_MODEL
 from geosearch.localization import Parameters, Request
-from geosearch.report.figure_words import distances, kilometres, percent, percents
 from geosearch.retrieval import Filter
-from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
+from geosearch.retrieval.duplicates import Exclusions
+from geosearch.words import distances, format_km, percent, percents
 
 Item = TypeVar("Item")
 
 #: Photos named in the terminal; the database and --json have all.
 _NAMED = 10
 
-QueriesArgument = Annotated[
-    str | None,
-    typer.Argument(help="Manifest with uri, lat, lon and, if known, author; or a set's table."),
-]
-SetOption = Annotated[
-    str | None, typer.Option("--set", help=f"A test set of the field: {', '.join(SETS)}.")
-]
-ImagesOption = Annotated[
-    str | None, typer.Option(metavar="FOLDER", help="Where the images of the set are.")
-]
-SeedOption = Annotated[int, typer.Option(help="Seed of --sample.")]
-IncludeDuplicatesOption = Annotated[
-    bool, typer.Option("--include-duplicates", help="Let a query find its near-duplicates.")
-]
 
-
-@filtered
+@taking(asked=make_queries, parameters=make_parameters, exclusions=make_leakage, where=make_filter)
 def evaluate(
     context: typer.Context,
-    queries: QueriesArgument = None,
-    set_name: SetOption = None,
-    images: ImagesOption = None,
-    leave_one_out: LeaveOneOutOption = False,
-    sample: SampleOption = None,
-    seed: SeedOption = 0,
     model: ModelOption = DEFAULT_MODEL,
-    k: OpenKOption = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method", "--methods", help="density, nearest, im2gps, geocell, or several: a,b"
-        ),
-    ] = "density",
-    bandwidth_km: BandwidthOption = None,
-    weighting: WeightingOption = None,
-    restrict_cells: RestrictCellsOption = None,
-    partitions: PartitionsOption = None,
-    calibration: CalibrationOption = None,
-    no_calibration: NoCalibrationOption = False,
-    min_presence: MinPresenceOption = None,
-    include_self: IncludeSelfOption = False,
-    include_duplicates: IncludeDuplicatesOption = False,
-    include_author: IncludeAuthorOption = False,
-    duplicate_distance: DuplicateDistanceOption = DUPLICATE_DISTANCE,
     regions: Annotated[bool, typer.Option("--regions", help="Store the answers' regions.")] = False,
-    exact: ExactOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     *,
+    asked: Asked,
+    parameters: dict[str, Any],
+    exclusions: Exclusions,
     where: Filter,
 ) -> None:
     """Localize labelled queries and report accuracy; answers and figures stay in the database.
@@ -108,38 +61,16 @@ def evaluate(
 
     Example: geosearch evaluate --leave-one-out --collection holidays --sample 500
     """
-    names = _list("--method", method, str)
-    # A calibration is of the density; the other methods stand beside it, not for it.
-    calibrated = "density" if "density" in names else names[0]
-    # Beside method geocell, the others are not asked to use its partitions, nor it what is theirs.
-    cells = "geocell" in names
-    of_neighbours = (k, bandwidth_km, weighting)
-    parameters = [
-        make_request(
-            name,
-            *((None,) * 3 if name == "geocell" and len(names) > 1 else of_neighbours),
-            exact,
-            calibration if name == calibrated else None,
-            no_calibration,
-            min_presence if name == calibrated else None,
-            None if name == "geocell" else restrict_cells,
-            partitions if restrict_cells is not None or name == "geocell" or not cells else None,
-        )
-        for name in names
-    ]
+    names = _list("--method", str(parameters.get("method", "density")), str)
     results = _run(
         context,
         "evaluate",
-        _queries(queries, set_name, images, leave_one_out),
-        parameters,
+        asked,
+        [Request.from_json(_own(name, names, parameters)) for name in names],
         model=model,
         where=where,
-        exclusions=_exclusions(
-            include_self, include_duplicates, include_author, duplicate_distance
-        ),
+        exclusions=exclusions,
         regions=regions,
-        sample=sample,
-        seed=seed,
         device=device,
     )
     sweep = Sweep(tuple(results)) if len(results) > 1 else None
@@ -152,15 +83,9 @@ def evaluate(
     _finish(results[0], as_json)
 
 
-@filtered
+@taking(asked=make_queries, exclusions=make_leakage, where=make_filter)
 def sweep(
     context: typer.Context,
-    queries: QueriesArgument = None,
-    set_name: SetOption = None,
-    images: ImagesOption = None,
-    leave_one_out: LeaveOneOutOption = False,
-    sample: SampleOption = None,
-    seed: SeedOption = 0,
     model: ModelOption = DEFAULT_MODEL,
     k: Annotated[str, typer.Option("--k", help="Numbers of neighbours: a,b")] = "1,10,100",
     method: Annotated[
@@ -172,10 +97,6 @@ def sweep(
     weighting: Annotated[
         str, typer.Option(help="Neighbour weights, power:N, softmax:T or uniform: a,b")
     ] = DEFAULT_WEIGHTING,
-    include_self: IncludeSelfOption = False,
-    include_duplicates: IncludeDuplicatesOption = False,
-    include_author: IncludeAuthorOption = False,
-    duplicate_distance: DuplicateDistanceOption = DUPLICATE_DISTANCE,
     exact: ExactOption = False,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too.")
@@ -183,6 +104,8 @@ def sweep(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     *,
+    asked: Asked,
+    exclusions: Exclusions,
     where: Filter,
 ) -> None:
     """Evaluate all combinations of method, k, bandwidth and weighting on the same neighbours.
@@ -203,15 +126,11 @@ def sweep(
     results = _run(
         context,
         "sweep",
-        _queries(queries, set_name, images, leave_one_out),
+        asked,
         combinations,
         model=model,
         where=where,
-        exclusions=_exclusions(
-            include_self, include_duplicates, include_author, duplicate_distance
-        ),
-        sample=sample,
-        seed=seed,
+        exclusions=exclusions,
         device=device,
     )
     made = Sweep(tuple(results))
@@ -227,53 +146,37 @@ def sweep(
 def _run(
     context: typer.Context,
     task_name: str,
-    queries: str | QuerySet | None,
+    asked: Asked,
     parameters: Sequence[Parameters | Request],
     **options: Any,
 ) -> list[Evaluation]:
-    with database(context) as opened, progress_bar("queries") as progress:
-        task = progress.add_task(task_name, total=None)
+    with database(context) as opened, progress(task_name, "queries") as report:
         return evaluate_each(
             opened,
-            queries,
+            asked.queries,
             parameters,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
+            sample=asked.sample,
+            seed=asked.seed,
+            progress=report,
             **options,
         )
 
 
-def _queries(
-    queries: str | None, set_name: str | None, images: str | None, leave_one_out: bool
-) -> str | QuerySet | None:
-    """The queries that the options name; None for leave-one-out."""
-    if leave_one_out:
-        if queries is not None or set_name is not None or images is not None:
-            raise InputError("--leave-one-out takes its queries from the database", "Give no file.")
-        return None
-    if (set_name is None) != (images is None):
-        raise InputError("--set and --images go together", "Give both, or neither.")
-    if set_name is not None and images is not None:
-        found = read_set(set_name, images, queries)
-        missing = sum(item.reason is Reason.MISSING for item in found.failures)
-        labels, published = len(found) + missing, SETS[set_name].labels
-        if labels != published:
-            err.print(
-                f"{set_name} has {published:,} labels as published; here are {labels:,}",
-                highlight=False,
-            )
-        return found
-    if queries is None:
-        raise InputError(
-            "there is nothing to evaluate",
-            "Give a manifest, --leave-one-out, or --set and --images.",
-        )
-    return queries
+def _own(name: str, names: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that one of several methods is asked with: those that can be its own.
 
-
-def _exclusions(
-    include_self: bool, include_duplicates: bool, include_author: bool, distance: float
-) -> Exclusions:
-    return leakage(not include_self, None if include_duplicates else distance, not include_author)
+    A calibration is of the density; the other methods stand beside it, not for it. Beside geocell,
+    the others are not asked to use its partitions, nor it what goes by neighbours.
+    """
+    foreign: set[str] = set()
+    if name != ("density" if "density" in names else names[0]):
+        foreign |= {"calibration", "min_presence"}
+    if name == "geocell":
+        foreign |= {"restrict_cells"}
+        foreign |= {"k", "bandwidth_km", "weighting"} if len(names) > 1 else set()
+    elif "geocell" in names and "restrict_cells" not in given:
+        foreign |= {"partitions"}
+    return {key: value for key, value in given.items() if key not in foreign} | {"method": name}
 
 
 def _list(option: str, text: str, read: Callable[[str], Item]) -> list[Item]:
@@ -289,7 +192,7 @@ def _list(option: str, text: str, read: Callable[[str], Item]) -> list[Item]:
 def _print_one(result: Evaluation) -> None:
     figures = result.figures
     # Upright: side by side, the figures are wider than a terminal.
-    made = table("error", f"{figures.accuracy.n} queries", "95 % interval")
+    made = Table("error", f"{figures.accuracy.n} queries", "95 % interval")
     for km, share in figures.accuracy.within.items():
         ends = figures.within[km]
         made.add_row(f"within {km:,} km", percent(share), percents(ends))
@@ -297,17 +200,17 @@ def _print_one(result: Evaluation) -> None:
         ("median", figures.accuracy.median_km, figures.median_km),
         ("mean", figures.accuracy.mean_km, figures.mean_km),
     ):
-        made.add_row(name, kilometres(value), distances(interval))
+        made.add_row(name, format_km(value), distances(interval))
     method = result.parameters["method"]
-    out.print(f"evaluation {result.id}: {method}, {result.model}", highlight=False, markup=False)
-    out.print(made)
+    say(f"evaluation {result.id}: {method}, {result.model}")
+    made.print()
 
 
 def _print_sweep(sweep: Sweep) -> None:
     first = sweep.evaluations[0]
     weightings = {item.parameters["weighting"] for item in sweep.evaluations}
     weighted = len(weightings - {None}) > 1
-    made = table(
+    made = Table(
         *("id", "method", "k", "km", *(["weights"] if weighted else [])),
         *(f"{km:,}" for km in THRESHOLDS_KM),
         "median",
@@ -332,27 +235,27 @@ def _print_sweep(sweep: Sweep) -> None:
             "-" if median is None else f"{median:,.0f}",
         )
     title = f"{first.accuracy.n} queries, {first.model}: % within km"
-    out.print(title, highlight=False, markup=False)
-    out.print(made)
+    say(title)
+    made.print()
     if sweep.pattern is not None:
-        out.print(sweep.pattern.sentence, highlight=False)
+        say(sweep.pattern.sentence)
 
 
 def _finish(result: Evaluation, as_json: bool) -> None:
     """What was left out or could not be used; the exit code says if some could not."""
     if not as_json:
-        out.print(f"references left out: {result.excluded}", highlight=False)
+        say(f"references left out: {result.excluded}")
     if result.unanswered:
-        err.print(f"{result.unanswered} queries had no neighbours and count as misses")
+        note(f"{result.unanswered} queries had no neighbours and count as misses")
         if result.excluded.author:
-            err.print("(photos of a query's author are left out; see --include-author)")
+            note("(photos of a query's author are left out; see --include-author)")
     for reason, count in result.failed.items():
-        err.print(f"{count} queries could not be used: {reason}", highlight=False)
+        note(f"{count} queries could not be used: {reason}")
     for reason in (Reason.MISSING, Reason.UNLABELLED):
         names = result.named(reason)
         if names:
             more = f" and {len(names) - _NAMED:,} more (--json)" if len(names) > _NAMED else ""
             listed = ", ".join(names[:_NAMED])
-            err.print(f"{reason}: {listed}{more}", highlight=False, markup=False, soft_wrap=True)
+            note(f"{reason}: {listed}{more}")
     if result.failures:
         raise typer.Exit(EXIT_SOME_REJECTED)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, out, print_json
+from geosearch.cli.console import JsonOption, database, print_json, say
 from geosearch.cli.options import DeviceOption, ExactOption, KOption, ModelOption, filtered
 from geosearch.features import DEFAULT_MODEL, embed_photo, load_backbone
 from geosearch.retrieval import Filter
@@ -38,7 +38,7 @@ def explain(
         return
     for name, value in explained.plan.to_json().items():
         if value is not None:
-            out.print(f"{name:<16}{value}", highlight=False, markup=False)
-    out.print(f"{'rows':<16}{explained.rows}\n", highlight=False)
+            say(f"{name:<16}{value}")
+    say(f"{'rows':<16}{explained.rows}\n")
     for line in explained.postgresql:
-        out.print(line, highlight=False, markup=False, soft_wrap=True, style="dim")
+        say(line, dim=True)

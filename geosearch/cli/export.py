@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from geosearch.cli import console
+from geosearch.cli.command_groups import CommandGroup
 from geosearch.cli.options import check_ending, filtered, selecting
 from geosearch.errors import InputError
 from geosearch.layers.layer import ERRORS, ESTIMATES, LINES, NEIGHBOURS, PHOTOS, REGIONS, Layer
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from geosearch.layers.layer_rows import LayerRows
 
 
-class _Layers(TyperGroup):
+class _Layers(CommandGroup):
     """One command a layer; an unknown one is an error of ours, with its remedy."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -159,13 +158,13 @@ def density(
     check_ending("-o", output, (".tif", ".tiff"))
     with console.database(context) as database:
         answer = load(database, localization_id)
-    with _progress("density", "rows") as progress:
+    with console.progress("density", "rows") as progress:
         grid = write_density(answer, output, step=step, progress=progress)
     if as_json:
         size = {"width": grid.width, "height": grid.height, "step": grid.step}
         console.print_json({"localization_id": localization_id, **size, "output": output})
         return
-    _say(f"{grid.width:,} x {grid.height:,} pixels of {grid.step:.4g}° in {output}")
+    console.say(f"{grid.width:,} x {grid.height:,} pixels of {grid.step:.4g}° in {output}")
 
 
 @app.command()
@@ -228,13 +227,13 @@ def qgis(
             {"layers": count, "source": source, "output": output, "saved": save, **stored}
         )
         return
-    _say(f"{count} layers of {source}" + ("" if output is None else f" in {output}"))
+    console.say(f"{count} layers of {source}" + ("" if output is None else f" in {output}"))
     if save is not None:
-        _say(
+        console.say(
             f"saved as {save} in schema geosearch, with the styles of {len(styles.written)} layers"
         )
     if styles.kept:
-        _say(f"styles left as they were changed: {', '.join(styles.kept)}")
+        console.say(f"styles left as they were changed: {', '.join(styles.kept)}")
 
 
 def _write_answers(
@@ -268,7 +267,7 @@ def _write(
 
     check_ending("-o", output, ENDINGS)
     with console.database(context) as database:
-        with database.connection() as connection, _progress("export", "rows") as progress:
+        with database.connection() as connection, console.progress("export", "rows") as progress:
             rows = write_layers(output, read(connection), progress)
         if selection is not None and map_file is not None:
             from geosearch.export.answer_picture import draw_selection
@@ -279,15 +278,4 @@ def _write(
         console.print_json({**rows, "output": output, **picture})
         return
     counts = ", ".join(f"{count:,} {name}" for name, count in rows.items())
-    _say(f"{counts} in {output}" + ("" if map_file is None else f" and {map_file}"))
-
-
-@contextmanager
-def _progress(task: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    with console.progress_bar(unit) as bar:
-        number = bar.add_task(task, total=None)
-        yield lambda done, total: bar.update(number, completed=done, total=total)
-
-
-def _say(text: str) -> None:
-    console.out.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.say(f"{counts} in {output}" + ("" if map_file is None else f" and {map_file}"))

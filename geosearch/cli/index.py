@@ -8,15 +8,19 @@ from typing import Annotated
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar, table
+from geosearch.cli.command_groups import CommandGroup
+from geosearch.cli.console import JsonOption, Table, database, print_json, progress_bar, say
 from geosearch.cli.options import ModelOption
 from geosearch.features import DEFAULT_MODEL
 from geosearch.features.model_rows import find_model
 from geosearch.retrieval.indexes import spills
 from geosearch.retrieval.indexing import index_model
 from geosearch.retrieval.recall import Check, Progress, check
+from geosearch.words import format_bytes
 
-app = typer.Typer(help="Indexes, and the recall they have.", rich_markup_mode=None)
+app = typer.Typer(
+    cls=CommandGroup, help="Indexes, and the recall they have.", rich_markup_mode=None
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -50,7 +54,7 @@ def index(
             row = find_model(connection, model)
             warning = spills(connection, row.id, row.dimension)
         if warning and not as_json:
-            out.print(warning, highlight=False, style="yellow")
+            say(warning, fg="yellow")
         with _progress("index") as report:
             done = index_model(
                 opened,
@@ -67,10 +71,9 @@ def index(
         print_json(done.to_json() | {"asked": recall})
         return
     if built is None or measured is None:
-        out.print(
+        say(
             f"no index is needed yet: to compare all {done.rows:,} embeddings takes no longer; "
-            "--force builds one all the same",
-            highlight=False,
+            "--force builds one all the same"
         )
         return
     if built.built:
@@ -78,16 +81,13 @@ def index(
         how = f"{built.rows:,} embeddings in {built.seconds:.1f} s, {mode}"
     else:
         how = "already there; --rebuild builds it again"
-    out.print(f"{built.name}: {how}, {built.bytes / 1e6:.1f} MB", highlight=False)
-    out.print(
-        f"ef_search {measured.ef_search}: recall {measured.recall:.4f} for k = {k}", highlight=False
-    )
+    say(f"{built.name}: {how}, {format_bytes(built.bytes)}")
+    say(f"ef_search {measured.ef_search}: recall {measured.recall:.4f} for k = {k}")
     if measured.target < recall:
-        out.print(
+        say(
             f"no setting has the recall asked for, {recall:g}: "
             f"searches aim at {measured.target:.4f}",
-            highlight=False,
-            style="yellow",
+            fg="yellow",
         )
     _print(measured.checks)
 
@@ -110,13 +110,12 @@ def check_index(
     if as_json:
         print_json(health.to_json())
     else:
-        out.print(
+        say(
             f"recall for k = {health.k}: {health.recall:.4f} ± {health.standard_error:.4f} now, "
             f"with {health.rows:,} photos; {health.tuned_recall:.4f} when tuned, with "
             f"{health.tuned_rows:,}; asked for: {health.target:g}",
-            highlight=False,
         )
-        out.print("it holds" if health.holds else "it no longer holds: run geosearch index")
+        say("it holds" if health.holds else "it no longer holds: run geosearch index")
         _print(health.checks)
     if not health.holds:
         raise typer.Exit(1)
@@ -132,7 +131,7 @@ def _progress(name: str) -> Iterator[Progress]:
 
 
 def _print(checks: tuple[Check, ...]) -> None:
-    made = table("filter", "photos", "by index", "complete", "recall", "ms", text=["filter"])
+    made = Table("filter", "photos", "by index", "complete", "recall", "ms", text=["filter"])
     for item in checks:
         made.add_row(
             item.placement,
@@ -142,4 +141,4 @@ def _print(checks: tuple[Check, ...]) -> None:
             f"{item.recall:.4f}",
             f"{item.ms:.1f}",
         )
-    out.print(made)
+    made.print()

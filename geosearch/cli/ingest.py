@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import shlex
+from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from geosearch.cli import console
-from geosearch.cli.console import JsonOption
+from geosearch.cli.console import JsonOption, LimitOption, Table, left_out
 from geosearch.errors import EXIT_SOME_REJECTED
 from geosearch.ingest import IngestSummary
 from geosearch.ingest import ingest as ingest_photos
 from geosearch.ingest.rejects import list_rejects
+
+_REJECT = ("collection", "file", "stage", "reason", "message")
+#: Rejects that a table shows where nothing says how many.
+_SHOWN = 100
+#: Lines of the summary that stand there even with nothing to count.
+_ALWAYS = ("added", "duplicates", "without a position", "rejected", "seen")
 
 CollectionOption = Annotated[
     str, typer.Option("--collection", help="Collection to put the photos in; made where missing.")
@@ -58,8 +63,7 @@ def ingest(
 
     Example: geosearch ingest ~/Pictures more.csv --collection mine
     """
-    with console.database(context) as database, console.progress_bar("photos") as bar:
-        task = bar.add_task("ingest", total=None)
+    with console.database(context) as database, console.progress("ingest", "photos") as report:
         summary = ingest_photos(
             database,
             sources,
@@ -70,14 +74,14 @@ def ingest(
             workers=workers,
             author=author,
             licence=licence,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=report,
         )
     if json:
         console.print_json(summary.as_dict())
     else:
         _print(summary, collection)
     if summary.unlocated == summary.seen > 0:
-        console.err.print(
+        console.note(
             "None of these photos says where it was taken. "
             "Name the positions in a manifest, or store them with --keep-unlocated."
         )
@@ -93,7 +97,7 @@ def rejects(
     stage: Annotated[
         str | None, typer.Option("--stage", help="read, decode, position, manifest or embed.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many.")] = 100,
+    limit: LimitOption = None,
     json: JsonOption = False,
 ) -> None:
     """List photos that could not be used, and why.
@@ -101,36 +105,35 @@ def rejects(
     Example: geosearch rejects --collection mine --stage position
     """
     with console.database(context) as database:
-        found = list_rejects(database, collection=collection, stage=stage, limit=limit)
+        found = list_rejects(
+            database, collection=collection, stage=stage, limit=limit if json else None
+        )
     if json:
         console.print_json([reject.as_dict() for reject in found])
         return
-    table = Table()
-    for name in ("collection", "file", "stage", "reason", "message"):
-        table.add_column(name, overflow="fold")  # a path cut short is of no use
-    for reject in found:
-        cells = (reject.collection, reject.uri, reject.stage, reject.reason, reject.message)
-        table.add_row(*map(Text, cells))  # Text: a file called [red].jpg is no markup
-    console.out.print(table)
+    made = Table(*_REJECT, text=_REJECT)
+    shown = found[: limit or _SHOWN]
+    for reject in shown:
+        made.add_row(reject.collection, reject.uri, reject.stage, reject.reason, reject.message)
+    made.print(left_out(len(shown), len(found)))
 
 
 def _print(summary: IngestSummary, collection: str) -> None:
-    table = Table(title=Text(f"{collection} (dry run)" if summary.run_id is None else collection))
-    table.add_column("photos")
-    table.add_column("", justify="right")
-    rows: list[tuple[str, Any]] = [
-        ("added", summary.added),
-        ("duplicates", summary.duplicates),
-        ("without a position", summary.unlocated),
-        ("rejected", summary.rejected),
-        *((f"  {reason}", count) for reason, count in summary.by_reason.items()),
-    ]
-    for name, count in rows:
-        table.add_row(name, f"{count:,}")
-    table.add_section()
-    table.add_row("seen", f"{summary.seen:,}")
-    if summary.replaced:
-        table.add_row("replaced by their edited file", f"{summary.replaced:,}")
-    if summary.kept_unlocated:
-        table.add_row("stored without a position", f"{summary.kept_unlocated:,}")
-    console.out.print(table)
+    title = f"{collection} (dry run)" if summary.run_id is None else collection
+    made = Table(title, "photos", text=[title])
+    rows = {
+        "added": summary.added,
+        "duplicates": summary.duplicates,
+        "without a position": summary.unlocated,
+        "rejected": summary.rejected,
+        **{f"  {reason}": count for reason, count in summary.by_reason.items()},
+        "seen": summary.seen,
+        "replaced by their edited file": summary.replaced,
+        "stored without a position": summary.kept_unlocated,
+    }
+    for name, count in rows.items():
+        if count or name in _ALWAYS:
+            made.add_row(name, f"{count:,}")
+    made.print()
+    if summary.run_id is not None and summary.added > summary.kept_unlocated:
+        console.say(f"next: geosearch embed --collection {shlex.quote(collection)}")

@@ -7,19 +7,18 @@ from typing import Annotated
 import typer
 
 from geosearch.cli import console
+from geosearch.cli.command_groups import command_group
 from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import InputError
 from geosearch.layers.selection import Selection
+from geosearch.words import number_of
 
-app = typer.Typer(help="Maintain the layers for GIS.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@app.callback()
-def layers() -> None:
+app = command_group(
     """Maintain the layers for GIS.
 
     Example: geosearch layers refresh
     """
+)
 
 
 @app.command()
@@ -38,17 +37,15 @@ def refresh(
     """
     with console.database(context) as database, database.connection() as connection:
         cells = refresh_coverage(connection, collection)
-    if as_json:
-        console.print_json({"collection": collection, "cells": cells})
-    else:
-        what = "all collections" if collection is None else collection
-        console.out.print(f"{what}: {cells:,} cells with photos", highlight=False, markup=False)
+    what = "all collections" if collection is None else collection
+    value = {"collection": collection, "cells": cells}
+    console.answer(as_json, value, f"{what}: {cells:,} cells with photos")
 
 
 @app.command()
 def density(
     context: typer.Context,
-    localization_ids: Annotated[
+    ids: Annotated[
         list[int] | None, typer.Argument(metavar="[ID]...", help="Ids of answers.")
     ] = None,
     evaluation: Annotated[
@@ -65,19 +62,14 @@ def density(
     """
     from geosearch.gis.density_layer import refresh_density
 
-    selection = Selection(tuple(localization_ids or ()), evaluation, last)
+    selection = Selection(tuple(ids or ()), evaluation, last)
     if selection == Selection():
         raise InputError("no answer is chosen", "Give ids, --last N or --evaluation ID.")
-    with console.database(context) as database, console.progress_bar("answers") as bar:
-        task = bar.add_task("density", total=None)
-        made = refresh_density(
-            database, selection, lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    if as_json:
-        console.print_json(
-            {"answers": made.answers, "cells": made.cells, "without_density": made.without}
-        )
-        return
-    answers = "1 answer" if made.answers == 1 else f"{made.answers:,} answers"
+    with console.database(context) as database, console.progress("density", "answers") as report:
+        made = refresh_density(database, selection, report)
     passed = f"; {made.without:,} without a density" if made.without else ""
-    console.out.print(f"{answers}: {made.cells:,} cells{passed}", highlight=False, markup=False)
+    console.answer(
+        as_json,
+        {"answers": made.answers, "cells": made.cells, "without_density": made.without},
+        f"{number_of(made.answers, 'answer')}: {made.cells:,} cells{passed}",
+    )

@@ -3,62 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.table import Table
 
 from geosearch.calibration.fitted import SCORE_KM
-from geosearch.cli.console import JsonOption, database, err, out, print_json, progress_bar, table
-from geosearch.cli.options import (
-    BandwidthOption,
-    CalibrationOption,
-    DeviceOption,
-    DuplicateDistanceOption,
-    ExactOption,
-    ExcludeDuplicatesOption,
-    ExcludeSelfOption,
-    MethodOption,
-    MinPresenceOption,
-    ModelOption,
-    NoCalibrationOption,
-    OpenKOption,
-    PartitionsOption,
-    RestrictCellsOption,
-    WeightingOption,
-    check_map,
-    filtered,
-    make_request,
+from geosearch.cli.console import (
+    JsonOption,
+    LimitOption,
+    Table,
+    database,
+    left_out,
+    note,
+    print_json,
+    progress,
+    say,
 )
-from geosearch.errors import EXIT_SOME_REJECTED, InputError
+from geosearch.cli.options import (
+    DeviceOption,
+    ModelOption,
+    check_map,
+    make_exclusions,
+    make_filter,
+    make_parameters,
+    taking,
+)
+from geosearch.errors import EXIT_NO_NEIGHBOURS, EXIT_SOME_REJECTED, InputError
 from geosearch.features import DEFAULT_MODEL
-from geosearch.localization import Failure, Localization, load
+from geosearch.localization import Failure, Localization, Request, load
 from geosearch.localization import localize as localize_photos
 from geosearch.localization import reproduce as reproduce_answer
 from geosearch.retrieval import Filter, Neighbours
-from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
+from geosearch.retrieval.duplicates import Exclusions
+from geosearch.words import format_km, number_of
+
+#: Neighbours that `show` lists where nothing says how many.
+_SHOWN = 20
 
 
-@filtered
+@taking(asked=make_parameters, exclusions=make_exclusions, where=make_filter)
 def localize(
     context: typer.Context,
     photos: Annotated[list[str], typer.Argument(help="Photos: paths or URLs.")],
     model: ModelOption = DEFAULT_MODEL,
-    k: OpenKOption = None,
-    method: MethodOption = "density",
-    bandwidth_km: BandwidthOption = None,
-    weighting: WeightingOption = None,
-    restrict_cells: RestrictCellsOption = None,
-    partitions: PartitionsOption = None,
-    calibration: CalibrationOption = None,
-    no_calibration: NoCalibrationOption = False,
-    min_presence: MinPresenceOption = None,
-    exclude_self: ExcludeSelfOption = False,
-    exclude_duplicates: ExcludeDuplicatesOption = False,
-    duplicate_distance: DuplicateDistanceOption = DUPLICATE_DISTANCE,
-    exact: ExactOption = False,
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the answer.")
     ] = None,
@@ -68,37 +57,28 @@ def localize(
     ] = True,
     as_json: JsonOption = False,
     *,
+    asked: dict[str, Any],
+    exclusions: Exclusions,
     where: Filter,
 ) -> None:
     """Estimate where photos were taken. `geosearch show` reads recorded answers back.
 
     The latest calibration of the model is used unless --method, --k, --bandwidth-km, --weighting
-    or --restrict-cells is given. With --json, one object per photo and line.
+    or restrict_cells in --parameters is given. With --json, one object per photo and line. A photo
+    without neighbours has no place, and its answer is not recorded: exit code 8.
 
     Example: geosearch localize holiday.jpg --near 46.8,8.2,200 --map holiday.png
     """
     if map_file is not None and len(photos) > 1:
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
     check_map(map_file)
-    request = make_request(
-        method,
-        k,
-        bandwidth_km,
-        weighting,
-        exact,
-        calibration,
-        no_calibration,
-        min_presence,
-        restrict_cells,
-        partitions,
-    )
-    exclusions = Exclusions(exclude_self, duplicate_distance if exclude_duplicates else None)
+    request = Request.from_json(asked)
     answers = _table()
     remarks: list[str | None] = []
     calibration_used = ""
     failures: list[Failure] = []
-    with database(context) as opened, progress_bar("photos") as progress:
-        task = progress.add_task("localize", total=len(photos))
+    lost: list[str] = []
+    with database(context) as opened, progress("localize", "photos") as report:
         for answer in localize_photos(
             opened,
             photos,
@@ -108,7 +88,7 @@ def localize(
             exclusions=exclusions,
             device=device,
             record=record,
-            progress=lambda done, _: progress.update(task, completed=done),
+            progress=report,
         ):
             if as_json:
                 print_json(answer.to_json())
@@ -117,12 +97,13 @@ def localize(
                 continue
             if answer.place_name is not None:
                 remarks.append(f"{Path(answer.photo).name}: {answer.place_name}")
+            if answer.lat is None:
+                lost.append(answer.photo)
             remarks.append(_remark(answer))
             calibration_used = _calibration(answer)
             answers.add_row(*_row(answer))
             if answer.excluded is not None and not as_json:
-                left_out = f"{Path(answer.photo).name}: references left out: {answer.excluded}"
-                err.print(left_out, highlight=False, markup=False)
+                note(f"{Path(answer.photo).name}: references left out: {answer.excluded}")
             if map_file is not None:
                 # Matplotlib takes a while to import: only for this option.
                 from geosearch.export.map import draw_map
@@ -131,16 +112,24 @@ def localize(
     if not as_json:
         _print(answers, failures)
         for remark in filter(None, remarks):
-            out.print(remark, highlight=False, markup=False)
+            say(remark)
         if calibration_used:
-            out.print(f"calibration {calibration_used}", highlight=False)
+            say(f"calibration {calibration_used}")
+    if lost:
+        note(
+            f"{number_of(len(lost), 'photo')} without neighbours, so without a place and not "
+            "recorded: no reference passes the filter. Widen it, or add photos: geosearch ingest"
+        )
     if failures:
         raise typer.Exit(EXIT_SOME_REJECTED)
+    if lost:
+        raise typer.Exit(EXIT_NO_NEIGHBOURS)
 
 
 def show(
     context: typer.Context,
     localization_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.")],
+    limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show an earlier answer with its neighbours.
@@ -156,7 +145,7 @@ def show(
     answers.add_row(*_row(answer))
     _print(answers, [])
     if remark := _remark(answer):
-        out.print(remark, highlight=False, markup=False)
+        say(remark)
     plan = answer.neighbours.plan
     facts = {
         "photo": answer.photo,
@@ -175,8 +164,11 @@ def show(
         "truth": "unknown" if answer.truth is None else "{:.5f}, {:.5f}".format(*answer.truth),
     }
     for name, value in facts.items():
-        out.print(f"{name:<12}{value}", highlight=False, markup=False)
-    out.print(neighbour_table(answer.neighbours, answer.weights))
+        say(f"{name:<12}{value}")
+    found = answer.neighbours
+    neighbour_table(found, answer.weights, limit or _SHOWN).print(
+        left_out(min(limit or _SHOWN, len(found)), len(found))
+    )
 
 
 def reproduce(
@@ -193,20 +185,23 @@ def reproduce(
     if as_json:
         print_json(result.to_json())
     else:
-        moved = "" if result.shift_km is None else f", the estimate moved {result.shift_km:.3f} km"
-        verdict = "the same answer" if result.same else f"another answer{moved}"
-        out.print(f"localization {localization_id}: {verdict}", highlight=False)
+        moved = result.shift_km
+        by = "" if moved is None else f", the estimate moved {format_km(moved)}"
+        verdict = "the same answer" if result.same else f"another answer{by}"
+        say(f"localization {localization_id}: {verdict}")
         for change in result.changes:
-            out.print(f"  {change}", highlight=False, markup=False)
+            say(f"  {change}")
     if not result.same:
         raise typer.Exit(1)
 
 
-def neighbour_table(neighbours: Neighbours, weights: NDArray[np.float64] | None = None) -> Table:
-    """Neighbours as a table, with their weights where there are any."""
+def neighbour_table(
+    neighbours: Neighbours, weights: NDArray[np.float64] | None = None, limit: int | None = None
+) -> Table:
+    """The first neighbours as a table, with their weights where there are any."""
     weighted = [] if weights is None else ["weight"]
-    made = table("rank", "photo", "lat", "lon", "distance", *weighted, text=["photo"])
-    for index in range(len(neighbours)):
+    made = Table("rank", "photo", "lat", "lon", "distance", *weighted, text=["photo"])
+    for index in range(len(neighbours))[:limit]:
         made.add_row(
             str(index + 1),
             Path(neighbours.uri[index]).name,
@@ -220,7 +215,7 @@ def neighbour_table(neighbours: Neighbours, weights: NDArray[np.float64] | None 
 
 def _table() -> Table:
     radii = ("50 % within", "90 % within")
-    return table("id", "photo", "lat", "lon", "score", *radii, text=["photo"])
+    return Table("id", "photo", "lat", "lon", "score", *radii, text=["photo"])
 
 
 def _remark(answer: Localization) -> str | None:
@@ -248,13 +243,13 @@ def _row(answer: Localization) -> tuple[str, ...]:
             f"{answer.lat:.5f}",
             f"{answer.lon:.5f}",
             f"{answer.score:.2f}",
-            *(f"{answer.radius_km[level]:,.0f} km" for level in (0.5, 0.9)),
+            *(format_km(answer.radius_km[level]) for level in (0.5, 0.9)),
         )
     return ("-" if answer.id is None else str(answer.id), Path(answer.photo).name, *place)
 
 
 def _print(answers: Table, failures: list[Failure]) -> None:
-    if answers.row_count:
-        out.print(answers)
+    if len(answers.rows) > 1:
+        answers.print()
     for failure in failures:
-        err.print(f"{failure.photo}: {failure.reason}: {failure.message}", markup=False)
+        note(f"{failure.photo}: {failure.reason}: {failure.message}")

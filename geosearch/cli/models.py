@@ -7,20 +7,17 @@ from typing import Annotated
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, out, print_json, table
+from geosearch.cli.command_groups import command_group
+from geosearch.cli.console import JsonOption, database, print_rows
 from geosearch.features.model_rows import count_embeddings, list_models
+from geosearch.words import format_bytes
 
-app = typer.Typer(
-    help="Models: backbones with their exact weights.", no_args_is_help=True, rich_markup_mode=None
-)
-
-
-@app.callback()
-def models() -> None:
-    """Backbones photos were embedded with.
+app = command_group(
+    """Models: backbones with their exact weights, which photos were embedded with.
 
     Example: geosearch models list
     """
+)
 
 
 @app.command("list")
@@ -31,22 +28,20 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     with database(context) as opened, opened.connection() as connection:
         rows, photos = list_models(connection), count_embeddings(connection)
-    if as_json:
-        print_json([asdict(row) | {"photos": photos.get(row.id, 0)} for row in rows])
-        return
-    texts = ("architecture", "pooling", "weights")
-    made = table("id", "name", *texts, "dimension", "photos", text=texts)
-    for row in rows:
-        made.add_row(
+    table = [
+        (
             str(row.id),
             row.name,
-            row.architecture,
             row.pooling,
             row.weights_sha256[:12],
             str(row.dimension),
             f"{photos.get(row.id, 0):,}",
         )
-    out.print(made)
+        for row in rows
+    ]
+    texts = ("name", "pooling", "weights")
+    values = [asdict(row) | {"photos": photos.get(row.id, 0)} for row in rows]
+    print_rows(as_json, values, ("id", *texts, "dimension", "photos"), table, text=texts)
 
 
 @app.command("stages")
@@ -62,13 +57,15 @@ def show_stages(
     from geosearch.training.network import describe_stages
 
     stages = describe_stages(resolve(model))
-    if as_json:
-        print_json([asdict(stage) for stage in stages])
-        return
-    made = table("stage", "kind", "weights", "shape", "kB a photo", text=("kind",))
-    for number, stage in enumerate(stages, 1):
-        shape = " × ".join(map(str, stage.shape))
-        made.add_row(
-            str(number), stage.kind, f"{stage.weights:,}", shape, f"{stage.bytes / 1000:,.0f}"
+    rows = [
+        (
+            str(number),
+            stage.kind,
+            f"{stage.weights:,}",
+            " × ".join(map(str, stage.shape)),
+            format_bytes(stage.bytes),
         )
-    out.print(made)
+        for number, stage in enumerate(stages, 1)
+    ]
+    names = ("stage", "kind", "weights", "shape", "a photo")
+    print_rows(as_json, [asdict(stage) for stage in stages], names, rows, text=("kind",))

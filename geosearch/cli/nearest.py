@@ -6,63 +6,52 @@ from typing import Annotated
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, out, print_json
+from geosearch.cli.console import JsonOption, database, print_json, say
 from geosearch.cli.localize import neighbour_table
 from geosearch.cli.options import (
     DeviceOption,
-    DuplicateDistanceOption,
     ExactOption,
-    ExcludeDuplicatesOption,
-    ExcludeSelfOption,
     KOption,
     ModelOption,
-    PartitionsOption,
-    RestrictCellsOption,
-    filtered,
-    read_partitions,
+    ParametersOption,
+    make_exclusions,
+    make_filter,
+    read_parameters,
+    taking,
 )
 from geosearch.features import DEFAULT_MODEL, embed_photo, load_backbone
 from geosearch.localization import Request
 from geosearch.localization.localizing import chosen_parameters, find_neighbours
 from geosearch.retrieval import Filter
-from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
+from geosearch.retrieval.duplicates import Exclusions
 
 
-@filtered
+@taking(exclusions=make_exclusions, where=make_filter)
 def nearest(
     context: typer.Context,
     photo: Annotated[str, typer.Argument(help="Photo: path or URL.")],
     model: ModelOption = DEFAULT_MODEL,
     k: KOption = 20,
-    exclude_self: ExcludeSelfOption = False,
-    exclude_duplicates: ExcludeDuplicatesOption = False,
-    duplicate_distance: DuplicateDistanceOption = DUPLICATE_DISTANCE,
-    restrict_cells: RestrictCellsOption = None,
-    partitions: PartitionsOption = None,
     exact: ExactOption = False,
+    parameters: ParametersOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     *,
+    exclusions: Exclusions,
     where: Filter,
 ) -> None:
     """List the reference photos most like a photo, with where they were taken.
 
     Example: geosearch nearest holiday.jpg --k 10 --bbox 5,45,11,48
     """
-    exclusions = Exclusions(exclude_self, duplicate_distance if exclude_duplicates else None)
+    own = {"method": "nearest", "k": k} | ({"exact": True} if exact else {})
+    asked = Request.from_json(read_parameters(parameters) | own)
     with database(context) as opened:
         backbone = load_backbone(model, device=device, at_once=False)
         row, query = embed_photo(opened, backbone, photo)
-        asked = Request(
-            "nearest",
-            k,
-            exact=exact,
-            restrict_cells=restrict_cells,
-            partitions=read_partitions(partitions),
-        )
         with opened.connection() as connection:
-            parameters = chosen_parameters(connection, row, where, asked)
-        found = find_neighbours(opened, row, query, parameters, where, exclusions)
+            chosen = chosen_parameters(connection, row, where, asked)
+        found = find_neighbours(opened, row, query, chosen, where, exclusions)
     neighbours, excluded = found.neighbours, found.excluded
     if as_json:
         print_json(
@@ -75,7 +64,7 @@ def nearest(
             }
         )
         return
-    out.print(neighbour_table(neighbours))
+    neighbour_table(neighbours).print()
     if excluded is not None:
-        out.print(f"references left out: {excluded}", highlight=False)
-    out.print(f"{neighbours.plan.strategy}: {neighbours.plan.reason}", highlight=False, style="dim")
+        say(f"references left out: {excluded}")
+    say(f"{neighbours.plan.strategy}: {neighbours.plan.reason}", dim=True)

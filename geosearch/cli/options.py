@@ -1,19 +1,20 @@
-"""Options that several commands share: the model, the method, the filter."""
+"""Options that several commands share, each described once: model, filter, request, queries."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
-from geosearch.errors import InputError
+from geosearch.cli.console import note
+from geosearch.errors import InputError, MissingFileError, Reason, unusable_file
 from geosearch.layers.selection import Selection
-from geosearch.localization.request import Request
+from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
 from geosearch.retrieval.filters import EVERYTHING, Filter, where
 
 ModelOption = Annotated[
@@ -27,101 +28,80 @@ ModelOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 
 KOption = Annotated[int, typer.Option("--k", help="Neighbours to retrieve; all of them vote.")]
-MethodOption = Annotated[str, typer.Option(help="density, nearest, im2gps or geocell.")]
-RestrictCellsOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="P",
-        help="Search only in the likeliest geocells that hold this share of the probability.",
-    ),
-]
-PartitionsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="A,B",
-        help="Partitions for --method geocell and --restrict-cells; default: all of the model.",
-    ),
-]
-OpenKOption = Annotated[
-    int | None,
-    typer.Option("--k", help="Neighbours to retrieve; by the calibration, or 100."),
-]
-BandwidthOption = Annotated[
-    float | None,
-    typer.Option("--bandwidth-km", help="Bandwidth of the density; default by method."),
-]
-WeightingOption = Annotated[
-    str | None, typer.Option(help="Neighbour weights: power:N, softmax:T or uniform.")
-]
+EXACT = "Compare all matching photos; do not use the index."
+ExactOption = Annotated[bool, typer.Option("--exact", help=EXACT)]
+PARAMETERS = (
+    "More parameters, as a JSON object: calibration, calibrate, min_presence, restrict_cells, "
+    "partitions; see docs/calibration.md and docs/geocells.md."
+)
+ParametersOption = Annotated[str | None, typer.Option(metavar="JSON|FILE", help=PARAMETERS)]
 
-ExactOption = Annotated[
-    bool, typer.Option("--exact", help="Compare all matching photos; do not use the index.")
-]
-ExcludeSelfOption = Annotated[
-    bool, typer.Option("--exclude-self", help="Ignore references with the query's own bytes.")
-]
-ExcludeDuplicatesOption = Annotated[
-    bool, typer.Option("--exclude-duplicates", help="Ignore near-duplicates of the query.")
-]
-DuplicateDistanceOption = Annotated[
-    float,
-    typer.Option(metavar="D", help="Cosine distance below which a photo is a near-duplicate."),
-]
-CalibrationOption = Annotated[
-    int | None,
-    typer.Option(metavar="ID", help="Use this calibration instead of the latest that applies."),
-]
-NoCalibrationOption = Annotated[
-    bool, typer.Option("--no-calibration", help="Use none; default k, bandwidth and weighting.")
-]
-MinPresenceOption = Annotated[
-    float | None,
-    typer.Option(
-        "--min-presence", metavar="P", help='Below this presence, 0 to 1: "not in this collection".'
-    ),
-]
-
-LeaveOneOutOption = Annotated[
-    bool,
-    typer.Option(
-        "--leave-one-out",
-        help="The queries are the photos that pass the filter (e.g. --collection), "
-        "each answered by the others.",
-    ),
-]
-SampleOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Take N of the queries, drawn at random.")
-]
-IncludeSelfOption = Annotated[
-    bool,
-    typer.Option(
-        "--include-self", help="Let a query find its own bytes, and with them near-duplicates."
-    ),
-]
-IncludeAuthorOption = Annotated[
-    bool, typer.Option("--include-author", help="Let a query find photos of its author.")
-]
+Command = Callable[..., None]
+Maker = Callable[[dict[str, Any]], Any]
 
 
-def taking(make: Callable[..., Any], name: str) -> Callable[[Callable[..., None]], Any]:
-    """Give a command the options of `make`; it gets what they make as its parameter `name`."""
+def taking(**makers: Callable[..., Any]) -> Callable[[Command], Command]:
+    """Give a command the options of functions; it gets what each makes under the function's key.
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        options = _parameters(make)
-        own = [parameter for parameter in _parameters(command) if parameter.name != name]
+    The options are the function's parameters, and so are described once for all commands.
+    """
+
+    def decorate(command: Command) -> Command:
+        options = {name: _parameters(maker) for name, maker in makers.items()}
 
         @wraps(command)
         def run(**given: Any) -> None:
-            chosen = {option.name: given.pop(option.name) for option in options}
-            command(**given, **{name: make(**chosen)})
+            made = {
+                name: makers[name](**{one.name: given.pop(one.name) for one in taken})
+                for name, taken in options.items()
+            }
+            command(**given, **made)
 
         # Typer reads a command's options from its signature and annotations.
-        positional = [item for item in own if item.default is inspect.Parameter.empty]
-        optional = [item for item in own if item.default is not inspect.Parameter.empty]
-        parameters = [*positional, *optional, *options]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {item.name: item.annotation for item in parameters}
+        own = [one for one in _parameters(command) if one.name not in makers]
+        every = [*own, *(one for taken in options.values() for one in taken)]
+        every.sort(key=lambda one: one.default is not inspect.Parameter.empty)
+        run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        run.__annotations__ = {item.name: item.annotation for item in every}
         return run
+
+    return decorate
+
+
+def option(
+    name: str,
+    kind: Any,
+    said: str,
+    *,
+    default: Any = None,
+    metavar: str | None = None,
+    spelt: str | None = None,
+) -> inspect.Parameter:
+    """An option with its explanation, as a parameter; spelt as its name unless told otherwise."""
+    names = (spelt or f"--{name.replace('_', '-')}").split()
+    annotation = Annotated[kind, typer.Option(*names, metavar=metavar, help=said)]
+    place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Parameter(name, place, default=default, annotation=annotation)
+
+
+def fields_of(kind: type, said: Mapping[str, str]) -> list[inspect.Parameter]:
+    """The fields of a dataclass that `said` explains, as options with their defaults."""
+    hints, fields = get_type_hints(kind), inspect.signature(kind).parameters
+    return [
+        option(name, hints[name], text, default=fields[name].default) for name, text in said.items()
+    ]
+
+
+def of_options(*parameters: inspect.Parameter) -> Callable[[Maker], Callable[..., Any]]:
+    """For `taking`: make a function of a dict one of these options."""
+
+    def decorate(make: Maker) -> Callable[..., Any]:
+        def given(**values: Any) -> Any:
+            return make({one.name: one.default for one in parameters} | values)
+
+        given.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        given.__annotations__ = {one.name: one.annotation for one in parameters}
+        return given
 
     return decorate
 
@@ -129,105 +109,183 @@ def taking(make: Callable[..., Any], name: str) -> Callable[[Callable[..., None]
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     hints = get_type_hints(function, include_extras=True)
     return [
-        parameter.replace(annotation=hints[name])
-        for name, parameter in inspect.signature(function).parameters.items()
+        one.replace(annotation=hints[name], kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for name, one in inspect.signature(function).parameters.items()
     ]
 
 
-def make_request(
-    method: str,
-    k: int | None,
-    bandwidth_km: float | None,
-    weighting: str | None,
-    exact: bool,
-    calibration: int | None,
-    no_calibration: bool,
-    min_presence: float | None,
-    restrict_cells: float | None = None,
-    partitions: str | None = None,
-) -> Request:
-    """The request these options make.
+DUPLICATES = option(
+    "duplicate_distance",
+    float,
+    "Cosine distance below which a photo is a near-duplicate.",
+    default=DUPLICATE_DISTANCE,
+    metavar="D",
+)
+
+
+@of_options(
+    option(
+        "method",
+        str,
+        "density (the default), nearest, im2gps or geocell.",
+        spelt="--method --methods",
+    ),
+    option("k", int, "Neighbours to retrieve; by the calibration, or 100."),
+    option("bandwidth_km", float, "Bandwidth of the density; default by method."),
+    option("weighting", str, "Neighbour weights: power:N, softmax:T or uniform."),
+    option("exact", bool, EXACT, default=False),
+    option("parameters", str, PARAMETERS, metavar="JSON|FILE"),
+)
+def make_parameters(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a `Request` that these options give; an option counts before --parameters.
 
     Raises
     ------
     InputError
-        They contradict each other.
+        --parameters cannot be read.
     """
-    if no_calibration and calibration is not None:
-        raise InputError(f"--calibration {calibration} and --no-calibration exclude each other")
-    return Request(
-        method,
-        k,
-        bandwidth_km,
-        weighting,
-        exact,
-        calibration,
-        not no_calibration,
-        min_presence,
-        restrict_cells,
-        read_partitions(partitions),
-    )
+    more = read_parameters(given.pop("parameters"))
+    return more | {
+        name: value for name, value in given.items() if value is not None and value is not False
+    }
 
 
-def read_partitions(names: str | None) -> tuple[str, ...]:
-    """The names of `--partitions`, separated by commas."""
-    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+def read_parameters(text: str | None) -> dict[str, Any]:
+    """The JSON object of --parameters; empty where that is not given."""
+    if text is None:
+        return {}
+    value = _json("--parameters", text, '{"restrict_cells": 0.9}')
+    if not isinstance(value, dict):
+        raise InputError("--parameters: not a JSON object", 'For example: {"restrict_cells": 0.9}')
+    return value
 
 
-def make_filter(
-    bbox: Annotated[
-        str | None,
-        typer.Option(
-            metavar="W,S,E,N", help="Only photos in this box; W > E crosses the ±180° line."
-        ),
-    ] = None,
-    near: Annotated[
-        str | None, typer.Option(metavar="LAT,LON,KM", help="Only photos within KM of here.")
-    ] = None,
-    within: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|WKT", help="Only photos in this polygon (GeoJSON, WKT)."),
-    ] = None,
-    country: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Only photos in this country (name or ISO code) or region; may be repeated.",
-        ),
-    ] = None,
-    after: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Only photos taken at or after DATE.")
-    ] = None,
-    before: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Only photos taken before DATE.")
-    ] = None,
-    collection: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Only this collection; may be repeated."),
-    ] = None,
-    author: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Only by this author; may be repeated.")
-    ] = None,
-    exclude_author: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Not by this author; may be repeated.")
-    ] = None,
-    licence: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Only under this licence; may be repeated."),
-    ] = None,
-    accuracy_m: Annotated[
-        float | None,
-        typer.Option(metavar="M", help="Only positions known to be accurate to M metres."),
-    ] = None,
-    expression: Annotated[
-        str | None,
-        typer.Option(
-            "--filter",
-            metavar="JSON|FILE",
-            help="And these conditions, joined by and, or, not, as JSON.",
-        ),
-    ] = None,
-) -> Filter:
+@of_options(
+    option("exclude_self", bool, "Ignore references with the query's own bytes.", default=False),
+    option("exclude_duplicates", bool, "Ignore near-duplicates of the query.", default=False),
+    DUPLICATES,
+)
+def make_exclusions(given: dict[str, Any]) -> Exclusions:
+    """What these options leave out of the references of a query."""
+    distance = given["duplicate_distance"] if given["exclude_duplicates"] else None
+    return Exclusions(given["exclude_self"], distance)
+
+
+@of_options(
+    option(
+        "include_self",
+        bool,
+        "Let a query find its own bytes, and with them near-duplicates.",
+        default=False,
+    ),
+    option("include_duplicates", bool, "Let a query find its near-duplicates.", default=False),
+    option("include_author", bool, "Let a query find photos of its author.", default=False),
+    DUPLICATES,
+)
+def make_leakage(given: dict[str, Any]) -> Exclusions:
+    """What these options leave out of the references of labelled queries."""
+    from geosearch.evaluation import leakage
+
+    distance = None if given["include_duplicates"] else given["duplicate_distance"]
+    return leakage(not given["include_self"], distance, not given["include_author"])
+
+
+class Asked(NamedTuple):
+    """Labelled queries: a manifest, a test set, or None for leave-one-out; and what is drawn."""
+
+    queries: Any
+    sample: int | None
+    seed: int
+
+
+@of_options(
+    inspect.Parameter(
+        "queries",
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=Annotated[
+            str,
+            typer.Argument(
+                help="Manifest with uri, lat, lon and, if known, author; or a set's table."
+            ),
+        ],
+    ),
+    option("set_name", str, "A test set of the field, such as im2gps3k.", spelt="--set"),
+    option("images", str, "Where the images of the set are.", metavar="FOLDER"),
+    option(
+        "leave_one_out",
+        bool,
+        "The queries are the photos that pass the filter (e.g. --collection), each answered by "
+        "the others.",
+        default=False,
+    ),
+    option("sample", int, "Take N of the queries, drawn at random.", metavar="N"),
+    option("seed", int, "Seed of what is drawn at random.", default=0),
+)
+def make_queries(given: dict[str, Any]) -> Asked:
+    """The labelled queries that these options name.
+
+    Raises
+    ------
+    InputError
+        They name none or contradict each other, or the set cannot be read.
+    """
+    queries, set_name, images = given["queries"], given["set_name"], given["images"]
+    sample, seed = given["sample"], given["seed"]
+    if given["leave_one_out"]:
+        if queries is not None or set_name is not None or images is not None:
+            raise InputError("--leave-one-out takes its queries from the database", "Give no file.")
+        return Asked(None, sample, seed)
+    if (set_name is None) != (images is None):
+        raise InputError("--set and --images go together", "Give both, or neither.")
+    if set_name is not None and images is not None:
+        return Asked(_read_set(set_name, images, queries), sample, seed)
+    if queries is None:
+        raise InputError(
+            "there are no queries", "Give a manifest, --leave-one-out, or --set and --images."
+        )
+    return Asked(queries, sample, seed)
+
+
+def _read_set(set_name: str, images: str, table: str | None) -> Any:
+    from geosearch.evaluation.sets import SETS, read_set
+
+    found = read_set(set_name, images, table)
+    missing = sum(item.reason is Reason.MISSING for item in found.failures)
+    labels, published = len(found) + missing, SETS[set_name].labels
+    if labels != published:
+        note(f"{set_name} has {published:,} labels as published; here are {labels:,}")
+    return found
+
+
+@of_options(
+    option(
+        "bbox", str, "Only photos in this box; W > E crosses the ±180° line.", metavar="W,S,E,N"
+    ),
+    option("near", str, "Only photos within KM of here.", metavar="LAT,LON,KM"),
+    option("within", str, "Only photos in this polygon (GeoJSON, WKT).", metavar="FILE|WKT"),
+    option(
+        "country",
+        list[str],
+        "Only photos in this country (name or ISO code) or region; may be repeated.",
+        metavar="NAME",
+    ),
+    option("after", str, "Only photos taken at or after DATE.", metavar="DATE"),
+    option("before", str, "Only photos taken before DATE.", metavar="DATE"),
+    option("collection", list[str], "Only this collection; may be repeated.", metavar="NAME"),
+    option("author", list[str], "Only by this author; may be repeated.", metavar="ID"),
+    option("exclude_author", list[str], "Not by this author; may be repeated.", metavar="ID"),
+    option("licence", list[str], "Only under this licence; may be repeated.", metavar="NAME"),
+    option("accuracy_m", float, "Only positions known to be accurate to M metres.", metavar="M"),
+    option(
+        "expression",
+        str,
+        "And these conditions, joined by and, or, not, as JSON.",
+        metavar="JSON|FILE",
+        spelt="--filter",
+    ),
+)
+def make_filter(given: dict[str, Any]) -> Filter:
     """The filter these options ask for: all that are given must hold.
 
     Raises
@@ -235,34 +293,20 @@ def make_filter(
     InputError
         An option cannot be read.
     """
-    return where(
-        bbox=bbox,
-        near=near,
-        within=within,
-        country=country,
-        after=after,
-        before=before,
-        collection=collection,
-        author=author,
-        licence=licence,
-        accuracy_m=accuracy_m,
-        exclude_author=exclude_author,
-    ) & (EVERYTHING if expression is None else _expression(expression))
+    expression = given.pop("expression")
+    return where(**given) & (EVERYTHING if expression is None else _expression(expression))
 
 
 #: Gives a command the options of a filter, as `where`.
-filtered = taking(make_filter, "where")
+filtered = taking(where=make_filter)
 
 
-def make_selection(
-    localization_ids: Annotated[
-        list[int] | None, typer.Option("--id", help="An answer, by its id; repeatable.")
-    ] = None,
-    evaluation: Annotated[
-        int | None, typer.Option(help="The answers of an evaluation, by its id.")
-    ] = None,
-    last: Annotated[int | None, typer.Option(help="The latest so many answers.")] = None,
-) -> Selection:
+@of_options(
+    option("ids", list[int], "An answer, by its id; repeatable.", spelt="--id"),
+    option("evaluation", int, "The answers of an evaluation, by its id."),
+    option("last", int, "The latest so many answers."),
+)
+def make_selection(given: dict[str, Any]) -> Selection:
     """The answers these options choose; all where none is given.
 
     Raises
@@ -270,26 +314,37 @@ def make_selection(
     InputError
         They exclude each other.
     """
-    return Selection(tuple(localization_ids or ()), evaluation, last)
+    return Selection(tuple(given["ids"] or ()), given["evaluation"], given["last"])
 
 
 #: Gives a command the options of a selection of answers, as `selection`.
-selecting = taking(make_selection, "selection")
+selecting = taking(selection=make_selection)
 
 
 def _expression(text: str) -> Filter:
-    inline = text.lstrip().startswith("{")
-    at = "--filter" if inline else f"--filter {text}"
+    return Filter.from_json(
+        _json("--filter", text, '{"not": {"country": "CH"}}'), _place("--filter", text)
+    )
+
+
+def _json(option: str, text: str, example: str) -> Any:
+    """A JSON object that stands on the line or in a file."""
+    at = _place(option, text)
     try:
-        value = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
+        value = json.loads(text if at == option else Path(text).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
+        raise unusable_file(
             f"{at} is neither a JSON object nor a readable file: {error.strerror}",
-            'For example: --filter \'{"not": {"country": "CH"}}\'',
+            error,
+            f"For example: {option} '{example}'",
         ) from error
     except ValueError as error:
         raise InputError(f"{at}: not JSON: {error}") from error
-    return Filter.from_json(value, at)
+    return value
+
+
+def _place(option: str, text: str) -> str:
+    return option if text.lstrip().startswith("{") else f"{option} {text}"
 
 
 def check_ending(option: str, path: Path, endings: Sequence[str]) -> None:
@@ -319,4 +374,4 @@ def check_map(file: Path | None) -> None:
         return
     check_ending("--map", file, (".png",))
     if not file.parent.is_dir():
-        raise InputError(f"--map {file}: its folder is missing", "Make it first.")
+        raise MissingFileError(f"--map {file}: its folder is missing", "Make it first.")

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar, table
+from geosearch.cli.command_groups import command_group
+from geosearch.cli.console import (
+    JsonOption,
+    Table,
+    answer,
+    database,
+    print_json,
+    print_rows,
+    progress,
+    say,
+)
 from geosearch.cli.options import ModelOption, check_map, filtered
 from geosearch.database.connection import Connection
 from geosearch.features import DEFAULT_MODEL
@@ -32,10 +42,10 @@ def partition(
     kind: Annotated[
         str, typer.Option(help="quadtree: halves of halves; clusters: by spherical k-means.")
     ] = "quadtree",
-    most: Annotated[
+    max_photos: Annotated[
         int | None, typer.Option("--max", metavar="N", help="Divide cells with more photos.")
     ] = None,
-    least: Annotated[
+    min_photos: Annotated[
         int, typer.Option("--min", metavar="N", help="Join cells with fewer photos to others.")
     ] = 1,
     cells: Annotated[
@@ -64,8 +74,8 @@ def partition(
             opened,
             name,
             kind=kind,
-            max_photos=most,
-            min_photos=least,
+            max_photos=max_photos,
+            min_photos=min_photos,
             cells=cells,
             seed=seed,
             where=where,
@@ -74,15 +84,12 @@ def partition(
             _show(connection, made, map_file, as_json)
 
 
-app = typer.Typer(help="Partitions of the world into geocells.", no_args_is_help=True)
-
-
-@app.callback()
-def partitions() -> None:
+app = command_group(
     """Partitions of the world into geocells; `geosearch partition` makes one.
 
     Example: geosearch partitions list
     """
+)
 
 
 @app.command("list")
@@ -93,13 +100,13 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     with database(context) as opened, opened.connection() as connection:
         found = list_partitions(connection)
-    if as_json:
-        print_json([item.to_json() for item in found])
-        return
-    made = table("name", "kind", "cells", "photos", "filter", text=("name", "kind", "filter"))
-    for item in found:
-        made.add_row(item.name, item.kind, f"{item.cells:,}", f"{item.photos:,}", str(item.where))
-    out.print(made)
+    rows = [
+        (item.name, item.kind, f"{item.cells:,}", f"{item.photos:,}", str(item.where))
+        for item in found
+    ]
+    names = ("name", "kind", "cells", "photos", "filter")
+    values = [item.to_json() for item in found]
+    print_rows(as_json, values, names, rows, text=("name", "kind", "filter"))
 
 
 @app.command()
@@ -128,10 +135,7 @@ def remove(context: typer.Context, name: NameArgument, as_json: JsonOption = Fal
     """
     with database(context) as opened, opened.connection() as connection:
         remove_partition(connection, name)
-    if as_json:
-        print_json({"removed": name})
-    else:
-        out.print(f"partition {name} removed", highlight=False, markup=False)
+    answer(as_json, {"removed": name}, f"partition {name} removed")
 
 
 @app.command()
@@ -149,14 +153,13 @@ def fit(
     """Fit classifiers over partitions to the embeddings of a model that is not trained for them.
 
     A tenth of the photos is held out for the figures. From then on, the model can be used with
-    --method geocell and --restrict-cells.
+    --method geocell, and with restrict_cells in --parameters.
 
     Example: geosearch partitions fit coarse fine --collection world
     """
     from geosearch.geocells.classifier_fit import EPOCHS, fit_classifiers
 
-    with database(context) as opened, progress_bar("epochs") as progress:
-        task = progress.add_task("fit", total=None)
+    with database(context) as opened, progress("fit", "epochs") as report:
         made = fit_classifiers(
             opened,
             names,
@@ -164,16 +167,10 @@ def fit(
             where=where,
             seed=seed,
             epochs=EPOCHS if epochs is None else epochs,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=report,
         )
-    if as_json:
-        print_json([item.to_json() for item in made])
-        return
-    shown = table(
-        "partition", "cells", "fitted to", "held out", "right cell", "loss", text=("partition",)
-    )
-    for item in made:
-        shown.add_row(
+    rows = [
+        (
             item.classifier.partition.name,
             f"{len(item.classifier.partition):,}",
             f"{item.photos:,}",
@@ -181,7 +178,10 @@ def fit(
             f"{item.accuracy:.1%}",
             f"{item.loss:.3f}",
         )
-    out.print(shown)
+        for item in made
+    ]
+    heads = ("partition", "cells", "fitted to", "held out", "right cell", "loss")
+    print_rows(as_json, [item.to_json() for item in made], heads, rows, text=heads[:1])
 
 
 def _show(connection: Connection, found: Partition, map_file: Path | None, as_json: bool) -> None:
@@ -207,14 +207,11 @@ def _show(connection: Connection, found: Partition, map_file: Path | None, as_js
     given = ", ".join(
         f"{key} {value}" for key, value in stored.parameters.items() if value is not None
     )
-    out.print(
+    say(
         f"partition {stored.name}: {stored.cells:,} cells ({stored.kind}: {given}) of "
         f"{stored.photos:,} photos, filter: {stored.where}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
-    made = table("", "least", "median", "most")
+    made = Table("", "least", "median", "most")
     for name, values in figures.items():
         made.add_row(name, *(f"{value:,.0f}" for value in values))
-    out.print(made)
+    made.print()

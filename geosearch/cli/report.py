@@ -7,10 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from geosearch.cli.console import JsonOption, database, err, out, print_json, table
+from geosearch.cli.command_groups import command_group
+from geosearch.cli.console import JsonOption, Table, database, note, print_json, say
 from geosearch.cli.options import check_ending
 from geosearch.database.connection import Database
 from geosearch.evaluation.metrics import THRESHOLDS_KM
@@ -24,30 +23,17 @@ from geosearch.report import (
 )
 from geosearch.report import compare as compare_evaluations
 from geosearch.report.breakdown import DENSITY_RADIUS_KM, Group
-from geosearch.report.figure_words import (
-    distances,
-    errors_in_words,
-    headline,
-    kilometres,
-    left_out,
-    p_value,
-    percent,
-    percents,
-    points,
-    points_between,
-    run_name,
-    unmatched_in_words,
-)
+from geosearch.words import distances, format_km, p_value, percent, percents, points, points_between
 
-app = typer.Typer(help="Evaluations that are stored.", no_args_is_help=True)
+app = command_group(
+    """Evaluations that are stored.
+
+    Example: geosearch evaluations list
+    """
+)
 
 _REPORT_ENDINGS = (".html", ".png", ".csv")
 _DISTANCES = [f"{km:,} km" for km in THRESHOLDS_KM]
-
-
-@app.callback()
-def evaluations() -> None:
-    """Evaluations that are stored."""
 
 
 @app.command("list")
@@ -67,13 +53,13 @@ def list_(
         return
     # Distances without units: the table has to fit a terminal.
     distances = [f"{km:,}" for km in THRESHOLDS_KM]
-    made = table("id", "run", "queries", "n", *distances, text={"run", "queries"})
+    made = Table("id", "run", "queries", "n", *distances, text={"run", "queries"})
     for evaluation in found:
         # Whole paths are in the JSON.
         queries = PurePosixPath(evaluation.queries).name
-        made.add_row(str(evaluation.id), evaluation.title, escape(queries), *_shares(evaluation))
-    out.print("% of the queries within so many km", highlight=False)
-    out.print(made)
+        made.add_row(str(evaluation.id), evaluation.title, queries, *_shares(evaluation))
+    say("% of the queries within so many km")
+    made.print()
 
 
 def report(
@@ -110,7 +96,7 @@ def report(
         return
     _print_summary(summary)
     if output is not None:
-        out.print(str(output), highlight=False, markup=False, soft_wrap=True)
+        say(str(output))
 
 
 def compare(
@@ -145,7 +131,7 @@ def compare(
         return
     _print_comparisons(found)
     if output is not None:
-        out.print(str(output), highlight=False, markup=False, soft_wrap=True)
+        say(str(output))
 
 
 def _write_report(opened: Database, summary: Summary, output: Path) -> None:
@@ -163,20 +149,20 @@ def _write_report(opened: Database, summary: Summary, output: Path) -> None:
 
 def _print_summary(summary: Summary) -> None:
     found = summary.figures
-    made = table("error", "queries", "95 % interval")
+    made = Table("error", "queries", "95 % interval")
     for km, share in found.accuracy.within.items():
         made.add_row(f"within {km:,} km", percent(share), percents(found.within[km]))
-    made.add_row("median", kilometres(found.accuracy.median_km), distances(found.median_km))
-    made.add_row("mean", kilometres(found.accuracy.mean_km), distances(found.mean_km))
-    out.print(headline(summary), highlight=False, markup=False)
-    out.print(made)
+    made.add_row("median", format_km(found.accuracy.median_km), distances(found.median_km))
+    made.add_row("mean", format_km(found.accuracy.mean_km), distances(found.mean_km))
+    say(summary.headline)
+    made.print()
     if summary.coverage:
-        made = table("region", "truths inside", "95 % interval")
+        made = Table("region", "truths inside", "95 % interval")
         for item in summary.coverage:
             made.add_row(f"{item.level:.0%}", percent(item.share), percents(item.interval))
-        out.print(made)
+        made.print()
     if summary.probabilities:
-        made = table("probability within", "came true", "Brier", "calibration error")
+        made = Table("probability within", "came true", "Brier", "calibration error")
         for km, found_at in summary.probabilities.items():
             made.add_row(
                 f"{km:,} km",
@@ -184,22 +170,22 @@ def _print_summary(summary: Summary) -> None:
                 f"{found_at.brier:.4f}",
                 percent(found_at.calibration_error),
             )
-        out.print(made)
+        made.print()
     for name, groups in (
         ("continent", summary.by_continent),
         (f"references within {summary.radius_km:g} km", summary.by_density),
     ):
         if groups:
-            out.print(_grouped(name, groups))
-    for text in (*left_out(summary), *summary.notes):
-        err.print(text, highlight=False, markup=False)
+            _grouped(name, groups).print()
+    for text in (*summary.left_out, *summary.notes):
+        note(text)
 
 
 def _grouped(name: str, groups: Sequence[Group]) -> Table:
-    made = table(name, "n", *_DISTANCES, text={name})
+    made = Table(name, "n", *_DISTANCES, text={name})
     for group in groups:
         found = group.figures.accuracy
-        made.add_row(escape(group.name), f"{found.n:,}", *map(percent, found.within.values()))
+        made.add_row(group.name, f"{found.n:,}", *map(percent, found.within.values()))
     return made
 
 
@@ -209,30 +195,29 @@ def _print_comparisons(found: Sequence[Comparison]) -> None:
         return
     # One row a run: difference in points from the first, starred where p is below 0.01.
     first = found[0]
-    made = table("run", "n", *_DISTANCES, "median", text={"run"})
+    made = Table("run", "n", *_DISTANCES, "median", text={"run"})
     accuracy = first.first_figures.accuracy
     made.add_row(
-        run_name(first.first),
+        first.first.name,
         f"{accuracy.n:,}",
         *(percent(share) for share in accuracy.within.values()),
-        kilometres(accuracy.median_km),
+        format_km(accuracy.median_km),
     )
     for item in found:
         made.add_row(
-            run_name(item.second),
+            item.second.name,
             f"{item.n:,}",
             *(points(test.difference) + "*" * (test.p_value < 0.01) for test in item.thresholds),
-            kilometres(item.second_figures.accuracy.median_km),
+            format_km(item.second_figures.accuracy.median_km),
         )
-    out.print(made)
-    out.print(
+    made.print()
+    say(
         "Differences from the first run in percentage points; * p < 0.01 (McNemar's exact test).",
-        highlight=False,
     )
 
 
 def _print_pair(item: Comparison) -> None:
-    made = table("error", str(item.first.id), str(item.second.id), "difference", "95 %", "p")
+    made = Table("error", str(item.first.id), str(item.second.id), "difference", "95 %", "p")
     for test in item.thresholds:
         made.add_row(
             f"within {test.km:,} km",
@@ -244,16 +229,16 @@ def _print_pair(item: Comparison) -> None:
         )
     made.add_row(
         "median",
-        kilometres(item.first_figures.accuracy.median_km),
-        kilometres(item.second_figures.accuracy.median_km),
+        format_km(item.first_figures.accuracy.median_km),
+        format_km(item.second_figures.accuracy.median_km),
     )
     for evaluation in (item.first, item.second):
-        out.print(f"{run_name(evaluation)}, {evaluation.model}", highlight=False, markup=False)
-    out.print(f"{item.n:,} common queries", highlight=False)
-    out.print(made)
-    out.print(errors_in_words(item), highlight=False)
-    for text in unmatched_in_words(item):
-        err.print(text, highlight=False)
+        say(f"{evaluation.name}, {evaluation.model}")
+    say(f"{item.n:,} common queries")
+    made.print()
+    say(item.verdict)
+    for text in item.left_out:
+        note(text)
 
 
 def _shares(evaluation: Evaluated) -> list[str]:

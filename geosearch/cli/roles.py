@@ -7,24 +7,20 @@ from typing import Annotated
 
 import typer
 
-from geosearch.cli.console import JsonOption, database, out, print_json, table
+from geosearch.cli.command_groups import command_group
+from geosearch.cli.console import JsonOption, answer, database, print_rows
 from geosearch.database.role_grants import grant_role, list_roles, revoke_role
 
-app = typer.Typer(
-    help="Roles: who may read, answer, ingest.", no_args_is_help=True, rich_markup_mode=None
+app = command_group(
+    """Roles: who may read, answer, ingest; see docs/roles.md.
+
+    Example: geosearch roles grant reader --to alice
+    """
 )
 
 RoleArgument = Annotated[
     str, typer.Argument(metavar="ROLE", help="reader, analyst, ingester or owner.")
 ]
-
-
-@app.callback()
-def roles() -> None:
-    """Who may do what; see docs/roles.md.
-
-    Example: geosearch roles grant reader --to alice
-    """
 
 
 @app.command("list")
@@ -35,15 +31,16 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     with database(context) as opened, opened.connection() as connection:
         found = list_roles(connection)
-    if as_json:
-        print_json([asdict(role) for role in found])
-        return
     names = ("role", "for", "members")
-    made = table(*names, text=names)
-    for role in found:
-        members = ", ".join(role.members) if role.exists else "(not on this server)"
-        made.add_row(role.name, role.purpose, members)
-    out.print(made)
+    rows = [
+        (
+            role.name,
+            role.purpose,
+            ", ".join(role.members) if role.exists else "(not on this server)",
+        )
+        for role in found
+    ]
+    print_rows(as_json, [asdict(role) for role in found], names, rows, text=names)
 
 
 @app.command()
@@ -59,10 +56,7 @@ def grant(
     """
     with database(context) as opened, opened.connection() as connection:
         name = grant_role(connection, role, to)
-    if as_json:
-        print_json({"role": name, "granted_to": to})
-    else:
-        out.print(f"{to} is {name}", highlight=False, markup=False)
+    answer(as_json, {"role": name, "granted_to": to}, f"{to} is {name}")
 
 
 @app.command()
@@ -78,7 +72,4 @@ def revoke(
     """
     with database(context) as opened, opened.connection() as connection:
         name = revoke_role(connection, role, of)
-    if as_json:
-        print_json({"role": name, "revoked_from": of})
-    else:
-        out.print(f"{of} is no longer {name}", highlight=False, markup=False)
+    answer(as_json, {"role": name, "revoked_from": of}, f"{of} is no longer {name}")

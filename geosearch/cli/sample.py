@@ -9,15 +9,16 @@ from typing import Annotated
 import typer
 
 from geosearch.cli import console
+from geosearch.cli.command_groups import command_group
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sample.views import Difficulty
 
-app = typer.Typer(help="Make sample photos that need no download.", no_args_is_help=True)
+app = command_group(
+    """Make sample photos that need no download.
 
-
-@app.callback()
-def sample() -> None:
-    """Make sample photos that need no download."""
+    Example: geosearch sample space -o sample
+    """
+)
 
 
 @app.command()
@@ -40,19 +41,15 @@ def space(
     Example: geosearch sample space --references 6000 --queries 400 --seed 0 -o sample
     """
     wanted = SpaceSample(references, queries, seed, difficulty)
-    with console.progress_bar("views") as bar:
-        task = bar.add_task("cutting views", total=None)
+    with console.progress("cutting views", "views") as report:
         summary = write_space_sample(
             wanted,
             output,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=report,
         )
-    if as_json:
-        console.print_json(asdict(summary))
-    else:
-        console.out.print(
-            f"{summary.references:,} references and {summary.queries:,} queries "
-            f"({summary.difficulty}) in {summary.directory}, {summary.written:,} newly cut",
-            highlight=False,
-            markup=False,
-        )
+    console.answer(
+        as_json,
+        asdict(summary),
+        f"{summary.references:,} references and {summary.queries:,} queries "
+        f"({summary.difficulty}) in {summary.directory}, {summary.written:,} newly cut",
+    )

@@ -4,41 +4,62 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from geosearch.cli.console import JsonOption, database, out, print_json, progress_bar, table
-from geosearch.cli.options import DeviceOption
+from geosearch.cli.console import JsonOption, Table, database, print_json, progress_bar, say
+from geosearch.cli.options import DeviceOption, fields_of, of_options, taking
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
-from geosearch.features import DEFAULT_MODEL
 from geosearch.training import Augmentation, Training
 from geosearch.training.training_options import CHECKPOINT_MINUTES
+from geosearch.words import format_bytes, format_km
 
 if TYPE_CHECKING:
     from geosearch.training.training_run import TrainSummary
 
-_TRAINING, _AUGMENTATION = Training(), Augmentation()
+#: Fields of `Training` and `Augmentation` that are options as they are.
+_TRAINING = {
+    "collection": "Its photos; default: all.",
+    "backbone": "Where to begin: a model as for geosearch embed.",
+    "loss": "classification, smoothed, contrastive, triplet or distance-logistic.",
+    "epochs": "Times each photo is seen.",
+    "batch_size": "Photos per pass, over all processes.",
+    "accumulate": "Passes per step; pairs are within one pass.",
+    "learning_rate": "Greatest learning rate of the backbone.",
+    "head_learning_rate": "And of the classifiers.",
+    "weight_decay": "AdamW's weight decay.",
+    "warm_up": "Share of the steps in which the learning rate rises.",
+    "clip": "Greatest norm of a step's gradient.",
+    "freeze": "Stages left as they are (see geosearch models stages).",
+    "cache_frozen": "Compute the frozen stages once for so many versions of each photo, and keep "
+    "that.",
+    "validation": "Share of the photos held out, by place and author.",
+    "place_km": "Width of a place that is held out as a whole.",
+    "validate_every": "Epochs.",
+    "queries": "Most photos held out that are validated by.",
+    "references": "Most photos they are searched among.",
+    "patience": "Stop after so many validations without a better one; keep the best network.",
+    "seed": "Seed of the order, of what is held out, of the classifiers.",
+}
+_AUGMENTATION = {
+    "stretch": "Greatest ratio of a cut's sides.",
+    "rotation": "Greatest turn, degrees.",
+    "flip": "Mirror every other version.",
+    "colour": "Greatest change of brightness, contrast, saturation; a share.",
+    "blur": "Greatest blur, pixels.",
+}
 
 
+@taking(
+    plain=of_options(*fields_of(Training, _TRAINING))(dict),
+    augmentation=of_options(*fields_of(Augmentation, _AUGMENTATION))(dict),
+)
 def train(
     context: typer.Context,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="The new weights.")
     ],
-    collection: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its photos; default: all.")
-    ] = None,
-    backbone: Annotated[
-        str, typer.Option(metavar="SPEC", help="Where to begin: a model as for geosearch embed.")
-    ] = DEFAULT_MODEL,
-    loss: Annotated[
-        str,
-        typer.Option(
-            help="classification, smoothed, contrastive, triplet or distance-logistic.",
-        ),
-    ] = _TRAINING.loss,
     partitions: Annotated[
         str,
         typer.Option(
@@ -49,80 +70,13 @@ def train(
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER", help="Option of the loss, such as margin=0.5."),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Times each photo is seen.")] = _TRAINING.epochs,
-    batch_size: Annotated[
-        int, typer.Option(help="Photos per pass, over all processes.")
-    ] = _TRAINING.batch_size,
-    accumulate: Annotated[
-        int, typer.Option(help="Passes per step; pairs are within one pass.")
-    ] = _TRAINING.accumulate,
-    learning_rate: Annotated[
-        float, typer.Option(help="Greatest learning rate of the backbone.")
-    ] = _TRAINING.learning_rate,
-    head_learning_rate: Annotated[
-        float, typer.Option(help="And of the classifiers.")
-    ] = _TRAINING.head_learning_rate,
-    weight_decay: Annotated[
-        float, typer.Option(help="AdamW's weight decay.")
-    ] = _TRAINING.weight_decay,
-    warm_up: Annotated[
-        float, typer.Option(help="Share of the steps in which the learning rate rises.")
-    ] = _TRAINING.warm_up,
-    clip: Annotated[
-        float, typer.Option(help="Greatest norm of a step's gradient.")
-    ] = _TRAINING.clip,
-    freeze: Annotated[
-        int, typer.Option(help="Stages left as they are (see geosearch models stages).")
-    ] = _TRAINING.freeze,
-    cache_frozen: Annotated[
-        int,
-        typer.Option(
-            metavar="V",
-            help="Compute the frozen stages once for V versions of each photo, and keep that.",
-        ),
-    ] = _TRAINING.cache_frozen,
     crop: Annotated[
         str, typer.Option(metavar="A,B", help="Areas of the random cuts; above 1: mirrored edges.")
-    ] = ",".join(map(str, _AUGMENTATION.crop)),
-    stretch: Annotated[
-        float, typer.Option(help="Greatest ratio of a cut's sides.")
-    ] = _AUGMENTATION.stretch,
-    rotation: Annotated[
-        float, typer.Option(help="Greatest turn, degrees.")
-    ] = _AUGMENTATION.rotation,
-    flip: Annotated[
-        bool, typer.Option("--flip", help="Mirror every other version.")
-    ] = _AUGMENTATION.flip,
-    colour: Annotated[
-        float, typer.Option(help="Greatest change of brightness, contrast, saturation; a share.")
-    ] = _AUGMENTATION.colour,
-    blur: Annotated[float, typer.Option(help="Greatest blur, pixels.")] = _AUGMENTATION.blur,
-    augment_seed: Annotated[int, typer.Option(help="Seed of the versions.")] = _AUGMENTATION.seed,
-    validation: Annotated[
-        float, typer.Option(help="Share of the photos held out, by place and author.")
-    ] = _TRAINING.validation,
-    place_km: Annotated[
-        float, typer.Option(help="Width of a place that is held out as a whole.")
-    ] = _TRAINING.place_km,
-    validate_every: Annotated[int, typer.Option(help="Epochs.")] = _TRAINING.validate_every,
-    queries: Annotated[
-        int, typer.Option(help="Most photos held out that are validated by.")
-    ] = _TRAINING.queries,
-    references: Annotated[
-        int, typer.Option(help="Most photos they are searched among.")
-    ] = _TRAINING.references,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            help="Stop after so many validations without a better one; keep the best network."
-        ),
-    ] = None,
+    ] = ",".join(map(str, Augmentation().crop)),
+    augment_seed: Annotated[int, typer.Option(help="Seed of the versions.")] = 0,
     full_precision: Annotated[
         bool, typer.Option("--full-precision", help="Float32 throughout, on CUDA too.")
     ] = False,
-    seed: Annotated[
-        int, typer.Option(help="Seed of the order, of what is held out, of the classifiers.")
-    ] = _TRAINING.seed,
     device: DeviceOption = "auto",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that load photos; default: one per core.")
@@ -137,6 +91,9 @@ def train(
         str | None, typer.Option(help="Licence of the new weights, noted with them.")
     ] = None,
     as_json: JsonOption = False,
+    *,
+    plain: dict[str, Any],
+    augmentation: dict[str, Any],
 ) -> None:
     """Train a backbone so that its embeddings tell the places of a collection apart.
 
@@ -149,38 +106,11 @@ def train(
     --cache-frozen 4 -o new.safetensors
     """
     training = Training(
-        collection=collection,
-        backbone=backbone,
-        loss=loss,
+        **plain,
         partitions=tuple(name.strip() for name in partitions.split(",") if name.strip()),
         loss_options=dict(map(_loss_option, loss_option or ())),
-        epochs=epochs,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        learning_rate=learning_rate,
-        head_learning_rate=head_learning_rate,
-        weight_decay=weight_decay,
-        warm_up=warm_up,
-        clip=clip,
-        freeze=freeze,
-        cache_frozen=cache_frozen,
-        augmentation=Augmentation(
-            crop=_areas(crop),
-            stretch=stretch,
-            rotation=rotation,
-            flip=flip,
-            colour=colour,
-            blur=blur,
-            seed=augment_seed,
-        ),
-        validation=validation,
-        place_km=place_km,
-        validate_every=validate_every,
-        queries=queries,
-        references=references,
-        patience=patience,
+        augmentation=Augmentation(crop=_areas(crop), seed=augment_seed, **augmentation),
         mixed_precision=not full_precision,
-        seed=seed,
     )
     # Imports torch, for which geosearch --help need not wait.
     from geosearch.training.training_run import train as train_backbone
@@ -221,27 +151,25 @@ def _show(summary: TrainSummary) -> None:
             f"most photos are by {summary.source!r}: taken for a source, which may be on both sides"
         )
     for line in lines:
-        out.print(escape(line), highlight=False, soft_wrap=True)
+        say(line)
     if summary.before is not None and summary.after is not None:
         thresholds = list(summary.before["density"])
-        shown = table("photos held out", *(f"{km} km" for km in thresholds), "median", "loss")
+        shown = Table("photos held out", *(f"{km} km" for km in thresholds), "median", "loss")
         for when, figures in (("before", summary.before), ("after", summary.after)):
             for method in ("nearest", "density"):
                 shares = (f"{figures[method][km]:.1%}" for km in thresholds)
                 rest = (
-                    (f"{figures['median_km']:,.0f} km", f"{figures['loss']:.3f}")
+                    (format_km(figures["median_km"]), f"{figures['loss']:.3f}")
                     if method == "density"
                     else ("", "")
                 )
                 shown.add_row(f"{when}, {method}", *shares, *rest)
-        out.print(shown)
-    out.print(f"curves: {escape(summary.curves)}", highlight=False, soft_wrap=True)
+        shown.print()
+    say(f"curves: {summary.curves}")
     if summary.cache is not None:
-        out.print(
-            f"frozen features: {escape(summary.cache)}, {summary.cache_bytes / 1e9:.1f} GB, for "
+        say(
+            f"frozen features: {summary.cache}, {format_bytes(summary.cache_bytes)}, for "
             "further trainings; may be removed",
-            highlight=False,
-            soft_wrap=True,
         )
 
 

@@ -36,7 +36,7 @@ def ensure_collection(connection: Connection, name: str) -> int:
     """
     _check(name)
     if not name.strip():
-        raise InputError("--collection: the name is empty", "Give the collection a name.")
+        raise InputError("`collection`: the name is empty", "Give the collection a name.")
     connection.execute(
         "INSERT INTO geosearch.collections (name) VALUES (%s) ON CONFLICT (name) DO NOTHING",
         (name,),
@@ -45,7 +45,7 @@ def ensure_collection(connection: Connection, name: str) -> int:
         return find_collection(connection, name)
     except NotFoundError as error:
         raise InputError(
-            f"--collection: the name {name!r} is taken", "Give the collection another name."
+            f"`collection`: the name {name!r} is taken", "Give the collection another name."
         ) from error
 
 
@@ -65,8 +65,13 @@ def find_collection(connection: Connection, name: str) -> int:
     ).fetchone()
     if row is None:
         known = connection.execute("SELECT name FROM geosearch.collections ORDER BY name LIMIT 20")
-        names = ", ".join(str(name) for (name,) in known) or "none yet"
-        raise NotFoundError(f"there is no collection {name!r}", f"Collections here: {names}")
+        names = ", ".join(str(name) for (name,) in known)
+        raise NotFoundError(
+            f"there is no collection {name!r}",
+            f"Collections here: {names}"
+            if names
+            else "There are no photos yet. Run: geosearch ingest FOLDER --collection NAME",
+        )
     return int(row[0])
 
 
@@ -166,10 +171,10 @@ def _check(name: str) -> None:
         size = len(text("collection", name).encode())
     except UnicodeEncodeError as error:
         raise InputError(
-            f"--collection: {name!r} is not valid Unicode", "Give a name in UTF-8."
+            f"`collection`: {name!r} is not valid Unicode", "Give a name in UTF-8."
         ) from error
     if "\0" in name or size > _LONGEST_NAME:
         raise InputError(
-            f"--collection: {name[:80]!r} holds a NUL or is over {_LONGEST_NAME} bytes",
+            f"`collection`: {name[:80]!r} holds a NUL or is over {_LONGEST_NAME} bytes",
             "Give a shorter, plain name.",
         )

@@ -13,7 +13,7 @@ from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
-from geosearch.errors import DatabaseError, InputError
+from geosearch.errors import DatabaseError, InputError, UnreachableError
 from geosearch.settings import DatabaseSettings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -158,7 +158,7 @@ class Database:
             # A full disk or a row too long for an index is an OperationalError too.
             unreachable = isinstance(error, psycopg.OperationalError)
             if unreachable if connection is None else connection.closed:
-                raise DatabaseError(
+                raise UnreachableError(
                     f"lost the database {self.label}: {str(error).strip()}",
                     "Run the same command again: what was committed stays, the rest is done then.",
                 ) from error
@@ -176,7 +176,7 @@ class Database:
         try:
             psycopg.connect(self.url, connect_timeout=10).close()
         except psycopg.OperationalError as error:
-            raise DatabaseError(
+            raise UnreachableError(
                 f"cannot connect to {self.label}: {str(error).strip()}",
                 "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
             ) from error

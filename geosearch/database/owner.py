@@ -55,7 +55,7 @@ class Owner:
                 continue
             return cls(entry.pw_uid, entry.pw_gid)
         raise ServerError(
-            "PostgreSQL does not run as root, and there is no user `postgres` or `nobody`",
+            "PostgreSQL does not run as root, and there is no user postgres or nobody",
             "Run geosearch as an ordinary user.",
         )
 

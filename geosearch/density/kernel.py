@@ -68,7 +68,7 @@ class Mixture:
         usable = (low <= bandwidth) & (bandwidth <= high)
         if not usable.all():
             raise InputError(
-                f"A bandwidth of {bandwidth[~usable].flat[0]:g} km cannot be used.",
+                f"`bandwidth_km`: {bandwidth[~usable].flat[0]:g} km cannot be used",
                 f"Give one between {low} and {high:.0f} km.",
             )
         shares = np.asarray(weights, float)

@@ -184,12 +184,12 @@ class _Question:
         _check_levels(levels)
         if method not in METHODS:
             raise InputError(
-                f"No method is called {method!r}.", f"Use one of {', '.join(METHODS)}."
+                f"`method`: {method!r} is unknown", f"Choose one of {', '.join(METHODS)}."
             )
         if snap_km is None:
             snap_km = im2gps.SNAP_KM if method == "im2gps" else 0.0
         if not snap_km >= 0:
-            raise InputError(f"snap_km cannot be {snap_km}.", "Give kilometres, 0 or more.")
+            raise InputError(f"`snap_km`: {snap_km} is out of range", "Give kilometres, 0 or more.")
         if bandwidth_km is None:
             bandwidth_km = IM2GPS_BANDWIDTH_KM if method == "im2gps" else DEFAULT_BANDWIDTH_KM
         several = tuple(float(bandwidth) for bandwidth in np.atleast_1d(bandwidth_km))

@@ -63,6 +63,6 @@ def parse_weighting(weighting: str) -> tuple[str, float]:
 
 def _unusable(weighting: str) -> InputError:
     return InputError(
-        f"No neighbour weighting is called {weighting!r}.",
+        f"`weighting`: {weighting!r} is unknown",
         "Use power:N, softmax:T (with N and T positive) or uniform, for example power:10.",
     )

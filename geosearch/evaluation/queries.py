@@ -66,7 +66,9 @@ class QuerySet:
         if n is None:
             return self
         if n < 1 or seed < 0:
-            raise InputError(f"--sample {n} --seed {seed} draws nothing", "Give 1 or more, and 0.")
+            raise InputError(
+                f"`sample`: {n} with `seed` {seed} draws nothing", "Give 1 or more, and 0."
+            )
         if n >= len(self):
             return self
         chosen = np.random.default_rng(seed).choice(len(self), n, replace=False)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from geosearch.errors import InputError, PhotoRejected, Reason
+from geosearch.errors import InputError, PhotoRejected, Reason, unusable_file
 from geosearch.evaluation.queries import Labelled, QuerySet
 from geosearch.images import open_image
 from geosearch.ingest.positions import checked
@@ -47,7 +47,7 @@ _FLICKR_ID = re.compile(r"\d+@N\d+")
 _PHOTO_PAGE = re.compile(r"/photos/([^/]+)/")
 
 
-def read_set(name: str, images: str | Path, table: str | Path | None = None) -> QuerySet:
+def read_set(set_name: str, images: str | Path, table: str | Path | None = None) -> QuerySet:
     """The queries of a test set.
 
     An image of the table is taken from the same path below `images`, or else from anywhere below
@@ -61,9 +61,9 @@ def read_set(name: str, images: str | Path, table: str | Path | None = None) -> 
         There is no such set or folder, no photo below it is part of the set, or the table cannot
         be read or is needed and not given.
     """
-    known = SETS.get(name)
+    known = SETS.get(set_name)
     if known is None:
-        raise InputError(f"--set {name!r} is unknown", f"Sets: {', '.join(SETS)}.")
+        raise InputError(f"`set_name`: {set_name!r} is unknown", f"Sets: {', '.join(SETS)}.")
     folder = _Folder(images)
     if table is not None:
         queries, failures = _from_table(folder, table)
@@ -71,14 +71,15 @@ def read_set(name: str, images: str | Path, table: str | Path | None = None) -> 
         queries, failures = _from_comments(folder)
     else:
         raise InputError(
-            f"--set {name}: its images carry no positions", "Give its ground-truth table (.csv)."
+            f"`set_name`: {set_name}: its images carry no positions",
+            "Give its ground-truth table (.csv).",
         )
     if not queries:
         raise InputError(
-            f"{images}: none of the photos there is part of {name}",
+            f"{images}: none of the photos there is part of {set_name}",
             f"{len(folder)} photos are there. Check the folder and the table.",
         )
-    return QuerySet(name, tuple(queries), tuple(failures))
+    return QuerySet(set_name, tuple(queries), tuple(failures))
 
 
 class _Folder:
@@ -145,7 +146,7 @@ def _rows(table: str | Path) -> Iterator[dict[str, str]]:
                 )
             yield from reader
     except (OSError, csv.Error) as error:
-        raise InputError(f"cannot read the table {table}: {error}") from error
+        raise unusable_file(f"cannot read the table {table}: {error}", error) from error
 
 
 def _position(lat: str, lon: str) -> tuple[float, float]:

@@ -48,7 +48,7 @@ class Grid:
             The step is not between 0 and 10 degrees, or takes too many pixels.
         """
         if step is not None and not 0 < step <= 10:
-            raise InputError(f"--step {step} is not a pixel's side in degrees", "For example 0.1.")
+            raise InputError(f"`step`: {step} is not a pixel's side in degrees", "For example 0.1.")
         bandwidth = float(np.degrees(density.bandwidth.min()))
         region = highest_density_regions(density, (COVERED,))[COVERED].geometry
         west, south, east, north = region.bounds
@@ -65,7 +65,7 @@ class Grid:
         width, height = int(max(last - first, 1)), int(max(bottom - top, 1))
         if width * height > _MOST_PIXELS:
             raise InputError(
-                f"--step {step:g} takes {width:,} x {height:,} pixels",
+                f"`step`: {step:g} takes {width:,} x {height:,} pixels",
                 f"Give a larger step: at most {_MOST_PIXELS:,} pixels are written.",
             )
         return cls(float(first * step - 180), float(90 - top * step), float(step), width, height)

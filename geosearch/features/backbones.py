@@ -160,7 +160,7 @@ def resolve(spec: str) -> Source:
 def find_device(device: str) -> str:
     """`cuda`, `mps` or `cpu` for one of `DEVICES`. Raises InputError as `load_backbone` does."""
     if device not in DEVICES:
-        raise InputError(f"--device: unknown device {device!r}", f"Give {', '.join(DEVICES)}.")
+        raise InputError(f"`device`: unknown device {device!r}", f"Give {', '.join(DEVICES)}.")
     if device == "cpu" or (device == "auto" and not _accelerator_likely()):
         return "cpu"
     from geosearch.features.pytorch import available
@@ -169,7 +169,7 @@ def find_device(device: str) -> str:
         return next(name for name in ("cuda", "mps", "cpu") if available(name))
     if not available(device):
         raise InputError(
-            f"--device: PyTorch sees no {device} here", "Use --device auto, or install its driver."
+            f"`device`: PyTorch sees no {device} here", "Give `device` auto, or install its driver."
         )
     return device
 

@@ -113,9 +113,9 @@ def embed(
     DatabaseError
         Another run is embedding with this model.
     """
-    for name, value in (("--batch-size", batch_size), ("--workers", workers)):
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value is not None and value < 1:
-            raise InputError(f"{name}: {value} is below 1", "Give a positive number.")
+            raise InputError(f"`{name}`: {value} is below 1", "Give a positive number.")
     backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
     batch_size, workers = batch_size or backbone.batch_size, workers or processors()
     with database.connection() as connection:

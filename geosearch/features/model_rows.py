@@ -89,7 +89,7 @@ def require_model(connection: Connection, description: Description) -> Model:
         raise NotFoundError(
             f"nothing is embedded with {description.name} (weights "
             f"{description.weights_sha256[:8]}) here",
-            f"Run: geosearch embed --model {description.name}",
+            _how_to_embed(connection, description.name),
         )
     return found[0]
 
@@ -107,9 +107,10 @@ def find_model(connection: Connection, name: str) -> Model:
         return model
     found = _select(connection, "WHERE name = %s ORDER BY id DESC LIMIT 1", (name,))
     if not found:
-        names = ", ".join(model.name for model in list_models(connection)) or "none yet"
+        names = ", ".join(model.name for model in list_models(connection))
         raise NotFoundError(
-            f"nothing is embedded with the model {name!r} here", f"Models here: {names}"
+            f"nothing is embedded with the model {name!r} here",
+            f"Models here: {names}" if names else _how_to_embed(connection, name),
         )
     return found[0]
 
@@ -129,6 +130,14 @@ def count_embeddings(connection: Connection) -> dict[int, int]:
     """Model id → photos embedded with it (models without any are left out)."""
     rows = connection.execute("SELECT model_id, count(*) FROM geosearch.embeddings GROUP BY 1")
     return dict(rows.fetchall())
+
+
+def _how_to_embed(connection: Connection, name: str) -> str:
+    found = connection.execute("SELECT 1 FROM geosearch.photos LIMIT 1").fetchone()
+    first = (
+        "" if found else "There are no photos yet. Run: geosearch ingest FOLDER --collection NAME\n"
+    )
+    return f"{first}Run: geosearch embed --model {name}"
 
 
 def _select(connection: Connection, condition: str, values: Sequence[object]) -> list[Model]:

@@ -97,7 +97,7 @@ def fit_classifiers(
     """
     if not partitions or epochs < 1 or seed < 0:
         raise InputError(
-            "there is nothing to fit", "Name partitions; --epochs 1 or more, --seed 0."
+            "there is nothing to fit", "Name partitions; `epochs` 1 or more, `seed` 0."
         )
     with database.connection() as connection:
         row = find_model(connection, model)

@@ -146,21 +146,24 @@ def clusters(
     """
     lat, lon = checked(lat, lon)
     if cells is None and max_photos is None:
-        raise InputError("--kind clusters needs a number of cells", "Give --cells, --max or both.")
+        raise InputError(
+            "`kind` clusters needs a number of cells", "Give `cells`, `max_photos` or both."
+        )
     most = 2 * min_photos if max_photos is None else max_photos
     if not 1 <= min_photos <= (most + 1) // 2:
         raise InputError(
-            f"--min {min_photos} does not go with --max {max_photos}",
-            "Give at least 1, and at most half of --max.",
+            f"`min_photos`: {min_photos} does not go with `max_photos` {max_photos}",
+            "Give at least 1, and at most half of `max_photos`.",
         )
     if len(lat) < min_photos:
         raise InputError(
-            f"{len(lat)} photos are fewer than --min {min_photos}", "Lower it, or add photos."
+            f"{len(lat)} photos are fewer than `min_photos` {min_photos}",
+            "Lower it, or add photos.",
         )
     wanted = cells if cells is not None else -(-len(lat) // (max_photos or 1))
     if wanted < 1 or seed < 0:
         raise InputError(
-            f"--cells {wanted} --seed {seed} is out of range", "Give 1 or more, and 0."
+            f"`cells`: {wanted} with `seed` {seed} is out of range", "Give 1 or more, and 0."
         )
     points = unit_vectors(lat, lon)
     generator = np.random.default_rng(seed)

@@ -84,7 +84,8 @@ def make_partition(
     if kind == "quadtree":
         if max_photos is None or cells is not None or seed is not None:
             raise InputError(
-                "--kind quadtree goes by --max, not by --cells or --seed", "Give --max N."
+                "`kind` quadtree goes by `max_photos`, not by `cells` or `seed`",
+                "Give `max_photos` N.",
             )
         made = quadtree(name, lat, lon, max_photos=max_photos, min_photos=min_photos)
     elif kind == "clusters":
@@ -98,7 +99,7 @@ def make_partition(
             seed=seed or 0,
         )
     else:
-        raise InputError(f"--kind {kind!r} is unknown", f"Choose one of {', '.join(KINDS)}.")
+        raise InputError(f"`kind`: {kind!r} is unknown", f"Choose one of {', '.join(KINDS)}.")
     with database.connection() as connection:
         return replace(made, id=store_partition(connection, made, where))
 

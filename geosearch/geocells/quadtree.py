@@ -91,12 +91,13 @@ def quadtree(
     # Of a rectangle with too many photos, one half then has enough.
     if not 1 <= min_photos <= (max_photos + 1) // 2:
         raise InputError(
-            f"--min {min_photos} does not go with --max {max_photos}",
-            "Give at least 1, and at most half of --max.",
+            f"`min_photos`: {min_photos} does not go with `max_photos` {max_photos}",
+            "Give at least 1, and at most half of `max_photos`.",
         )
     if len(lat) < min_photos:
         raise InputError(
-            f"{len(lat)} photos are fewer than --min {min_photos}", "Lower it, or add photos."
+            f"{len(lat)} photos are fewer than `min_photos` {min_photos}",
+            "Lower it, or add photos.",
         )
     tree, rectangle = _grown(lat, lon, max_photos)
     cells = _merged(_Nodes.of(tree), rectangle, unit_vectors(lat, lon), min_photos)

@@ -88,7 +88,7 @@ def ingest(
     if not sources:
         raise InputError("nothing to ingest", "Name a folder, a photo or a manifest.")
     if workers is not None and workers < 1:
-        raise InputError(f"--workers is {workers}", "Give 1 or more, or leave it out.")
+        raise InputError(f"`workers`: {workers} is below 1", "Give 1 or more, or leave it out.")
     author, licence = (
         given and shortened(text(name, given))
         for name, given in (("author", author), ("licence", licence))

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 
 from geosearch.arguments import check_wgs84
-from geosearch.errors import InputError, PhotoRejected, Reason
+from geosearch.errors import InputError, PhotoRejected, Reason, unusable_file
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import Candidate, Rejection, is_believable, shortened
 from geosearch.storage import open_stream, resolve
@@ -72,8 +72,9 @@ def read_manifest(uri: str) -> Iterator[Candidate | Rejection]:
                 except PhotoRejected as error:
                     yield _bad(origin, error)
     except (OSError, ImportError, pyarrow.ArrowException) as error:
-        raise InputError(
+        raise unusable_file(
             f"cannot read the manifest {uri}: {error}",
+            error,
             "Check the path, the permissions, and that the file is what its ending says.",
         ) from error
 

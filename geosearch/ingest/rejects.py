@@ -63,7 +63,7 @@ def list_rejects(
         There is no such stage.
     """
     if stage is not None and stage not in STAGES:
-        raise InputError(f"--stage: there is no stage {stage!r}", f"Stages: {', '.join(STAGES)}.")
+        raise InputError(f"`stage`: there is no stage {stage!r}", f"Stages: {', '.join(STAGES)}.")
     with database.connection() as connection:
         collection_id = None if collection is None else find_collection(connection, collection)
         cursor = connection.cursor(row_factory=class_row(Reject))

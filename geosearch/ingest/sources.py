@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from geosearch.errors import InputError, PhotoRejected, Reason
+from geosearch.errors import InputError, MissingFileError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
 from geosearch.ingest.manifests import SUFFIXES, count_rows, is_manifest, read_manifest
 from geosearch.ingest.records import Candidate, Rejection
@@ -25,7 +25,7 @@ def locate(source: str | Path) -> str:
     """
     uri = resolve(str(source))
     if not is_remote(uri) and not Path(uri).exists():
-        raise InputError(
+        raise MissingFileError(
             f"there is no {source}", "Give a folder, a photo or a manifest that exists."
         )
     if not is_manifest(uri) and not _is_photo(uri) and not is_remote(uri) and Path(uri).is_file():

@@ -29,9 +29,9 @@ class Selection:
 
     def __post_init__(self) -> None:
         if sum((bool(self.ids), self.evaluation is not None, self.last is not None)) > 1:
-            raise InputError("--id, --evaluation and --last exclude each other", "Give one.")
+            raise InputError("`ids`, `evaluation` and `last` exclude each other", "Give one.")
         if self.last is not None and self.last < 1:
-            raise InputError(f"--last: {self.last} is not positive", "Give 1 or more.")
+            raise InputError(f"`last`: {self.last} is not positive", "Give 1 or more.")
 
     @property
     def condition(self) -> sql.SQL:

@@ -81,25 +81,25 @@ class Parameters:
         settle(self)
         if self.method not in METHODS:
             raise InputError(
-                f"--method {self.method!r} is unknown", f"Choose one of {', '.join(METHODS)}."
+                f"`method`: {self.method!r} is unknown", f"Choose one of {', '.join(METHODS)}."
             )
         if self.bandwidth_km is not None and not 0.001 <= self.bandwidth_km <= 20_000:
             raise InputError(
-                f"--bandwidth-km {self.bandwidth_km:g} is out of range", "Choose 0.001 to 20000."
+                f"`bandwidth_km`: {self.bandwidth_km:g} is out of range", "Choose 0.001 to 20000."
             )
         if self.min_presence is not None and not 0 <= self.min_presence <= 1:
             raise InputError(
-                f"--min-presence {self.min_presence:g} is no probability", "Choose 0 to 1."
+                f"`min_presence`: {self.min_presence:g} is no probability", "Choose 0 to 1."
             )
         if self.restrict_cells is not None:
             if not 0 < self.restrict_cells < 1:
                 raise InputError(
-                    f"--restrict-cells {self.restrict_cells:g} is no share of the probability",
+                    f"`restrict_cells`: {self.restrict_cells:g} is no share of the probability",
                     "Choose more than 0 and less than 1, for example 0.9.",
                 )
             if not self.retrieves:
                 raise InputError(
-                    "--restrict-cells restricts the search for neighbours, which --method geocell "
+                    "`restrict_cells` restricts the search for neighbours, which `method` geocell "
                     "does without",
                     "Leave one of them out.",
                 )

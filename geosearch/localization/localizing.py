@@ -48,6 +48,8 @@ def localize(
 ) -> Iterator[Localization | Failure]:
     """Localize photos; every answer is recorded before it is yielded, unless `record` is false.
 
+    An answer without a place, for want of neighbours, is not recorded.
+
     Without `parameters`, the latest calibration for the model and the filter is used, or the
     defaults if there is none. Parameters are used as they are.
     `exclusions` says which references must not answer: the query's own file, near-duplicates.
@@ -73,7 +75,7 @@ def localize(
 
     embedded = embed_files(backbone, uris)
     for done, given in enumerate(ordered_map(answer, embedded, database.pool_size), start=1):
-        if isinstance(given, Localization):
+        if isinstance(given, Localization) and given.lat is not None:
             with database.connection() as connection:
                 (given,) = with_places(connection, [given])
                 (key,) = save(connection, [given]) if record else (None,)

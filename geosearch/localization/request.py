@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
-from geosearch.arguments import settle
+from geosearch.arguments import check_known, settle
 from geosearch.calibration import Calibration, find_calibration, latest_calibration
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
@@ -47,8 +47,8 @@ class Request:
     Raises
     ------
     InputError
-        Partitions are named that nothing would use, or method `geocell` is given what only
-        neighbours have.
+        Partitions are named that nothing would use, method `geocell` is given what only neighbours
+        have, or a calibration is named and none is to be used.
     """
 
     method: str = "density"
@@ -62,24 +62,40 @@ class Request:
     restrict_cells: float | None = None
     partitions: tuple[str, ...] = ()
 
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """The request of a JSON object with some of the fields.
+
+        Raises
+        ------
+        InputError
+            It has other fields or values that cannot be read, or as above.
+        """
+        check_known("parameter", value, [one.name for one in fields(cls)])
+        return cls(**value)
+
     def __post_init__(self) -> None:
         settle(self)
+        if self.calibration is not None and not self.calibrate:
+            raise InputError(
+                "`calibration` is given, and `calibrate` is false", "Give one of them."
+            )
         if self.partitions and self.method != "geocell" and self.restrict_cells is None:
             raise InputError(
-                f"--partitions {','.join(self.partitions)}: nothing uses them",
-                "Give --restrict-cells P or --method geocell, or leave --partitions out.",
+                f"`partitions`: {','.join(self.partitions)}: nothing uses them",
+                "Give `restrict_cells` P or `method` geocell, or leave `partitions` out.",
             )
         of_neighbours = {
-            "--k": self.k,
-            "--bandwidth-km": self.bandwidth_km,
-            "--weighting": self.weighting,
+            "`k`": self.k,
+            "`bandwidth_km`": self.bandwidth_km,
+            "`weighting`": self.weighting,
         }
         given = [
             f"{option} {value}" for option, value in of_neighbours.items() if value is not None
         ]
         if self.method == "geocell" and given:
             raise InputError(
-                f"{' '.join(given)}: --method geocell goes by no neighbours",
+                f"{' '.join(given)}: `method` geocell goes by no neighbours",
                 "Leave that out, or choose another method.",
             )
 
@@ -142,9 +158,9 @@ class Request:
             )
         if self.min_presence is not None:
             raise InputError(
-                f"--min-presence {self.min_presence:g} needs a calibration, and none applies",
-                "Make one: geosearch calibrate QUERIES.csv; leave --method, --k, --bandwidth-km, "
-                "--weighting and --restrict-cells out.",
+                f"`min_presence`: {self.min_presence:g} needs a calibration, and none applies",
+                "Make one: geosearch calibrate QUERIES.csv; leave `method`, `k`, `bandwidth_km`, "
+                "`weighting` and `restrict_cells` out.",
             )
         k = DEFAULT_K if self.k is None else self.k
         return Parameters(
@@ -165,9 +181,9 @@ class Request:
             return latest_calibration(connection, model.id, where) if wanted else None
         if not self.open:
             raise InputError(
-                f"--calibration {self.calibration} fixes method, k, bandwidth and weighting",
-                "Leave out --method, --k, --bandwidth-km, --weighting and --restrict-cells, or "
-                "--calibration.",
+                f"`calibration`: {self.calibration} fixes method, k, bandwidth and weighting",
+                "Leave out `method`, `k`, `bandwidth_km`, `weighting` and `restrict_cells`, or "
+                "`calibration`.",
             )
         found = find_calibration(connection, self.calibration)
         if found.model_id != model.id:

@@ -22,6 +22,7 @@ from geosearch.evaluation.metrics import (
     figures,
 )
 from geosearch.report.evaluation_records import Answers, Evaluated, read_answers, read_evaluation
+from geosearch.words import number_of, p_value
 
 Array = NDArray[np.float64]
 
@@ -97,6 +98,27 @@ class Comparison:
     second_figures: Figures
     thresholds: Sequence[ThresholdTest]
     errors: ErrorTest
+
+    @property
+    def left_out(self) -> list[str]:
+        """Queries that only one of the runs has, in words."""
+        counts = ((self.first.id, self.unmatched_first), (self.second.id, self.unmatched_second))
+        return [
+            f"Only in evaluation {key}, and left out: {number_of(count, 'query', 'queries')}."
+            for key, count in counts
+            if count
+        ]
+
+    @property
+    def verdict(self) -> str:
+        """Which run is nearer the truth, how often, in words."""
+        test = self.errors
+        return (
+            f"Evaluation {self.second.id} is nearer the truth for {test.second_nearer:,} queries, "
+            f"evaluation {self.first.id} for {test.first_nearer:,}; {test.equal:,} are equal. "
+            f"Sign test: p {p_value(test.sign_p_value)}; Wilcoxon signed-rank test on the "
+            f"logarithms of the errors: p {p_value(test.wilcoxon_p_value)}."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As `geosearch compare --json` prints it."""

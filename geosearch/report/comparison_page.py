@@ -10,18 +10,7 @@ from geosearch.report import html
 from geosearch.report.charts import comparison_chart
 from geosearch.report.comparison import Comparison
 from geosearch.report.evaluation_records import Evaluated
-from geosearch.report.figure_words import (
-    distances,
-    errors_in_words,
-    kilometres,
-    p_value,
-    percent,
-    percents,
-    points,
-    points_between,
-    run_name,
-    unmatched_in_words,
-)
+from geosearch.words import distances, format_km, p_value, percent, percents, points, points_between
 
 #: Runs named in the title.
 _MOST_NAMED = 4
@@ -63,8 +52,8 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
     runs += [(str(item.second.id), item.second_error_km) for item in comparisons]
     yield html.cards([comparison_chart(runs)])
     for item in comparisons:
-        yield html.heading(f"{run_name(item.second)} against {run_name(item.first)}")
-        yield html.notes(unmatched_in_words(item))
+        yield html.heading(f"{item.second.name} against {item.first.name}")
+        yield html.notes(item.left_out)
         yield html.table(
             [
                 "distance",
@@ -84,7 +73,7 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
                 for test in item.thresholds
             ],
         )
-        yield html.note(errors_in_words(item))
+        yield html.note(item.verdict)
     yield html.heading("How to read the tests")
     yield html.note(
         "A difference is the run's share less the first run's. Only the queries that one run has "
@@ -98,5 +87,5 @@ def _run(evaluation: Evaluated, found: Figures) -> list[html.Cell]:
     shares: list[html.Cell] = [
         (percent(share), percents(found.within[km])) for km, share in found.accuracy.within.items()
     ]
-    median = (kilometres(found.accuracy.median_km), distances(found.median_km))
-    return [run_name(evaluation), evaluation.model, f"{found.accuracy.n:,}", *shares, median]
+    median = (format_km(found.accuracy.median_km), distances(found.median_km))
+    return [evaluation.name, evaluation.model, f"{found.accuracy.n:,}", *shares, median]

@@ -22,18 +22,10 @@ from geosearch.report import html
 from geosearch.report.breakdown import Group
 from geosearch.report.charts import evaluation_charts
 from geosearch.report.evaluation_summary import SCORE_KM, Summary
-from geosearch.report.figure_words import (
-    distances,
-    headline,
-    kilometres,
-    left_out,
-    percent,
-    percents,
-)
 from geosearch.report.reliability import Doubt, Reliability
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.storage import read_bytes
-from geosearch.words import format_position
+from geosearch.words import distances, format_km, format_position, percent, percents
 
 _WORST = 12
 _THUMBNAIL = (420, 315)
@@ -54,7 +46,7 @@ def write_report(path: Path, database: Database, summary: Summary) -> None:
     """
     evaluation = summary.evaluation
     subtitle = f"{evaluation.queries} · {evaluation.model} · {evaluation.created_at:%Y-%m-%d %H:%M}"
-    html.write_page(path, headline(summary), f"{subtitle} UTC", _body(database, summary))
+    html.write_page(path, summary.headline, f"{subtitle} UTC", _body(database, summary))
 
 
 def _body(database: Database, summary: Summary) -> Iterator[str]:
@@ -63,7 +55,7 @@ def _body(database: Database, summary: Summary) -> Iterator[str]:
         "Share of the queries whose estimate is within the distance of the truth, with 95 % "
         "intervals: Wilson's for shares, bootstrap for median and mean."
     )
-    yield html.notes([*left_out(summary), *summary.notes])
+    yield html.notes([*summary.left_out, *summary.notes])
     if not np.isnan(summary.answers.lat).all():
         yield html.heading("On the map")
         yield _map(database, summary)
@@ -95,8 +87,8 @@ def _tiles(found: Figures) -> str:
         for km, share in found.accuracy.within.items()
     ]
     middle = [
-        ("median error", kilometres(found.accuracy.median_km), distances(found.median_km)),
-        ("mean error", kilometres(found.accuracy.mean_km), distances(found.mean_km)),
+        ("median error", format_km(found.accuracy.median_km), distances(found.median_km)),
+        ("mean error", format_km(found.accuracy.mean_km), distances(found.mean_km)),
     ]
     return html.tiles([*shares, *middle])
 
@@ -180,7 +172,7 @@ def _groups(name: str, groups: Sequence[Group]) -> str:
             (percent(share), percents(found.within[km]))
             for km, share in found.accuracy.within.items()
         ]
-        median = (kilometres(found.accuracy.median_km), distances(found.median_km))
+        median = (format_km(found.accuracy.median_km), distances(found.median_km))
         rows.append([group.name, f"{found.accuracy.n:,}", *shares, median])
     return html.table(header, rows)
 
@@ -207,7 +199,7 @@ def _photo(summary: Summary, row: int, places: Mapping[int, tuple[str, str]]) ->
     if not np.isnan(answers.score[row]):
         lines.append(f"score {answers.score[row]:.2f}")
     lines += [name, f"localization {answers.localization_id[row]}"]
-    return html.photo(_thumbnail(uri), name, kilometres(float(answers.error_km[row])), lines)
+    return html.photo(_thumbnail(uri), name, format_km(float(answers.error_km[row])), lines)
 
 
 def _thumbnail(uri: str) -> Image.Image | None:

@@ -12,8 +12,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from geosearch.atomic_files import replacing
 from geosearch.report.charts import evaluation_charts
 from geosearch.report.evaluation_summary import Summary
-from geosearch.report.figure_words import headline, percent, percents
 from geosearch.report.palette import INK, MUTED, PANEL, STYLE
+from geosearch.words import percent, percents
 
 _COLUMNS = 3
 _PANEL_INCHES = (5.2, 3.6)
@@ -45,7 +45,7 @@ def draw_report(path: Path, summary: Summary) -> None:
             axes.set_title(chart.title, loc="left", fontsize=11.5, fontweight="bold", pad=22)
             chart.draw(axes)
         left = 0.18 / width
-        figure.text(left, 1 - 0.36 / height, headline(summary), fontsize=17, fontweight="bold")
+        figure.text(left, 1 - 0.36 / height, summary.headline, fontsize=17, fontweight="bold")
         figure.text(left, 1 - 0.68 / height, _figures(summary), fontsize=12.5, color=INK)
         figure.text(
             left,

@@ -56,6 +56,11 @@ class Evaluated:
             parts.append(f"in cells of {self.parameters['restrict_cells']:g}")
         return ", ".join(parts)
 
+    @property
+    def name(self) -> str:
+        """Its id and what sets it apart: `7: density, k 100`."""
+        return f"{self.id}: {self.title}"
+
     def to_json(self) -> dict[str, Any]:
         """As `geosearch evaluations list --json` prints it."""
         return {

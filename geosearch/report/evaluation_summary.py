@@ -34,6 +34,7 @@ from geosearch.report.reliability import (
     doubts,
     reliability,
 )
+from geosearch.words import number_of
 
 #: Regions whose coverage is reported.
 LEVELS = (0.5, 0.9)
@@ -106,6 +107,22 @@ class Summary:
         """Queries without an estimate; they count as misses."""
         return int(np.isinf(self.answers.error_km).sum())
 
+    @property
+    def headline(self) -> str:
+        """What was evaluated: `Evaluation 7: density, k 100, 1,000 queries`."""
+        return f"Evaluation {self.evaluation.name}, {_queries(len(self.answers))}"
+
+    @property
+    def left_out(self) -> list[str]:
+        """Queries that could not be used or answered, in words."""
+        said = [
+            f"Could not be used, and in no figure: {_queries(count)} ({reason})."
+            for reason, count in self.failed.items()
+        ]
+        if self.unanswered:
+            said.append(f"Without neighbours, and counted as misses: {_queries(self.unanswered)}.")
+        return said
+
     def worst(self, most: int) -> NDArray[np.intp]:
         """Rows of the answers with the largest errors, largest first."""
         known = np.flatnonzero(np.isfinite(self.answers.error_km))
@@ -153,7 +170,7 @@ def summarize(database: Database, key: int, *, radius_km: float = DENSITY_RADIUS
         It has no answers, or `radius_km` is not positive.
     """
     if not 0 < radius_km <= _HALF_GLOBE_KM:
-        raise InputError(f"--radius-km {radius_km:g} is out of range", "Give 200, for example.")
+        raise InputError(f"`radius_km`: {radius_km:g} is out of range", "Give 200, for example.")
     with database.connection() as connection:
         evaluation = read_evaluation(connection, key)
         answers = read_answers(connection, evaluation)
@@ -250,3 +267,7 @@ def _failed(connection: Connection, key: int) -> dict[str, int]:
         (key,),
     )
     return dict(rows.fetchall())
+
+
+def _queries(count: int) -> str:
+    return number_of(count, "query", "queries")

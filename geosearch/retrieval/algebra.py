@@ -345,7 +345,8 @@ def read(name: str, value: Any, at: str) -> Filter:
         # Alone, `where(bbox=...)` has said enough; deep in an expression the place helps.
         if at == name:
             raise
-        raise InputError(f"{at}: {error.message}", error.remedy) from error
+        message = error.message.removeprefix(f"{known_as(name)}: ")
+        raise InputError(f"{at}: {message}", error.remedy) from error
 
 
 def known_as(name: str) -> str:

@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.validation import explain_validity
 
 from geosearch.arguments import check_wgs84, path
-from geosearch.errors import InputError
+from geosearch.errors import InputError, unusable_file
 
 #: Pieces of an area are separated by gaps of more than this in longitude.
 _GAP_DEG = 10.0
@@ -50,17 +50,18 @@ def read_area(given: Area) -> BaseGeometry:
         try:
             return check_area(shapely.from_wkt(text[wkt.end("prefix") :]), "the WKT")
         except ShapelyError as error:
-            raise InputError(f"within: the WKT cannot be read: {error}") from error
+            raise InputError(f"`within`: the WKT cannot be read: {error}") from error
     inline = text.startswith("{")
     try:
         document = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
-            f"within {given!r} is neither WKT nor a readable file: {error.strerror}",
+        raise unusable_file(
+            f"`within`: {given!r} is neither WKT nor a readable file: {error.strerror}",
+            error,
             "Give a GeoJSON file, or POLYGON(...) in longitude latitude order.",
         ) from error
     except ValueError as error:
-        raise InputError(f"within: {given}: not JSON: {error}") from error
+        raise InputError(f"`within`: {given}: not JSON: {error}") from error
     return _from_geojson(document, "the GeoJSON" if inline else str(given))
 
 
@@ -74,20 +75,20 @@ def check_area(geometry: BaseGeometry, name: str) -> BaseGeometry:
     """
     if geometry.geom_type not in ("Polygon", "MultiPolygon"):
         raise InputError(
-            f"within: {name} is a {geometry.geom_type}", "Give a Polygon or MultiPolygon."
+            f"`within`: {name} is a {geometry.geom_type}", "Give a Polygon or MultiPolygon."
         )
     check_wgs84(f"`within`: {name}", int(shapely.get_srid(geometry)))
     if geometry.is_empty:
-        raise InputError(f"within: {name} is empty", "Give a polygon with an area.")
+        raise InputError(f"`within`: {name} is empty", "Give a polygon with an area.")
     if not geometry.is_valid:
         raise InputError(
-            f"within: {name} is not valid: {explain_validity(geometry)}",
+            f"`within`: {name} is not valid: {explain_validity(geometry)}",
             "Repair it, for example with shapely.make_valid or ST_MakeValid.",
         )
     west, south, east, north = geometry.bounds
     if west < -180 or east > 180 or south < -90 or north > 90:
         raise InputError(
-            f"within: {name} reaches {west:g},{south:g},{east:g},{north:g}, beyond the Earth",
+            f"`within`: {name} reaches {west:g},{south:g},{east:g},{north:g}, beyond the Earth",
             "Coordinates are longitude, latitude in degrees; cut polygons at ±180°.",
         )
     return geometry
@@ -119,11 +120,11 @@ def _from_geojson(document: Any, name: str) -> BaseGeometry:
         geometries = [shape(member) for member in members]
     except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
         raise InputError(
-            f"within: {name}: not GeoJSON ({type(error).__name__}: {error})",
+            f"`within`: {name}: not GeoJSON ({type(error).__name__}: {error})",
             "It must hold a Polygon or MultiPolygon, alone or in Features.",
         ) from error
     if not geometries:
-        raise InputError(f"within: {name}: it holds no features", "Give at least one polygon.")
+        raise InputError(f"`within`: {name}: it holds no features", "Give at least one polygon.")
     if len(geometries) == 1:
         return check_area(geometries[0], name)
     return shapely.union_all(

@@ -88,7 +88,7 @@ def nearest_batch(
         The model, or a collection in the filter, does not exist.
     """
     if k < 1:
-        raise InputError(f"--k {k} is out of range", "Choose 1 or more.")
+        raise InputError(f"`k`: {k} is out of range", "Choose 1 or more.")
     if excluded is not None and len(excluded) != len(queries):
         raise ValueError(f"{len(queries)} queries but {len(excluded)} sets of excluded photos")
     with database.connection() as connection:

@@ -69,7 +69,7 @@ class AccurateTo(Condition):
         object.__setattr__(self, "metres", number(self.name, self.metres))
         if not 0 <= self.metres < math.inf:
             raise InputError(
-                f"accuracy_m {self.metres} is not a number of metres", "Give 0 or more."
+                f"`accuracy_m`: {self.metres} is not a number of metres", "Give 0 or more."
             )
 
     @property
@@ -132,7 +132,7 @@ class SameBytes(AnyOf):
         super().__init__(*names)
         for digest in self.names:
             if len(digest) != 64 or not set(digest.lower()) <= set("0123456789abcdef"):
-                raise InputError(f"sha256 {digest!r} is not one", "Give 64 hex digits.")
+                raise InputError(f"sha256: {digest!r} is not one", "Give 64 hex digits.")
 
     def condition(self, statement: Statement) -> str:
         """By photo id: embeddings carry no sha256."""

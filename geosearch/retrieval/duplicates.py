@@ -64,7 +64,7 @@ class Exclusions:
         distance = self.duplicate_distance
         if distance is not None and not 0 < distance <= 2:
             raise InputError(
-                f"--duplicate-distance {distance:g} is no cosine distance",
+                f"`duplicate_distance`: {distance:g} is no cosine distance",
                 f"Give more than 0 and at most 2; the default is {DUPLICATE_DISTANCE:g}.",
             )
 

@@ -109,7 +109,8 @@ def where(**conditions: Unpack[Conditions]) -> Filter:
     match made.get("after"), made.get("before"):
         case TakenAfter(after), TakenBefore(before) if after >= before:
             raise InputError(
-                f"after {after} is not earlier than before {before}", "Swap them, or leave one out."
+                f"`after` {after} is not earlier than `before` {before}",
+                "Swap them, or leave one out.",
             )
     return joined(And, made.values())
 

@@ -140,7 +140,7 @@ def nearest(
 def check_k(k: int) -> None:
     """Raise `InputError` for a number of neighbours that is out of range."""
     if not 1 <= k <= MAX_EF_SEARCH:
-        raise InputError(f"--k {k} is out of range", f"Choose 1 to {MAX_EF_SEARCH}.")
+        raise InputError(f"`k`: {k} is out of range", f"Choose 1 to {MAX_EF_SEARCH}.")
 
 
 def _exactly(search: Search, known: Facts, reason: str) -> Neighbours:

@@ -55,7 +55,7 @@ class BoundingBox(Measured):
         west, south, east, north = self.value
         if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
             raise InputError(
-                f"bbox {','.join(map(str, self.value))} is not west,south,east,north",
+                f"`bbox`: {','.join(map(str, self.value))} is not west,south,east,north",
                 "In degrees: longitudes in -180..180, latitudes in -90..90, south below north.",
             )
 
@@ -116,7 +116,7 @@ class Near(Measured):
         lat, lon, km = self.value
         if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km <= math.ceil(HALF_GLOBE_KM)):
             raise InputError(
-                f"near {','.join(map(str, self.value))} is not latitude,longitude,kilometres",
+                f"`near`: {','.join(map(str, self.value))} is not latitude,longitude,kilometres",
                 "For example 47.37,8.54,50; at most half the globe, 20016 km.",
             )
 

@@ -141,7 +141,7 @@ def tune(
 def check_aim(target: float, k: int) -> None:
     """Raise `InputError` for a recall or a number of neighbours that no index can be tuned for."""
     if not 0 < target <= 1:
-        raise InputError(f"--recall {target:g} is out of range", "Give a share such as 0.98.")
+        raise InputError(f"`recall`: {target:g} is out of range", "Give a share such as 0.98.")
     check_k(k)
 
 

@@ -53,7 +53,7 @@ class SpaceSample:
     def __post_init__(self) -> None:
         for name in ("references", "queries", "seed"):
             if getattr(self, name) < 0:
-                raise InputError(f"--{name}: {getattr(self, name)} is negative", "Give 0 or more.")
+                raise InputError(f"`{name}`: {getattr(self, name)} is negative", "Give 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _recipe(sample: SpaceSample) -> dict[str, Any]:
 def _claim(directory: Path, recipe: dict[str, Any]) -> None:
     """Write the recipe into an empty or new folder, or check the one that is there."""
     path = directory / _RECIPE_FILE
-    remedy = "Give another folder with -o, or empty this one."
+    remedy = "Give another `output`, or empty this one."
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file", remedy)
     if path.exists():

@@ -50,11 +50,11 @@ class Augmentation:
             (not 0 <= self.rotation <= 180, "rotation", "degrees from 0 to 180"),
             (not 0 <= self.colour < 1, "colour", "a share of at least 0 and below 1"),
             (not 0 <= self.blur <= 20, "blur", "pixels from 0 to 20"),
-            (self.seed < 0, "augment-seed", "0 or more"),
+            (self.seed < 0, "augment_seed", "0 or more"),
         ):
             if wrong:
-                value = getattr(self, option.replace("augment-", ""))
-                raise InputError(f"--{option}: {value} is out of range", f"Give {remedy}.")
+                value = getattr(self, option.replace("augment_", ""))
+                raise InputError(f"`{option}`: {value} is out of range", f"Give {remedy}.")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

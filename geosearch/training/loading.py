@@ -95,8 +95,8 @@ class FrozenCache:
         free = shutil.disk_usage(folder).free + _blocks(path)
         if free < self.bytes:
             raise InputError(
-                f"--cache-frozen {versions}: {self.bytes / 1e9:.1f} GB are needed in {folder}, and "
-                f"{free / 1e9:.1f} GB are free",
+                f"`cache_frozen`: {versions}: {self.bytes / 1e9:.1f} GB are needed in {folder} "
+                f"and {free / 1e9:.1f} GB are free",
                 "Keep fewer versions, freeze a later stage, or set GEOSEARCH_CACHE_DIR.",
             )
         self._features = _mapped(path, np.float16, shape)

@@ -96,7 +96,7 @@ class Classification(Loss):
         super().__init__()
         if not partitions:
             raise InputError(
-                "--partitions: none is given, and this loss classifies photos into geocells",
+                "`partitions`: none is given, and this loss classifies photos into geocells",
                 "Make one with `geosearch partition` and name it, or choose a metric loss.",
             )
         _check_positive(scale=scale)
@@ -300,7 +300,7 @@ def make_loss(
         Unknown loss or option, an option out of range, or partitions that are missing or unused.
     """
     if name not in LOSSES:
-        raise InputError(f"--loss: unknown loss {name!r}", f"Give one of {', '.join(LOSSES)}.")
+        raise InputError(f"`loss`: unknown loss {name!r}", f"Give one of {', '.join(LOSSES)}.")
     made = LOSSES[name]
     known = loss_options(name)
     for option in options:
@@ -312,7 +312,7 @@ def make_loss(
         return made(dimension, partitions, **options)
     if partitions:
         raise InputError(
-            f"--partitions: the loss {name} compares photos and uses no geocells",
+            f"`partitions`: the loss {name} compares photos and uses no geocells",
             "Leave the partitions out, or choose classification or smoothed.",
         )
     return made(**options)

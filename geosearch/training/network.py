@@ -46,7 +46,7 @@ class Network:
         trained = steps[freeze:]
         if not any(True for stage in trained for _ in stage.parameters()):
             raise ModelError(
-                f"--freeze {freeze}: {description.name} has {len(steps)} stages, and no later one "
+                f"`freeze`: {freeze}: {description.name} has {len(steps)} stages, and no later one "
                 "has weights to train",
                 "Freeze fewer stages.",
             )

@@ -77,7 +77,7 @@ def read_photos(connection: Connection, collection: str | None) -> Photos:
     ).fetchall()
     if not rows:
         raise InputError(
-            f"--collection {collection}: it has no located photos"
+            f"`collection`: {collection}: it has no located photos"
             if collection
             else "there are no located photos here",
             "Run geosearch ingest first.",
@@ -127,7 +127,7 @@ def split_photos(photos: Photos, share: float, *, place_km: float, seed: int) ->
     if not len(training) or not len(validation):
         raise InputError(
             "the photos are of so few places and authors that none can be held out",
-            "Train on more photos, or give --validation 0.",
+            "Train on more photos, or give `validation` 0.",
         )
     return Split(training, validation, len(photos) - len(training) - len(validation), source)
 

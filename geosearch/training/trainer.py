@@ -182,7 +182,7 @@ class Trainer:
         if not math.isfinite(mean):
             raise InputError(
                 f"the loss is {mean} in step {now.steps + 1}: the training diverges",
-                "Give a lower --learning-rate or --head-learning-rate, or a longer --warm-up.",
+                "Give a lower `learning_rate` or `head_learning_rate`, or a longer `warm_up`.",
             )
         now.loss_sum += mean
         now.loss_count += 1

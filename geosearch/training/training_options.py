@@ -77,11 +77,11 @@ class Training:
         self._check("warm_up", 0, 0.9)
         if self.cache_frozen and not self.freeze:
             raise InputError(
-                "--cache-frozen: no stage is frozen", "Give --freeze, or leave the cache out."
+                "`cache_frozen`: no stage is frozen", "Give `freeze`, or leave the cache out."
             )
         if self.patience is not None and self.validation == 0:
             raise InputError(
-                "--patience: nothing is held out to validate by", "Give --validation above 0."
+                "`patience`: nothing is held out to validate by", "Give `validation` above 0."
             )
 
     def _check(self, name: str, low: float, high: float | None, *, open_: bool = False) -> None:
@@ -92,7 +92,7 @@ class Training:
         if not above or not math.isfinite(value) or (high is not None and value > high):
             limit = f"{'above' if open_ else 'at least'} {low}"
             raise InputError(
-                f"--{name.replace('_', '-')}: {value} is out of range",
+                f"`{name}`: {value} is out of range",
                 f"Give {limit}{'' if high is None else f' and at most {high}'}.",
             )
 

@@ -144,13 +144,15 @@ def train(
 
 def _check_output(output: Path, folder: Path, restart: bool) -> None:
     if output.suffix != ".safetensors":
-        raise InputError(f"-o {output}: the result is a safetensors file", "End it .safetensors.")
+        raise InputError(
+            f"`output`: {output}: the result is a safetensors file", "End it .safetensors."
+        )
     if not output.parent.is_dir():
-        raise InputError(f"-o {output}: its folder is missing", "Make it first.")
+        raise InputError(f"`output`: {output}: its folder is missing", "Make it first.")
     if not restart and output.exists() and not (folder / training_state.NAME).exists():
         raise InputError(
-            f"-o {output}: there is such a file already",
-            "Give another name, or --restart to replace it.",
+            f"`output`: {output}: there is such a file already",
+            "Give another name, or `restart` to replace it.",
         )
 
 
@@ -171,7 +173,7 @@ def _check_rights(connection: Connection) -> None:
     ).fetchone()
     if row != (True,):
         raise DatabaseError(
-            "this login may not store classifiers, which --partitions asks for",
+            "this login may not store classifiers, which `partitions` asks for",
             "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
         )
 
@@ -189,7 +191,7 @@ def _restored(
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"-o: the folder {folder} cannot be made: {error.strerror}", "Give another name."
+            f"`output`: the folder {folder} cannot be made: {error.strerror}", "Give another name."
         ) from error
     now, state = training_state.Progress(), dict[str, Any]()
     if restart:

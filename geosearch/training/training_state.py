@@ -62,7 +62,7 @@ def restore(path: Path, digest: str) -> tuple[Progress, dict[str, Any]]:
     InputError
         It cannot be read, or is of another training.
     """
-    remedy = f"Give --restart to begin anew, or another -o; or remove {path.parent}."
+    remedy = f"Give `restart` to begin anew, or another `output`; or remove {path.parent}."
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         same = found["format"] == FORMAT and found["digest"] == digest
