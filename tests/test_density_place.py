@@ -205,7 +205,7 @@ def test_a_place_does_not_change() -> None:
         ({"distance": [np.inf]}, "not a number"),
         ({"method": "guess"}, "guess"),
         ({"bandwidth_km": 0.0}, "bandwidth"),
-        ({"bandwidth_km": (50.0, 0.0)}, "bandwidth of 0 km"),
+        ({"bandwidth_km": (50.0, 0.0)}, "bandwidth_km: 0 km"),
         ({"bandwidth_km": ()}, "no bandwidth"),
         ({"bandwidth_weights": (1.0, 2.0)}, "bandwidth weights"),
         ({"snap_km": -1.0}, "snap_km"),

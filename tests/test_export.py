@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -257,7 +257,7 @@ def test_no_answers_are_an_empty_collection(database: Database, tmp_path: Path) 
 
 
 def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    def broken() -> Iterator[pa.RecordBatch]:
+    def broken() -> Generator[pa.RecordBatch]:
         raise RuntimeError("the connection is gone")
         yield  # a generator that fails at its first step
 
@@ -271,9 +271,8 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        write_layers(
-            tmp_path / "nowhere" / "out.geojson", [LayerRows(PHOTOS, pa.schema([]), iter(()))]
-        )
+        none = (batch for batch in ())
+        write_layers(tmp_path / "nowhere" / "out.geojson", [LayerRows(PHOTOS, pa.schema([]), none)])
 
 
 def test_selection_by_id_evaluation_and_latest(database: Database) -> None:

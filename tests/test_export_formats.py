@@ -10,7 +10,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -251,7 +251,9 @@ def test_geoparquet_without_positions_names_no_bounds(filled: Database, tmp_path
     with filled.connection() as connection:
         estimates = rows(connection, ESTIMATES)
         batch = next(estimates.batches)
-        nowhere = replace(estimates, batches=iter([batch.filter(batch["geometry"].is_null())]))
+        nowhere = replace(
+            estimates, batches=(part for part in [batch.filter(batch["geometry"].is_null())])
+        )
         assert write_layers(path, [nowhere]) == {"estimates": 1}
     assert pq.read_table(path)["geometry"].to_pylist() == [None]
     geo = json.loads(pq.read_metadata(path).metadata[b"geo"])
@@ -316,7 +318,7 @@ def test_csv_of_lines_is_text_that_gis_read(filled: Database, tmp_path: Path) ->
 def test_an_error_inside_a_stream_is_not_lost_in_gdal(filled: Database, tmp_path: Path) -> None:
     pytest.importorskip("pyogrio")
 
-    def broken(photos: LayerRows) -> Iterator[pa.RecordBatch]:
+    def broken(photos: LayerRows) -> Generator[pa.RecordBatch]:
         yield next(photos.batches)
         raise NotFoundError("there is no evaluation 9", "Give another.")
 
@@ -326,6 +328,17 @@ def test_an_error_inside_a_stream_is_not_lost_in_gdal(filled: Database, tmp_path
         with pytest.raises(NotFoundError, match="evaluation 9"):
             write_layers(tmp_path / "x.gpkg", [part])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_fails_leaves_no_cursor_behind(filled: Database, tmp_path: Path) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    with filled.connection() as connection:
+        parts = [rows(connection, LAYERS["photos"])]
+        with pytest.raises(RuntimeError):
+            write_layers(tmp_path / "photos.csv", parts, fail)
+        assert connection.execute("SELECT name FROM pg_cursors").fetchall() == []
 
 
 def test_a_geopackage_that_gdal_cannot_write_is_kept_as_it_was(

@@ -228,13 +228,13 @@ def test_octants_are_eighths_of_the_sphere() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: quadtree("q", LAT, LON, max_photos=10, min_photos=6), "--min 6"),
-        (lambda: quadtree("q", LAT, LON, max_photos=0), "--max 0"),
+        (lambda: quadtree("q", LAT, LON, max_photos=10, min_photos=6), "min_photos: 6"),
+        (lambda: quadtree("q", LAT, LON, max_photos=0), "max_photos 0"),
         (lambda: quadtree("q", LAT[:3], LON[:3], max_photos=10, min_photos=4), "3 photos"),
         (lambda: clusters("c", LAT, LON), "number of cells"),
-        (lambda: clusters("c", LAT, LON, cells=0), "--cells 0"),
-        (lambda: clusters("c", LAT, LON, max_photos=0), "--max 0"),
-        (lambda: clusters("c", LAT, LON, cells=5, seed=-1), "--seed -1"),
+        (lambda: clusters("c", LAT, LON, cells=0), "cells: 0"),
+        (lambda: clusters("c", LAT, LON, max_photos=0), "max_photos 0"),
+        (lambda: clusters("c", LAT, LON, cells=5, seed=-1), "seed -1"),
         (lambda: quadtree("q", [91.0], [0.0], max_photos=5), "not on the Earth"),
         (lambda: PARTITIONS["clusters"].locate([np.nan], [0.0]), "not on the Earth"),
         (lambda: PARTITIONS["clusters"].locate([0.0, 1.0], [0.0]), "do not match"),
@@ -316,9 +316,9 @@ def test_a_name_is_one_partition(world: Database) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "hexagons", "max_photos": 5}, "--kind 'hexagons' is unknown"),
-        ({"kind": "quadtree"}, "goes by --max"),
-        ({"kind": "quadtree", "max_photos": 5, "cells": 4}, "goes by --max"),
+        ({"kind": "hexagons", "max_photos": 5}, "kind: 'hexagons' is unknown"),
+        ({"kind": "quadtree"}, "goes by max_photos"),
+        ({"kind": "quadtree", "max_photos": 5, "cells": 4}, "goes by max_photos"),
         ({"max_photos": 5, "where": where(bbox=(100, 80, 101, 81))}, "no photo passes"),
         ({"name": " ", "max_photos": 5}, "cannot have the name"),
         ({"name": "one,two", "max_photos": 5}, "cannot have the name 'one,two'"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def write_layers(
         )
     written: dict[str, int] = {}
 
-    def counted(rows: LayerRows) -> Iterator[pa.RecordBatch]:
+    def counted(rows: LayerRows) -> Generator[pa.RecordBatch]:
         written[rows.layer.name] = 0
         for every in rows.batches:
             located_only = ending in _LOCATED_ONLY
@@ -75,8 +76,12 @@ def write_layers(
             if progress is not None:
                 progress(sum(written.values()), None)
 
-    parts = [replace(rows, batches=counted(rows)) for rows in parts]
-    with replacing(path) as part:
+    with ExitStack() as sources, replacing(path) as part:
+        for rows in parts:
+            # Left open after an error, it would be closed whenever it is collected as garbage, when
+            # somebody else may be using the connection.
+            sources.enter_context(closing(rows.batches))
+        parts = [replace(rows, batches=counted(rows)) for rows in parts]
         if ending == ".gpkg":
             # GDAL makes the file itself, or adds to the copy of the one there is.
             part.unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,12 +52,13 @@ _SELECTED = "WHERE layer.{} IN (SELECT id FROM geosearch.localizations WHERE {})
 class LayerRows:
     """Rows of a layer, with the columns and comments of its view.
 
-    Last in the schema is `geometry`: WKB in degrees of longitude and latitude, or null.
+    Last in the schema is `geometry`: WKB in degrees of longitude and latitude, or null. The batches
+    hold a cursor of the connection that they are read by, until they are closed.
     """
 
     layer: Layer
     schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
+    batches: Generator[pa.RecordBatch]
 
     @property
     def fields(self) -> pa.Schema:
@@ -114,7 +115,7 @@ def _read(
 
 def _batches(
     connection: Connection, schema: pa.Schema, query: sql.Composed, parameters: dict[str, Any]
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch]:
     # Named: the server keeps the result, and gives it out in batches.
     with connection.cursor(name="layer", binary=True) as cursor:
         cursor.execute(query, parameters)
