@@ -270,9 +270,9 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    part = LayerRows(PHOTOS, pa.schema([]), (batch for batch in ()))
     with pytest.raises(InputError, match="nowhere"):
-        none = (batch for batch in ())
-        write_layers(tmp_path / "nowhere" / "out.geojson", [LayerRows(PHOTOS, pa.schema([]), none)])
+        write_layers(tmp_path / "nowhere" / "out.geojson", [part])
 
 
 def test_selection_by_id_evaluation_and_latest(database: Database) -> None:
