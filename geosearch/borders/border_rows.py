@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -15,20 +14,17 @@ from geosearch.borders.border_files import Flaw, read_borders
 from geosearch.borders.shipped import SOURCE, load_shipped_borders
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import NotFoundError
+from geosearch.json_record import Record
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Loaded(Record):
     """What a load stored, and the features it repaired or left out."""
 
     source: str
     countries: int
     regions: int
     flaws: tuple[Flaw, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from psycopg.types.json import Jsonb
 from geosearch.calibration.fitted import Fitted
 from geosearch.database.connection import Connection
 from geosearch.errors import NotFoundError
+from geosearch.json_record import Record
 from geosearch.retrieval import EVERYTHING, Filter
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Record, model_id="", where="filter", fitted="parameters", id="calibration_id"):
     """What was fitted, on which queries, and how it did on those held out."""
 
     model_id: int | None
@@ -32,23 +33,6 @@ class Calibration:
     software: Mapping[str, str]
     id: int | None = None
     created_at: datetime | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that `geosearch calibrate --json` prints."""
-        return {
-            "calibration_id": self.id,
-            "model": self.model,
-            "filter": self.where.to_json(),
-            "queries": self.queries,
-            "n_fit": self.n_fit,
-            "n_check": self.n_check,
-            "failed": self.failed,
-            "options": dict(self.options),
-            "parameters": self.fitted.to_json(),
-            "figures": dict(self.figures),
-            "software": dict(self.software),
-            "created_at": None if self.created_at is None else self.created_at.isoformat(),
-        }
 
 
 def save(connection: Connection, calibration: Calibration) -> Calibration:

@@ -16,6 +16,7 @@ from geosearch.density.place import IM2GPS_BANDWIDTH_KM
 from geosearch.density.weights import parse_weighting
 from geosearch.evaluation.evaluating import Evaluation
 from geosearch.evaluation.metrics import THRESHOLDS_KM
+from geosearch.json_record import Record
 from geosearch.localization.answer import Parameters
 
 #: Keys of an evaluation's JSON that are the same in all of a sweep.
@@ -59,7 +60,9 @@ def grid(
 
 
 @dataclass(frozen=True)
-class Pattern:
+class Pattern(
+    Record, one_is_best="one_neighbour_is_best", widens="wider_kernels_at_coarser_distances"
+):
     """Whether one neighbour is best at the finest distance, and wider kernels at coarser ones.
 
     That is what Vo, Jacobs and Hays (Revisiting IM2GPS, 2017) found. Judged are the thresholds at
@@ -72,15 +75,6 @@ class Pattern:
     one_is_best: bool
     widens: bool
     sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "finest_km": self.finest_km,
-            "one_neighbour_is_best": self.one_is_best,
-            "wider_kernels_at_coarser_distances": self.widens,
-            "sentence": self.sentence,
-        }
 
 
 @dataclass(frozen=True)

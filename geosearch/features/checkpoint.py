@@ -60,7 +60,7 @@ def save_checkpoint(
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     description = {
         "architecture": architecture,
-        "preprocessing": preprocessing.to_dict(),
+        "preprocessing": preprocessing.to_json(),
         "pooling": pooling,
         "dimension": feature_dimension(architecture, preprocessing),
         "licence": licence,

@@ -37,7 +37,7 @@ class Description:
         shaping = {
             "architecture": self.architecture,
             "weights_sha256": self.weights_sha256,
-            "preprocessing": self.preprocessing.to_dict(),
+            "preprocessing": self.preprocessing.to_json(),
             "pooling": self.pooling,
             "dimension": self.dimension,
         }

@@ -63,7 +63,7 @@ def register_model(connection: Connection, description: Description) -> Model:
             description.architecture,
             description.weights_source,
             description.weights_sha256,
-            Jsonb(description.preprocessing.to_dict()),
+            Jsonb(description.preprocessing.to_json()),
             description.pooling,
             description.dimension,
             description.fingerprint,

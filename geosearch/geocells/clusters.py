@@ -17,6 +17,7 @@ from shapely import MultiPolygon
 from geosearch.errors import InputError
 from geosearch.geocells import polygons
 from geosearch.geocells.partition import Partition, checked, means
+from geosearch.json_record import Record
 from geosearch.sphere import Array, lat_lon, unit_vectors
 
 #: Steps of k-means; most collections settle before.
@@ -34,7 +35,7 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Voronoi:
+class Voronoi(Record):
     """The points of the sphere by the nearest of some centres (n,), in degrees."""
 
     lat: Array
@@ -63,10 +64,6 @@ class Voronoi:
                 for cell in range(len(self))
             ]
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Division.to_json`."""
-        return {"lat": self.lat.tolist(), "lon": self.lon.tolist()}
 
     @cached_property
     def _centres(self) -> Array:

@@ -16,6 +16,7 @@ from geosearch.errors import InputError, NotFoundError
 from geosearch.geocells.clusters import Voronoi, clusters
 from geosearch.geocells.partition import Division, Partition
 from geosearch.geocells.quadtree import Quadtree, quadtree
+from geosearch.json_record import Record
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.sphere import Array
 from geosearch.versions import software_versions
@@ -25,7 +26,7 @@ KINDS = ("quadtree", "clusters")
 
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(Record, id="partition_id", where="filter"):
     """A partition's row: what it was made of, and how many photos and cells it has."""
 
     id: int
@@ -37,20 +38,6 @@ class Stored:
     cells: int
     software: dict[str, str]
     created_at: datetime
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that `geosearch partition --json` prints."""
-        return {
-            "partition_id": self.id,
-            "name": self.name,
-            "kind": self.kind,
-            "parameters": self.parameters,
-            "filter": self.where.to_json(),
-            "photos": self.photos,
-            "cells": self.cells,
-            "software": self.software,
-            "created_at": self.created_at.isoformat(),
-        }
 
 
 def make_partition(

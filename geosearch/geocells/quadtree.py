@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import shapely
@@ -21,6 +20,7 @@ from shapely import MultiPolygon
 from geosearch.errors import InputError
 from geosearch.geocells.partition import Partition, checked, means
 from geosearch.geocells.polygons import joined
+from geosearch.json_record import Record
 from geosearch.sphere import Array, Cells, unit_vectors, z_to_lat
 
 Numbers = NDArray[np.int64]
@@ -33,7 +33,7 @@ _AXES = {_LONGITUDE: 0, _Z: 1}
 
 
 @dataclass(frozen=True, eq=False)
-class Quadtree:
+class Quadtree(Record):
     """Rectangles from halving the sphere, each part of a cell.
 
     `tree` is the tree in preorder: `.` a rectangle, `|` one halved along a meridian (first the
@@ -59,10 +59,6 @@ class Quadtree:
         """See `Division.steradians`."""
         west, east, south, north = self._nodes.rectangles
         return np.asarray(np.bincount(self.cells, np.radians(east - west) * (north - south)))
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Division.to_json`."""
-        return {"tree": self.tree, "cells": self.cells.tolist()}
 
     @cached_property
     def _boxes(self) -> NDArray[np.object_]:

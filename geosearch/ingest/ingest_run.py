@@ -119,7 +119,7 @@ def ingest(
                 tally = _write(store, items, _reporter(progress, located))
                 summary = IngestSummary.of(tally, None if dry_run else run_id)
                 with connection.transaction():
-                    finish_run(connection, run_id, summary.as_dict())
+                    finish_run(connection, run_id, summary.to_json())
                 if tally.added or tally.replaced:
                     with connection.transaction():
                         refresh_coverage(connection, collection)

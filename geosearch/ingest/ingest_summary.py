@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from geosearch.errors import Reason
+from geosearch.json_record import Record
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class IngestSummary:
+class IngestSummary(Record):
     """What became of every photo and manifest row an ingest saw.
 
     Each is exactly one of added, duplicate, rejected and unlocated:
@@ -87,7 +87,3 @@ class IngestSummary:
             replaced=tally.replaced,
             by_reason={reason.value: count for reason, count in sorted(tally.by_reason.items())},
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The counts, ready for JSON."""
-        return asdict(self)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from psycopg.rows import class_row
 
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
+from geosearch.json_record import Record
 
 STAGES = ("read", "decode", "position", "manifest", "embed")
 
@@ -28,7 +28,7 @@ _REJECTS = """
 
 
 @dataclass(frozen=True)
-class Reject:
+class Reject(Record):
     """A row of `geosearch.rejects`, with the names of its collection and model."""
 
     collection: str
@@ -40,10 +40,6 @@ class Reject:
     model: str | None
     run_id: int | None
     created_at: datetime
-
-    def as_dict(self) -> dict[str, Any]:
-        """The row, ready for JSON."""
-        return asdict(self)
 
 
 def list_rejects(

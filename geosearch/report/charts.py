@@ -219,7 +219,7 @@ def _draw_coverage(axes: Axes, *, summary: Summary) -> None:
 def _draw_reliability(axes: Axes, *, shown: Sequence[tuple[str, Reliability]], label: str) -> None:
     _diagonal(axes)
     for (name, found), colour in zip(shown, SERIES, strict=False):
-        ends = [wilson(item.hits, item.n) for item in found.bins]
+        ends = [item.interval for item in found.bins]
         observed = np.array([item.observed for item in found.bins])
         predicted = [item.predicted for item in found.bins]
         low = observed - np.array([end.low for end in ends])

@@ -16,13 +16,13 @@ from geosearch.atomic_files import replacing
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
+from geosearch.json_record import plain
 from geosearch.report.breakdown import (
     DENSITY_RADIUS_KM,
     Group,
     by_count,
     by_name,
     continents,
-    groups_to_json,
     references_near,
 )
 from geosearch.report.evaluation_records import Answers, Evaluated, read_answers, read_evaluation
@@ -140,21 +140,18 @@ class Summary:
             "parameters": dict(evaluation.parameters),
             "filter": dict(evaluation.filter),
             **self.figures.to_json(),
-            "excluded": None if evaluation.excluded is None else dict(evaluation.excluded),
+            "excluded": plain(evaluation.excluded),
             "unanswered": self.unanswered,
             "failed_by_reason": dict(self.failed),
             "histogram": self.histogram.to_json(),
-            "coverage": [item.to_json() for item in self.coverage],
-            "reliability": {str(km): item.to_json() for km, item in self.probabilities.items()},
+            "coverage": plain(self.coverage),
+            "reliability": plain(self.probabilities),
             "score_reliability": (
                 None if self.score is None else {"km": SCORE_KM, **self.score.to_json()}
             ),
-            "not_confident": [item.to_json() for item in self.doubts],
-            "by_continent": groups_to_json(self.by_continent),
-            "by_density": {
-                "radius_km": self.radius_km,
-                "groups": groups_to_json(self.by_density),
-            },
+            "not_confident": plain(self.doubts),
+            "by_continent": plain(self.by_continent),
+            "by_density": {"radius_km": self.radius_km, "groups": plain(self.by_density)},
             "notes": list(self.notes),
         }
 

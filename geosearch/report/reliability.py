@@ -6,12 +6,12 @@ The truth of a probability is an event, here "the error is at most so many kilom
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.evaluation.metrics import Interval, wilson
+from geosearch.json_record import Record
 
 Array = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ _BINS = 10
 
 
 @dataclass(frozen=True)
-class Coverage:
+class Coverage(Record, inside="", share="share", interval="interval"):
     """How many of `n` truths lie in the region of a `level`; `share` should be the level."""
 
     level: float
@@ -36,15 +36,6 @@ class Coverage:
         """95 % interval of the share."""
         return wilson(self.inside, self.n)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "level": self.level,
-            "n": self.n,
-            "share": self.share,
-            "interval": self.interval.to_json(),
-        }
-
 
 def coverage(truth_level: Array, levels: tuple[float, ...]) -> list[Coverage]:
     """Coverage at each level, over the answers that have one; empty without any.
@@ -58,7 +49,7 @@ def coverage(truth_level: Array, levels: tuple[float, ...]) -> list[Coverage]:
 
 
 @dataclass(frozen=True)
-class Bin:
+class Bin(Record, low="from", high="to", hits="", observed="observed", interval="interval"):
     """Answers of similar probability: `n` of them, `predicted` on average, `hits` came true."""
 
     low: float
@@ -72,20 +63,14 @@ class Bin:
         """Share that came true."""
         return self.hits / self.n
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "from": self.low,
-            "to": self.high,
-            "n": self.n,
-            "predicted": self.predicted,
-            "observed": self.observed,
-            "interval": wilson(self.hits, self.n).to_json(),
-        }
+    @property
+    def interval(self) -> Interval:
+        """95 % interval of that share."""
+        return wilson(self.hits, self.n)
 
 
 @dataclass(frozen=True)
-class Reliability:
+class Reliability(Record):
     """How far probabilities can be believed.
 
     `brier` is the mean squared difference from what happened (0 or 1), `brier_of_share` that of a
@@ -100,17 +85,6 @@ class Reliability:
     brier_of_share: float
     calibration_error: float
     bins: tuple[Bin, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "n": self.n,
-            "share": self.share,
-            "brier": self.brier,
-            "brier_of_share": self.brier_of_share,
-            "calibration_error": self.calibration_error,
-            "bins": [item.to_json() for item in self.bins],
-        }
 
 
 def reliability(probability: Array, happened: NDArray[np.bool_]) -> Reliability | None:
@@ -144,7 +118,7 @@ def reliability(probability: Array, happened: NDArray[np.bool_]) -> Reliability 
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Doubt(Record, false_alarm_rate="false_alarm_rate", catch_rate="catch_rate"):
     """What answers marked "not in this collection" (not confident) were, for one distance.
 
     Of the `good` answers, with an error of at most `km`, `false_alarms` were doubted; of the `bad`
@@ -157,17 +131,15 @@ class Doubt:
     bad: int
     caught: int
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON; a share of nothing is null."""
-        return {
-            "km": self.km,
-            "good": self.good,
-            "false_alarms": self.false_alarms,
-            "false_alarm_rate": self.false_alarms / self.good if self.good else None,
-            "bad": self.bad,
-            "caught": self.caught,
-            "catch_rate": self.caught / self.bad if self.bad else None,
-        }
+    @property
+    def false_alarm_rate(self) -> float | None:
+        """Share of the good ones that were doubted; None without any."""
+        return self.false_alarms / self.good if self.good else None
+
+    @property
+    def catch_rate(self) -> float | None:
+        """Share of the bad ones that were; None without any."""
+        return self.caught / self.bad if self.bad else None
 
 
 def doubts(confident: Array, error_km: Array, thresholds_km: tuple[int, ...]) -> list[Doubt]:

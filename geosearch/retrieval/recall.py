@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from psycopg import sql
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError, NotFoundError
+from geosearch.json_record import Record
 from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import Facts, facts, forget
 from geosearch.retrieval.filters import EVERYTHING, BoundingBox, Filter, Near
@@ -61,7 +61,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Health:
+class Health(Record):
     """Whether the recall an index was tuned for still holds.
 
     `recall` (with its standard error) is measured now, at the setting in use; `tuned_recall` was
@@ -78,10 +78,6 @@ class Health:
     tuned_rows: int
     holds: bool
     checks: tuple[Check, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from geosearch.errors import InputError
 from geosearch.features.backbones import DEFAULT_MODEL
+from geosearch.json_record import Record
 from geosearch.training.augment import Augmentation
 
 #: Minutes between checkpoints unless told otherwise.
@@ -18,7 +18,7 @@ CHECKPOINT_MINUTES = 10.0
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Record):
     """A training; equal ones of equal photos give equal networks.
 
     `collection`: its photos, None for all. `partitions`: names, for the losses that classify.
@@ -95,11 +95,6 @@ class Training:
                 f"`{name}`: {value} is out of range",
                 f"Give {limit}{'' if high is None else f' and at most {high}'}.",
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        plain = asdict(self) | {"augmentation": self.augmentation.to_json()}
-        return plain | {"partitions": list(self.partitions), "loss_options": {**self.loss_options}}
 
     def digest(self, *facts: str) -> str:
         """sha256, hex, of the options and of facts about what they name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from geosearch.features.backbones import find_device, resolve
 from geosearch.features.checkpoint import save_checkpoint
 from geosearch.features.model_rows import Model, register_model
 from geosearch.geocells import Classifier, Partition, find_partition, store_classifiers
+from geosearch.json_record import Record
 from geosearch.training import training_state
 from geosearch.training.interruption import interruptible
 from geosearch.training.loading import Loader
@@ -32,7 +33,7 @@ ProgressCallback = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
-class TrainSummary:
+class TrainSummary(Record):
     """What a training did and left.
 
     `photos` were trained on, `held_out` validated by, `left_out` used for neither, `unreadable`
@@ -59,10 +60,6 @@ class TrainSummary:
     curves: str
     cache: str | None
     cache_bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that `geosearch train --json` prints."""
-        return asdict(self)
 
 
 def train(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from geosearch.density import locate_many
 from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.geocells import Partition
+from geosearch.json_record import Record
 from geosearch.sphere import Array, great_circle_km
 from geosearch.training.batches import batches
 from geosearch.training.loading import Loader
@@ -31,7 +31,7 @@ _EPOCH = 0
 
 
 @dataclass(frozen=True)
-class Validation:
+class Validation(Record):
     """Figures of one validation.
 
     `nearest`, `density`: for each threshold in kilometres, the share of the queries whose error
@@ -47,15 +47,6 @@ class Validation:
     def score(self) -> float:
         """What is compared between validations: the mean of the density's shares."""
         return float(np.mean(list(self.density.values())))
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "loss": self.loss,
-            "nearest": {str(km): share for km, share in self.nearest.items()},
-            "density": {str(km): share for km, share in self.density.items()},
-            "median_km": self.median_km,
-        }
 
 
 class Validator:
