@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from geosearch.arguments import check_choice
 from geosearch.density import im2gps
 from geosearch.density.caps import cap_radii_km
 from geosearch.density.kernel import Mixture
@@ -17,6 +18,7 @@ from geosearch.density.regions import Region, highest_density_regions
 from geosearch.density.weights import neighbour_weights
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
+from geosearch.waiting import Progress
 
 METHODS = ("density", "nearest", "im2gps")
 
@@ -107,7 +109,7 @@ def locate_many(
     snap_km: float | None = None,
     levels: Sequence[float] = (0.5, 0.9),
     regions: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, list[Place]]:
     """The places of many photos by each of several methods, as `locate` finds them one by one.
 
@@ -182,10 +184,7 @@ class _Question:
         regions: bool,
     ) -> _Question:
         _check_levels(levels)
-        if method not in METHODS:
-            raise InputError(
-                f"`method`: {method!r} is unknown", f"Choose one of {', '.join(METHODS)}."
-            )
+        check_choice("method", method, METHODS)
         if snap_km is None:
             snap_km = im2gps.SNAP_KM if method == "im2gps" else 0.0
         if not snap_km >= 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from geosearch.arguments import check_range
 from geosearch.atomic_files import replacing
 from geosearch.density import Mixture
 from geosearch.density.density_cells import COVERED
@@ -18,6 +18,7 @@ from geosearch.errors import InputError, MissingExtraError, NotFoundError
 from geosearch.installation import remedy
 from geosearch.localization import Localization
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
+from geosearch.waiting import Progress
 
 #: Pixels to a bandwidth, where that does not take too many.
 _PIXELS_PER_BANDWIDTH = 4
@@ -47,8 +48,7 @@ class Grid:
         InputError
             The step is not between 0 and 10 degrees, or takes too many pixels.
         """
-        if step is not None and not 0 < step <= 10:
-            raise InputError(f"`step`: {step} is not a pixel's side in degrees", "For example 0.1.")
+        check_range("step", step, 0, 10, above=True)
         bandwidth = float(np.degrees(density.bandwidth.min()))
         region = highest_density_regions(density, (COVERED,))[COVERED].geometry
         west, south, east, north = region.bounds
@@ -105,7 +105,7 @@ def write_density(
     path: Path,
     *,
     step: float | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Grid:
     """Write an answer's probability per square kilometre, at the middle of each pixel.
 

@@ -19,7 +19,6 @@ from geosearch.errors import DatabaseError, InputError
 from geosearch.features.backbones import DEFAULT_MODEL, Backbone, load_backbone
 from geosearch.features.extraction import (
     Outcome,
-    Progress,
     Rejected,
     batched,
     embed_batch,
@@ -28,6 +27,7 @@ from geosearch.features.model_rows import Model, register_model
 from geosearch.parallel import ordered_map, processors
 from geosearch.query import Query
 from geosearch.versions import software_versions
+from geosearch.waiting import Progress
 
 #: A transaction holds at most this many photos or seconds of work: what a killed run does again.
 CHUNK = 2048

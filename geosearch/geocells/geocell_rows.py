@@ -11,6 +11,7 @@ import shapely
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
+from geosearch.arguments import check_choice
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import InputError, NotFoundError
 from geosearch.geocells.clusters import Voronoi, clusters
@@ -63,6 +64,7 @@ def make_partition(
     NotFoundError
         A collection or country in the filter does not exist.
     """
+    check_choice("kind", kind, KINDS)
     with database.connection() as connection:
         _check_free(connection, name)
         lat, lon = photo_positions(connection, where)
@@ -75,7 +77,7 @@ def make_partition(
                 "Give `max_photos` N.",
             )
         made = quadtree(name, lat, lon, max_photos=max_photos, min_photos=min_photos)
-    elif kind == "clusters":
+    else:
         made = clusters(
             name,
             lat,
@@ -85,8 +87,6 @@ def make_partition(
             min_photos=min_photos,
             seed=seed or 0,
         )
-    else:
-        raise InputError(f"`kind`: {kind!r} is unknown", f"Choose one of {', '.join(KINDS)}.")
     with database.connection() as connection:
         return replace(made, id=store_partition(connection, made, where))
 

@@ -164,6 +164,23 @@ def checked(lat: ArrayLike, lon: ArrayLike) -> tuple[Array, Array]:
     return lat, np.where((lon == 180) | (np.abs(lat) == 90), -180.0, lon)
 
 
+def check_fewest(min_photos: int, max_photos: int | None, photos: int) -> None:
+    """See that cells of at least so many photos can be made of those there are.
+
+    Of a cell with more than `max_photos`, one half must have enough.
+    """
+    most = 2 * min_photos if max_photos is None else max_photos
+    if not 1 <= min_photos <= (most + 1) // 2:
+        raise InputError(
+            f"`min_photos`: {min_photos} does not go with `max_photos` {max_photos}",
+            "Give at least 1, and at most half of `max_photos`.",
+        )
+    if photos < min_photos:
+        raise InputError(
+            f"{photos} photos are fewer than `min_photos` {min_photos}", "Lower it, or add photos."
+        )
+
+
 def _summary(
     lat: Array, lon: Array, cell: NDArray[np.int64], count: int
 ) -> tuple[Array, Array, Array]:

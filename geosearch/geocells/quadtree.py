@@ -17,8 +17,7 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from shapely import MultiPolygon
 
-from geosearch.errors import InputError
-from geosearch.geocells.partition import Partition, checked, means
+from geosearch.geocells.partition import Partition, check_fewest, checked, means
 from geosearch.geocells.polygons import joined
 from geosearch.json_record import Record
 from geosearch.sphere import Array, Cells, unit_vectors, z_to_lat
@@ -84,17 +83,7 @@ def quadtree(
         `min_photos` is more than half of `max_photos`, or than all photos there are.
     """
     lat, lon = checked(lat, lon)
-    # Of a rectangle with too many photos, one half then has enough.
-    if not 1 <= min_photos <= (max_photos + 1) // 2:
-        raise InputError(
-            f"`min_photos`: {min_photos} does not go with `max_photos` {max_photos}",
-            "Give at least 1, and at most half of `max_photos`.",
-        )
-    if len(lat) < min_photos:
-        raise InputError(
-            f"{len(lat)} photos are fewer than `min_photos` {min_photos}",
-            "Lower it, or add photos.",
-        )
+    check_fewest(min_photos, max_photos, len(lat))
     tree, rectangle = _grown(lat, lon, max_photos)
     cells = _merged(_Nodes.of(tree), rectangle, unit_vectors(lat, lon), min_photos)
     parameters = {"max_photos": max_photos, "min_photos": min_photos}

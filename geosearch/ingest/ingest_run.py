@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TypedDict
 
-from geosearch.arguments import Paths, paths, text
+from geosearch.arguments import Paths, check_range, paths, text
 from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
@@ -19,8 +19,7 @@ from geosearch.ingest.photo_rows import Item, Store, finish_run, start_run
 from geosearch.ingest.records import Candidate, Rejection, cleaned, shortened
 from geosearch.ingest.sources import candidates, count, locate
 from geosearch.parallel import ordered_map, processors
-
-Progress = Callable[[int, int | None], None]
+from geosearch.waiting import Progress
 
 _BATCH = 500
 
@@ -87,8 +86,7 @@ def ingest(
     sources = paths("sources", sources)
     if not sources:
         raise InputError("nothing to ingest", "Name a folder, a photo or a manifest.")
-    if workers is not None and workers < 1:
-        raise InputError(f"`workers`: {workers} is below 1", "Give 1 or more, or leave it out.")
+    check_range("workers", workers, 1)
     author, licence = (
         given and shortened(text(name, given))
         for name, given in (("author", author), ("licence", licence))

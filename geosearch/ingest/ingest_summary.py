@@ -23,13 +23,8 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Add the counts of another tally to this one."""
-        self.seen += other.seen
-        self.added += other.added
-        self.duplicates += other.duplicates
-        self.unlocated += other.unlocated
-        self.kept_unlocated += other.kept_unlocated
-        self.replaced += other.replaced
-        self.by_reason.update(other.by_reason)
+        for name, count in vars(other).items():
+            setattr(self, name, getattr(self, name) + count)
 
 
 @dataclass(frozen=True)
@@ -77,13 +72,10 @@ class IngestSummary(Record):
     def of(cls, tally: Tally, run_id: int | None) -> IngestSummary:
         """The summary of a finished run."""
         return cls(
-            run_id=run_id,
-            seen=tally.seen,
-            added=tally.added,
-            duplicates=tally.duplicates,
-            rejected=tally.by_reason.total(),
-            unlocated=tally.unlocated,
-            kept_unlocated=tally.kept_unlocated,
-            replaced=tally.replaced,
-            by_reason={reason.value: count for reason, count in sorted(tally.by_reason.items())},
+            **vars(tally)
+            | {
+                "run_id": run_id,
+                "rejected": tally.by_reason.total(),
+                "by_reason": {reason.value: n for reason, n in sorted(tally.by_reason.items())},
+            }
         )

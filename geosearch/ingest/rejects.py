@@ -7,9 +7,9 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
+from geosearch.arguments import check_choice
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Database
-from geosearch.errors import InputError
 from geosearch.json_record import Record
 
 STAGES = ("read", "decode", "position", "manifest", "embed")
@@ -58,8 +58,8 @@ def list_rejects(
     InputError
         There is no such stage.
     """
-    if stage is not None and stage not in STAGES:
-        raise InputError(f"`stage`: there is no stage {stage!r}", f"Stages: {', '.join(STAGES)}.")
+    if stage is not None:
+        check_choice("stage", stage, STAGES)
     with database.connection() as connection:
         collection_id = None if collection is None else find_collection(connection, collection)
         cursor = connection.cursor(row_factory=class_row(Reject))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from geosearch.arguments import settle
+from geosearch.arguments import check_choice, check_range, settle
 from geosearch.calibration import Calibrated, Fitted
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, level_at
@@ -79,14 +79,8 @@ class Parameters:
 
     def __post_init__(self) -> None:
         settle(self)
-        if self.method not in METHODS:
-            raise InputError(
-                f"`method`: {self.method!r} is unknown", f"Choose one of {', '.join(METHODS)}."
-            )
-        if self.bandwidth_km is not None and not 0.001 <= self.bandwidth_km <= 20_000:
-            raise InputError(
-                f"`bandwidth_km`: {self.bandwidth_km:g} is out of range", "Choose 0.001 to 20000."
-            )
+        check_choice("method", self.method, METHODS)
+        check_range("bandwidth_km", self.bandwidth_km, 0.001, 20_000)
         if self.min_presence is not None and not 0 <= self.min_presence <= 1:
             raise InputError(
                 f"`min_presence`: {self.min_presence:g} is no probability", "Choose 0 to 1."

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.arguments import check_range
 from geosearch.atomic_files import replacing
 from geosearch.database.connection import Connection, Database
-from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
 from geosearch.json_record import plain
 from geosearch.report.breakdown import (
@@ -166,8 +166,7 @@ def summarize(database: Database, key: int, *, radius_km: float = DENSITY_RADIUS
     InputError
         It has no answers, or `radius_km` is not positive.
     """
-    if not 0 < radius_km <= _HALF_GLOBE_KM:
-        raise InputError(f"`radius_km`: {radius_km:g} is out of range", "Give 200, for example.")
+    check_range("radius_km", radius_km, 0, _HALF_GLOBE_KM, above=True)
     with database.connection() as connection:
         evaluation = read_evaluation(connection, key)
         answers = read_answers(connection, evaluation)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg import sql
 
-from geosearch.arguments import settle
+from geosearch.arguments import check_range, settle
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
-from geosearch.errors import InputError
 from geosearch.json_record import Record
 from geosearch.query import Query
 from geosearch.retrieval.conditions import ByAuthors, Photos, SameBytes
@@ -61,12 +60,7 @@ class Exclusions(Record):
             usual = DUPLICATE_DISTANCE if self.duplicate_distance else None
             object.__setattr__(self, "duplicate_distance", usual)
         settle(self)
-        distance = self.duplicate_distance
-        if distance is not None and not 0 < distance <= 2:
-            raise InputError(
-                f"`duplicate_distance`: {distance:g} is no cosine distance",
-                f"Give more than 0 and at most 2; the default is {DUPLICATE_DISTANCE:g}.",
-            )
+        check_range("duplicate_distance", self.duplicate_distance, 0, 2, above=True)
 
     def __bool__(self) -> bool:
         return self.same_bytes or self.duplicate_distance is not None or self.same_author

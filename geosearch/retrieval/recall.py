@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import embedding_table
-from geosearch.errors import InputError, NotFoundError
+from geosearch.errors import NotFoundError
 from geosearch.json_record import Record
 from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import Facts, facts, forget
@@ -136,8 +137,7 @@ def tune(
 
 def check_aim(target: float, k: int) -> None:
     """Raise `InputError` for a recall or a number of neighbours that no index can be tuned for."""
-    if not 0 < target <= 1:
-        raise InputError(f"`recall`: {target:g} is out of range", "Give a share such as 0.98.")
+    check_range("recall", target, 0, 1, above=True)
     check_k(k)
 
 

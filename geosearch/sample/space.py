@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
+from geosearch.arguments import check_range
 from geosearch.atomic_files import replacing
 from geosearch.earth import data_file, load_blue_marble
 from geosearch.errors import InputError
@@ -31,6 +32,7 @@ from geosearch.sample.views import (
     draw_view,
     render,
 )
+from geosearch.waiting import Progress
 
 #: The recipe's version: another number, other bytes.
 _RECIPE_VERSION = 1
@@ -52,8 +54,7 @@ class SpaceSample:
 
     def __post_init__(self) -> None:
         for name in ("references", "queries", "seed"):
-            if getattr(self, name) < 0:
-                raise InputError(f"`{name}`: {getattr(self, name)} is negative", "Give 0 or more.")
+            check_range(name, getattr(self, name), 0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def write_space_sample(
     sample: SpaceSample,
     directory: Path,
     *,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> SampleSummary:
     """Write a sample's images, the queries' manifest and the recipe.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from geosearch.training.photos import Photos, Split
 from geosearch.training.processes import Processes
 from geosearch.training.training_options import Training
 from geosearch.training.validation import Validation, Validator
+from geosearch.waiting import Progress
 
 Indices = NDArray[np.int64]
 
@@ -94,7 +95,7 @@ class Trainer:
         self,
         checkpoint_s: float,
         interruption: Interruption,
-        told: Callable[[int, int | None], None] | None = None,
+        told: Progress | None = None,
     ) -> None:
         """Train to the end; write a checkpoint every so many seconds and when interrupted."""
         now, training = self.progress, self._training

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,7 @@ from geosearch.training.processes import processes
 from geosearch.training.trainer import Task, Trainer
 from geosearch.training.training_options import CHECKPOINT_MINUTES, Training
 from geosearch.versions import software_versions
-
-ProgressCallback = Callable[[int, int | None], None]
+from geosearch.waiting import Progress
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def train(
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     restart: bool = False,
     licence: str | None = None,
-    progress: ProgressCallback | None = None,
+    progress: Progress | None = None,
 ) -> TrainSummary | None:
     """Train a backbone and register the result as a model of the database.
 
@@ -234,7 +232,7 @@ def _finish(
 ) -> TrainSummary:
     """Write the result, register it, and only then forget the state of the training."""
     assert now.run_id is not None
-    counts = {
+    counts: dict[str, Any] = {
         "photos": len(task.split.training),
         "held_out": len(task.split.validation),
         "left_out": task.split.left_out,
@@ -288,17 +286,9 @@ def _finish(
         model_id=model.id,
         model=model.name,
         checkpoint=str(output),
-        photos=len(task.split.training),
-        held_out=len(task.split.validation),
-        left_out=task.split.left_out,
-        unreadable=len(now.unreadable),
-        source=task.split.source,
         classifiers=len(classifiers),
-        steps=now.steps,
-        seen=now.seen,
         seconds=now.seconds,
-        before=now.before,
-        after=now.after,
+        **counts,
         curves=str(task.folder / "curves.png"),
         cache=None if cache is None else str(cache.folder),
         cache_bytes=0 if cache is None else cache.bytes,
