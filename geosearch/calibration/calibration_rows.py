@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from geosearch.calibration.fitted import Fitted
 from geosearch.database.connection import Connection
+from geosearch.database.inserting import insert
 from geosearch.errors import NotFoundError
 from geosearch.json_record import Record
 from geosearch.retrieval import EVERYTHING, Filter
@@ -37,28 +38,10 @@ class Calibration(Record, model_id="", where="filter", fitted="parameters", id="
 
 def save(connection: Connection, calibration: Calibration) -> Calibration:
     """Record a calibration; returns it with its id."""
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.calibrations (model_id, model, filter, method, parameters, figures,
-            queries, options, n_fit, n_check, failed, software)
-        VALUES (%s, %s, %s, 'density', %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
-        """,
-        (
-            calibration.model_id,
-            calibration.model,
-            Jsonb(calibration.where.to_json()),
-            Jsonb(calibration.fitted.to_json()),
-            Jsonb(dict(calibration.figures)),
-            calibration.queries,
-            Jsonb(dict(calibration.options)),
-            calibration.n_fit,
-            calibration.n_check,
-            calibration.failed,
-            Jsonb(dict(calibration.software)),
-        ),
-    ).fetchone()
-    assert row is not None
-    return find_calibration(connection, int(row[0]))
+    known = calibration.to_json()
+    del known["calibration_id"], known["created_at"]
+    row = known | {"model_id": calibration.model_id, "method": "density"}
+    return find_calibration(connection, insert(connection, "calibrations", row))
 
 
 def find_calibration(connection: Connection, calibration_id: int) -> Calibration:

@@ -9,10 +9,10 @@ from typing import Any, LiteralString
 import numpy as np
 import shapely
 from psycopg import errors
-from psycopg.types.json import Jsonb
 
 from geosearch.arguments import check_choice
 from geosearch.database.connection import Connection, Database
+from geosearch.database.inserting import insert, insert_all
 from geosearch.errors import InputError, NotFoundError
 from geosearch.geocells.clusters import Voronoi, clusters
 from geosearch.geocells.partition import Division, Partition
@@ -118,17 +118,6 @@ WHERE {condition}
 ORDER BY photo_id
 """
 
-_INSERT_PARTITION = """
-INSERT INTO geosearch.partitions (name, kind, parameters, filter, definition, photos, software)
-VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
-"""
-
-_INSERT_CELL = """
-INSERT INTO geosearch.geocells
-    (partition_id, number, photos, spread_km, area_km2, medoid, geom)
-VALUES (%s, %s, %s, %s, %s, ST_SetSRID(ST_Point(%s, %s), 4326), ST_GeomFromWKB(%s, 4326))
-"""
-
 
 def store_partition(
     connection: Connection, partition: Partition, where: Filter = EVERYTHING
@@ -141,37 +130,33 @@ def store_partition(
         There is a partition of this name, or the name is impossible.
     """
     _check_free(connection, partition.name)
+    row = {
+        "name": partition.name,
+        "kind": partition.kind,
+        "parameters": dict(partition.parameters),
+        "filter": where.to_json(),
+        "definition": partition.division.to_json(),
+        "photos": int(partition.photos.sum()),
+        "software": software_versions(),
+    }
     try:
         with connection.transaction():
-            row = connection.execute(
-                _INSERT_PARTITION,
-                (
-                    partition.name,
-                    partition.kind,
-                    Jsonb(dict(partition.parameters)),
-                    Jsonb(where.to_json()),
-                    Jsonb(partition.division.to_json()),
-                    int(partition.photos.sum()),
-                    Jsonb(software_versions()),
-                ),
-            ).fetchone()
+            key = insert(connection, "partitions", row)
     except errors.UniqueViolation:  # stored by another session since
         raise _taken(partition.name) from None
-    assert row is not None
-    key = int(row[0])
-    columns = (
-        partition.photos.tolist(),
-        partition.spread_km.tolist(),
-        partition.area_km2.tolist(),
-        partition.lon.tolist(),
-        partition.lat.tolist(),
-        shapely.to_wkb(np.array(partition.polygons(), object)),
-    )
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            _INSERT_CELL,
-            [(key, number, *cell) for number, cell in enumerate(zip(*columns, strict=True))],
-        )
+    columns = {
+        "photos": partition.photos.tolist(),
+        "spread_km": partition.spread_km.tolist(),
+        "area_km2": partition.area_km2.tolist(),
+        "medoid": shapely.to_wkb(shapely.points(partition.lon, partition.lat)),
+        "geom": shapely.to_wkb(np.array(partition.polygons(), object)),
+    }
+    cells = [
+        dict(zip(columns, cell, strict=True), partition_id=key, number=number)
+        for number, cell in enumerate(zip(*columns.values(), strict=True))
+    ]
+    as_geometry = "ST_GeomFromWKB({}, 4326)"
+    insert_all(connection, "geocells", cells, medoid=as_geometry, geom=as_geometry)
     return key
 
 

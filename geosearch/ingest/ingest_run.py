@@ -12,10 +12,11 @@ from geosearch.arguments import Paths, check_range, paths, text
 from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
+from geosearch.database.inserting import finish_run, start_run
 from geosearch.errors import InputError
 from geosearch.ingest.examine import examine, with_defaults
 from geosearch.ingest.ingest_summary import IngestSummary, Tally
-from geosearch.ingest.photo_rows import Item, Store, finish_run, start_run
+from geosearch.ingest.photo_rows import Item, Store
 from geosearch.ingest.records import Candidate, Rejection, cleaned, shortened
 from geosearch.ingest.sources import candidates, count, locate
 from geosearch.parallel import ordered_map, processors
@@ -110,9 +111,8 @@ def ingest(
             with connection.transaction(force_rollback=True) if dry_run else nullcontext():
                 with connection.transaction():
                     collection_id = ensure_collection(connection, collection)
-                    run_id = start_run(
-                        connection, collection_id, list(map(cleaned, located)), options
-                    )
+                    names = list(map(cleaned, located))
+                    run_id = start_run(connection, "ingest", collection_id, options, sources=names)
                 store = Store(connection, collection_id, run_id, keep_unlocated=keep_unlocated)
                 tally = _write(store, items, _reporter(progress, located))
                 summary = IngestSummary.of(tally, None if dry_run else run_id)

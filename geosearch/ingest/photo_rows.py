@@ -14,7 +14,6 @@ from geosearch.database.copying import copy_into
 from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
-from geosearch.versions import software_versions
 
 Item = Photo | Rejection
 
@@ -78,30 +77,6 @@ _WRITE_REJECT = """
         photo_id = excluded.photo_id,
         run_id = excluded.run_id
 """
-
-
-def start_run(
-    connection: Connection, collection_id: int, sources: Sequence[str], options: dict[str, Any]
-) -> int:
-    """Record the start of an ingest run; returns its id."""
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.runs (kind, collection_id, sources, options, software)
-        VALUES ('ingest', %s, %s, %s, %s)
-        RETURNING id
-        """,
-        (collection_id, Jsonb(list(sources)), Jsonb(options), Jsonb(software_versions())),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def finish_run(connection: Connection, run_id: int, counts: dict[str, Any]) -> None:
-    """Record the end of a run and its summary."""
-    connection.execute(
-        "UPDATE geosearch.runs SET finished_at = now(), counts = %s WHERE id = %s",
-        (Jsonb(counts), run_id),
-    )
 
 
 class Store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_into
+from geosearch.database.inserting import insert_all, insert_statement
 from geosearch.density import Mode, Place, Region
 from geosearch.errors import NotFoundError
 from geosearch.localization.answer import Localization, Parameters
@@ -25,12 +26,8 @@ from geosearch.retrieval.duplicates import Excluded
 _NEIGHBOUR_COLUMNS = ("localization_id", "rank", "photo_id", "uri", "geom", "distance", "weight")
 _NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "float8"]
 
+#: A calibration that was removed since is not named.
 _CALIBRATION = "(SELECT id FROM geosearch.calibrations WHERE id = {})"
-
-_INSERT_REGION = """
-INSERT INTO geosearch.localization_regions (localization_id, level, geom, area_km2)
-VALUES (%s, %s, ST_Multi(ST_GeomFromWKB(%s, 4326)), %s)
-"""
 
 
 _PLACE_NAMES = """
@@ -60,7 +57,8 @@ def save(
     with connection.cursor() as cursor:
         # psycopg sends these as a pipeline: one round trip for all answers.
         rows = [_row(answer, evaluation_id) for answer in answers]
-        cursor.executemany(_insert(rows[0]), rows, returning=True)
+        statement = insert_statement("localizations", rows[0], calibration_id=_CALIBRATION)
+        cursor.executemany(statement + sql.SQL(" RETURNING id"), rows, returning=True)
         ids: list[int] = []
         for _ in answers:
             ids += [int(row[0]) for row in cursor]
@@ -81,13 +79,18 @@ def save(
                             float(answer.weights[index]),
                         )
                     )
-        regions = [
-            (key, level, shapely.to_wkb(region.geometry), region.area_km2)
-            for key, answer in zip(ids, answers, strict=True)
-            for level, region in answer.regions.items()
-        ]
-        if regions:
-            cursor.executemany(_INSERT_REGION, regions)
+    regions = [
+        {
+            "localization_id": key,
+            "level": level,
+            "geom": shapely.to_wkb(region.geometry),
+            "area_km2": region.area_km2,
+        }
+        for key, answer in zip(ids, answers, strict=True)
+        for level, region in answer.regions.items()
+    ]
+    form = "ST_Multi(ST_GeomFromWKB({}, 4326))"
+    insert_all(connection, "localization_regions", regions, geom=form)
     return ids
 
 
@@ -123,18 +126,6 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "confident": answer.confident,
         "probability_within_km": Jsonb(probability) if probability else None,
     }
-
-
-def _insert(row: Iterable[str]) -> sql.Composed:
-    """The statement that inserts such a row; a calibration that was removed since is not named."""
-    named = {name: sql.Placeholder(name) for name in row}
-    return sql.SQL("INSERT INTO geosearch.localizations ({}) VALUES ({}) RETURNING id").format(
-        sql.SQL(", ").join(map(sql.Identifier, named)),
-        sql.SQL(", ").join(
-            sql.SQL(_CALIBRATION if name == "calibration_id" else "{}").format(value)
-            for name, value in named.items()
-        ),
-    )
 
 
 _SELECT = """

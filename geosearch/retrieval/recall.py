@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from psycopg import sql
 from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import embedding_table
+from geosearch.database.inserting import insert_all
 from geosearch.errors import NotFoundError
 from geosearch.json_record import Record
 from geosearch.retrieval.batch import nearest_batch
@@ -207,15 +208,8 @@ def sweep(
         connection.execute(
             "DELETE FROM geosearch.recall_checks WHERE model_id = %s", (known.model_id,)
         )
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                """
-                INSERT INTO geosearch.recall_checks
-                    (model_id, placement, selectivity, k, queries, by_index, complete, recall, ms)
-                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-                """,
-                [(known.model_id, *asdict(item).values()) for item in checks],
-            )
+        rows = [{"model_id": known.model_id, **vars(item)} for item in checks]
+        insert_all(connection, "recall_checks", rows)
     return checks
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from psycopg.types.json import Jsonb
 
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
+from geosearch.database.inserting import finish_run, start_run
 from geosearch.errors import DatabaseError, InputError
 from geosearch.features.backbones import find_device, resolve
 from geosearch.features.checkpoint import save_checkpoint
-from geosearch.features.model_rows import Model, register_model
+from geosearch.features.model_rows import register_model
 from geosearch.geocells import Classifier, Partition, find_partition, store_classifiers
 from geosearch.json_record import Record
 from geosearch.training import training_state
@@ -206,21 +206,9 @@ def _begin(connection: Connection, run_id: int | None, training: Training) -> in
     if found is not None:
         return int(found[0])
     name = training.collection
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.runs (kind, collection_id, sources, options, software)
-        VALUES ('train', %s, %s, %s, %s)
-        RETURNING id
-        """,
-        (
-            None if name is None else find_collection(connection, name),
-            Jsonb([] if name is None else [name]),
-            Jsonb(training.to_json()),
-            Jsonb(software_versions()),
-        ),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    chosen = None if name is None else find_collection(connection, name)
+    sources = [] if name is None else [name]
+    return start_run(connection, "train", chosen, training.to_json(), sources=sources)
 
 
 def _finish(
@@ -278,7 +266,9 @@ def _finish(
         )
     ]
     with database.connection() as connection:
-        model = _register(connection, output, now, counts, classifiers)
+        model = register_model(connection, resolve(f"file:{output}").description)
+        store_classifiers(connection, model.id, classifiers)
+        finish_run(connection, now.run_id, counts, model.id)
     task.checkpoint.unlink()
     cache = task.loader.cache
     return TrainSummary(
@@ -293,21 +283,3 @@ def _finish(
         cache=None if cache is None else str(cache.folder),
         cache_bytes=0 if cache is None else cache.bytes,
     )
-
-
-def _register(
-    connection: Connection,
-    output: Path,
-    now: training_state.Progress,
-    counts: dict[str, Any],
-    classifiers: list[Classifier],
-) -> Model:
-    model = register_model(connection, resolve(f"file:{output}").description)
-    store_classifiers(connection, model.id, classifiers)
-    connection.execute(
-        """
-        UPDATE geosearch.runs SET model_id = %s, counts = %s, finished_at = now() WHERE id = %s
-        """,
-        (model.id, Jsonb(counts), now.run_id),
-    )
-    return model
