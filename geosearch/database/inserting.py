@@ -52,15 +52,11 @@ def insert_statement(table: str, columns: Iterable[str], **forms: LiteralString)
 
 
 def start_run(
-    connection: Connection,
-    kind: str,
-    collection_id: int | None,
-    options: dict[str, Any],
-    **more: Any,
+    connection: Connection, kind: str, collection_id: int | None, options: Row, **more: Any
 ) -> int:
     """The id of a run that begins: `ingest`, `embed` or `train`, on a collection or on all."""
-    row = {"kind": kind, "collection_id": collection_id, "sources": [], "options": options}
-    return insert(connection, "runs", row | {"software": software_versions()} | more)
+    row = {"kind": kind, "collection_id": collection_id, "options": dict(options)}
+    return insert(connection, "runs", {"sources": [], "software": software_versions()} | row | more)
 
 
 def finish_run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
-from geosearch.database.copying import copy_into
+from geosearch.database.copying import copy_into, point_ewkb
 from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
@@ -138,7 +137,7 @@ class Store:
             photo.width,
             photo.height,
             photo.format,
-            position and _ewkb(position),
+            position and point_ewkb(position.lat, position.lon),
             position and position.source,
             position and position.accuracy_m,
             photo.taken_at,
@@ -268,8 +267,3 @@ class _Batch:
     def _reject(self, rejection: Rejection, sha256: bytes | None) -> None:
         self.rejects[rejection.uri] = (rejection, sha256)
         self.tally.by_reason[rejection.reason] += 1
-
-
-def _ewkb(position: Position) -> bytes:
-    """The position as PostGIS extended WKB: little-endian, type point with SRID, SRID 4326."""
-    return struct.pack("<BIIdd", 1, 0x20000001, 4326, position.lon, position.lat)

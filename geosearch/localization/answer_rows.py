@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,7 +13,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection, Database
-from geosearch.database.copying import copy_into
+from geosearch.database.copying import copy_into, point_ewkb
 from geosearch.database.inserting import insert_all, insert_statement
 from geosearch.density import Mode, Place, Region
 from geosearch.errors import NotFoundError
@@ -217,8 +216,3 @@ def _read(
 
 def _level(stored: float) -> float:
     return round(float(stored), 4)  # the column is float4
-
-
-def point_ewkb(lat: float, lon: float) -> bytes:
-    """A position as EWKB with SRID 4326, little-endian."""
-    return struct.pack("<BIIdd", 1, 0x20000001, 4326, lon, lat)
