@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geosearch.atomic_files import replacing
+from geosearch.atomic_files import write_table
 from geosearch.density import DEFAULT_BANDWIDTH_KM
 from geosearch.density.place import IM2GPS_BANDWIDTH_KM
 from geosearch.density.weights import parse_weighting
@@ -157,12 +155,7 @@ class Sweep:
 
     def write_csv(self, file: Path) -> None:
         """One row for each evaluation: parameters, shares with their intervals, errors in km."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        for row in self._rows():
-            writer.writerow(row)
-        with replacing(file) as path:
-            path.write_text(text.getvalue(), encoding="utf-8")
+        write_table(file, self._rows())
 
     def _rows(self) -> Iterator[list[Any]]:
         shares = [f"within_{km}_km{end}" for km in THRESHOLDS_KM for end in ("", "_low", "_high")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,8 @@ from geosearch.atomic_files import replacing
 from geosearch.density import Mixture
 from geosearch.density.density_cells import COVERED
 from geosearch.density.regions import highest_density_regions
-from geosearch.errors import InputError, MissingExtraError, NotFoundError
-from geosearch.installation import remedy
+from geosearch.errors import InputError, NotFoundError
+from geosearch.installation import optional
 from geosearch.localization import Localization
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 from geosearch.waiting import Progress
@@ -123,7 +122,8 @@ def write_density(
     MissingExtraError
         rasterio is not installed.
     """
-    rasterio, shutil = _rasterio()
+    parts = ("rasterio", "rasterio.shutil", "rasterio.windows")
+    rasterio = optional("writing a GeoTIFF", "gis", *parts)
     density = density_of(answer)
     grid = Grid.of(density, step)
     profile = {
@@ -156,7 +156,7 @@ def write_density(
                 if progress is not None:
                     progress(rows.stop, grid.height)
         # A COG has its overviews before its pixels, so GDAL makes it from a finished raster.
-        shutil.copy(
+        rasterio.shutil.copy(
             plain,
             part,
             driver="COG",
@@ -176,16 +176,3 @@ def _tags(answer: Localization) -> dict[str, str]:
         "MODEL": answer.model["name"],
         "ESTIMATE": f"{answer.lat}, {answer.lon}",
     }
-
-
-def _rasterio() -> tuple[Any, Any]:
-    try:
-        import rasterio
-        import rasterio.shutil
-        import rasterio.windows
-    except ImportError as error:
-        raise MissingExtraError(
-            "writing a GeoTIFF needs rasterio, which is not installed",
-            f"Run: {remedy('gis')}",
-        ) from error
-    return rasterio, rasterio.shutil

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from geosearch.arguments import check_choice
 from geosearch.errors import InputError, ModelError
 from geosearch.features import packaged
-from geosearch.features.backbone_source import Source
-from geosearch.features.description import Description
+from geosearch.features.description import Description, Source
 from geosearch.features.onnx import onnx_network
 
 if TYPE_CHECKING:

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from geosearch.atomic_files import replacing
 from geosearch.errors import ModelError
-from geosearch.features.backbone_source import Source
-from geosearch.features.description import POOLINGS, Description, file_sha256
+from geosearch.features.description import POOLINGS, Description, Source, file_sha256
 from geosearch.features.preprocessing import Preprocessing
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import torchvision.models as zoo
 from torch import Tensor
 
 from geosearch.errors import ModelError
-from geosearch.features.backbone_source import Source
-from geosearch.features.description import Description, file_sha256
+from geosearch.features.description import Description, Source, file_sha256
 from geosearch.features.networks import architectures, feature_dimension, poolings
 from geosearch.features.preprocessing import Preprocessing
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.arguments import check_range
-from geosearch.atomic_files import replacing
+from geosearch.atomic_files import write_table
 from geosearch.database.connection import Connection, Database
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
 from geosearch.json_record import plain
@@ -240,11 +239,8 @@ def write_csv(path: Path, summary: Summary) -> int:
             [""] * len(answers) if summary.references is None else summary.references
         ),
     }
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(columns)
-        for row in zip(*columns.values(), strict=True):
-            writer.writerow(map(_cell, row))
+    rows = zip(*columns.values(), strict=True)
+    write_table(path, [list(columns), *(map(_cell, row) for row in rows)])
     return len(answers)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -18,8 +17,8 @@ from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
 from geosearch.arguments import check_range
-from geosearch.atomic_files import replacing
-from geosearch.earth import data_file, load_blue_marble
+from geosearch.atomic_files import replacing, write_table
+from geosearch.earth import blue_marble, data_file
 from geosearch.errors import InputError
 from geosearch.sample.views import (
     MINIMUM_LATITUDE,
@@ -107,7 +106,7 @@ def write_space_sample(
     if progress:
         progress(done, len(tasks))
     if missing:
-        load_blue_marble()  # once, not in each of the threads that start together
+        blue_marble()  # once, not in each of the threads that start together
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(lambda task: _write_image(sample, task), missing):
             done += 1
@@ -174,14 +173,12 @@ def _file_name(index: int) -> str:
 
 
 def _write_manifest(sample: SpaceSample, directory: Path) -> None:
-    text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("uri", "lat", "lon"))
+    rows = [("uri", "lat", "lon")]
     for index in range(sample.queries):
         view = draw_view(sample.seed, Role.QUERY, index, sample.difficulty)
         uri = f"{_FOLDERS[Role.QUERY]}/{_file_name(index)}"
-        rows.writerow((uri, f"{view.lat:.6f}", f"{view.lon:.6f}"))
-    _write(directory / "queries.csv", text.getvalue().encode())
+        rows.append((uri, f"{view.lat:.6f}", f"{view.lon:.6f}"))
+    write_table(directory / "queries.csv", rows)
 
 
 def _write_image(sample: SpaceSample, task: _Task) -> None:
