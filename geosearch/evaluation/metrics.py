@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geosearch.json_record import Record, plain
-
-Array = NDArray[np.float64]
+from geosearch.sphere import Array
 
 #: Street, city, region, country, continent (Hays and Efros, IM2GPS, CVPR 2008).
 THRESHOLDS_KM = (1, 25, 200, 750, 2500)

@@ -11,13 +11,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from shapely import MultiPolygon
 
 from geosearch.arguments import check_range
 from geosearch.errors import InputError
 from geosearch.geocells import polygons
-from geosearch.geocells.partition import Partition, check_fewest, checked, means
+from geosearch.geocells.partition import Numbers, Partition, check_fewest, checked, means
 from geosearch.json_record import Record
 from geosearch.sphere import Array, lat_lon, unit_vectors
 
@@ -31,8 +31,6 @@ SAMPLE = 200_000
 _ROUNDING = 1e-12
 #: Borders with so many of the nearest cells are tried first.
 _NEAREST = 16
-
-Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,12 +17,10 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from shapely import MultiPolygon
 
-from geosearch.geocells.partition import Partition, check_fewest, checked, means
+from geosearch.geocells.partition import Numbers, Partition, check_fewest, checked, means
 from geosearch.geocells.polygons import joined
 from geosearch.json_record import Record
 from geosearch.sphere import Array, Cells, unit_vectors, z_to_lat
-
-Numbers = NDArray[np.int64]
 
 #: The smallest rectangles, with sides of about 20 m: photos at one spot cannot be divided.
 DEEPEST = 40

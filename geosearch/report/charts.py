@@ -16,8 +16,7 @@ from geosearch.report.breakdown import Group
 from geosearch.report.evaluation_summary import SCORE_KM, Summary
 from geosearch.report.palette import INK, MUTED, PANEL, SERIES
 from geosearch.report.reliability import Reliability
-
-Array = NDArray[np.float64]
+from geosearch.sphere import Array
 
 _NEAREST_KM, _FARTHEST_KM = 0.1, 20037.5
 _CURVE_POINTS = 200
@@ -192,7 +191,7 @@ def _draw_coverage(axes: Axes, *, summary: Summary) -> None:
 def _draw_reliability(axes: Axes, *, shown: Sequence[tuple[str, Reliability]], label: str) -> None:
     _diagonal(axes)
     for (name, found), colour in zip(shown, SERIES, strict=False):
-        observed = [item.observed for item in found.bins]
+        observed = [item.share for item in found.bins]
         axes.errorbar(
             [item.predicted for item in found.bins],
             observed,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from geosearch.database.connection import Connection, Database
@@ -23,9 +22,8 @@ from geosearch.evaluation.metrics import (
 )
 from geosearch.json_record import Record, plain
 from geosearch.report.evaluation_records import Answers, Evaluated, read_answers, read_evaluation
+from geosearch.sphere import Array
 from geosearch.words import number_of, p_value
-
-Array = NDArray[np.float64]
 
 _MOST_EXACT = 50
 _SMALLEST_ERROR_KM = 0.001  # a metre: logarithms of errors need some floor

@@ -14,8 +14,7 @@ from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.json_record import Record
-
-Array = NDArray[np.float64]
+from geosearch.sphere import Array
 
 
 @dataclass(frozen=True)

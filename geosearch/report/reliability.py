@@ -12,29 +12,34 @@ from numpy.typing import NDArray
 
 from geosearch.evaluation.metrics import Interval, wilson
 from geosearch.json_record import Record
-
-Array = NDArray[np.float64]
+from geosearch.sphere import Array
 
 _BINS = 10
 
 
-@dataclass(frozen=True)
-class Coverage(Record, inside="", share="share", interval="interval"):
-    """How many of `n` truths lie in the region of a `level`; `share` should be the level."""
+@dataclass(frozen=True, kw_only=True)
+class Share(Record):
+    """How many of `n` answers something holds of: `hits`."""
 
-    level: float
     n: int
-    inside: int
+    hits: int
 
     @property
     def share(self) -> float:
-        """Share of the truths inside."""
-        return self.inside / self.n
+        """Share of the answers."""
+        return self.hits / self.n
 
     @property
     def interval(self) -> Interval:
         """95 % interval of the share."""
-        return wilson(self.inside, self.n)
+        return wilson(self.hits, self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage(Share, hits="", share="share", interval="interval"):
+    """How many truths lie in the region of a `level`; their share should be the level."""
+
+    level: float
 
 
 def coverage(truth_level: Array, levels: tuple[float, ...]) -> list[Coverage]:
@@ -45,28 +50,18 @@ def coverage(truth_level: Array, levels: tuple[float, ...]) -> list[Coverage]:
     known = truth_level[~np.isnan(truth_level)]
     if len(known) == 0:
         return []
-    return [Coverage(level, len(known), int(np.sum(known <= level))) for level in levels]
+    return [
+        Coverage(level=level, n=len(known), hits=int(np.sum(known <= level))) for level in levels
+    ]
 
 
-@dataclass(frozen=True)
-class Bin(Record, low="from", high="to", hits="", observed="observed", interval="interval"):
-    """Answers of similar probability: `n` of them, `predicted` on average, `hits` came true."""
+@dataclass(frozen=True, kw_only=True)
+class Bin(Share, low="from", high="to", hits="", share="observed", interval="interval"):
+    """Answers with probabilities from `low` to `high`, `predicted` on average; some came true."""
 
     low: float
     high: float
-    n: int
     predicted: float
-    hits: int
-
-    @property
-    def observed(self) -> float:
-        """Share that came true."""
-        return self.hits / self.n
-
-    @property
-    def interval(self) -> Interval:
-        """95 % interval of that share."""
-        return wilson(self.hits, self.n)
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,7 @@ def reliability(probability: Array, happened: NDArray[np.bool_]) -> Reliability 
         share=share,
         brier=float(np.mean((probability - happened) ** 2)),
         brier_of_share=share * (1 - share),
-        calibration_error=sum(item.n / n * abs(item.predicted - item.observed) for item in bins),
+        calibration_error=sum(item.n / n * abs(item.predicted - item.share) for item in bins),
         bins=bins,
     )
 

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from geosearch.errors import InputError
 from geosearch.training import training_state
-from geosearch.training.batches import batches
+from geosearch.training.batches import Indices, batches
 from geosearch.training.curves import Curves, Row, validation_columns
 from geosearch.training.interruption import Interruption
 from geosearch.training.loading import Loaded, Loader
@@ -29,8 +28,6 @@ from geosearch.training.processes import Processes
 from geosearch.training.training_options import Training
 from geosearch.training.validation import Validation, Validator
 from geosearch.waiting import Progress
-
-Indices = NDArray[np.int64]
 
 #: Rows of the curves that a whole training leaves, beside those of validations.
 _ROWS = 200

@@ -15,14 +15,12 @@ from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.geocells import Partition
 from geosearch.json_record import Record
 from geosearch.sphere import Array, great_circle_km
-from geosearch.training.batches import batches
+from geosearch.training.batches import Indices, batches
 from geosearch.training.loading import Loader
 from geosearch.training.losses import Loss, Target
 from geosearch.training.network import Network
 from geosearch.training.photos import Photos, Split
 from geosearch.training.training_options import Training
-
-Indices = NDArray[np.int64]
 
 #: Neighbours that vote.
 K = 100
