@@ -184,11 +184,16 @@ class Database(Closing):
         try:
             psycopg.connect(self.url, connect_timeout=10).close()
         except psycopg.OperationalError as error:
-            raise UnreachableError(
-                f"cannot connect to {self.label}: {str(error).strip()}",
-                "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
-            ) from error
+            raise unreachable(self.label, error) from error
         pool.open()
+
+
+def unreachable(label: str, error: psycopg.Error) -> UnreachableError:
+    """The error to raise where a server takes no connection."""
+    return UnreachableError(
+        f"cannot connect to {label}: {str(error).strip()}",
+        "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
+    )
 
 
 def check_version(connection: Connection, label: str) -> None:

@@ -177,10 +177,7 @@ class Leaves:
         total = np.concatenate([counts for _, _, counts in found])
         return cls(
             mixture,
-            west=np.concatenate([part.west for part, _, _ in found]),
-            east=np.concatenate([part.east for part, _, _ in found]),
-            south=np.concatenate([part.south for part, _, _ in found]),
-            north=np.concatenate([part.north for part, _, _ in found]),
+            *np.concatenate([part.sides for part, _, _ in found], axis=1),
             kernel=np.concatenate([kernel for _, kernel, _ in found]),
             start=np.concatenate([[0], np.cumsum(total)]),
         )

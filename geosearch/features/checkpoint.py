@@ -52,9 +52,9 @@ def save_checkpoint(
     InputError
         The file cannot be written.
     """
-    from geosearch.features.networks import extractor, feature_dimension
+    from geosearch.features.networks import check_pooling, extractor, feature_dimension
 
-    _check_pooling(path, architecture, pooling)
+    check_pooling(architecture, pooling)
     extractor(architecture, weights, preprocessing)
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     description = {
@@ -145,16 +145,6 @@ def _load_pt(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict) or not isinstance(loaded.get("state_dict"), dict):
         raise _unusable(path, "it holds no state_dict")
     return loaded
-
-
-def _check_pooling(path: Path, architecture: str, pooling: str) -> None:
-    from geosearch.features.networks import poolings
-
-    if pooling not in poolings(architecture):
-        raise ModelError(
-            f"{path}: {architecture} has no pooling {pooling!r}",
-            f"It has: {', '.join(poolings(architecture))}",
-        )
 
 
 def _is_safetensors(path: Path) -> bool:
