@@ -31,6 +31,8 @@ class Record:
 
 def plain(value: Any) -> Any:
     """Values as JSON has them: records as objects, arrays as lists, infinite numbers as null."""
+    if isinstance(value, float):
+        return None if math.isinf(value) else float(value)
     if hasattr(value, "to_json"):
         return value.to_json()
     if is_dataclass(value):
@@ -45,4 +47,4 @@ def plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [plain(item) for item in value]
-    return None if isinstance(value, float) and math.isinf(value) else value
+    return value

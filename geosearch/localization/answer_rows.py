@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from geosearch.database.copying import copy_into, point_ewkb
 from geosearch.database.inserting import insert_all, insert_statement
 from geosearch.density import Mode, Place, Region
 from geosearch.errors import NotFoundError
+from geosearch.json_record import plain
 from geosearch.localization.answer import Localization, Parameters
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours, Plan
@@ -96,7 +97,7 @@ def save(
 def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
     """The columns of an answer."""
     place, truth, fitted = answer.place, answer.truth, answer.parameters.fitted
-    probability = {str(km): share for km, share in answer.probability_within_km.items()}
+    probability = plain(answer.probability_within_km)
     return {
         "photo_uri": answer.query.uri,
         "photo_sha256": answer.query.sha256,
@@ -113,7 +114,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "score": answer.score,
         "radius_50_km": answer.radius_km.get(0.5),
         "radius_90_km": answer.radius_km.get(0.9),
-        "modes": Jsonb([asdict(mode) for mode in answer.modes]),
+        "modes": Jsonb(plain(answer.modes)),
         "elapsed_ms": Jsonb(dict(answer.elapsed_ms)),
         "truth": None if truth is None else point_ewkb(*truth),
         "error_km": answer.error_km,

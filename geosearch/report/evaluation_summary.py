@@ -130,16 +130,11 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """As `geosearch report --json` prints it."""
-        evaluation = self.evaluation
+        evaluation = self.evaluation.to_json()
+        asked = ("evaluation_id", "queries", "model", "method", "parameters", "filter", "excluded")
         return {
-            "evaluation_id": evaluation.id,
-            "queries": evaluation.queries,
-            "model": evaluation.model,
-            "method": evaluation.method,
-            "parameters": dict(evaluation.parameters),
-            "filter": dict(evaluation.filter),
+            **{name: evaluation[name] for name in asked},
             **self.figures.to_json(),
-            "excluded": plain(evaluation.excluded),
             "unanswered": self.unanswered,
             "failed_by_reason": dict(self.failed),
             "histogram": self.histogram.to_json(),

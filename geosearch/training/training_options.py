@@ -65,9 +65,8 @@ class Training(Record):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "validate_every", "patience"):
-            check_range(name, getattr(self, name), 1)
-        for name in ("queries", "references"):
+        counts = ("epochs", "batch_size", "accumulate", "validate_every", "patience")
+        for name in (*counts, "queries", "references"):
             check_range(name, getattr(self, name), 1)
         for name in ("freeze", "cache_frozen", "seed", "weight_decay"):
             check_range(name, getattr(self, name), 0)
