@@ -175,9 +175,9 @@ class Leaves:
                 cells = cells.split()
             kernel, counts = _repeated(kernel, counts, 2**times)
         total = np.concatenate([counts for _, _, counts in found])
+        west, east, south, north = np.concatenate([part.sides for part, _, _ in found], axis=1)
         return cls(
-            mixture,
-            *np.concatenate([part.sides for part, _, _ in found], axis=1),
+            *(mixture, west, east, south, north),
             kernel=np.concatenate([kernel for _, kernel, _ in found]),
             start=np.concatenate([[0], np.cumsum(total)]),
         )
