@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -158,6 +159,27 @@ def check_known(what: str, given: Iterable[str], known: Collection[str]) -> None
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {near[0]}? " if near else ""
             raise InputError(f"there is no {what} {name!r}", f"{hint}There are {', '.join(known)}.")
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """See that a value is one of the choices, or say which there are."""
+    if value not in choices:
+        named = ", ".join(map(str, choices))
+        raise InputError(f"`{name}`: {value!r} is unknown", f"Choose one of {named}.")
+
+
+def check_range(
+    name: str, value: float | None, low: float, high: float = math.inf, *, above: bool = False
+) -> None:
+    """See that a number is finite and from `low`, or `above` it, to `high`; None is."""
+    if value is None:
+        return
+    if not (low <= value <= high and math.isfinite(value)) or (above and value == low):
+        limit = "" if high == math.inf else f" and at most {high:g}"
+        raise InputError(
+            f"`{name}`: {value:g} is out of range",
+            f"Give {'more than' if above else 'at least'} {low:g}{limit}.",
+        )
 
 
 def checked_keywords(function: Callable[P, Result]) -> Callable[P, Result]:

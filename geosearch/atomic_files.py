@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from geosearch.errors import unusable_file
+
+
+def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write rows as CSV, whole or not at all; errors as for `replacing`."""
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from os import PathLike
-from typing import Self, Unpack
+from typing import Unpack
 
 from geosearch.arguments import Paths, checked_keywords, path, paths, whole
 from geosearch.calibration import Calibration
-from geosearch.database.connection import Database
+from geosearch.database.connection import Closing, Database
 from geosearch.database.session import open_database
 from geosearch.errors import PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
@@ -42,7 +42,7 @@ from geosearch.retrieval.filters import GivenFilter, narrowed
 from geosearch.retrieval.indexing import Indexed, index_model
 
 
-class Geosearch:
+class Geosearch(Closing):
     """An open database and the backbones loaded so far. Make one with `geosearch.connect`.
 
     Neighbours are filtered by keywords (`geosearch.retrieval.Conditions`), by a filter `where`, or
@@ -52,12 +52,6 @@ class Geosearch:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._backbones: dict[tuple[str, str], Backbone] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close all connections; a private server keeps running."""

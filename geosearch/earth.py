@@ -45,11 +45,6 @@ def data_file(name: str) -> Path:
     )
 
 
-def load_blue_marble() -> None:
-    """Load the picture now: threads that start together would each do so."""
-    _blue_marble()
-
-
 def blue_marble_at(
     lat: npt.NDArray[np.floating[Any]], lon: npt.NDArray[np.floating[Any]]
 ) -> npt.NDArray[np.float32]:
@@ -57,7 +52,7 @@ def blue_marble_at(
 
     Bilinear between its cells of 1/15°. Longitudes may be out of range by one turn.
     """
-    pixels = _blue_marble()
+    pixels = blue_marble()
     height, width = pixels.shape
     rows = ((90.0 - lat) * (height / 180.0) - 0.5).astype(np.float32)
     columns = ((lon + 180.0) * (width / 360.0) - 0.5).astype(np.float32)
@@ -87,7 +82,7 @@ def _blend(
 
 
 @cache
-def _blue_marble() -> npt.NDArray[np.uint32]:
+def blue_marble() -> npt.NDArray[np.uint32]:
     """The picture, (2700, 5400), north up from 180° W.
 
     One 32-bit number holds the bytes red, green, blue and 255: numpy gathers these several

@@ -5,13 +5,34 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from geosearch.errors import MissingExtraError
 
 #: The distribution's name; `geosearch` on the package index is another project.
 DISTRIBUTION = "geosearch-photos"
 
 #: Only a checkout has it.
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+def optional(purpose: str, extra: str, *modules: str) -> Any:
+    """The first of the modules of an optional package, all of them loaded.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed; the message says what needs it.
+    """
+    try:
+        first, *_ = map(import_module, modules)
+        return first
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{purpose} needs {modules[0]}, which is not installed", f"Run: {remedy(extra)}"
+        ) from error
 
 
 def remedy(extra: str = "") -> str:

@@ -131,6 +131,11 @@ class Cells:
         """Area of each cell in steradians."""
         return float(4 * np.pi * 0.5**self.depth)
 
+    @property
+    def sides(self) -> Array:
+        """West, east, south and north (4, n)."""
+        return np.stack([self.west, self.east, self.south, self.north])
+
     def where(self, chosen: NDArray[Any]) -> Cells:
         """The cells chosen by a mask or by indices."""
         sides = (side[chosen] for side in (self.west, self.east, self.south, self.north))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
+
+#: Called with what is done and all there is to do, None where that is not known.
+Progress = Callable[[int, int | None], None]
 
 #: Seconds of waiting about which nothing is said.
 SILENCE_S = 1.0

@@ -414,4 +414,4 @@ def test_preprocessing_resizes_to_the_shorter_side_before_the_crop() -> None:
 )
 def test_preprocessing_that_makes_no_sense_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="preprocessing"):
-        Preprocessing.from_dict(SMALL.to_dict() | values)
+        Preprocessing.from_dict(SMALL.to_json() | values)

@@ -329,7 +329,7 @@ def test_models_with_different_weights_have_rows_of_their_own(database: Database
         # By name: the newest; by id: that one.
         assert find_model(connection, "test/mean-colours") == other
         assert find_model(connection, str(first.id)) == first
-        assert first.preprocessing == DESCRIPTION.preprocessing.to_dict()
+        assert first.preprocessing == DESCRIPTION.preprocessing.to_json()
         assert "torch" in first.framework
         with pytest.raises(NotFoundError, match="nothing is embedded") as error:
             find_model(connection, "test/unknown")

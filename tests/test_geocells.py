@@ -234,7 +234,7 @@ def test_octants_are_eighths_of_the_sphere() -> None:
         (lambda: clusters("c", LAT, LON), "number of cells"),
         (lambda: clusters("c", LAT, LON, cells=0), "cells: 0"),
         (lambda: clusters("c", LAT, LON, max_photos=0), "max_photos 0"),
-        (lambda: clusters("c", LAT, LON, cells=5, seed=-1), "seed -1"),
+        (lambda: clusters("c", LAT, LON, cells=5, seed=-1), "seed: -1"),
         (lambda: quadtree("q", [91.0], [0.0], max_photos=5), "not on the Earth"),
         (lambda: PARTITIONS["clusters"].locate([np.nan], [0.0]), "not on the Earth"),
         (lambda: PARTITIONS["clusters"].locate([0.0, 1.0], [0.0]), "do not match"),

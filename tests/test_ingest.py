@@ -76,7 +76,7 @@ def assert_adds_up(summary: IngestSummary) -> None:
 
 def counts(summary: IngestSummary) -> dict[str, Any]:
     assert_adds_up(summary)
-    found = summary.as_dict()
+    found = summary.to_json()
     del found["run_id"]
     return {name: count for name, count in found.items() if count}
 
@@ -159,7 +159,7 @@ def test_a_photo_is_stored_with_all_that_is_known_of_it(database: Database, tmp_
         database, "SELECT kind, sources, finished_at IS NOT NULL, counts FROM geosearch.runs"
     )
     assert (kind, sources, finished) == ("ingest", [str(folder)], True)
-    assert run_counts == summary.as_dict()
+    assert run_counts == summary.to_json()
 
 
 def test_a_manifest_goes_before_exif_and_exif_fills_what_it_leaves_out(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -14,21 +13,19 @@ from shapely.geometry.base import BaseGeometry
 from geosearch.borders.border_files import Flaw, read_borders
 from geosearch.borders.shipped import SOURCE, load_shipped_borders
 from geosearch.database.connection import Connection, Database
+from geosearch.database.inserting import insert_all
 from geosearch.errors import NotFoundError
+from geosearch.json_record import Record
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Loaded(Record):
     """What a load stored, and the features it repaired or left out."""
 
     source: str
     countries: int
     regions: int
     flaws: tuple[Flaw, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -43,13 +40,6 @@ class Place:
     continent: str | None
     subregion: str | None
     source: str
-
-
-_INSERT = """
-INSERT INTO geosearch.borders
-    (kind, name, aliases, iso_a2, iso_a3, continent, subregion, geom, source)
-VALUES (%s, %s, %s, %s, %s, %s, %s, ST_GeomFromWKB(%s, 4326), %s)
-"""
 
 
 def load_borders(database: Database, path: str | Path | None = None) -> Loaded:
@@ -67,25 +57,13 @@ def load_borders(database: Database, path: str | Path | None = None) -> Loaded:
         return Loaded(SOURCE, own["country"], own["region"], ())
     borders, flaws = read_borders(path)
     source = Path(path).name
-    with database.connection() as connection, connection.cursor() as cursor:
-        cursor.execute("DELETE FROM geosearch.borders")
-        cursor.executemany(
-            _INSERT,
-            [
-                (
-                    border.kind,
-                    border.name,
-                    list(border.aliases),
-                    border.iso_a2,
-                    border.iso_a3,
-                    border.continent,
-                    border.subregion,
-                    shapely.to_wkb(border.geometry),
-                    source,
-                )
-                for border in borders
-            ],
-        )
+    rows = [vars(border) | {"source": source} for border in borders]
+    for row in rows:
+        row["aliases"] = list(row["aliases"])
+        row["geom"] = shapely.to_wkb(row.pop("geometry"))
+    with database.connection() as connection:
+        connection.execute("DELETE FROM geosearch.borders")
+        insert_all(connection, "borders", rows, geom="ST_GeomFromWKB({}, 4326)")
     kinds = Counter(border.kind for border in borders)
     return Loaded(source, kinds["country"], kinds["region"], tuple(flaws))
 

@@ -11,12 +11,14 @@ from psycopg.types.json import Jsonb
 
 from geosearch.calibration.fitted import Fitted
 from geosearch.database.connection import Connection
+from geosearch.database.inserting import insert
 from geosearch.errors import NotFoundError
+from geosearch.json_record import Record
 from geosearch.retrieval import EVERYTHING, Filter
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Record, model_id="", where="filter", fitted="parameters", id="calibration_id"):
     """What was fitted, on which queries, and how it did on those held out."""
 
     model_id: int | None
@@ -33,48 +35,13 @@ class Calibration:
     id: int | None = None
     created_at: datetime | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """The object that `geosearch calibrate --json` prints."""
-        return {
-            "calibration_id": self.id,
-            "model": self.model,
-            "filter": self.where.to_json(),
-            "queries": self.queries,
-            "n_fit": self.n_fit,
-            "n_check": self.n_check,
-            "failed": self.failed,
-            "options": dict(self.options),
-            "parameters": self.fitted.to_json(),
-            "figures": dict(self.figures),
-            "software": dict(self.software),
-            "created_at": None if self.created_at is None else self.created_at.isoformat(),
-        }
-
 
 def save(connection: Connection, calibration: Calibration) -> Calibration:
     """Record a calibration; returns it with its id."""
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.calibrations (model_id, model, filter, method, parameters, figures,
-            queries, options, n_fit, n_check, failed, software)
-        VALUES (%s, %s, %s, 'density', %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
-        """,
-        (
-            calibration.model_id,
-            calibration.model,
-            Jsonb(calibration.where.to_json()),
-            Jsonb(calibration.fitted.to_json()),
-            Jsonb(dict(calibration.figures)),
-            calibration.queries,
-            Jsonb(dict(calibration.options)),
-            calibration.n_fit,
-            calibration.n_check,
-            calibration.failed,
-            Jsonb(dict(calibration.software)),
-        ),
-    ).fetchone()
-    assert row is not None
-    return find_calibration(connection, int(row[0]))
+    known = calibration.to_json()
+    del known["calibration_id"], known["created_at"]
+    row = known | {"model_id": calibration.model_id, "method": "density"}
+    return find_calibration(connection, insert(connection, "calibrations", row))
 
 
 def find_calibration(connection: Connection, calibration_id: int) -> Calibration:

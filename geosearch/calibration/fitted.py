@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from geosearch.calibration.summit import sharpened
 from geosearch.density import Mixture, Place, Region, level_at
 from geosearch.density.caps import cap_mass, cap_radii_km
 from geosearch.density.regions import highest_density_regions
+from geosearch.json_record import Record
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 
 #: Distances, in km, for which an answer says how likely its error is smaller.
@@ -56,7 +57,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fitted(Record):
     """All that a calibration fitted.
 
     `k`, `bandwidth_km` and `weighting` are those of the smoothed density that has the estimate at
@@ -75,10 +76,6 @@ class Fitted:
     radius_levels: LevelMap
     presence: tuple[float, ...] | None
     min_presence: float
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

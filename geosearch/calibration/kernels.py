@@ -43,12 +43,7 @@ class Truths:
 
     def where(self, chosen: NDArray[np.bool_]) -> Truths:
         """Those of the queries chosen by a mask (n,)."""
-        return Truths(
-            self.summit[chosen],
-            self.neighbours[chosen],
-            self.weights[chosen],
-            self.evidence[chosen],
-        )
+        return Truths(*(values[chosen] for values in vars(self).values()))
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def ingest(
             progress=report,
         )
     if json:
-        console.print_json(summary.as_dict())
+        console.print_json(summary.to_json())
     else:
         _print(summary, collection)
     if summary.unlocated == summary.seen > 0:
@@ -109,7 +109,7 @@ def rejects(
             database, collection=collection, stage=stage, limit=limit if json else None
         )
     if json:
-        console.print_json([reject.as_dict() for reject in found])
+        console.print_json([reject.to_json() for reject in found])
         return
     made = Table(*_REJECT, text=_REJECT)
     shown = found[: limit or _SHOWN]

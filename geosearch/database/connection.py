@@ -82,7 +82,21 @@ def parse(url: str) -> dict[str, str]:
     return parameters
 
 
-class Database:
+class Closing:
+    """What is closed at the end of its `with` block."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Database(Closing):
     """An open database. Use as a context manager, or call `close`.
 
     Parameters
@@ -107,12 +121,6 @@ class Database:
         self._pool = self._make_pool(psycopg.Connection[tuple[Any, ...]])
         # A search would pay as much for its transaction and settings as for itself.
         self._searchers = self._make_pool(SearchConnection, autocommit=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close all connections."""
@@ -176,11 +184,16 @@ class Database:
         try:
             psycopg.connect(self.url, connect_timeout=10).close()
         except psycopg.OperationalError as error:
-            raise UnreachableError(
-                f"cannot connect to {self.label}: {str(error).strip()}",
-                "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
-            ) from error
+            raise unreachable(self.label, error) from error
         pool.open()
+
+
+def unreachable(label: str, error: psycopg.Error) -> UnreachableError:
+    """The error to raise where a server takes no connection."""
+    return UnreachableError(
+        f"cannot connect to {label}: {str(error).strip()}",
+        "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
+    )
 
 
 def check_version(connection: Connection, label: str) -> None:

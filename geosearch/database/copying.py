@@ -131,6 +131,11 @@ def encode_rows(
     return b"".join(parts)
 
 
+def point_ewkb(lat: float, lon: float) -> bytes:
+    """A position as PostGIS receives it: extended WKB, little-endian, with SRID 4326."""
+    return struct.pack("<BIIdd", 1, 0x20000001, 4326, lon, lat)
+
+
 def _field(data: bytes) -> bytes:
     return struct.pack("!i", len(data)) + data
 

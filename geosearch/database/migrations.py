@@ -13,10 +13,10 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from geosearch.database.connection import check_version, parse, redact
+from geosearch.database.connection import check_version, parse, redact, unreachable
 from geosearch.database.resources import resource
 from geosearch.database.schema import EXTENSIONS, SCHEMA
-from geosearch.errors import DatabaseError, UnreachableError
+from geosearch.errors import DatabaseError
 
 # For a role named geosearch our schema would be the default one, which SQLAlchemy reflects without
 # its name, and where CREATE EXTENSION would put PostGIS.
@@ -83,10 +83,7 @@ def _run(url: str, work: Any) -> None:
         with psycopg.connect(url, connect_timeout=10) as probe:
             check_version(probe, redact(url))
     except psycopg.Error as error:
-        raise UnreachableError(
-            f"cannot connect to {redact(url)}: {str(error).strip()}",
-            "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
-        ) from error
+        raise unreachable(redact(url), error) from error
     engine = sqlalchemy_engine(url)
     try:
         with engine.begin() as connection:

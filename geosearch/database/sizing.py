@@ -78,16 +78,16 @@ def settings(machine: Machine) -> dict[str, str]:
 def _memory_limits() -> Iterator[int]:
     for folder in _control_groups("memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            if (limit := _first_number(folder / name)) is not None:
+            if (limit := _number(folder / name)) is not None:
                 yield limit
 
 
 def _processor_limits() -> Iterator[int]:
     for folder in _control_groups("cpu"):
-        quota, period = _first_number(folder / "cpu.max"), _number(folder / "cpu.max", 1)
+        quota, period = _number(folder / "cpu.max"), _number(folder / "cpu.max", 1)
         if quota is None:
-            quota = _first_number(folder / "cpu.cfs_quota_us")
-            period = _first_number(folder / "cpu.cfs_period_us")
+            quota = _number(folder / "cpu.cfs_quota_us")
+            period = _number(folder / "cpu.cfs_period_us")
         if quota is not None and quota > 0 and period:
             yield -(-quota // period)
 
@@ -109,11 +109,7 @@ def _control_groups(controller: str) -> Iterator[Path]:
         yield from (parent for parent in group.parents if parent.is_relative_to(mount))
 
 
-def _first_number(file: Path) -> int | None:
-    return _number(file, 0)
-
-
-def _number(file: Path, position: int) -> int | None:
+def _number(file: Path, position: int = 0) -> int | None:
     try:
         return int(file.read_text(encoding="utf-8").split()[position])
     except (OSError, ValueError, IndexError):

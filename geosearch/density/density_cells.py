@@ -101,8 +101,7 @@ def _leaves(mixture: Mixture, side: float) -> tuple[Array, Array, Array, Array] 
         last = cells.steradians * felt <= side**2
         found.append(cells.where(last))
         cells = cells.where(~last).split()
-    sides = ([getattr(part, name) for part in found] for name in ("west", "east", "south", "north"))
-    west, east, south, north = (np.concatenate(parts) for parts in sides)
+    west, east, south, north = np.concatenate([part.sides for part in found], axis=1)
     return west, east, south, north
 
 

@@ -175,12 +175,9 @@ class Leaves:
                 cells = cells.split()
             kernel, counts = _repeated(kernel, counts, 2**times)
         total = np.concatenate([counts for _, _, counts in found])
+        west, east, south, north = np.concatenate([part.sides for part, _, _ in found], axis=1)
         return cls(
-            mixture,
-            west=np.concatenate([part.west for part, _, _ in found]),
-            east=np.concatenate([part.east for part, _, _ in found]),
-            south=np.concatenate([part.south for part, _, _ in found]),
-            north=np.concatenate([part.north for part, _, _ in found]),
+            *(mixture, west, east, south, north),
             kernel=np.concatenate([kernel for _, kernel, _ in found]),
             start=np.concatenate([[0], np.cumsum(total)]),
         )

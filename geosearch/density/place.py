@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypedDict, Unpack, final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from geosearch.arguments import check_choice
 from geosearch.density import im2gps
 from geosearch.density.caps import cap_radii_km
 from geosearch.density.kernel import Mixture
@@ -17,6 +18,7 @@ from geosearch.density.regions import Region, highest_density_regions
 from geosearch.density.weights import neighbour_weights
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
+from geosearch.waiting import Progress
 
 METHODS = ("density", "nearest", "im2gps")
 
@@ -54,18 +56,24 @@ class Place:
     bandwidth_km: Bandwidth = ()
 
 
+class Locating(TypedDict, total=False):
+    """Keywords of `locate`, which says what they mean and what stands for None."""
+
+    bandwidth_km: float | Sequence[float] | None
+    bandwidth_weights: Sequence[float] | None
+    weighting: str | None
+    snap_km: float | None
+    levels: Sequence[float]
+    regions: bool
+
+
 def locate(
     lat: ArrayLike,
     lon: ArrayLike,
     distance: ArrayLike,
     *,
     method: str = "density",
-    bandwidth_km: float | Sequence[float] | None = None,
-    bandwidth_weights: Sequence[float] | None = None,
-    weighting: str | None = None,
-    snap_km: float | None = None,
-    levels: Sequence[float] = (0.5, 0.9),
-    regions: bool = True,
+    **how: Unpack[Locating],
 ) -> Place:
     """Estimate a place from k neighbours in order of rank.
 
@@ -88,11 +96,8 @@ def locate(
     Raises InputError for an unknown method, bandwidth, weighting, distance to snap or level, for
     no neighbours, and for arrays that do not match or hold values out of range.
     """
-    question = _Question.of(
-        method, bandwidth_km, bandwidth_weights, weighting, snap_km, levels, regions
-    )
-    neighbours = _checked(lat, lon, distance)
-    return question.answer(*neighbours)
+    question = _Question(method, **how)
+    return question.answer(*_checked(lat, lon, distance))
 
 
 def locate_many(
@@ -101,19 +106,14 @@ def locate_many(
     distance: Sequence[ArrayLike],
     *,
     methods: Sequence[str] = ("density",),
-    bandwidth_km: float | Sequence[float] | None = None,
-    bandwidth_weights: Sequence[float] | None = None,
-    weighting: str | None = None,
-    snap_km: float | None = None,
-    levels: Sequence[float] = (0.5, 0.9),
-    regions: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
+    **how: Unpack[Locating],
 ) -> dict[str, list[Place]]:
     """The places of many photos by each of several methods, as `locate` finds them one by one.
 
     `lat`, `lon`, `distance`: one array (k,) a photo, not necessarily of one length. Everything is
-    checked before the first is located. Without `levels` no radii are computed. `progress` is
-    told how many photos of how many are done.
+    checked before the first is located. Without `levels` no radii are computed, nor regions unless
+    `regions` says so. `progress` is told how many photos of how many are done.
 
     Raises InputError as `locate` does, and for sequences of different lengths.
     """
@@ -123,10 +123,8 @@ def locate_many(
             f"{len(distance)} photos.",
             "Give one array of each for every photo.",
         )
-    questions = [
-        _Question.of(method, bandwidth_km, bandwidth_weights, weighting, snap_km, levels, regions)
-        for method in dict.fromkeys(methods)
-    ]
+    how = {"regions": False, **how}
+    questions = [_Question(method, **how) for method in dict.fromkeys(methods)]
     photos = [_checked(*arrays) for arrays in zip(lat, lon, distance, strict=True)]
     places: dict[str, list[Place]] = {method: [] for method in methods}
     for done, photo in enumerate(photos, start=1):
@@ -163,45 +161,28 @@ class _Question:
     """What is asked of neighbours: the arguments of `locate`, checked, without the neighbours."""
 
     method: str
-    bandwidth_km: Bandwidth
-    bandwidth_weights: Sequence[float] | None
-    weighting: str
-    snap_km: float
-    levels: Sequence[float]
-    regions: bool
+    bandwidth_km: float | Sequence[float] | None = None
+    bandwidth_weights: Sequence[float] | None = None
+    weighting: str | None = None
+    snap_km: float | None = None
+    levels: Sequence[float] = (0.5, 0.9)
+    regions: bool = True
 
-    @classmethod
-    def of(
-        cls,
-        method: str,
-        bandwidth_km: float | Sequence[float] | None,
-        bandwidth_weights: Sequence[float] | None,
-        weighting: str | None,
-        snap_km: float | None,
-        levels: Sequence[float],
-        regions: bool,
-    ) -> _Question:
-        _check_levels(levels)
-        if method not in METHODS:
+    def __post_init__(self) -> None:
+        _check_levels(self.levels)
+        check_choice("method", self.method, METHODS)
+        if self.snap_km is not None and not self.snap_km >= 0:
             raise InputError(
-                f"`method`: {method!r} is unknown", f"Choose one of {', '.join(METHODS)}."
+                f"`snap_km`: {self.snap_km} is out of range", "Give kilometres, 0 or more."
             )
-        if snap_km is None:
-            snap_km = im2gps.SNAP_KM if method == "im2gps" else 0.0
-        if not snap_km >= 0:
-            raise InputError(f"`snap_km`: {snap_km} is out of range", "Give kilometres, 0 or more.")
-        if bandwidth_km is None:
-            bandwidth_km = IM2GPS_BANDWIDTH_KM if method == "im2gps" else DEFAULT_BANDWIDTH_KM
-        several = tuple(float(bandwidth) for bandwidth in np.atleast_1d(bandwidth_km))
-        return cls(
-            method,
-            several[0] if len(several) == 1 else several,
-            bandwidth_weights,
-            weighting or DEFAULT_WEIGHTING,
-            snap_km,
-            levels,
-            regions,
-        )
+
+    @property
+    def bandwidth(self) -> Bandwidth:
+        """The bandwidth, or the several."""
+        usual = IM2GPS_BANDWIDTH_KM if self.method == "im2gps" else DEFAULT_BANDWIDTH_KM
+        given = usual if self.bandwidth_km is None else self.bandwidth_km
+        several = tuple(float(bandwidth) for bandwidth in np.atleast_1d(given))
+        return several[0] if len(several) == 1 else several
 
     def _density(self, lat: Array, lon: Array, distance: Array) -> tuple[Array, Mixture]:
         """The neighbours' weights (k,) and the mixture of their kernels."""
@@ -209,9 +190,9 @@ class _Question:
             weights = np.zeros(len(lat))
             weights[0] = 1.0
         else:
-            weights = neighbour_weights(distance, self.weighting)
+            weights = neighbour_weights(distance, self.weighting or DEFAULT_WEIGHTING)
         return weights, Mixture.of_neighbours(
-            lat, lon, weights, self.bandwidth_km, self.bandwidth_weights
+            lat, lon, weights, self.bandwidth, self.bandwidth_weights
         )
 
     def answer(self, lat: Array, lon: Array, distance: Array) -> Place:
@@ -227,7 +208,8 @@ class _Question:
             modes = (_mode_at(mixture, estimate, mass=1.0),)
         else:
             mode = im2gps.grid_mode(lat, lon, weights)
-            estimate = im2gps.snap(lat, lon, mode, self.snap_km)
+            snap_km = im2gps.SNAP_KM if self.snap_km is None else self.snap_km
+            estimate = im2gps.snap(lat, lon, mode, snap_km)
             near = great_circle_km(*mode, lat, lon) <= 3 * IM2GPS_BANDWIDTH_KM
             modes = (_mode_at(mixture, mode, mass=min(1.0, float(weights[near].sum()))),)
         radii = cap_radii_km(mixture, unit_vectors(*estimate), self.levels)
@@ -239,7 +221,7 @@ class _Question:
             modes=modes,
             weights=weights,
             regions=highest_density_regions(mixture, self.levels) if self.regions else {},
-            bandwidth_km=self.bandwidth_km,
+            bandwidth_km=self.bandwidth,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from typing import TypedDict
 
@@ -26,6 +26,7 @@ from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.place_conditions import Near
 from geosearch.sphere import EARTH_RADIUS_KM, unit_vectors
 from geosearch.versions import software_versions
+from geosearch.waiting import Progress
 
 #: Queries nearer to one another than this, in km, are held out together.
 SAME_PLACE_KM = 1.0
@@ -35,8 +36,6 @@ ABSENT_KM = 1500.0
 
 #: Queries without which nothing can be fitted, and below which figures are loose.
 FEWEST, FEW = 20, 100
-
-Progress = Callable[[int, int | None], None]
 
 
 class CalibrateOptions(TypedDict, total=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, TypedDict, Unpack
@@ -35,6 +35,7 @@ from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Excluded, Exclusions
 from geosearch.retrieval.neighbours import check_k
+from geosearch.waiting import Progress
 
 #: What an evaluation leaves out unless told otherwise: all that would flatter it.
 LEAKAGE = Exclusions(same_bytes=True, duplicate_distance=DUPLICATE_DISTANCE, same_author=True)
@@ -50,9 +51,6 @@ def leakage(
 ) -> Exclusions:
     """`LEAKAGE`, less what is to be let in; with a query's own bytes, its near-duplicates are."""
     return Exclusions(exclude_self, exclude_duplicates if exclude_self else None, exclude_author)
-
-
-Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)

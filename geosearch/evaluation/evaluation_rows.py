@@ -8,6 +8,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
+from geosearch.database.inserting import insert, insert_all
 from geosearch.evaluation.metrics import Accuracy
 from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure
@@ -24,24 +25,16 @@ def start(
     where: Filter,
 ) -> int:
     """The id of a new evaluation; its figures stay NULL until `finish`."""
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.evaluations
-            (queries, model_id, model, method, parameters, filter, software)
-        VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
-        """,
-        (
-            queries,
-            model.id,
-            model.name,
-            parameters["method"],
-            Jsonb(dict(parameters)),
-            Jsonb(where.to_json()),
-            Jsonb(software_versions()),
-        ),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    row = {
+        "queries": queries,
+        "model_id": model.id,
+        "model": model.name,
+        "method": parameters["method"],
+        "parameters": dict(parameters),
+        "filter": where.to_json(),
+        "software": software_versions(),
+    }
+    return insert(connection, "evaluations", row)
 
 
 def join(connection: Connection, keys: Sequence[int], first: int) -> None:
@@ -80,9 +73,8 @@ def finish(
             key,
         ),
     )
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO geosearch.evaluation_failures (evaluation_id, uri, reason, message) "
-            "VALUES (%s, %s, %s, %s)",
-            [(key, item.photo, str(item.reason), item.message) for item in failures],
-        )
+    rows = [
+        {"evaluation_id": key, "uri": item.photo, "reason": item.reason, "message": item.message}
+        for item in failures
+    ]
+    insert_all(connection, "evaluation_failures", rows)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from geosearch.json_record import Record, plain
+from geosearch.sphere import Array
 
 #: Street, city, region, country, continent (Hays and Efros, IM2GPS, CVPR 2008).
 THRESHOLDS_KM = (1, 25, 200, 750, 2500)
@@ -30,7 +31,7 @@ _DRAWS_AT_ONCE = 1 << 22  # numbers held while resampling
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class Accuracy(Record, within="accuracy"):
     """Figures over `n` queries; `within` maps a threshold in km to a share, 0 to 1.
 
     `median_km` is infinite if half the queries have no estimate; `mean_km` is over those that
@@ -52,7 +53,7 @@ class Interval:
 
     def to_json(self) -> list[float | None]:
         """Both ends; null for an infinite one."""
-        return [finite(self.low), finite(self.high)]
+        return list(plain([self.low, self.high]))
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,8 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """Figures and intervals, by the names that `geosearch evaluate --json` prints."""
-        figures = self.accuracy
-        return {
-            "n": figures.n,
-            "accuracy": {str(km): share for km, share in figures.within.items()},
-            "median_km": finite(figures.median_km),
-            "mean_km": figures.mean_km,
-            "intervals": {
-                "accuracy": {str(km): ends.to_json() for km, ends in self.within.items()},
-                "median_km": None if self.median_km is None else self.median_km.to_json(),
-                "mean_km": None if self.mean_km is None else self.mean_km.to_json(),
-            },
-        }
+        ends = {"accuracy": self.within, "median_km": self.median_km, "mean_km": self.mean_km}
+        return {**self.accuracy.to_json(), "intervals": plain(ends)}
 
 
 def accuracy(errors_km: Array) -> Accuracy:
@@ -154,8 +145,3 @@ def _resampled(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]
     at_once = max(1, _DRAWS_AT_ONCE // n)
     for start in range(0, resamples, at_once):
         yield generator.integers(0, n, (min(at_once, resamples - start), n))
-
-
-def finite(value: float | None) -> float | None:
-    """`value`, or None where it is infinite: JSON has no infinity."""
-    return None if value is None or math.isinf(value) else value

@@ -10,6 +10,7 @@ from os import PathLike
 import numpy as np
 from psycopg import sql
 
+from geosearch.arguments import check_range
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError, Reason
@@ -65,10 +66,8 @@ class QuerySet:
         """
         if n is None:
             return self
-        if n < 1 or seed < 0:
-            raise InputError(
-                f"`sample`: {n} with `seed` {seed} draws nothing", "Give 1 or more, and 0."
-            )
+        check_range("sample", n, 1)
+        check_range("seed", seed, 0)
         if n >= len(self):
             return self
         chosen = np.random.default_rng(seed).choice(len(self), n, replace=False)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from geosearch.arguments import check_choice
 from geosearch.errors import InputError, PhotoRejected, Reason, unusable_file
 from geosearch.evaluation.queries import Labelled, QuerySet
 from geosearch.images import open_image
@@ -61,9 +62,8 @@ def read_set(set_name: str, images: str | Path, table: str | Path | None = None)
         There is no such set or folder, no photo below it is part of the set, or the table cannot
         be read or is needed and not given.
     """
-    known = SETS.get(set_name)
-    if known is None:
-        raise InputError(f"`set_name`: {set_name!r} is unknown", f"Sets: {', '.join(SETS)}.")
+    check_choice("set_name", set_name, SETS)
+    known = SETS[set_name]
     folder = _Folder(images)
     if table is not None:
         queries, failures = _from_table(folder, table)

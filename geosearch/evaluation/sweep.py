@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geosearch.atomic_files import replacing
+from geosearch.atomic_files import write_table
 from geosearch.density import DEFAULT_BANDWIDTH_KM
 from geosearch.density.place import IM2GPS_BANDWIDTH_KM
 from geosearch.density.weights import parse_weighting
 from geosearch.evaluation.evaluating import Evaluation
 from geosearch.evaluation.metrics import THRESHOLDS_KM
+from geosearch.json_record import Record
 from geosearch.localization.answer import Parameters
 
 #: Keys of an evaluation's JSON that are the same in all of a sweep.
@@ -59,7 +58,9 @@ def grid(
 
 
 @dataclass(frozen=True)
-class Pattern:
+class Pattern(
+    Record, one_is_best="one_neighbour_is_best", widens="wider_kernels_at_coarser_distances"
+):
     """Whether one neighbour is best at the finest distance, and wider kernels at coarser ones.
 
     That is what Vo, Jacobs and Hays (Revisiting IM2GPS, 2017) found. Judged are the thresholds at
@@ -72,15 +73,6 @@ class Pattern:
     one_is_best: bool
     widens: bool
     sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "finest_km": self.finest_km,
-            "one_neighbour_is_best": self.one_is_best,
-            "wider_kernels_at_coarser_distances": self.widens,
-            "sentence": self.sentence,
-        }
 
 
 @dataclass(frozen=True)
@@ -163,12 +155,7 @@ class Sweep:
 
     def write_csv(self, file: Path) -> None:
         """One row for each evaluation: parameters, shares with their intervals, errors in km."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        for row in self._rows():
-            writer.writerow(row)
-        with replacing(file) as path:
-            path.write_text(text.getvalue(), encoding="utf-8")
+        write_table(file, self._rows())
 
     def _rows(self) -> Iterator[list[Any]]:
         shares = [f"within_{km}_km{end}" for km in THRESHOLDS_KM for end in ("", "_low", "_high")]

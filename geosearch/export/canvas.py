@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,12 +14,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from PIL import Image
+from PIL import Image, ImageOps
 
 from geosearch.atomic_files import replacing
 from geosearch.earth import blue_marble_at, coastlines
+from geosearch.errors import PhotoRejected
 from geosearch.export.projections import Projection
+from geosearch.images import decode, open_image
 from geosearch.sphere import Array
+from geosearch.storage import read_bytes
 
 WIDTH, HEIGHT = 1600, 900
 _DPI = 100
@@ -126,18 +130,43 @@ def add_map(
     if theme is LIGHT:
         return axes
     shape = round(rectangle[3] * HEIGHT), round(rectangle[2] * WIDTH)
-    axes.imshow(
-        _background(projection, shape), extent=projection.extent, interpolation="bilinear", zorder=0
-    )
+    background = painted(projection, shape, _muted_earth)
+    axes.imshow(background, extent=projection.extent, interpolation="bilinear", zorder=0)
     if not coasts:
         return axes
     width = right - left
     detail = next(name for limit, name in _COASTLINE_DETAIL if width <= limit)
     lines = list(projected(projection, *coastlines(detail)))
-    axes.add_collection(
-        LineCollection(lines, colors="white", linewidths=0.5, alpha=0.35, zorder=1), autolim=False
-    )
+    add_lines(axes, lines, colors="white", linewidths=0.5, alpha=0.35, zorder=1)
     return axes
+
+
+def add_lines(axes: Axes, lines: Sequence[Array], **style: Any) -> None:
+    """Draw lines (n, 2) of the map, which stays as wide as it is."""
+    axes.add_collection(LineCollection(lines, **style), autolim=False)
+
+
+def add_title(figure: Figure, title: str) -> None:
+    """A headline at the upper left of the page."""
+    figure.text(
+        0.03,
+        0.945,
+        title,
+        color=TEXT,
+        fontsize=20,
+        fontweight="bold",
+        va="center",
+        parse_math=False,
+    )
+
+
+def thumbnail(uri: str, size: tuple[int, int]) -> Image.Image | None:
+    """A photo in at most so many pixels across and down; None where it cannot be read."""
+    try:
+        image = decode(open_image(read_bytes(uri)), at_least=size[1])
+    except PhotoRejected:
+        return None
+    return ImageOps.contain(image, size, Image.Resampling.LANCZOS)
 
 
 def raster(projection: Projection, shape: tuple[int, int]) -> tuple[Array, Array]:
@@ -146,6 +175,21 @@ def raster(projection: Projection, shape: tuple[int, int]) -> tuple[Array, Array
     x = left + (np.arange(shape[1]) + 0.5) / shape[1] * (right - left)
     y = top - (np.arange(shape[0]) + 0.5) / shape[0] * (top - bottom)
     return projection.inverse(*np.meshgrid(x, y))
+
+
+def painted(
+    projection: Projection,
+    shape: tuple[int, int],
+    paint: Callable[[Array, Array], np.ndarray],
+    blank: float = 0,
+) -> np.ndarray:
+    """What `paint` gives for the pixels (rows, columns, …) of a map; `blank` off the Earth."""
+    lat, lon = raster(projection, shape)
+    on_earth = np.isfinite(lat)
+    values = paint(lat[on_earth], lon[on_earth])
+    pixels = np.full((*shape, *values.shape[1:]), blank, values.dtype)
+    pixels[on_earth] = values
+    return pixels
 
 
 def projected(projection: Projection, lat: ArrayLike, lon: ArrayLike) -> Iterator[Array]:
@@ -189,13 +233,9 @@ def add_scale_bar(axes: Axes, width_km: float, theme: Theme = DARK) -> None:
     )
 
 
-def _background(projection: Projection, shape: tuple[int, int]) -> Array:
-    """The Blue Marble, muted, (rows, columns, 4) from 0 to 1; transparent off the Earth."""
-    lat, lon = raster(projection, shape)
-    on_earth = np.isfinite(lat)
-    image = np.zeros((*shape, 4))
-    colours = blue_marble_at(lat[on_earth], lon[on_earth]).T / 255.0
+def _muted_earth(lat: Array, lon: Array) -> Array:
+    """The Blue Marble, muted, (n, 4) from 0 to 1."""
+    colours = blue_marble_at(lat, lon).T / 255.0
     grey = colours.mean(axis=1, keepdims=True)
     muted = _FLOOR + _BRIGHTNESS * (grey + _SATURATION * (colours - grey)) ** 1.15
-    image[on_earth] = np.column_stack([np.clip(muted, 0.0, 1.0), np.ones(len(muted))])
-    return image
+    return np.column_stack([np.clip(muted, 0.0, 1.0), np.ones(len(muted))])

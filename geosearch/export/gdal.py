@@ -6,12 +6,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from geosearch.errors import InputError, MissingExtraError
-from geosearch.installation import remedy
+from geosearch.errors import InputError
+from geosearch.installation import optional
 from geosearch.layers.layer_rows import LayerRows
 from geosearch.layers.styles import read_style
 
@@ -73,7 +72,7 @@ def write_flatgeobuf(path: Path, rows: LayerRows) -> None:
 
 
 def _write(path: Path, rows: LayerRows, driver: str, options: dict[str, str]) -> None:
-    pyogrio = _pyogrio(path)
+    pyogrio = optional(f"writing {path.suffix}", "gis", "pyogrio", "pyogrio.errors")
     source = _Source(rows)
     layer = rows.layer
     try:
@@ -113,15 +112,3 @@ class _Source:
         except BaseException as error:
             self.error = error
             raise
-
-
-def _pyogrio(path: Path) -> Any:
-    try:
-        import pyogrio
-        import pyogrio.errors
-    except ImportError as error:
-        raise MissingExtraError(
-            f"writing {path.suffix} needs pyogrio, which is not installed",
-            f"Run: {remedy('gis')}",
-        ) from error
-    return pyogrio

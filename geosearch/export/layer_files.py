@@ -18,6 +18,7 @@ from geosearch.export.geoparquet import write_geoparquet
 from geosearch.export.kml import write_kml
 from geosearch.export.table import write_csv
 from geosearch.layers.layer_rows import LayerRows
+from geosearch.waiting import Progress
 
 #: Formats of one layer, and formats of one or several.
 _OF_ONE: dict[str, Callable[[Path, LayerRows], None]] = {
@@ -38,7 +39,7 @@ _LOCATED_ONLY = {".fgb"}
 
 
 def write_layers(
-    path: Path, parts: list[LayerRows], progress: Callable[[int, int | None], None] | None = None
+    path: Path, parts: list[LayerRows], progress: Progress | None = None
 ) -> dict[str, int]:
     """Write layers to a file, whole or not at all; returns the number of rows of each.
 

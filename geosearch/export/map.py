@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path, PurePosixPath
 from textwrap import wrap
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,13 +13,11 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from PIL import Image, ImageOps
 from shapely import contains_xy
 
 from geosearch.database.connection import Database
 from geosearch.density import DEFAULT_BANDWIDTH_KM, Region
 from geosearch.density.regions import highest_density_regions
-from geosearch.errors import PhotoRejected
 from geosearch.export import canvas
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
 from geosearch.export.surroundings import (
@@ -29,10 +28,8 @@ from geosearch.export.surroundings import (
     draw_surroundings,
     read_surroundings,
 )
-from geosearch.images import decode, open_image
 from geosearch.localization import Localization
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing, unit_vectors
-from geosearch.storage import read_bytes
 from geosearch.words import format_km, format_position
 
 _PANEL_SHARE = 0.27
@@ -118,36 +115,16 @@ def _draw_density(
     axes: Axes, projection: Projection, answer: Localization, theme: canvas.Theme
 ) -> None:
     shape = (canvas.HEIGHT // _DENSITY_PIXELS, round(canvas.HEIGHT * _ASPECT) // _DENSITY_PIXELS)
-    lat, lon = canvas.raster(projection, shape)
-    on_earth = np.isfinite(lat)
-    log_density = np.full(shape, -np.inf)
-    log_density[on_earth] = _log_density(answer, lat[on_earth], lon[on_earth])
+    log_density = canvas.painted(projection, shape, partial(_log_density, answer), -np.inf)
     share = np.exp(log_density - log_density.max())
-    axes.imshow(
-        share**0.7,
-        extent=projection.extent,
-        cmap=_GLOWS[theme],
-        vmin=0.0,
-        vmax=1.0,
-        interpolation="bilinear",
-        zorder=2,
-    )
+    _shade(axes, projection, share**0.7, theme, 1.0, "bilinear")
     for level, region in _regions(answer).items():
         # A region's outline is where the density has one value: draw that contour, which is
         # smooth, in place of the stored cells' steps and their cuts at the antimeridian.
         outline = np.concatenate([np.array(p.exterior.coords) for p in region.geometry.geoms])
         threshold = float(np.median(_log_density(answer, outline[:, 1], outline[:, 0])))
-        _, style, width = _REGION_STYLES[level]
-        axes.contour(
-            np.maximum(log_density, threshold - 50.0),
-            levels=[threshold],
-            extent=projection.extent,
-            origin="upper",
-            colors=[theme.outline],
-            linestyles=[style],
-            linewidths=[width],
-            zorder=3,
-        )
+        values = np.maximum(log_density, threshold - 50.0)
+        _outline(axes, projection, values, threshold, level, theme)
 
 
 def _draw_cells(
@@ -155,35 +132,59 @@ def _draw_cells(
 ) -> None:
     """The regions of an answer that are whole geocells, by the pixels inside."""
     shape = (canvas.HEIGHT, round(canvas.HEIGHT * _ASPECT))
-    lat, lon = canvas.raster(projection, shape)
-    on_earth = np.isfinite(lat)
-    held = np.zeros(shape)
-    for region in answer.regions.values():
-        held[on_earth] += contains_xy(region.geometry, lon[on_earth], lat[on_earth])
+
+    def regions_at(lat: Array, lon: Array) -> Array:
+        held = np.zeros(len(lat))
+        for region in answer.regions.values():
+            held += contains_xy(region.geometry, lon, lat)
+        return held
+
+    held = canvas.painted(projection, shape, regions_at)
     if not held.any():
         return
-    extent = projection.extent
+    _shade(axes, projection, held / held.max(), theme, 1.4, "nearest")
+    for count, level in enumerate(sorted(answer.regions, reverse=True)):
+        _outline(axes, projection, held, count + 0.5, level, theme)
+
+
+def _shade(
+    axes: Axes,
+    projection: Projection,
+    values: Array,
+    theme: canvas.Theme,
+    most: float,
+    interpolation: Literal["bilinear", "nearest"],
+) -> None:
     axes.imshow(
-        held / held.max(),
-        extent=extent,
+        values,
+        extent=projection.extent,
         cmap=_GLOWS[theme],
         vmin=0.0,
-        vmax=1.4,
-        interpolation="nearest",
+        vmax=most,
+        interpolation=interpolation,
         zorder=2,
     )
-    for count, level in enumerate(sorted(answer.regions, reverse=True)):
-        _, style, width = _REGION_STYLES[level]
-        axes.contour(
-            held,
-            levels=[count + 0.5],
-            extent=extent,
-            origin="upper",
-            colors=[theme.outline],
-            linestyles=[style],
-            linewidths=[width],
-            zorder=3,
-        )
+
+
+def _outline(
+    axes: Axes,
+    projection: Projection,
+    values: Array,
+    at: float,
+    level: float,
+    theme: canvas.Theme,
+) -> None:
+    _, style, width = _REGION_STYLES[level]
+    axes.contour(
+        values,
+        levels=[at],
+        extent=projection.extent,
+        origin="upper",
+        colors=[theme.outline],
+        linestyles=[style],
+        linewidths=[width],
+        zorder=3,
+    )
 
 
 def _regions(answer: Localization) -> dict[float, Region]:
@@ -285,11 +286,9 @@ def _draw_panel(figure: Figure, answer: Localization, theme: canvas.Theme, *, ph
 
 def _draw_thumbnail(panel: Axes, photo: str) -> float:
     """Draw the photo where it can be read; returns where the text below may start."""
-    try:
-        image = decode(open_image(read_bytes(photo)), at_least=_THUMBNAIL[1])
-    except PhotoRejected:
+    fitted = canvas.thumbnail(photo, _THUMBNAIL)
+    if fitted is None:
         return 64.0
-    fitted = ImageOps.contain(image, _THUMBNAIL, Image.Resampling.LANCZOS)
     panel.imshow(
         np.asarray(fitted),
         extent=(36, 36 + fitted.width, 36 + fitted.height, 36),
@@ -351,27 +350,9 @@ def _legend(answer: Localization, theme: canvas.Theme, *, photos: bool) -> list[
 
 
 def _write(
-    panel: Axes,
-    x: float,
-    y: float,
-    text: str,
-    colour: str,
-    size: float,
-    *,
-    weight: str = "normal",
-    ha: str = "left",
+    panel: Axes, x: float, y: float, text: str, colour: str, size: float, **how: Any
 ) -> None:
-    panel.text(
-        x,
-        y,
-        text,
-        color=colour,
-        fontsize=size,
-        fontweight=weight,
-        ha=ha,
-        va="center",
-        parse_math=False,
-    )
+    panel.text(x, y, text, color=colour, fontsize=size, va="center", parse_math=False, **how)
 
 
 def _shortened(text: str, length: int = 36) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import shapely
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -109,16 +108,14 @@ def _draw_lines(
     for row in range(len(lat)):
         points = destination(lat[row], lon[row], bearing[row], distance[row] * share)
         lines += list(canvas.projected(projection, *points))
-    axes.add_collection(
-        LineCollection(lines, colors=colour, linewidths=1.0, alpha=0.55, zorder=4), autolim=False
-    )
+    canvas.add_lines(axes, lines, colors=colour, linewidths=1.0, alpha=0.55, zorder=4)
 
 
 def _draw_title(figure: Figure, total: int, located: int, error: Array) -> None:
     title = f"{total:,} answer{'s' * (total != 1)}"
     if len(error):
         title += f", median error {format_km(float(np.median(error)))}"
-    figure.text(0.03, 0.945, title, color=canvas.TEXT, fontsize=20, fontweight="bold", va="center")
+    canvas.add_title(figure, title)
     notes = ["lines lead from the estimate to the truth"] if len(error) else []
     if located < total:
         notes.append(f"{total - located:,} without a position")

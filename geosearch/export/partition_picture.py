@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgba
 from geosearch.export import canvas
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
 from geosearch.geocells import Partition
-from geosearch.sphere import great_circle_km, lat_lon, unit_vectors
+from geosearch.sphere import Array, great_circle_km, lat_lon, unit_vectors
 
 _HEAT = LinearSegmentedColormap.from_list(
     "cells", ["#1f3a5f", "#2f7f8f", "#7cc4a0", "#fde68a", "#ffb454"]
@@ -44,16 +44,8 @@ def draw_cells(partition: Partition, path: Path) -> None:
         axes.scatter(x, y, s=7, color=canvas.NEIGHBOUR, linewidths=0, zorder=4)
     if isinstance(projection, AzimuthalEquidistant):
         canvas.add_scale_bar(axes, 2 * projection.half_width)
-    figure.text(
-        0.03,
-        0.945,
-        f"{partition.name}: {len(partition):,} cells of {partition.photos.sum():,} photos",
-        color=canvas.TEXT,
-        fontsize=20,
-        fontweight="bold",
-        va="center",
-        parse_math=False,
-    )
+    cells, photos = len(partition), partition.photos.sum()
+    canvas.add_title(figure, f"{partition.name}: {cells:,} cells of {photos:,} photos")
     bar = figure.colorbar(
         ScalarMappable(norm, _HEAT),
         cax=figure.add_axes((0.3, 0.06, 0.4, 0.018)),
@@ -83,10 +75,12 @@ def _draw_cells(
     left, right, bottom, top = projection.extent
     height = round(_MAP[3] * canvas.HEIGHT)
     shape = (height, round(height * (right - left) / (top - bottom)))
-    lat, lon = canvas.raster(projection, shape)
-    on_earth = np.isfinite(lat)
-    cell = np.full(shape, -1)
-    cell[on_earth] = partition.locate(lat[on_earth], np.clip(lon[on_earth], -180, 180))
+
+    def cell_at(lat: Array, lon: Array) -> np.ndarray:
+        return partition.locate(lat, np.clip(lon, -180, 180))
+
+    cell = canvas.painted(projection, shape, cell_at, -1)
+    on_earth = cell >= 0
     image = np.zeros((*shape, 4))
     image[on_earth] = colours[cell[on_earth]]
     image[on_earth, 3] = _OPACITY

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
+from geosearch.arguments import check_range
 from geosearch.atomic_files import replacing
 from geosearch.density import Mixture
 from geosearch.density.density_cells import COVERED
 from geosearch.density.regions import highest_density_regions
-from geosearch.errors import InputError, MissingExtraError, NotFoundError
-from geosearch.installation import remedy
+from geosearch.errors import InputError, NotFoundError
+from geosearch.installation import optional
 from geosearch.localization import Localization
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
+from geosearch.waiting import Progress
 
 #: Pixels to a bandwidth, where that does not take too many.
 _PIXELS_PER_BANDWIDTH = 4
@@ -47,8 +47,7 @@ class Grid:
         InputError
             The step is not between 0 and 10 degrees, or takes too many pixels.
         """
-        if step is not None and not 0 < step <= 10:
-            raise InputError(f"`step`: {step} is not a pixel's side in degrees", "For example 0.1.")
+        check_range("step", step, 0, 10, above=True)
         bandwidth = float(np.degrees(density.bandwidth.min()))
         region = highest_density_regions(density, (COVERED,))[COVERED].geometry
         west, south, east, north = region.bounds
@@ -105,7 +104,7 @@ def write_density(
     path: Path,
     *,
     step: float | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Grid:
     """Write an answer's probability per square kilometre, at the middle of each pixel.
 
@@ -123,7 +122,8 @@ def write_density(
     MissingExtraError
         rasterio is not installed.
     """
-    rasterio, shutil = _rasterio()
+    parts = ("rasterio", "rasterio.shutil", "rasterio.windows")
+    rasterio = optional("writing a GeoTIFF", "gis", *parts)
     density = density_of(answer)
     grid = Grid.of(density, step)
     profile = {
@@ -156,7 +156,7 @@ def write_density(
                 if progress is not None:
                     progress(rows.stop, grid.height)
         # A COG has its overviews before its pixels, so GDAL makes it from a finished raster.
-        shutil.copy(
+        rasterio.shutil.copy(
             plain,
             part,
             driver="COG",
@@ -176,16 +176,3 @@ def _tags(answer: Localization) -> dict[str, str]:
         "MODEL": answer.model["name"],
         "ESTIMATE": f"{answer.lat}, {answer.lon}",
     }
-
-
-def _rasterio() -> tuple[Any, Any]:
-    try:
-        import rasterio
-        import rasterio.shutil
-        import rasterio.windows
-    except ImportError as error:
-        raise MissingExtraError(
-            "writing a GeoTIFF needs rasterio, which is not installed",
-            f"Run: {remedy('gis')}",
-        ) from error
-    return rasterio, rasterio.shutil

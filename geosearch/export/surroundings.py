@@ -13,7 +13,6 @@ import numpy as np
 import shapely
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
@@ -108,9 +107,7 @@ def draw_surroundings(
             # Where areas end at ±180° and at a pole, there is no border.
             lon = np.where((np.abs(lon) > 179.999) | (lat < -89.999), np.nan, lon)
             lines = list(canvas.projected(projection, lat, lon))
-            axes.add_collection(
-                LineCollection(lines, colors=theme.line, linewidths=0.7, zorder=1), autolim=False
-            )
+            canvas.add_lines(axes, lines, colors=theme.line, linewidths=0.7, zorder=1)
     if len(around.photos):
         x, y = projection.forward(*around.photos.T)
         axes.scatter(x, y, s=11, color=theme.photo, linewidths=0, zorder=3.5)
@@ -168,9 +165,7 @@ def _draw_grid(axes: Axes, projection: Projection, theme: canvas.Theme) -> None:
     for meridian in _steps(lon, wide):
         lats = np.clip(lat + high * share, -90, 90)
         lines += canvas.projected(projection, lats, np.full_like(share, meridian))
-    axes.add_collection(
-        LineCollection(lines, colors=theme.grid, linewidths=0.5, zorder=0.6), autolim=False
-    )
+    canvas.add_lines(axes, lines, colors=theme.grid, linewidths=0.5, zorder=0.6)
 
 
 def _steps(middle: float, reach: float) -> Array:
@@ -281,26 +276,13 @@ def _write(
     theme: canvas.Theme,
     size: float,
     colour: str,
-    *,
     offset: tuple[float, float] = (0, 0),
-    ha: str = "center",
-    va: str = "center",
-    weight: str = "normal",
+    **how: Any,
 ) -> Any:
-    return axes.annotate(
-        text,
-        (x, y),
-        offset,
-        textcoords="offset points",
-        color=colour,
-        fontsize=size,
-        fontweight=weight,
-        ha=ha,
-        va=va,
-        zorder=8,
-        parse_math=False,
-        path_effects=[patheffects.withStroke(linewidth=2.6, foreground=theme.halo)],
-    )
+    halo = [patheffects.withStroke(linewidth=2.6, foreground=theme.halo)]
+    style: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 8, "parse_math": False}
+    style |= {"color": colour, "fontsize": size, "path_effects": halo, **how}
+    return axes.annotate(text, (x, y), offset, textcoords="offset points", **style)
 
 
 def add_locator(figure: Figure, corner: tuple[float, float], projection: Projection) -> None:
@@ -309,11 +291,10 @@ def add_locator(figure: Figure, corner: tuple[float, float], projection: Project
     world = EqualEarth()
     inset = figure.add_axes((corner[0] - width, corner[1], width, height))
     inset.axis("off")
-    lat, lon = canvas.raster(world, (300, 616))
-    image = np.zeros((*lat.shape, 4))
-    on_earth = np.isfinite(lat)
     colours = np.array([[0.16, 0.22, 0.31, 1.0], [0.62, 0.68, 0.76, 1.0]])
-    image[on_earth] = colours[is_land(lat[on_earth], lon[on_earth]).astype(int)]
+    image = canvas.painted(
+        world, (300, 616), lambda lat, lon: colours[is_land(lat, lon).astype(int)]
+    )
     inset.imshow(image, extent=world.extent, interpolation="antialiased")
     _, right, _, top = projection.extent
     edge = np.linspace(-1, 1, 40)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.arguments import check_choice
 from geosearch.errors import InputError, ModelError
 from geosearch.features import packaged
-from geosearch.features.backbone_source import Source
-from geosearch.features.description import Description
+from geosearch.features.description import Description, Source
 from geosearch.features.onnx import onnx_network
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ def resolve(spec: str) -> Source:
 
 def find_device(device: str) -> str:
     """`cuda`, `mps` or `cpu` for one of `DEVICES`. Raises InputError as `load_backbone` does."""
-    if device not in DEVICES:
-        raise InputError(f"`device`: unknown device {device!r}", f"Give {', '.join(DEVICES)}.")
+    check_choice("device", device, DEVICES)
     if device == "cpu" or (device == "auto" and not _accelerator_likely()):
         return "cpu"
     from geosearch.features.pytorch import available

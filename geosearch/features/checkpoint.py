@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from geosearch.atomic_files import replacing
 from geosearch.errors import ModelError
-from geosearch.features.backbone_source import Source
-from geosearch.features.description import POOLINGS, Description, file_sha256
+from geosearch.features.description import POOLINGS, Description, Source, file_sha256
 from geosearch.features.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -53,14 +52,14 @@ def save_checkpoint(
     InputError
         The file cannot be written.
     """
-    from geosearch.features.networks import extractor, feature_dimension
+    from geosearch.features.networks import check_pooling, extractor, feature_dimension
 
-    _check_pooling(path, architecture, pooling)
+    check_pooling(architecture, pooling)
     extractor(architecture, weights, preprocessing)
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     description = {
         "architecture": architecture,
-        "preprocessing": preprocessing.to_dict(),
+        "preprocessing": preprocessing.to_json(),
         "pooling": pooling,
         "dimension": feature_dimension(architecture, preprocessing),
         "licence": licence,
@@ -146,16 +145,6 @@ def _load_pt(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict) or not isinstance(loaded.get("state_dict"), dict):
         raise _unusable(path, "it holds no state_dict")
     return loaded
-
-
-def _check_pooling(path: Path, architecture: str, pooling: str) -> None:
-    from geosearch.features.networks import poolings
-
-    if pooling not in poolings(architecture):
-        raise ModelError(
-            f"{path}: {architecture} has no pooling {pooling!r}",
-            f"It has: {', '.join(poolings(architecture))}",
-        )
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geosearch.features.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: `avg`, `max` and `gem` pool a feature map; `token` is a transformer's class token.
 POOLINGS = ("avg", "max", "gem", "token")
@@ -37,12 +42,20 @@ class Description:
         shaping = {
             "architecture": self.architecture,
             "weights_sha256": self.weights_sha256,
-            "preprocessing": self.preprocessing.to_dict(),
+            "preprocessing": self.preprocessing.to_json(),
             "pooling": self.pooling,
             "dimension": self.dimension,
         }
         canonical = json.dumps(shaping, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a spec resolves to: a description, and how to get the weights of a network."""
+
+    description: Description
+    load_weights: Callable[[], Mapping[str, Tensor]]
 
 
 def file_sha256(path: Path) -> str:

@@ -10,16 +10,16 @@ from typing import TypedDict
 
 import numpy as np
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
+from geosearch.arguments import check_range
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
-from geosearch.errors import DatabaseError, InputError
+from geosearch.database.inserting import finish_run, start_run
+from geosearch.errors import DatabaseError
 from geosearch.features.backbones import DEFAULT_MODEL, Backbone, load_backbone
 from geosearch.features.extraction import (
     Outcome,
-    Progress,
     Rejected,
     batched,
     embed_batch,
@@ -27,7 +27,7 @@ from geosearch.features.extraction import (
 from geosearch.features.model_rows import Model, register_model
 from geosearch.parallel import ordered_map, processors
 from geosearch.query import Query
-from geosearch.versions import software_versions
+from geosearch.waiting import Progress
 
 #: A transaction holds at most this many photos or seconds of work: what a killed run does again.
 CHUNK = 2048
@@ -113,9 +113,8 @@ def embed(
     DatabaseError
         Another run is embedding with this model.
     """
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
-        if value is not None and value < 1:
-            raise InputError(f"`{name}`: {value} is below 1", "Give a positive number.")
+    check_range("batch_size", batch_size, 1)
+    check_range("workers", workers, 1)
     backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
     batch_size, workers = batch_size or backbone.batch_size, workers or processors()
     with database.connection() as connection:
@@ -124,17 +123,13 @@ def embed(
     with _only_run(database, row):
         started = time.perf_counter()
         with database.connection() as connection:
-            run_id = _start(
-                connection,
-                row.id,
-                collection_id,
-                {
-                    "device": backbone.device,
-                    "batch_size": batch_size,
-                    "workers": workers,
-                    "retry": retry,
-                },
-            )
+            options = {
+                "device": backbone.device,
+                "batch_size": batch_size,
+                "workers": workers,
+                "retry": retry,
+            }
+            run_id = start_run(connection, "embed", collection_id, options, model_id=row.id)
             last, pending, skipped = _survey(connection, row.id, collection_id, retry)
         if progress is not None:
             progress(0, pending)
@@ -166,7 +161,8 @@ def embed(
             photos_per_s=(embedded + rejected) / seconds,
         )
         with database.connection() as connection:
-            _finish(connection, summary)
+            names = ("pending", "embedded", "rejected", "gone", "skipped")
+            finish_run(connection, run_id, {name: getattr(summary, name) for name in names})
     return summary
 
 
@@ -364,26 +360,3 @@ def _write(
             ],
         )
     return len(embedded), len(rejected)
-
-
-def _start(
-    connection: Connection, model_id: int, collection_id: int | None, options: dict[str, object]
-) -> int:
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.runs (kind, collection_id, model_id, sources, options, software)
-        VALUES ('embed', %s, %s, '[]', %s, %s)
-        RETURNING id
-        """,
-        (collection_id, model_id, Jsonb(options), Jsonb(software_versions())),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _finish(connection: Connection, summary: EmbedSummary) -> None:
-    names = ("pending", "embedded", "rejected", "gone", "skipped")
-    connection.execute(
-        "UPDATE geosearch.runs SET finished_at = now(), counts = %s WHERE id = %s",
-        (Jsonb({name: getattr(summary, name) for name in names}), summary.run_id),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -22,8 +22,8 @@ from geosearch.features.model_rows import Model, require_model
 from geosearch.parallel import ordered_map, processors
 from geosearch.query import Query
 from geosearch.storage import read_bytes, resolve
+from geosearch.waiting import Progress
 
-Progress = Callable[[int, int | None], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

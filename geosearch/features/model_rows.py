@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
 from geosearch.database.embedding_tables import create_embedding_table
+from geosearch.database.inserting import insert_statement
 from geosearch.errors import NotFoundError
 from geosearch.features.description import Description
 from geosearch.versions import software_versions
@@ -48,29 +50,14 @@ def register_model(connection: Connection, description: Description) -> Model:
 
     Two specs that come to the same weights, preprocessing and pooling share a row.
     """
-    inserted = connection.execute(
-        """
-        INSERT INTO geosearch.models (
-            name, architecture, weights_source, weights_sha256, preprocessing, pooling,
-            dimension, fingerprint, framework, licence
-        )
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-        ON CONFLICT (fingerprint) DO NOTHING
-        RETURNING id
-        """,
-        (
-            description.name,
-            description.architecture,
-            description.weights_source,
-            description.weights_sha256,
-            Jsonb(description.preprocessing.to_dict()),
-            description.pooling,
-            description.dimension,
-            description.fingerprint,
-            Jsonb(software_versions()),
-            description.licence,
-        ),
-    ).fetchone()
+    row = vars(description) | {
+        "fingerprint": description.fingerprint,
+        "preprocessing": Jsonb(description.preprocessing.to_json()),
+        "framework": Jsonb(software_versions()),
+    }
+    unless_known = sql.SQL(" ON CONFLICT (fingerprint) DO NOTHING RETURNING id")
+    statement = insert_statement("models", row) + unless_known
+    inserted = connection.execute(statement, row).fetchone()
     if inserted is not None:
         create_embedding_table(connection, inserted[0])
     return require_model(connection, description)

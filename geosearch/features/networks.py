@@ -116,6 +116,15 @@ def poolings(architecture: str) -> tuple[str, ...]:
     return ("avg", "max", "gem")
 
 
+def check_pooling(architecture: str, pooling: str) -> None:
+    """Raise `ModelError` for a pooling that an architecture cannot have."""
+    known = poolings(architecture)
+    if pooling not in known:
+        raise ModelError(
+            f"{architecture} has no pooling {pooling!r}", f"It has: {', '.join(known)}"
+        )
+
+
 def feature_dimension(architecture: str, preprocessing: Preprocessing) -> int:
     """Length of an architecture's embeddings, found on tensors without memory."""
     side = preprocessing.crop

@@ -89,14 +89,8 @@ def onnx_network(
 def cache_path(description: Description) -> Path:
     """Where the exported network of a description is kept, per version of the exporter."""
     versions = software_versions()
-    key = "|".join(
-        (
-            description.fingerprint,
-            str(_EXPORT_VERSION),
-            versions.get("torch", ""),
-            versions.get("onnxruntime", ""),
-        )
-    )
+    exporter = (versions.get(name, "") for name in ("torch", "onnxruntime"))
+    key = "|".join((description.fingerprint, str(_EXPORT_VERSION), *exporter))
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     return CacheSettings().folder() / "networks" / f"{name}.onnx"
 

@@ -7,8 +7,7 @@ from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
 from geosearch.errors import ModelError
-from geosearch.features.backbone_source import Source
-from geosearch.features.description import Description, file_sha256
+from geosearch.features.description import Description, Source, file_sha256
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.installation import remedy
 

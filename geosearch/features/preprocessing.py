@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.errors import ModelError
+from geosearch.json_record import Record
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -17,7 +18,7 @@ _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Record):
     """Resize, centre crop and scaling of a network's input.
 
     The shorter side is resized to `resize` pixels and the central `crop` × `crop` square taken;
@@ -55,7 +56,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        """The inverse of `to_dict`. Raises `ModelError` for missing or unknown keys."""
+        """The inverse of `to_json`. Raises `ModelError` for missing or unknown keys."""
         known = dict(values)
         try:
             known["mean"] = tuple(float(value) for value in values["mean"])
@@ -66,10 +67,6 @@ class Preprocessing:
                 f"the preprocessing {values!r} cannot be used: {error}",
                 "It needs resize, crop, mean and std.",
             ) from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     @property
     def resampling(self) -> Image.Resampling:

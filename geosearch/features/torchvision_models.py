@@ -13,9 +13,8 @@ import torchvision.models as zoo
 from torch import Tensor
 
 from geosearch.errors import ModelError
-from geosearch.features.backbone_source import Source
-from geosearch.features.description import Description, file_sha256
-from geosearch.features.networks import architectures, feature_dimension, poolings
+from geosearch.features.description import Description, Source, file_sha256
+from geosearch.features.networks import architectures, check_pooling, feature_dimension, poolings
 from geosearch.features.preprocessing import Preprocessing
 
 _SPEC = re.compile(r"(?P<model>[a-z0-9_]+)(@(?P<weights>\w+))?(\+(?P<pooling>\w+))?", re.IGNORECASE)
@@ -40,12 +39,8 @@ def source(spec: str) -> Source:
     if architecture not in architectures():
         known = ", ".join(name for name in architectures() if name.startswith("torchvision/"))
         raise ModelError(f"there is no model {architecture!r}", f"Known: {known}")
-    choices = poolings(architecture)
-    pooling = match["pooling"] or choices[0]
-    if pooling not in choices:
-        raise ModelError(
-            f"{architecture} has no pooling {pooling!r}", f"It has: {', '.join(choices)}"
-        )
+    pooling = match["pooling"] or poolings(architecture)[0]
+    check_pooling(architecture, pooling)
     weights = _weights(match["model"], match["weights"] or "DEFAULT")
     path = _download(weights)
     preprocessing = _preprocessing(weights)

@@ -12,9 +12,9 @@ from typing import Any, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
+from geosearch.database.inserting import insert
 from geosearch.errors import InputError, NotFoundError
 from geosearch.features.model_rows import Model
 from geosearch.geocells.geocell_rows import partition_by_id
@@ -55,12 +55,6 @@ class Classifier:
         return log_softmax(logits)
 
 
-_INSERT = """
-INSERT INTO geosearch.classifiers (model_id, partition_id, weights, bias, provenance)
-VALUES (%s, %s, %s, %s, %s)
-"""
-
-
 def store_classifiers(
     connection: Connection, model_id: int, classifiers: Sequence[Classifier]
 ) -> None:
@@ -85,16 +79,14 @@ def store_classifiers(
             "DELETE FROM geosearch.classifiers WHERE model_id = %s AND partition_id = %s",
             (model_id, item.partition.id),
         )
-        connection.execute(
-            _INSERT,
-            (
-                model_id,
-                item.partition.id,
-                item.weights.astype("<f4").tobytes(),
-                item.bias.astype("<f4").tobytes(),
-                Jsonb(dict(item.provenance)),
-            ),
-        )
+        row = {
+            "model_id": model_id,
+            "partition_id": item.partition.id,
+            "weights": item.weights.astype("<f4").tobytes(),
+            "bias": item.bias.astype("<f4").tobytes(),
+            "provenance": dict(item.provenance),
+        }
+        insert(connection, "classifiers", row)
 
 
 def load_classifiers(connection: Connection, model_id: int) -> list[Classifier]:

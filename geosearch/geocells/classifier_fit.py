@@ -18,6 +18,7 @@ from psycopg import sql
 from scipy.optimize import minimize_scalar
 from torch import nn
 
+from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import embedding_table as embeddings_of
 from geosearch.errors import InputError
@@ -29,6 +30,7 @@ from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.softmax import log_softmax
 from geosearch.sphere import Array
 from geosearch.versions import software_versions
+from geosearch.waiting import Progress
 
 #: Passes over the photos, photos a step, and how fast and how freely weights may grow.
 EPOCHS, BATCH, RATE, DECAY = 30, 256, 0.03, 1e-3
@@ -41,8 +43,6 @@ HELD_OUT = 10
 
 #: The highest temperature that is tried.
 MOST_TEMPERATURE = 20.0
-
-Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def fit_classifiers(
     InputError
         Too few embeddings pass the filter, or a number is out of range.
     """
-    if not partitions or epochs < 1 or seed < 0:
-        raise InputError(
-            "there is nothing to fit", "Name partitions; `epochs` 1 or more, `seed` 0."
-        )
+    if not partitions:
+        raise InputError("there is nothing to fit", "Name partitions.")
+    check_range("epochs", epochs, 1)
+    check_range("seed", seed, 0)
     with database.connection() as connection:
         row = find_model(connection, model)
         found = [find_partition(connection, name) for name in dict.fromkeys(partitions)]

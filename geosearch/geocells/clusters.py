@@ -11,12 +11,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from shapely import MultiPolygon
 
+from geosearch.arguments import check_range
 from geosearch.errors import InputError
 from geosearch.geocells import polygons
-from geosearch.geocells.partition import Partition, checked, means
+from geosearch.geocells.partition import Numbers, Partition, check_fewest, checked, means
+from geosearch.json_record import Record
 from geosearch.sphere import Array, lat_lon, unit_vectors
 
 #: Steps of k-means; most collections settle before.
@@ -30,11 +32,9 @@ _ROUNDING = 1e-12
 #: Borders with so many of the nearest cells are tried first.
 _NEAREST = 16
 
-Numbers = NDArray[np.int64]
-
 
 @dataclass(frozen=True, eq=False)
-class Voronoi:
+class Voronoi(Record):
     """The points of the sphere by the nearest of some centres (n,), in degrees."""
 
     lat: Array
@@ -63,10 +63,6 @@ class Voronoi:
                 for cell in range(len(self))
             ]
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Division.to_json`."""
-        return {"lat": self.lat.tolist(), "lon": self.lon.tolist()}
 
     @cached_property
     def _centres(self) -> Array:
@@ -149,22 +145,10 @@ def clusters(
         raise InputError(
             "`kind` clusters needs a number of cells", "Give `cells`, `max_photos` or both."
         )
-    most = 2 * min_photos if max_photos is None else max_photos
-    if not 1 <= min_photos <= (most + 1) // 2:
-        raise InputError(
-            f"`min_photos`: {min_photos} does not go with `max_photos` {max_photos}",
-            "Give at least 1, and at most half of `max_photos`.",
-        )
-    if len(lat) < min_photos:
-        raise InputError(
-            f"{len(lat)} photos are fewer than `min_photos` {min_photos}",
-            "Lower it, or add photos.",
-        )
+    check_fewest(min_photos, max_photos, len(lat))
     wanted = cells if cells is not None else -(-len(lat) // (max_photos or 1))
-    if wanted < 1 or seed < 0:
-        raise InputError(
-            f"`cells`: {wanted} with `seed` {seed} is out of range", "Give 1 or more, and 0."
-        )
+    check_range("cells", wanted, 1)
+    check_range("seed", seed, 0)
     points = unit_vectors(lat, lon)
     generator = np.random.default_rng(seed)
     chosen = points

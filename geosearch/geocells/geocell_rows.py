@@ -9,13 +9,15 @@ from typing import Any, LiteralString
 import numpy as np
 import shapely
 from psycopg import errors
-from psycopg.types.json import Jsonb
 
+from geosearch.arguments import check_choice
 from geosearch.database.connection import Connection, Database
+from geosearch.database.inserting import insert, insert_all
 from geosearch.errors import InputError, NotFoundError
 from geosearch.geocells.clusters import Voronoi, clusters
 from geosearch.geocells.partition import Division, Partition
 from geosearch.geocells.quadtree import Quadtree, quadtree
+from geosearch.json_record import Record
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.sphere import Array
 from geosearch.versions import software_versions
@@ -25,7 +27,7 @@ KINDS = ("quadtree", "clusters")
 
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(Record, id="partition_id", where="filter"):
     """A partition's row: what it was made of, and how many photos and cells it has."""
 
     id: int
@@ -37,20 +39,6 @@ class Stored:
     cells: int
     software: dict[str, str]
     created_at: datetime
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that `geosearch partition --json` prints."""
-        return {
-            "partition_id": self.id,
-            "name": self.name,
-            "kind": self.kind,
-            "parameters": self.parameters,
-            "filter": self.where.to_json(),
-            "photos": self.photos,
-            "cells": self.cells,
-            "software": self.software,
-            "created_at": self.created_at.isoformat(),
-        }
 
 
 def make_partition(
@@ -76,6 +64,7 @@ def make_partition(
     NotFoundError
         A collection or country in the filter does not exist.
     """
+    check_choice("kind", kind, KINDS)
     with database.connection() as connection:
         _check_free(connection, name)
         lat, lon = photo_positions(connection, where)
@@ -88,7 +77,7 @@ def make_partition(
                 "Give `max_photos` N.",
             )
         made = quadtree(name, lat, lon, max_photos=max_photos, min_photos=min_photos)
-    elif kind == "clusters":
+    else:
         made = clusters(
             name,
             lat,
@@ -98,8 +87,6 @@ def make_partition(
             min_photos=min_photos,
             seed=seed or 0,
         )
-    else:
-        raise InputError(f"`kind`: {kind!r} is unknown", f"Choose one of {', '.join(KINDS)}.")
     with database.connection() as connection:
         return replace(made, id=store_partition(connection, made, where))
 
@@ -131,17 +118,6 @@ WHERE {condition}
 ORDER BY photo_id
 """
 
-_INSERT_PARTITION = """
-INSERT INTO geosearch.partitions (name, kind, parameters, filter, definition, photos, software)
-VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
-"""
-
-_INSERT_CELL = """
-INSERT INTO geosearch.geocells
-    (partition_id, number, photos, spread_km, area_km2, medoid, geom)
-VALUES (%s, %s, %s, %s, %s, ST_SetSRID(ST_Point(%s, %s), 4326), ST_GeomFromWKB(%s, 4326))
-"""
-
 
 def store_partition(
     connection: Connection, partition: Partition, where: Filter = EVERYTHING
@@ -154,37 +130,33 @@ def store_partition(
         There is a partition of this name, or the name is impossible.
     """
     _check_free(connection, partition.name)
+    row = {
+        "name": partition.name,
+        "kind": partition.kind,
+        "parameters": dict(partition.parameters),
+        "filter": where.to_json(),
+        "definition": partition.division.to_json(),
+        "photos": int(partition.photos.sum()),
+        "software": software_versions(),
+    }
     try:
         with connection.transaction():
-            row = connection.execute(
-                _INSERT_PARTITION,
-                (
-                    partition.name,
-                    partition.kind,
-                    Jsonb(dict(partition.parameters)),
-                    Jsonb(where.to_json()),
-                    Jsonb(partition.division.to_json()),
-                    int(partition.photos.sum()),
-                    Jsonb(software_versions()),
-                ),
-            ).fetchone()
+            key = insert(connection, "partitions", row)
     except errors.UniqueViolation:  # stored by another session since
         raise _taken(partition.name) from None
-    assert row is not None
-    key = int(row[0])
-    columns = (
-        partition.photos.tolist(),
-        partition.spread_km.tolist(),
-        partition.area_km2.tolist(),
-        partition.lon.tolist(),
-        partition.lat.tolist(),
-        shapely.to_wkb(np.array(partition.polygons(), object)),
-    )
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            _INSERT_CELL,
-            [(key, number, *cell) for number, cell in enumerate(zip(*columns, strict=True))],
-        )
+    columns = {
+        "photos": partition.photos.tolist(),
+        "spread_km": partition.spread_km.tolist(),
+        "area_km2": partition.area_km2.tolist(),
+        "medoid": shapely.to_wkb(shapely.points(partition.lon, partition.lat)),
+        "geom": shapely.to_wkb(np.array(partition.polygons(), object)),
+    }
+    cells = [
+        dict(zip(columns, cell, strict=True), partition_id=key, number=number)
+        for number, cell in enumerate(zip(*columns.values(), strict=True))
+    ]
+    as_geometry = "ST_GeomFromWKB({}, 4326)"
+    insert_all(connection, "geocells", cells, medoid=as_geometry, geom=as_geometry)
     return key
 
 

@@ -14,6 +14,8 @@ from shapely import MultiPolygon
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
 
+Numbers = NDArray[np.int64]
+
 #: The spread of a cell is at least this: photos at one spot are still somewhere round it.
 LEAST_SPREAD_KM = 1.0
 
@@ -30,11 +32,11 @@ class Division(Protocol):
         """Number of cells."""
         ...
 
-    def locate(self, lat: Array, lon: Array) -> NDArray[np.int64]:
+    def locate(self, lat: Array, lon: Array) -> Numbers:
         """Cells (n,) of points in degrees, with longitudes in [-180, 180)."""
         ...
 
-    def polygons(self, cells: NDArray[np.int64]) -> list[MultiPolygon]:
+    def polygons(self, cells: Numbers) -> list[MultiPolygon]:
         """The cells of these numbers in degrees of longitude and latitude, cut at ±180°."""
         ...
 
@@ -61,7 +63,7 @@ class Partition:
     kind: str
     parameters: Mapping[str, Any]
     division: Division
-    photos: NDArray[np.int64]
+    photos: Numbers
     lat: Array
     lon: Array
     spread_km: Array
@@ -120,7 +122,7 @@ class Partition:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def locate(self, lat: ArrayLike, lon: ArrayLike) -> NDArray[np.int64]:
+    def locate(self, lat: ArrayLike, lon: ArrayLike) -> Numbers:
         """Numbers (n,) from 0 of the cells that points in degrees (n,) lie in.
 
         Every point of the sphere lies in exactly one. ±180° is one meridian, and a pole one point.
@@ -164,9 +166,24 @@ def checked(lat: ArrayLike, lon: ArrayLike) -> tuple[Array, Array]:
     return lat, np.where((lon == 180) | (np.abs(lat) == 90), -180.0, lon)
 
 
-def _summary(
-    lat: Array, lon: Array, cell: NDArray[np.int64], count: int
-) -> tuple[Array, Array, Array]:
+def check_fewest(min_photos: int, max_photos: int | None, photos: int) -> None:
+    """See that cells of at least so many photos can be made of those there are.
+
+    Of a cell with more than `max_photos`, one half must have enough.
+    """
+    most = 2 * min_photos if max_photos is None else max_photos
+    if not 1 <= min_photos <= (most + 1) // 2:
+        raise InputError(
+            f"`min_photos`: {min_photos} does not go with `max_photos` {max_photos}",
+            "Give at least 1, and at most half of `max_photos`.",
+        )
+    if photos < min_photos:
+        raise InputError(
+            f"{photos} photos are fewer than `min_photos` {min_photos}", "Lower it, or add photos."
+        )
+
+
+def _summary(lat: Array, lon: Array, cell: Numbers, count: int) -> tuple[Array, Array, Array]:
     """Medoids in degrees and spreads in kilometres (count,) of photos in cells, none empty."""
     medoid = _medoids(unit_vectors(lat, lon), cell, count)
     away = great_circle_km(lat, lon, lat[medoid[cell]], lon[medoid[cell]])
@@ -175,7 +192,7 @@ def _summary(
     return lat[medoid], lon[medoid], np.maximum(np.sqrt(variance), LEAST_SPREAD_KM)
 
 
-def _medoids(points: Array, cell: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def _medoids(points: Array, cell: Numbers, count: int) -> Numbers:
     """Index (count,) of the point (m, 3) nearest to the geometric median of its cell.
 
     Weiszfeld's algorithm (Tohoku Mathematical Journal 43, 1937) on chords, for all cells at once.
@@ -186,11 +203,11 @@ def _medoids(points: Array, cell: NDArray[np.int64], count: int) -> NDArray[np.i
         away = np.linalg.norm(points - medians[cell], axis=1)
         weights = 1 / np.maximum(away, _MEDIAN_FLOOR)
     order = np.lexsort([away, cell])
-    first: NDArray[np.int64] = order[np.searchsorted(cell[order], np.arange(count))]
+    first: Numbers = order[np.searchsorted(cell[order], np.arange(count))]
     return first
 
 
-def means(points: Array, cell: NDArray[np.int64], count: int, weights: Array) -> Array:
+def means(points: Array, cell: Numbers, count: int, weights: Array) -> Array:
     """Directions (count, 3) of the weighted sums of the unit vectors (m, 3) in each cell.
 
     Where they cancel out, or there are none, it is the direction to (0° N, 0° E).

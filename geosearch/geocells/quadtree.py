@@ -11,19 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 from shapely import MultiPolygon
 
-from geosearch.errors import InputError
-from geosearch.geocells.partition import Partition, checked, means
+from geosearch.geocells.partition import Numbers, Partition, check_fewest, checked, means
 from geosearch.geocells.polygons import joined
+from geosearch.json_record import Record
 from geosearch.sphere import Array, Cells, unit_vectors, z_to_lat
-
-Numbers = NDArray[np.int64]
 
 #: The smallest rectangles, with sides of about 20 m: photos at one spot cannot be divided.
 DEEPEST = 40
@@ -33,7 +30,7 @@ _AXES = {_LONGITUDE: 0, _Z: 1}
 
 
 @dataclass(frozen=True, eq=False)
-class Quadtree:
+class Quadtree(Record):
     """Rectangles from halving the sphere, each part of a cell.
 
     `tree` is the tree in preorder: `.` a rectangle, `|` one halved along a meridian (first the
@@ -60,10 +57,6 @@ class Quadtree:
         west, east, south, north = self._nodes.rectangles
         return np.asarray(np.bincount(self.cells, np.radians(east - west) * (north - south)))
 
-    def to_json(self) -> dict[str, Any]:
-        """See `Division.to_json`."""
-        return {"tree": self.tree, "cells": self.cells.tolist()}
-
     @cached_property
     def _boxes(self) -> NDArray[np.object_]:
         west, east, south, north = self._nodes.rectangles
@@ -88,17 +81,7 @@ def quadtree(
         `min_photos` is more than half of `max_photos`, or than all photos there are.
     """
     lat, lon = checked(lat, lon)
-    # Of a rectangle with too many photos, one half then has enough.
-    if not 1 <= min_photos <= (max_photos + 1) // 2:
-        raise InputError(
-            f"`min_photos`: {min_photos} does not go with `max_photos` {max_photos}",
-            "Give at least 1, and at most half of `max_photos`.",
-        )
-    if len(lat) < min_photos:
-        raise InputError(
-            f"{len(lat)} photos are fewer than `min_photos` {min_photos}",
-            "Lower it, or add photos.",
-        )
+    check_fewest(min_photos, max_photos, len(lat))
     tree, rectangle = _grown(lat, lon, max_photos)
     cells = _merged(_Nodes.of(tree), rectangle, unit_vectors(lat, lon), min_photos)
     parameters = {"max_photos": max_photos, "min_photos": min_photos}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import shapely
@@ -14,6 +13,7 @@ from geosearch.errors import NotFoundError
 from geosearch.export.surface import density_of
 from geosearch.layers.selection import Selection
 from geosearch.localization import load
+from geosearch.waiting import Progress
 
 _COLUMNS = ("localization_id", "level", "share", "area_km2", "geom")
 _TYPES = ["int8", "float8", "float8", "float8", "bytea"]
@@ -31,7 +31,7 @@ class Refreshed:
 def refresh_density(
     database: Database,
     selection: Selection,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Refreshed:
     """Put the densities of answers into the layer `gis_density`; what was there is replaced.
 

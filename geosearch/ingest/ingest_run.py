@@ -8,19 +8,19 @@ from functools import partial
 from itertools import chain, islice
 from typing import TypedDict
 
-from geosearch.arguments import Paths, paths, text
+from geosearch.arguments import Paths, check_range, paths, text
 from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
+from geosearch.database.inserting import finish_run, start_run
 from geosearch.errors import InputError
 from geosearch.ingest.examine import examine, with_defaults
 from geosearch.ingest.ingest_summary import IngestSummary, Tally
-from geosearch.ingest.photo_rows import Item, Store, finish_run, start_run
+from geosearch.ingest.photo_rows import Item, Store
 from geosearch.ingest.records import Candidate, Rejection, cleaned, shortened
 from geosearch.ingest.sources import candidates, count, locate
 from geosearch.parallel import ordered_map, processors
-
-Progress = Callable[[int, int | None], None]
+from geosearch.waiting import Progress
 
 _BATCH = 500
 
@@ -87,8 +87,7 @@ def ingest(
     sources = paths("sources", sources)
     if not sources:
         raise InputError("nothing to ingest", "Name a folder, a photo or a manifest.")
-    if workers is not None and workers < 1:
-        raise InputError(f"`workers`: {workers} is below 1", "Give 1 or more, or leave it out.")
+    check_range("workers", workers, 1)
     author, licence = (
         given and shortened(text(name, given))
         for name, given in (("author", author), ("licence", licence))
@@ -112,14 +111,13 @@ def ingest(
             with connection.transaction(force_rollback=True) if dry_run else nullcontext():
                 with connection.transaction():
                     collection_id = ensure_collection(connection, collection)
-                    run_id = start_run(
-                        connection, collection_id, list(map(cleaned, located)), options
-                    )
+                    names = list(map(cleaned, located))
+                    run_id = start_run(connection, "ingest", collection_id, options, sources=names)
                 store = Store(connection, collection_id, run_id, keep_unlocated=keep_unlocated)
                 tally = _write(store, items, _reporter(progress, located))
                 summary = IngestSummary.of(tally, None if dry_run else run_id)
                 with connection.transaction():
-                    finish_run(connection, run_id, summary.as_dict())
+                    finish_run(connection, run_id, summary.to_json())
                 if tally.added or tally.replaced:
                     with connection.transaction():
                         refresh_coverage(connection, collection)

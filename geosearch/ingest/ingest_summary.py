@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from geosearch.errors import Reason
+from geosearch.json_record import Record
 
 
 @dataclass
@@ -23,17 +23,12 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Add the counts of another tally to this one."""
-        self.seen += other.seen
-        self.added += other.added
-        self.duplicates += other.duplicates
-        self.unlocated += other.unlocated
-        self.kept_unlocated += other.kept_unlocated
-        self.replaced += other.replaced
-        self.by_reason.update(other.by_reason)
+        for name, count in vars(other).items():
+            setattr(self, name, getattr(self, name) + count)
 
 
 @dataclass(frozen=True)
-class IngestSummary:
+class IngestSummary(Record):
     """What became of every photo and manifest row an ingest saw.
 
     Each is exactly one of added, duplicate, rejected and unlocated:
@@ -77,17 +72,10 @@ class IngestSummary:
     def of(cls, tally: Tally, run_id: int | None) -> IngestSummary:
         """The summary of a finished run."""
         return cls(
-            run_id=run_id,
-            seen=tally.seen,
-            added=tally.added,
-            duplicates=tally.duplicates,
-            rejected=tally.by_reason.total(),
-            unlocated=tally.unlocated,
-            kept_unlocated=tally.kept_unlocated,
-            replaced=tally.replaced,
-            by_reason={reason.value: count for reason, count in sorted(tally.by_reason.items())},
+            **vars(tally)
+            | {
+                "run_id": run_id,
+                "rejected": tally.by_reason.total(),
+                "by_reason": {reason.value: n for reason, n in sorted(tally.by_reason.items())},
+            }
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The counts, ready for JSON."""
-        return asdict(self)

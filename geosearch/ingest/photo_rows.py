@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
-from geosearch.database.copying import copy_into
+from geosearch.database.copying import copy_into, point_ewkb
 from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
-from geosearch.versions import software_versions
 
 Item = Photo | Rejection
 
@@ -80,30 +78,6 @@ _WRITE_REJECT = """
 """
 
 
-def start_run(
-    connection: Connection, collection_id: int, sources: Sequence[str], options: dict[str, Any]
-) -> int:
-    """Record the start of an ingest run; returns its id."""
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.runs (kind, collection_id, sources, options, software)
-        VALUES ('ingest', %s, %s, %s, %s)
-        RETURNING id
-        """,
-        (collection_id, Jsonb(list(sources)), Jsonb(options), Jsonb(software_versions())),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def finish_run(connection: Connection, run_id: int, counts: dict[str, Any]) -> None:
-    """Record the end of a run and its summary."""
-    connection.execute(
-        "UPDATE geosearch.runs SET finished_at = now(), counts = %s WHERE id = %s",
-        (Jsonb(counts), run_id),
-    )
-
-
 class Store:
     """Writes the photos and rejects of one run into one collection."""
 
@@ -163,7 +137,7 @@ class Store:
             photo.width,
             photo.height,
             photo.format,
-            position and _ewkb(position),
+            position and point_ewkb(position.lat, position.lon),
             position and position.source,
             position and position.accuracy_m,
             photo.taken_at,
@@ -293,8 +267,3 @@ class _Batch:
     def _reject(self, rejection: Rejection, sha256: bytes | None) -> None:
         self.rejects[rejection.uri] = (rejection, sha256)
         self.tally.by_reason[rejection.reason] += 1
-
-
-def _ewkb(position: Position) -> bytes:
-    """The position as PostGIS extended WKB: little-endian, type point with SRID, SRID 4326."""
-    return struct.pack("<BIIdd", 1, 0x20000001, 4326, position.lon, position.lat)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from psycopg.rows import class_row
 
+from geosearch.arguments import check_choice
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Database
-from geosearch.errors import InputError
+from geosearch.json_record import Record
 
 STAGES = ("read", "decode", "position", "manifest", "embed")
 
@@ -28,7 +28,7 @@ _REJECTS = """
 
 
 @dataclass(frozen=True)
-class Reject:
+class Reject(Record):
     """A row of `geosearch.rejects`, with the names of its collection and model."""
 
     collection: str
@@ -40,10 +40,6 @@ class Reject:
     model: str | None
     run_id: int | None
     created_at: datetime
-
-    def as_dict(self) -> dict[str, Any]:
-        """The row, ready for JSON."""
-        return asdict(self)
 
 
 def list_rejects(
@@ -62,8 +58,8 @@ def list_rejects(
     InputError
         There is no such stage.
     """
-    if stage is not None and stage not in STAGES:
-        raise InputError(f"`stage`: there is no stage {stage!r}", f"Stages: {', '.join(STAGES)}.")
+    if stage is not None:
+        check_choice("stage", stage, STAGES)
     with database.connection() as connection:
         collection_id = None if collection is None else find_collection(connection, collection)
         cursor = connection.cursor(row_factory=class_row(Reject))

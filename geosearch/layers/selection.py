@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
+from geosearch.arguments import check_range
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError
 
@@ -30,8 +31,7 @@ class Selection:
     def __post_init__(self) -> None:
         if sum((bool(self.ids), self.evaluation is not None, self.last is not None)) > 1:
             raise InputError("`ids`, `evaluation` and `last` exclude each other", "Give one.")
-        if self.last is not None and self.last < 1:
-            raise InputError(f"`last`: {self.last} is not positive", "Give 1 or more.")
+        check_range("last", self.last, 1)
 
     @property
     def condition(self) -> sql.SQL:

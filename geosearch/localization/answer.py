@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosearch.arguments import settle
+from geosearch.arguments import check_choice, check_range, settle
 from geosearch.calibration import Calibrated, Fitted
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, level_at
 from geosearch.errors import InputError, Reason
+from geosearch.json_record import plain
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import Excluded
@@ -79,14 +80,8 @@ class Parameters:
 
     def __post_init__(self) -> None:
         settle(self)
-        if self.method not in METHODS:
-            raise InputError(
-                f"`method`: {self.method!r} is unknown", f"Choose one of {', '.join(METHODS)}."
-            )
-        if self.bandwidth_km is not None and not 0.001 <= self.bandwidth_km <= 20_000:
-            raise InputError(
-                f"`bandwidth_km`: {self.bandwidth_km:g} is out of range", "Choose 0.001 to 20000."
-            )
+        check_choice("method", self.method, METHODS)
+        check_range("bandwidth_km", self.bandwidth_km, 0.001, 20_000)
         if self.min_presence is not None and not 0 <= self.min_presence <= 1:
             raise InputError(
                 f"`min_presence`: {self.min_presence:g} is no probability", "Choose 0 to 1."
@@ -126,13 +121,8 @@ class Parameters:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, without what was fitted."""
-        given: dict[str, Any] = {
-            "method": self.method,
-            "k": self.k,
-            "bandwidth_km": self.bandwidth_km,
-            "weighting": self.weighting,
-            "exact": self.exact,
-        }
+        names = ("method", "k", "bandwidth_km", "weighting", "exact")
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.fitted is not None:
             given |= {"calibration": self.calibration_id, "min_presence": self.min_presence}
         if self.classifies:
@@ -298,11 +288,9 @@ class Localization:
             "calibration": self.parameters.calibration_id,
             "confident": self.confident,
             "presence": self.presence,
-            "probability_within_km": {
-                str(km): share for km, share in self.probability_within_km.items()
-            },
+            "probability_within_km": plain(self.probability_within_km),
             "radius_km": {f"{100 * level:g}": km for level, km in self.radius_km.items()},
-            "modes": [asdict(mode) for mode in self.modes],
+            "modes": plain(self.modes),
             "neighbours": [
                 neighbour | {"weight": float(weight)}
                 for neighbour, weight in zip(self.neighbours.to_json(), self.weights, strict=True)
@@ -311,7 +299,7 @@ class Localization:
             "model": self.model["name"],
             "parameters": self.parameters.to_json(),
             "filter": self.where.to_json(),
-            "excluded": None if self.excluded is None else self.excluded.to_json(),
+            "excluded": plain(self.excluded),
             "truth": None if self.truth is None else {"lat": self.truth[0], "lon": self.truth[1]},
             "error_km": self.error_km,
             "truth_level": self.truth_level,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,11 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection, Database
-from geosearch.database.copying import copy_into
+from geosearch.database.copying import copy_into, point_ewkb
+from geosearch.database.inserting import insert_all, insert_statement
 from geosearch.density import Mode, Place, Region
 from geosearch.errors import NotFoundError
+from geosearch.json_record import plain
 from geosearch.localization.answer import Localization, Parameters
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours, Plan
@@ -25,12 +26,8 @@ from geosearch.retrieval.duplicates import Excluded
 _NEIGHBOUR_COLUMNS = ("localization_id", "rank", "photo_id", "uri", "geom", "distance", "weight")
 _NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "float8"]
 
+#: A calibration that was removed since is not named.
 _CALIBRATION = "(SELECT id FROM geosearch.calibrations WHERE id = {})"
-
-_INSERT_REGION = """
-INSERT INTO geosearch.localization_regions (localization_id, level, geom, area_km2)
-VALUES (%s, %s, ST_Multi(ST_GeomFromWKB(%s, 4326)), %s)
-"""
 
 
 _PLACE_NAMES = """
@@ -60,7 +57,8 @@ def save(
     with connection.cursor() as cursor:
         # psycopg sends these as a pipeline: one round trip for all answers.
         rows = [_row(answer, evaluation_id) for answer in answers]
-        cursor.executemany(_insert(rows[0]), rows, returning=True)
+        statement = insert_statement("localizations", rows[0], calibration_id=_CALIBRATION)
+        cursor.executemany(statement + sql.SQL(" RETURNING id"), rows, returning=True)
         ids: list[int] = []
         for _ in answers:
             ids += [int(row[0]) for row in cursor]
@@ -81,20 +79,25 @@ def save(
                             float(answer.weights[index]),
                         )
                     )
-        regions = [
-            (key, level, shapely.to_wkb(region.geometry), region.area_km2)
-            for key, answer in zip(ids, answers, strict=True)
-            for level, region in answer.regions.items()
-        ]
-        if regions:
-            cursor.executemany(_INSERT_REGION, regions)
+    regions = [
+        {
+            "localization_id": key,
+            "level": level,
+            "geom": shapely.to_wkb(region.geometry),
+            "area_km2": region.area_km2,
+        }
+        for key, answer in zip(ids, answers, strict=True)
+        for level, region in answer.regions.items()
+    ]
+    form = "ST_Multi(ST_GeomFromWKB({}, 4326))"
+    insert_all(connection, "localization_regions", regions, geom=form)
     return ids
 
 
 def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
     """The columns of an answer."""
     place, truth, fitted = answer.place, answer.truth, answer.parameters.fitted
-    probability = {str(km): share for km, share in answer.probability_within_km.items()}
+    probability = plain(answer.probability_within_km)
     return {
         "photo_uri": answer.query.uri,
         "photo_sha256": answer.query.sha256,
@@ -111,7 +114,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "score": answer.score,
         "radius_50_km": answer.radius_km.get(0.5),
         "radius_90_km": answer.radius_km.get(0.9),
-        "modes": Jsonb([asdict(mode) for mode in answer.modes]),
+        "modes": Jsonb(plain(answer.modes)),
         "elapsed_ms": Jsonb(dict(answer.elapsed_ms)),
         "truth": None if truth is None else point_ewkb(*truth),
         "error_km": answer.error_km,
@@ -123,18 +126,6 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "confident": answer.confident,
         "probability_within_km": Jsonb(probability) if probability else None,
     }
-
-
-def _insert(row: Iterable[str]) -> sql.Composed:
-    """The statement that inserts such a row; a calibration that was removed since is not named."""
-    named = {name: sql.Placeholder(name) for name in row}
-    return sql.SQL("INSERT INTO geosearch.localizations ({}) VALUES ({}) RETURNING id").format(
-        sql.SQL(", ").join(map(sql.Identifier, named)),
-        sql.SQL(", ").join(
-            sql.SQL(_CALIBRATION if name == "calibration_id" else "{}").format(value)
-            for name, value in named.items()
-        ),
-    )
 
 
 _SELECT = """
@@ -226,8 +217,3 @@ def _read(
 
 def _level(stored: float) -> float:
     return round(float(stored), 4)  # the column is float4
-
-
-def point_ewkb(lat: float, lon: float) -> bytes:
-    """A position as EWKB with SRID 4326, little-endian."""
-    return struct.pack("<BIIdd", 1, 0x20000001, 4326, lon, lat)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -27,11 +27,10 @@ from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.retrieval.place_conditions import Within
 from geosearch.storage import resolve
 from geosearch.versions import software_versions
+from geosearch.waiting import Progress
 
 #: Levels of the radii and regions of an answer.
 LEVELS = (0.5, 0.9)
-
-Progress = Callable[[int, int | None], None]
 
 
 def localize(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from geosearch.database.connection import Connection, Database
 from geosearch.density import Place
 from geosearch.errors import NotFoundError
 from geosearch.features.model_rows import Model, model_by_id
+from geosearch.json_record import Record
 from geosearch.localization.answer import Localization
 from geosearch.localization.answer_rows import load
 from geosearch.localization.localizing import answer_query, chosen_parameters
@@ -21,7 +21,7 @@ TOLERANCE_DEG = 1e-9
 
 
 @dataclass(frozen=True)
-class Reproduction:
+class Reproduction(Record):
     """What came of reproducing an answer.
 
     `same`: the same neighbours, and the estimate within 1e-9 degrees. `changes` says what is
@@ -34,10 +34,6 @@ class Reproduction:
     neighbours_same: bool
     shift_km: float | None
     changes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 def reproduce(database: Database, localization_id: int) -> Reproduction:

@@ -85,14 +85,8 @@ class Request:
                 f"`partitions`: {','.join(self.partitions)}: nothing uses them",
                 "Give `restrict_cells` P or `method` geocell, or leave `partitions` out.",
             )
-        of_neighbours = {
-            "`k`": self.k,
-            "`bandwidth_km`": self.bandwidth_km,
-            "`weighting`": self.weighting,
-        }
-        given = [
-            f"{option} {value}" for option, value in of_neighbours.items() if value is not None
-        ]
+        of_neighbours = ((name, getattr(self, name)) for name in ("k", "bandwidth_km", "weighting"))
+        given = [f"`{name}` {value}" for name, value in of_neighbours if value is not None]
         if self.method == "geocell" and given:
             raise InputError(
                 f"{' '.join(given)}: `method` geocell goes by no neighbours",

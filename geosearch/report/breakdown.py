@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,8 +142,3 @@ def _range(counts: NDArray[np.int64]) -> str:
     if high >= MOST_COUNTED:
         return f"{low:,} or more"
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def groups_to_json(groups: Sequence[Group] | None) -> list[Mapping[str, Any]] | None:
-    """As JSON; None stays null."""
-    return None if groups is None else [group.to_json() for group in groups]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,13 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from geosearch.evaluation.metrics import THRESHOLDS_KM, wilson
+from geosearch.evaluation.metrics import THRESHOLDS_KM, Interval, wilson
 from geosearch.report.breakdown import Group
 from geosearch.report.evaluation_summary import SCORE_KM, Summary
 from geosearch.report.palette import INK, MUTED, PANEL, SERIES
 from geosearch.report.reliability import Reliability
-
-Array = NDArray[np.float64]
+from geosearch.sphere import Array
 
 _NEAREST_KM, _FARTHEST_KM = 0.1, 20037.5
 _CURVE_POINTS = 200
@@ -40,88 +39,64 @@ class Chart:
 
 def evaluation_charts(summary: Summary) -> list[Chart]:
     """The charts that the answers of an evaluation allow."""
-    error_km = summary.answers.error_km
-    charts = [
-        Chart(
-            "within",
-            "Queries within a distance",
-            "Share of all queries whose error is at most the distance, with its 95 % interval.",
-            partial(_draw_curves, runs=[("", error_km)], band=True),
-        ),
-        Chart(
-            "errors",
-            "Errors",
-            "Great-circle distance from the estimate to the truth; bins grow by a factor of 1.6.",
-            partial(_draw_histogram, summary=summary),
-        ),
-    ]
+    return list(_evaluation_charts(summary))
+
+
+def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
+    yield Chart(
+        "within",
+        "Queries within a distance",
+        "Share of all queries whose error is at most the distance, with its 95 % interval.",
+        partial(_draw_curves, runs=[("", summary.answers.error_km)], band=True),
+    )
+    yield Chart(
+        "errors",
+        "Errors",
+        "Great-circle distance from the estimate to the truth; bins grow by a factor of 1.6.",
+        partial(_draw_histogram, summary=summary),
+    )
     if summary.coverage:
-        charts.append(
-            Chart(
-                "coverage",
-                "Coverage of the regions",
-                "Share of truths inside the region of each level. On the diagonal, regions keep "
-                "their promise; above it they are too large, below too small.",
-                partial(_draw_coverage, summary=summary),
-            )
+        yield Chart(
+            "coverage",
+            "Coverage of the regions",
+            "Share of truths inside the region of each level. On the diagonal, regions keep their "
+            "promise; above it they are too large, below too small.",
+            partial(_draw_coverage, summary=summary),
         )
     if summary.probabilities:
-        charts.append(
-            Chart(
-                "probabilities",
-                "Reliability of the probabilities",
-                "Of the answers given a probability, the share that was that near. Below the "
-                "diagonal, answers promise too much.",
-                partial(
-                    _draw_reliability,
-                    shown=[
-                        (f"within {km} km", summary.probabilities[km])
-                        for km in _SHOWN_KM
-                        if km in summary.probabilities
-                    ],
-                    label="probability",
-                ),
-            )
+        known = summary.probabilities
+        shown = [(f"within {km} km", known[km]) for km in _SHOWN_KM if km in known]
+        yield Chart(
+            "probabilities",
+            "Reliability of the probabilities",
+            "Of the answers given a probability, the share that was that near. Below the "
+            "diagonal, answers promise too much.",
+            partial(_draw_reliability, shown=shown, label="probability"),
         )
     elif summary.score is not None:
-        charts.append(
-            Chart(
-                "score",
-                f"Score, and being within {SCORE_KM} km",
-                "Without calibration the score is a share of evidence, not a probability: the "
-                "points need not follow the diagonal, but should rise.",
-                partial(_draw_reliability, shown=[("", summary.score)], label="score"),
-            )
+        yield Chart(
+            "score",
+            f"Score, and being within {SCORE_KM} km",
+            "Without calibration the score is a share of evidence, not a probability: the points "
+            "need not follow the diagonal, but should rise.",
+            partial(_draw_reliability, shown=[("", summary.score)], label="score"),
         )
     scores = summary.answers.score[_scored(summary)]
     if len(scores) >= 2 * _FEWEST_KEPT and np.ptp(scores) > 0:
-        charts.append(
-            Chart(
-                "kept",
-                "Keeping only the best scores",
-                "Accuracy of the answers kept, when those of the lowest score are left out.",
-                partial(_draw_kept, summary=summary),
-            )
+        yield Chart(
+            "kept",
+            "Keeping only the best scores",
+            "Accuracy of the answers kept, when those of the lowest score are left out.",
+            partial(_draw_kept, summary=summary),
         )
-    if summary.by_continent:
-        charts.append(
-            Chart(
-                "continents",
-                "By continent of the truth",
-                "Share of the queries within a distance, with 95 % intervals.",
-                partial(_draw_groups, groups=summary.by_continent),
-            )
-        )
-    if summary.by_density:
-        charts.append(
-            Chart(
-                "density",
-                f"By references within {summary.radius_km:g} km of the truth",
-                "Share of the queries within a distance, with 95 % intervals.",
-                partial(_draw_groups, groups=summary.by_density),
-            )
-        )
-    return charts
+    near = f"By references within {summary.radius_km:g} km of the truth"
+    for name, title, groups in (
+        ("continents", "By continent of the truth", summary.by_continent),
+        ("density", near, summary.by_density),
+    ):
+        if groups:
+            note = "Share of the queries within a distance, with 95 % intervals."
+            yield Chart(name, title, note, partial(_draw_groups, groups=groups))
 
 
 def comparison_chart(runs: Sequence[tuple[str, Array]]) -> Chart:
@@ -196,7 +171,7 @@ def _draw_coverage(axes: Axes, *, summary: Summary) -> None:
         axes.errorbar(
             item.level,
             item.share,
-            yerr=[[item.share - item.interval.low], [item.interval.high - item.share]],
+            yerr=_reach([item.share], [item.interval]),
             fmt="o",
             color=SERIES[1],
             markersize=6,
@@ -210,24 +185,17 @@ def _draw_coverage(axes: Axes, *, summary: Summary) -> None:
             textcoords="offset points",
             color=INK,
         )
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel("level of the region")
-    _share_axis(axes, "truths inside")
+    _share_axes(axes, "level of the region", "truths inside")
 
 
 def _draw_reliability(axes: Axes, *, shown: Sequence[tuple[str, Reliability]], label: str) -> None:
     _diagonal(axes)
     for (name, found), colour in zip(shown, SERIES, strict=False):
-        ends = [wilson(item.hits, item.n) for item in found.bins]
-        observed = np.array([item.observed for item in found.bins])
-        predicted = [item.predicted for item in found.bins]
-        low = observed - np.array([end.low for end in ends])
-        high = np.array([end.high for end in ends]) - observed
+        observed = [item.share for item in found.bins]
         axes.errorbar(
-            predicted,
+            [item.predicted for item in found.bins],
             observed,
-            yerr=np.clip([low, high], 0.0, None),
+            yerr=_reach(observed, [item.interval for item in found.bins]),
             fmt="o-",
             color=colour,
             linewidth=1.4,
@@ -237,10 +205,7 @@ def _draw_reliability(axes: Axes, *, shown: Sequence[tuple[str, Reliability]], l
         )
     if any(name for name, _ in shown):
         axes.legend(loc="upper left")
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel(label)
-    _share_axis(axes, "came true")
+    _share_axes(axes, label, "came true")
 
 
 def _draw_kept(axes: Axes, *, summary: Summary) -> None:
@@ -255,22 +220,18 @@ def _draw_kept(axes: Axes, *, summary: Summary) -> None:
         share = np.cumsum(error_km <= km)[last] / kept
         axes.plot(kept / len(summary.answers), share, color=colour, linewidth=2.0, label=f"{km} km")
     _legend_above(axes)
+    _share_axes(axes, "answers kept", "of these, within")
     axes.set_xlim(1, 0)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel("answers kept")
-    _share_axis(axes, "of these, within")
 
 
 def _draw_groups(axes: Axes, *, groups: Sequence[Group]) -> None:
     rows = np.arange(len(groups))
     for number, (km, colour) in enumerate(zip(_SHOWN_KM, SERIES, strict=False)):
-        shares = np.array([group.figures.accuracy.within[km] for group in groups])
-        low = shares - [group.figures.within[km].low for group in groups]
-        high = [group.figures.within[km].high for group in groups] - shares
+        shares = [group.figures.accuracy.within[km] for group in groups]
         axes.errorbar(
             shares,
             rows + 0.22 * (number - 1),
-            xerr=np.clip([low, high], 0.0, None),
+            xerr=_reach(shares, [group.figures.within[km] for group in groups]),
             fmt="o",
             color=colour,
             markersize=4.5,
@@ -284,6 +245,12 @@ def _draw_groups(axes: Axes, *, groups: Sequence[Group]) -> None:
     axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     _legend_above(axes)
+
+
+def _reach(shares: Sequence[float], ends: Sequence[Interval]) -> Array:
+    """How far intervals reach below and above their shares, (2, n)."""
+    low, high = np.array([(each.low, each.high) for each in ends]).T
+    return np.maximum([shares - low, high - shares], 0.0)
 
 
 def _legend_above(axes: Axes) -> None:
@@ -311,6 +278,13 @@ def _share_axis(axes: Axes, label: str) -> None:
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylabel(label)
+
+
+def _share_axes(axes: Axes, across: str, up: str) -> None:
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel(across)
+    _share_axis(axes, up)
 
 
 def _diagonal(axes: Axes) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from geosearch.database.connection import Connection, Database
@@ -21,17 +20,17 @@ from geosearch.evaluation.metrics import (
     Interval,
     figures,
 )
+from geosearch.json_record import Record, plain
 from geosearch.report.evaluation_records import Answers, Evaluated, read_answers, read_evaluation
+from geosearch.sphere import Array
 from geosearch.words import number_of, p_value
-
-Array = NDArray[np.float64]
 
 _MOST_EXACT = 50
 _SMALLEST_ERROR_KM = 0.001  # a metre: logarithms of errors need some floor
 
 
 @dataclass(frozen=True)
-class ThresholdTest:
+class ThresholdTest(Record):
     """Two runs at one distance. `difference` is the second's share less the first's.
 
     `only_first` queries are within `km` in the first run alone, `only_second` in the second alone.
@@ -46,20 +45,9 @@ class ThresholdTest:
     only_second: int
     p_value: float
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "km": self.km,
-            "difference": self.difference,
-            "interval": self.interval.to_json(),
-            "only_first": self.only_first,
-            "only_second": self.only_second,
-            "p_value": self.p_value,
-        }
-
 
 @dataclass(frozen=True)
-class ErrorTest:
+class ErrorTest(Record):
     """Errors of two runs, pair by pair: how often each is nearer the truth.
 
     `sign_p_value` is the sign test of these counts, `wilcoxon_p_value` the signed-rank test of the
@@ -71,16 +59,6 @@ class ErrorTest:
     equal: int
     sign_p_value: float
     wilcoxon_p_value: float
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "first_nearer": self.first_nearer,
-            "second_nearer": self.second_nearer,
-            "equal": self.equal,
-            "sign_p_value": self.sign_p_value,
-            "wilcoxon_p_value": self.wilcoxon_p_value,
-        }
 
 
 @dataclass(frozen=True)
@@ -128,7 +106,7 @@ class Comparison:
             "n": self.n,
             "unmatched_first": self.unmatched_first,
             "unmatched_second": self.unmatched_second,
-            "thresholds": [item.to_json() for item in self.thresholds],
+            "thresholds": plain(self.thresholds),
             "errors": self.errors.to_json(),
         }
 

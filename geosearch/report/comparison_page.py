@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures
+from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.report import html
 from geosearch.report.charts import comparison_chart
 from geosearch.report.comparison import Comparison
-from geosearch.report.evaluation_records import Evaluated
-from geosearch.words import distances, format_km, p_value, percent, percents, points, points_between
+from geosearch.words import p_value, points, points_between
 
 #: Runs named in the title.
 _MOST_NAMED = 4
@@ -44,8 +43,9 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
         "compare query by query."
     )
     header = ["run", "model", "queries", *(f"{km:,} km" for km in THRESHOLDS_KM), "median"]
-    rows = [_run(comparisons[0].first, comparisons[0].first_figures)]
-    rows += [_run(item.second, item.second_figures) for item in comparisons]
+    ran = [(comparisons[0].first, comparisons[0].first_figures)]
+    ran += [(item.second, item.second_figures) for item in comparisons]
+    rows = [[run.name, run.model, *html.figures(found)] for run, found in ran]
     yield html.table(header, rows, text=2)
     yield html.heading("Chart")
     runs = [(str(comparisons[0].first.id), comparisons[0].first_error_km)]
@@ -81,11 +81,3 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
         "a split at least as uneven if neither were better (McNemar's exact test). With five "
         "distances, ask for p below 0.01 rather than 0.05."
     )
-
-
-def _run(evaluation: Evaluated, found: Figures) -> list[html.Cell]:
-    shares: list[html.Cell] = [
-        (percent(share), percents(found.within[km])) for km, share in found.accuracy.within.items()
-    ]
-    median = (format_km(found.accuracy.median_km), distances(found.median_km))
-    return [evaluation.name, evaluation.model, f"{found.accuracy.n:,}", *shares, median]

@@ -7,14 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from geosearch.database.connection import Database
-from geosearch.errors import PhotoRejected
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, wilson
 from geosearch.export import canvas
 from geosearch.export.overview import overview
-from geosearch.images import decode, open_image
 from geosearch.layers.layer import ESTIMATES
 from geosearch.layers.layer_rows import read_answers
 from geosearch.layers.selection import Selection
@@ -24,7 +21,6 @@ from geosearch.report.charts import evaluation_charts
 from geosearch.report.evaluation_summary import SCORE_KM, Summary
 from geosearch.report.reliability import Doubt, Reliability
 from geosearch.retrieval.duplicates import Excluded
-from geosearch.storage import read_bytes
 from geosearch.words import distances, format_km, format_position, percent, percents
 
 _WORST = 12
@@ -165,16 +161,7 @@ def _doubt(item: Doubt) -> list[html.Cell]:
 
 def _groups(name: str, groups: Sequence[Group]) -> str:
     header = [name, "queries", *(f"{km:,} km" for km in THRESHOLDS_KM), "median"]
-    rows: list[list[html.Cell]] = []
-    for group in groups:
-        found = group.figures
-        shares: list[html.Cell] = [
-            (percent(share), percents(found.within[km]))
-            for km, share in found.accuracy.within.items()
-        ]
-        median = (format_km(found.accuracy.median_km), distances(found.median_km))
-        rows.append([group.name, f"{found.accuracy.n:,}", *shares, median])
-    return html.table(header, rows)
+    return html.table(header, [[group.name, *html.figures(group.figures)] for group in groups])
 
 
 def _places(database: Database, ids: list[int]) -> dict[int, tuple[str, str]]:
@@ -199,15 +186,9 @@ def _photo(summary: Summary, row: int, places: Mapping[int, tuple[str, str]]) ->
     if not np.isnan(answers.score[row]):
         lines.append(f"score {answers.score[row]:.2f}")
     lines += [name, f"localization {answers.localization_id[row]}"]
-    return html.photo(_thumbnail(uri), name, format_km(float(answers.error_km[row])), lines)
-
-
-def _thumbnail(uri: str) -> Image.Image | None:
-    try:
-        image = decode(open_image(read_bytes(uri)), at_least=_THUMBNAIL[1])
-    except PhotoRejected:
-        return None
-    return ImageOps.contain(image, _THUMBNAIL, Image.Resampling.LANCZOS)
+    return html.photo(
+        canvas.thumbnail(uri, _THUMBNAIL), name, format_km(float(answers.error_km[row])), lines
+    )
 
 
 def _provenance(summary: Summary) -> str:

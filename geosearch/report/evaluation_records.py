@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError
-from geosearch.evaluation.metrics import THRESHOLDS_KM, finite
-
-Array = NDArray[np.float64]
+from geosearch.evaluation.metrics import THRESHOLDS_KM
+from geosearch.json_record import Record
+from geosearch.sphere import Array
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluated(Record, id="evaluation_id", model_id=""):
     """One evaluation: what was asked, and the figures stored when it ended.
 
     `excluded` counts the references left out of the searches, by reason. `n` and what follows are
@@ -60,26 +60,6 @@ class Evaluated:
     def name(self) -> str:
         """Its id and what sets it apart: `7: density, k 100`."""
         return f"{self.id}: {self.title}"
-
-    def to_json(self) -> dict[str, Any]:
-        """As `geosearch evaluations list --json` prints it."""
-        return {
-            "evaluation_id": self.id,
-            "queries": self.queries,
-            "model": self.model,
-            "method": self.method,
-            "parameters": dict(self.parameters),
-            "filter": dict(self.filter),
-            "n": self.n,
-            "failed": self.failed,
-            "unanswered": self.unanswered,
-            "accuracy": None if self.accuracy is None else dict(self.accuracy),
-            "median_km": finite(self.median_km),
-            "mean_km": finite(self.mean_km),
-            "sweep_id": self.sweep_id,
-            "excluded": None if self.excluded is None else dict(self.excluded),
-            "created_at": self.created_at.isoformat(),
-        }
 
 
 @dataclass(frozen=True)

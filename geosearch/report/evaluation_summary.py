@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosearch.atomic_files import replacing
+from geosearch.arguments import check_range
+from geosearch.atomic_files import write_table
 from geosearch.database.connection import Connection, Database
-from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
+from geosearch.json_record import plain
 from geosearch.report.breakdown import (
     DENSITY_RADIUS_KM,
     Group,
     by_count,
     by_name,
     continents,
-    groups_to_json,
     references_near,
 )
 from geosearch.report.evaluation_records import Answers, Evaluated, read_answers, read_evaluation
@@ -131,30 +130,22 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """As `geosearch report --json` prints it."""
-        evaluation = self.evaluation
+        evaluation = self.evaluation.to_json()
+        asked = ("evaluation_id", "queries", "model", "method", "parameters", "filter", "excluded")
         return {
-            "evaluation_id": evaluation.id,
-            "queries": evaluation.queries,
-            "model": evaluation.model,
-            "method": evaluation.method,
-            "parameters": dict(evaluation.parameters),
-            "filter": dict(evaluation.filter),
+            **{name: evaluation[name] for name in asked},
             **self.figures.to_json(),
-            "excluded": None if evaluation.excluded is None else dict(evaluation.excluded),
             "unanswered": self.unanswered,
             "failed_by_reason": dict(self.failed),
             "histogram": self.histogram.to_json(),
-            "coverage": [item.to_json() for item in self.coverage],
-            "reliability": {str(km): item.to_json() for km, item in self.probabilities.items()},
+            "coverage": plain(self.coverage),
+            "reliability": plain(self.probabilities),
             "score_reliability": (
                 None if self.score is None else {"km": SCORE_KM, **self.score.to_json()}
             ),
-            "not_confident": [item.to_json() for item in self.doubts],
-            "by_continent": groups_to_json(self.by_continent),
-            "by_density": {
-                "radius_km": self.radius_km,
-                "groups": groups_to_json(self.by_density),
-            },
+            "not_confident": plain(self.doubts),
+            "by_continent": plain(self.by_continent),
+            "by_density": {"radius_km": self.radius_km, "groups": plain(self.by_density)},
             "notes": list(self.notes),
         }
 
@@ -169,8 +160,7 @@ def summarize(database: Database, key: int, *, radius_km: float = DENSITY_RADIUS
     InputError
         It has no answers, or `radius_km` is not positive.
     """
-    if not 0 < radius_km <= _HALF_GLOBE_KM:
-        raise InputError(f"`radius_km`: {radius_km:g} is out of range", "Give 200, for example.")
+    check_range("radius_km", radius_km, 0, _HALF_GLOBE_KM, above=True)
     with database.connection() as connection:
         evaluation = read_evaluation(connection, key)
         answers = read_answers(connection, evaluation)
@@ -244,11 +234,8 @@ def write_csv(path: Path, summary: Summary) -> int:
             [""] * len(answers) if summary.references is None else summary.references
         ),
     }
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(columns)
-        for row in zip(*columns.values(), strict=True):
-            writer.writerow(map(_cell, row))
+    rows = zip(*columns.values(), strict=True)
+    write_table(path, [list(columns), *(map(_cell, row) for row in rows)])
     return len(answers)
 
 

@@ -18,8 +18,10 @@ from PIL import Image
 from geosearch import __version__
 from geosearch.atomic_files import replacing
 from geosearch.borders.shipped import ATTRIBUTION
+from geosearch.evaluation.metrics import Figures
 from geosearch.report.charts import Chart
 from geosearch.report.palette import css_variables, inline_svg
+from geosearch.words import distances, format_km, percent, percents
 
 _WEBP_QUALITY = 82
 
@@ -62,12 +64,12 @@ def notes(texts: Sequence[str]) -> str:
     return f'<ul class="note">{items}</ul>' if items else ""
 
 
-def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
+def tiles(shown: Iterable[tuple[str, str, str]]) -> str:
     """Key figures: name, value, range."""
     made = (
         f'<div class="tile"><div class="name">{escape(name)}</div>'
         f'<div class="value">{escape(value)}</div><div class="range">{escape(ends)}</div></div>'
-        for name, value, ends in figures
+        for name, value, ends in shown
     )
     return f'<div class="tiles">{"".join(made)}</div>'
 
@@ -95,12 +97,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], *, text: int = 
         for row in rows
     )
     parts = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-    return scrolling(f"<table>{parts}</table>")
+    return f'<div class="wide"><table>{parts}</table></div>'  # it may be wider than a phone
 
 
-def scrolling(piece: str) -> str:
-    """A piece that may be wider than a phone."""
-    return f'<div class="wide">{piece}</div>'
+def figures(found: Figures) -> list[Cell]:
+    """Cells of a table: queries, the share within each distance, and the median."""
+    shares = [
+        (percent(share), percents(found.within[km])) for km, share in found.accuracy.within.items()
+    ]
+    median = (format_km(found.accuracy.median_km), distances(found.median_km))
+    return [f"{found.accuracy.n:,}", *shares, median]
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
@@ -125,9 +131,9 @@ def photo(image: Image.Image | None, label: str, title: str, lines: Sequence[str
     return f"<figure>{shown}<figcaption><b>{escape(title)}</b>{below}</figcaption></figure>"
 
 
-def photos(figures: Iterable[str]) -> str:
+def photos(shown: Iterable[str]) -> str:
     """Photos side by side."""
-    return f'<div class="photos">{"".join(figures)}</div>'
+    return f'<div class="photos">{"".join(shown)}</div>'
 
 
 def _words(yes: bool) -> str:

@@ -6,44 +6,40 @@ The truth of a probability is an event, here "the error is at most so many kilom
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.evaluation.metrics import Interval, wilson
-
-Array = NDArray[np.float64]
+from geosearch.json_record import Record
+from geosearch.sphere import Array
 
 _BINS = 10
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """How many of `n` truths lie in the region of a `level`; `share` should be the level."""
+@dataclass(frozen=True, kw_only=True)
+class Share(Record):
+    """How many of `n` answers something holds of: `hits`."""
 
-    level: float
     n: int
-    inside: int
+    hits: int
 
     @property
     def share(self) -> float:
-        """Share of the truths inside."""
-        return self.inside / self.n
+        """Share of the answers."""
+        return self.hits / self.n
 
     @property
     def interval(self) -> Interval:
         """95 % interval of the share."""
-        return wilson(self.inside, self.n)
+        return wilson(self.hits, self.n)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "level": self.level,
-            "n": self.n,
-            "share": self.share,
-            "interval": self.interval.to_json(),
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage(Share, hits="", share="share", interval="interval"):
+    """How many truths lie in the region of a `level`; their share should be the level."""
+
+    level: float
 
 
 def coverage(truth_level: Array, levels: tuple[float, ...]) -> list[Coverage]:
@@ -54,38 +50,22 @@ def coverage(truth_level: Array, levels: tuple[float, ...]) -> list[Coverage]:
     known = truth_level[~np.isnan(truth_level)]
     if len(known) == 0:
         return []
-    return [Coverage(level, len(known), int(np.sum(known <= level))) for level in levels]
+    return [
+        Coverage(level=level, n=len(known), hits=int(np.sum(known <= level))) for level in levels
+    ]
 
 
-@dataclass(frozen=True)
-class Bin:
-    """Answers of similar probability: `n` of them, `predicted` on average, `hits` came true."""
+@dataclass(frozen=True, kw_only=True)
+class Bin(Share, low="from", high="to", hits="", share="observed", interval="interval"):
+    """Answers with probabilities from `low` to `high`, `predicted` on average; some came true."""
 
     low: float
     high: float
-    n: int
     predicted: float
-    hits: int
-
-    @property
-    def observed(self) -> float:
-        """Share that came true."""
-        return self.hits / self.n
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "from": self.low,
-            "to": self.high,
-            "n": self.n,
-            "predicted": self.predicted,
-            "observed": self.observed,
-            "interval": wilson(self.hits, self.n).to_json(),
-        }
 
 
 @dataclass(frozen=True)
-class Reliability:
+class Reliability(Record):
     """How far probabilities can be believed.
 
     `brier` is the mean squared difference from what happened (0 or 1), `brier_of_share` that of a
@@ -100,17 +80,6 @@ class Reliability:
     brier_of_share: float
     calibration_error: float
     bins: tuple[Bin, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "n": self.n,
-            "share": self.share,
-            "brier": self.brier,
-            "brier_of_share": self.brier_of_share,
-            "calibration_error": self.calibration_error,
-            "bins": [item.to_json() for item in self.bins],
-        }
 
 
 def reliability(probability: Array, happened: NDArray[np.bool_]) -> Reliability | None:
@@ -138,13 +107,13 @@ def reliability(probability: Array, happened: NDArray[np.bool_]) -> Reliability 
         share=share,
         brier=float(np.mean((probability - happened) ** 2)),
         brier_of_share=share * (1 - share),
-        calibration_error=sum(item.n / n * abs(item.predicted - item.observed) for item in bins),
+        calibration_error=sum(item.n / n * abs(item.predicted - item.share) for item in bins),
         bins=bins,
     )
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Doubt(Record, false_alarm_rate="false_alarm_rate", catch_rate="catch_rate"):
     """What answers marked "not in this collection" (not confident) were, for one distance.
 
     Of the `good` answers, with an error of at most `km`, `false_alarms` were doubted; of the `bad`
@@ -157,17 +126,15 @@ class Doubt:
     bad: int
     caught: int
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON; a share of nothing is null."""
-        return {
-            "km": self.km,
-            "good": self.good,
-            "false_alarms": self.false_alarms,
-            "false_alarm_rate": self.false_alarms / self.good if self.good else None,
-            "bad": self.bad,
-            "caught": self.caught,
-            "catch_rate": self.caught / self.bad if self.bad else None,
-        }
+    @property
+    def false_alarm_rate(self) -> float | None:
+        """Share of the good ones that were doubted; None without any."""
+        return self.false_alarms / self.good if self.good else None
+
+    @property
+    def catch_rate(self) -> float | None:
+        """Share of the bad ones that were; None without any."""
+        return self.caught / self.bad if self.bad else None
 
 
 def doubts(confident: Array, error_km: Array, thresholds_km: tuple[int, ...]) -> list[Doubt]:

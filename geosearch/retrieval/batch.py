@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import Copy, sql
 
+from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import HEADER, TRAILER
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.waiting import Progress
 
 #: Values in one block of embeddings: 8 MiB as float32.
 BLOCK_VALUES = 2**21
@@ -61,7 +63,7 @@ def nearest_batch(
     excluded: Sequence[Collection[int]] | None = None,
     block_rows: int | None = None,
     device: str = "cpu",
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> BatchNeighbours:
     """The `k` photos nearest to each of `queries` (n, D) that pass `where`, compared with all.
 
@@ -87,8 +89,7 @@ def nearest_batch(
     NotFoundError
         The model, or a collection in the filter, does not exist.
     """
-    if k < 1:
-        raise InputError(f"`k`: {k} is out of range", "Choose 1 or more.")
+    check_range("k", k, 1)
     if excluded is not None and len(excluded) != len(queries):
         raise ValueError(f"{len(queries)} queries but {len(excluded)} sets of excluded photos")
     with database.connection() as connection:
@@ -106,7 +107,7 @@ def best_of(
     *,
     excluded: Sequence[Collection[int]] | None = None,
     device: str = "cpu",
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> BatchNeighbours:
     """The `k` photos of `blocks` nearest to each of `units` (n, D), as `nearest_batch` says.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class _Taken(Condition):
 
     moment: datetime
     one_plan = False  # by the index on time for the last hour, not for the last century
+    sign: ClassVar[str]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moment", moment(self.name, self.moment))
@@ -31,25 +32,21 @@ class _Taken(Condition):
         """ISO 8601."""
         return self.moment.isoformat()
 
+    def condition(self, statement: Statement) -> str:
+        """NULL for photos without a time."""
+        return f"taken_at {self.sign} {statement.bind(self.moment)}"
+
 
 class TakenAfter(_Taken):
     """Taken at or after a moment; a moment without a zone is UTC."""
 
-    name = "after"
-
-    def condition(self, statement: Statement) -> str:
-        """NULL for photos without a time."""
-        return f"taken_at >= {statement.bind(self.moment)}"
+    name, sign = "after", ">="
 
 
 class TakenBefore(_Taken):
     """Taken strictly before a moment; a moment without a zone is UTC."""
 
-    name = "before"
-
-    def condition(self, statement: Statement) -> str:
-        """NULL for photos without a time."""
-        return f"taken_at < {statement.bind(self.moment)}"
+    name, sign = "before", "<"
 
 
 @dataclass(frozen=True)
@@ -95,25 +92,27 @@ class InCollections(AnyOf):
         return f"collection_id = ANY({statement.bind(ids)})"
 
 
-class ByAuthors(AnyOf):
+class _Said(AnyOf):
+    """Has one of these texts in a column."""
+
+    column: ClassVar[str]
+
+    def condition(self, statement: Statement) -> str:
+        """NULL for photos that say nothing there."""
+        return f"{self.column} = ANY({statement.bind(self.value)})"
+
+
+class ByAuthors(_Said):
     """By one of these authors."""
 
-    name = "authors"
+    name, column = "authors", "author"
     names_few = True
 
-    def condition(self, statement: Statement) -> str:
-        """NULL for photos without an author."""
-        return f"author = ANY({statement.bind(self.value)})"
 
-
-class HasLicence(AnyOf):
+class HasLicence(_Said):
     """Under one of these licences, spelt as stored."""
 
-    name = "licences"
-
-    def condition(self, statement: Statement) -> str:
-        """NULL for photos without a licence."""
-        return f"licence = ANY({statement.bind(self.value)})"
+    name, column = "licences", "licence"
 
 
 class SameBytes(AnyOf):

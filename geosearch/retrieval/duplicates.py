@@ -7,16 +7,15 @@ method is, so evaluations leave such references out, and say how many they were.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from psycopg import sql
 
-from geosearch.arguments import settle
+from geosearch.arguments import check_range, settle
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
-from geosearch.errors import InputError
+from geosearch.json_record import Record
 from geosearch.query import Query
 from geosearch.retrieval.conditions import ByAuthors, Photos, SameBytes
 from geosearch.retrieval.exact import ExactSearch
@@ -33,7 +32,7 @@ _ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
-class Exclusions:
+class Exclusions(Record):
     """Which references must not answer a query.
 
     Parameters
@@ -61,19 +60,10 @@ class Exclusions:
             usual = DUPLICATE_DISTANCE if self.duplicate_distance else None
             object.__setattr__(self, "duplicate_distance", usual)
         settle(self)
-        distance = self.duplicate_distance
-        if distance is not None and not 0 < distance <= 2:
-            raise InputError(
-                f"`duplicate_distance`: {distance:g} is no cosine distance",
-                f"Give more than 0 and at most 2; the default is {DUPLICATE_DISTANCE:g}.",
-            )
+        check_range("duplicate_distance", self.duplicate_distance, 0, 2, above=True)
 
     def __bool__(self) -> bool:
         return self.same_bytes or self.duplicate_distance is not None or self.same_author
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
     def known(self, query: Query) -> Filter:
         """The filter that leaves out what can be named before the search."""
@@ -90,7 +80,7 @@ NOTHING = Exclusions()
 
 
 @dataclass(frozen=True)
-class Excluded:
+class Excluded(Record):
     """References that passed the filter and were left out, each counted under one reason."""
 
     same_bytes: int = 0
@@ -111,10 +101,6 @@ class Excluded:
             (self.author, "by its author"),
         )
         return ", ".join(f"{count:,} {what}" for count, what in named if count) or "none"
-
-    def to_json(self) -> dict[str, int]:
-        """As JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.database.connection import Database
+from geosearch.json_record import Record
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.neighbours import nearest
@@ -18,20 +18,12 @@ from geosearch.retrieval.search import Search
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Record):
     """The plan of the search that gave the answer, its statement's plan in PostgreSQL, its rows."""
 
     plan: Plan
     postgresql: tuple[str, ...]
     rows: int
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "plan": self.plan.to_json(),
-            "postgresql": list(self.postgresql),
-            "rows": self.rows,
-        }
 
 
 def explain(

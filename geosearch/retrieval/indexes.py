@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -169,7 +170,7 @@ def _build(
             connection.execute("SET max_parallel_maintenance_workers = 0")
         try:
             connection.execute(drop)
-            with _watch(database, connection.info.backend_pid, progress):
+            with _watched(database, connection.info.backend_pid, progress):
                 connection.execute(create)
             connection.execute(sql.SQL("ANALYZE {}").format(embedding_table(model_id)))
         except psycopg.Error as error:
@@ -211,39 +212,36 @@ def _graph_bytes(rows: int, dimension: int) -> int:
     return rows * (vector + 8 * 2 * M + 256) * 5 // 4
 
 
-class _watch:  # noqa: N801 - reads as a statement
-    """Reports `pg_stat_progress_create_index` of another backend from a thread."""
+@contextmanager
+def _watched(database: Database, pid: int, progress: BuildProgress | None) -> Iterator[None]:
+    """Report `pg_stat_progress_create_index` of another backend from a thread."""
+    done = threading.Event()
 
-    def __init__(self, database: Database, pid: int, progress: BuildProgress | None) -> None:
-        self._database, self._pid, self._progress = database, pid, progress
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._poll, daemon=True)
-
-    def __enter__(self) -> None:
-        if self._progress is not None:
-            self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _poll(self) -> None:
-        assert self._progress is not None
-        while not self._done.wait(0.2):
-            with self._database.connection() as connection:
-                row = connection.execute(
-                    """
-                    SELECT
-                        phase,
-                        CASE WHEN blocks_total > 0 THEN blocks_done ELSE tuples_done END,
-                        CASE WHEN blocks_total > 0 THEN blocks_total ELSE tuples_total END
-                    FROM pg_stat_progress_create_index WHERE pid = %s
-                    """,
-                    (self._pid,),
-                ).fetchone()
+    def poll(report: BuildProgress) -> None:
+        while not done.wait(0.2):
+            with database.connection() as connection:
+                row = connection.execute(_PROGRESS, (pid,)).fetchone()
             if row is not None:
-                self._progress(str(row[0]), int(row[1]), int(row[2]))
+                report(str(row[0]), int(row[1]), int(row[2]))
+
+    thread = threading.Thread(target=poll, args=(progress,), daemon=True)
+    if progress is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if thread.ident is not None:
+            thread.join()
+
+
+_PROGRESS = """
+SELECT
+    phase,
+    CASE WHEN blocks_total > 0 THEN blocks_done ELSE tuples_done END,
+    CASE WHEN blocks_total > 0 THEN blocks_total ELSE tuples_total END
+FROM pg_stat_progress_create_index WHERE pid = %s
+"""
 
 
 def _pgvector_version(connection: Connection) -> str:

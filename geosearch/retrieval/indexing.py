@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from geosearch.database.connection import Database
+from geosearch.json_record import plain
 from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index
 from geosearch.retrieval.plan import index_pays
 from geosearch.retrieval.recall import Check, Progress, check_aim, tune
@@ -41,7 +42,7 @@ class Indexed:
         """As JSON."""
         known: dict[str, Any] = {"needed": self.needed, "rows": self.rows}
         for part in (self.built, self.measured):
-            known |= {} if part is None else asdict(part)
+            known |= {} if part is None else plain(part)
         return known
 
 

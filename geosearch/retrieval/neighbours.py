@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.arguments import check_range
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import Facts, facts
@@ -139,8 +140,7 @@ def nearest(
 
 def check_k(k: int) -> None:
     """Raise `InputError` for a number of neighbours that is out of range."""
-    if not 1 <= k <= MAX_EF_SEARCH:
-        raise InputError(f"`k`: {k} is out of range", f"Choose 1 to {MAX_EF_SEARCH}.")
+    check_range("k", k, 1, MAX_EF_SEARCH)
 
 
 def _exactly(search: Search, known: Facts, reason: str) -> Neighbours:

@@ -7,17 +7,18 @@ as long as the facts it decides by.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, LiteralString
 
 from geosearch.database.connection import Connection
+from geosearch.json_record import Record
 from geosearch.retrieval.facts import Facts
 
 Strategy = Literal["exact", "ann", "empty", "none"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """How one query ran, or will run; with strategy `none`, nothing was searched for.
 
     `matches`: photos that pass the filter, exact where `matches_exact`, else an estimate.
@@ -41,16 +42,10 @@ class Plan:
     index_file: int | None = None
     truncated: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON; `from_json` reads it back."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
-        """A recorded plan. What an older geosearch recorded and this one does not is left out."""
-        names = {field.name for field in fields(cls)}
-        known = {name: item for name, item in value.items() if name in names}
-        return cls(**({"expected_recall": None} | known))
+        """A recorded plan."""
+        return cls(**value)
 
 
 def exact_plan(total: int, matches: int, reason: str) -> Plan:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
 
+from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import embedding_table
-from geosearch.errors import InputError, NotFoundError
+from geosearch.database.inserting import insert_all
+from geosearch.errors import NotFoundError
+from geosearch.json_record import Record
 from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import Facts, facts, forget
 from geosearch.retrieval.filters import EVERYTHING, BoundingBox, Filter, Near
@@ -61,7 +63,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Health:
+class Health(Record):
     """Whether the recall an index was tuned for still holds.
 
     `recall` (with its standard error) is measured now, at the setting in use; `tuned_recall` was
@@ -78,10 +80,6 @@ class Health:
     tuned_rows: int
     holds: bool
     checks: tuple[Check, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -140,8 +138,7 @@ def tune(
 
 def check_aim(target: float, k: int) -> None:
     """Raise `InputError` for a recall or a number of neighbours that no index can be tuned for."""
-    if not 0 < target <= 1:
-        raise InputError(f"`recall`: {target:g} is out of range", "Give a share such as 0.98.")
+    check_range("recall", target, 0, 1, above=True)
     check_k(k)
 
 
@@ -211,15 +208,8 @@ def sweep(
         connection.execute(
             "DELETE FROM geosearch.recall_checks WHERE model_id = %s", (known.model_id,)
         )
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                """
-                INSERT INTO geosearch.recall_checks
-                    (model_id, placement, selectivity, k, queries, by_index, complete, recall, ms)
-                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-                """,
-                [(known.model_id, *asdict(item).values()) for item in checks],
-            )
+        rows = [{"model_id": known.model_id, **vars(item)} for item in checks]
+        insert_all(connection, "recall_checks", rows)
     return checks
 
 

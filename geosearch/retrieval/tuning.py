@@ -7,13 +7,15 @@ pass; if the k-th stood at rank r, the recall at r is what the answer may be exp
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
+from psycopg.rows import class_row
 
 from geosearch.database.connection import Connection
+from geosearch.database.inserting import insert, insert_all
 
 #: pgvector's largest `hnsw.ef_search`.
 MAX_EF_SEARCH = 1000
@@ -52,17 +54,15 @@ class Tuning:
     id: int | None = None
 
 
-_FIGURES = sql.SQL("target, k, sample, rows, index_file, exact_fixed_ms, exact_row_ms")
+_FIGURES = ("target", "k", "sample", "rows", "index_file", "exact_fixed_ms", "exact_row_ms")
 
 
 def load_tuning(connection: Connection, model_id: int) -> Tuning | None:
     """What was last measured of the model, None where nothing was."""
-    found = sql.SQL("SELECT {}, id FROM geosearch.tunings WHERE model_id = %s").format(_FIGURES)
-    row = connection.execute(found, (model_id,)).fetchone()
-    if row is None:
-        return None
-    *figures, own_id = row
-    return replace(Tuning(*figures), id=own_id)
+    figures = sql.SQL(", ").join(map(sql.Identifier, (*_FIGURES, "id")))
+    found = sql.SQL("SELECT {} FROM geosearch.tunings WHERE model_id = %s").format(figures)
+    with connection.cursor(row_factory=class_row(Tuning)) as cursor:
+        return cursor.execute(found, (model_id,)).fetchone()
 
 
 def save_tuning(connection: Connection, model_id: int, tuning: Tuning, k: int) -> Tuning:
@@ -71,29 +71,22 @@ def save_tuning(connection: Connection, model_id: int, tuning: Tuning, k: int) -
     Where no setting finds the first `k` at the recall aimed at, the best there is becomes the aim.
     """
     connection.execute("DELETE FROM geosearch.tunings WHERE model_id = %s", (model_id,))
-    added = sql.SQL(
-        "INSERT INTO geosearch.tunings (model_id, {}) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
-    ).format(_FIGURES)
-    row = connection.execute(added, (model_id, *astuple(tuning)[:7])).fetchone()
-    assert row is not None
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO geosearch.recall_points (tuning_id, ef_search, rank, recall, ms) "
-            "VALUES (%s, %s, %s, %s, %s)",
-            [
-                (row[0], point.ef_search, rank, recall, point.ms)
-                for point in tuning.points
-                for rank, recall in zip(point.ranks, point.recalls, strict=True)
-            ],
-        )
+    figures = {name: getattr(tuning, name) for name in _FIGURES}
+    key = insert(connection, "tunings", {"model_id": model_id, **figures})
+    points = [
+        {"tuning_id": key, "ef_search": point.ef_search, "ms": point.ms}
+        | {"rank": rank, "recall": recall}
+        for point in tuning.points
+        for rank, recall in zip(point.ranks, point.recalls, strict=True)
+    ]
+    insert_all(connection, "recall_points", points)
     best = connection.execute(
         "UPDATE geosearch.tunings SET target = least(target, (SELECT greatest(max(recall), 1e-9) "
         "FROM geosearch.recall_curve(id, %s))) WHERE id = %s RETURNING target",
-        (k, row[0]),
+        (k, key),
     ).fetchone()
     assert best is not None
-    return replace(tuning, target=best[0], id=row[0])
+    return replace(tuning, target=best[0], id=key)
 
 
 def search_setting(connection: Connection, tuning: Tuning, rank: int) -> tuple[int, float] | None:

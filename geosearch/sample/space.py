@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -17,8 +16,9 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
-from geosearch.atomic_files import replacing
-from geosearch.earth import data_file, load_blue_marble
+from geosearch.arguments import check_range
+from geosearch.atomic_files import replacing, write_table
+from geosearch.earth import blue_marble, data_file
 from geosearch.errors import InputError
 from geosearch.sample.views import (
     MINIMUM_LATITUDE,
@@ -31,6 +31,7 @@ from geosearch.sample.views import (
     draw_view,
     render,
 )
+from geosearch.waiting import Progress
 
 #: The recipe's version: another number, other bytes.
 _RECIPE_VERSION = 1
@@ -52,8 +53,7 @@ class SpaceSample:
 
     def __post_init__(self) -> None:
         for name in ("references", "queries", "seed"):
-            if getattr(self, name) < 0:
-                raise InputError(f"`{name}`: {getattr(self, name)} is negative", "Give 0 or more.")
+            check_range(name, getattr(self, name), 0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def write_space_sample(
     sample: SpaceSample,
     directory: Path,
     *,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> SampleSummary:
     """Write a sample's images, the queries' manifest and the recipe.
 
@@ -106,7 +106,7 @@ def write_space_sample(
     if progress:
         progress(done, len(tasks))
     if missing:
-        load_blue_marble()  # once, not in each of the threads that start together
+        blue_marble()  # once, not in each of the threads that start together
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(lambda task: _write_image(sample, task), missing):
             done += 1
@@ -173,14 +173,12 @@ def _file_name(index: int) -> str:
 
 
 def _write_manifest(sample: SpaceSample, directory: Path) -> None:
-    text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("uri", "lat", "lon"))
+    rows = [("uri", "lat", "lon")]
     for index in range(sample.queries):
         view = draw_view(sample.seed, Role.QUERY, index, sample.difficulty)
         uri = f"{_FOLDERS[Role.QUERY]}/{_file_name(index)}"
-        rows.writerow((uri, f"{view.lat:.6f}", f"{view.lon:.6f}"))
-    _write(directory / "queries.csv", text.getvalue().encode())
+        rows.append((uri, f"{view.lat:.6f}", f"{view.lon:.6f}"))
+    write_table(directory / "queries.csv", rows)
 
 
 def _write_image(sample: SpaceSample, task: _Task) -> None:

@@ -7,8 +7,7 @@ version alone: neither the order of photos nor the number of threads or processe
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,13 @@ from PIL import Image, ImageEnhance, ImageFilter
 from geosearch.errors import InputError
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.images import decode
+from geosearch.json_record import Record
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Record):
     """How far versions stray from a photo; what is drawn, is drawn uniformly.
 
     `crop`: least and greatest area of the cut, as shares of the photo's largest square; beyond
@@ -55,10 +55,6 @@ class Augmentation:
             if wrong:
                 value = getattr(self, option.replace("augment_", ""))
                 raise InputError(f"`{option}`: {value} is out of range", f"Give {remedy}.")
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self) | {"crop": list(self.crop)}
 
     def apply(
         self, image: Image.Image, preprocessing: Preprocessing, sha256: bytes, version: int

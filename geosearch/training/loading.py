@@ -29,12 +29,11 @@ from geosearch.parallel import ordered_map, processors
 from geosearch.settings import CacheSettings
 from geosearch.storage import read_bytes
 from geosearch.training.augment import Augmentation
+from geosearch.training.batches import Indices
 from geosearch.training.network import Features, Network
 from geosearch.training.photos import Photos
 from geosearch.training.training_options import Training
 from geosearch.versions import software_versions
-
-Indices = NDArray[np.int64]
 
 #: Photos a thread decodes at once, and batches that are loaded ahead of the one trained on.
 _CHUNK, _AHEAD = 8, 2
@@ -75,6 +74,14 @@ class Pixels:
             self.failures[row] = rejection
             return None
 
+    def stacked(self, rows: Sequence[int], version: int | None) -> _Chunk:
+        """Those of some photos that can be read, and their pixels (n, side, side, 3)."""
+        made = [(row, self(row, version)) for row in rows]
+        found = [(row, each) for row, each in made if each is not None]
+        side = self.preprocessing.crop
+        pixels = np.array([each for _, each in found], np.uint8).reshape(-1, side, side, 3)
+        return [row for row, _ in found], pixels
+
 
 class FrozenCache:
     """Frozen features of photos in a file, computed where they are first asked for.
@@ -107,11 +114,9 @@ class FrozenCache:
         place = self.versions if version is None else version
         states = self._states[place]
         missing = [row for row in rows if states[row] == _MISSING]
-        pixels = [(row, self._pixels(row, version)) for row in missing]
-        found = [(row, each) for row, each in pixels if each is not None]
+        found, pixels = self._pixels.stacked(missing, version)
         if found:
-            features = self._run(np.stack([each for _, each in found]))
-            for (row, _), each in zip(found, features, strict=True):
+            for row, each in zip(found, self._run(pixels), strict=True):
                 self._features[place, row] = each
                 states[row] = _THERE  # only now: a killed run leaves no half-written photo
         kept = [row for row in rows if states[row] == _THERE]
@@ -182,19 +187,7 @@ class Loader:
         cache = self.cache
         if cache is not None:
             return lambda rows: cache(rows, version)
-
-        def pixels(rows: list[int]) -> _Chunk:
-            made = [(row, self.pixels(row, version)) for row in rows]
-            found = [(row, each) for row, each in made if each is not None]
-            side = self.pixels.preprocessing.crop
-            stacked = (
-                np.stack([each for _, each in found])
-                if found
-                else np.zeros((0, side, side, 3), np.uint8)
-            )
-            return [row for row, _ in found], stacked
-
-        return pixels
+        return lambda rows: self.pixels.stacked(rows, version)
 
 
 def _joined(parts: list[_Chunk]) -> Loaded:

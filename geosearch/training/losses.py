@@ -8,9 +8,8 @@ count as neither. Importing this imports torch.
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from geosearch.arguments import check_choice, check_known, check_range
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM
 
@@ -59,10 +59,25 @@ class Target:
 
 
 class Loss(nn.Module):
-    """A scalar to minimise. Computed in float32, or in double if the embeddings are."""
+    """A scalar to minimise. Computed in float32, or in double if the embeddings are.
+
+    Raises
+    ------
+    InputError
+        An option is unknown or out of range.
+    """
 
     #: Whether batches should hold several photos of a place: `batches(..., paired=True)`.
     paired: ClassVar[bool] = False
+    #: The options, all above 0, with their defaults; each is an attribute.
+    defaults: ClassVar[Mapping[str, float]] = {}
+
+    def __init__(self, **options: float) -> None:
+        super().__init__()
+        check_known("option of this loss", options, self.defaults)
+        for name, value in {**self.defaults, **options}.items():
+            check_range(name, value, 0, above=True)
+            setattr(self, name, value)
 
     def forward(self, embeddings: Tensor, target: Target) -> Tensor:
         """The loss of L2-normalised embeddings (n, D)."""
@@ -90,21 +105,21 @@ class Classification(Loss):
     N. Vo, N. Jacobs and J. Hays, Revisiting IM2GPS in the Deep Learning Era, ICCV 2017 (several).
     """
 
-    def __init__(
-        self, dimension: int, partitions: Sequence[Partition], *, scale: float = 16.0
-    ) -> None:
-        super().__init__()
+    defaults: ClassVar[Mapping[str, float]] = {"scale": 16.0}
+    scale: float
+
+    def __init__(self, dimension: int, partitions: Sequence[Partition], **options: float) -> None:
+        super().__init__(**options)
         if not partitions:
             raise InputError(
                 "`partitions`: none is given, and this loss classifies photos into geocells",
                 "Make one with `geosearch partition` and name it, or choose a metric loss.",
             )
-        _check_positive(scale=scale)
         self.weights = nn.ParameterList(
             torch.randn(len(one), dimension) * dimension**-0.5 for one in partitions
         )
         self.biases = nn.ParameterList(torch.zeros(len(one)) for one in partitions)
-        self.log_scales = nn.Parameter(torch.full((len(partitions),), math.log(scale)))
+        self.log_scales = nn.Parameter(torch.full((len(partitions),), math.log(self.scale)))
 
     def of(self, embeddings: Tensor, target: Target) -> Tensor:
         """The sum over partitions of the mean cross-entropy."""
@@ -138,17 +153,11 @@ class Smoothed(Classification):
     CVPR 2024, where τ is 75 km.
     """
 
-    def __init__(
-        self,
-        dimension: int,
-        partitions: Sequence[Partition],
-        *,
-        scale: float = 16.0,
-        smoothing_km: float = 75.0,
-    ) -> None:
-        super().__init__(dimension, partitions, scale=scale)
-        _check_positive(smoothing_km=smoothing_km)
-        self.smoothing_km = smoothing_km
+    defaults: ClassVar[Mapping[str, float]] = {**Classification.defaults, "smoothing_km": 75.0}
+    smoothing_km: float
+
+    def __init__(self, dimension: int, partitions: Sequence[Partition], **options: float) -> None:
+        super().__init__(dimension, partitions, **options)
         for column, partition in enumerate(partitions):
             centres = torch.tensor(np.asarray(partition.centres, float))
             self.register_buffer(f"centres_{column}", centres, persistent=False)
@@ -165,15 +174,20 @@ class Metric(Loss):
     """Base of the losses over distances between photos."""
 
     paired = True
+    defaults: ClassVar[Mapping[str, float]] = {
+        "positive_km": POSITIVE_KM,
+        "negative_km": NEGATIVE_KM,
+    }
+    positive_km: float
+    negative_km: float
 
-    def __init__(self, *, positive_km: float = POSITIVE_KM, negative_km: float = NEGATIVE_KM):
-        super().__init__()
-        if not 0 < positive_km <= negative_km:
+    def __init__(self, **options: float) -> None:
+        super().__init__(**options)
+        if self.positive_km > self.negative_km:
             raise InputError(
-                f"positive_km {positive_km:g} and negative_km {negative_km:g} do not fit",
-                "Give 0 < positive_km <= negative_km.",
+                f"`positive_km`: {self.positive_km:g} is more than `negative_km`",
+                f"Give at most {self.negative_km:g}.",
             )
-        self.positive_km, self.negative_km = positive_km, negative_km
 
     def pairs(self, target: Target) -> tuple[Tensor, Tensor]:
         """Masks (n, n): of one place and not the same photo; of different places."""
@@ -195,16 +209,8 @@ class Contrastive(Metric):
     Mapping, CVPR 2006.
     """
 
-    def __init__(
-        self,
-        *,
-        margin: float = 0.7,
-        positive_km: float = POSITIVE_KM,
-        negative_km: float = NEGATIVE_KM,
-    ) -> None:
-        super().__init__(positive_km=positive_km, negative_km=negative_km)
-        _check_positive(margin=margin)
-        self.margin = margin
+    defaults: ClassVar[Mapping[str, float]] = {"margin": 0.7, **Metric.defaults}
+    margin: float
 
     def of(self, embeddings: Tensor, target: Target) -> Tensor:
         """The mean over positive pairs and the mean over negative pairs within the margin."""
@@ -226,16 +232,8 @@ class Triplet(Metric):
     Recognition and Clustering, CVPR 2015.
     """
 
-    def __init__(
-        self,
-        *,
-        margin: float = 0.2,
-        positive_km: float = POSITIVE_KM,
-        negative_km: float = NEGATIVE_KM,
-    ) -> None:
-        super().__init__(positive_km=positive_km, negative_km=negative_km)
-        _check_positive(margin=margin)
-        self.margin = margin
+    defaults: ClassVar[Mapping[str, float]] = {"margin": 0.2, **Metric.defaults}
+    margin: float
 
     def of(self, embeddings: Tensor, target: Target) -> Tensor:
         """The mean over mined triplets that lack the margin."""
@@ -256,16 +254,8 @@ class DistanceLogistic(Metric):
     2016, the form for triplets, trained on all triplets of a batch.
     """
 
-    def __init__(
-        self,
-        *,
-        scale: float = 10.0,
-        positive_km: float = POSITIVE_KM,
-        negative_km: float = NEGATIVE_KM,
-    ) -> None:
-        super().__init__(positive_km=positive_km, negative_km=negative_km)
-        _check_positive(scale=scale)
-        self.scale = scale
+    defaults: ClassVar[Mapping[str, float]] = {"scale": 10.0, **Metric.defaults}
+    scale: float
 
     def of(self, embeddings: Tensor, target: Target) -> Tensor:
         """The mean over all triplets."""
@@ -299,15 +289,8 @@ def make_loss(
     InputError
         Unknown loss or option, an option out of range, or partitions that are missing or unused.
     """
-    if name not in LOSSES:
-        raise InputError(f"`loss`: unknown loss {name!r}", f"Give one of {', '.join(LOSSES)}.")
+    check_choice("loss", name, LOSSES)
     made = LOSSES[name]
-    known = loss_options(name)
-    for option in options:
-        if option not in known:
-            raise InputError(
-                f"the loss {name} has no option {option!r}", f"It has: {', '.join(known)}."
-            )
     if issubclass(made, Classification):
         return made(dimension, partitions, **options)
     if partitions:
@@ -320,8 +303,7 @@ def make_loss(
 
 def loss_options(name: str) -> dict[str, float]:
     """The options of a loss and their defaults."""
-    parameters = inspect.signature(LOSSES[name]).parameters.values()
-    return {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
+    return dict(LOSSES[name].defaults)
 
 
 def _great_circle_km(lat1: Tensor, lon1: Tensor, lat2: Tensor, lon2: Tensor) -> Tensor:
@@ -353,9 +335,3 @@ def _mined(squares: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor,
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:
     """Mean of the chosen values; of none, a zero through which gradients still pass."""
     return (values * chosen).sum() / chosen.sum().clamp(min=1)
-
-
-def _check_positive(**options: float) -> None:
-    for name, value in options.items():
-        if not 0 < value < math.inf:
-            raise InputError(f"the option {name} of a loss cannot be {value}", "Give more than 0.")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geosearch.errors import ModelError
-from geosearch.features.backbone_source import Source
+from geosearch.features.description import Source
 from geosearch.features.networks import EmbeddingNetwork, Scaling, loaded, stages
 from geosearch.features.onnx import OnnxNetwork, to_onnx
 

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM, Array
-
-Indices = NDArray[np.int64]
+from geosearch.training.batches import Indices
 
 #: An author of more than this share of the photos names a source rather than a photographer.
 SOURCE_SHARE = 0.5

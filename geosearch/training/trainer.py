@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from geosearch.errors import InputError
 from geosearch.training import training_state
-from geosearch.training.batches import batches
+from geosearch.training.batches import Indices, batches
 from geosearch.training.curves import Curves, Row, validation_columns
 from geosearch.training.interruption import Interruption
 from geosearch.training.loading import Loaded, Loader
@@ -28,8 +27,7 @@ from geosearch.training.photos import Photos, Split
 from geosearch.training.processes import Processes
 from geosearch.training.training_options import Training
 from geosearch.training.validation import Validation, Validator
-
-Indices = NDArray[np.int64]
+from geosearch.waiting import Progress
 
 #: Rows of the curves that a whole training leaves, beside those of validations.
 _ROWS = 200
@@ -94,7 +92,7 @@ class Trainer:
         self,
         checkpoint_s: float,
         interruption: Interruption,
-        told: Callable[[int, int | None], None] | None = None,
+        told: Progress | None = None,
     ) -> None:
         """Train to the end; write a checkpoint every so many seconds and when interrupted."""
         now, training = self.progress, self._training

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
+from geosearch.arguments import check_range
 from geosearch.errors import InputError
 from geosearch.features.backbones import DEFAULT_MODEL
+from geosearch.json_record import Record
 from geosearch.training.augment import Augmentation
 
 #: Minutes between checkpoints unless told otherwise.
@@ -18,7 +18,7 @@ CHECKPOINT_MINUTES = 10.0
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Record):
     """A training; equal ones of equal photos give equal networks.
 
     `collection`: its photos, None for all. `partitions`: names, for the losses that classify.
@@ -65,16 +65,15 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "validate_every", "patience"):
-            self._check(name, 1, None)
-        for name in ("queries", "references"):
-            self._check(name, 1, None)
+        counts = ("epochs", "batch_size", "accumulate", "validate_every", "patience")
+        for name in (*counts, "queries", "references"):
+            check_range(name, getattr(self, name), 1)
         for name in ("freeze", "cache_frozen", "seed", "weight_decay"):
-            self._check(name, 0, None)
+            check_range(name, getattr(self, name), 0)
         for name in ("learning_rate", "head_learning_rate", "clip", "place_km"):
-            self._check(name, 0, None, open_=True)
-        self._check("validation", 0, 0.5)
-        self._check("warm_up", 0, 0.9)
+            check_range(name, getattr(self, name), 0, above=True)
+        check_range("validation", self.validation, 0, 0.5)
+        check_range("warm_up", self.warm_up, 0, 0.9)
         if self.cache_frozen and not self.freeze:
             raise InputError(
                 "`cache_frozen`: no stage is frozen", "Give `freeze`, or leave the cache out."
@@ -83,23 +82,6 @@ class Training:
             raise InputError(
                 "`patience`: nothing is held out to validate by", "Give `validation` above 0."
             )
-
-    def _check(self, name: str, low: float, high: float | None, *, open_: bool = False) -> None:
-        value = getattr(self, name)
-        if value is None:
-            return
-        above = value > low if open_ else value >= low
-        if not above or not math.isfinite(value) or (high is not None and value > high):
-            limit = f"{'above' if open_ else 'at least'} {low}"
-            raise InputError(
-                f"`{name}`: {value} is out of range",
-                f"Give {limit}{'' if high is None else f' and at most {high}'}.",
-            )
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        plain = asdict(self) | {"augmentation": self.augmentation.to_json()}
-        return plain | {"partitions": list(self.partitions), "loss_options": {**self.loss_options}}
 
     def digest(self, *facts: str) -> str:
         """sha256, hex, of the options and of facts about what they name."""

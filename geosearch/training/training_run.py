@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from psycopg.types.json import Jsonb
 
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
+from geosearch.database.inserting import finish_run, start_run
 from geosearch.errors import DatabaseError, InputError
 from geosearch.features.backbones import find_device, resolve
 from geosearch.features.checkpoint import save_checkpoint
-from geosearch.features.model_rows import Model, register_model
+from geosearch.features.model_rows import register_model
 from geosearch.geocells import Classifier, Partition, find_partition, store_classifiers
+from geosearch.json_record import Record
 from geosearch.training import training_state
 from geosearch.training.interruption import interruptible
 from geosearch.training.loading import Loader
@@ -27,12 +27,11 @@ from geosearch.training.processes import processes
 from geosearch.training.trainer import Task, Trainer
 from geosearch.training.training_options import CHECKPOINT_MINUTES, Training
 from geosearch.versions import software_versions
-
-ProgressCallback = Callable[[int, int | None], None]
+from geosearch.waiting import Progress
 
 
 @dataclass(frozen=True)
-class TrainSummary:
+class TrainSummary(Record):
     """What a training did and left.
 
     `photos` were trained on, `held_out` validated by, `left_out` used for neither, `unreadable`
@@ -60,10 +59,6 @@ class TrainSummary:
     cache: str | None
     cache_bytes: int
 
-    def to_json(self) -> dict[str, Any]:
-        """The object that `geosearch train --json` prints."""
-        return asdict(self)
-
 
 def train(
     database: Database,
@@ -75,7 +70,7 @@ def train(
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     restart: bool = False,
     licence: str | None = None,
-    progress: ProgressCallback | None = None,
+    progress: Progress | None = None,
 ) -> TrainSummary | None:
     """Train a backbone and register the result as a model of the database.
 
@@ -211,21 +206,9 @@ def _begin(connection: Connection, run_id: int | None, training: Training) -> in
     if found is not None:
         return int(found[0])
     name = training.collection
-    row = connection.execute(
-        """
-        INSERT INTO geosearch.runs (kind, collection_id, sources, options, software)
-        VALUES ('train', %s, %s, %s, %s)
-        RETURNING id
-        """,
-        (
-            None if name is None else find_collection(connection, name),
-            Jsonb([] if name is None else [name]),
-            Jsonb(training.to_json()),
-            Jsonb(software_versions()),
-        ),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    chosen = None if name is None else find_collection(connection, name)
+    sources = [] if name is None else [name]
+    return start_run(connection, "train", chosen, training.to_json(), sources=sources)
 
 
 def _finish(
@@ -237,7 +220,7 @@ def _finish(
 ) -> TrainSummary:
     """Write the result, register it, and only then forget the state of the training."""
     assert now.run_id is not None
-    counts = {
+    counts: dict[str, Any] = {
         "photos": len(task.split.training),
         "held_out": len(task.split.validation),
         "left_out": task.split.left_out,
@@ -283,7 +266,9 @@ def _finish(
         )
     ]
     with database.connection() as connection:
-        model = _register(connection, output, now, counts, classifiers)
+        model = register_model(connection, resolve(f"file:{output}").description)
+        store_classifiers(connection, model.id, classifiers)
+        finish_run(connection, now.run_id, counts, model.id)
     task.checkpoint.unlink()
     cache = task.loader.cache
     return TrainSummary(
@@ -291,36 +276,10 @@ def _finish(
         model_id=model.id,
         model=model.name,
         checkpoint=str(output),
-        photos=len(task.split.training),
-        held_out=len(task.split.validation),
-        left_out=task.split.left_out,
-        unreadable=len(now.unreadable),
-        source=task.split.source,
         classifiers=len(classifiers),
-        steps=now.steps,
-        seen=now.seen,
         seconds=now.seconds,
-        before=now.before,
-        after=now.after,
+        **counts,
         curves=str(task.folder / "curves.png"),
         cache=None if cache is None else str(cache.folder),
         cache_bytes=0 if cache is None else cache.bytes,
     )
-
-
-def _register(
-    connection: Connection,
-    output: Path,
-    now: training_state.Progress,
-    counts: dict[str, Any],
-    classifiers: list[Classifier],
-) -> Model:
-    model = register_model(connection, resolve(f"file:{output}").description)
-    store_classifiers(connection, model.id, classifiers)
-    connection.execute(
-        """
-        UPDATE geosearch.runs SET model_id = %s, counts = %s, finished_at = now() WHERE id = %s
-        """,
-        (model.id, Jsonb(counts), now.run_id),
-    )
-    return model

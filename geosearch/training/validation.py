@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +13,14 @@ from geosearch.density import locate_many
 from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.geocells import Partition
+from geosearch.json_record import Record
 from geosearch.sphere import Array, great_circle_km
-from geosearch.training.batches import batches
+from geosearch.training.batches import Indices, batches
 from geosearch.training.loading import Loader
 from geosearch.training.losses import Loss, Target
 from geosearch.training.network import Network
 from geosearch.training.photos import Photos, Split
 from geosearch.training.training_options import Training
-
-Indices = NDArray[np.int64]
 
 #: Neighbours that vote.
 K = 100
@@ -31,7 +29,7 @@ _EPOCH = 0
 
 
 @dataclass(frozen=True)
-class Validation:
+class Validation(Record):
     """Figures of one validation.
 
     `nearest`, `density`: for each threshold in kilometres, the share of the queries whose error
@@ -47,15 +45,6 @@ class Validation:
     def score(self) -> float:
         """What is compared between validations: the mean of the density's shares."""
         return float(np.mean(list(self.density.values())))
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "loss": self.loss,
-            "nearest": {str(km): share for km, share in self.nearest.items()},
-            "density": {str(km): share for km, share in self.density.items()},
-            "median_km": self.median_km,
-        }
 
 
 class Validator:
