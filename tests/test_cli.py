@@ -141,7 +141,9 @@ def test_help_can_be_asked_for_by_a_word(name: str, capsys: pytest.CaptureFixtur
     [
         (("locallize", "x.jpg"), "'localize'"),
         (("db", "strat"), "'start'"),
-        (("localize", "--colection", "x"), "--collection"),
+        (("localize", "--colection", "x"), "Did you mean --collection?"),
+        (("models", "list", "--jsn"), "Did you mean --json?"),
+        (("--versoin",), "Did you mean --version?"),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion(
