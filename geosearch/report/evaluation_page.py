@@ -15,8 +15,6 @@ from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, wilson
 from geosearch.export import canvas
 from geosearch.export.overview import overview
 from geosearch.images import decode, open_image
-from geosearch.layers.layer import ESTIMATES
-from geosearch.layers.layer_rows import read_answers
 from geosearch.layers.selection import Selection
 from geosearch.report import html
 from geosearch.report.breakdown import Group
@@ -96,7 +94,7 @@ def _tiles(found: Figures) -> str:
 def _map(database: Database, summary: Summary) -> str:
     with database.connection() as connection:
         selection = Selection(evaluation=summary.evaluation.id)
-        figure, _ = overview(read_answers(connection, ESTIMATES, selection))
+        figure, _ = overview(connection, selection)
     return html.picture(
         canvas.image_of(figure), "World map of the estimates and their errors", "map"
     )
