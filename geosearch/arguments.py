@@ -132,7 +132,8 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("bandwidth_km", "min_presence", "restrict_cells"), number),
     **dict.fromkeys(("absent_km", "recall", "duplicate_distance"), number),
     **dict.fromkeys(("method", "weighting", "model", "device"), text),
-    **dict.fromkeys(("exact", "calibrate"), truth),
+    **dict.fromkeys(("exact", "calibrate", "exclude_self", "exclude_same_author"), truth),
+    **dict.fromkeys(("record", "rebuild", "force", "retry", "verify", "dry_run"), truth),
     "partitions": texts,
 }
 

@@ -91,7 +91,8 @@ def read_bytes(uri: str) -> bytes:
             Reason.UNREADABLE, f"{error}; for s3://, run: {remedy('s3')}"
         ) from error
     except Exception as error:  # fsspec backends raise their own types for network and access
-        raise PhotoRejected(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
+        said = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise PhotoRejected(Reason.UNREADABLE, said) from error
     if len(data) > limit:
         raise PhotoRejected(Reason.TOO_LARGE, f"the file is over GEOSEARCH_MAX_BYTES={limit}")
     return data

@@ -141,7 +141,9 @@ def test_help_can_be_asked_for_by_a_word(name: str, capsys: pytest.CaptureFixtur
     [
         (("locallize", "x.jpg"), "'localize'"),
         (("db", "strat"), "'start'"),
-        (("localize", "--colection", "x"), "--collection"),
+        (("localize", "--colection", "x"), "Did you mean --collection?"),
+        (("models", "list", "--jsn"), "Did you mean --json?"),
+        (("--versoin",), "Did you mean --version?"),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion(
@@ -221,3 +223,26 @@ def test_a_table_has_figures_to_the_right_and_says_what_it_leaves_out(
     ]
     assert left_out(20, 431) == "20 of 431 shown; --limit N shows more, --json all"
     assert left_out(431, 431) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (("collections", "list"), "geosearch ingest FOLDER --collection NAME makes one"),
+        (("models", "list"), "geosearch embed registers one"),
+        (("evaluations", "list"), "geosearch evaluate QUERIES.csv makes one"),
+        (("calibrations", "list"), "geosearch calibrate QUERIES.csv makes one"),
+        (("partitions", "list"), "geosearch partition NAME makes one"),
+        (("rejects",), "none: every photo could be used"),
+    ],
+)
+def test_an_empty_list_says_what_fills_it(
+    module_database: Database,
+    line: tuple[str, ...],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ran = CommandLine(module_database.url, capsys)(*line)
+    assert ran.code == 0
+    assert ran.out.splitlines()[-1].endswith(says)
+    assert CommandLine(module_database.url, capsys)(*line, "--json").json() == []

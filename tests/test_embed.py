@@ -355,6 +355,8 @@ def test_the_commands_embed_and_list_models(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GEOSEARCH_DATABASE_URL", database.url)
+    empty = CliRunner().invoke(app, ["embed", "--device", "cpu"])
+    assert "geosearch ingest adds photos" in empty.stdout
     paths = put(database, tmp_path, 3)
     paths[1].unlink()
 

@@ -334,3 +334,16 @@ def test_unknown_layers_and_formats_name_the_known_ones(
     ran = CommandLine(module_database.url, capsys)("export", *arguments)
     assert ran.code == InputError.exit_code
     assert named in ran.err
+
+
+def test_a_column_of_a_type_that_files_lack_is_text(database: Database) -> None:
+    record(database, BERLIN)
+    with database.connection() as connection:
+        (view,) = connection.execute(
+            "SELECT pg_get_viewdef('geosearch.gis_estimates'::regclass)"
+        ).fetchone() or ("",)
+        connection.execute(
+            f"CREATE OR REPLACE VIEW geosearch.gis_estimates AS "  # noqa: S608
+            f"SELECT v.*, 1.50 AS price FROM ({view.rstrip(';')}) AS v"
+        )
+    assert read(database)[0]["price"] == "1.50"

@@ -118,6 +118,7 @@ anywhere = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
     cells=st.integers(1, 30),
     most=st.integers(1, 10),
 )
+@example(points=[(0.0, 0.0), (90.0, 0.0), (45.0, 0.0)], cells=3, most=1)
 @settings(max_examples=15)
 def test_any_photos_divide_the_whole_world(
     points: list[tuple[float, float]], cells: int, most: int

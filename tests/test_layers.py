@@ -209,6 +209,9 @@ def sql_line(
 @example((0.0, -2.5e-130), (1.0, 180.0))
 @example((0.0, 0.0), (3.0e-200, 2.5e-262))
 @example((51.0, -92.0), (88.0, 89.0))
+@example((19.0, -60.0), (-89.0, 121.0))
+@example((-51.0, -60.0), (-82.0, 120.25))
+@example((48.0, 160.0), (-48.0, -20.001))
 def test_lines_follow_the_great_circle_from_end_to_end(
     module_database: Database, start: tuple[float, float], end: tuple[float, float]
 ) -> None:

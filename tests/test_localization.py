@@ -492,7 +492,9 @@ def test_few_photos_need_no_index(space: Space, command: CommandLine) -> None:
     assert not done.needed
     assert done.built is None
     assert command("index", "--json").json() == {"needed": False, "rows": REFERENCES, "asked": 0.98}
-    assert "no index is needed yet" in command("index").out
+    said = command("index").out
+    assert "no index is needed yet" in said
+    assert said.endswith("next: geosearch localize PHOTO\n")
     assert space.gs.nearest(space.queries[0].uri, 5).plan.reason == "the model has no index"
 
 

@@ -143,6 +143,21 @@ def test_one_answer_is_drawn_in_detail_and_many_on_the_world(
     assert share_of(image[800:830], "#5eead4") > 0.2  # and half within 25 km
 
 
+def test_many_answers_are_drawn_with_borders_and_whose_they_are(
+    database: Database, tmp_path: Path
+) -> None:
+    with database.connection() as connection:
+        save(connection, [make_answer([48.8], [2.3]), make_answer([10.0], [-60.0])])
+    draw_selection(database, Selection(), tmp_path / "map.png")
+    with database.connection() as connection:
+        connection.execute("DELETE FROM geosearch.borders")
+    draw_selection(database, Selection(), tmp_path / "bare.png")
+    image, bare = pixels(tmp_path / "map.png"), pixels(tmp_path / "bare.png")
+    changed = np.abs(image - bare).max(axis=-1) > 20
+    assert 0.005 < changed.mean() < 0.2
+    assert share_of(bare[880:], canvas.DARK.muted, 40) > 0.001  # a line of small writing
+
+
 def near_centre(image: np.ndarray, x_km: float, y_km: float, half_height_km: float) -> np.ndarray:
     """The colour of a local map at kilometres east and north of its centre: median of 9 x 9."""
     scale = canvas.HEIGHT / 2 / half_height_km

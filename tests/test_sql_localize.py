@@ -348,6 +348,22 @@ def test_localize_is_neighbours_then_mode_then_radii(
         assert row["expected_recall"] == 1
 
 
+@given(
+    *[st.sampled_from([0.0, 5e-324, -5e-324, 1e-200, -1e-163, 3e-161, 1e-30, -1e-30, 1e-9, 45.0])]
+    * 4
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_distances_between_next_to_nothing_are_no_error(
+    module_database: Database, lat1: float, lon1: float, lat2: float, lon2: float
+) -> None:
+    with module_database.connection() as connection:
+        found = connection.execute(
+            "SELECT geosearch.great_circle_km(%s, %s, %s, %s)", (lat1, lon1, lat2, lon2)
+        ).fetchone()
+    assert found is not None
+    assert found[0] == pytest.approx(float(great_circle_km(lat1, lon1, lat2, lon2)), abs=1e-12)
+
+
 def test_a_stored_photo_is_localized_by_others(world: tuple[Database, int, list[int]]) -> None:
     database, _, ids = world
     with database.connection() as connection:

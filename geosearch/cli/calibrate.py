@@ -120,7 +120,8 @@ def list_all(context: typer.Context, as_json: JsonOption = False) -> None:
         for item in found
     ]
     names = ("id", "made", "model", "filter", "queries")
-    print_rows(as_json, [item.to_json() for item in found], names, rows, text=names[2:])
+    none = "none yet; geosearch calibrate QUERIES.csv makes one"
+    print_rows(as_json, [item.to_json() for item in found], names, rows, names[2:], none)
 
 
 @app.command()

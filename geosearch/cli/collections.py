@@ -41,7 +41,8 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
         for item in found
     ]
     names = ("collection", "photos", "seen by")
-    print_rows(as_json, [asdict(item) for item in found], names, rows, text=(names[0], names[2]))
+    none = "none yet; geosearch ingest FOLDER --collection NAME makes one"
+    print_rows(as_json, [asdict(item) for item in found], names, rows, names[::2], none)
 
 
 @app.command()

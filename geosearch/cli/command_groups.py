@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+_UsageError: Any = typer.BadParameter.__base__
+
 #: Below this width of its explanations, a list has them under its terms instead of beside them.
 _NARROW = 30
 
@@ -76,6 +78,10 @@ class CommandGroup(TyperGroup):
 
     context_class = _Context
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Take the options off the line."""
+        return _suggesting(super().parse_args)(ctx, args)
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A command by its name, None if there is none."""
         command: Any = super().get_command(ctx, cmd_name)
@@ -92,11 +98,27 @@ def prepared(command: Any) -> Any:
     """The command with `-v`, which counts wherever on the line it stands, and with our help."""
     command.context_class = _Context
     command.rich_markup_mode = None
+    command.parse_args = _suggesting(command.parse_args)
     if "ignore_unknown_options" not in command.context_settings and all(
         one.name != "verbose" for one in command.params
     ):
         command.params.extend(_VERBOSE)
     return command
+
+
+def _suggesting(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """`parse`, with the nearest option for a misspelt one, in the words used for commands."""
+
+    def parse_args(context: Any, words: list[str]) -> Any:
+        try:
+            return parse(context, words)
+        except _UsageError as error:
+            if nearest := getattr(error, "possibilities", None):
+                said = f"{error.message}. Did you mean {nearest[0]}?"
+                raise _UsageError(said, context) from error
+            raise
+
+    return parse_args
 
 
 def command_group(about: str) -> typer.Typer:

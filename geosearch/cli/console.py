@@ -80,10 +80,13 @@ class Table:
         """One more row; cells left out are empty."""
         self.rows.append((*cells, *[""] * (len(self._text) - len(cells))))
 
-    def print(self, left_out: str | None = None) -> None:
-        """Print the table to stdout, and below it what it leaves out."""
+    def print(self, left_out: str | None = None, *, none: str | None = None) -> None:
+        """Print the table to stdout, and below it what it leaves out; `none` where it is empty."""
         from rich.cells import cell_len
 
+        if none and len(self.rows) == 1:
+            say(none)
+            return
         columns = list(zip(*self.rows, strict=True))
         widths = [max(map(cell_len, column)) for column in columns]
         least = [
@@ -146,6 +149,7 @@ def print_rows(
     names: Sequence[str],
     rows: Iterable[Sequence[str]],
     text: Collection[str],
+    none: str | None = None,
 ) -> None:
     """Print things as one JSON list, or as a table with these names and rows; see `Table`."""
     if as_json:
@@ -154,7 +158,7 @@ def print_rows(
     made = Table(*names, text=text)
     for row in rows:
         made.add_row(*row)
-    made.print()
+    made.print(none=none)
 
 
 @contextmanager

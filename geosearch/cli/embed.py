@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import Annotated
 
@@ -58,5 +59,10 @@ def embed(
             f"({summary.photos_per_s:,.0f} photos/s), {summary.rejected:,} rejected, "
             f"{summary.skipped:,} skipped (rejected earlier; --retry tries them again)",
         )
+        if summary.embedded:
+            chosen = "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
+            say(f"next: geosearch index{chosen}")
+        elif not summary.pending:
+            say("no photo with a position waits for it; geosearch ingest adds photos")
     if summary.rejected:
         raise typer.Exit(EXIT_SOME_REJECTED)

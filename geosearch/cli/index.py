@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -75,6 +76,7 @@ def index(
             f"no index is needed yet: to compare all {done.rows:,} embeddings takes no longer; "
             "--force builds one all the same"
         )
+        _print_next(model)
         return
     if built.built:
         mode = "serially" if built.serial else "in parallel"
@@ -90,6 +92,7 @@ def index(
             fg="yellow",
         )
     _print(measured.checks)
+    _print_next(model)
 
 
 @app.command("check")
@@ -119,6 +122,11 @@ def check_index(
         _print(health.checks)
     if not health.holds:
         raise typer.Exit(1)
+
+
+def _print_next(model: str) -> None:
+    chosen = "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
+    say(f"next: geosearch localize PHOTO{chosen}")
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def rejects(
     shown = found[: limit or _SHOWN]
     for reject in shown:
         made.add_row(reject.collection, reject.uri, reject.stage, reject.reason, reject.message)
-    made.print(left_out(len(shown), len(found)))
+    made.print(left_out(len(shown), len(found)), none="none: every photo could be used")
 
 
 def _print(summary: IngestSummary, collection: str) -> None:

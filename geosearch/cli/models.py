@@ -41,7 +41,8 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     ]
     texts = ("name", "pooling", "weights")
     values = [asdict(row) | {"photos": photos.get(row.id, 0)} for row in rows]
-    print_rows(as_json, values, ("id", *texts, "dimension", "photos"), table, text=texts)
+    none = "none yet; geosearch embed registers one"
+    print_rows(as_json, values, ("id", *texts, "dimension", "photos"), table, texts, none)
 
 
 @app.command("stages")

@@ -106,7 +106,8 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     ]
     names = ("name", "kind", "cells", "photos", "filter")
     values = [item.to_json() for item in found]
-    print_rows(as_json, values, names, rows, text=("name", "kind", "filter"))
+    none = "none yet; geosearch partition NAME makes one"
+    print_rows(as_json, values, names, rows, ("name", "kind", "filter"), none)
 
 
 @app.command()

@@ -51,6 +51,9 @@ def list_(
     if as_json:
         print_json([evaluation.to_json() for evaluation in found])
         return
+    if not found:
+        say("none yet; geosearch evaluate QUERIES.csv makes one")
+        return
     # Distances without units: the table has to fit a terminal.
     distances = [f"{km:,}" for km in THRESHOLDS_KM]
     made = Table("id", "run", "queries", "n", *distances, text={"run", "queries"})

@@ -8,8 +8,6 @@ from geosearch.database.connection import Database
 from geosearch.errors import NotFoundError
 from geosearch.export.map import draw_map
 from geosearch.export.overview import draw_overview
-from geosearch.layers.layer import ESTIMATES
-from geosearch.layers.layer_rows import read_answers
 from geosearch.layers.selection import Selection
 from geosearch.localization import load
 
@@ -32,4 +30,4 @@ def draw_selection(database: Database, selection: Selection, path: Path) -> None
         draw_map(load(database, found[0]), path, database)
         return
     with database.connection() as connection:
-        draw_overview(read_answers(connection, ESTIMATES, selection), path)
+        draw_overview(connection, selection, path)

@@ -10,9 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from geosearch.database.connection import Connection
 from geosearch.export import canvas
 from geosearch.export.projections import EqualEarth
-from geosearch.layers.layer_rows import LayerRows
+from geosearch.export.surroundings import (
+    add_attribution,
+    draw_surroundings,
+    read_surroundings,
+)
+from geosearch.layers.layer import ESTIMATES
+from geosearch.layers.layer_rows import LayerRows, read_answers
+from geosearch.layers.selection import Selection
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
 from geosearch.words import format_km
 
@@ -33,7 +41,7 @@ _LINE_POINTS = 60
 _KNOWN = ("truth_lat", "truth_lon", "error_km")
 
 
-def draw_overview(estimates: LayerRows, path: Path) -> int:
+def draw_overview(connection: Connection, selection: Selection, path: Path) -> int:
     """Draw answers on the world as a PNG of 1600 x 900 pixels; returns how many have a position.
 
     With known truths, estimates and the lines to the truth are coloured by error, and a bar
@@ -44,17 +52,20 @@ def draw_overview(estimates: LayerRows, path: Path) -> int:
     InputError
         The file cannot be written.
     """
-    figure, located = overview(estimates)
+    figure, located = overview(connection, selection)
     canvas.save(figure, path)
     return located
 
 
-def overview(estimates: LayerRows) -> tuple[Figure, int]:
+def overview(connection: Connection, selection: Selection) -> tuple[Figure, int]:
     """The page that `draw_overview` saves, and how many answers have a position."""
+    estimates = read_answers(connection, ESTIMATES, selection)
     lat, lon, true_lat, true_lon, error, total = _columns(estimates)
     figure = canvas.new_figure()
     projection = EqualEarth()
-    axes = canvas.add_map(figure, (0.02, 0.125, 0.96, 0.79), projection)
+    axes = canvas.add_map(figure, (0.02, 0.125, 0.96, 0.79), projection, coasts=False)
+    around = read_surroundings(connection, projection)
+    draw_surroundings(axes, projection, around, canvas.DARK)
     known = np.isfinite(error)
     classes = np.searchsorted([limit for limit, _ in _CLASSES], error)
     _draw_points(axes, projection, lat[~known], lon[~known], _NO_TRUTH)
@@ -70,6 +81,7 @@ def overview(estimates: LayerRows) -> tuple[Figure, int]:
     _draw_title(figure, total, len(lat), error[known])
     if known.any():
         _draw_shares(figure, np.bincount(classes[known], minlength=len(_CLASSES)))
+    add_attribution(figure, 0.98, canvas.DARK)
     return figure, len(lat)
 
 

@@ -106,7 +106,10 @@ def _arc(start: Array, end: Array) -> Array:
     """Points (n, 3) along the great circle between two unit vectors, both ends included."""
     chord = float(np.linalg.norm(end - start))
     angle = 2 * np.arcsin(min(chord / 2, 1.0))
-    share = np.linspace(0, 1, max(2, int(np.ceil(np.degrees(angle) / STEP_DEG)) + 1))[:, None]
     if angle < 1e-9:
         return np.stack([start, end])
+    # Rounding must not divide a whole number of steps in one way for one cell, in another way for
+    # the cell beside it: slivers would be left between them.
+    steps = max(1, int(np.ceil(np.degrees(angle) / STEP_DEG - 1e-6)))
+    share = np.linspace(0, 1, steps + 1)[:, None]
     return np.asarray(np.sin((1 - share) * angle) * start + np.sin(share * angle) * end)

@@ -17,6 +17,7 @@ from geosearch.retrieval import Filter
 #: Rows held in memory at once.
 BATCH_ROWS = 10_000
 
+#: Columns of other types are written as text.
 _TYPES = {
     "bigint": pa.int64(),
     "boolean": pa.bool_(),
@@ -100,12 +101,15 @@ def _read(
     columns = connection.execute(_COLUMNS, (f"geosearch.{layer.view}",)).fetchall()
     # GDAL writes such comments into files that have a place for them.
     fields = [
-        pa.field(name, _TYPES[kind], metadata={"GDAL:OGR:comment": comment})
+        pa.field(name, _TYPES.get(kind, pa.string()), metadata={"GDAL:OGR:comment": comment})
         for name, kind, comment in columns
     ]
     schema = pa.schema([*fields, pa.field("geometry", pa.binary())])
     query = sql.SQL(_ROWS).format(
-        columns=sql.SQL(", ").join(sql.Identifier("layer", name) for name, *_ in columns),
+        columns=sql.SQL(", ").join(
+            sql.SQL("{}" if kind in _TYPES else "{}::text").format(sql.Identifier("layer", name))
+            for name, kind, _ in columns
+        ),
         view=sql.Identifier("geosearch", layer.view),
         condition=condition,
         order=sql.SQL(layer.order),

@@ -12,8 +12,6 @@ from geosearch.database.connection import Database
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, wilson
 from geosearch.export import canvas
 from geosearch.export.overview import overview
-from geosearch.layers.layer import ESTIMATES
-from geosearch.layers.layer_rows import read_answers
 from geosearch.layers.selection import Selection
 from geosearch.report import html
 from geosearch.report.breakdown import Group
@@ -92,7 +90,7 @@ def _tiles(found: Figures) -> str:
 def _map(database: Database, summary: Summary) -> str:
     with database.connection() as connection:
         selection = Selection(evaluation=summary.evaluation.id)
-        figure, _ = overview(read_answers(connection, ESTIMATES, selection))
+        figure, _ = overview(connection, selection)
     return html.picture(
         canvas.image_of(figure), "World map of the estimates and their errors", "map"
     )

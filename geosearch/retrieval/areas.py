@@ -21,7 +21,9 @@ from geosearch.errors import InputError, unusable_file
 
 #: Pieces of an area are separated by gaps of more than this in longitude.
 _GAP_DEG = 10.0
-_WKT = re.compile(r"(?P<prefix>(SRID=(?P<srid>\d+)\s*;)?\s*)(MULTI)?POLYGON", re.IGNORECASE)
+_WKT = re.compile(
+    r"(?P<prefix>(SRID=(?P<srid>\d+)\s*;)?\s*)(MULTI)?(POLYGON|POINT|LINESTRING)", re.I
+)
 
 #: What is read as an area: a geometry of shapely or of the like, GeoJSON, WKT, or a path.
 Area: TypeAlias = BaseGeometry | Mapping[str, Any] | str | PathLike[str]

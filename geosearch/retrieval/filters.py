@@ -104,7 +104,8 @@ def where(**conditions: Unpack[Conditions]) -> Filter:
         if value is None or empty or getattr(value, "size", 1) == 0:
             continue
         if known_as(name) in made:
-            raise InputError(f"`{name}` and `{known_as(name)}` are one condition", "Give one.")
+            other = next(each for each in conditions if known_as(each) == known_as(name))
+            raise InputError(f"`{other}` and `{name}` are one condition", "Give one.")
         made[known_as(name)] = read(name, value, name)
     match made.get("after"), made.get("before"):
         case TakenAfter(after), TakenBefore(before) if after >= before:

@@ -17,18 +17,21 @@ COMMENT ON FUNCTION geosearch.refuse(text, text) IS
 
 -- The haversine formula with the haversine of the antipode as its complement, so that nearly equal
 -- and nearly antipodal points are both accurate to rounding. Bodies after RETURN are parsed here
--- and now: they depend on no search_path, and are inlined into the queries that call them.
+-- and now: they depend on no search_path, and are inlined into the queries that call them. What is
+-- added to degrees is nothing to any but those whose square PostgreSQL would refuse as too small.
 CREATE FUNCTION geosearch.great_circle_km(lat1 float8, lon1 float8, lat2 float8, lon2 float8)
 RETURNS float8
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 5
 RETURN 2 * 6371.0::float8 * atan2(
     sqrt(
-        sin(radians(lat2 - lat1) / 2) ^ 2
-        + cos(radians(lat1)) * cos(radians(lat2)) * sin(radians(lon2 - lon1) / 2) ^ 2
+        sin(radians((lat2 + 1e-30) - (lat1 + 1e-30)) / 2) ^ 2
+        + cos(radians(lat1 + 1e-30)) * cos(radians(lat2 + 1e-30))
+        * sin(radians((lon2 + 1e-30) - (lon1 + 1e-30)) / 2) ^ 2
     ),
     sqrt(
-        sin(radians(lat2 + lat1) / 2) ^ 2
-        + cos(radians(lat1)) * cos(radians(lat2)) * cos(radians(lon2 - lon1) / 2) ^ 2
+        sin(radians((lat2 + 1e-30) + (lat1 + 1e-30)) / 2) ^ 2
+        + cos(radians(lat1 + 1e-30)) * cos(radians(lat2 + 1e-30))
+        * cos(radians((lon2 + 1e-30) - (lon1 + 1e-30)) / 2) ^ 2
     )
 );
 

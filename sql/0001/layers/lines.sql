@@ -68,7 +68,8 @@ DECLARE
             - weight2 * cos(radians(lat2)) * cos(radians(lon2))
     ));
 BEGIN
-    IF great_circle_km(lat1, lon1, lat2, lon2) > 20015 THEN
+    -- Seven metres from the antipode, where the way over the pole is as short as any.
+    IF great_circle_km(lat1, lon1, lat2, lon2) > 20015.08 THEN
         RETURN ST_Multi(ST_SetSRID(
             ST_MakeLine(ARRAY[
                 ST_Point(lon1, lat1), ST_Point(lon1, 90), ST_Point(lon2, 90), ST_Point(lon2, lat2)
