@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from scratch import scratch_database
 
 from geosearch.database.connection import Database
-from geosearch.features import DEFAULT_MODEL, Backbone, embed, load_backbone
+from geosearch.defaults import DEFAULT_MODEL
+from geosearch.features import Backbone, embed, load_backbone
 from geosearch.features.onnx import OnnxNetwork, cache_path
 from geosearch.images import open_image
 from geosearch.ingest import ingest

@@ -88,7 +88,7 @@ def commands(stored: Path, query: Path) -> list[Command]:
     return [
         Command("--help", (GEOSEARCH, "--help"), 1.2),
         Command("completion of a command", (GEOSEARCH,), 1.2, "geosearch lo"),
-        Command("completion of an option", (GEOSEARCH,), None, "geosearch localize --ex"),
+        Command("completion of an option", (GEOSEARCH,), 1.2, "geosearch localize --ex"),
         Command("show 1", (GEOSEARCH, "show", "1"), 2.0),
         Command("nearest STORED", (GEOSEARCH, "nearest", str(stored)), 2.0),
         Command("nearest NEW", (GEOSEARCH, "nearest", str(query)), None),

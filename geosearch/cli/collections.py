@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, answer, database, note, print_rows
+from geosearch.cli.console import JsonOption, answer, connected, note, print_rows
 from geosearch.database import collection_rows
 
 app = command_group(
@@ -30,18 +29,16 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch collections list --json
     """
-    with database(context) as opened, opened.connection() as connection:
+    with connected(context) as connection:
         found = collection_rows.list_collections(connection)
-    rows = [
-        (
-            item.name,
-            f"{item.photos:,}",
-            ", ".join(("geosearch_owner", *item.shared_with)) if item.private else "all",
-        )
-        for item in found
-    ]
-    names = ("collection", "photos", "seen by")
-    print_rows(as_json, [asdict(item) for item in found], names, rows, text=(names[0], names[2]))
+    columns = {
+        "collection": lambda item: item.name,
+        "photos": lambda item: f"{item.photos:,}",
+        "seen by": lambda item: (
+            ", ".join(("geosearch_owner", *item.shared_with)) if item.private else "all"
+        ),
+    }
+    print_rows(as_json, found, columns, text=("collection", "seen by"))
 
 
 @app.command()
@@ -64,49 +61,40 @@ def public(context: typer.Context, name: NameArgument, as_json: JsonOption = Fal
 
 @app.command()
 def share(
-    context: typer.Context,
-    name: NameArgument,
-    role: WithOption,
-    as_json: JsonOption = False,
+    context: typer.Context, name: NameArgument, role: WithOption, as_json: JsonOption = False
 ) -> None:
     """Show a private collection to a role or user.
 
     Example: geosearch collections share clients --with alice
     """
-    with database(context) as opened, opened.connection() as connection:
-        collection_rows.share(connection, name, role)
-    answer(as_json, {"collection": name, "shared_with": role}, f"{role} sees {name}")
+    _share(context, name, role, True, as_json)
 
 
 @app.command()
 def unshare(
-    context: typer.Context,
-    name: NameArgument,
-    role: WithOption,
-    as_json: JsonOption = False,
+    context: typer.Context, name: NameArgument, role: WithOption, as_json: JsonOption = False
 ) -> None:
     """Share a private collection with a role or user no longer.
 
     Example: geosearch collections unshare clients --with alice
     """
-    with database(context) as opened, opened.connection() as connection:
-        collection_rows.share(connection, name, role, shared=False)
-    answer(
-        as_json,
-        {"collection": name, "no_longer_shared_with": role},
-        f"{name} is no longer shared with {role}",
-    )
+    _share(context, name, role, False, as_json)
+
+
+def _share(context: typer.Context, name: str, role: str, shared: bool, as_json: bool) -> None:
+    with connected(context) as connection:
+        collection_rows.share(connection, name, role, shared=shared)
+    key = "shared_with" if shared else "no_longer_shared_with"
+    said = f"{role} sees {name}" if shared else f"{name} is no longer shared with {role}"
+    answer(as_json, {"collection": name, key: role}, said)
 
 
 def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:
-    with database(context) as opened, opened.connection() as connection:
+    with connected(context) as connection:
         left = collection_rows.set_private(connection, name, hide)
     state = "private" if hide else "public"
-    answer(
-        as_json,
-        {"collection": name, "private": hide, "statistics_left": left},
-        f"{name} is {state}",
-    )
+    done = {"collection": name, "private": hide, "statistics_left": left}
+    answer(as_json, done, f"{name} is {state}")
     if left:
         note(
             "PostgreSQL still has statistics of private photos. To remove them, as a superuser: "

@@ -9,18 +9,17 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geosearch.database.session import open_database, selected
-
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from geosearch.database.connection import Database
+    from geosearch.database.connection import Connection, Database
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 LimitOption = Annotated[
@@ -29,8 +28,14 @@ LimitOption = Annotated[
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document to stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    """Print one JSON document to stdout: of things of ours, their `to_json` or their fields."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def say(text: str, **style: Any) -> None:
@@ -43,20 +48,32 @@ def note(text: str, **style: Any) -> None:
     typer.secho(_wrapped(text, sys.stderr.isatty()), err=True, **style)
 
 
-def answer(as_json: bool, value: Any, text: str) -> None:
-    """Print what a command did: one JSON document where asked for, or else a sentence."""
+def answer(as_json: bool, value: Any, shown: str | Callable[[], object]) -> None:
+    """Print what a command did: one JSON document where asked for, or else a sentence or more."""
     if as_json:
         print_json(value)
+    elif isinstance(shown, str):
+        say(shown)
     else:
-        say(text)
+        shown()
 
 
 @contextmanager
 def database(context: typer.Context) -> Iterator[Database]:
     """The database of this command, started, upgraded where private, checked."""
+    # In here: the options of commands are shown and completed without a driver of databases.
+    from geosearch.database.session import open_database, selected
+
     announce(context, selected())
     with open_database() as opened:
         yield opened
+
+
+@contextmanager
+def connected(context: typer.Context) -> Iterator[Connection]:
+    """A connection to the `database` of this command."""
+    with database(context) as opened, opened.connection() as connection:
+        yield connection
 
 
 def announce(context: typer.Context, label: str) -> None:
@@ -142,19 +159,22 @@ def _fold(text: str, width: int) -> list[str]:
 
 def print_rows(
     as_json: bool,
-    values: Sequence[Any],
-    names: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    things: Sequence[Any],
+    columns: Mapping[str, Callable[[Any], str]],
     text: Collection[str],
+    shown: int | None = None,
 ) -> None:
-    """Print things as one JSON list, or as a table with these names and rows; see `Table`."""
+    """Print things as one JSON list, or the first of them as a table; see `Table`.
+
+    `columns` has the names of the columns, and what makes a thing's cell.
+    """
     if as_json:
-        print_json(values)
+        print_json(things)
         return
-    made = Table(*names, text=text)
-    for row in rows:
-        made.add_row(*row)
-    made.print()
+    made = Table(*columns, text=text)
+    for thing in things[:shown]:
+        made.add_row(*(cell(thing) for cell in columns.values()))
+    made.print(left_out(len(made.rows) - 1, len(things)))
 
 
 @contextmanager

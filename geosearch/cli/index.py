@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geosearch.cli.command_groups import CommandGroup
-from geosearch.cli.console import JsonOption, Table, database, print_json, progress_bar, say
+from geosearch.cli.console import JsonOption, Table, answer, database, progress_bar, say
 from geosearch.cli.options import ModelOption
-from geosearch.features import DEFAULT_MODEL
-from geosearch.features.model_rows import find_model
-from geosearch.retrieval.indexes import spills
-from geosearch.retrieval.indexing import index_model
-from geosearch.retrieval.recall import Check, Progress, check
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.words import format_bytes
+
+if TYPE_CHECKING:
+    from geosearch.retrieval.indexing import Indexed
+    from geosearch.retrieval.recall import Check, Progress
 
 app = typer.Typer(
     cls=CommandGroup, help="Indexes, and the recall they have.", rich_markup_mode=None
@@ -49,6 +49,10 @@ def index(
     """
     if context.invoked_subcommand is not None:
         return
+    from geosearch.features.model_rows import find_model
+    from geosearch.retrieval.indexes import spills
+    from geosearch.retrieval.indexing import index_model
+
     with database(context) as opened:
         with opened.connection() as connection:
             row = find_model(connection, model)
@@ -56,20 +60,46 @@ def index(
         if warning and not as_json:
             say(warning, fg="yellow")
         with _progress("index") as report:
-            done = index_model(
-                opened,
-                row.id,
-                row.dimension,
-                recall,
-                k,
-                rebuild=rebuild,
-                force=force,
-                progress=report,
-            )
+            how = {"rebuild": rebuild, "force": force}
+            done = index_model(opened, row.id, row.dimension, recall, k, **how, progress=report)
+    answer(as_json, done.to_json() | {"asked": recall}, lambda: _print_built(done, recall, k))
+
+
+@app.command("check")
+def check_index(
+    context: typer.Context,
+    model: ModelOption = DEFAULT_MODEL,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure whether the recall of an index still holds; exit 1 if it does not.
+
+    Example: geosearch index check --json
+    """
+    from geosearch.features.model_rows import find_model
+    from geosearch.retrieval.recall import check
+
+    with database(context) as opened:
+        with opened.connection() as connection:
+            row = find_model(connection, model)
+        with _progress("check") as report:
+            health = check(opened, row.id, progress=report)
+
+    def show() -> None:
+        say(
+            f"recall for k = {health.k}: {health.recall:.4f} ± {health.standard_error:.4f} now, "
+            f"with {health.rows:,} photos; {health.tuned_recall:.4f} when tuned, with "
+            f"{health.tuned_rows:,}; asked for: {health.target:g}",
+        )
+        say("it holds" if health.holds else "it no longer holds: run geosearch index")
+        _print(health.checks)
+
+    answer(as_json, health, show)
+    if not health.holds:
+        raise typer.Exit(1)
+
+
+def _print_built(done: Indexed, recall: float, k: int) -> None:
     built, measured = done.built, done.measured
-    if as_json:
-        print_json(done.to_json() | {"asked": recall})
-        return
     if built is None or measured is None:
         say(
             f"no index is needed yet: to compare all {done.rows:,} embeddings takes no longer; "
@@ -90,35 +120,6 @@ def index(
             fg="yellow",
         )
     _print(measured.checks)
-
-
-@app.command("check")
-def check_index(
-    context: typer.Context,
-    model: ModelOption = DEFAULT_MODEL,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure whether the recall of an index still holds; exit 1 if it does not.
-
-    Example: geosearch index check --json
-    """
-    with database(context) as opened:
-        with opened.connection() as connection:
-            row = find_model(connection, model)
-        with _progress("check") as report:
-            health = check(opened, row.id, progress=report)
-    if as_json:
-        print_json(health.to_json())
-    else:
-        say(
-            f"recall for k = {health.k}: {health.recall:.4f} ± {health.standard_error:.4f} now, "
-            f"with {health.rows:,} photos; {health.tuned_recall:.4f} when tuned, with "
-            f"{health.tuned_rows:,}; asked for: {health.target:g}",
-        )
-        say("it holds" if health.holds else "it no longer holds: run geosearch index")
-        _print(health.checks)
-    if not health.holds:
-        raise typer.Exit(1)
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from psycopg.types.json import Jsonb
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import DatabaseError, InputError
-from geosearch.features.backbones import DEFAULT_MODEL, Backbone, load_backbone
+from geosearch.features.backbones import Backbone, load_backbone
 from geosearch.features.extraction import (
     Outcome,
     Progress,

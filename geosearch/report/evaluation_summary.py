@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from geosearch.atomic_files import replacing
 from geosearch.database.connection import Connection, Database
+from geosearch.defaults import DENSITY_RADIUS_KM
 from geosearch.errors import InputError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
 from geosearch.report.breakdown import (
-    DENSITY_RADIUS_KM,
     Group,
     by_count,
     by_name,

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError
-from geosearch.features.backbones import DEFAULT_MODEL
 from geosearch.training.augment import Augmentation
 
 #: Minutes between checkpoints unless told otherwise.
