@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, answer, connected, database, note, print_rows
+from geosearch.cli.console import JsonOption, answer, database, note, print_list
 from geosearch.errors import EXIT_SOME_REJECTED
 
 app = command_group(
@@ -56,8 +56,6 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     from geosearch.borders import list_borders
 
-    with connected(context) as connection:
-        places = list_borders(connection)
     columns = {
         "name": lambda place: place.name,
         "ISO": lambda place: " ".join(filter(None, (place.iso_a2, place.iso_a3))),
@@ -66,4 +64,4 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
         "subregion": lambda place: place.subregion or "",
         "also": lambda place: ", ".join(place.aliases),
     }
-    print_rows(as_json, places, columns, text=columns)
+    print_list(context, as_json, list_borders, columns, text=columns)

@@ -71,8 +71,6 @@ def list_all(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     from geosearch.calibration.calibration_rows import list_calibrations
 
-    with connected(context) as connection:
-        found = list_calibrations(connection)
     columns = {
         "id": lambda item: str(item.id),
         "made": lambda item: f"{item.created_at:%Y-%m-%d}" if item.created_at else "",
@@ -80,7 +78,9 @@ def list_all(context: typer.Context, as_json: JsonOption = False) -> None:
         "filter": lambda item: str(item.where),
         "queries": lambda item: f"{item.queries} ({item.n_fit})",
     }
-    console.print_rows(as_json, found, columns, text=("model", "filter", "queries"))
+    console.print_list(
+        context, as_json, list_calibrations, columns, text=("model", "filter", "queries")
+    )
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, answer, connected, note, print_rows
+from geosearch.cli.console import JsonOption, answer, connected, note, print_list
 from geosearch.database import collection_rows
 
 app = command_group(
@@ -29,8 +29,6 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch collections list --json
     """
-    with connected(context) as connection:
-        found = collection_rows.list_collections(connection)
     columns = {
         "collection": lambda item: item.name,
         "photos": lambda item: f"{item.photos:,}",
@@ -38,7 +36,9 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
             ", ".join(("geosearch_owner", *item.shared_with)) if item.private else "all"
         ),
     }
-    print_rows(as_json, found, columns, text=("collection", "seen by"))
+    print_list(
+        context, as_json, collection_rows.list_collections, columns, text=("collection", "seen by")
+    )
 
 
 @app.command()
@@ -59,34 +59,22 @@ def public(context: typer.Context, name: NameArgument, as_json: JsonOption = Fal
     _set(context, name, False, as_json)
 
 
-@app.command()
-def share(
-    context: typer.Context, name: NameArgument, role: WithOption, as_json: JsonOption = False
-) -> None:
-    """Show a private collection to a role or user.
-
-    Example: geosearch collections share clients --with alice
-    """
-    _share(context, name, role, True, as_json)
-
-
-@app.command()
-def unshare(
-    context: typer.Context, name: NameArgument, role: WithOption, as_json: JsonOption = False
-) -> None:
-    """Share a private collection with a role or user no longer.
-
-    Example: geosearch collections unshare clients --with alice
-    """
-    _share(context, name, role, False, as_json)
+def _add_command(verb: str, about: str, *, shared: bool) -> None:
+    @app.command(
+        verb, help=f"{about}\n\nExample: geosearch collections {verb} clients --with alice"
+    )
+    def _(
+        context: typer.Context, name: NameArgument, role: WithOption, as_json: JsonOption = False
+    ) -> None:
+        with connected(context) as connection:
+            collection_rows.share(connection, name, role, shared=shared)
+        key = "shared_with" if shared else "no_longer_shared_with"
+        said = f"{role} sees {name}" if shared else f"{name} is no longer shared with {role}"
+        answer(as_json, {"collection": name, key: role}, said)
 
 
-def _share(context: typer.Context, name: str, role: str, shared: bool, as_json: bool) -> None:
-    with connected(context) as connection:
-        collection_rows.share(connection, name, role, shared=shared)
-    key = "shared_with" if shared else "no_longer_shared_with"
-    said = f"{role} sees {name}" if shared else f"{name} is no longer shared with {role}"
-    answer(as_json, {"collection": name, key: role}, said)
+_add_command("share", "Show a private collection to a role or user.", shared=True)
+_add_command("unshare", "Share a private collection with a role or user no longer.", shared=False)
 
 
 def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:

@@ -177,6 +177,19 @@ def print_rows(
     made.print(left_out(len(made.rows) - 1, len(things)))
 
 
+def print_list(
+    context: typer.Context,
+    as_json: bool,
+    read: Callable[[Connection], Sequence[Any]],
+    columns: Mapping[str, Callable[[Any], str]],
+    text: Collection[str],
+) -> None:
+    """Print what is read from the database, as `print_rows`."""
+    with connected(context) as connection:
+        things = read(connection)
+    print_rows(as_json, things, columns, text)
+
+
 @contextmanager
 def progress(task: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
     """A `progress_bar` of one task, as a function that takes what is done and the total."""

@@ -10,7 +10,6 @@ import typer
 
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, connected, print_rows
-from geosearch.features.model_rows import count_embeddings, list_models
 from geosearch.words import format_bytes
 
 app = command_group(
@@ -27,6 +26,8 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch models list --json
     """
+    from geosearch.features.model_rows import count_embeddings, list_models
+
     with connected(context) as connection:
         rows, photos = list_models(connection), count_embeddings(connection)
     found = [asdict(row) | {"photos": photos.get(row.id, 0)} for row in rows]

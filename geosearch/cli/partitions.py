@@ -9,8 +9,16 @@ import typer
 
 from geosearch.cli import console
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, Table, answer, connected, database, print_rows
-from geosearch.cli.options import MODEL, check_map, make_filter, option, taking
+from geosearch.cli.console import (
+    JsonOption,
+    Table,
+    answer,
+    connected,
+    database,
+    print_list,
+    print_rows,
+)
+from geosearch.cli.options import MODEL, check_map, make_filter, option, parameter, taking
 
 if TYPE_CHECKING:
     from geosearch.database.connection import Connection
@@ -20,8 +28,6 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the p
 MapOption = Annotated[
     Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the cells.")
 ]
-
-
 _KIND = "quadtree: halves of halves; clusters: by spherical k-means."
 _MIN = "Join cells with fewer photos to others."
 
@@ -32,14 +38,11 @@ _MIN = "Join cells with fewer photos to others."
     option("min_photos", int, _MIN, default=1, metavar="N", spelt="--min"),
     option("cells", int, "Clusters to begin with; for --kind clusters.", metavar="K"),
     option("seed", int, "Seed of the clusters; for --kind clusters."),
+    parameter("map_file", MapOption),
     where=make_filter,
 )
 def partition(
-    context: typer.Context,
-    name: NameArgument,
-    map_file: MapOption = None,
-    as_json: JsonOption = False,
-    **given: Any,
+    context: typer.Context, name: NameArgument, as_json: JsonOption = False, **given: Any
 ) -> None:
     """Divide the world into cells by where the photos that pass the filter are.
 
@@ -52,6 +55,7 @@ def partition(
     """
     from geosearch.geocells import make_partition
 
+    map_file = given.pop("map_file")
     check_map(map_file)
     with database(context) as opened:
         made = make_partition(opened, name, **given)
@@ -75,8 +79,6 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     from geosearch.geocells.geocell_rows import list_partitions
 
-    with connected(context) as connection:
-        found = list_partitions(connection)
     columns = {
         "name": lambda item: item.name,
         "kind": lambda item: item.kind,
@@ -84,7 +86,7 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
         "photos": lambda item: f"{item.photos:,}",
         "filter": lambda item: str(item.where),
     }
-    print_rows(as_json, found, columns, text=("name", "kind", "filter"))
+    print_list(context, as_json, list_partitions, columns, text=("name", "kind", "filter"))
 
 
 @app.command()

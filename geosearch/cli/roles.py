@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, answer, connected, print_rows
+from geosearch.cli.console import JsonOption, answer, connected, print_list
 from geosearch.database import role_grants
 
 app = command_group(
@@ -30,14 +30,12 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch roles list --json
     """
-    with connected(context) as connection:
-        found = role_grants.list_roles(connection)
     columns = {
         "role": lambda role: role.name,
         "for": lambda role: role.purpose,
         "members": lambda role: ", ".join(role.members) if role.exists else "(not on this server)",
     }
-    print_rows(as_json, found, columns, text=columns)
+    print_list(context, as_json, role_grants.list_roles, columns, text=columns)
 
 
 @app.command()
