@@ -56,9 +56,9 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(result))
         return
+    machine = f"{result['device']}, {os.cpu_count()} cores"
     print(
-        f"{result['photos']} photos of {result['mean_kb']:.0f} kB, {result['model']} on "
-        f"{result['device']}, {os.cpu_count()} cores"
+        f"{result['photos']} photos of {result['mean_kb']:.0f} kB, {result['model']} on {machine}"
     )
     for name, rate in result["bare_photos_per_s"].items():
         print(f"{'bare network, ' + name:<40}{rate:>8.1f} photos/s")

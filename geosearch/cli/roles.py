@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
 
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, answer, connected, print_list
+from geosearch.cli.options import parameter, taking
 from geosearch.database import role_grants
 
 app = command_group(
@@ -20,8 +22,6 @@ app = command_group(
 RoleArgument = Annotated[
     str, typer.Argument(metavar="ROLE", help="reader, analyst, ingester or owner.")
 ]
-ToOption = Annotated[str, typer.Option("--to", metavar="USER", help="User of the server.")]
-FromOption = Annotated[str, typer.Option("--from", metavar="USER", help="User of the server.")]
 
 
 @app.command("list")
@@ -38,31 +38,22 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
     print_list(context, as_json, role_grants.list_roles, columns, text=columns)
 
 
-@app.command()
-def grant(
-    context: typer.Context, role: RoleArgument, to: ToOption, as_json: JsonOption = False
-) -> None:
-    """Give a user of the server a role; roles the server lacks are created.
+def _add_command(verb: str, option: str, about: str, *, has: bool) -> None:
+    user = Annotated[str, typer.Option(option, metavar="USER", help="User of the server.")]
+    example = f"Example: geosearch roles {verb} reader {option} alice"
 
-    Example: geosearch roles grant reader --to alice
-    """
-    _set(context, role, to, as_json, has=True)
-
-
-@app.command()
-def revoke(
-    context: typer.Context, role: RoleArgument, of: FromOption, as_json: JsonOption = False
-) -> None:
-    """Take a role from a user.
-
-    Example: geosearch roles revoke reader --from alice
-    """
-    _set(context, role, of, as_json, has=False)
+    @app.command(verb, help=f"{about}\n\n{example}")
+    @taking(parameter("user", user, inspect.Parameter.empty))
+    def _(
+        context: typer.Context, role: RoleArgument, as_json: JsonOption = False, *, user: str
+    ) -> None:
+        change = role_grants.grant_role if has else role_grants.revoke_role
+        with connected(context) as connection:
+            name = change(connection, role, user)
+        done = {"role": name, "granted_to" if has else "revoked_from": user}
+        answer(as_json, done, f"{user} is {'' if has else 'no longer '}{name}")
 
 
-def _set(context: typer.Context, role: str, user: str, as_json: bool, *, has: bool) -> None:
-    change = role_grants.grant_role if has else role_grants.revoke_role
-    with connected(context) as connection:
-        name = change(connection, role, user)
-    done = {"role": name, "granted_to" if has else "revoked_from": user}
-    answer(as_json, done, f"{user} is {'' if has else 'no longer '}{name}")
+_about = "Give a user of the server a role; roles the server lacks are created."
+_add_command("grant", "--to", _about, has=True)
+_add_command("revoke", "--from", "Take a role from a user.", has=False)

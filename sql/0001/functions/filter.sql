@@ -117,9 +117,7 @@ COMMENT ON FUNCTION geosearch.make_filter IS
 CREATE FUNCTION geosearch.filter_condition(wanted geosearch.photo_filter) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
-SELECT concat_ws(
-    ' AND ',
-    'true',
+SELECT concat_ws(' AND ', 'true',
     CASE WHEN wanted.within IS NOT NULL THEN 'ST_Intersects(geom, ($2).within)' END,
     CASE WHEN wanted.near IS NOT NULL
         THEN 'ST_DWithin(geom::geography, ($2).near, ($2).near_m, false)' END,
@@ -145,9 +143,7 @@ COMMENT ON FUNCTION geosearch.filter_condition(geosearch.photo_filter) IS
 CREATE FUNCTION geosearch.place_condition(wanted geosearch.photo_filter) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
-SELECT concat_ws(
-    ' AND ',
-    'true',
+SELECT concat_ws(' AND ', 'true',
     CASE WHEN wanted.within IS NOT NULL THEN 'geom && ($2).within' END,
     CASE WHEN wanted.near IS NOT NULL
         THEN 'ST_DWithin(geom::geography, ($2).near, ($2).near_m, false)' END
