@@ -56,10 +56,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(result))
         return
-    machine = f"{result['device']}, {os.cpu_count()} cores"
-    print(
-        f"{result['photos']} photos of {result['mean_kb']:.0f} kB, {result['model']} on {machine}"
-    )
+    what = f"{result['photos']} photos of {result['mean_kb']:.0f} kB"
+    print(f"{what}, {result['model']} on {result['device']}, {os.cpu_count()} cores")
     for name, rate in result["bare_photos_per_s"].items():
         print(f"{'bare network, ' + name:<40}{rate:>8.1f} photos/s")
     print(f"{'files to committed rows':<40}{result['photos_per_s']:>8.1f} photos/s")

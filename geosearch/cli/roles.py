@@ -54,6 +54,10 @@ def _add_command(verb: str, option: str, about: str, *, has: bool) -> None:
         answer(as_json, done, f"{user} is {'' if has else 'no longer '}{name}")
 
 
-_about = "Give a user of the server a role; roles the server lacks are created."
-_add_command("grant", "--to", _about, has=True)
+_add_command(
+    "grant",
+    "--to",
+    "Give a user of the server a role; roles the server lacks are created.",
+    has=True,
+)
 _add_command("revoke", "--from", "Take a role from a user.", has=False)
