@@ -5,7 +5,6 @@ python benchmarks/accuracy.py --references 6000 --queries 400 --seed 0
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from arguments import read_arguments
 from scratch import scratch_database
 
 from geosearch.client import Geosearch
@@ -28,12 +28,7 @@ METHODS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--references", type=int, default=6000)
-    parser.add_argument("--queries", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    arguments = read_arguments(__doc__, references=6000, queries=400, seed=0)
     sample = SpaceSample(arguments.references, arguments.queries, arguments.seed)
 
     with scratch_database() as database, tempfile.TemporaryDirectory() as folder:

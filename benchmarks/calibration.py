@@ -22,11 +22,11 @@ from shapely import Polygon
 
 from geosearch.calibration import Calibration
 from geosearch.client import Geosearch
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.evaluation import LEAKAGE, THRESHOLDS_KM, QuerySet, evaluate_each
 from geosearch.evaluation.calibrating import calibrate
 from geosearch.evaluation.metrics import wilson
 from geosearch.evaluation.queries import stored_queries
-from geosearch.features import DEFAULT_MODEL
 from geosearch.features.model_rows import find_model
 from geosearch.localization import Parameters, Request
 from geosearch.retrieval import Filter, where

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import PhotoRejected
-from geosearch.features import DEFAULT_MODEL, Backbone, load_backbone
+from geosearch.features import Backbone, load_backbone
 from geosearch.images import decode, open_image
 from geosearch.ingest.records import Candidate
 from geosearch.ingest.sources import candidates, locate

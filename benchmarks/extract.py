@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from scratch import scratch_database
 
 from geosearch.database.connection import Database
-from geosearch.features import DEFAULT_MODEL, Backbone, embed, load_backbone
+from geosearch.defaults import DEFAULT_MODEL
+from geosearch.features import Backbone, embed, load_backbone
 from geosearch.features.onnx import OnnxNetwork, cache_path
 from geosearch.images import open_image
 from geosearch.ingest import ingest
@@ -55,10 +56,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(result))
         return
-    print(
-        f"{result['photos']} photos of {result['mean_kb']:.0f} kB, {result['model']} on "
-        f"{result['device']}, {os.cpu_count()} cores"
-    )
+    what = f"{result['photos']} photos of {result['mean_kb']:.0f} kB"
+    print(f"{what}, {result['model']} on {result['device']}, {os.cpu_count()} cores")
     for name, rate in result["bare_photos_per_s"].items():
         print(f"{'bare network, ' + name:<40}{rate:>8.1f} photos/s")
     print(f"{'files to committed rows':<40}{result['photos_per_s']:>8.1f} photos/s")

@@ -11,13 +11,13 @@ screens are centred. All in turns, in one run; the median is printed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
 import time
 from dataclasses import asdict, dataclass
 
+from arguments import read_arguments
 from scratch import scratch_database
 
 from geosearch.database.collection_rows import ensure_collection
@@ -71,11 +71,7 @@ class Result:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    arguments = read_arguments(__doc__, rows=100_000, rounds=5)
     with scratch_database() as database, database.connection() as connection:
         collection = ensure_collection(connection, "benchmark")
         connection.execute("SELECT setseed(0.5)")

@@ -8,7 +8,6 @@ run; the ratio of the medians is what counts.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
+from arguments import read_arguments
 from numpy.typing import NDArray
 from psycopg import sql
 from scratch import scratch_database
@@ -42,12 +42,7 @@ CHUNK = 2048
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--dimension", type=int, default=1280)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    arguments = read_arguments(__doc__, rows=20_000, dimension=1280, rounds=5)
 
     with scratch_database() as database:
         result = measure(database, arguments.rows, arguments.dimension, arguments.rounds)

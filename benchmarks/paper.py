@@ -34,8 +34,9 @@ from scratch import scratch_database
 
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.density import locate_many
-from geosearch.features import DEFAULT_MODEL, load_backbone
+from geosearch.features import load_backbone
 from geosearch.features.backbones import find_device, resolve
 from geosearch.geocells import Geocells, load_classifiers, make_partition
 from geosearch.retrieval import where

@@ -10,7 +10,6 @@ private server runs, its schema is current, and the photos were localized or emb
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -23,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from arguments import read_arguments
 
 GEOSEARCH = str(Path(sys.executable).with_name("geosearch"))
 IMPORTS = "import numpy, psycopg, onnxruntime"
@@ -68,11 +69,7 @@ class Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--references", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    arguments = read_arguments(__doc__, references=600, rounds=7)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with photos(arguments.references) as (stored, query):
         figures = measure(commands(stored, query), arguments.rounds)
@@ -88,7 +85,7 @@ def commands(stored: Path, query: Path) -> list[Command]:
     return [
         Command("--help", (GEOSEARCH, "--help"), 1.2),
         Command("completion of a command", (GEOSEARCH,), 1.2, "geosearch lo"),
-        Command("completion of an option", (GEOSEARCH,), None, "geosearch localize --ex"),
+        Command("completion of an option", (GEOSEARCH,), 1.2, "geosearch localize --ex"),
         Command("show 1", (GEOSEARCH, "show", "1"), 2.0),
         Command("nearest STORED", (GEOSEARCH, "nearest", str(stored)), 2.0),
         Command("nearest NEW", (GEOSEARCH, "nearest", str(query)), None),

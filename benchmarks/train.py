@@ -28,7 +28,8 @@ import numpy as np
 import torch
 from scratch import scratch_database
 
-from geosearch.features.backbones import DEFAULT_MODEL, find_device, resolve
+from geosearch.defaults import DEFAULT_MODEL
+from geosearch.features.backbones import find_device, resolve
 from geosearch.geocells import Partition, make_partition
 from geosearch.ingest import ingest
 from geosearch.sample.space import SpaceSample, write_space_sample

@@ -10,11 +10,11 @@ from geosearch.arguments import Paths, checked_keywords, path, paths, whole
 from geosearch.calibration import Calibration
 from geosearch.database.connection import Closing, Database
 from geosearch.database.session import open_database
+from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
 from geosearch.errors import PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
 from geosearch.evaluation.calibrating import CalibrateOptions, calibrate
 from geosearch.features import (
-    DEFAULT_MODEL,
     Backbone,
     EmbedSummary,
     embed,
@@ -37,7 +37,7 @@ from geosearch.localization import (
 )
 from geosearch.localization.request import Asking
 from geosearch.retrieval import Conditions, Neighbours
-from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions, nearest_others
+from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.filters import GivenFilter, narrowed
 from geosearch.retrieval.indexing import Indexed, index_model
 

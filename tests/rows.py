@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,18 @@ from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
 from geosearch.database.embedding_tables import create_embedding_table
 from geosearch.retrieval.facts import forget
+from geosearch.sphere import unit_vectors
+
+Array = NDArray[np.float64]
+
+#: What `add_varied_photos` dates its photos from.
+START = datetime(2010, 1, 1, tzinfo=UTC)
+
+
+def fetch(database: Database, statement: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
+    """The rows of a statement."""
+    with database.connection() as connection:
+        return connection.execute(statement, parameters).fetchall()
 
 
 def add_model(connection: Connection, dimension: int, name: str = "test/model") -> int:
@@ -80,6 +93,38 @@ def add_photos(
         (collection_id, names),
     ).fetchall()
     return [PhotoKey(*row) for row in rows]
+
+
+def add_varied_photos(
+    connection: Connection, rng: np.random.Generator, lat: Array, lon: Array, collection: str
+) -> list[PhotoKey]:
+    """Photos of few authors and licences, taken at any time, known more or less accurately."""
+    count = len(lat)
+    return add_photos(
+        connection,
+        lat,
+        lon,
+        collection=collection,
+        authors=[None if n == 0 else f"author {n}" for n in rng.integers(0, 8, count)],
+        licences=[None if n == 0 else f"CC {n}" for n in rng.integers(0, 4, count)],
+        taken_at=[
+            None if n == 0 else START + timedelta(days=int(n)) for n in rng.integers(0, 3000, count)
+        ],
+        accuracy_m=[None if n == 0 else float(n) for n in rng.integers(0, 90, count)],
+    )
+
+
+def places(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    """Latitudes and longitudes all over the Earth."""
+    return np.degrees(np.arcsin(rng.uniform(-1, 1, n))), rng.uniform(-180, 180, n)
+
+
+def looks(rng: np.random.Generator, lat: Array, lon: Array, dimension: int) -> NDArray[np.float32]:
+    """Embeddings, of length 1, of photos that look like their surroundings."""
+    noise = rng.normal(size=(len(lat), dimension - 3)) / np.sqrt(dimension - 3)
+    vectors = np.hstack([unit_vectors(lat, lon), 0.7 * noise]).astype(np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths, dtype=np.float32)
 
 
 def add_embeddings(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from geosearch.arguments import check_wgs84, moment, number, numbers, whole
 from geosearch.client import Geosearch, LocalizeOptions
+from geosearch.defaults import DUPLICATE_DISTANCE
 from geosearch.errors import InputError
 from geosearch.evaluation.calibrating import CalibrateOptions, calibrate
 from geosearch.evaluation.evaluating import EvaluateOptions, evaluate_each
@@ -25,7 +26,7 @@ from geosearch.ingest.ingest_run import IngestOptions, ingest
 from geosearch.localization import Parameters, Request
 from geosearch.localization.request import Asking
 from geosearch.retrieval import where
-from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
+from geosearch.retrieval.duplicates import Exclusions
 from geosearch.retrieval.filters import (
     AccurateTo,
     BoundingBox,

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError, ModelError
 from geosearch.features import (
-    DEFAULT_MODEL,
     Backbone,
     load_backbone,
     onnx,

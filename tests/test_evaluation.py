@@ -22,7 +22,7 @@ from geosearch.retrieval import where
 from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions
 from geosearch.sphere import great_circle_km
 from tests.command_line import CommandLine
-from tests.rows import add_embeddings, add_model, add_photos
+from tests.rows import add_embeddings, add_model, add_photos, fetch
 
 COUNT, DIMENSION, MODEL = 120, 12, "test/places"
 
@@ -125,12 +125,11 @@ def test_a_sample_is_drawn_by_its_seed(world: World) -> None:
         assert result.accuracy.n == 10
         assert result.parameters["sample"] == 10
         assert result.parameters["seed"] == seed
-        with world.database.connection() as connection:
-            rows = connection.execute(
-                "SELECT photo_uri FROM geosearch.localizations "
-                "WHERE evaluation_id = %s ORDER BY id",
-                (result.id,),
-            ).fetchall()
+        rows = fetch(
+            world.database,
+            "SELECT photo_uri FROM geosearch.localizations WHERE evaluation_id = %s ORDER BY id",
+            result.id,
+        )
         return [uri for (uri,) in rows]
 
     assert asked(1) == asked(1)
@@ -157,14 +156,14 @@ def test_a_sweep_stores_all_figures_and_the_answers_of_its_largest_k(world: Worl
     results = evaluate_each(world.database, None, SEVERAL, model=MODEL, sample=20)
     main = results[2]
     assert [result.sweep_id for result in results] == [main.id] * 4
-    with world.database.connection() as connection:
-        rows = connection.execute(
-            "SELECT e.id, e.sweep_id, e.n, e.errors_km, e.accuracy, e.excluded, "
-            "(SELECT array_agg(error_km ORDER BY l.id) FROM geosearch.localizations l "
-            "WHERE l.evaluation_id = e.id) "
-            "FROM geosearch.evaluations e WHERE e.sweep_id = %s ORDER BY e.id",
-            (main.id,),
-        ).fetchall()
+    rows = fetch(
+        world.database,
+        "SELECT e.id, e.sweep_id, e.n, e.errors_km, e.accuracy, e.excluded, "
+        "(SELECT array_agg(error_km ORDER BY l.id) FROM geosearch.localizations l "
+        "WHERE l.evaluation_id = e.id) "
+        "FROM geosearch.evaluations e WHERE e.sweep_id = %s ORDER BY e.id",
+        main.id,
+    )
     for result, (key, sweep_id, n, errors, shares, excluded, answers) in zip(
         results, rows, strict=True
     ):
@@ -214,13 +213,13 @@ def test_excluded_references_are_counted_per_query_and_in_all(world: World) -> N
     exclusions = Exclusions(same_bytes=True, duplicate_distance=0.1, same_author=True)
     parameters = Parameters("density", 5, 2000.0)
     result = one(world, parameters, exclusions=exclusions, sample=40, regions=True)
-    with world.database.connection() as connection:
-        rows = connection.execute(
-            "SELECT excluded, truth_level, (SELECT count(*) FROM geosearch.localization_regions r "
-            "WHERE r.localization_id = l.id) FROM geosearch.localizations l "
-            "WHERE evaluation_id = %s",
-            (result.id,),
-        ).fetchall()
+    rows = fetch(
+        world.database,
+        "SELECT excluded, truth_level, (SELECT count(*) FROM geosearch.localization_regions r "
+        "WHERE r.localization_id = l.id) FROM geosearch.localizations l "
+        "WHERE evaluation_id = %s",
+        result.id,
+    )
     counts = [Excluded(**excluded) for excluded, _, _ in rows]
     assert {count.same_bytes for count in counts} == {1}
     assert len({count.duplicates for count in counts}) > 1
@@ -233,14 +232,14 @@ def test_excluded_references_are_counted_per_query_and_in_all(world: World) -> N
 
 def test_the_level_of_the_truth_says_whether_a_region_holds_it(world: World) -> None:
     result = one(world, Parameters("density", 8, 600.0), regions=True, sample=30)
-    with world.database.connection() as connection:
-        rows = connection.execute(
-            "SELECT l.truth_level, r.level, ST_Intersects(r.geom, l.truth) "
-            "FROM geosearch.localizations l "
-            "JOIN geosearch.localization_regions r ON r.localization_id = l.id "
-            "WHERE evaluation_id = %s AND abs(l.truth_level - r.level) > 0.03",
-            (result.id,),
-        ).fetchall()
+    rows = fetch(
+        world.database,
+        "SELECT l.truth_level, r.level, ST_Intersects(r.geom, l.truth) "
+        "FROM geosearch.localizations l "
+        "JOIN geosearch.localization_regions r ON r.localization_id = l.id "
+        "WHERE evaluation_id = %s AND abs(l.truth_level - r.level) > 0.03",
+        result.id,
+    )
     assert {held for *_, held in rows} == {True, False}
     assert all(held == (truth_level < level) for truth_level, level, held in rows)
 
@@ -264,12 +263,12 @@ def test_photos_that_cannot_be_queries_are_listed_by_reason(world: World) -> Non
     assert printed["failed_by_reason"] == {"missing": 2, "unlabelled": 1}
     assert printed["missing"] == ["b.jpg", "d.jpg"]
     assert printed["unlabelled"] == ["c.jpg"]
-    with world.database.connection() as connection:
-        stored = connection.execute(
-            "SELECT uri, reason FROM geosearch.evaluation_failures WHERE evaluation_id = %s "
-            "ORDER BY uri",
-            (result.id,),
-        ).fetchall()
+    stored = fetch(
+        world.database,
+        "SELECT uri, reason FROM geosearch.evaluation_failures WHERE evaluation_id = %s "
+        "ORDER BY uri",
+        result.id,
+    )
     assert stored == [("b.jpg", "missing"), ("c.jpg", "unlabelled"), ("d.jpg", "missing")]
 
 

@@ -270,8 +270,7 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    nothing: Generator[pa.RecordBatch] = (batch for batch in ())
-    part = LayerRows(PHOTOS, pa.schema([]), nothing)
+    part = LayerRows(PHOTOS, pa.schema([]), (pa.record_batch([]) for _ in range(0)))
     with pytest.raises(InputError, match="nowhere"):
         write_layers(tmp_path / "nowhere" / "out.geojson", [part])
 

@@ -23,7 +23,7 @@ from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sphere import great_circle_km
 from geosearch.words import format_km
 from tests.command_line import CommandLine
-from tests.rows import add_photos, set_rule
+from tests.rows import add_photos, fetch, set_rule
 
 REFERENCES, QUERIES = 150, 6
 
@@ -307,12 +307,12 @@ def test_evaluation_counts_and_lists_queries_it_cannot_use(space: Space, tmp_pat
     result = space.gs.evaluate(manifest)
     assert result.accuracy.n == 1
     assert result.failed == {"unreadable": 1, "bad_row": 2}
-    with space.gs.database.connection() as connection:
-        listed = connection.execute(
-            "SELECT uri, reason FROM geosearch.evaluation_failures WHERE evaluation_id = %s "
-            "ORDER BY reason, uri",
-            (result.id,),
-        ).fetchall()
+    listed = fetch(
+        space.gs.database,
+        "SELECT uri, reason FROM geosearch.evaluation_failures WHERE evaluation_id = %s "
+        "ORDER BY reason, uri",
+        result.id,
+    )
     assert (str(tmp_path / "missing.jpg"), "unreadable") in listed
     assert len(listed) == 3
 
@@ -352,12 +352,11 @@ def test_exact_evaluation_in_one_pass_gives_the_answers_of_searches_alone(
     )
     assert result.accuracy.n == 8
     assert result.failed == {"unreadable": 1}
-    with space.gs.database.connection() as connection:
-        keys = connection.execute(
-            "SELECT id, photo_uri FROM geosearch.localizations WHERE evaluation_id = %s "
-            "ORDER BY id",
-            (result.id,),
-        ).fetchall()
+    keys = fetch(
+        space.gs.database,
+        "SELECT id, photo_uri FROM geosearch.localizations WHERE evaluation_id = %s ORDER BY id",
+        result.id,
+    )
     assert [uri for _, uri in keys] == [str(photo) for photo in photos]
     for key, uri in keys:
         recorded = space.gs.load(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -26,7 +26,7 @@ from geosearch.retrieval.filters import EVERYTHING, Filter, Near, Photos, where
 from geosearch.retrieval.indexes import build_index, find_index
 from geosearch.retrieval.tuning import EF_SEARCHES, RANKS, Point, Tuning, save_tuning
 from geosearch.sphere import unit_vectors
-from tests.rows import add_embeddings, add_model, add_photos, set_rule
+from tests.rows import START, add_embeddings, add_model, add_varied_photos, places, set_rule
 from tests.test_sql_nearest import call
 
 #: Ten blocks of a hundred cases; what was measured is drawn anew ten times in a block.
@@ -34,7 +34,6 @@ BLOCKS, MEASURED, CASES = 10, 10, 10
 #: Photos, dimension, and whether there is an index.
 MODELS = ((3000, 16, True), (3000, 24, True), (1100, 8, True), (900, 12, False), (260, 4100, True))
 COLLECTIONS = ("open", "shut")
-START = datetime(2010, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -54,22 +53,10 @@ def world(module_database: Database) -> Iterator[World]:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))
         grant_role(connection, "reader", login)
         count = max(model[0] for model in MODELS)
-        lat, lon = np.degrees(np.arcsin(rng.uniform(-1, 1, count))), rng.uniform(-180, 180, count)
+        lat, lon = places(rng, count)
         photos = []
         for collection, part in zip(COLLECTIONS, np.array_split(np.arange(count), 2), strict=True):
-            photos += add_photos(
-                connection,
-                lat[part],
-                lon[part],
-                collection=collection,
-                authors=[None if n == 0 else f"author {n}" for n in rng.integers(0, 8, len(part))],
-                licences=[None if n == 0 else f"CC {n}" for n in rng.integers(0, 4, len(part))],
-                taken_at=[
-                    None if n == 0 else START + timedelta(days=int(n))
-                    for n in rng.integers(0, 3000, len(part))
-                ],
-                accuracy_m=[None if n == 0 else float(n) for n in rng.integers(0, 90, len(part))],
-            )
+            photos += add_varied_photos(connection, rng, lat[part], lon[part], collection)
         models = []
         for number, (rows, dimension, _) in enumerate(MODELS):
             model = add_model(connection, dimension, f"test/{number}")

@@ -21,12 +21,13 @@ from psycopg.types.json import Jsonb
 from geosearch.borders.border_rows import load_borders
 from geosearch.borders.shipped import ATTRIBUTION
 from geosearch.database.connection import Database
+from geosearch.defaults import DENSITY_RADIUS_KM
 from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Interval, accuracy, wilson
 from geosearch.localization import Localization
 from geosearch.localization.answer_rows import save, with_places
 from geosearch.report import list_evaluations, summarize, write_csv
-from geosearch.report.breakdown import AT_SEA, DENSITY_RADIUS_KM, by_count
+from geosearch.report.breakdown import AT_SEA, by_count
 from geosearch.report.charts import evaluation_charts
 from geosearch.report.evaluation_page import write_report
 from geosearch.report.evaluation_picture import draw_report

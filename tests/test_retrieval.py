@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import psycopg
@@ -40,10 +41,12 @@ from geosearch.retrieval.filters import (
 from geosearch.retrieval.indexes import build_index, find_index, index_name
 from geosearch.retrieval.recall import check, tune
 from geosearch.retrieval.search import Search
-from geosearch.sphere import great_circle_km, unit_vectors
-from tests.rows import add_embeddings, add_model, add_photos, set_rule
+from geosearch.sphere import great_circle_km
+from tests import rows
+from tests.rows import add_embeddings, add_model, add_photos, places, set_rule
 
 COUNT, DIMENSION = 8000, 24
+looks = partial(rows.looks, dimension=DIMENSION)
 
 
 @dataclass(repr=False)
@@ -105,19 +108,6 @@ class World:
         """What a photo from somewhere would look like."""
         rng = np.random.default_rng([9, seed])
         return np.asarray(looks(rng, *places(rng, 1))[0])
-
-
-def places(rng: np.random.Generator, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return np.degrees(np.arcsin(rng.uniform(-1, 1, n))), rng.uniform(-180, 180, n)
-
-
-def looks(
-    rng: np.random.Generator, lat: NDArray[np.float64], lon: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    noise = rng.normal(size=(len(lat), DIMENSION - 3)) / np.sqrt(DIMENSION - 3)
-    vectors = np.hstack([unit_vectors(lat, lon), 0.7 * noise]).astype(np.float32)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / lengths, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -240,29 +230,28 @@ def test_answers_have_the_recall_they_quote(indexed: World) -> None:
     assert np.mean(had) >= np.mean(quoted) - 2 * np.std(had) / np.sqrt(len(had))
 
 
-def test_an_untuned_index_is_used_and_its_recall_said_to_be_unknown(database: Database) -> None:
+def add_indexed(database: Database, seed: int) -> tuple[int, NDArray[np.float32]]:
+    """A model with an index of which nothing is measured, and a query slow without it."""
     set_rule(database, exact_row_ms=1)
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     lat, lon = places(rng, 2000)
     with database.connection() as connection:
         model = add_model(connection, DIMENSION)
         add_embeddings(connection, model, add_photos(connection, lat, lon), looks(rng, lat, lon))
     build_index(database, model, DIMENSION)
-    found = nearest(database, model, looks(rng, lat, lon)[0], 10)
+    return model, looks(rng, lat, lon)[0]
+
+
+def test_an_untuned_index_is_used_and_its_recall_said_to_be_unknown(database: Database) -> None:
+    model, query = add_indexed(database, 3)
+    found = nearest(database, model, query, 10)
     assert found.plan.strategy == "ann"
     assert found.plan.expected_recall is None
 
 
 def test_the_recall_of_an_index_that_was_rebuilt_is_unknown(database: Database) -> None:
-    set_rule(database, exact_row_ms=1)
-    rng = np.random.default_rng(4)
-    lat, lon = places(rng, 2000)
-    with database.connection() as connection:
-        model = add_model(connection, DIMENSION)
-        add_embeddings(connection, model, add_photos(connection, lat, lon), looks(rng, lat, lon))
-    build_index(database, model, DIMENSION)
+    model, query = add_indexed(database, 4)
     tune(database, model, 0.9, 10)
-    query = looks(rng, lat, lon)[0]
     in_sql = "SELECT DISTINCT expected_recall IS NULL FROM geosearch.nearest(%s, %s, 10)"
     for rebuilt in (False, True):
         if rebuilt:

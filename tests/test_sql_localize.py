@@ -20,8 +20,8 @@ from geosearch.density.caps import cap_mass
 from geosearch.retrieval import nearest
 from geosearch.retrieval.filters import InCollections
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km, unit_vectors
-from tests.rows import add_embeddings, add_model, add_photos
-from tests.test_sql_nearest import DIMENSION, MODEL, call, looks, places
+from tests.rows import add_embeddings, add_model, add_photos, places
+from tests.test_sql_nearest import DIMENSION, MODEL, call, looks
 
 Array = NDArray[np.float64]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -24,13 +26,13 @@ from geosearch.retrieval.facts import forget
 from geosearch.retrieval.filters import EVERYTHING, Filter, Near, Photos, where
 from geosearch.retrieval.indexes import build_index
 from geosearch.retrieval.recall import tune
-from geosearch.sphere import unit_vectors
-from tests.rows import add_embeddings, add_model, add_photos
+from tests import rows
+from tests.rows import START, add_embeddings, add_model, add_photos, add_varied_photos, places
 
 DIMENSION = 16
 COUNT = 2400
 MODEL = "test/model"
-START = datetime(2010, 1, 1, tzinfo=UTC)
+looks = partial(rows.looks, dimension=DIMENSION)
 
 
 @dataclass
@@ -63,15 +65,10 @@ def call(connection: psycopg.Connection[Any], function: str, **given: Any) -> li
         return cursor.execute(statement, given).fetchall()
 
 
-def places(rng: np.random.Generator, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return np.degrees(np.arcsin(rng.uniform(-1, 1, n))), rng.uniform(-180, 180, n)
-
-
-def looks(
-    rng: np.random.Generator, lat: NDArray[np.float64], lon: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    noise = rng.normal(size=(len(lat), DIMENSION - 3)) / np.sqrt(DIMENSION - 3)
-    return np.hstack([unit_vectors(lat, lon), 0.7 * noise]).astype(np.float32)
+def random_search(test: Callable[..., None]) -> Callable[..., None]:
+    """Give a test conditions, numbers of neighbours and queries, all drawn at random."""
+    drawn = given(asked=conditions(), k=st.integers(1, 200), seed=st.integers(0, 1000))
+    return real_database(drawn(test))
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +79,7 @@ def world(module_database: Database) -> World:
         photos = []
         for collection in ("north", "south"):
             lat, lon = places(rng, COUNT // 2)
-            photos += add_photos(
-                connection,
-                lat,
-                lon,
-                collection=collection,
-                authors=[None if n == 0 else f"author {n}" for n in rng.integers(0, 8, len(lat))],
-                licences=[None if n == 0 else f"CC {n}" for n in rng.integers(0, 4, len(lat))],
-                taken_at=[
-                    None if n == 0 else START + timedelta(days=int(n))
-                    for n in rng.integers(0, 3000, len(lat))
-                ],
-                accuracy_m=[None if n == 0 else float(n) for n in rng.integers(0, 90, len(lat))],
-            )
+            photos += add_varied_photos(connection, rng, lat, lon, collection)
             add_embeddings(connection, model, photos[-len(lat) :], looks(rng, lat, lon))
         connection.execute("ANALYZE geosearch.embeddings")
     return World(module_database, model, [photo.photo_id for photo in photos])
@@ -172,8 +157,7 @@ def same_photos(rows: list[dict[str, Any]], found: Neighbours) -> None:
     np.testing.assert_allclose([row["distance"] for row in rows], found.distance, atol=1e-12)
 
 
-@real_database
-@given(asked=conditions(), k=st.integers(1, 200), seed=st.integers(0, 1000))
+@random_search
 def test_exact_search_gives_the_rows_of_python(
     world: World, asked: tuple[dict[str, Any], Filter], k: int, seed: int
 ) -> None:
@@ -186,8 +170,7 @@ def test_exact_search_gives_the_rows_of_python(
     assert {row["expected_recall"] for row in rows} <= {1.0}
 
 
-@real_database
-@given(asked=conditions(), k=st.integers(1, 200), seed=st.integers(0, 1000))
+@random_search
 def test_automatic_search_chooses_as_python_does_and_is_never_short(
     indexed: World, asked: tuple[dict[str, Any], Filter], k: int, seed: int
 ) -> None:

@@ -83,17 +83,33 @@ def test_help_loads_nothing_that_searches() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completing_a_command_loads_none(shell: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "found"), [("geosearch lo", "localize"), ("geosearch localize --exa", "--exact")]
+)
+def test_completing_a_line_loads_nothing_that_searches(shell: str, line: str, found: str) -> None:
     printed, modules = loaded(
         _GEOSEARCH_COMPLETE=f"complete_{shell}",
-        COMP_WORDS="geosearch lo",
-        COMP_CWORD="1",
-        _TYPER_COMPLETE_ARGS="geosearch lo",
+        COMP_WORDS=line,
+        COMP_CWORD=str(line.count(" ")),
+        _TYPER_COMPLETE_ARGS=line,
         _TYPER_COMPLETE_FISH_ACTION="get-args",
     )
-    assert "localize" in printed
+    assert found in printed
     # Typer draws the help that zsh and fish show with Rich.
     assert not modules & (HEAVY | SEARCHING - {"rich"})
+
+
+def test_the_options_of_a_command_load_nothing_that_searches() -> None:
+    # Those of `train` and `sample` are the fields of what they make.
+    others = [name for name in COMMANDS if name not in {"train", "sample"}]
+    code = "import sys, typer; from geosearch.cli.app import app; "
+    code += "[typer.main.get_command(app).get_command(None, name) for name in sys.argv[1:]]; "
+    code += "print(*{name.partition('.')[0] for name in sys.modules})"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *others], capture_output=True, text=True, check=True
+    )
+    # Those of servers, collections and roles are about the driver of the database.
+    assert not set(ran.stdout.split()) & (HEAVY | SEARCHING - {"psycopg"})
 
 
 def test_help_says_of_every_command_what_the_command_itself_says() -> None:

@@ -21,7 +21,7 @@ def upgrade() -> None:
     # Each after those it needs: what is recorded notes the collections visible to its author.
     run_files(
         revision,
-        "tables/collections roles/visibility",
+        "tables/comments tables/collections roles/visibility",
         "tables/photos tables/retrieval tables/geocells tables/answers tables/maps",
         "functions/sphere functions/weights functions/mode functions/radius functions/aggregate",
         "functions/place functions/filter functions/recall functions/plan functions/nearest",

@@ -27,7 +27,7 @@ COMMANDS = {
     "models": ("geosearch.cli.models", "app"),
     "embed": ("geosearch.cli.embed", "embed"),
     "index": ("geosearch.cli.index", "app"),
-    "explain": ("geosearch.cli.explain", "explain"),
+    "explain": ("geosearch.cli.nearest", "explain"),
     "nearest": ("geosearch.cli.nearest", "nearest"),
     "localize": ("geosearch.cli.localize", "localize"),
     "show": ("geosearch.cli.localize", "show"),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from geosearch.borders import list_borders, load_borders
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, database, note, print_json, print_rows, say
+from geosearch.cli.console import JsonOption, answer, database, note, print_list
 from geosearch.errors import EXIT_SOME_REJECTED
 
 app = command_group(
@@ -38,15 +36,14 @@ def load(
 
     Example: geosearch borders load ne_50m_admin_0_countries.geojson
     """
+    from geosearch.borders import load_borders
+
     with database(context) as opened:
         loaded = load_borders(opened, file)
-    if as_json:
-        print_json(loaded.to_json())
-    else:
-        figures = f"{loaded.countries} countries, {loaded.regions} regions"
-        say(f"{loaded.source}: {figures}")
-        for flaw in loaded.flaws:
-            note(f"{flaw.feature}: {flaw.message}")
+    figures = f"{loaded.countries} countries, {loaded.regions} regions"
+    answer(as_json, loaded, f"{loaded.source}: {figures}")
+    for flaw in () if as_json else loaded.flaws:
+        note(f"{flaw.feature}: {flaw.message}")
     if not all(flaw.used for flaw in loaded.flaws):
         raise typer.Exit(EXIT_SOME_REJECTED)
 
@@ -57,18 +54,14 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch borders list --json
     """
-    with database(context) as opened, opened.connection() as connection:
-        places = list_borders(connection)
-    names = ("name", "ISO", "kind", "continent", "subregion", "also")
-    rows = [
-        (
-            place.name,
-            " ".join(filter(None, (place.iso_a2, place.iso_a3))),
-            place.kind,
-            place.continent or "",
-            place.subregion or "",
-            ", ".join(place.aliases),
-        )
-        for place in places
-    ]
-    print_rows(as_json, [asdict(place) for place in places], names, rows, text=names)
+    from geosearch.borders import list_borders
+
+    columns = {
+        "name": lambda place: place.name,
+        "ISO": lambda place: " ".join(filter(None, (place.iso_a2, place.iso_a3))),
+        "kind": lambda place: place.kind,
+        "continent": lambda place: place.continent or "",
+        "subregion": lambda place: place.subregion or "",
+        "also": lambda place: ", ".join(place.aliases),
+    }
+    print_list(context, as_json, list_borders, columns, text=columns)

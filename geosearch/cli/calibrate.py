@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geosearch.calibration import Calibration, find_calibration
-from geosearch.calibration.calibration_rows import list_calibrations, remove_calibration
+from geosearch.cli import console, options
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import (
-    JsonOption,
-    Table,
-    answer,
-    database,
-    note,
-    print_json,
-    print_rows,
-    progress,
-    say,
+from geosearch.cli.console import JsonOption, Table, answer, connected, note, say
+from geosearch.defaults import ABSENT_KM
+
+if TYPE_CHECKING:
+    from geosearch.calibration import Calibration
+
+_ABSENT = options.option(
+    "absent_km",
+    float,
+    "Hide references so near to the truth to learn what absence is like.",
+    default=ABSENT_KM,
 )
-from geosearch.cli.options import (
-    Asked,
-    DeviceOption,
-    ExactOption,
-    KOption,
-    ModelOption,
-    make_filter,
-    make_leakage,
-    make_queries,
-    taking,
-)
-from geosearch.evaluation.calibrating import ABSENT_KM, FEW
-from geosearch.evaluation.calibrating import calibrate as calibrate_queries
-from geosearch.features import DEFAULT_MODEL
-from geosearch.retrieval import Filter
-from geosearch.retrieval.duplicates import Exclusions
 
 
-@taking(asked=make_queries, exclusions=make_leakage, where=make_filter)
-def calibrate(
-    context: typer.Context,
-    model: ModelOption = DEFAULT_MODEL,
-    k: KOption = 100,
-    absent_km: Annotated[
-        float,
-        typer.Option(help="Hide references so near to the truth to learn what absence is like."),
-    ] = ABSENT_KM,
-    exact: ExactOption = False,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
-    *,
-    asked: Asked,
-    exclusions: Exclusions,
-    where: Filter,
-) -> None:
+@options.taking(
+    *(options.MODEL, options.neighbours(100), _ABSENT, options.EXACT, options.DEVICE),
+    *(options.SAMPLE, options.SEED),
+    queries=options.make_queries,
+    exclusions=options.make_leakage,
+    where=options.make_filter,
+)
+def calibrate(context: typer.Context, as_json: JsonOption = False, **given: Any) -> None:
     """Fit bandwidth, weighting, regions and probabilities to labelled queries.
 
     One half of the queries is fitted to, the other gives the figures; queries of one place or
@@ -63,32 +38,19 @@ def calibrate(
 
     Example: geosearch calibrate queries.csv --json
     """
-    with database(context) as opened, progress("calibrate", "queries") as report:
-        made = calibrate_queries(
-            opened,
-            asked.queries,
-            model=model,
-            k=k,
-            where=where,
-            exclusions=exclusions,
-            exact=exact,
-            absent_km=absent_km,
-            sample=asked.sample,
-            seed=asked.seed,
-            device=device,
-            progress=report,
-        )
-    if made.n_fit < FEW or made.n_check < FEW:
+    from geosearch.evaluation import calibrating
+
+    with console.database(context) as opened, console.progress("calibrate", "queries") as report:
+        made = calibrating.calibrate(opened, **given, progress=report)
+    few = calibrating.FEW
+    if made.n_fit < few or made.n_check < few:
         note(
             f"{made.n_fit} queries were fitted to and {made.n_check} held out: "
-            f"fewer than {FEW} of either make loose levels and figures",
+            f"fewer than {few} of either make loose levels and figures",
         )
     if made.failed:
         note(f"{made.failed} queries could not be used")
-    if as_json:
-        print_json(made.to_json())
-    else:
-        _print(made)
+    answer(as_json, made, lambda: _print(made))
 
 
 app = command_group(
@@ -107,21 +69,18 @@ def list_all(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch calibrations list
     """
-    with database(context) as opened, opened.connection() as connection:
-        found = list_calibrations(connection)
-    rows = [
-        (
-            str(item.id),
-            "" if item.created_at is None else f"{item.created_at:%Y-%m-%d}",
-            item.model,
-            str(item.where),
-            f"{item.queries} ({item.n_fit})",
-        )
-        for item in found
-    ]
-    names = ("id", "made", "model", "filter", "queries")
+    from geosearch.calibration.calibration_rows import list_calibrations
+
+    columns = {
+        "id": lambda item: str(item.id),
+        "made": lambda item: f"{item.created_at:%Y-%m-%d}" if item.created_at else "",
+        "model": lambda item: item.model,
+        "filter": lambda item: str(item.where),
+        "queries": lambda item: f"{item.queries} ({item.n_fit})",
+    }
+    text = ("model", "filter", "queries")
     none = "none yet; geosearch calibrate QUERIES.csv makes one"
-    print_rows(as_json, [item.to_json() for item in found], names, rows, names[2:], none)
+    console.print_list(context, as_json, list_calibrations, columns, text, none)
 
 
 @app.command()
@@ -130,12 +89,11 @@ def show(context: typer.Context, calibration_id: IdArgument, as_json: JsonOption
 
     Example: geosearch calibrations show 3
     """
-    with database(context) as opened, opened.connection() as connection:
+    from geosearch.calibration import find_calibration
+
+    with connected(context) as connection:
         found = find_calibration(connection, calibration_id)
-    if as_json:
-        print_json(found.to_json())
-    else:
-        _print(found)
+    answer(as_json, found, lambda: _print(found))
 
 
 @app.command()
@@ -144,7 +102,9 @@ def remove(context: typer.Context, calibration_id: IdArgument, as_json: JsonOpti
 
     Example: geosearch calibrations remove 3
     """
-    with database(context) as opened, opened.connection() as connection:
+    from geosearch.calibration.calibration_rows import remove_calibration
+
+    with connected(context) as connection:
         remove_calibration(connection, calibration_id)
     answer(as_json, {"removed": calibration_id}, f"calibration {calibration_id} removed")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, answer, database, note, print_rows
+from geosearch.cli.console import JsonOption, answer, connected, note, print_list
 from geosearch.database import collection_rows
 
 app = command_group(
@@ -30,19 +29,16 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch collections list --json
     """
-    with database(context) as opened, opened.connection() as connection:
-        found = collection_rows.list_collections(connection)
-    rows = [
-        (
-            item.name,
-            f"{item.photos:,}",
-            ", ".join(("geosearch_owner", *item.shared_with)) if item.private else "all",
-        )
-        for item in found
-    ]
-    names = ("collection", "photos", "seen by")
+    columns = {
+        "collection": lambda item: item.name,
+        "photos": lambda item: f"{item.photos:,}",
+        "seen by": lambda item: (
+            ", ".join(("geosearch_owner", *item.shared_with)) if item.private else "all"
+        ),
+    }
     none = "none yet; geosearch ingest FOLDER --collection NAME makes one"
-    print_rows(as_json, [asdict(item) for item in found], names, rows, names[::2], none)
+    text = ("collection", "seen by")
+    print_list(context, as_json, collection_rows.list_collections, columns, text, none)
 
 
 @app.command()
@@ -63,51 +59,30 @@ def public(context: typer.Context, name: NameArgument, as_json: JsonOption = Fal
     _set(context, name, False, as_json)
 
 
-@app.command()
-def share(
-    context: typer.Context,
-    name: NameArgument,
-    role: WithOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a private collection to a role or user.
-
-    Example: geosearch collections share clients --with alice
-    """
-    with database(context) as opened, opened.connection() as connection:
-        collection_rows.share(connection, name, role)
-    answer(as_json, {"collection": name, "shared_with": role}, f"{role} sees {name}")
-
-
-@app.command()
-def unshare(
-    context: typer.Context,
-    name: NameArgument,
-    role: WithOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Share a private collection with a role or user no longer.
-
-    Example: geosearch collections unshare clients --with alice
-    """
-    with database(context) as opened, opened.connection() as connection:
-        collection_rows.share(connection, name, role, shared=False)
-    answer(
-        as_json,
-        {"collection": name, "no_longer_shared_with": role},
-        f"{name} is no longer shared with {role}",
+def _add_command(verb: str, about: str, *, shared: bool) -> None:
+    @app.command(
+        verb, help=f"{about}\n\nExample: geosearch collections {verb} clients --with alice"
     )
+    def _(
+        context: typer.Context, name: NameArgument, role: WithOption, as_json: JsonOption = False
+    ) -> None:
+        with connected(context) as connection:
+            collection_rows.share(connection, name, role, shared=shared)
+        key = "shared_with" if shared else "no_longer_shared_with"
+        said = f"{role} sees {name}" if shared else f"{name} is no longer shared with {role}"
+        answer(as_json, {"collection": name, key: role}, said)
+
+
+_add_command("share", "Show a private collection to a role or user.", shared=True)
+_add_command("unshare", "Share a private collection with a role or user no longer.", shared=False)
 
 
 def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:
-    with database(context) as opened, opened.connection() as connection:
+    with connected(context) as connection:
         left = collection_rows.set_private(connection, name, hide)
     state = "private" if hide else "public"
-    answer(
-        as_json,
-        {"collection": name, "private": hide, "statistics_left": left},
-        f"{name} is {state}",
-    )
+    done = {"collection": name, "private": hide, "statistics_left": left}
+    answer(as_json, done, f"{name} is {state}")
     if left:
         note(
             "PostgreSQL still has statistics of private photos. To remove them, as a superuser: "

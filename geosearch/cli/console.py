@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geosearch.database.session import open_database, selected
+from geosearch.defaults import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from geosearch.database.connection import Database
+    from geosearch.database.connection import Connection, Database
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 LimitOption = Annotated[
@@ -29,8 +31,14 @@ LimitOption = Annotated[
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document to stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    """Print one JSON document to stdout: of things of ours, their `to_json` or their fields."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def say(text: str, **style: Any) -> None:
@@ -38,25 +46,43 @@ def say(text: str, **style: Any) -> None:
     typer.secho(_wrapped(text, sys.stdout.isatty()), **style)
 
 
+def say_next(command: str, model: str) -> None:
+    """Print what to run next, with the model where it is not the default."""
+    chosen = "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
+    say(f"next: geosearch {command}{chosen}")
+
+
 def note(text: str, **style: Any) -> None:
     """Print a remark to stderr; `style` as of `typer.style`."""
     typer.secho(_wrapped(text, sys.stderr.isatty()), err=True, **style)
 
 
-def answer(as_json: bool, value: Any, text: str) -> None:
-    """Print what a command did: one JSON document where asked for, or else a sentence."""
+def answer(as_json: bool, value: Any, shown: str | Callable[[], object]) -> None:
+    """Print what a command did: one JSON document where asked for, or else a sentence or more."""
     if as_json:
         print_json(value)
+    elif isinstance(shown, str):
+        say(shown)
     else:
-        say(text)
+        shown()
 
 
 @contextmanager
 def database(context: typer.Context) -> Iterator[Database]:
     """The database of this command, started, upgraded where private, checked."""
+    # In here: the options of commands are shown and completed without a driver of databases.
+    from geosearch.database.session import open_database, selected
+
     announce(context, selected())
     with open_database() as opened:
         yield opened
+
+
+@contextmanager
+def connected(context: typer.Context) -> Iterator[Connection]:
+    """A connection to the `database` of this command."""
+    with database(context) as opened, opened.connection() as connection:
+        yield connection
 
 
 def announce(context: typer.Context, label: str) -> None:
@@ -145,20 +171,38 @@ def _fold(text: str, width: int) -> list[str]:
 
 def print_rows(
     as_json: bool,
-    values: Sequence[Any],
-    names: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    things: Sequence[Any],
+    columns: Mapping[str, Callable[[Any], str]],
+    text: Collection[str],
+    shown: int | None = None,
+    none: str | None = None,
+) -> None:
+    """Print things as one JSON list, or the first of them as a table; see `Table`.
+
+    `columns` has the names of the columns, and what makes a thing's cell; `none` is said where
+    there is nothing.
+    """
+    if as_json:
+        print_json(things)
+        return
+    made = Table(*columns, text=text)
+    for thing in things[:shown]:
+        made.add_row(*(cell(thing) for cell in columns.values()))
+    made.print(left_out(len(made.rows) - 1, len(things)), none=none)
+
+
+def print_list(
+    context: typer.Context,
+    as_json: bool,
+    read: Callable[[Connection], Sequence[Any]],
+    columns: Mapping[str, Callable[[Any], str]],
     text: Collection[str],
     none: str | None = None,
 ) -> None:
-    """Print things as one JSON list, or as a table with these names and rows; see `Table`."""
-    if as_json:
-        print_json(values)
-        return
-    made = Table(*names, text=text)
-    for row in rows:
-        made.add_row(*row)
-    made.print(none=none)
+    """Print what is read from the database, as `print_rows`."""
+    with connected(context) as connection:
+        things = read(connection)
+    print_rows(as_json, things, columns, text, none=none)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import typer
 
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, announce, answer, note, print_json
-from geosearch.database import migrations, schema
 from geosearch.database.connection import redact
 from geosearch.database.server import PrivateServer
 from geosearch.database.session import selected as selected_label
@@ -128,18 +127,18 @@ def upgrade(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: GEOSEARCH_DATABASE_URL=postgresql://me@db.example/photos geosearch db upgrade
     """
+    from geosearch.database.migrations import upgrade as migrate  # loads SQLAlchemy
+    from geosearch.database.schema import head_revision
+
     announce(context, selected_label())
     selected = DatabaseSettings().database_url
     if selected is None:
         server = PrivateServer()
         server.start()
         selected = server.url
-    migrations.upgrade(selected)
-    answer(
-        as_json,
-        {"database": redact(selected), "revision": schema.head_revision()},
-        f"{redact(selected)} is at {schema.head_revision()}",
-    )
+    migrate(selected)
+    value = {"database": redact(selected), "revision": head_revision()}
+    answer(as_json, value, f"{value['database']} is at {value['revision']}")
 
 
 def _describe(server: PrivateServer) -> dict[str, Any]:

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from geosearch.cli.console import JsonOption, Table, database, note, print_json, progress, say
-from geosearch.cli.options import (
-    Asked,
-    DeviceOption,
-    ExactOption,
-    ModelOption,
-    make_filter,
-    make_leakage,
-    make_parameters,
-    make_queries,
-    taking,
-)
-from geosearch.density import DEFAULT_WEIGHTING
+from geosearch.cli import options
+from geosearch.cli.console import JsonOption, Table, answer, database, note, progress, say
+from geosearch.cli.options import option
+from geosearch.defaults import DEFAULT_WEIGHTING
 from geosearch.errors import EXIT_SOME_REJECTED, InputError, Reason
-from geosearch.evaluation import THRESHOLDS_KM, Evaluation, evaluate_each
-from geosearch.evaluation.sweep import Sweep, grid
-from geosearch.features import DEFAULT_MODEL
-from geosearch.localization import Parameters, Request
-from geosearch.retrieval import Filter
-from geosearch.retrieval.duplicates import Exclusions
 from geosearch.words import distances, format_km, percent, percents
+
+if TYPE_CHECKING:
+    from geosearch.evaluation import Evaluation
+    from geosearch.evaluation.sweep import Sweep
+    from geosearch.localization import Parameters, Request
 
 Item = TypeVar("Item")
 
@@ -36,18 +26,20 @@ Item = TypeVar("Item")
 _NAMED = 10
 
 
-@taking(asked=make_queries, parameters=make_parameters, exclusions=make_leakage, where=make_filter)
+@options.taking(
+    *(options.MODEL, option("regions", bool, "Store the answers' regions."), options.DEVICE),
+    *(options.SAMPLE, options.SEED),
+    queries=options.make_queries,
+    parameters=options.make_parameters,
+    exclusions=options.make_leakage,
+    where=options.make_filter,
+)
 def evaluate(
     context: typer.Context,
-    model: ModelOption = DEFAULT_MODEL,
-    regions: Annotated[bool, typer.Option("--regions", help="Store the answers' regions.")] = False,
-    device: DeviceOption = "auto",
     as_json: JsonOption = False,
     *,
-    asked: Asked,
     parameters: dict[str, Any],
-    exclusions: Exclusions,
-    where: Filter,
+    **given: Any,
 ) -> None:
     """Localize labelled queries and report accuracy; answers and figures stay in the database.
 
@@ -61,52 +53,68 @@ def evaluate(
 
     Example: geosearch evaluate --leave-one-out --collection holidays --sample 500
     """
+    from geosearch.evaluation.sweep import Sweep
+    from geosearch.localization import Request
+
     names = _list("--method", str(parameters.get("method", "density")), str)
-    results = _run(
-        context,
-        "evaluate",
-        asked,
-        [Request.from_json(_own(name, names, parameters)) for name in names],
-        model=model,
-        where=where,
-        exclusions=exclusions,
-        regions=regions,
-        device=device,
-    )
-    sweep = Sweep(tuple(results)) if len(results) > 1 else None
-    if as_json:
-        print_json(results[0].to_json() if sweep is None else sweep.to_json())
-    elif sweep is None:
-        _print_one(results[0])
+    requests = [Request.from_json(_own(name, names, parameters)) for name in names]
+    results = _run(context, "evaluate", requests, given)
+    if len(results) == 1:
+        answer(as_json, results[0], lambda: _print_one(results[0]))
     else:
-        _print_sweep(sweep)
+        made = Sweep(tuple(results))
+        answer(as_json, made, lambda: _print_sweep(made))
     _finish(results[0], as_json)
 
 
-@taking(asked=make_queries, exclusions=make_leakage, where=make_filter)
+_WEIGHTINGS = "Neighbour weights, power:N, softmax:T or uniform: a,b"
+
+
+_METHODS = "nearest,im2gps,density"
+
+
+@options.of_options(
+    option("k", str, "Numbers of neighbours: a,b", default="1,10,100"),
+    option("method", str, "Methods: a,b", default=_METHODS, spelt="--method --methods"),
+    option("bandwidth_km", str, "Bandwidths of the density: a,b", default="50,200,800"),
+    option("weighting", str, _WEIGHTINGS, default=DEFAULT_WEIGHTING),
+    options.EXACT,
+)
+def make_grid(given: dict[str, Any]) -> list[Parameters]:
+    """All combinations of these options.
+
+    Raises
+    ------
+    InputError
+        One cannot be read.
+    """
+    from geosearch.evaluation.sweep import grid
+
+    return grid(
+        _list("--method", given["method"], str),
+        _list("--k", given["k"], int),
+        _list("--bandwidth-km", given["bandwidth_km"], float),
+        _list("--weighting", given["weighting"], str),
+        exact=given["exact"],
+    )
+
+
+@options.taking(
+    *(options.MODEL, options.DEVICE, options.SAMPLE, options.SEED),
+    combinations=make_grid,
+    queries=options.make_queries,
+    exclusions=options.make_leakage,
+    where=options.make_filter,
+)
 def sweep(
     context: typer.Context,
-    model: ModelOption = DEFAULT_MODEL,
-    k: Annotated[str, typer.Option("--k", help="Numbers of neighbours: a,b")] = "1,10,100",
-    method: Annotated[
-        str, typer.Option("--method", "--methods", help="Methods: a,b")
-    ] = "nearest,im2gps,density",
-    bandwidth_km: Annotated[
-        str, typer.Option("--bandwidth-km", help="Bandwidths of the density: a,b")
-    ] = "50,200,800",
-    weighting: Annotated[
-        str, typer.Option(help="Neighbour weights, power:N, softmax:T or uniform: a,b")
-    ] = DEFAULT_WEIGHTING,
-    exact: ExactOption = False,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too.")
     ] = None,
-    device: DeviceOption = "auto",
     as_json: JsonOption = False,
     *,
-    asked: Asked,
-    exclusions: Exclusions,
-    where: Filter,
+    combinations: list[Parameters],
+    **given: Any,
 ) -> None:
     """Evaluate all combinations of method, k, bandwidth and weighting on the same neighbours.
 
@@ -114,52 +122,28 @@ def sweep(
 
     Example: geosearch sweep queries.csv --k 1,10,100 --bandwidth-km 50,200,800 --csv sweep.csv
     """
+    from geosearch.evaluation.sweep import Sweep
+
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
         raise InputError(f"--csv {csv_file}: its folder does not exist")
-    combinations = grid(
-        _list("--method", method, str),
-        _list("--k", k, int),
-        _list("--bandwidth-km", bandwidth_km, float),
-        _list("--weighting", weighting, str),
-        exact=exact,
-    )
-    results = _run(
-        context,
-        "sweep",
-        asked,
-        combinations,
-        model=model,
-        where=where,
-        exclusions=exclusions,
-        device=device,
-    )
+    results = _run(context, "sweep", combinations, given)
     made = Sweep(tuple(results))
     if csv_file is not None:
         made.write_csv(csv_file)
-    if as_json:
-        print_json(made.to_json())
-    else:
-        _print_sweep(made)
+    answer(as_json, made, lambda: _print_sweep(made))
     _finish(results[0], as_json)
 
 
 def _run(
     context: typer.Context,
     task_name: str,
-    asked: Asked,
     parameters: Sequence[Parameters | Request],
-    **options: Any,
+    given: dict[str, Any],
 ) -> list[Evaluation]:
+    from geosearch.evaluation import evaluate_each
+
     with database(context) as opened, progress(task_name, "queries") as report:
-        return evaluate_each(
-            opened,
-            asked.queries,
-            parameters,
-            sample=asked.sample,
-            seed=asked.seed,
-            progress=report,
-            **options,
-        )
+        return evaluate_each(opened, parameters=parameters, **given, progress=report)
 
 
 def _own(name: str, names: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
@@ -207,6 +191,8 @@ def _print_one(result: Evaluation) -> None:
 
 
 def _print_sweep(sweep: Sweep) -> None:
+    from geosearch.evaluation import THRESHOLDS_KM
+
     first = sweep.evaluations[0]
     weightings = {item.parameters["weighting"] for item in sweep.evaluations}
     weighted = len(weightings - {None}) > 1

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geosearch.cli import console
 from geosearch.cli.command_groups import CommandGroup
+from geosearch.cli.console import JsonOption, answer, database, progress
 from geosearch.cli.options import check_ending, filtered, selecting
 from geosearch.errors import InputError
 from geosearch.layers.layer import ERRORS, ESTIMATES, LINES, NEIGHBOURS, PHOTOS, REGIONS, Layer
-from geosearch.layers.selection import Selection
-from geosearch.retrieval import Filter
 
 if TYPE_CHECKING:
     from geosearch.database.connection import Connection
     from geosearch.layers.layer_rows import LayerRows
+    from geosearch.layers.selection import Selection
+    from geosearch.retrieval import Filter
 
 
 class _Layers(CommandGroup):
@@ -64,7 +64,7 @@ def _help(layer: Layer, more: str) -> str:
 def photos(
     context: typer.Context,
     output: _OutputOption,
-    as_json: console.JsonOption = False,
+    as_json: JsonOption = False,
     *,
     where: Filter,
 ) -> None:
@@ -105,7 +105,7 @@ def estimates(
             "--regions", help="Also the layer regions, in the same file (.gpkg and .geojson)."
         ),
     ] = False,
-    as_json: console.JsonOption = False,
+    as_json: JsonOption = False,
     *,
     selection: Selection,
 ) -> None:
@@ -122,7 +122,7 @@ def _add_command(layer: Layer, example: str) -> None:
     def _(
         context: typer.Context,
         output: _OutputOption,
-        as_json: console.JsonOption = False,
+        as_json: JsonOption = False,
         *,
         selection: Selection,
     ) -> None:
@@ -146,7 +146,7 @@ def density(
         float | None,
         typer.Option(metavar="DEG", help="Side of a pixel; default a quarter of the bandwidth."),
     ] = None,
-    as_json: console.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the density of an answer as a Cloud Optimized GeoTIFF: probability per square km.
 
@@ -156,15 +156,16 @@ def density(
     from geosearch.localization import load
 
     check_ending("-o", output, (".tif", ".tiff"))
-    with console.database(context) as database:
-        answer = load(database, localization_id)
-    with console.progress("density", "rows") as progress:
-        grid = write_density(answer, output, step=step, progress=progress)
-    if as_json:
-        size = {"width": grid.width, "height": grid.height, "step": grid.step}
-        console.print_json({"localization_id": localization_id, **size, "output": output})
-        return
-    console.say(f"{grid.width:,} x {grid.height:,} pixels of {grid.step:.4g}° in {output}")
+    with database(context) as opened:
+        found = load(opened, localization_id)
+    with progress("density", "rows") as report:
+        grid = write_density(found, output, step=step, progress=report)
+    size = {"width": grid.width, "height": grid.height, "step": grid.step}
+    answer(
+        as_json,
+        {"localization_id": localization_id, **size, "output": output},
+        f"{grid.width:,} x {grid.height:,} pixels of {grid.step:.4g}° in {output}",
+    )
 
 
 @app.command()
@@ -189,7 +190,7 @@ def qgis(
             help="How QGIS reaches the database, if not as geosearch does: a URL, or service=NAME.",
         ),
     ] = None,
-    as_json: console.JsonOption = False,
+    as_json: JsonOption = False,
     *,
     selection: Selection,
 ) -> None:
@@ -209,9 +210,9 @@ def qgis(
         raise InputError("nothing to write", "Give -o FILE.qgz, --save NAME, or both.")
     if output is not None:
         check_ending("-o", output, (".qgz",))
-    with console.database(context) as database:
-        source = connection_uri(reach or reachable_url(database))
-        with database.connection() as connection:
+    with database(context) as opened:
+        source = connection_uri(reach or reachable_url(opened))
+        with opened.connection() as connection:
             project = make_project(connection, source, selection)
             styles = Stored((), ())
             if save is not None:
@@ -221,19 +222,16 @@ def qgis(
         with replacing(output) as part:
             part.write_bytes(project.archive())
     count = sum(len(group.layers) for group in project.groups)
-    if as_json:
-        stored = {"styles": styles.written, "styles_kept": styles.kept}
-        console.print_json(
-            {"layers": count, "source": source, "output": output, "saved": save, **stored}
-        )
-        return
-    console.say(f"{count} layers of {source}" + ("" if output is None else f" in {output}"))
+    said = [f"{count} layers of {source}" + ("" if output is None else f" in {output}")]
     if save is not None:
-        console.say(
+        said.append(
             f"saved as {save} in schema geosearch, with the styles of {len(styles.written)} layers"
         )
     if styles.kept:
-        console.say(f"styles left as they were changed: {', '.join(styles.kept)}")
+        said.append(f"styles left as they were changed: {', '.join(styles.kept)}")
+    stored = {"styles": styles.written, "styles_kept": styles.kept}
+    value = {"layers": count, "source": source, "output": output, "saved": save, **stored}
+    answer(as_json, value, "\n".join(said))
 
 
 def _write_answers(
@@ -266,16 +264,14 @@ def _write(
     from geosearch.export.layer_files import ENDINGS, write_layers
 
     check_ending("-o", output, ENDINGS)
-    with console.database(context) as database:
-        with database.connection() as connection, console.progress("export", "rows") as progress:
-            rows = write_layers(output, read(connection), progress)
+    with database(context) as opened:
+        with opened.connection() as connection, progress("export", "rows") as report:
+            rows = write_layers(output, read(connection), report)
         if selection is not None and map_file is not None:
             from geosearch.export.answer_picture import draw_selection
 
-            draw_selection(database, selection, map_file)
-    if as_json:
-        picture = {} if map_file is None else {"map": map_file}
-        console.print_json({**rows, "output": output, **picture})
-        return
+            draw_selection(opened, selection, map_file)
+    picture = {} if map_file is None else {"map": map_file}
     counts = ", ".join(f"{count:,} {name}" for name, count in rows.items())
-    console.say(f"{counts} in {output}" + ("" if map_file is None else f" and {map_file}"))
+    files = f"{output}" + ("" if map_file is None else f" and {map_file}")
+    answer(as_json, {**rows, "output": output, **picture}, f"{counts} in {files}")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geosearch.cli.command_groups import CommandGroup
-from geosearch.cli.console import JsonOption, Table, database, print_json, progress_bar, say
+from geosearch.cli.console import JsonOption, Table, answer, database, progress_bar, say, say_next
 from geosearch.cli.options import ModelOption
-from geosearch.features import DEFAULT_MODEL
-from geosearch.features.model_rows import find_model
-from geosearch.retrieval.indexes import spills
-from geosearch.retrieval.indexing import index_model
-from geosearch.retrieval.recall import Check, Progress, check
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.words import format_bytes
+
+if TYPE_CHECKING:
+    from geosearch.retrieval.indexing import Indexed
+    from geosearch.retrieval.recall import Check, Progress
 
 app = typer.Typer(
     cls=CommandGroup, help="Indexes, and the recall they have.", rich_markup_mode=None
@@ -50,6 +49,10 @@ def index(
     """
     if context.invoked_subcommand is not None:
         return
+    from geosearch.features.model_rows import find_model
+    from geosearch.retrieval.indexes import spills
+    from geosearch.retrieval.indexing import index_model
+
     with database(context) as opened:
         with opened.connection() as connection:
             row = find_model(connection, model)
@@ -57,26 +60,54 @@ def index(
         if warning and not as_json:
             say(warning, fg="yellow")
         with _progress("index") as report:
-            done = index_model(
-                opened,
-                row.id,
-                row.dimension,
-                recall,
-                k,
-                rebuild=rebuild,
-                force=force,
-                progress=report,
-            )
+            how = {"rebuild": rebuild, "force": force}
+            done = index_model(opened, row.id, row.dimension, recall, k, **how, progress=report)
+    answer(
+        as_json, done.to_json() | {"asked": recall}, lambda: _print_built(done, recall, k, model)
+    )
+
+
+@app.command("check")
+def check_index(
+    context: typer.Context,
+    model: ModelOption = DEFAULT_MODEL,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure whether the recall of an index still holds; exit 1 if it does not.
+
+    Example: geosearch index check --json
+    """
+    from geosearch.features.model_rows import find_model
+    from geosearch.retrieval.recall import check
+
+    with database(context) as opened:
+        with opened.connection() as connection:
+            row = find_model(connection, model)
+        with _progress("check") as report:
+            health = check(opened, row.id, progress=report)
+
+    def show() -> None:
+        say(
+            f"recall for k = {health.k}: {health.recall:.4f} ± {health.standard_error:.4f} now, "
+            f"with {health.rows:,} photos; {health.tuned_recall:.4f} when tuned, with "
+            f"{health.tuned_rows:,}; asked for: {health.target:g}",
+        )
+        say("it holds" if health.holds else "it no longer holds: run geosearch index")
+        _print(health.checks)
+
+    answer(as_json, health, show)
+    if not health.holds:
+        raise typer.Exit(1)
+
+
+def _print_built(done: Indexed, recall: float, k: int, model: str) -> None:
     built, measured = done.built, done.measured
-    if as_json:
-        print_json(done.to_json() | {"asked": recall})
-        return
     if built is None or measured is None:
         say(
             f"no index is needed yet: to compare all {done.rows:,} embeddings takes no longer; "
             "--force builds one all the same"
         )
-        _print_next(model)
+        say_next("localize PHOTO", model)
         return
     if built.built:
         mode = "serially" if built.serial else "in parallel"
@@ -92,41 +123,7 @@ def index(
             fg="yellow",
         )
     _print(measured.checks)
-    _print_next(model)
-
-
-@app.command("check")
-def check_index(
-    context: typer.Context,
-    model: ModelOption = DEFAULT_MODEL,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure whether the recall of an index still holds; exit 1 if it does not.
-
-    Example: geosearch index check --json
-    """
-    with database(context) as opened:
-        with opened.connection() as connection:
-            row = find_model(connection, model)
-        with _progress("check") as report:
-            health = check(opened, row.id, progress=report)
-    if as_json:
-        print_json(health.to_json())
-    else:
-        say(
-            f"recall for k = {health.k}: {health.recall:.4f} ± {health.standard_error:.4f} now, "
-            f"with {health.rows:,} photos; {health.tuned_recall:.4f} when tuned, with "
-            f"{health.tuned_rows:,}; asked for: {health.target:g}",
-        )
-        say("it holds" if health.holds else "it no longer holds: run geosearch index")
-        _print(health.checks)
-    if not health.holds:
-        raise typer.Exit(1)
-
-
-def _print_next(model: str) -> None:
-    chosen = "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
-    say(f"next: geosearch localize PHOTO{chosen}")
+    say_next("localize PHOTO", model)
 
 
 @contextmanager

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geosearch.cli import console
-from geosearch.cli.console import JsonOption, LimitOption, Table, left_out
+from geosearch.cli.console import JsonOption, LimitOption, Table, answer, database
+from geosearch.cli.options import option, taking
 from geosearch.errors import EXIT_SOME_REJECTED
-from geosearch.ingest import IngestSummary
-from geosearch.ingest import ingest as ingest_photos
-from geosearch.ingest.rejects import list_rejects
 
-_REJECT = ("collection", "file", "stage", "reason", "message")
+if TYPE_CHECKING:
+    from geosearch.ingest import IngestSummary
+
 #: Rejects that a table shows where nothing says how many.
 _SHOWN = 100
 #: Lines of the summary that stand there even with nothing to count.
@@ -25,6 +25,17 @@ CollectionOption = Annotated[
 ]
 
 
+_VERIFY = "Decode every photo to find broken ones."
+
+
+@taking(
+    option("keep_unlocated", bool, "Store photos without a usable position too."),
+    option("dry_run", bool, "Do everything, then write nothing."),
+    option("verify", bool, _VERIFY, default=True, spelt="--verify/--no-verify"),
+    option("workers", int, "Threads that read photos.", least=1),
+    option("author", str, "Author of photos that name none."),
+    option("licence", str, "Licence of photos that name none."),
+)
 def ingest(
     context: typer.Context,
     sources: Annotated[
@@ -36,25 +47,8 @@ def ingest(
         ),
     ],
     collection: CollectionOption,
-    keep_unlocated: Annotated[
-        bool, typer.Option("--keep-unlocated", help="Store photos without a usable position too.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Do everything, then write nothing.")
-    ] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Decode every photo to find broken ones.")
-    ] = True,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Threads that read photos.")
-    ] = None,
-    author: Annotated[
-        str | None, typer.Option("--author", help="Author of photos that name none.")
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option("--licence", help="Licence of photos that name none.")
-    ] = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
+    **given: Any,
 ) -> None:
     """Read photos and their positions into a collection.
 
@@ -63,23 +57,11 @@ def ingest(
 
     Example: geosearch ingest ~/Pictures more.csv --collection mine
     """
-    with console.database(context) as database, console.progress("ingest", "photos") as report:
-        summary = ingest_photos(
-            database,
-            sources,
-            collection=collection,
-            keep_unlocated=keep_unlocated,
-            dry_run=dry_run,
-            verify=verify,
-            workers=workers,
-            author=author,
-            licence=licence,
-            progress=report,
-        )
-    if json:
-        console.print_json(summary.to_json())
-    else:
-        _print(summary, collection)
+    from geosearch.ingest import ingest as ingest_photos
+
+    with database(context) as opened, console.progress("ingest", "photos") as report:
+        summary = ingest_photos(opened, sources, collection=collection, **given, progress=report)
+    answer(as_json, summary, lambda: _print(summary, collection))
     if summary.unlocated == summary.seen > 0:
         console.note(
             "None of these photos says where it was taken. "
@@ -98,24 +80,26 @@ def rejects(
         str | None, typer.Option("--stage", help="read, decode, position, manifest or embed.")
     ] = None,
     limit: LimitOption = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List photos that could not be used, and why.
 
     Example: geosearch rejects --collection mine --stage position
     """
-    with console.database(context) as database:
-        found = list_rejects(
-            database, collection=collection, stage=stage, limit=limit if json else None
-        )
-    if json:
-        console.print_json([reject.to_json() for reject in found])
-        return
-    made = Table(*_REJECT, text=_REJECT)
-    shown = found[: limit or _SHOWN]
-    for reject in shown:
-        made.add_row(reject.collection, reject.uri, reject.stage, reject.reason, reject.message)
-    made.print(left_out(len(shown), len(found)), none="none: every photo could be used")
+    from geosearch.ingest.rejects import list_rejects
+
+    most = limit if as_json else None
+    with database(context) as opened:
+        found = list_rejects(opened, collection=collection, stage=stage, limit=most)
+    none = "none: every photo could be used"
+    columns = {
+        "collection": lambda reject: reject.collection,
+        "file": lambda reject: reject.uri,
+        "stage": lambda reject: reject.stage,
+        "reason": lambda reject: reject.reason,
+        "message": lambda reject: reject.message,
+    }
+    console.print_rows(as_json, found, columns, columns, limit or _SHOWN, none)
 
 
 def _print(summary: IngestSummary, collection: str) -> None:

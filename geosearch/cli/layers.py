@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from geosearch.cli import console
 from geosearch.cli.command_groups import command_group
-from geosearch.database.coverage import refresh_coverage
+from geosearch.cli.console import JsonOption, answer, connected, database, progress
 from geosearch.errors import InputError
-from geosearch.layers.selection import Selection
 from geosearch.words import number_of
 
 app = command_group(
@@ -27,7 +25,7 @@ def refresh(
     collection: Annotated[
         str | None, typer.Option("--collection", help="Only the photos of this collection.")
     ] = None,
-    as_json: console.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Count again how many photos there are in each cell of the layer gis_coverage.
 
@@ -35,11 +33,13 @@ def refresh(
 
     Example: geosearch layers refresh --collection mine
     """
-    with console.database(context) as database, database.connection() as connection:
+    from geosearch.database.coverage import refresh_coverage
+
+    with connected(context) as connection:
         cells = refresh_coverage(connection, collection)
     what = "all collections" if collection is None else collection
     value = {"collection": collection, "cells": cells}
-    console.answer(as_json, value, f"{what}: {cells:,} cells with photos")
+    answer(as_json, value, f"{what}: {cells:,} cells with photos")
 
 
 @app.command()
@@ -52,7 +52,7 @@ def density(
         int | None, typer.Option(help="The answers of an evaluation, by its id.")
     ] = None,
     last: Annotated[int | None, typer.Option(help="The latest so many answers.")] = None,
-    as_json: console.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the densities of answers in the layer gis_density, as cells with their probability.
 
@@ -61,14 +61,15 @@ def density(
     Example: geosearch layers density --last 5
     """
     from geosearch.gis.density_layer import refresh_density
+    from geosearch.layers.selection import Selection
 
     selection = Selection(tuple(ids or ()), evaluation, last)
     if selection == Selection():
         raise InputError("no answer is chosen", "Give ids, --last N or --evaluation ID.")
-    with console.database(context) as database, console.progress("density", "answers") as report:
-        made = refresh_density(database, selection, report)
+    with database(context) as opened, progress("density", "answers") as report:
+        made = refresh_density(opened, selection, report)
     passed = f"; {made.without:,} without a density" if made.without else ""
-    console.answer(
+    answer(
         as_json,
         {"answers": made.answers, "cells": made.cells, "without_density": made.without},
         f"{number_of(made.answers, 'answer')}: {made.cells:,} cells{passed}",

@@ -3,63 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from geosearch.calibration.fitted import SCORE_KM
-from geosearch.cli.console import (
-    JsonOption,
-    LimitOption,
-    Table,
-    database,
-    left_out,
-    note,
-    print_json,
-    progress,
-    say,
-)
-from geosearch.cli.options import (
-    DeviceOption,
-    ModelOption,
-    check_map,
-    make_exclusions,
-    make_filter,
-    make_parameters,
-    taking,
-)
+from geosearch.cli import console, options
+from geosearch.cli.console import JsonOption, LimitOption, Table, answer, database, note, say
 from geosearch.errors import EXIT_NO_NEIGHBOURS, EXIT_SOME_REJECTED, InputError
-from geosearch.features import DEFAULT_MODEL
-from geosearch.localization import Failure, Localization, Request, load
-from geosearch.localization import localize as localize_photos
-from geosearch.localization import reproduce as reproduce_answer
-from geosearch.retrieval import Filter, Neighbours
-from geosearch.retrieval.duplicates import Exclusions
 from geosearch.words import format_km, number_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from geosearch.localization import Failure, Localization
+    from geosearch.localization.reproduction import Reproduction
+    from geosearch.retrieval import Neighbours
+
+IdArgument = Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.")]
 
 #: Neighbours that `show` lists where nothing says how many.
 _SHOWN = 20
 
 
-@taking(asked=make_parameters, exclusions=make_exclusions, where=make_filter)
+_RECORD = options.option(
+    "record", bool, "Store the answers in the database.", default=True, spelt="--record/--no-record"
+)
+
+
+@options.taking(
+    *(options.MODEL, options.DEVICE, _RECORD),
+    asked=options.make_parameters,
+    exclusions=options.make_exclusions,
+    where=options.make_filter,
+)
 def localize(
     context: typer.Context,
     photos: Annotated[list[str], typer.Argument(help="Photos: paths or URLs.")],
-    model: ModelOption = DEFAULT_MODEL,
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the answer.")
     ] = None,
-    device: DeviceOption = "auto",
-    record: Annotated[
-        bool, typer.Option("--record/--no-record", help="Store the answers in the database.")
-    ] = True,
     as_json: JsonOption = False,
     *,
     asked: dict[str, Any],
-    exclusions: Exclusions,
-    where: Filter,
+    **given: Any,
 ) -> None:
     """Estimate where photos were taken. `geosearch show` reads recorded answers back.
 
@@ -69,46 +56,39 @@ def localize(
 
     Example: geosearch localize holiday.jpg --near 46.8,8.2,200 --map holiday.png
     """
+    from geosearch.localization import Failure, Request
+    from geosearch.localization import localize as localize_photos
+
     if map_file is not None and len(photos) > 1:
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
-    check_map(map_file)
+    options.check_map(map_file)
     request = Request.from_json(asked)
     answers = _table()
     remarks: list[str | None] = []
     calibration_used = ""
     failures: list[Failure] = []
     lost: list[str] = []
-    with database(context) as opened, progress("localize", "photos") as report:
-        for answer in localize_photos(
-            opened,
-            photos,
-            model=model,
-            parameters=request,
-            where=where,
-            exclusions=exclusions,
-            device=device,
-            record=record,
-            progress=report,
-        ):
+    with database(context) as opened, console.progress("localize", "photos") as report:
+        for found in localize_photos(opened, photos, parameters=request, **given, progress=report):
             if as_json:
-                print_json(answer.to_json())
-            if isinstance(answer, Failure):
-                failures.append(answer)
+                console.print_json(found)
+            if isinstance(found, Failure):
+                failures.append(found)
                 continue
-            if answer.place_name is not None:
-                remarks.append(f"{Path(answer.photo).name}: {answer.place_name}")
-            if answer.lat is None:
-                lost.append(answer.photo)
-            remarks.append(_remark(answer))
-            calibration_used = _calibration(answer)
-            answers.add_row(*_row(answer))
-            if answer.excluded is not None and not as_json:
-                note(f"{Path(answer.photo).name}: references left out: {answer.excluded}")
+            if found.place_name is not None:
+                remarks.append(f"{Path(found.photo).name}: {found.place_name}")
+            if found.lat is None:
+                lost.append(found.photo)
+            remarks.append(_remark(found))
+            calibration_used = _calibration(found)
+            answers.add_row(*_row(found))
+            if found.excluded is not None and not as_json:
+                note(f"{Path(found.photo).name}: references left out: {found.excluded}")
             if map_file is not None:
                 # Matplotlib takes a while to import: only for this option.
                 from geosearch.export.map import draw_map
 
-                draw_map(answer, map_file, opened)
+                draw_map(found, map_file, opened)
     if not as_json:
         _print(answers, failures)
         for remark in filter(None, remarks):
@@ -128,7 +108,7 @@ def localize(
 
 def show(
     context: typer.Context,
-    localization_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.")],
+    localization_id: IdArgument,
     limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,11 +116,30 @@ def show(
 
     Example: geosearch show 17
     """
+    from geosearch.localization.answer_rows import load
+
     with database(context) as opened:
-        answer = load(opened, localization_id)
-    if as_json:
-        print_json(answer.to_json())
-        return
+        found = load(opened, localization_id)
+    answer(as_json, found, lambda: _show(found, limit or _SHOWN))
+
+
+def reproduce(
+    context: typer.Context, localization_id: IdArgument, as_json: JsonOption = False
+) -> None:
+    """Compute an earlier answer again; exit 1 and say what changed if it is not the same.
+
+    Example: geosearch reproduce 17
+    """
+    from geosearch.localization import reproduce as reproduce_answer
+
+    with database(context) as opened:
+        result = reproduce_answer(opened, localization_id)
+    answer(as_json, result, lambda: _print_result(localization_id, result))
+    if not result.same:
+        raise typer.Exit(1)
+
+
+def _show(answer: Localization, limit: int) -> None:
     answers = _table()
     answers.add_row(*_row(answer))
     _print(answers, [])
@@ -166,33 +165,18 @@ def show(
     for name, value in facts.items():
         say(f"{name:<12}{value}")
     found = answer.neighbours
-    neighbour_table(found, answer.weights, limit or _SHOWN).print(
-        left_out(min(limit or _SHOWN, len(found)), len(found))
+    neighbour_table(found, answer.weights, limit).print(
+        console.left_out(min(limit, len(found)), len(found))
     )
 
 
-def reproduce(
-    context: typer.Context,
-    localization_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Compute an earlier answer again; exit 1 and say what changed if it is not the same.
-
-    Example: geosearch reproduce 17
-    """
-    with database(context) as opened:
-        result = reproduce_answer(opened, localization_id)
-    if as_json:
-        print_json(result.to_json())
-    else:
-        moved = result.shift_km
-        by = "" if moved is None else f", the estimate moved {format_km(moved)}"
-        verdict = "the same answer" if result.same else f"another answer{by}"
-        say(f"localization {localization_id}: {verdict}")
-        for change in result.changes:
-            say(f"  {change}")
-    if not result.same:
-        raise typer.Exit(1)
+def _print_result(localization_id: int, result: Reproduction) -> None:
+    moved = result.shift_km
+    by = "" if moved is None else f", the estimate moved {format_km(moved)}"
+    verdict = "the same answer" if result.same else f"another answer{by}"
+    say(f"localization {localization_id}: {verdict}")
+    for change in result.changes:
+        say(f"  {change}")
 
 
 def neighbour_table(
@@ -227,6 +211,8 @@ def _remark(answer: Localization) -> str | None:
 
 
 def _calibration(answer: Localization) -> str:
+    from geosearch.calibration.fitted import SCORE_KM
+
     key = answer.parameters.calibration_id
     if not answer.parameters.retrieves:
         return "none: score is the probability of the likeliest cell"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import count
 from typing import Annotated
 
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, database, print_rows
-from geosearch.features.model_rows import count_embeddings, list_models
+from geosearch.cli.console import JsonOption, connected, print_rows
 from geosearch.words import format_bytes
 
 app = command_group(
@@ -26,23 +26,21 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch models list --json
     """
-    with database(context) as opened, opened.connection() as connection:
+    from geosearch.features.model_rows import count_embeddings, list_models
+
+    with connected(context) as connection:
         rows, photos = list_models(connection), count_embeddings(connection)
-    table = [
-        (
-            str(row.id),
-            row.name,
-            row.pooling,
-            row.weights_sha256[:12],
-            str(row.dimension),
-            f"{photos.get(row.id, 0):,}",
-        )
-        for row in rows
-    ]
-    texts = ("name", "pooling", "weights")
-    values = [asdict(row) | {"photos": photos.get(row.id, 0)} for row in rows]
+    found = [asdict(row) | {"photos": photos.get(row.id, 0)} for row in rows]
+    columns = {
+        "id": lambda row: str(row["id"]),
+        "name": lambda row: row["name"],
+        "pooling": lambda row: row["pooling"],
+        "weights": lambda row: row["weights_sha256"][:12],
+        "dimension": lambda row: str(row["dimension"]),
+        "photos": lambda row: f"{row['photos']:,}",
+    }
     none = "none yet; geosearch embed registers one"
-    print_rows(as_json, values, ("id", *texts, "dimension", "photos"), table, texts, none)
+    print_rows(as_json, found, columns, ("name", "pooling", "weights"), none=none)
 
 
 @app.command("stages")
@@ -58,15 +56,12 @@ def show_stages(
     from geosearch.training.network import describe_stages
 
     stages = describe_stages(resolve(model))
-    rows = [
-        (
-            str(number),
-            stage.kind,
-            f"{stage.weights:,}",
-            " × ".join(map(str, stage.shape)),
-            format_bytes(stage.bytes),
-        )
-        for number, stage in enumerate(stages, 1)
-    ]
-    names = ("stage", "kind", "weights", "shape", "a photo")
-    print_rows(as_json, [asdict(stage) for stage in stages], names, rows, text=("kind",))
+    number = count(1)
+    columns = {
+        "stage": lambda _: str(next(number)),
+        "kind": lambda stage: stage.kind,
+        "weights": lambda stage: f"{stage.weights:,}",
+        "shape": lambda stage: " × ".join(map(str, stage.shape)),
+        "a photo": lambda stage: format_bytes(stage.bytes),
+    }
+    print_rows(as_json, stages, columns, text=("kind",))

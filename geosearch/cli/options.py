@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from geosearch.cli.console import note
+from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
 from geosearch.errors import InputError, MissingFileError, Reason, unusable_file
-from geosearch.layers.selection import Selection
-from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Exclusions
-from geosearch.retrieval.filters import EVERYTHING, Filter, where
+
+# What makes of options what they mean is imported where it does: they are shown and completed
+# without it.
+if TYPE_CHECKING:
+    from geosearch.layers.selection import Selection
+    from geosearch.retrieval.duplicates import Exclusions
+    from geosearch.retrieval.filters import Filter
 
 ModelOption = Annotated[
     str,
@@ -27,9 +33,6 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 
-KOption = Annotated[int, typer.Option("--k", help="Neighbours to retrieve; all of them vote.")]
-EXACT = "Compare all matching photos; do not use the index."
-ExactOption = Annotated[bool, typer.Option("--exact", help=EXACT)]
 PARAMETERS = (
     "More parameters, as a JSON object: calibration, calibrate, min_presence, restrict_cells, "
     "partitions; see docs/calibration.md and docs/geocells.md."
@@ -40,14 +43,16 @@ Command = Callable[..., None]
 Maker = Callable[[dict[str, Any]], Any]
 
 
-def taking(**makers: Callable[..., Any]) -> Callable[[Command], Command]:
-    """Give a command the options of functions; it gets what each makes under the function's key.
+def taking(*plain: inspect.Parameter, **makers: Callable[..., Any]) -> Callable[[Command], Command]:
+    """Give a command options that are described once for all: of plain ones it gets the values.
 
-    The options are the function's parameters, and so are described once for all commands.
+    Of the parameters of each maker it gets what that makes, under the maker's key. A command that
+    hands on what it gets takes it as `**given`.
     """
 
     def decorate(command: Command) -> Command:
         options = {name: _parameters(maker) for name, maker in makers.items()}
+        elsewhere = {*makers, *(one.name for one in plain)}
 
         @wraps(command)
         def run(**given: Any) -> None:
@@ -58,8 +63,8 @@ def taking(**makers: Callable[..., Any]) -> Callable[[Command], Command]:
             command(**given, **made)
 
         # Typer reads a command's options from its signature and annotations.
-        own = [one for one in _parameters(command) if one.name not in makers]
-        every = [*own, *(one for taken in options.values() for one in taken)]
+        own = _parameters(command, elsewhere)
+        every = [*own, *plain, *(one for taken in options.values() for one in taken)]
         every.sort(key=lambda one: one.default is not inspect.Parameter.empty)
         run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
         run.__annotations__ = {item.name: item.annotation for item in every}
@@ -76,10 +81,19 @@ def option(
     default: Any = None,
     metavar: str | None = None,
     spelt: str | None = None,
+    least: int | None = None,
 ) -> inspect.Parameter:
-    """An option with its explanation, as a parameter; spelt as its name unless told otherwise."""
+    """An option with its explanation, as a parameter; spelt as its name unless told otherwise.
+
+    Where nothing else is said, what is not given is None, and a flag False.
+    """
     names = (spelt or f"--{name.replace('_', '-')}").split()
-    annotation = Annotated[kind, typer.Option(*names, metavar=metavar, help=said)]
+    about = typer.Option(*names, metavar=metavar, min=least, help=said)
+    return parameter(name, Annotated[kind, about], bool(default) if kind is bool else default)
+
+
+def parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    """An option, or an argument of the line, that is described by its annotation."""
     place = inspect.Parameter.POSITIONAL_OR_KEYWORD
     return inspect.Parameter(name, place, default=default, annotation=annotation)
 
@@ -106,14 +120,36 @@ def of_options(*parameters: inspect.Parameter) -> Callable[[Maker], Callable[...
     return decorate
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    hints = get_type_hints(function, include_extras=True)
-    return [
-        one.replace(annotation=hints[name], kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+def _parameters(
+    function: Callable[..., Any], elsewhere: Collection[str] = ()
+) -> list[inspect.Parameter]:
+    """The parameters of a function, without those that are described elsewhere."""
+    own = [
+        one
         for name, one in inspect.signature(function).parameters.items()
+        if name not in elsewhere and one.kind is not inspect.Parameter.VAR_KEYWORD
     ]
+    # The types of the others are for readers, and need not be loaded.
+    names = {one.name: function.__annotations__[one.name] for one in own}
+    hints = get_type_hints(
+        SimpleNamespace(__annotations__=names), function.__globals__, include_extras=True
+    )
+    place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [one.replace(annotation=hints[one.name], kind=place) for one in own]
 
 
+MODEL = parameter("model", ModelOption, DEFAULT_MODEL)
+DEVICE = parameter("device", DeviceOption, "auto")
+EXACT = option("exact", bool, "Compare all matching photos; do not use the index.")
+
+
+def neighbours(k: int) -> inspect.Parameter:
+    """The option that says how many neighbours to retrieve."""
+    return option("k", int, "Neighbours to retrieve; all of them vote.", default=k)
+
+
+SAMPLE = option("sample", int, "Take N of the queries, drawn at random.", metavar="N")
+SEED = option("seed", int, "Seed of what is drawn at random.", default=0)
 DUPLICATES = option(
     "duplicate_distance",
     float,
@@ -133,7 +169,7 @@ DUPLICATES = option(
     option("k", int, "Neighbours to retrieve; by the calibration, or 100."),
     option("bandwidth_km", float, "Bandwidth of the density; default by method."),
     option("weighting", str, "Neighbour weights: power:N, softmax:T or uniform."),
-    option("exact", bool, EXACT, default=False),
+    EXACT,
     option("parameters", str, PARAMETERS, metavar="JSON|FILE"),
 )
 def make_parameters(given: dict[str, Any]) -> dict[str, Any]:
@@ -161,12 +197,14 @@ def read_parameters(text: str | None) -> dict[str, Any]:
 
 
 @of_options(
-    option("exclude_self", bool, "Ignore references with the query's own bytes.", default=False),
-    option("exclude_duplicates", bool, "Ignore near-duplicates of the query.", default=False),
+    option("exclude_self", bool, "Ignore references with the query's own bytes."),
+    option("exclude_duplicates", bool, "Ignore near-duplicates of the query."),
     DUPLICATES,
 )
 def make_exclusions(given: dict[str, Any]) -> Exclusions:
     """What these options leave out of the references of a query."""
+    from geosearch.retrieval.duplicates import Exclusions
+
     distance = given["duplicate_distance"] if given["exclude_duplicates"] else None
     return Exclusions(given["exclude_self"], distance)
 
@@ -176,10 +214,9 @@ def make_exclusions(given: dict[str, Any]) -> Exclusions:
         "include_self",
         bool,
         "Let a query find its own bytes, and with them near-duplicates.",
-        default=False,
     ),
-    option("include_duplicates", bool, "Let a query find its near-duplicates.", default=False),
-    option("include_author", bool, "Let a query find photos of its author.", default=False),
+    option("include_duplicates", bool, "Let a query find its near-duplicates."),
+    option("include_author", bool, "Let a query find photos of its author."),
     DUPLICATES,
 )
 def make_leakage(given: dict[str, Any]) -> Exclusions:
@@ -190,20 +227,10 @@ def make_leakage(given: dict[str, Any]) -> Exclusions:
     return leakage(not given["include_self"], distance, not given["include_author"])
 
 
-class Asked(NamedTuple):
-    """Labelled queries: a manifest, a test set, or None for leave-one-out; and what is drawn."""
-
-    queries: Any
-    sample: int | None
-    seed: int
-
-
 @of_options(
-    inspect.Parameter(
+    parameter(
         "queries",
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        default=None,
-        annotation=Annotated[
+        Annotated[
             str,
             typer.Argument(
                 help="Manifest with uri, lat, lon and, if known, author; or a set's table."
@@ -217,13 +244,10 @@ class Asked(NamedTuple):
         bool,
         "The queries are the photos that pass the filter (e.g. --collection), each answered by "
         "the others.",
-        default=False,
     ),
-    option("sample", int, "Take N of the queries, drawn at random.", metavar="N"),
-    option("seed", int, "Seed of what is drawn at random.", default=0),
 )
-def make_queries(given: dict[str, Any]) -> Asked:
-    """The labelled queries that these options name.
+def make_queries(given: dict[str, Any]) -> Any:
+    """The labelled queries of these options: a manifest, a test set, or None for leave-one-out.
 
     Raises
     ------
@@ -231,20 +255,19 @@ def make_queries(given: dict[str, Any]) -> Asked:
         They name none or contradict each other, or the set cannot be read.
     """
     queries, set_name, images = given["queries"], given["set_name"], given["images"]
-    sample, seed = given["sample"], given["seed"]
     if given["leave_one_out"]:
         if queries is not None or set_name is not None or images is not None:
             raise InputError("--leave-one-out takes its queries from the database", "Give no file.")
-        return Asked(None, sample, seed)
+        return None
     if (set_name is None) != (images is None):
         raise InputError("--set and --images go together", "Give both, or neither.")
     if set_name is not None and images is not None:
-        return Asked(_read_set(set_name, images, queries), sample, seed)
+        return _read_set(set_name, images, queries)
     if queries is None:
         raise InputError(
             "there are no queries", "Give a manifest, --leave-one-out, or --set and --images."
         )
-    return Asked(queries, sample, seed)
+    return queries
 
 
 def _read_set(set_name: str, images: str, table: str | None) -> Any:
@@ -293,6 +316,8 @@ def make_filter(given: dict[str, Any]) -> Filter:
     InputError
         An option cannot be read.
     """
+    from geosearch.retrieval.filters import EVERYTHING, where
+
     expression = given.pop("expression")
     return where(**given) & (EVERYTHING if expression is None else _expression(expression))
 
@@ -314,6 +339,8 @@ def make_selection(given: dict[str, Any]) -> Selection:
     InputError
         They exclude each other.
     """
+    from geosearch.layers.selection import Selection
+
     return Selection(tuple(given["ids"] or ()), given["evaluation"], given["last"])
 
 
@@ -322,6 +349,8 @@ selecting = taking(selection=make_selection)
 
 
 def _expression(text: str) -> Filter:
+    from geosearch.retrieval.filters import Filter
+
     return Filter.from_json(
         _json("--filter", text, '{"not": {"country": "CH"}}'), _place("--filter", text)
     )

@@ -3,61 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geosearch.cli import console
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import (
     JsonOption,
     Table,
     answer,
+    connected,
     database,
-    print_json,
+    print_list,
     print_rows,
-    progress,
-    say,
 )
-from geosearch.cli.options import ModelOption, check_map, filtered
-from geosearch.database.connection import Connection
-from geosearch.features import DEFAULT_MODEL
-from geosearch.geocells import Partition, find_partition, make_partition
-from geosearch.geocells.geocell_rows import (
-    describe_partition,
-    list_partitions,
-    remove_partition,
-)
-from geosearch.retrieval import Filter
+from geosearch.cli.options import MODEL, check_map, make_filter, option, parameter, taking
+
+if TYPE_CHECKING:
+    from geosearch.database.connection import Connection
+    from geosearch.geocells import Partition
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the partition.")]
 MapOption = Annotated[
     Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the cells.")
 ]
+_KIND = "quadtree: halves of halves; clusters: by spherical k-means."
+_MIN = "Join cells with fewer photos to others."
 
 
-@filtered
+@taking(
+    option("kind", str, _KIND, default="quadtree"),
+    option("max_photos", int, "Divide cells with more photos.", metavar="N", spelt="--max"),
+    option("min_photos", int, _MIN, default=1, metavar="N", spelt="--min"),
+    option("cells", int, "Clusters to begin with; for --kind clusters.", metavar="K"),
+    option("seed", int, "Seed of the clusters; for --kind clusters."),
+    parameter("map_file", MapOption),
+    where=make_filter,
+)
 def partition(
-    context: typer.Context,
-    name: NameArgument,
-    kind: Annotated[
-        str, typer.Option(help="quadtree: halves of halves; clusters: by spherical k-means.")
-    ] = "quadtree",
-    max_photos: Annotated[
-        int | None, typer.Option("--max", metavar="N", help="Divide cells with more photos.")
-    ] = None,
-    min_photos: Annotated[
-        int, typer.Option("--min", metavar="N", help="Join cells with fewer photos to others.")
-    ] = 1,
-    cells: Annotated[
-        int | None, typer.Option(metavar="K", help="Clusters to begin with; for --kind clusters.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the clusters; for --kind clusters.")
-    ] = None,
-    map_file: MapOption = None,
-    as_json: JsonOption = False,
-    *,
-    where: Filter,
+    context: typer.Context, name: NameArgument, as_json: JsonOption = False, **given: Any
 ) -> None:
     """Divide the world into cells by where the photos that pass the filter are.
 
@@ -68,18 +53,12 @@ def partition(
 
     Example: geosearch partition coarse --collection world --kind clusters --cells 64
     """
+    from geosearch.geocells import make_partition
+
+    map_file = given.pop("map_file")
     check_map(map_file)
     with database(context) as opened:
-        made = make_partition(
-            opened,
-            name,
-            kind=kind,
-            max_photos=max_photos,
-            min_photos=min_photos,
-            cells=cells,
-            seed=seed,
-            where=where,
-        )
+        made = make_partition(opened, name, **given)
         with opened.connection() as connection:
             _show(connection, made, map_file, as_json)
 
@@ -98,16 +77,17 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch partitions list --json
     """
-    with database(context) as opened, opened.connection() as connection:
-        found = list_partitions(connection)
-    rows = [
-        (item.name, item.kind, f"{item.cells:,}", f"{item.photos:,}", str(item.where))
-        for item in found
-    ]
-    names = ("name", "kind", "cells", "photos", "filter")
-    values = [item.to_json() for item in found]
+    from geosearch.geocells.geocell_rows import list_partitions
+
+    columns = {
+        "name": lambda item: item.name,
+        "kind": lambda item: item.kind,
+        "cells": lambda item: f"{item.cells:,}",
+        "photos": lambda item: f"{item.photos:,}",
+        "filter": lambda item: str(item.where),
+    }
     none = "none yet; geosearch partition NAME makes one"
-    print_rows(as_json, values, names, rows, ("name", "kind", "filter"), none)
+    print_list(context, as_json, list_partitions, columns, ("name", "kind", "filter"), none)
 
 
 @app.command()
@@ -121,8 +101,10 @@ def show(
 
     Example: geosearch partitions show fine --map fine.png
     """
+    from geosearch.geocells import find_partition
+
     check_map(map_file)
-    with database(context) as opened, opened.connection() as connection:
+    with connected(context) as connection:
         _show(connection, find_partition(connection, name), map_file, as_json)
 
 
@@ -134,22 +116,25 @@ def remove(context: typer.Context, name: NameArgument, as_json: JsonOption = Fal
 
     Example: geosearch partitions remove fine
     """
-    with database(context) as opened, opened.connection() as connection:
+    from geosearch.geocells.geocell_rows import remove_partition
+
+    with connected(context) as connection:
         remove_partition(connection, name)
     answer(as_json, {"removed": name}, f"partition {name} removed")
 
 
 @app.command()
-@filtered
+@taking(
+    MODEL,
+    option("seed", int, "Seed of the order and of what is held out.", default=0),
+    option("epochs", int, "Passes over the embeddings."),
+    where=make_filter,
+)
 def fit(
     context: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of partitions.")],
-    model: ModelOption = DEFAULT_MODEL,
-    seed: Annotated[int, typer.Option(help="Seed of the order and of what is held out.")] = 0,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the embeddings.")] = None,
     as_json: JsonOption = False,
-    *,
-    where: Filter,
+    **given: Any,
 ) -> None:
     """Fit classifiers over partitions to the embeddings of a model that is not trained for them.
 
@@ -160,33 +145,25 @@ def fit(
     """
     from geosearch.geocells.classifier_fit import EPOCHS, fit_classifiers
 
-    with database(context) as opened, progress("fit", "epochs") as report:
-        made = fit_classifiers(
-            opened,
-            names,
-            model=model,
-            where=where,
-            seed=seed,
-            epochs=EPOCHS if epochs is None else epochs,
-            progress=report,
-        )
-    rows = [
-        (
-            item.classifier.partition.name,
-            f"{len(item.classifier.partition):,}",
-            f"{item.photos:,}",
-            f"{item.held_out:,}",
-            f"{item.accuracy:.1%}",
-            f"{item.loss:.3f}",
-        )
-        for item in made
-    ]
-    heads = ("partition", "cells", "fitted to", "held out", "right cell", "loss")
-    print_rows(as_json, [item.to_json() for item in made], heads, rows, text=heads[:1])
+    if given["epochs"] is None:
+        given["epochs"] = EPOCHS
+    with database(context) as opened, console.progress("fit", "epochs") as report:
+        made = fit_classifiers(opened, names, **given, progress=report)
+    columns = {
+        "partition": lambda item: item.classifier.partition.name,
+        "cells": lambda item: f"{len(item.classifier.partition):,}",
+        "fitted to": lambda item: f"{item.photos:,}",
+        "held out": lambda item: f"{item.held_out:,}",
+        "right cell": lambda item: f"{item.accuracy:.1%}",
+        "loss": lambda item: f"{item.loss:.3f}",
+    }
+    print_rows(as_json, made, columns, text=("partition",))
 
 
 def _show(connection: Connection, found: Partition, map_file: Path | None, as_json: bool) -> None:
     assert found.id is not None
+    from geosearch.geocells.geocell_rows import describe_partition
+
     stored = describe_partition(connection, found.id)
     if map_file is not None:
         # Matplotlib takes a while to import: only for this option.
@@ -198,21 +175,20 @@ def _show(connection: Connection, found: Partition, map_file: Path | None, as_js
         "photos in a cell": (photos.min(), int(sorted(photos)[len(photos) // 2]), photos.max()),
         "area, km²": (area.min(), float(sorted(area)[len(area) // 2]), area.max()),
     }
-    if as_json:
-        quantiles = {
-            name: dict(zip(("least", "median", "most"), map(float, values), strict=True))
-            for name, values in zip(("photos_per_cell", "area_km2"), figures.values(), strict=True)
-        }
-        print_json(stored.to_json() | quantiles)
-        return
-    given = ", ".join(
-        f"{key} {value}" for key, value in stored.parameters.items() if value is not None
-    )
-    say(
-        f"partition {stored.name}: {stored.cells:,} cells ({stored.kind}: {given}) of "
-        f"{stored.photos:,} photos, filter: {stored.where}",
-    )
-    made = Table("", "least", "median", "most")
-    for name, values in figures.items():
-        made.add_row(name, *(f"{value:,.0f}" for value in values))
-    made.print()
+    quantiles = {
+        name: dict(zip(("least", "median", "most"), map(float, values), strict=True))
+        for name, values in zip(("photos_per_cell", "area_km2"), figures.values(), strict=True)
+    }
+
+    def show() -> None:
+        given = (f"{key} {value}" for key, value in stored.parameters.items() if value is not None)
+        console.say(
+            f"partition {stored.name}: {stored.cells:,} cells ({stored.kind}: {', '.join(given)}) "
+            f"of {stored.photos:,} photos, filter: {stored.where}",
+        )
+        made = Table("", "least", "median", "most")
+        for name, values in figures.items():
+            made.add_row(name, *(f"{value:,.0f}" for value in values))
+        made.print()
+
+    answer(as_json, stored.to_json() | quantiles, show)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, Table, database, note, print_json, say
+from geosearch.cli.console import JsonOption, Table, answer, connected, database, note, say
 from geosearch.cli.options import check_ending
-from geosearch.database.connection import Database
-from geosearch.evaluation.metrics import THRESHOLDS_KM
-from geosearch.report import (
-    Comparison,
-    Evaluated,
-    Summary,
-    list_evaluations,
-    summarize,
-    write_csv,
-)
-from geosearch.report import compare as compare_evaluations
-from geosearch.report.breakdown import DENSITY_RADIUS_KM, Group
+from geosearch.defaults import DENSITY_RADIUS_KM
 from geosearch.words import distances, format_km, p_value, percent, percents, points, points_between
+
+if TYPE_CHECKING:
+    from geosearch.database.connection import Database
+    from geosearch.report import Comparison, Evaluated, Summary
+    from geosearch.report.breakdown import Group
 
 app = command_group(
     """Evaluations that are stored.
@@ -33,7 +27,6 @@ app = command_group(
 )
 
 _REPORT_ENDINGS = (".html", ".png", ".csv")
-_DISTANCES = [f"{km:,} km" for km in THRESHOLDS_KM]
 
 
 @app.command("list")
@@ -46,23 +39,11 @@ def list_(
 
     Example: geosearch evaluations list --last 5
     """
-    with database(context) as opened, opened.connection() as connection:
+    from geosearch.report import list_evaluations
+
+    with connected(context) as connection:
         found = list_evaluations(connection, last=last)
-    if as_json:
-        print_json([evaluation.to_json() for evaluation in found])
-        return
-    if not found:
-        say("none yet; geosearch evaluate QUERIES.csv makes one")
-        return
-    # Distances without units: the table has to fit a terminal.
-    distances = [f"{km:,}" for km in THRESHOLDS_KM]
-    made = Table("id", "run", "queries", "n", *distances, text={"run", "queries"})
-    for evaluation in found:
-        # Whole paths are in the JSON.
-        queries = PurePosixPath(evaluation.queries).name
-        made.add_row(str(evaluation.id), evaluation.title, queries, *_shares(evaluation))
-    say("% of the queries within so many km")
-    made.print()
+    answer(as_json, found, lambda: _print_list(found))
 
 
 def report(
@@ -90,16 +71,13 @@ def report(
     """
     if output is not None:
         check_ending("-o", output, _REPORT_ENDINGS)
+    from geosearch.report import summarize
+
     with database(context) as opened:
         summary = summarize(opened, evaluation, radius_km=radius_km)
         if output is not None:
             _write_report(opened, summary, output)
-    if as_json:
-        print_json(summary.to_json() | {"output": output})
-        return
-    _print_summary(summary)
-    if output is not None:
-        say(str(output))
+    _answer(as_json, summary.to_json(), lambda: _print_summary(summary), output)
 
 
 def compare(
@@ -122,6 +100,8 @@ def compare(
     """
     if output is not None:
         check_ending("-o", output, (".html",))
+    from geosearch.report import compare as compare_evaluations
+
     with database(context) as opened:
         found = compare_evaluations(opened, evaluations)
     if output is not None:
@@ -129,16 +109,22 @@ def compare(
         from geosearch.report.comparison_page import write_comparison
 
         write_comparison(output, found)
-    if as_json:
-        print_json({"comparisons": [item.to_json() for item in found], "output": output})
-        return
-    _print_comparisons(found)
-    if output is not None:
+    _answer(as_json, {"comparisons": found}, lambda: _print_comparisons(found), output)
+
+
+def _answer(
+    as_json: bool, value: dict[str, Any], show: Callable[[], None], output: Path | None
+) -> None:
+    """Print what was found, and the file it was written to, if any."""
+    answer(as_json, value | {"output": output}, show)
+    if output is not None and not as_json:
         say(str(output))
 
 
 def _write_report(opened: Database, summary: Summary, output: Path) -> None:
     if output.suffix.lower() == ".csv":
+        from geosearch.report import write_csv
+
         write_csv(output, summary)
     elif output.suffix.lower() == ".png":
         from geosearch.report.evaluation_picture import draw_report
@@ -148,6 +134,18 @@ def _write_report(opened: Database, summary: Summary, output: Path) -> None:
         from geosearch.report.evaluation_page import write_report
 
         write_report(output, opened, summary)
+
+
+def _print_list(found: Sequence[Evaluated]) -> None:
+    # Distances without units: the table has to fit a terminal.
+    made = Table("id", "run", "queries", "n", *_distances(""), text={"run", "queries"})
+    for evaluation in found:
+        # Whole paths are in the JSON.
+        queries = PurePosixPath(evaluation.queries).name
+        made.add_row(str(evaluation.id), evaluation.title, queries, *_shares(evaluation))
+    if found:
+        say("% of the queries within so many km")
+    made.print(none="none yet; geosearch evaluate QUERIES.csv makes one")
 
 
 def _print_summary(summary: Summary) -> None:
@@ -185,7 +183,7 @@ def _print_summary(summary: Summary) -> None:
 
 
 def _grouped(name: str, groups: Sequence[Group]) -> Table:
-    made = Table(name, "n", *_DISTANCES, text={name})
+    made = Table(name, "n", *_distances(), text={name})
     for group in groups:
         found = group.figures.accuracy
         made.add_row(group.name, f"{found.n:,}", *map(percent, found.within.values()))
@@ -198,7 +196,7 @@ def _print_comparisons(found: Sequence[Comparison]) -> None:
         return
     # One row a run: difference in points from the first, starred where p is below 0.01.
     first = found[0]
-    made = Table("run", "n", *_DISTANCES, "median", text={"run"})
+    made = Table("run", "n", *_distances(), "median", text={"run"})
     accuracy = first.first_figures.accuracy
     made.add_row(
         first.first.name,
@@ -244,7 +242,15 @@ def _print_pair(item: Comparison) -> None:
         note(text)
 
 
+def _distances(unit: str = " km") -> list[str]:
+    from geosearch.evaluation.metrics import THRESHOLDS_KM
+
+    return [f"{km:,}{unit}" for km in THRESHOLDS_KM]
+
+
 def _shares(evaluation: Evaluated) -> list[str]:
+    from geosearch.evaluation.metrics import THRESHOLDS_KM
+
     if evaluation.n is None or evaluation.accuracy is None:
         return ["stopped", *["–"] * len(THRESHOLDS_KM)]
     shares = evaluation.accuracy

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import inspect
 from typing import Annotated
 
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, answer, database, print_rows
-from geosearch.database.role_grants import grant_role, list_roles, revoke_role
+from geosearch.cli.console import JsonOption, answer, connected, print_list
+from geosearch.cli.options import parameter, taking
+from geosearch.database import role_grants
 
 app = command_group(
     """Roles: who may read, answer, ingest; see docs/roles.md.
@@ -29,47 +30,34 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Example: geosearch roles list --json
     """
-    with database(context) as opened, opened.connection() as connection:
-        found = list_roles(connection)
-    names = ("role", "for", "members")
-    rows = [
-        (
-            role.name,
-            role.purpose,
-            ", ".join(role.members) if role.exists else "(not on this server)",
-        )
-        for role in found
-    ]
-    print_rows(as_json, [asdict(role) for role in found], names, rows, text=names)
+    columns = {
+        "role": lambda role: role.name,
+        "for": lambda role: role.purpose,
+        "members": lambda role: ", ".join(role.members) if role.exists else "(not on this server)",
+    }
+    print_list(context, as_json, role_grants.list_roles, columns, text=columns)
 
 
-@app.command()
-def grant(
-    context: typer.Context,
-    role: RoleArgument,
-    to: Annotated[str, typer.Option("--to", metavar="USER", help="User of the server.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Give a user of the server a role; roles the server lacks are created.
+def _add_command(verb: str, option: str, about: str, *, has: bool) -> None:
+    user = Annotated[str, typer.Option(option, metavar="USER", help="User of the server.")]
+    example = f"Example: geosearch roles {verb} reader {option} alice"
 
-    Example: geosearch roles grant reader --to alice
-    """
-    with database(context) as opened, opened.connection() as connection:
-        name = grant_role(connection, role, to)
-    answer(as_json, {"role": name, "granted_to": to}, f"{to} is {name}")
+    @app.command(verb, help=f"{about}\n\n{example}")
+    @taking(parameter("user", user, inspect.Parameter.empty))
+    def _(
+        context: typer.Context, role: RoleArgument, as_json: JsonOption = False, *, user: str
+    ) -> None:
+        change = role_grants.grant_role if has else role_grants.revoke_role
+        with connected(context) as connection:
+            name = change(connection, role, user)
+        done = {"role": name, "granted_to" if has else "revoked_from": user}
+        answer(as_json, done, f"{user} is {'' if has else 'no longer '}{name}")
 
 
-@app.command()
-def revoke(
-    context: typer.Context,
-    role: RoleArgument,
-    of: Annotated[str, typer.Option("--from", metavar="USER", help="User of the server.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Take a role from a user.
-
-    Example: geosearch roles revoke reader --from alice
-    """
-    with database(context) as opened, opened.connection() as connection:
-        name = revoke_role(connection, role, of)
-    answer(as_json, {"role": name, "revoked_from": of}, f"{of} is no longer {name}")
+_add_command(
+    "grant",
+    "--to",
+    "Give a user of the server a role; roles the server lacks are created.",
+    has=True,
+)
+_add_command("revoke", "--from", "Take a role from a user.", has=False)

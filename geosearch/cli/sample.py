@@ -42,11 +42,7 @@ def space(
     """
     wanted = SpaceSample(references, queries, seed, difficulty)
     with console.progress("cutting views", "views") as report:
-        summary = write_space_sample(
-            wanted,
-            output,
-            progress=report,
-        )
+        summary = write_space_sample(wanted, output, progress=report)
     console.answer(
         as_json,
         asdict(summary),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geosearch.cli.console import JsonOption, Table, database, print_json, progress_bar, say
+from geosearch.cli.console import JsonOption, Table, answer, database, progress_bar, say
 from geosearch.cli.options import DeviceOption, fields_of, of_options, taking
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
 from geosearch.training import Augmentation, Training
@@ -131,10 +131,7 @@ def train(
         )
     if summary is None:
         return
-    if as_json:
-        print_json(summary.to_json())
-    else:
-        _show(summary)
+    answer(as_json, summary, lambda: _show(summary))
     if summary.unreadable:
         raise typer.Exit(EXIT_SOME_REJECTED)
 

@@ -5,7 +5,6 @@ from geosearch.density.levels import level_at
 from geosearch.density.modes import Mode
 from geosearch.density.place import (
     DEFAULT_BANDWIDTH_KM,
-    DEFAULT_WEIGHTING,
     METHODS,
     Bandwidth,
     Place,
@@ -18,7 +17,6 @@ from geosearch.density.weights import neighbour_weights
 
 __all__ = [
     "DEFAULT_BANDWIDTH_KM",
-    "DEFAULT_WEIGHTING",
     "METHODS",
     "Bandwidth",
     "Mixture",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geosearch.arguments import check_choice
+from geosearch.defaults import DEFAULT_WEIGHTING
 from geosearch.density import im2gps
 from geosearch.density.caps import cap_radii_km
 from geosearch.density.kernel import Mixture
@@ -27,7 +28,6 @@ Bandwidth = float | tuple[float, ...]
 
 #: What `locate` uses when not told otherwise.
 DEFAULT_BANDWIDTH_KM = 200.0
-DEFAULT_WEIGHTING = "power:10"
 
 #: The bandwidth of method im2gps, 4° of latitude, for its radii, regions and maps.
 IM2GPS_BANDWIDTH_KM = float(np.radians(im2gps.SIGMA_DEG) * EARTH_RADIUS_KM)

@@ -15,10 +15,11 @@ from geosearch.calibration import Calibration
 from geosearch.calibration.calibration_fit import Example, fit, measure
 from geosearch.calibration.calibration_rows import save
 from geosearch.database.connection import Database
+from geosearch.defaults import ABSENT_KM, DEFAULT_MODEL
 from geosearch.errors import InputError
 from geosearch.evaluation.evaluating import LEAKAGE, embedded, find_queries
 from geosearch.evaluation.queries import Labelled, QuerySet
-from geosearch.features import DEFAULT_MODEL, Backbone, Rejected
+from geosearch.features import Backbone, Rejected
 from geosearch.features.extraction import Outcome
 from geosearch.parallel import ordered_map
 from geosearch.retrieval import EVERYTHING, Filter
@@ -30,9 +31,6 @@ from geosearch.waiting import Progress
 
 #: Queries nearer to one another than this, in km, are held out together.
 SAME_PLACE_KM = 1.0
-
-#: References nearer to the truth than this, in km, are hidden to learn what absence looks like.
-ABSENT_KM = 1500.0
 
 #: Queries without which nothing can be fitted, and below which figures are loose.
 FEWEST, FEW = 20, 100

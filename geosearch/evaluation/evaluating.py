@@ -13,6 +13,7 @@ import numpy as np
 
 from geosearch.arguments import path
 from geosearch.database.connection import Database
+from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
 from geosearch.errors import InputError, Reason
 from geosearch.evaluation.answers import Answered, Task, answers, errors_km
 from geosearch.evaluation.evaluation_rows import finish, join, start
@@ -24,7 +25,7 @@ from geosearch.evaluation.queries import (
     stored_embeddings,
     stored_queries,
 )
-from geosearch.features import DEFAULT_MODEL, Backbone, embed_files, load_backbone
+from geosearch.features import Backbone, embed_files, load_backbone
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, find_model, require_model
 from geosearch.localization.answer import Failure, Parameters
@@ -33,7 +34,7 @@ from geosearch.localization.localizing import chosen_parameters
 from geosearch.localization.request import Request
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
-from geosearch.retrieval.duplicates import DUPLICATE_DISTANCE, Excluded, Exclusions
+from geosearch.retrieval.duplicates import Excluded, Exclusions
 from geosearch.retrieval.neighbours import check_k
 from geosearch.waiting import Progress
 

@@ -1,6 +1,6 @@
 """Backbones and their embeddings: from photos to unit vectors, with the model's provenance."""
 
-from geosearch.features.backbones import DEFAULT_MODEL, Backbone, load_backbone
+from geosearch.features.backbones import Backbone, load_backbone
 from geosearch.features.description import Description
 from geosearch.features.embedding_run import EmbedSummary, embed
 from geosearch.features.extraction import (
@@ -12,7 +12,6 @@ from geosearch.features.extraction import (
 )
 
 __all__ = [
-    "DEFAULT_MODEL",
     "Backbone",
     "Description",
     "EmbedSummary",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.arguments import check_choice
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError, ModelError
 from geosearch.features import packaged
 from geosearch.features.description import Description, Source
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from geosearch.features.networks import EmbeddingNetwork
 
-#: The backbone used where none is asked for.
-DEFAULT_MODEL = "packaged/efficientnet-lite0"
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 _HELP = (

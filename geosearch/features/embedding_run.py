@@ -16,8 +16,9 @@ from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
 from geosearch.database.inserting import finish_run, start_run
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import DatabaseError
-from geosearch.features.backbones import DEFAULT_MODEL, Backbone, load_backbone
+from geosearch.features.backbones import Backbone, load_backbone
 from geosearch.features.extraction import (
     Outcome,
     Rejected,

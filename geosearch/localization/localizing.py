@@ -12,8 +12,9 @@ from geosearch.arguments import Paths, paths
 from geosearch.calibration.fitted import SCORE_KM
 from geosearch.calibration.summit import at_summit
 from geosearch.database.connection import Connection, Database
-from geosearch.density import DEFAULT_WEIGHTING, Place, locate
-from geosearch.features import DEFAULT_MODEL, Backbone, Rejected, embed_files, load_backbone
+from geosearch.defaults import DEFAULT_MODEL, DEFAULT_WEIGHTING
+from geosearch.density import Place, locate
+from geosearch.features import Backbone, Rejected, embed_files, load_backbone
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, require_model
 from geosearch.localization.answer import Failure, Localization, Parameters, calibrated

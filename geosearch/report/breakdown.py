@@ -12,14 +12,13 @@ from psycopg import sql
 
 from geosearch.database.connection import Connection
 from geosearch.database.embedding_tables import embedding_table
+from geosearch.defaults import DENSITY_RADIUS_KM
 from geosearch.errors import NotFoundError
 from geosearch.evaluation.metrics import Figures, figures
 from geosearch.report.evaluation_records import Answers, Evaluated
 from geosearch.retrieval import Filter
 
-#: Within this distance of a truth, kilometres, references are counted ...
-DENSITY_RADIUS_KM = 200.0
-#: ... up to this many: counting millions would tell nothing more.
+#: References near a truth are counted up to this many: counting millions would tell nothing more.
 MOST_COUNTED = 1000
 _DENSITY_GROUPS = 4
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from geosearch.arguments import check_range
 from geosearch.atomic_files import write_table
 from geosearch.database.connection import Connection, Database
+from geosearch.defaults import DENSITY_RADIUS_KM
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
 from geosearch.json_record import plain
 from geosearch.report.breakdown import (
-    DENSITY_RADIUS_KM,
     Group,
     by_count,
     by_name,

@@ -15,6 +15,7 @@ from psycopg import sql
 from geosearch.arguments import check_range, settle
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
+from geosearch.defaults import DUPLICATE_DISTANCE
 from geosearch.json_record import Record
 from geosearch.query import Query
 from geosearch.retrieval.conditions import ByAuthors, Photos, SameBytes
@@ -22,10 +23,6 @@ from geosearch.retrieval.exact import ExactSearch
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.neighbours import Neighbours, nearest
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
-
-#: Cosine distance below which a reference is a near-duplicate of the query. Measured with the
-#: default model: `benchmarks/duplicates.py`.
-DUPLICATE_DISTANCE = 0.02
 
 #: Distances computed in one pass differ from pgvector's by less than this.
 _ROUNDING = 1e-5

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from geosearch.arguments import check_range
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError
-from geosearch.features.backbones import DEFAULT_MODEL
 from geosearch.json_record import Record
 from geosearch.training.augment import Augmentation
 

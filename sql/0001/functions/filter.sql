@@ -117,25 +117,17 @@ COMMENT ON FUNCTION geosearch.make_filter IS
 CREATE FUNCTION geosearch.filter_condition(wanted geosearch.photo_filter) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
-SELECT concat_ws(
-    ' AND ',
-    'true',
-    CASE WHEN wanted.within IS NOT NULL
-        THEN 'ST_Intersects(geom, ($2).within)' END,
+SELECT concat_ws(' AND ', 'true',
+    CASE WHEN wanted.within IS NOT NULL THEN 'ST_Intersects(geom, ($2).within)' END,
     CASE WHEN wanted.near IS NOT NULL
         THEN 'ST_DWithin(geom::geography, ($2).near, ($2).near_m, false)' END,
-    CASE WHEN wanted.taken_after IS NOT NULL
-        THEN 'taken_at >= ($2).taken_after' END,
-    CASE WHEN wanted.taken_before IS NOT NULL
-        THEN 'taken_at < ($2).taken_before' END,
+    CASE WHEN wanted.taken_after IS NOT NULL THEN 'taken_at >= ($2).taken_after' END,
+    CASE WHEN wanted.taken_before IS NOT NULL THEN 'taken_at < ($2).taken_before' END,
     CASE WHEN wanted.collection_ids IS NOT NULL
         THEN 'collection_id = ANY (($2).collection_ids)' END,
-    CASE WHEN wanted.authors IS NOT NULL
-        THEN 'author = ANY (($2).authors)' END,
-    CASE WHEN wanted.licences IS NOT NULL
-        THEN 'licence = ANY (($2).licences)' END,
-    CASE WHEN wanted.accuracy_m IS NOT NULL
-        THEN 'accuracy_m <= ($2).accuracy_m' END,
+    CASE WHEN wanted.authors IS NOT NULL THEN 'author = ANY (($2).authors)' END,
+    CASE WHEN wanted.licences IS NOT NULL THEN 'licence = ANY (($2).licences)' END,
+    CASE WHEN wanted.accuracy_m IS NOT NULL THEN 'accuracy_m <= ($2).accuracy_m' END,
     -- Photos without an author pass.
     CASE WHEN wanted.not_authors IS NOT NULL
         THEN '(author = ANY (($2).not_authors)) IS NOT TRUE' END,
@@ -151,11 +143,8 @@ COMMENT ON FUNCTION geosearch.filter_condition(geosearch.photo_filter) IS
 CREATE FUNCTION geosearch.place_condition(wanted geosearch.photo_filter) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
-SELECT concat_ws(
-    ' AND ',
-    'true',
-    CASE WHEN wanted.within IS NOT NULL
-        THEN 'geom && ($2).within' END,
+SELECT concat_ws(' AND ', 'true',
+    CASE WHEN wanted.within IS NOT NULL THEN 'geom && ($2).within' END,
     CASE WHEN wanted.near IS NOT NULL
         THEN 'ST_DWithin(geom::geography, ($2).near, ($2).near_m, false)' END
 );

@@ -1,0 +1,17 @@
+"""Defaults that commands show in their help, which need not load what goes by them."""
+
+#: The backbone used where none is asked for.
+DEFAULT_MODEL = "packaged/efficientnet-lite0"
+
+#: Cosine distance below which a reference is a near-duplicate of the query. Measured with the
+#: default model: `benchmarks/duplicates.py`.
+DUPLICATE_DISTANCE = 0.02
+
+#: Weights of the neighbours in a density.
+DEFAULT_WEIGHTING = "power:10"
+
+#: References nearer to the truth than this, in km, are hidden to learn what absence looks like.
+ABSENT_KM = 1500.0
+
+#: Within this distance of a truth, kilometres, a report counts references.
+DENSITY_RADIUS_KM = 200.0

@@ -1,0 +1,37 @@
+-- How tables are described, for as long as they are made: columns of one name mean the same and are
+-- explained once, here; the others, and those that mean something else, beside their table.
+
+CREATE PROCEDURE pg_temp.describe(described regclass, about text, meanings text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    item record;
+BEGIN
+    EXECUTE format('COMMENT ON TABLE %s IS %L', described, about);
+    FOR item IN
+        WITH own AS (  -- a line a column: its name, a colon, what it means
+            SELECT line[1] AS name, line[2] AS meaning
+            FROM regexp_matches(meanings, '^ *(\w+): (.+)$', 'gn') AS line
+        ), common (name, meaning) AS (VALUES
+            ('area_km2', 'Area, square kilometres.'),
+            ('collection_ids', 'Collections that whoever recorded it could see: only those who see '
+                'them all see the row.'),
+            ('created_at', 'When the row was written.'),
+            ('filter', 'Filter on the references.'),
+            ('id', 'Primary key.'),
+            ('localization_id', 'The answer.'),
+            ('method', 'nearest, im2gps, density or geocell.'),
+            ('model', 'Model spec, kept if the model goes.'),
+            ('model_id', 'The model.'),
+            ('parameters', 'k, bandwidth and the like.'),
+            ('recorded_by', 'Role that recorded it, and may change it.'),
+            ('software', 'Versions of geosearch and libraries.')
+        )
+        SELECT name, meaning FROM own
+        UNION ALL
+        SELECT name, meaning FROM common JOIN pg_attribute ON attname = name
+        WHERE attrelid = described AND name NOT IN (SELECT name FROM own)
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', described, item.name, item.meaning);
+    END LOOP;
+END
+$$;
