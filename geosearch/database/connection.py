@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -45,6 +46,7 @@ MINIMUM_POSTGRES = 15
 #: Seconds for which a connection that was in use is taken to be alive.
 _TRUSTED_S = 1.0
 
+_APPLICATION = "geosearch"
 _SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 
 
@@ -121,6 +123,7 @@ class Database(Closing):
         self._pool = self._make_pool(psycopg.Connection[tuple[Any, ...]])
         # A search would pay as much for its transaction and settings as for itself.
         self._searchers = self._make_pool(SearchConnection, autocommit=True)
+        self._thread = threading.local()
 
     def close(self) -> None:
         """Close all connections."""
@@ -129,6 +132,8 @@ class Database(Closing):
 
     def connection(self) -> AbstractContextManager[Connection]:
         """A pooled connection in a transaction: committed at the end, rolled back on error.
+
+        A thread holds one at a time: one that waited for a second could wait for itself.
 
         Raises
         ------
@@ -142,6 +147,18 @@ class Database(Closing):
         """A pooled connection for neighbour searches; errors as for `connection`."""
         return self._borrow(self._searchers)
 
+    @contextmanager
+    def own_connection(self, *, autocommit: bool = False) -> Iterator[Connection]:
+        """A connection beside the pools, for what takes hours; errors as for `connection`."""
+        with (
+            self._translated() as used,
+            psycopg.connect(
+                self.url, autocommit=autocommit, application_name=_APPLICATION
+            ) as connection,
+        ):
+            used.append(connection)
+            yield connection
+
     def _make_pool(self, kind: type[C], **options: Any) -> ConnectionPool[C]:
         return ConnectionPool(
             self.url,
@@ -150,22 +167,34 @@ class Database(Closing):
             open=False,
             configure=_configure,
             check=_check,
-            kwargs={"application_name": "geosearch"} | options,
+            kwargs={"application_name": _APPLICATION} | options,
             connection_class=kind,
         )
 
     @contextmanager
     def _borrow(self, pool: ConnectionPool[C]) -> Iterator[C]:
+        if getattr(self._thread, "holds", False):
+            raise RuntimeError("this thread holds a connection of this database already; use that")
         self._open(pool)
-        connection: C | None = None
+        self._thread.holds = True
         try:
-            with pool.connection() as connection:
+            with self._translated() as used, pool.connection() as connection:
+                used.append(connection)
                 yield connection
                 connection.used_at = time.monotonic()  # type: ignore[attr-defined]
+        finally:
+            self._thread.holds = False
+
+    @contextmanager
+    def _translated(self) -> Iterator[list[Connection]]:
+        """Errors of psycopg as ours; takes the connection that is used, once there is one."""
+        used: list[Connection] = []
+        try:
+            yield used
         except psycopg.Error as error:
             # A full disk or a row too long for an index is an OperationalError too.
             unreachable = isinstance(error, psycopg.OperationalError)
-            if unreachable if connection is None else connection.closed:
+            if used[0].closed if used else unreachable:
                 raise UnreachableError(
                     f"lost the database {self.label}: {str(error).strip()}",
                     "Run the same command again: what was committed stays, the rest is done then.",

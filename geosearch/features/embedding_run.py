@@ -169,23 +169,24 @@ def embed(
 
 @contextmanager
 def _only_run(database: Database, model: Model) -> Iterator[None]:
-    """Hold the model's advisory lock: two runs would do, and lose, the same work."""
-    with database.connection() as connection:
+    """Hold the model's advisory lock: two runs would do, and lose, the same work.
+
+    On a connection of its own, since the run may have one more alone. The lock is a transaction's,
+    which a pooler keeps together, and which holds back no VACUUM: it reads nothing.
+    """
+    with database.own_connection() as connection:
+        connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         key = (_LOCK_SPACE, model.id)
+        statement = "SELECT pg_try_advisory_xact_lock(%s, %s)"
         deadline = time.monotonic() + _LOCK_PATIENCE_S  # the server may yet notice a killed run
-        while connection.execute("SELECT pg_try_advisory_lock(%s, %s)", key).fetchone() != (True,):
-            connection.commit()
+        while connection.execute(statement, key).fetchone() != (True,):
             if time.monotonic() > deadline:
                 raise DatabaseError(
                     f"another run is embedding with {model.name} (model {model.id})",
                     "Wait for it to end; what it leaves undone, the next run does.",
                 )
             time.sleep(0.2)
-        connection.commit()  # the lock is the session's: hold no transaction open for hours
-        try:
-            yield
-        finally:
-            connection.execute("SELECT pg_advisory_unlock(%s, %s)", key)
+        yield
 
 
 _Results = Iterator[list[tuple[_Pending, Outcome]]]

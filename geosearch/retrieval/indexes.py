@@ -161,7 +161,7 @@ def _build(
         ef=sql.Literal(EF_CONSTRUCTION),
     )
     # CONCURRENTLY cannot run in a transaction, and the settings must not reach pooled users.
-    with psycopg.connect(database.url, autocommit=True) as connection:
+    with database.own_connection(autocommit=True) as connection:
         connection.execute(
             "SELECT set_config('maintenance_work_mem', %s, false)",
             (f"{build_bytes(rows, dimension) // 1024}kB",),
