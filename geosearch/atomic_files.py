@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from geosearch.errors import unusable_file
+from geosearch.errors import GeosearchError, unusable_file
 
 
 def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
@@ -28,20 +28,21 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        The folder is missing or cannot be written to.
+        The folder is missing, full, or cannot be written to.
     """
     part = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.part{path.suffix}")
     try:
         part.touch()
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except GeosearchError:
+        raise
     except OSError as error:
         raise unusable_file(
-            f"{path} cannot be written: {error.strerror}",
+            f"{path} cannot be written: {error.strerror or error}",
             error,
-            "Give another path, or make its folder.",
+            "Give another path, make its folder, or make room on the disk.",
         ) from error
-    try:
-        yield part
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -14,6 +14,7 @@ from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.installation import remedy
 from geosearch.settings import image_settings
 
+_PART = 2**20
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -66,6 +67,8 @@ def open_stream(uri: str) -> AbstractContextManager[IO[bytes]]:
         import fsspec  # only here: local photos need none of it
 
         return cast("AbstractContextManager[IO[bytes]]", fsspec.open(uri, "rb"))
+    if "\0" in uri:
+        raise OSError("a name with the character NUL")
     path = local_path(uri)
     # Asked before opening: opening a named pipe would wait for ever.
     if not stat.S_ISREG(path.stat().st_mode):
@@ -85,14 +88,19 @@ def read_bytes(uri: str) -> bytes:
     limit = image_settings().max_bytes
     try:
         with open_stream(uri) as stream:
-            data = bytes(stream.read(limit + 1))
+            # In parts: a stream asked for more than it has makes room for all of that first.
+            data = bytearray()
+            while part := stream.read(min(_PART, limit + 1 - len(data))):
+                data += part
     except ImportError as error:
         raise PhotoRejected(
             Reason.UNREADABLE, f"{error}; for s3://, run: {remedy('s3')}"
         ) from error
+    except MemoryError:
+        raise  # says nothing about the photo
     except Exception as error:  # fsspec backends raise their own types for network and access
         said = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise PhotoRejected(Reason.UNREADABLE, said) from error
     if len(data) > limit:
         raise PhotoRejected(Reason.TOO_LARGE, f"the file is over GEOSEARCH_MAX_BYTES={limit}")
-    return data
+    return bytes(data)

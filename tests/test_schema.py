@@ -14,8 +14,7 @@ from geoalchemy2 import Geometry
 from psycopg import sql
 from sqlalchemy import func, select
 
-from geosearch.database import connection as connection_module
-from geosearch.database import migrations, schema
+from geosearch.database import migrations, pool, schema
 from geosearch.database.connection import Database, redact
 from geosearch.database.session import check_schema
 from geosearch.database.tables import read_tables
@@ -310,7 +309,7 @@ def test_a_lost_server_is_a_database_error(database: Database) -> None:
 def test_an_idle_connection_that_was_lost_is_replaced(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "_TRUSTED_S", 0.0)
+    monkeypatch.setattr(pool, "TRUSTED_S", 0.0)
     with database.searcher() as searcher:
         lost = searcher.info.backend_pid
     with database.connection() as connection:

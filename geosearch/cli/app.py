@@ -16,7 +16,8 @@ from typer.core import TyperCommand
 
 from geosearch import __version__
 from geosearch.cli.command_groups import CommandGroup, VerboseOption, leaf, prepared, spelling
-from geosearch.errors import EXIT_CODES, GeosearchError
+from geosearch.cli.mishaps import check_output, flush_output, in_words
+from geosearch.errors import EXIT_CODES
 
 #: Command → (module, attribute). Modules load when they are used, so that `geosearch db status`
 #: does not wait for what `geosearch embed` needs.
@@ -163,15 +164,20 @@ def main() -> None:
     """Entry point of the console script."""
     gc.disable()  # until a command is loaded: looking for garbage in what loads takes long
     try:
-        app()
-    except GeosearchError as error:
+        try:
+            check_output()
+            app()
+        finally:
+            flush_output()
+    except Exception as error:
         from geosearch.cli.console import note
 
+        told = in_words(error)
         command = leaf(typer.main.get_command(app), sys.argv[1:])
-        message, remedy = error.spelt(spelling(command))
+        message, remedy = told.spelt(spelling(command))
         note(f"error: {message}", fg="red", bold=True)
         if remedy:
             note(remedy)
-        sys.exit(error.exit_code)
+        sys.exit(told.exit_code)
     finally:
         gc.enable()

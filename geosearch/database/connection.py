@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 import psycopg
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import ConnectionPool
 
-from geosearch.errors import DatabaseError, InputError, UnreachableError
+from geosearch.database.pool import Pool
+from geosearch.database.refusals import lost, refused, unreached
+from geosearch.errors import DatabaseError, InputError
 from geosearch.settings import DatabaseSettings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -43,10 +44,7 @@ C = TypeVar("C", bound=Connection)
 
 MINIMUM_POSTGRES = 15
 
-#: Seconds for which a connection that was in use is taken to be alive.
-_TRUSTED_S = 1.0
-
-_APPLICATION = "geosearch"
+_OPTIONS: dict[str, Any] = {"application_name": "geosearch", "connect_timeout": 10}
 _SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 
 
@@ -120,10 +118,12 @@ class Database(Closing):
         self.label = label or redact(url)
         #: Most connections open at once, of each kind.
         self.pool_size = pool_size or DatabaseSettings().pool_size
-        self._pool = self._make_pool(psycopg.Connection[tuple[Any, ...]])
+        self._pool = Pool(partial(self._connect, psycopg.Connection), self.pool_size)
         # A search would pay as much for its transaction and settings as for itself.
-        self._searchers = self._make_pool(SearchConnection, autocommit=True)
+        searcher = partial(self._connect, SearchConnection, autocommit=True)
+        self._searchers = Pool(searcher, self.pool_size)
         self._thread = threading.local()
+        self._reached = False
 
     def close(self) -> None:
         """Close all connections."""
@@ -150,79 +150,43 @@ class Database(Closing):
     @contextmanager
     def own_connection(self, *, autocommit: bool = False) -> Iterator[Connection]:
         """A connection beside the pools, for what takes hours; errors as for `connection`."""
-        with (
-            self._translated() as used,
-            psycopg.connect(
-                self.url, autocommit=autocommit, application_name=_APPLICATION
-            ) as connection,
-        ):
-            used.append(connection)
+        connection = self._connect(psycopg.Connection, autocommit=autocommit)
+        with self._translated(connection), connection:
             yield connection
 
-    def _make_pool(self, kind: type[C], **options: Any) -> ConnectionPool[C]:
-        return ConnectionPool(
-            self.url,
-            min_size=0,
-            max_size=self.pool_size,
-            open=False,
-            configure=_configure,
-            check=_check,
-            kwargs={"application_name": _APPLICATION} | options,
-            connection_class=kind,
-        )
-
     @contextmanager
-    def _borrow(self, pool: ConnectionPool[C]) -> Iterator[C]:
+    def _borrow(self, pool: Pool[C]) -> Iterator[C]:
         if getattr(self._thread, "holds", False):
             raise RuntimeError("this thread holds a connection of this database already; use that")
-        self._open(pool)
         self._thread.holds = True
         try:
-            with self._translated() as used, pool.connection() as connection:
-                used.append(connection)
+            with pool.connection() as connection, self._translated(connection):
                 yield connection
-                connection.used_at = time.monotonic()  # type: ignore[attr-defined]
+                connection.commit()
         finally:
             self._thread.holds = False
 
-    @contextmanager
-    def _translated(self) -> Iterator[list[Connection]]:
-        """Errors of psycopg as ours; takes the connection that is used, once there is one."""
-        used: list[Connection] = []
+    def _connect(self, kind: type[C], *, autocommit: bool = False) -> C:
+        given = parse(self.url)
+        options = {name: value for name, value in _OPTIONS.items() if name not in given}
         try:
-            yield used
+            connection = kind.connect(self.url, autocommit=autocommit, **options)
+            _configure(connection)
+        except psycopg.Error as error:
+            raise unreached(error, self.label, before=self._reached) from error
+        self._reached = True
+        return connection
+
+    @contextmanager
+    def _translated(self, connection: Connection) -> Iterator[None]:
+        """Errors of psycopg as ours."""
+        try:
+            yield
         except psycopg.Error as error:
             # A full disk or a row too long for an index is an OperationalError too.
-            unreachable = isinstance(error, psycopg.OperationalError)
-            if used[0].closed if used else unreachable:
-                raise UnreachableError(
-                    f"lost the database {self.label}: {str(error).strip()}",
-                    "Run the same command again: what was committed stays, the rest is done then.",
-                ) from error
-            raise DatabaseError(
-                f"the database {self.label} refused: {str(error).strip()}",
-                "If the role lacks a right, have it granted; if the schema was altered by hand, "
-                "restore it.",
-            ) from error
-
-    def _open(self, pool: ConnectionPool[C]) -> None:
-        if not pool.closed:
-            return
-        # One plain connection first: the pool would retry an unreachable server for its whole
-        # timeout and hide the reason.
-        try:
-            psycopg.connect(self.url, connect_timeout=10).close()
-        except psycopg.OperationalError as error:
-            raise unreachable(self.label, error) from error
-        pool.open()
-
-
-def unreachable(label: str, error: psycopg.Error) -> UnreachableError:
-    """The error to raise where a server takes no connection."""
-    return UnreachableError(
-        f"cannot connect to {label}: {str(error).strip()}",
-        "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server.",
-    )
+            if connection.closed:
+                raise lost(error, self.label) from error
+            raise refused(error, f"the database {self.label} refused") from error
 
 
 def check_version(connection: Connection, label: str) -> None:
@@ -238,12 +202,6 @@ def socket_url(folder: str, database: str, user: str, port: int = 5432) -> str:
     """libpq URL over a Unix socket in `folder`; the port is part of the socket's name."""
     host = quote(folder, safe="")
     return f"postgresql://{quote(user)}@/{quote(database)}?host={host}&port={port}"
-
-
-def _check(connection: Connection) -> None:
-    """See that the server is still there, but not at every one of many short searches."""
-    if time.monotonic() - getattr(connection, "used_at", 0.0) > _TRUSTED_S:
-        ConnectionPool.check_connection(connection)
 
 
 def _configure(connection: Connection) -> None:

@@ -13,7 +13,8 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from geosearch.database.connection import check_version, parse, redact, unreachable
+from geosearch.database.connection import check_version, parse, redact
+from geosearch.database.refusals import refused, unreached
 from geosearch.database.resources import resource
 from geosearch.database.schema import EXTENSIONS, SCHEMA
 from geosearch.errors import DatabaseError
@@ -83,7 +84,7 @@ def _run(url: str, work: Any) -> None:
         with psycopg.connect(url, connect_timeout=10) as probe:
             check_version(probe, redact(url))
     except psycopg.Error as error:
-        raise unreachable(redact(url), error) from error
+        raise unreached(error, redact(url)) from error
     engine = sqlalchemy_engine(url)
     try:
         with engine.begin() as connection:
@@ -94,11 +95,7 @@ def _run(url: str, work: Any) -> None:
             config.attributes["connection"] = connection
             work(config)
     except DBAPIError as error:
-        raise DatabaseError(
-            f"migrating {redact(url)} failed: {str(error.orig).strip()}",
-            "Nothing was changed. The role must own the schema geosearch, or be allowed to "
-            "create it.",
-        ) from error
+        raise _failed(error, f"migrating {redact(url)} failed, and changed nothing") from error
     except CommandError as error:
         raise DatabaseError(
             f"migrating {redact(url)} failed: {error}",
@@ -108,13 +105,34 @@ def _run(url: str, work: Any) -> None:
         engine.dispose()
 
 
+def _failed(error: DBAPIError, what: str) -> DatabaseError:
+    """The error for a statement of ours that failed."""
+    assert isinstance(error.orig, psycopg.Error)
+    made = refused(error.orig, what)
+    if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+        owner = "The role must own the schema geosearch, or be allowed to create it."
+        return DatabaseError(made.message, owner)
+    return made
+
+
+# What PostgreSQL says of an extension that is not installed, or that this role may not create.
+_LACKING = (
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.UndefinedFile,
+)
+
+
 def _prepare(connection: SqlConnection) -> None:
     for name, minimum in EXTENSIONS.items():
         try:
             connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {name}"))
         except DBAPIError as error:
+            failed = _failed(error, f"the database cannot have the extension {name}")
+            if not isinstance(error.orig, _LACKING):
+                raise failed from error
             raise DatabaseError(
-                f"the database cannot have the extension {name}: {error.orig}",
+                failed.message,
                 "Install it on the server by its package manager "
                 f"and, as a superuser, run: CREATE EXTENSION {name}",
             ) from error

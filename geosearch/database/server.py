@@ -15,10 +15,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -28,8 +30,11 @@ from geosearch.database import binaries, postmaster, sizing
 from geosearch.database.connection import socket_url
 from geosearch.database.owner import Owner
 from geosearch.database.postmaster import Postmaster
-from geosearch.errors import InputError, ServerError
+from geosearch.errors import GeosearchError, InputError, ServerError
 from geosearch.settings import ServerSettings
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DATABASE = "geosearch"
 ROLE = "geosearch"
@@ -42,6 +47,24 @@ _LOG_LIMIT = 10 * 2**20
 
 # For tests only: a crash of the machine would lose the database, one of the server would not.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
+
+
+def _in_words(work: Callable[P, R]) -> Callable[P, R]:
+    """Tell of a file that cannot be used which one, and how to choose another."""
+
+    @wraps(work)
+    def done(*given: P.args, **named: P.kwargs) -> R:
+        try:
+            return work(*given, **named)
+        except GeosearchError:
+            raise
+        except OSError as error:
+            raise ServerError(
+                f"{error.filename} cannot be used: {error.strerror}",
+                "Set GEOSEARCH_DATA_DIR to a folder that you may write to, with room on its disk.",
+            ) from error
+
+    return done
 
 
 @dataclass(frozen=True)
@@ -84,9 +107,17 @@ class PrivateServer:
         `data_dir` belongs to another user.
     """
 
+    @_in_words
     def __init__(self, data_dir: Path | None = None, *, durable: bool = True) -> None:
         chosen = data_dir or ServerSettings().data_dir or default_data_dir()
         self.data_dir = chosen.expanduser().resolve()
+        try:
+            str(self.data_dir).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the name of the data directory is not UTF-8: {str(self.data_dir)!a}",
+                "Set GEOSEARCH_DATA_DIR to another folder.",
+            ) from error
         self._durable = durable
         self._owner = Owner.of(self.data_dir)
         self._pgdata = self.data_dir / "postgres"
@@ -115,6 +146,7 @@ class PrivateServer:
         digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
         return Path("/tmp") / f"geosearch-{self._owner.uid}-{digest}"
 
+    @_in_words
     def tcp_url(self) -> str | None:
         """libpq URL over TCP, password included; None if the server is not on TCP."""
         running = self._running()
@@ -123,6 +155,7 @@ class PrivateServer:
         password = quote(self._password.read_text(encoding="utf-8").strip(), safe="")
         return f"postgresql://{ROLE}:{password}@{_TCP_HOST}:{running.port}/{DATABASE}"
 
+    @_in_words
     def start(self, port: int | None = None, *, timeout: float = 120) -> None:
         """Start the server where it is not running, creating everything at the first start.
 
@@ -166,6 +199,7 @@ class PrivateServer:
                 raise
             self._prepare(port)
 
+    @_in_words
     def stop(self, *, timeout: float = 120) -> bool:
         """Stop the server, ending open connections; False if it was not running.
 
@@ -182,6 +216,7 @@ class PrivateServer:
             self._stop(timeout)
         return True
 
+    @_in_words
     def status(self) -> Status:
         """Whether it runs, where, and how big it is."""
         running = self._running()

@@ -86,9 +86,10 @@ def source(path: Path) -> Source:
     ModelError
         The file is missing, or no checkpoint of this format.
     """
-    path = path.expanduser().resolve()
+    path = path.expanduser()
     if not path.is_file():
         raise ModelError(f"{path}: there is no such checkpoint", "Give file:PATH of a checkpoint.")
+    path = path.resolve()
     values = _read_description(path)
     try:
         description = Description(

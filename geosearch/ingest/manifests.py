@@ -7,6 +7,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -14,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 
 from geosearch.arguments import check_wgs84
-from geosearch.errors import InputError, PhotoRejected, Reason, unusable_file
+from geosearch.errors import GeosearchError, InputError, PhotoRejected, Reason, unusable_file
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import Candidate, Rejection, is_believable, shortened
 from geosearch.storage import open_stream, resolve
@@ -60,18 +61,26 @@ def read_manifest(uri: str) -> Iterator[Candidate | Rejection]:
         raise InputError(
             f"{uri} is not a manifest by its name", f"A manifest ends in {', '.join(SUFFIXES)}."
         )
+    with _opened(uri) as stream:
+        for number, row in rows(stream, uri):
+            origin = f"{uri}#{number}"
+            if isinstance(row, str):
+                yield _bad(origin, PhotoRejected(Reason.BAD_ROW, row))
+                continue
+            try:
+                yield _candidate(row, uri, origin)
+            except PhotoRejected as error:
+                yield _bad(origin, error)
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[IO[bytes]]:
     try:
         with open_stream(uri) as stream:
-            for number, row in rows(stream, uri):
-                origin = f"{uri}#{number}"
-                if isinstance(row, str):
-                    yield _bad(origin, PhotoRejected(Reason.BAD_ROW, row))
-                    continue
-                try:
-                    yield _candidate(row, uri, origin)
-                except PhotoRejected as error:
-                    yield _bad(origin, error)
-    except (OSError, ImportError, pyarrow.ArrowException) as error:
+            yield stream
+    except (GeosearchError, MemoryError):
+        raise
+    except Exception as error:  # csv, Arrow and fsspec's backends raise types of their own
         raise unusable_file(
             f"cannot read the manifest {uri}: {error}",
             error,
@@ -83,7 +92,7 @@ def count_rows(uri: str) -> int | None:
     """Rows of a manifest where that is known without reading it all."""
     if _suffix(uri) != ".parquet":
         return None
-    with open_stream(uri) as stream:
+    with _opened(uri) as stream:
         return int(pyarrow.parquet.ParquetFile(stream).metadata.num_rows)
 
 

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -14,6 +14,7 @@ from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import embedding_table
+from geosearch.database.refusals import refused
 from geosearch.errors import DatabaseError
 
 #: pgvector's limit for HNSW over halfvec; longer embeddings are indexed by their signs.
@@ -174,9 +175,10 @@ def _build(
                 connection.execute(create)
             connection.execute(sql.SQL("ANALYZE {}").format(embedding_table(model_id)))
         except psycopg.Error as error:
-            if not connection.closed:
-                connection.execute(drop)
-            raise DatabaseError(f"building {index_name(model_id)} failed: {error}") from error
+            if connection.closed:
+                raise
+            connection.execute(drop)
+            raise refused(error, f"building {index_name(model_id)} failed") from error
 
 
 def spills(connection: Connection, model_id: int, dimension: int) -> str | None:
@@ -219,7 +221,9 @@ def _watched(database: Database, pid: int, progress: BuildProgress | None) -> It
 
     def poll(report: BuildProgress) -> None:
         while not done.wait(0.2):
-            with database.connection() as connection:
+            row = None
+            # Without an answer there is nothing to report; the build itself says what is wrong.
+            with suppress(DatabaseError), database.connection() as connection:
                 row = connection.execute(_PROGRESS, (pid,)).fetchone()
             if row is not None:
                 report(str(row[0]), int(row[1]), int(row[2]))
