@@ -301,6 +301,95 @@ def test_an_ordinary_user_has_a_server_too() -> None:
 
 
 @ROOT_ONLY
+@pytest.mark.parametrize("planted", ["lock", "password", "postgres/geosearch.conf"])
+@pytest.mark.parametrize("owned_by_root", [True, False])
+def test_a_link_in_the_servers_folder_leads_root_nowhere(
+    server: PrivateServer, planted: str, owned_by_root: bool, free_port: int, tmp_path: Path
+) -> None:
+    server.stop()
+    target = tmp_path / "of-root"
+    target.write_text("precious")
+    target.chmod(0o600)
+    link = server.data_dir / planted
+    kept = link.read_bytes() if link.exists() else None
+    before = server.data_dir.stat()
+    user = (server.data_dir / "postgres").stat()
+    if not owned_by_root:
+        os.chown(server.data_dir, user.st_uid, user.st_gid)
+    try:
+        for place in (target, tmp_path / "not-there"):
+            link.unlink(missing_ok=True)
+            link.symlink_to(place)
+            os.chown(link, user.st_uid, user.st_gid, follow_symlinks=False)
+            with pytest.raises(ServerError, match=f"{planted} is no regular file"):
+                server.start(port=free_port)
+            if planted == "password":  # it is wanted last
+                server.stop()
+        assert target.read_text() == "precious"
+        assert (target.stat().st_uid, sorted(tmp_path.iterdir())) == (0, [target])
+    finally:
+        link.unlink()
+        if kept is not None:
+            link.write_bytes(kept)
+            os.chown(link, user.st_uid, user.st_gid)
+        os.chown(server.data_dir, before.st_uid, before.st_gid)
+
+
+@ROOT_ONLY
+def test_root_reads_and_appends_through_no_link(server: PrivateServer, tmp_path: Path) -> None:
+    """Of what is read, and of what PostgreSQL's own files are, a link leads where its user may."""
+    server.stop()
+    secret = tmp_path / "of-root"
+    secret.write_text("1\n/\n1\n5432\n/planted\n\n\nready\n")
+    secret.chmod(0o600)
+    tmp_path.chmod(0o700)
+    user = (server.data_dir / "postgres").stat()
+    for name in ("postgres/postmaster.pid", "log/server.log"):
+        file = server.data_dir / name
+        kept = file.read_bytes() if file.exists() else None
+        file.unlink(missing_ok=True)
+        file.symlink_to(secret)
+        os.chown(file, user.st_uid, user.st_gid, follow_symlinks=False)
+        assert "planted" not in server.url
+        if name.startswith("log"):
+            with pytest.raises(ServerError) as refused:
+                server.start()
+            assert "planted" not in str(refused.value)
+        assert secret.read_text().startswith("1\n/\n1\n")
+        file.unlink()
+        if kept is not None:
+            file.write_bytes(kept)
+            os.chown(file, user.st_uid, user.st_gid)
+
+
+@ROOT_ONLY
+def test_root_keeps_its_own_rights_afterwards(server: PrivateServer) -> None:
+    rights = os.geteuid(), os.getegid(), os.getgroups()
+    server.start()
+    assert server.status().running
+    with pytest.raises(InputError):
+        server.start(port=80)
+    assert (os.geteuid(), os.getegid(), os.getgroups()) == rights
+    for name in ("lock", "log/server.log", "postgres/geosearch.conf"):
+        assert (server.data_dir / name).stat().st_uid != 0
+
+
+@ROOT_ONLY
+def test_a_pipe_in_place_of_a_file_is_refused_not_waited_for(server: PrivateServer) -> None:
+    server.stop()
+    lock = server.data_dir / "lock"
+    lock.unlink()
+    os.mkfifo(lock)
+    user = (server.data_dir / "postgres").stat()
+    os.chown(lock, user.st_uid, user.st_gid)
+    try:
+        with pytest.raises(ServerError, match="is no regular file"):
+            server.start()
+    finally:
+        lock.unlink()
+
+
+@ROOT_ONLY
 def test_a_folder_the_server_cannot_reach_is_named(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
@@ -309,11 +398,12 @@ def test_a_folder_the_server_cannot_reach_is_named(tmp_path: Path) -> None:
         PrivateServer(closed / "data").start()
 
 
-def test_a_database_of_another_version_needs_that_version(tmp_path: Path) -> None:
-    (tmp_path / "postgres").mkdir()
-    (tmp_path / "postgres" / "PG_VERSION").write_text("99\n")
-    with pytest.raises(ServerError, match="no PostgreSQL 99 with PostGIS and pgvector"):
-        _ = PrivateServer(tmp_path).programs
+def test_a_database_of_another_version_needs_that_version() -> None:
+    with server_folder() as folder:
+        (folder / "postgres").mkdir()
+        (folder / "postgres" / "PG_VERSION").write_text("99\n")
+        with pytest.raises(ServerError, match="no PostgreSQL 99 with PostGIS and pgvector"):
+            _ = PrivateServer(folder).programs
 
 
 def test_the_data_folder_follows_the_environment(

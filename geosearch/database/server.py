@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -30,11 +30,13 @@ from geosearch.database import binaries, postmaster, sizing
 from geosearch.database.connection import socket_url
 from geosearch.database.owner import Owner
 from geosearch.database.postmaster import Postmaster
+from geosearch.database.refusals import unreached
 from geosearch.errors import GeosearchError, InputError, ServerError
 from geosearch.settings import ServerSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound="PrivateServer")
 
 DATABASE = "geosearch"
 ROLE = "geosearch"
@@ -49,18 +51,21 @@ _LOG_LIMIT = 10 * 2**20
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
-def _in_words(work: Callable[P, R]) -> Callable[P, R]:
-    """Tell of a file that cannot be used which one, and how to choose another."""
+def _as_owner(work: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """A method that works as the server's user; a file that cannot be used is named in words."""
 
     @wraps(work)
-    def done(*given: P.args, **named: P.kwargs) -> R:
+    def done(self: S, *given: P.args, **named: P.kwargs) -> R:
         try:
-            return work(*given, **named)
+            with self._owner.acting():
+                return work(self, *given, **named)
         except GeosearchError:
             raise
+        except psycopg.Error as error:
+            raise unreached(error, self.label) from error
         except OSError as error:
             raise ServerError(
-                f"{error.filename} cannot be used: {error.strerror}",
+                f"{error.filename or self.data_dir} cannot be used: {error.strerror or error}",
                 "Set GEOSEARCH_DATA_DIR to a folder that you may write to, with room on its disk.",
             ) from error
 
@@ -107,7 +112,6 @@ class PrivateServer:
         `data_dir` belongs to another user.
     """
 
-    @_in_words
     def __init__(self, data_dir: Path | None = None, *, durable: bool = True) -> None:
         chosen = data_dir or ServerSettings().data_dir or default_data_dir()
         self.data_dir = chosen.expanduser().resolve()
@@ -131,6 +135,7 @@ class PrivateServer:
         return f"private server in {self.data_dir}"
 
     @property
+    @_as_owner
     def url(self) -> str:
         """libpq URL of the database `geosearch`, over the Unix socket."""
         return self._url(DATABASE)
@@ -146,16 +151,17 @@ class PrivateServer:
         digest = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
         return Path("/tmp") / f"geosearch-{self._owner.uid}-{digest}"
 
-    @_in_words
+    @_as_owner
     def tcp_url(self) -> str | None:
         """libpq URL over TCP, password included; None if the server is not on TCP."""
         running = self._running()
         if running is None or not running.listens:
             return None
-        password = quote(self._password.read_text(encoding="utf-8").strip(), safe="")
+        with self._owner.open(self._password, "r") as file:
+            password = quote(file.read().strip(), safe="")
         return f"postgresql://{ROLE}:{password}@{_TCP_HOST}:{running.port}/{DATABASE}"
 
-    @_in_words
+    @_as_owner
     def start(self, port: int | None = None, *, timeout: float = 120) -> None:
         """Start the server where it is not running, creating everything at the first start.
 
@@ -194,12 +200,13 @@ class PrivateServer:
                 self._launch(installation, timeout)
             except ServerError:
                 if running is not None:
-                    self._configuration.write_text(before, encoding="utf-8")
+                    with self._owner.open(self._configuration, "w") as file:
+                        file.write(before)
                     self._launch(installation, timeout)
                 raise
             self._prepare(port)
 
-    @_in_words
+    @_as_owner
     def stop(self, *, timeout: float = 120) -> bool:
         """Stop the server, ending open connections; False if it was not running.
 
@@ -216,9 +223,12 @@ class PrivateServer:
             self._stop(timeout)
         return True
 
-    @_in_words
     def status(self) -> Status:
         """Whether it runs, where, and how big it is."""
+        return self._status(_size(self.data_dir))  # follows no link, and may list every folder
+
+    @_as_owner
+    def _status(self, size: int) -> Status:
         running = self._running()
         return Status(
             running=running is not None and running.accepts,
@@ -227,10 +237,11 @@ class PrivateServer:
             data_dir=self.data_dir,
             socket=running.socket_dir if running else self.socket_dir,
             port=running.port if running and running.listens else None,
-            size=_size(self.data_dir),
+            size=size,
         )
 
     @property
+    @_as_owner
     def programs(self) -> Path:
         """Folder of PostgreSQL's programs (`psql`, …) of this server's version.
 
@@ -267,9 +278,7 @@ class PrivateServer:
         return running
 
     def _make_data_dir(self) -> None:
-        if not self.data_dir.exists():
-            self.data_dir.mkdir(mode=0o700, parents=True)
-            self._owner.own(self.data_dir)
+        self._owner.make_home(self.data_dir)
         self._owner.check_reach(self.data_dir)
         for folder in (self._log.parent, self.socket_dir):
             self._owner.make_folder(folder)
@@ -277,7 +286,7 @@ class PrivateServer:
     @contextmanager
     def _lock(self, timeout: float) -> Iterator[None]:
         """Only one process at a time starts or stops the server."""
-        with self._private_file(self.data_dir / "lock").open("a") as lock:
+        with self._owner.open(self.data_dir / "lock", "a") as lock:
             deadline = time.monotonic() + timeout
             while True:
                 try:
@@ -292,12 +301,6 @@ class PrivateServer:
                     time.sleep(0.02)
             yield
 
-    def _private_file(self, path: Path) -> Path:
-        if not path.exists():
-            path.touch(mode=0o600)
-            self._owner.own(path)
-        return path
-
     def _major(self) -> int:
         return int((self._pgdata / "PG_VERSION").read_text(encoding="utf-8"))
 
@@ -311,7 +314,8 @@ class PrivateServer:
             return installation
         # Made aside and renamed when whole, so that a killed start leaves no half database.
         fresh = self.data_dir / "postgres.new"
-        shutil.rmtree(fresh, ignore_errors=True)
+        with self._owner.acting_in(self.data_dir):
+            shutil.rmtree(fresh, ignore_errors=True)
         self._owner.make_folder(fresh)
         arguments: list[str | Path] = [
             installation.bin / "initdb",
@@ -329,12 +333,13 @@ class PrivateServer:
         code, output = self._owner.run(arguments, timeout)
         if code != 0:
             raise ServerError(f"initdb failed in {fresh}:\n{output}")
-        with (fresh / "postgresql.conf").open("a", encoding="utf-8") as configuration:
+        with self._owner.open(fresh / "postgresql.conf", "a") as configuration:
             configuration.write(
                 "\n# Written by geosearch at each start; settings below this line win.\n"
                 f"include_if_exists = '{_CONFIGURATION}'\n"
             )
-        fresh.rename(self._pgdata)
+        with self._owner.acting_in(self.data_dir):
+            fresh.rename(self._pgdata)
         return installation
 
     def _configure(self, port: int | None) -> str:
@@ -352,9 +357,10 @@ class PrivateServer:
         if not self._durable:
             values |= _NOT_DURABLE
         lines = [f"{name} = '{_escape(value)}'\n" for name, value in values.items()]
-        file = self._private_file(self._configuration)
-        before = file.read_text(encoding="utf-8")
-        file.write_text("".join(lines), encoding="utf-8")
+        with self._owner.open(self._configuration, "r") as file:
+            before = file.read()
+        with self._owner.open(self._configuration, "w") as file:
+            file.writelines(lines)
         return before
 
     def _launch(self, installation: binaries.Installation, timeout: float) -> None:
@@ -386,11 +392,11 @@ class PrivateServer:
                 self._set_password(connection)
 
     def _set_password(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
-        file = self._private_file(self._password)
-        password = file.read_text(encoding="utf-8").strip()
-        if not password:
-            password = secrets.token_urlsafe(24)
-            file.write_text(f"{password}\n", encoding="utf-8")
+        with self._owner.open(self._password, "r+") as file:
+            password = file.read().strip()
+            if not password:
+                password = secrets.token_urlsafe(24)
+                file.write(f"{password}\n")
         # Hashed on this side, so that it appears in no log.
         hashed = connection.pgconn.encrypt_password(
             password.encode(), ROLE.encode(), b"scram-sha-256"
