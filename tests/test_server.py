@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geosearch.database import sizing
+from geosearch.database import postmaster, sizing
+from geosearch.database.postmaster import Machine, Postmaster
 from geosearch.database.server import PrivateServer
 from geosearch.errors import InputError, ServerError
 from tests.conftest import server_folder
@@ -208,6 +209,56 @@ def test_processes_that_start_at_once_share_one_server(server: PrivateServer) ->
     answers = {starter.communicate()[0] for starter in starters}
     assert [starter.returncode for starter in starters] == [0, 0, 0]
     assert answers == {f"{pid_of(server)} {server.url}\n".encode()}
+
+
+def test_a_server_of_another_machine_is_not_started_twice(
+    server: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = pid_of(server)
+    elsewhere = Machine("elsewhere", "another start")
+    with monkeypatch.context() as there:
+        there.setattr(postmaster, "command", lambda _pid: "")  # its pid is nobody here
+        there.setattr(Machine, "here", lambda: elsewhere)
+        there.setattr(Postmaster, "accepts", False)  # nor do sockets reach across machines
+        for act in (server.start, server.stop):
+            with pytest.raises(ServerError, match=f"was started on {socket.gethostname()}") as told:
+                act()
+            assert "Run there: geosearch db stop" in (told.value.remedy or "")
+    assert pid_of(server) == before
+    assert ask(server.url, "SELECT 1") == 1
+
+
+def test_a_machine_that_crashed_and_started_again_starts_its_server(server: PrivateServer) -> None:
+    killed = pid_of(server)
+    os.kill(killed, signal.SIGKILL)
+    while server.status().running:
+        time.sleep(0.01)
+    name, _ = (server.data_dir / "machine").read_text().splitlines()
+    (server.data_dir / "machine").write_text(f"{name}\nan earlier start\n")
+    server.start()
+    assert pid_of(server) != killed
+
+
+def test_a_server_that_was_stopped_is_started_by_any_machine(server: PrivateServer) -> None:
+    server.stop()
+    (server.data_dir / "machine").write_text("elsewhere\nanother start\n")
+    server.start()
+    assert (server.data_dir / "machine").read_text().splitlines() == list(Machine.here())
+
+
+@ROOT_ONLY
+def test_a_server_of_another_container_is_not_started_twice(server: PrivateServer) -> None:
+    before = pid_of(server)
+    apart = ["unshare", "--pid", "--fork", "--mount-proc", "--uts"]
+    if subprocess.run([*apart, "true"], capture_output=True).returncode != 0:
+        pytest.skip("namespaces are not allowed here")
+    command = [sys.executable, "-c", START, str(server.data_dir)]
+    named = ["sh", "-c", 'hostname elsewhere && exec "$@"', "sh", *command]
+    done = subprocess.run([*apart, *named], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "and not stopped there" in done.stderr
+    assert pid_of(server) == before
+    assert ask(server.url, "SELECT 1") == 1
 
 
 def test_tcp_wants_the_password(server: PrivateServer, free_port: int) -> None:

@@ -8,10 +8,12 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple, Self
 
 _PROC = Path("/proc")
+_DYING_S = 2.0  # for which the socket of a killed server may still take connections
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,60 @@ class Postmaster:
         return True
 
 
+class Machine(NamedTuple):
+    """A machine by its name and identity, and one of its starts; empty where it does not tell."""
+
+    name: str
+    start: str
+
+    @classmethod
+    def here(cls) -> Self:
+        """This machine, or this container of it."""
+        told = []
+        for file in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+            try:
+                told.append(Path(file).read_text(encoding="utf-8").strip())
+            except (OSError, ValueError):
+                told.append("")
+        return cls(f"{socket.gethostname()} {told[0]}".strip(), told[1])
+
+
 def find(pgdata: Path) -> Postmaster | None:
-    """The server that runs in `pgdata`, None if there is none.
+    """The server that runs in `pgdata` on this machine, None if there is none.
 
     A pid file whose process is gone, or is another program by now, counts as none.
     """
+    left = read(pgdata)
+    return left if left is not None and f"-D {pgdata}" in command(left.pid) else None
+
+
+def runs_elsewhere(pgdata: Path, socket_dir: Path, started_on: Machine) -> bool:
+    """Whether another machine, or another container of this one, may run the server in `pgdata`.
+
+    Its pid means nothing here. On one machine its socket answers through whatever folder; between
+    machines nothing does, and one that was not stopped must be taken to run.
+    """
+    left = read(pgdata)
+    if left is None:
+        return False
+    deadline = time.monotonic() + _DYING_S
+    while any(
+        replace(left, socket_dir=folder, state="ready").accepts
+        for folder in (left.socket_dir, socket_dir)
+    ):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.05)
+    here = Machine.here()
+    return bool(started_on.name) and here.name != started_on.name and here.start != started_on.start
+
+
+def read(pgdata: Path) -> Postmaster | None:
+    """The server that the pid file in `pgdata` describes, dead or alive; None without one."""
     try:
         lines = (pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         pid = int(lines[0])
     except (OSError, ValueError, IndexError):
-        return None
-    if f"-D {pgdata}" not in command(pid):
         return None
     # PostgreSQL writes the file line by line while it starts.
     lines += [""] * (8 - len(lines))

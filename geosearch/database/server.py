@@ -29,7 +29,7 @@ from psycopg import sql
 from geosearch.database import binaries, postmaster, sizing
 from geosearch.database.connection import socket_url
 from geosearch.database.owner import Owner
-from geosearch.database.postmaster import Postmaster
+from geosearch.database.postmaster import Machine, Postmaster
 from geosearch.database.refusals import unreached
 from geosearch.errors import GeosearchError, InputError, ServerError
 from geosearch.settings import ServerSettings
@@ -55,7 +55,7 @@ def _as_owner(work: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
     """A method that works as the server's user; a file that cannot be used is named in words."""
 
     @wraps(work)
-    def done(self: S, *given: P.args, **named: P.kwargs) -> R:
+    def done(self: S, /, *given: P.args, **named: P.kwargs) -> R:
         try:
             with self._owner.acting():
                 return work(self, *given, **named)
@@ -127,6 +127,7 @@ class PrivateServer:
         self._pgdata = self.data_dir / "postgres"
         self._log = self.data_dir / "log" / "server.log"
         self._password = self.data_dir / "password"
+        self._machine = self.data_dir / "machine"
         self._configuration = self._pgdata / _CONFIGURATION
 
     @property
@@ -191,7 +192,9 @@ class PrivateServer:
                 return
             if port is not None:
                 _check_free(port)
-            if running is not None:
+            if running is None:
+                self._check_elsewhere()
+            else:
                 self._check_idle()
                 self._stop(timeout)
             installation = self._initialise(timeout)
@@ -219,6 +222,7 @@ class PrivateServer:
             return False
         with self._lock(timeout):
             if self._settled(timeout) is None:
+                self._check_elsewhere()
                 return False
             self._stop(timeout)
         return True
@@ -276,6 +280,17 @@ class PrivateServer:
                 raise self._failure(f"the server is still {running.state} after {timeout:.0f} s")
             time.sleep(0.05)
         return running
+
+    def _check_elsewhere(self) -> None:
+        with self._owner.open(self._machine, "r") as file:
+            name, start, *_ = [*file.read().splitlines(), "", ""]
+        if postmaster.runs_elsewhere(self._pgdata, self.socket_dir, Machine(name, start)):
+            raise ServerError(
+                f"the server in {self.data_dir} was started on {name or 'another machine'} and not "
+                "stopped there: two servers on the same files would destroy them",
+                "Run there: geosearch db stop. If that machine is gone for good, remove "
+                f"{self._pgdata / 'postmaster.pid'}.",
+            )
 
     def _make_data_dir(self) -> None:
         self._owner.make_home(self.data_dir)
@@ -365,6 +380,8 @@ class PrivateServer:
 
     def _launch(self, installation: binaries.Installation, timeout: float) -> None:
         postmaster.clear_remains(self._pgdata, self.socket_dir)
+        with self._owner.open(self._machine, "w") as file:
+            file.write("\n".join(Machine.here()) + "\n")
         if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
             self._log.replace(self._log.with_suffix(".log.old"))
         # The shell leaves the server to init, so that it is nobody's child.
@@ -372,8 +389,11 @@ class PrivateServer:
         program = installation.bin / "postgres"
         _, pid = self._owner.run([*shell, program, self._pgdata, self._log], timeout)
         deadline = time.monotonic() + timeout
+        silent = 0
         while (running := self._running()) is None or not running.accepts:
-            dead = not postmaster.command(int(pid))
+            # While the shell turns into PostgreSQL, it has no command for a moment.
+            silent = 0 if postmaster.command(int(pid)) else silent + 1
+            dead = silent > 5
             if dead or time.monotonic() > deadline:
                 verdict = "did not start" if dead else f"is not ready after {timeout:.0f} s"
                 raise self._failure(f"the private server in {self.data_dir} {verdict}")
