@@ -342,7 +342,7 @@ def test_a_query_may_be_a_vector_as_localizations_keep_it(world: World) -> None:
         ({"near": "SRID=4326;POINT(0 0)"}, "go together", "a distance in kilometres"),
         (
             {"near": "SRID=4326;POINT(0 91)", "near_km": 1},
-            "not a point in WGS 84",
+            "near reaches beyond the Earth",
             "longitude, lat",
         ),
         ({"near": "SRID=4326;POINT(0 0)", "near_km": -1}, "near_km is -1", "half the globe"),

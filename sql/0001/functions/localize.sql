@@ -107,7 +107,7 @@ SELECT l.*
 FROM geosearch.localize(
     geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
     collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-    not_photos || geosearch.copies_of(photo), bandwidth_km, weighting
+    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo), bandwidth_km, weighting
 ) AS l;
 END;
 

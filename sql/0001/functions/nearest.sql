@@ -350,7 +350,7 @@ SELECT n.*
 FROM geosearch.nearest(
     geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
     collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-    not_photos || geosearch.copies_of(photo)
+    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo)
 ) AS n;
 END;
 
