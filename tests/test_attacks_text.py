@@ -1,0 +1,172 @@
+"""Text from strangers: what it may have opened, and what it does where it is shown."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from geosearch.borders.border_files import read_borders
+from geosearch.errors import GeosearchError, InputError, ModelError, PhotoRejected
+from geosearch.features.backbones import load_backbone
+from geosearch.ingest.sources import candidates
+from geosearch.retrieval.filters import Filter, where
+from geosearch.settings import image_settings
+from geosearch.storage import is_public, open_stream, read_bytes
+from tests.command_line import CommandLine
+
+SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
+
+
+@pytest.fixture
+def area_file(tmp_path: Path) -> Path:
+    file = tmp_path / "area.geojson"
+    file.write_text(json.dumps(SQUARE))
+    return file
+
+
+@pytest.fixture
+def unsettled() -> Iterator[None]:
+    """Settings read anew in this test and after it."""
+    image_settings.cache_clear()
+    yield
+    image_settings.cache_clear()
+
+
+def test_only_the_condition_itself_names_a_file_that_is_opened(area_file: Path) -> None:
+    area = where(within=SQUARE)
+    assert where(within=str(area_file)) == where(within=area_file) == area
+    for stored in ({"within": str(area_file)}, {"not": {"within": str(area_file)}}):
+        with pytest.raises(InputError, match="neither WKT nor GeoJSON"):
+            Filter.from_json(stored)
+    for geometry in (SQUARE, json.dumps(SQUARE), "POLYGON((0 0,1 0,1 1,0 0))"):
+        assert Filter.from_json({"within": geometry}) == area
+
+
+#: Each opens what it is told to.
+OPENERS: tuple[Callable[[str], object], ...] = (
+    lambda path: where(within=path),
+    read_borders,
+    lambda path: load_backbone(f"file:{path}"),
+    lambda path: list(candidates(path)),
+    read_bytes,
+)
+
+
+@pytest.mark.parametrize("opening", OPENERS)
+@pytest.mark.parametrize(
+    "kind", ["/dev/zero", "/proc/kmsg", "/sys/kernel/uevent_seqnum", "link", "pipe", "folder"]
+)
+def test_what_is_no_regular_file_is_refused_at_once(
+    opening: Callable[[str], object], kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "photos.csv"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:  # by a link too: a name with the right ending is all it takes
+        path.symlink_to("/proc/self/status" if kind == "link" else kind)
+    if kind == "folder" and opening is OPENERS[3]:
+        assert opening(str(path)) == []
+        return
+    with pytest.raises(GeosearchError) as raised:
+        opening(str(path))
+    assert isinstance(raised.value, InputError | ModelError | PhotoRejected)
+
+
+def test_a_file_is_read_no_further_than_the_limit(
+    area_file: Path, monkeypatch: pytest.MonkeyPatch, unsettled: None
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_MAX_BYTES", "20")
+    with pytest.raises(InputError, match="over GEOSEARCH_MAX_BYTES=20"):
+        where(within=str(area_file))
+
+
+@pytest.mark.parametrize("text", ["a\0b", "[" * 100_000, "{" * 100_000, "\xff", "x" * 5000])
+def test_any_text_for_an_area_is_refused_in_words(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "area.geojson"
+    file.write_text(text, encoding="latin-1")
+    for given in (text, str(file)):
+        with pytest.raises(InputError, match="within"):
+            where(within=given)
+
+
+@pytest.mark.parametrize("option", ["--within", "--filter", "--parameters"])
+def test_a_device_for_an_option_ends_with_a_sentence(
+    capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    ran = CommandLine("postgresql://nowhere.invalid/", capsys)(
+        "localize", "photo.jpg", option, "/dev/zero"
+    )
+    assert ran.code == 2
+    assert "regular file" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True), ("2001:4860:4860::8888", True), ("127.0.0.1", False),
+        ("10.0.0.1", False), ("192.168.1.1", False), ("169.254.169.254", False), ("0.0.0.0", False),
+        ("224.0.0.1", False), ("::1", False), ("fe80::1%eth0", False), ("fd00::1", False),
+        ("::ffff:169.254.169.254", False), ("::ffff:8.8.8.8", True), ("2002:7f00:1::", False),
+        ("64:ff9b::a9fe:a9fe", False), ("100.64.0.1", False),
+    ],
+)  # fmt: skip
+def test_addresses_of_private_networks_are_known(address: str, public: bool) -> None:
+    assert is_public(address) == public
+
+
+@pytest.mark.parametrize(
+    "uri", ["local:///proc/self/status", "FILE:///dev/zero", "ftp://10.0.0.1/a.jpg", "sftp://h/a"]
+)
+def test_protocols_that_reach_elsewhere_are_opened_only_by_a_setting(
+    uri: str, unsettled: None
+) -> None:
+    with pytest.raises(OSError, match="GEOSEARCH_PRIVATE_URLS"):
+        open_stream(uri)
+
+
+@pytest.fixture
+def private_site() -> Iterator[str]:
+    """A server in this machine's own network, whose /away leads to another address of it."""
+
+    class Site(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            away = self.path == "/away"
+            self.send_response(302 if away else 200)
+            if away:
+                self.send_header("Location", f"http://127.0.0.2:{self.server.server_address[1]}/")
+            self.send_header("Content-Length", "0" if away else "6")
+            self.end_headers()
+            self.wfile.write(b"" if away else b"secret")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("0.0.0.0", 0), Site) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_urls_of_private_networks_are_opened_only_by_a_setting(
+    private_site: str, monkeypatch: pytest.MonkeyPatch, unsettled: None
+) -> None:
+    pytest.importorskip("aiohttp")
+    for uri in (private_site, private_site.replace("127.0.0.1", "localhost")):
+        with pytest.raises(PhotoRejected, match="GEOSEARCH_PRIVATE_URLS"):
+            read_bytes(f"{uri}/secret")
+    with monkeypatch.context() as patched:
+        patched.setattr("geosearch.storage.is_public", lambda address: address == "127.0.0.1")
+        assert read_bytes(f"{private_site}/secret") == b"secret"
+        with pytest.raises(PhotoRejected, match=r"127\.0\.0\.2 is in a private network"):
+            read_bytes(f"{private_site}/away")
+    monkeypatch.setenv("GEOSEARCH_PRIVATE_URLS", "yes")
+    image_settings.cache_clear()
+    assert read_bytes(f"{private_site}/away") == b"secret"
