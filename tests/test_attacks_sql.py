@@ -56,6 +56,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "timestamp with time zone": (
         None, "infinity", "-infinity", "4713-01-01 00:00+00 BC", "294276-12-31 00:00+00",
     ),
+    "anycompatible": (None, "infinity", "-infinity", "2015-06-30", "4713-01-01 00:00+00 BC"),
     "geometry": (
         "SRID=4326;POINT(8 47)", None, *(f"SRID=4326;{text}" for text in POSITIONS), *POSITIONS,
         *(f"SRID=3857;{text}" for text in POSITIONS), "SRID=999999;POINT(1 1)",
@@ -169,7 +170,9 @@ def answer(
     given: list[Any],
 ) -> str | None:
     """What is wrong with the answer of a call; None if nothing is."""
-    placeholders = [sql.SQL(f"CAST(%s AS {kind})") for kind in types]
+    placeholders = [
+        sql.SQL("%s" if kind == "anycompatible" else f"CAST(%s AS {kind})") for kind in types
+    ]
     if variadic:
         placeholders[-1] = sql.SQL("VARIADIC ") + placeholders[-1]
     call = sql.SQL("{}({})").format(

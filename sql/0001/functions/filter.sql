@@ -17,6 +17,20 @@ CREATE TYPE geosearch.photo_filter AS (
 COMMENT ON TYPE geosearch.photo_filter IS
     'Conditions of geosearch.nearest, checked; NULL is no condition.';
 
+-- A literal would be read in the time zone of the session, had it been declared a timestamptz.
+CREATE FUNCTION geosearch.utc(moment anycompatible) RETURNS timestamptz
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+BEGIN
+    RETURN moment;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.utc(anycompatible) IS
+    'A moment, date or text of either as timestamptz: UTC without a zone.';
+
 CREATE FUNCTION geosearch.make_filter(
     within geometry, near geometry, near_km float8,
     taken_after timestamptz, taken_before timestamptz,
