@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import csv
 import http.server
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
+import pyarrow as pa
 import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geosearch.borders.border_files import read_borders
+from geosearch.cli.console import Table, note, print_json, say
+from geosearch.database.connection import Database
 from geosearch.errors import GeosearchError, InputError, ModelError, PhotoRejected
+from geosearch.export.table import write_csv
 from geosearch.features.backbones import load_backbone
 from geosearch.ingest.sources import candidates
+from geosearch.layers.layer import PHOTOS
+from geosearch.layers.layer_rows import LayerRows
+from geosearch.layers.styles import read_style
 from geosearch.retrieval.filters import Filter, where
 from geosearch.settings import image_settings
 from geosearch.storage import is_public, open_stream, read_bytes
+from geosearch.untrusted import for_json, for_terminal, for_xml
 from tests.command_line import CommandLine
 
 SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
@@ -92,9 +106,9 @@ def test_a_file_is_read_no_further_than_the_limit(
 def test_any_text_for_an_area_is_refused_in_words(text: str, tmp_path: Path) -> None:
     file = tmp_path / "area.geojson"
     file.write_text(text, encoding="latin-1")
-    for given in (text, str(file)):
+    for area in (text, str(file)):
         with pytest.raises(InputError, match="within"):
-            where(within=given)
+            where(within=area)
 
 
 @pytest.mark.parametrize("option", ["--within", "--filter", "--parameters"])
@@ -170,3 +184,77 @@ def test_urls_of_private_networks_are_opened_only_by_a_setting(
     monkeypatch.setenv("GEOSEARCH_PRIVATE_URLS", "yes")
     image_settings.cache_clear()
     assert read_bytes(f"{private_site}/away") == b"secret"
+
+
+HOSTILE = ("[/x][red]", "\x1b[2J\x1b]0;owned\x07", "\x9b31m", "safe\u202egpj.exe", "a\rb", "\udcff")
+
+
+def test_a_name_of_a_collection_breaks_no_list_and_moves_no_cursor(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with database.connection() as connection:
+        for name in HOSTILE[:-1]:  # PostgreSQL has no lone surrogates
+            connection.execute("INSERT INTO geosearch.collections (name) VALUES (%s)", (name,))
+    command = CommandLine(database.url, capsys)
+    for ran in (command("collections", "list"), command("collections", "list", "--json")):
+        assert ran.code == 0
+        assert "[/x][red]" in ran.out
+        assert all(line.isprintable() for line in ran.out.split("\n"))
+    assert {row["name"] for row in ran.json()} == set(HOSTILE[:-1])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_whatever_is_said_holds_no_command_to_a_terminal(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table("name", text=["name"])
+    table.add_row(text)
+    say(text)
+    note(text)
+    print_json({"name": text})
+    table.print()
+    for shown in capsys.readouterr():
+        assert all(line.isprintable() for line in shown.split("\n"))
+        shown.encode()
+
+
+@given(st.text(st.characters(), max_size=30))
+def test_text_made_safe_is_the_same_text(text: str) -> None:
+    shown = for_terminal(text, keep="")
+    assert len(for_terminal(shown, keep="")) == len(shown)
+    assert not set(shown) & set("\x1b\x9b\x07\r\n\u202e\u2066")
+    assert json.loads(for_json(json.dumps(text, ensure_ascii=False))) == text
+    assert "<" not in for_xml(text)
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_text_in_csv_is_no_formula_for_a_spreadsheet(tmp_path: Path, safe: bool) -> None:
+    titles = ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1", "plain", "", None, "a=b"]
+    schema = pa.schema([("title", pa.string()), ("width", pa.int32()), ("geometry", pa.binary())])
+    point = shapely.Point(-1, -2).wkb
+    batch = pa.record_batch([titles, [-5] * len(titles), [point] * len(titles)], schema=schema)
+    path = tmp_path / "photos.csv"
+    write_csv(path, LayerRows(PHOTOS, schema, iter([batch])), safe=safe)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    mark = "'" if safe else ""
+    assert [row["title"] for row in rows] == [
+        f"{mark}=HYPERLINK(1)", f"{mark}+1", f"{mark}-1", f"{mark}@SUM(1)", f"{mark}\t=1", "plain",
+        "", "", "a=b",
+    ]  # fmt: skip
+    assert {(row["width"], row["lat"], row["lon"]) for row in rows} == {("-5", "-2", "-1")}
+
+
+@pytest.mark.parametrize(
+    "name", ["photos", "estimates", "neighbours", "lines", "errors", "regions", "coverage"]
+)
+def test_map_tips_show_every_value_as_text(name: str) -> None:
+    tip = ElementTree.fromstring(read_style(name)).findtext("mapTip")
+    assert tip
+    values = re.findall(r"\[% (.*?) %\]", tip)
+    assert values
+    for value in values:
+        assert value.startswith("replace(replace(replace(replace(")
+        assert value.endswith(""", '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;')""")
+    # Only paths and http(s) become links: a uri may be of any scheme.
+    assert "'file://', '')" not in tip

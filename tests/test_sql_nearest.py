@@ -420,10 +420,10 @@ def test_borders_are_found_by_any_name(world: World) -> None:
 def test_a_moment_without_a_zone_is_utc_in_every_session(
     world: World, given: str, kind: str
 ) -> None:
-    ask = sql.SQL(
-        "SELECT count(*) FROM geosearch.nearest("
-        "%(query)s, {}, 1000, exact => true, taken_before => {}" + kind + ")"
-    ).format(MODEL, given)
+    ask = sql.SQL("SELECT count(*) FROM geosearch.nearest({})").format(
+        sql.SQL("%(query)s, {}, 1000, exact => true, taken_before => {}").format(MODEL, given)
+        + sql.SQL(kind)
+    )
     query = HalfVector(world.query(1))
     with world.database.connection() as connection, connection.transaction(force_rollback=True):
         connection.execute(
