@@ -170,7 +170,7 @@ def answer(
     given: list[Any],
 ) -> str | None:
     """What is wrong with the answer of a call; None if nothing is."""
-    placeholders = [
+    placeholders: list[sql.Composable] = [
         sql.SQL("%s" if kind == "anycompatible" else f"CAST(%s AS {kind})") for kind in types
     ]
     if variadic:

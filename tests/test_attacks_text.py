@@ -155,7 +155,9 @@ def private_site() -> Iterator[str]:
             away = self.path == "/away"
             self.send_response(302 if away else 200)
             if away:
-                self.send_header("Location", f"http://127.0.0.2:{self.server.server_address[1]}/")
+                self.send_header(
+                    "Location", f"http://127.0.0.2:{self.connection.getsockname()[1]}/"
+                )
             self.send_header("Content-Length", "0" if away else "6")
             self.end_headers()
             self.wfile.write(b"" if away else b"secret")
@@ -234,7 +236,7 @@ def test_text_in_csv_is_no_formula_for_a_spreadsheet(tmp_path: Path, safe: bool)
     point = shapely.Point(-1, -2).wkb
     batch = pa.record_batch([titles, [-5] * len(titles), [point] * len(titles)], schema=schema)
     path = tmp_path / "photos.csv"
-    write_csv(path, LayerRows(PHOTOS, schema, iter([batch])), safe=safe)
+    write_csv(path, LayerRows(PHOTOS, schema, (item for item in (batch,))), safe=safe)
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     mark = "'" if safe else ""
