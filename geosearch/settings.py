@@ -74,16 +74,24 @@ class CacheSettings:
         return (Path(home) if home else Path.home() / ".cache") / "geosearch"
 
 
+def _yes(text: str) -> bool:
+    if text.lower() not in ("yes", "no"):
+        raise ValueError("it is neither yes nor no")
+    return text.lower() == "yes"
+
+
 class ImageSettings:
-    """Limits on images from strangers.
+    """Limits on images and other files from strangers.
 
     `GEOSEARCH_MAX_PIXELS`: larger images are rejected before they are decoded.
     `GEOSEARCH_MAX_BYTES`: larger files are rejected, and read no further than that.
+    `GEOSEARCH_PRIVATE_URLS`: yes to open URLs in private networks too, and of any protocol.
     """
 
     def __init__(self) -> None:
         self.max_pixels = _setting("GEOSEARCH_MAX_PIXELS", _count, 250_000_000)
         self.max_bytes = _setting("GEOSEARCH_MAX_BYTES", _count, 512 * 1024 * 1024)
+        self.private_urls = _setting("GEOSEARCH_PRIVATE_URLS", _yes, False)
 
 
 @cache

@@ -86,6 +86,21 @@ def initial_bearing(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: Arr
     return bearing
 
 
+def great_circle_line(
+    lat1: float, lon1: float, lat2: float, lon2: float, points: int
+) -> tuple[Array, Array]:
+    """The shortest way between two points as latitudes and longitudes (points,) in degrees.
+
+    What lies on the antimeridian has the longitude, 180 or -180, of the side that the way is on.
+    """
+    bearing = initial_bearing(lat1, lon1, lat2, lon2)
+    distance = great_circle_km(lat1, lon1, lat2, lon2)
+    lat, lon = destination(lat1, lon1, bearing, distance * np.linspace(0.0, 1.0, points))
+    on_it = np.abs(lon) > 180 - 1e-9
+    side = -1.0 if lon[~on_it].sum() < 0 else 1.0
+    return lat, np.where(on_it, 180 * side, lon)
+
+
 def tangent_basis(points: Array) -> tuple[Array, Array]:
     """Two unit vectors that with each unit vector of `points` (..., 3) form an orthonormal basis.
 

@@ -1,13 +1,21 @@
-"""Bytes behind a uri: local paths directly, `s3://`, `https://` and the like through fsspec."""
+"""Bytes behind a uri: local paths directly, `s3://`, `https://` and the like through fsspec.
+
+Paths and addresses may come from strangers: nothing but a regular file is opened, and no address
+in a private network unless a setting allows it.
+"""
 
 from __future__ import annotations
 
+import errno
+import ipaddress
+import json
 import os
 import re
+import socket
 import stat
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
 from geosearch.errors import InputError, PhotoRejected, Reason
@@ -16,6 +24,12 @@ from geosearch.settings import image_settings
 
 _PART = 2**20
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+#: Regular files by what they say of themselves, but some of them wait for ever or never end.
+_KERNEL = tuple(map(Path, ("/proc", "/sys")))
+#: Storage whose address is not in the URL, or checked when it is connected to.
+_OPEN_TO_ALL = frozenset(
+    {"http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
+)
 
 
 def is_remote(uri: str) -> bool:
@@ -64,16 +78,100 @@ def open_stream(uri: str) -> AbstractContextManager[IO[bytes]]:
         It is missing, forbidden, or no regular file. Remote storage raises errors of its own.
     """
     if is_remote(uri):
-        import fsspec  # only here: local photos need none of it
+        return cast("AbstractContextManager[IO[bytes]]", filesystem(uri).open(uri, "rb"))
+    return regular(local_path(uri)).open("rb")
 
-        return cast("AbstractContextManager[IO[bytes]]", fsspec.open(uri, "rb"))
-    if "\0" in uri:
-        raise OSError("a name with the character NUL")
-    path = local_path(uri)
+
+def regular(path: Path) -> Path:
+    """The path itself, if a regular file is there, in no file system of the kernel's.
+
+    Raises
+    ------
+    OSError
+        It is anything else, or missing.
+    """
     # Asked before opening: opening a named pipe would wait for ever.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("not a regular file")
-    return path.open("rb")
+    try:
+        real = path.resolve(strict=True)
+        kind = path.stat().st_mode
+    except (ValueError, RuntimeError) as error:  # a NUL in the name; links in a circle
+        raise OSError(errno.EINVAL, str(error)) from error
+    if not stat.S_ISREG(kind) or any(real.is_relative_to(folder) for folder in _KERNEL):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of a local file of at most `GEOSEARCH_MAX_BYTES`.
+
+    Raises
+    ------
+    OSError
+        As `regular`, or it is larger.
+    ValueError
+        It is not JSON in UTF-8.
+    """
+    limit = image_settings().max_bytes
+    with regular(path).open("rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"over GEOSEARCH_MAX_BYTES={limit}")
+    return parse_json(data)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of JSON text; ValueError where it is none, or too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def filesystem(uri: str) -> Any:
+    """The fsspec file system of a remote uri.
+
+    Raises
+    ------
+    OSError
+        Its protocol may reach where only `GEOSEARCH_PRIVATE_URLS` allows to go.
+    """
+    import fsspec  # only here: local photos need none of it
+
+    protocol = uri.partition("://")[0].lower()
+    if image_settings().private_urls:
+        return fsspec.filesystem(protocol)
+    if protocol not in _OPEN_TO_ALL:
+        raise OSError(errno.EACCES, f"{protocol}:// is opened only with GEOSEARCH_PRIVATE_URLS=yes")
+    guard = {"get_client": _public_client} if protocol in ("http", "https") else {}
+    return fsspec.filesystem(protocol, **guard)
+
+
+async def _public_client(**given: Any) -> Any:
+    import aiohttp  # what fsspec reads https:// by
+
+    # Asked for every connection, so after every redirect, with the address it really goes to.
+    connector = aiohttp.TCPConnector(socket_factory=_public_socket)
+    return aiohttp.ClientSession(connector=connector, **given)
+
+
+def _public_socket(found: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol, _, address = found
+    if not is_public(address[0]):
+        raise OSError(
+            errno.EACCES,
+            f"{address[0]} is in a private network: opened only with GEOSEARCH_PRIVATE_URLS=yes",
+        )
+    return socket.socket(family, kind, protocol)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the Internet: not private, link-local, loopback, reserved."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    # Addresses of IPv6 that lead to one of IPv4.
+    inner = ip.version == 6 and (ip.ipv4_mapped or ip.sixtofour)
+    if not inner and ip.version == 6 and ip in ipaddress.ip_network("64:ff9b::/96"):
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.is_global and not ip.is_multicast if not inner else is_public(str(inner))
 
 
 def read_bytes(uri: str) -> bytes:
@@ -99,7 +197,8 @@ def read_bytes(uri: str) -> bytes:
     except MemoryError:
         raise  # says nothing about the photo
     except Exception as error:  # fsspec backends raise their own types for network and access
-        said = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        cause = error.__cause__ or error  # of what fsspec calls a missing file
+        said = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
         raise PhotoRejected(Reason.UNREADABLE, said) from error
     if len(data) > limit:
         raise PhotoRejected(Reason.TOO_LARGE, f"the file is over GEOSEARCH_MAX_BYTES={limit}")

@@ -25,7 +25,7 @@ from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import InputError, NotFoundError
 from geosearch.layers.layer_rows import read_photos
-from geosearch.retrieval.areas import read_area, split
+from geosearch.retrieval.areas import read_area, read_area_file, split
 from geosearch.retrieval.filters import (
     EVERYTHING,
     AccurateTo,
@@ -411,7 +411,7 @@ def test_an_area_comes_from_wkt_or_any_geojson(tmp_path: Path) -> None:
     for number, document in enumerate(documents):
         path = tmp_path / f"{number}.geojson"
         path.write_text(json.dumps(document))
-        assert read_area(str(path)).equals(ZURICH)
+        assert read_area(read_area_file(str(path))).equals(ZURICH)
         assert read_area(document).equals(ZURICH)
     assert read_area(ZURICH.wkt).equals(ZURICH)
     assert read_area("polygon((0 0, 4 0, 4 4, 0 0), (1 0.5, 2 0.5, 2 1, 1 0.5))").area == 7.75
@@ -433,7 +433,7 @@ def test_a_bad_area_file_says_what_is_wrong(tmp_path: Path, content: str, says: 
     path = tmp_path / "area.geojson"
     path.write_text(content)
     with pytest.raises(InputError, match=says) as caught:
-        read_area(str(path))
+        read_area_file(str(path))
     assert "area.geojson" in caught.value.message
 
 
@@ -450,7 +450,7 @@ def test_an_area_splits_where_longitudes_are_far_apart() -> None:
 
 def test_a_missing_area_file_and_broken_wkt_are_named() -> None:
     with pytest.raises(InputError, match="neither WKT nor a readable file"):
-        read_area("nowhere.geojson")
+        read_area_file("nowhere.geojson")
     with pytest.raises(InputError, match="WKT cannot be read"):
         read_area("POLYGON((0 0, 1")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from psycopg.types.json import Jsonb
 from shapely.geometry import box
 
 from geosearch.client import Geosearch
@@ -226,6 +227,20 @@ def test_reproduce_names_a_collection_that_is_gone(space: Space) -> None:
         connection.execute("UPDATE geosearch.collections SET name = 'space'")
     assert not again.same
     assert again.changes == ("there is no collection 'space' any more",)
+
+
+def test_reproduce_opens_no_file_that_a_planted_filter_names(space: Space, tmp_path: Path) -> None:
+    answer = space.gs.localize(space.queries[0].uri)
+    assert answer.id is not None
+    (tmp_path / "area.json").write_text('{"type": "Point", "coordinates": [0, 0]}')
+    for planted in ("/dev/zero", str(tmp_path / "area.json")):
+        with space.gs.database.connection() as connection:
+            connection.execute(
+                "UPDATE geosearch.localizations SET filter = %s WHERE id = %s",
+                (Jsonb({"within": planted}), answer.id),
+            )
+        with pytest.raises(InputError, match="neither WKT nor GeoJSON"):
+            space.gs.reproduce(answer.id)
 
 
 def test_a_photo_that_stands_twice_in_a_manifest_is_two_queries(

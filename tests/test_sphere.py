@@ -12,6 +12,7 @@ from geosearch.sphere import (
     Cells,
     destination,
     great_circle_km,
+    great_circle_line,
     initial_bearing,
     lat_lon,
     tangent_basis,
@@ -137,3 +138,13 @@ def test_latitude_of_z_is_accurate_at_the_poles() -> None:
     assert z_to_lat([-1.0, 0.0, 0.5, 1.0]) == pytest.approx([-90, 0, 30, 90], abs=1e-13)
     colatitude = 90 - z_to_lat(1 - 2.0**-40)
     assert colatitude == pytest.approx(np.degrees(np.sqrt(2.0**-39)), rel=1e-6)
+
+
+@pytest.mark.parametrize("lon1", [180.0, -180.0, 170.0, -170.0])
+@pytest.mark.parametrize("lon2", [180.0, -180.0])
+def test_a_line_to_the_antimeridian_does_not_jump(lon1: float, lon2: float) -> None:
+    lat, lon = great_circle_line(-40.0, lon1, 55.0, lon2, 50)
+    assert np.abs(np.diff(lon)).max() < 5
+    assert (lat[0], lat[-1]) == pytest.approx((-40.0, 55.0))
+    np.testing.assert_allclose(great_circle_km(lat[0], lon[0], -40.0, lon1), 0, atol=1e-6)
+    np.testing.assert_allclose(great_circle_km(lat[-1], lon[-1], 55.0, lon2), 0, atol=1e-6)

@@ -406,3 +406,29 @@ def test_a_bandwidth_out_of_range_is_refused(world: tuple[Database, int, list[in
                 bandwidth_km=bandwidth_km,
             )
         assert "between 0.001 and 20015" in str(raised.value.diag.message_hint)
+
+
+def test_radii_rest_on_shares_of_the_weights(module_database: Database) -> None:
+    ask = "SELECT geosearch.density_radii('{0,1,9}', '{0,1,9}', %s, 100, 0, 0, '{0.5,0.9}')"
+    with module_database.connection() as connection:
+        rows = [
+            connection.execute(ask, ([scale * weight for weight in (3, 2, 1)],)).fetchone()
+            for scale in (1 / 6, 1.0, 7e20)
+        ]
+    assert rows[0] is not None
+    for row in rows:
+        assert row is not None
+        assert row[0] == pytest.approx(rows[0][0])
+
+
+@pytest.mark.parametrize("level", ["0", "1", "-0.5", "NaN", "1.5", "NULL"])
+def test_what_is_no_level_is_refused(module_database: Database, level: str) -> None:
+    with (
+        module_database.connection() as connection,
+        pytest.raises(psycopg.DataError, match="levels are") as raised,
+        connection.transaction(),
+    ):
+        connection.execute(
+            "SELECT geosearch.density_radii('{0}', '{0}', '{1}', 100, 0, 0, %s)", (f"{{{level}}}",)
+        )
+    assert "above 0 and below 1" in str(raised.value.diag.message_hint)

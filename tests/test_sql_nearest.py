@@ -342,7 +342,7 @@ def test_a_query_may_be_a_vector_as_localizations_keep_it(world: World) -> None:
         ({"near": "SRID=4326;POINT(0 0)"}, "go together", "a distance in kilometres"),
         (
             {"near": "SRID=4326;POINT(0 91)", "near_km": 1},
-            "not a point in WGS 84",
+            "near reaches beyond the Earth",
             "longitude, lat",
         ),
         ({"near": "SRID=4326;POINT(0 0)", "near_km": -1}, "near_km is -1", "half the globe"),
@@ -408,3 +408,34 @@ def test_borders_are_found_by_any_name(world: World) -> None:
             assert found == (1600,)
         with pytest.raises(psycopg.DataError, match="no country or region 'Atlantis'"):
             connection.execute("SELECT geosearch.border('Atlantis')")
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ("2010-06-30 12:00", ""), ("2010-06-30 14:00+02", ""), ("2010-06-30 12:00", "::timestamp"),
+        ("2010-06-30 12:00Z", "::timestamptz"),
+    ],
+)  # fmt: skip
+def test_a_moment_without_a_zone_is_utc_in_every_session(
+    world: World, given: str, kind: str
+) -> None:
+    ask = sql.SQL("SELECT count(*) FROM geosearch.nearest({})").format(
+        sql.SQL("%(query)s, {}, 1000, exact => true, taken_before => {}").format(MODEL, given)
+        + sql.SQL(kind)
+    )
+    query = HalfVector(world.query(1))
+    with world.database.connection() as connection, connection.transaction(force_rollback=True):
+        connection.execute(
+            "UPDATE geosearch.photos SET taken_at = timestamptz '2010-06-30 11:59Z' "
+            "+ make_interval(mins => 2 * (id %% 2)::integer) WHERE id = ANY (%s)",
+            (world.ids[:10],),
+        )
+        connection.execute(
+            "UPDATE geosearch.photos SET taken_at = NULL WHERE id <> ALL (%s)", (world.ids[:10],)
+        )
+        found = set()
+        for zone in ("UTC", "Pacific/Auckland", "America/New_York"):
+            connection.execute("SELECT set_config('timezone', %s, true)", (zone,))
+            found.add(connection.execute(ask, {"query": query}).fetchone())
+    assert found == {(5,)}

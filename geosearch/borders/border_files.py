@@ -6,7 +6,6 @@ their members, so that a filter by region needs one geometry as a filter by coun
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 
 from geosearch.errors import InputError, unusable_file
+from geosearch.storage import read_json
 
 Kind = Literal["country", "region"]
 
@@ -62,7 +62,7 @@ def read_borders(path: str | Path) -> tuple[list[Border], list[Flaw]]:
         The file cannot be read, or is neither of the formats.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = read_json(Path(path))
         features = [(dict(item["properties"]), item["geometry"]) for item in document["features"]]
     except OSError as error:
         raise unusable_file(f"{path} cannot be read: {error.strerror}", error) from error

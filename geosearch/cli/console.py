@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geosearch.defaults import DEFAULT_MODEL
+from geosearch.untrusted import for_json, for_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -32,7 +33,7 @@ LimitOption = Annotated[
 
 def print_json(value: Any) -> None:
     """Print one JSON document to stdout: of things of ours, their `to_json` or their fields."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.write(for_json(json.dumps(value, ensure_ascii=False, default=_plain)) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -43,7 +44,7 @@ def _plain(value: Any) -> Any:
 
 def say(text: str, **style: Any) -> None:
     """Print a sentence to stdout; `style` as of `typer.style`."""
-    typer.secho(_wrapped(text, sys.stdout.isatty()), **style)
+    typer.secho(_wrapped(for_terminal(text), sys.stdout.isatty()), **style)
 
 
 def say_next(command: str, model: str) -> None:
@@ -54,7 +55,7 @@ def say_next(command: str, model: str) -> None:
 
 def note(text: str, **style: Any) -> None:
     """Print a remark to stderr; `style` as of `typer.style`."""
-    typer.secho(_wrapped(text, sys.stderr.isatty()), err=True, **style)
+    typer.secho(_wrapped(for_terminal(text), sys.stderr.isatty()), err=True, **style)
 
 
 def answer(as_json: bool, value: Any, shown: str | Callable[[], object]) -> None:
@@ -104,7 +105,8 @@ class Table:
 
     def add_row(self, *cells: str) -> None:
         """One more row; cells left out are empty."""
-        self.rows.append((*cells, *[""] * (len(self._text) - len(cells))))
+        shown = [for_terminal(cell, keep="") for cell in cells]
+        self.rows.append((*shown, *[""] * (len(self._text) - len(cells))))
 
     def print(self, left_out: str | None = None, *, none: str | None = None) -> None:
         """Print the table to stdout, and below it what it leaves out; `none` where it is empty."""
@@ -237,7 +239,7 @@ def progress_bar(unit: str) -> Progress:
     err = Console(stderr=True)
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Rate(""),

@@ -45,6 +45,15 @@ _OutputOption = Annotated[
 ]
 
 
+_SafeCsvOption = Annotated[
+    bool,
+    typer.Option(
+        "--safe-csv/--no-safe-csv",
+        help="In .csv, an apostrophe before text that a spreadsheet would compute.",
+    ),
+]
+
+
 @app.callback()
 def export() -> None:
     """Write photos and answers to files."""
@@ -65,6 +74,7 @@ def photos(
     context: typer.Context,
     output: _OutputOption,
     as_json: JsonOption = False,
+    safe_csv: _SafeCsvOption = True,
     *,
     where: Filter,
 ) -> None:
@@ -75,7 +85,7 @@ def photos(
 
         return [read_photos(connection, where)]
 
-    _write(context, output, read, as_json)
+    _write(context, output, read, as_json, safe_csv)
 
 
 @app.command(
@@ -106,6 +116,7 @@ def estimates(
         ),
     ] = False,
     as_json: JsonOption = False,
+    safe_csv: _SafeCsvOption = True,
     *,
     selection: Selection,
 ) -> None:
@@ -113,7 +124,7 @@ def estimates(
     if map_file is not None:
         check_ending("--map", map_file, (".png",))
     layers = [ESTIMATES, *[ERRORS] * truth, *[REGIONS] * regions]
-    _write_answers(context, output, layers, selection, as_json, map_file)
+    _write_answers(context, output, layers, selection, as_json, safe_csv, map_file)
 
 
 def _add_command(layer: Layer, example: str) -> None:
@@ -123,10 +134,11 @@ def _add_command(layer: Layer, example: str) -> None:
         context: typer.Context,
         output: _OutputOption,
         as_json: JsonOption = False,
+        safe_csv: _SafeCsvOption = True,
         *,
         selection: Selection,
     ) -> None:
-        _write_answers(context, output, [layer], selection, as_json)
+        _write_answers(context, output, [layer], selection, as_json, safe_csv)
 
 
 _add_command(REGIONS, "--id 17 -o regions.gpkg")
@@ -240,6 +252,7 @@ def _write_answers(
     layers: list[Layer],
     selection: Selection,
     as_json: bool,
+    safe_csv: bool,
     map_file: Path | None = None,
 ) -> None:
     """Write layers of the chosen answers, and their picture if asked for."""
@@ -249,7 +262,7 @@ def _write_answers(
 
         return [read_answers(connection, layer, selection) for layer in layers]
 
-    _write(context, output, read, as_json, selection, map_file)
+    _write(context, output, read, as_json, safe_csv, selection, map_file)
 
 
 def _write(
@@ -257,6 +270,7 @@ def _write(
     output: Path,
     read: Callable[[Connection], list[LayerRows]],
     as_json: bool,
+    safe_csv: bool,
     selection: Selection | None = None,
     map_file: Path | None = None,
 ) -> None:
@@ -266,7 +280,7 @@ def _write(
     check_ending("-o", output, ENDINGS)
     with database(context) as opened:
         with opened.connection() as connection, progress("export", "rows") as report:
-            rows = write_layers(output, read(connection), report)
+            rows = write_layers(output, read(connection), report, safe_csv=safe_csv)
         if selection is not None and map_file is not None:
             from geosearch.export.answer_picture import draw_selection
 

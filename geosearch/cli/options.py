@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -358,9 +357,11 @@ def _expression(text: str) -> Filter:
 
 def _json(option: str, text: str, example: str) -> Any:
     """A JSON object that stands on the line or in a file."""
+    from geosearch.storage import parse_json, read_json
+
     at = _place(option, text)
     try:
-        value = json.loads(text if at == option else Path(text).read_text(encoding="utf-8"))
+        value = parse_json(text) if at == option else read_json(Path(text))
     except OSError as error:
         raise unusable_file(
             f"{at} is neither a JSON object nor a readable file: {error.strerror}",

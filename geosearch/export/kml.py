@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import shapely
 
 from geosearch.layers.layer import Layer
 from geosearch.layers.layer_rows import LayerRows
+from geosearch.untrusted import for_xml
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"
 _TYPES = {"int32": "int", "int64": "int", "float": "float", "double": "double", "bool": "bool"}
@@ -23,8 +23,6 @@ _STYLES = {
     "MultiPolygon": "<LineStyle><color>ff54b4ff</color><width>1.5</width></LineStyle>"
     "<PolyStyle><color>4054b4ff</color></PolyStyle>",
 }
-# XML 1.0 has no place for control characters, which a title may have.
-_FORBIDDEN = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF], " ")
 
 
 def write_kml(path: Path, rows: LayerRows) -> None:
@@ -72,8 +70,7 @@ def _text(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, bool):
         return str(value).lower()
-    text = str(value)
-    return escape(text if text.isprintable() else text.translate(_FORBIDDEN))
+    return for_xml(str(value))
 
 
 def _geometry(shape: shapely.Geometry) -> str:

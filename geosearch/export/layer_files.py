@@ -39,13 +39,17 @@ _LOCATED_ONLY = {".fgb"}
 
 
 def write_layers(
-    path: Path, parts: list[LayerRows], progress: Progress | None = None
+    path: Path,
+    parts: list[LayerRows],
+    progress: Progress | None = None,
+    *,
+    safe_csv: bool = True,
 ) -> dict[str, int]:
     """Write layers to a file, whole or not at all; returns the number of rows of each.
 
     Rows are streamed: memory does not grow with them. A GeoPackage that exists keeps its other
     layers; any other file is replaced. FlatGeobuf has no rows without a position. `progress` is
-    called with the rows written so far.
+    called with the rows written so far. `safe_csv`: text in a .csv begins no formula.
 
     Raises
     ------
@@ -90,6 +94,8 @@ def write_layers(
                 shutil.copyfile(path, part)
         if ending in _OF_SEVERAL:
             _OF_SEVERAL[ending](part, parts)
+        elif ending == ".csv":
+            write_csv(part, parts[0], safe=safe_csv)
         else:
             _OF_ONE[ending](part, parts[0])
     return written

@@ -21,7 +21,7 @@ from geosearch.export.surroundings import (
 from geosearch.layers.layer import ESTIMATES
 from geosearch.layers.layer_rows import LayerRows, read_answers
 from geosearch.layers.selection import Selection
-from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
+from geosearch.sphere import Array, great_circle_line
 from geosearch.words import format_km
 
 #: Classes of error: the upper limit in kilometres and the colour, from street to continent.
@@ -113,13 +113,9 @@ def _draw_lines(
     true_lon: Array,
     colour: str,
 ) -> None:
-    share = np.linspace(0.0, 1.0, _LINE_POINTS)
-    bearing = initial_bearing(lat, lon, true_lat, true_lon)
-    distance = great_circle_km(lat, lon, true_lat, true_lon)
     lines = []
-    for row in range(len(lat)):
-        points = destination(lat[row], lon[row], bearing[row], distance[row] * share)
-        lines += list(canvas.projected(projection, *points))
+    for ends in zip(lat, lon, true_lat, true_lon, strict=True):
+        lines += list(canvas.projected(projection, *great_circle_line(*ends, _LINE_POINTS)))
     canvas.add_lines(axes, lines, colors=colour, linewidths=1.0, alpha=0.55, zorder=4)
 
 

@@ -25,6 +25,7 @@ from geosearch.atomic_files import replacing
 from geosearch.errors import ModelError
 from geosearch.features.description import POOLINGS, Description, Source, file_sha256
 from geosearch.features.preprocessing import Preprocessing
+from geosearch.storage import regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,8 +88,13 @@ def source(path: Path) -> Source:
         The file is missing, or no checkpoint of this format.
     """
     path = path.expanduser()
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such checkpoint", "Give file:PATH of a checkpoint.")
+    try:
+        regular(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path}: there is no such checkpoint: {error.strerror}",
+            "Give file:PATH of a checkpoint.",
+        ) from error
     path = path.resolve()
     values = _read_description(path)
     try:

@@ -11,7 +11,7 @@ from geosearch.images import EXTENSIONS
 from geosearch.ingest.manifests import SUFFIXES, count_rows, is_manifest, read_manifest
 from geosearch.ingest.records import Candidate, Rejection
 from geosearch.installation import remedy
-from geosearch.storage import is_remote, resolve
+from geosearch.storage import filesystem, is_remote, resolve
 
 
 def locate(source: str | Path) -> str:
@@ -95,14 +95,12 @@ def _remote(uri: str) -> Iterator[Candidate | Rejection]:
         yield Candidate(uri)
         return
     try:
-        import fsspec
-
-        filesystem, root = fsspec.core.url_to_fs(uri)
-        for folder, folders, files in filesystem.walk(root, on_error="raise"):
+        found = filesystem(uri)
+        for folder, folders, files in found.walk(uri, on_error="raise"):
             folders.sort()
             for name in sorted(files):
                 if _is_photo(name) and not name.startswith("."):
-                    yield Candidate(filesystem.unstrip_protocol(f"{folder}/{name}"))
+                    yield Candidate(found.unstrip_protocol(f"{folder}/{name}"))
     except Exception as error:  # fsspec backends raise their own types for network and access
         raise InputError(
             f"cannot list {uri}: {type(error).__name__}: {error}",

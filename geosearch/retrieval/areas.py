@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from os import PathLike
@@ -18,6 +17,7 @@ from shapely.validation import explain_validity
 
 from geosearch.arguments import check_wgs84, path
 from geosearch.errors import InputError, unusable_file
+from geosearch.storage import parse_json, read_json
 
 #: Pieces of an area are separated by gaps of more than this in longitude.
 _GAP_DEG = 10.0
@@ -25,7 +25,8 @@ _WKT = re.compile(
     r"(?P<prefix>(SRID=(?P<srid>\d+)\s*;)?\s*)(MULTI)?(POLYGON|POINT|LINESTRING)", re.I
 )
 
-#: What is read as an area: a geometry of shapely or of the like, GeoJSON, WKT, or a path.
+#: What is read as an area: a geometry of shapely or of the like, GeoJSON, WKT; where a person
+#: names it, also a path.
 Area: TypeAlias = BaseGeometry | Mapping[str, Any] | str | PathLike[str]
 
 
@@ -33,8 +34,9 @@ def read_area(given: Area) -> BaseGeometry:
     """A valid Polygon or MultiPolygon, longitude/latitude in degrees.
 
     `given` is a shapely geometry or another with `__geo_interface__`, a GeoJSON geometry, Feature
-    or FeatureCollection, as an object or as text, WKT, or the path of a GeoJSON file. The polygons
-    of several features are united. What says that it is not in WGS 84 is refused.
+    or FeatureCollection, as an object or as text, or WKT. The polygons of several features are
+    united. What says that it is not in WGS 84 is refused. No file is opened: a filter may have
+    been stored by somebody else.
 
     Raises
     ------
@@ -53,9 +55,33 @@ def read_area(given: Area) -> BaseGeometry:
             return check_area(shapely.from_wkt(text[wkt.end("prefix") :]), "the WKT")
         except ShapelyError as error:
             raise InputError(f"`within`: the WKT cannot be read: {error}") from error
-    inline = text.startswith("{")
+    if not text.startswith("{"):
+        raise InputError(
+            f"`within`: {text[:80]!r} is neither WKT nor GeoJSON",
+            "Give a geometry: a file is opened only where `within` itself is its name.",
+        )
     try:
-        document = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
+        document = parse_json(text)
+    except ValueError as error:
+        raise InputError(f"`within`: {text[:80]}: not JSON: {error}") from error
+    return _from_geojson(document, "the GeoJSON")
+
+
+def read_area_file(given: Area) -> Area:
+    """What is in the GeoJSON file that a path names; anything else as it is given.
+
+    Raises
+    ------
+    InputError
+        It is neither WKT nor GeoJSON nor a file that can be read, or that is no area.
+    """
+    if not isinstance(given, str | PathLike):
+        return given
+    text = path("within", given).strip()
+    if text.startswith("{") or _WKT.match(text):
+        return text
+    try:
+        document = read_json(Path(text))
     except OSError as error:
         raise unusable_file(
             f"`within`: {given!r} is neither WKT nor a readable file: {error.strerror}",
@@ -64,7 +90,7 @@ def read_area(given: Area) -> BaseGeometry:
         ) from error
     except ValueError as error:
         raise InputError(f"`within`: {given}: not JSON: {error}") from error
-    return _from_geojson(document, "the GeoJSON" if inline else str(given))
+    return _from_geojson(document, str(given))
 
 
 def check_area(geometry: BaseGeometry, name: str) -> BaseGeometry:

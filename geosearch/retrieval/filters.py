@@ -20,7 +20,7 @@ from geosearch.retrieval.algebra import (
     known_as,
     read,
 )
-from geosearch.retrieval.areas import Area
+from geosearch.retrieval.areas import Area, read_area_file
 from geosearch.retrieval.conditions import (
     AccurateTo,
     ByAuthors,
@@ -106,7 +106,8 @@ def where(**conditions: Unpack[Conditions]) -> Filter:
         if known_as(name) in made:
             other = next(each for each in conditions if known_as(each) == known_as(name))
             raise InputError(f"`{other}` and `{name}` are one condition", "Give one.")
-        made[known_as(name)] = read(name, value, name)
+        given = read_area_file(value) if name == "within" else value
+        made[known_as(name)] = read(name, given, name)
     match made.get("after"), made.get("before"):
         case TakenAfter(after), TakenBefore(before) if after >= before:
             raise InputError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib import resources
 
+from geosearch.untrusted import for_map_tips
+
 
 def read_style(name: str) -> str:
     """The style of a layer, e.g. `regions`: a document of QML.
@@ -13,4 +15,4 @@ def read_style(name: str) -> str:
     FileNotFoundError
         There is no such style.
     """
-    return (resources.files(__name__) / f"{name}.qml").read_text(encoding="utf-8")
+    return for_map_tips((resources.files(__name__) / f"{name}.qml").read_text(encoding="utf-8"))

@@ -33,6 +33,6 @@
   <featureBlendMode>0</featureBlendMode>
   <layerOpacity>1</layerOpacity>
   <previewExpression>"neighbour"</previewExpression>
-  <mapTip>&lt;b&gt;neighbour [% "rank" %]&lt;/b&gt; of [% file_name("photo") %]&lt;br/&gt;weight [% format_number("weight", 4) %]&lt;br/&gt;&lt;a href="[% if("neighbour" LIKE '/%', 'file://', '') || "neighbour" %]"&gt;Open the neighbour&lt;/a&gt;</mapTip>
+  <mapTip>&lt;b&gt;neighbour [% "rank" %]&lt;/b&gt; of [% file_name("photo") %]&lt;br/&gt;weight [% format_number("weight", 4) %]&lt;br/&gt;&lt;a href="[% if("neighbour" LIKE '/%', 'file://' || "neighbour", if("neighbour" ILIKE 'http%://%', "neighbour", '')) %]"&gt;Open the neighbour&lt;/a&gt;</mapTip>
   <layerGeometryType>1</layerGeometryType>
 </qgis>

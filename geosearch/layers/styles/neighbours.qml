@@ -37,6 +37,6 @@
   <featureBlendMode>0</featureBlendMode>
   <layerOpacity>1</layerOpacity>
   <previewExpression>"neighbour"</previewExpression>
-  <mapTip>&lt;img src="[% if("neighbour" LIKE '/%', 'file://', '') || "neighbour" %]" width="240"/&gt;&lt;br/&gt;&lt;b&gt;neighbour [% "rank" %]&lt;/b&gt; of [% file_name("photo") %]&lt;br/&gt;distance [% format_number("distance", 4) %], weight [% format_number("weight", 4) %]&lt;br/&gt;&lt;a href="[% if("neighbour" LIKE '/%', 'file://', '') || "neighbour" %]"&gt;Open the neighbour&lt;/a&gt;</mapTip>
+  <mapTip>&lt;img src="[% if("neighbour" LIKE '/%', 'file://' || "neighbour", if("neighbour" ILIKE 'http%://%', "neighbour", '')) %]" width="240"/&gt;&lt;br/&gt;&lt;b&gt;neighbour [% "rank" %]&lt;/b&gt; of [% file_name("photo") %]&lt;br/&gt;distance [% format_number("distance", 4) %], weight [% format_number("weight", 4) %]&lt;br/&gt;&lt;a href="[% if("neighbour" LIKE '/%', 'file://' || "neighbour", if("neighbour" ILIKE 'http%://%', "neighbour", '')) %]"&gt;Open the neighbour&lt;/a&gt;</mapTip>
   <layerGeometryType>0</layerGeometryType>
 </qgis>

@@ -81,6 +81,6 @@
   <featureBlendMode>0</featureBlendMode>
   <layerOpacity>1</layerOpacity>
   <previewExpression>coalesce("title", "uri")</previewExpression>
-  <mapTip>&lt;img src="[% if("uri" LIKE '/%', 'file://', '') || "uri" %]" width="240"/&gt;&lt;br/&gt;&lt;b&gt;[% coalesce("title", "uri") %]&lt;/b&gt;&lt;br/&gt;[% concat_ws(' · ', "author", "licence", format_date("taken_at", 'yyyy-MM-dd')) %]&lt;br/&gt;&lt;a href="[% if("uri" LIKE '/%', 'file://', '') || "uri" %]"&gt;Open the photo&lt;/a&gt;</mapTip>
+  <mapTip>&lt;img src="[% if("uri" LIKE '/%', 'file://' || "uri", if("uri" ILIKE 'http%://%', "uri", '')) %]" width="240"/&gt;&lt;br/&gt;&lt;b&gt;[% coalesce("title", "uri") %]&lt;/b&gt;&lt;br/&gt;[% concat_ws(' · ', "author", "licence", format_date("taken_at", 'yyyy-MM-dd')) %]&lt;br/&gt;&lt;a href="[% if("uri" LIKE '/%', 'file://' || "uri", if("uri" ILIKE 'http%://%', "uri", '')) %]"&gt;Open the photo&lt;/a&gt;</mapTip>
   <layerGeometryType>0</layerGeometryType>
 </qgis>

@@ -28,14 +28,12 @@ BEGIN
     END IF;
     IF geom IS NULL OR weight IS NULL OR ST_IsEmpty(geom) THEN
         RETURN state;
-    ELSIF GeometryType(geom) <> 'POINT' THEN
-        PERFORM geosearch.refuse(format('kde_mode: a %s', GeometryType(geom)), 'Give points.');
     ELSIF NOT (weight >= 0 AND weight < 'Infinity') THEN
         PERFORM geosearch.refuse(
             format('kde_mode: a weight of %s', weight), 'Give numbers, 0 or more.'
         );
     END IF;
-    geom := geosearch.wgs84(geom, 'kde_mode: a point');
+    geom := geosearch.wgs84_point(geom, 'kde_mode: a point');
     state := array_append(state, ST_Y(geom));
     state := array_append(state, ST_X(geom));
     state := array_append(state, weight);

@@ -17,6 +17,20 @@ CREATE TYPE geosearch.photo_filter AS (
 COMMENT ON TYPE geosearch.photo_filter IS
     'Conditions of geosearch.nearest, checked; NULL is no condition.';
 
+-- A literal would be read in the time zone of the session, had it been declared a timestamptz.
+CREATE FUNCTION geosearch.utc(moment anycompatible) RETURNS timestamptz
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+BEGIN
+    RETURN moment;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.utc(anycompatible) IS
+    'A moment, date or text of either as timestamptz: UTC without a zone.';
+
 CREATE FUNCTION geosearch.make_filter(
     within geometry, near geometry, near_km float8,
     taken_after timestamptz, taken_before timestamptz,
@@ -35,19 +49,12 @@ DECLARE
     sphere_m CONSTANT float8 := (2 * 6378137.0 + 6356752.314245179) / 3 / 6371.0;
 BEGIN
     within := wgs84(within, 'within');
-    near := wgs84(near, 'near');
+    near := wgs84_point(near, 'near');
     IF GeometryType(within) NOT IN ('POLYGON', 'MULTIPOLYGON') OR ST_IsEmpty(within) THEN
         PERFORM refuse(
             format('within is %s %s', CASE WHEN ST_IsEmpty(within) THEN 'an empty' ELSE 'a' END,
                 GeometryType(within)),
             'Give a Polygon or MultiPolygon with an area.'
-        );
-    ELSIF ST_XMin(within) < -180 OR ST_XMax(within) > 180
-        OR ST_YMin(within) < -90 OR ST_YMax(within) > 90
-    THEN
-        PERFORM refuse(
-            'within reaches beyond the Earth: ' || Box2D(within)::text,
-            'Coordinates are longitude, latitude in degrees; cut polygons at 180 degrees.'
         );
     ELSIF NOT ST_IsValid(within) THEN
         PERFORM refuse(
@@ -56,13 +63,6 @@ BEGIN
     ELSIF (near IS NULL) <> (near_km IS NULL) THEN
         PERFORM refuse(
             'near and near_km go together', 'Give a point in WGS 84 and a distance in kilometres.'
-        );
-    ELSIF GeometryType(near) <> 'POINT' OR ST_IsEmpty(near)
-        OR NOT (ST_X(near) BETWEEN -180 AND 180 AND ST_Y(near) BETWEEN -90 AND 90)
-    THEN
-        PERFORM refuse(
-            'near is not a point in WGS 84: ' || left(ST_AsEWKT(near), 80),
-            'For example ST_SetSRID(ST_MakePoint(8.54, 47.37), 4326): longitude, latitude.'
         );
     ELSIF NOT (near_km > 0 AND near_km <= 20016) THEN
         PERFORM refuse(

@@ -19,8 +19,8 @@ CREATE FUNCTION geosearch.localize(
     model text,
     k integer DEFAULT 100,
     within geometry DEFAULT NULL,
-    taken_after timestamptz DEFAULT NULL,
-    taken_before timestamptz DEFAULT NULL,
+    taken_after anycompatible DEFAULT NULL,
+    taken_before anycompatible DEFAULT NULL,
     collections text[] DEFAULT NULL,
     authors text[] DEFAULT NULL,
     not_authors text[] DEFAULT NULL,
@@ -86,8 +86,8 @@ CREATE FUNCTION geosearch.localize_photo(
     model text,
     k integer DEFAULT 100,
     within geometry DEFAULT NULL,
-    taken_after timestamptz DEFAULT NULL,
-    taken_before timestamptz DEFAULT NULL,
+    taken_after anycompatible DEFAULT NULL,
+    taken_before anycompatible DEFAULT NULL,
     collections text[] DEFAULT NULL,
     authors text[] DEFAULT NULL,
     not_authors text[] DEFAULT NULL,
@@ -102,14 +102,16 @@ CREATE FUNCTION geosearch.localize_photo(
 )
 RETURNS SETOF geosearch.place
 LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
-BEGIN ATOMIC
+SET search_path = pg_catalog, geosearch, public, pg_temp
+-- Not BEGIN ATOMIC, which knows no anycompatible.
+AS $$
 SELECT l.*
 FROM geosearch.localize(
     geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
     collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-    not_photos || geosearch.copies_of(photo), bandwidth_km, weighting
-) AS l;
-END;
+    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo), bandwidth_km, weighting
+) AS l
+$$;
 
 COMMENT ON FUNCTION geosearch.localize_photo IS
     'Where a stored photo was taken, as geosearch.localize, without itself and files of the same '

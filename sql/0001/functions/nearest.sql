@@ -109,8 +109,8 @@ CREATE FUNCTION geosearch.nearest(
     model text,
     k integer DEFAULT 20,
     within geometry DEFAULT NULL,
-    taken_after timestamptz DEFAULT NULL,
-    taken_before timestamptz DEFAULT NULL,
+    taken_after anycompatible DEFAULT NULL,
+    taken_before anycompatible DEFAULT NULL,
     collections text[] DEFAULT NULL,
     authors text[] DEFAULT NULL,
     not_authors text[] DEFAULT NULL,
@@ -138,7 +138,7 @@ DECLARE
     known record := search_facts(id);
     total CONSTANT bigint := greatest(known.total, 1);
     wanted CONSTANT photo_filter := make_filter(
-        within, near, near_km, taken_after, taken_before, collections, authors, not_authors,
+        within, near, near_km, utc(taken_after), utc(taken_before), collections, authors, not_authors,
         licences, accuracy_m, not_photos
     );
     condition CONSTANT text := filter_condition(wanted);
@@ -331,8 +331,8 @@ CREATE FUNCTION geosearch.nearest_to_photo(
     model text,
     k integer DEFAULT 20,
     within geometry DEFAULT NULL,
-    taken_after timestamptz DEFAULT NULL,
-    taken_before timestamptz DEFAULT NULL,
+    taken_after anycompatible DEFAULT NULL,
+    taken_before anycompatible DEFAULT NULL,
     collections text[] DEFAULT NULL,
     authors text[] DEFAULT NULL,
     not_authors text[] DEFAULT NULL,
@@ -345,14 +345,16 @@ CREATE FUNCTION geosearch.nearest_to_photo(
 )
 RETURNS SETOF geosearch.neighbour
 LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 20
-BEGIN ATOMIC
+SET search_path = pg_catalog, geosearch, public, pg_temp
+-- Not BEGIN ATOMIC, which knows no anycompatible.
+AS $$
 SELECT n.*
 FROM geosearch.nearest(
     geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
     collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-    not_photos || geosearch.copies_of(photo)
-) AS n;
-END;
+    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo)
+) AS n
+$$;
 
 COMMENT ON FUNCTION geosearch.nearest_to_photo IS
     'The k photos most like a stored photo, as geosearch.nearest, without itself and without files '

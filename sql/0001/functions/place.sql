@@ -1,12 +1,20 @@
 -- Where a position is, in words: the one place that chooses them.
 
 CREATE FUNCTION geosearch.initial_bearing(a geometry, b geometry) RETURNS float8
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10
-RETURN (degrees(atan2(
-    sin(radians(ST_X(b) - ST_X(a))) * cos(radians(ST_Y(b))),
-    cos(radians(ST_Y(a))) * sin(radians(ST_Y(b)))
-    - sin(radians(ST_Y(a))) * cos(radians(ST_Y(b))) * cos(radians(ST_X(b) - ST_X(a)))
-)) + 360)::numeric % 360;
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    -- + 1 - 1 as in great_circle_km.
+    lat1 CONSTANT float8 := radians(ST_Y(wgs84_point(a, 'initial_bearing: a point')) + 1 - 1);
+    lat2 CONSTANT float8 := radians(ST_Y(wgs84_point(b, 'initial_bearing: a point')) + 1 - 1);
+    east CONSTANT float8 := radians(ST_X(b) - ST_X(a) + 1 - 1);
+BEGIN
+    RETURN (degrees(atan2(
+        sin(east) * cos(lat2), cos(lat1) * sin(lat2) - sin(lat1) * cos(lat2) * cos(east)
+    )) + 360)::numeric % 360;
+END
+$$;
 
 COMMENT ON FUNCTION geosearch.initial_bearing(geometry, geometry) IS
     'Direction in which the great circle from a to b starts, degrees clockwise from north.';
@@ -28,7 +36,7 @@ RETURN (
             (north - south) / 2 * 111.2 AS height,
             (ST_X(spot) - (west + east) / 2) / ((east - west) / 2) AS x,
             (ST_Y(spot) - (south + north) / 2) / ((north - south) / 2) AS y
-        FROM bounds
+        FROM bounds, geosearch.wgs84_point(part_of.spot, 'part_of: a position') AS spot
         WHERE east - west < 180
     ), side AS (
         SELECT
@@ -67,8 +75,11 @@ DECLARE
     town record;
     home text;
 BEGIN
-    spot := CASE WHEN ST_SRID(geom) IN (0, 4326) THEN ST_SetSRID(geom, 4326)
-        ELSE ST_Transform(geom, 4326) END;
+    IF ST_SRID(geom) IN (0, 4326) THEN
+        spot := ST_SetSRID(geom, 4326);
+    ELSIF EXISTS (SELECT FROM spatial_ref_sys WHERE srid = ST_SRID(geom)) THEN
+        spot := ST_Transform(geom, 4326);
+    END IF;
     IF GeometryType(spot) <> 'POINT' THEN
         spot := ST_Centroid(spot);
     END IF;

@@ -105,6 +105,16 @@ DECLARE
     level float8; radius float8; before float8; low float8; high float8; step float8;
     held float8; met record; radii float8[] := '{}';
 BEGIN
+    IF EXISTS (SELECT FROM unnest(levels) AS p WHERE (p > 0 AND p < 1) IS NOT TRUE) THEN
+        PERFORM refuse(
+            'levels are ' || array_to_string(levels, ', ', 'NULL'),
+            'Give shares of the density above 0 and below 1, for example 0.5 and 0.9.'
+        );
+    ELSIF levels IS NULL OR lat IS NULL OR lon IS NULL THEN
+        PERFORM refuse(
+            'density_radii lacks a point or levels', 'Give latitude, longitude and shares.'
+        );
+    END IF;
     -- Kernels whose distances differ by less than 0.02 bandwidths are as one.
     SELECT array_agg(angle), array_agg(share) INTO angles, shares
     FROM (
@@ -114,13 +124,16 @@ BEGIN
                 great_circle_km(density_radii.lat, density_radii.lon, n.lat, n.lon) / 6371.0
                     AS angle,
                 w
-            FROM unnest(lats, lons, weights) AS n (lat, lon, w)
+            FROM unnest(lats, lons, kernel_shares(lats, lons, weights)) AS n (lat, lon, w)
             WHERE w > 0
             OFFSET 0
         ) AS seen
         GROUP BY floor(angle * sqrt(kappa) / 0.02)
         HAVING sum(w) > 1e-9
     ) AS rings;
+    IF angles IS NULL THEN  -- no weight
+        RETURN NULL;
+    END IF;
 
     -- A kernel of its own has half of its mass within 1.18 bandwidths.
     SELECT array_agg(median ORDER BY median), array_agg(rank ORDER BY median) INTO medians, ranks

@@ -23,6 +23,13 @@ BEGIN
     parameter := CASE
         WHEN given <> '' THEN given::float8 WHEN scheme = 'power' THEN 10 ELSE 0.05
     END;
+    IF EXISTS (SELECT FROM unnest(distances) AS d WHERE (d > '-Infinity' AND d <= 1e9) IS NOT TRUE)
+    THEN
+        PERFORM geosearch.refuse(
+            'distances are ' || left(array_to_string(distances, ', ', 'NULL'), 80),
+            'Give numbers, such as the cosine distances of geosearch.nearest.'
+        );
+    END IF;
     -- Embeddings of half precision may come out a rounding error below zero apart.
     SELECT greatest(min(distance), 0) INTO nearest FROM unnest(distances) AS distance;
 

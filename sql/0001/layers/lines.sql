@@ -49,8 +49,8 @@ AS $$
 DECLARE
     -- PostgreSQL refuses to square what underflows; to all other degrees this adds nothing.
     tiny CONSTANT float8 := 1e-30;
-    lat1 CONSTANT float8 := ST_Y(a) + tiny;
-    lat2 CONSTANT float8 := ST_Y(b) + tiny;
+    lat1 CONSTANT float8 := ST_Y(wgs84_point(a, 'great_circle_line: a point')) + tiny;
+    lat2 CONSTANT float8 := ST_Y(wgs84_point(b, 'great_circle_line: a point')) + tiny;
     -- An end on the antimeridian has two longitudes: the one on the side of the other end.
     lon1 CONSTANT float8 := CASE
         WHEN abs(ST_X(a)) < 180 THEN ST_X(a) + tiny ELSE CASE WHEN ST_X(b) < 0 THEN -180 ELSE 180 END
