@@ -30,12 +30,15 @@ class Planner(NamedTuple):
 
 
 class SearchConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection for neighbour searches: each statement commits itself, settings stay.
+    """A connection for neighbour searches: each statement commits itself.
 
-    `planner` is what they were set for; None if they are the server's or unknown.
+    Settings stay, and `planner` is what they were set for; None if they are the server's or
+    unknown. Where it is `pooled` none may stay: the next statement may reach another backend, and
+    this one serve another program.
     """
 
     planner: Planner | None = None
+    pooled = False
 
 
 C = TypeVar("C", bound=Connection)
@@ -217,9 +220,29 @@ def _check(connection: Connection) -> None:
         ConnectionPool.check_connection(connection)
 
 
+def pooled(connection: Connection) -> bool:
+    """Whether a pooler such as PgBouncer speaks for the server, so that nothing stays.
+
+    A pooler serves many with one backend, and so must give each a process id of its own making, by
+    which it can be asked to cancel a statement.
+    """
+    return backend(connection) != connection.info.backend_pid
+
+
+def backend(connection: Connection) -> int:
+    """The process that serves it now."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def _configure(connection: Connection) -> None:
+    if pooled(connection):
+        connection.prepare_threshold = None  # they would be some other backend's, or another's
+        if isinstance(connection, SearchConnection):
+            connection.pooled = True
     # Before the first upgrade there is no vector type to register.
     if connection.execute("SELECT to_regtype('vector')").fetchone() != (None,):
         register_vector(connection)
-    connection.execute("SET timezone TO 'UTC'")
+    connection.execute("SET timezone TO 'UTC'")  # which poolers set at every backend they turn to
     connection.commit()

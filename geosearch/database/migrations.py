@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ from alembic import command, op
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from geosearch.database.connection import check_version, parse, redact, unreachable
@@ -24,7 +25,7 @@ _WITHOUT_USER_SCHEMA = """
 SELECT set_config(
     'search_path',
     regexp_replace(current_setting('search_path'), '"\\$user",? *', ''),
-    false
+    true
 )
 """
 
@@ -65,16 +66,18 @@ def _config() -> Config:
 
 
 def sqlalchemy_engine(url: str) -> Engine:
-    """An engine over psycopg 3 for a libpq URL (Unix-socket `host=` parameters included)."""
+    """An engine over psycopg 3 for a libpq URL (Unix-socket `host=` parameters included).
 
-    def connect() -> psycopg.Connection[tuple[Any, ...]]:
-        connection = psycopg.connect(url)
-        connection.execute(_WITHOUT_USER_SCHEMA)
-        connection.commit()
-        return connection
-
+    Nothing is prepared: behind a pooler it would stay at a backend that the next transaction may
+    not reach.
+    """
     # SQLAlchemy would parse the URL its own way; hand libpq the string as it is instead.
-    return create_engine("postgresql+psycopg://", creator=connect)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=partial(psycopg.connect, url, prepare_threshold=None)
+    )
+    # For each transaction anew, for the same reason.
+    event.listen(engine, "begin", lambda connection: connection.execute(text(_WITHOUT_USER_SCHEMA)))
+    return engine
 
 
 def _run(url: str, work: Any) -> None:
