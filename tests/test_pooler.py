@@ -215,7 +215,7 @@ def test_nothing_that_a_search_sets_reaches_other_programs(
     with Database(url) as opened:
         for where in FILTERS * BACKENDS:
             nearest(opened, model, query, 50, where)
-
+        build_index(opened, model, DIMENSION, rebuild=True)
     assert settings(url) == {tuple(row[0] for row in shown if row)}
 
 
