@@ -308,8 +308,8 @@ def test_a_partition_goes_with_its_cells(world: Database) -> None:
 
 def test_the_same_partition_again_is_the_one_there_is(world: Database) -> None:
     for options in ({"max_photos": 500}, {"kind": "clusters", "cells": 9, "seed": 4}):
-        made = make_partition(world, f"again {len(options)}", **options)  # type: ignore[arg-type]
-        again = make_partition(world, made.name, **options)  # type: ignore[arg-type]
+        made = make_partition(world, f"again {len(options)}", **options)
+        again = make_partition(world, made.name, **options)
         assert again.id == made.id
         with pytest.raises(InputError, match="already"):
             make_partition(world, made.name, max_photos=400)

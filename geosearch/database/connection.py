@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -153,7 +154,7 @@ class Database(Closing):
             open=False,
             configure=_configure,
             check=_check,
-            kwargs={"application_name": "geosearch"} | options,
+            kwargs={"application_name": "geosearch", "client_encoding": "utf8"} | options,
             connection_class=kind,
         )
 
@@ -185,10 +186,30 @@ class Database(Closing):
         # One plain connection first: the pool would retry an unreachable server for its whole
         # timeout and hide the reason.
         try:
-            psycopg.connect(self.url, connect_timeout=10).close()
+            with psycopg.connect(self.url, connect_timeout=10) as connection:
+                most = _most(connection)
         except psycopg.OperationalError as error:
             raise unreachable(self.label, error) from error
+        for each in (self._pool, self._searchers):
+            each.resize(0, min(self.pool_size, most))
         pool.open()
+
+
+def _most(connection: Connection) -> int:
+    """Connections that each of the two pools may have, where role or database limit them.
+
+    One more is for what needs one of its own, such as the build of an index.
+    """
+    row = connection.execute(
+        """
+        SELECT min(most) FROM (
+            SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user
+            UNION ALL SELECT datconnlimit FROM pg_database WHERE datname = current_database()
+        ) AS limits (most) WHERE most >= 0
+        """
+    ).fetchone()
+    assert row is not None
+    return sys.maxsize if row[0] is None else max(1, (row[0] - 1) // 2)
 
 
 def unreachable(label: str, error: psycopg.Error) -> UnreachableError:
@@ -236,13 +257,34 @@ def backend(connection: Connection) -> int:
     return int(row[0])
 
 
+#: What our statements rest on, whatever is set for the role or the database; {local}: for the
+#: transaction. The limits are for those who forget a statement or a session; here nobody does.
+PINS = """
+SELECT set_config(name, value, {local})
+FROM (
+    SELECT 'search_path', string_agg(DISTINCT quote_ident(nspname), ', ')
+    FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
+    WHERE extname IN ('postgis', 'vector')
+    UNION ALL VALUES ('timezone', 'UTC'), ('datestyle', 'ISO')
+    UNION ALL SELECT name, '0' FROM pg_settings WHERE name IN (
+        'statement_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout'
+    )
+) AS pins (name, value)
+WHERE value IS NOT NULL
+"""
+
+
 def _configure(connection: Connection) -> None:
-    if pooled(connection):
+    if not pooled(connection):
+        connection.execute(PINS.format(local="false").encode())
+    else:
+        # Which poolers keep, and set at every backend they turn to.
+        connection.execute("SET timezone TO 'UTC'")
+        connection.execute("SET datestyle TO 'ISO'")
         connection.prepare_threshold = None  # they would be some other backend's, or another's
         if isinstance(connection, SearchConnection):
             connection.pooled = True
     # Before the first upgrade there is no vector type to register.
     if connection.execute("SELECT to_regtype('vector')").fetchone() != (None,):
         register_vector(connection)
-    connection.execute("SET timezone TO 'UTC'")  # which poolers set at every backend they turn to
     connection.commit()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from geosearch.database.connection import Connection, Database, backend, pooled
+from geosearch.database.connection import PINS, Connection, Database, backend, pooled
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.errors import DatabaseError
 
@@ -157,6 +157,8 @@ def _build(
     # backend: there writes wait for the index.
     with psycopg.connect(database.url, autocommit=True, prepare_threshold=None) as connection:
         in_turn = pooled(connection)
+        if not in_turn:
+            connection.execute(PINS.format(local="false").encode())
         concurrently = sql.SQL("" if in_turn else "CONCURRENTLY")
         drop = sql.SQL("DROP INDEX {} IF EXISTS {}").format(concurrently, new)
         create = sql.SQL(
