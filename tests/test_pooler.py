@@ -204,19 +204,23 @@ def settings(url: str) -> set[tuple[object, ...]]:
         return {(other.execute(asked.encode()).fetchone() or ())[1:] for _ in range(4 * BACKENDS)}
 
 
+def settings_of_the_server(url: str) -> set[tuple[object, ...]]:
+    """The same, where nobody has set anything."""
+    with psycopg.connect(url) as untouched:
+        untouched.execute("SELECT '[1]'::vector")
+        shown = [untouched.execute(f"SHOW {name}".encode()).fetchone() for name in SETTINGS]
+    return {tuple(row[0] for row in shown if row)}
+
+
 def test_nothing_that_a_search_sets_reaches_other_programs(
     module_database: Database, port: int, model: int
 ) -> None:
     url = through(module_database.url, port)
     query = np.ones(DIMENSION, dtype=np.float32)
-    with psycopg.connect(module_database.url) as untouched:
-        untouched.execute("SELECT '[1]'::vector")
-        shown = [untouched.execute(f"SHOW {name}".encode()).fetchone() for name in SETTINGS]
     with Database(url) as opened:
         for where in FILTERS * BACKENDS:
             nearest(opened, model, query, 50, where)
-        build_index(opened, model, DIMENSION, rebuild=True)
-    assert settings(url) == {tuple(row[0] for row in shown if row)}
+    assert settings(url) == settings_of_the_server(module_database.url)
 
 
 def test_many_at_once_get_their_own_answers(
@@ -286,3 +290,15 @@ def test_two_runs_of_one_model_do_not_work_at_once(
     assert len(refused) == 2
     # Nothing is left of the lock, whichever backend the run began and ended at.
     assert embed(behind, backbone()).pending == 0
+
+
+def test_nothing_that_a_build_sets_reaches_other_programs(database: Database, port: int) -> None:
+    url = through(database.url, port)
+    with Database(url) as opened:
+        with opened.connection() as connection:
+            model = add_model(connection, 4)
+            photos = add_photos(connection, [1.0, 2.0], [3.0, 4.0])
+            add_embeddings(connection, model, photos, np.eye(4, dtype=np.float32)[:2])
+        assert build_index(opened, model, 4).built
+        assert build_index(opened, model, 4, rebuild=True).built
+    assert settings(url) == settings_of_the_server(database.url)
