@@ -24,6 +24,7 @@ demo: setup  ## Run the main job on real images; answers in demo/ (REFERENCES=60
 	scripts/demo $(REFERENCES) $(QUERIES)
 
 test: setup  ## Run the tests, each file in one of WORKERS=2 processes
+	@scripts/install-test-programs
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(STAMP)  ## Check style, formatting and types

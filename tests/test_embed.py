@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from geosearch.cli.app import app
+from geosearch.database import leases
 from geosearch.database.connection import Database
 from geosearch.errors import DatabaseError, InputError, NotFoundError, Reason
-from geosearch.features import Backbone, Description, embed, embed_files, embed_query, embedding_run
+from geosearch.features import Backbone, Description, embed, embed_files, embed_query
 from geosearch.features.extraction import Rejected
 from geosearch.features.model_rows import (
     find_model,
@@ -247,7 +248,7 @@ def test_a_photo_deleted_during_the_run_is_left_out(database: Database, tmp_path
 def test_two_runs_of_one_model_do_not_work_at_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding_run, "_LOCK_PATIENCE_S", 0.1)
+    monkeypatch.setattr(leases, "_PATIENCE_S", 0.1)
     put(database, tmp_path, 1)
     refused: list[str] = []
 

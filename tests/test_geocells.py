@@ -306,6 +306,15 @@ def test_a_partition_goes_with_its_cells(world: Database) -> None:
             find_partition(connection, "to go")
 
 
+def test_the_same_partition_again_is_the_one_there_is(world: Database) -> None:
+    for options in ({"max_photos": 500}, {"kind": "clusters", "cells": 9, "seed": 4}):
+        made = make_partition(world, f"again {len(options)}", **options)
+        again = make_partition(world, made.name, **options)
+        assert again.id == made.id
+        with pytest.raises(InputError, match="already"):
+            make_partition(world, made.name, max_photos=400)
+
+
 def test_a_name_is_one_partition(world: Database) -> None:
     made = make_partition(world, "taken", max_photos=500)
     with pytest.raises(InputError, match="'taken' already"):

@@ -544,6 +544,24 @@ def test_a_killed_run_run_again_equals_one_clean_run(
         assert rows(database, unfinished) == [(3,)]
 
 
+def test_a_run_after_one_killed_before_its_count_counts_what_is_there(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, a_jpg=photo(gps(10, 20)), b_jpg=photo(gps(30, 40), shade=1))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_run, "refresh_coverage", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(database, [tmp_path], collection="c")
+    counted = "SELECT cell_km, sum(photos)::int FROM geosearch.coverage GROUP BY 1 ORDER BY 1"
+    assert rows(database, counted) == []
+    assert ingest(database, [tmp_path], collection="c").added == 0
+    assert [photos for _, photos in rows(database, counted)] == [2, 2]
+
+
 def _wait_until_alone(database: Database) -> None:
     # The server notices the death of a client a moment later, and only then drops its locks.
     others = """

@@ -137,8 +137,8 @@ COMMON = {
     "places",
     "qgis_projects",
 }
-#: Tables that nobody but the owner has to do with.
-OWNERS = {"indexes", "recall_checks"}
+#: Tables that nobody but the owner, or who embeds, has to do with.
+OWNERS = {"indexes", "leases", "recall_checks"}
 
 
 def test_every_relation_has_its_rights_and_every_row_of_photos_its_policy(world: World) -> None:

@@ -566,6 +566,21 @@ def test_errors_name_what_to_do(module_database: Database, place: Path, tmp_path
         run(module_database, tmp_path / "taken.safetensors", small(place))
 
 
+def test_a_training_that_has_ended_may_be_run_again(
+    module_database: Database, place: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "new.safetensors"
+    first = run(module_database, output, small(place))
+    written = output.stat().st_mtime_ns
+    assert run(module_database, output, small(place)) == first
+    assert output.stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="there is such a file already"):
+        run(module_database, output, small(place, seed=5))
+    output.write_bytes(b"mine")
+    with pytest.raises(InputError, match="there is such a file already"):
+        run(module_database, output, small(place))
+
+
 def test_a_training_that_is_refused_leaves_no_run(
     module_database: Database, place: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -32,19 +33,26 @@ class Planner(NamedTuple):
 
 
 class SearchConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection for neighbour searches: each statement commits itself, settings stay.
+    """A connection for neighbour searches: each statement commits itself.
 
-    `planner` is what they were set for; None if they are the server's or unknown.
+    Settings stay, and `planner` is what they were set for; None if they are the server's or
+    unknown. Where it is `pooled` none may stay: the next statement may reach another backend, and
+    this one serve another program.
     """
 
     planner: Planner | None = None
+    pooled = False
 
 
 C = TypeVar("C", bound=Connection)
 
 MINIMUM_POSTGRES = 15
 
-_OPTIONS: dict[str, Any] = {"application_name": "geosearch", "connect_timeout": 10}
+_OPTIONS: dict[str, Any] = {
+    "application_name": "geosearch",
+    "client_encoding": "utf8",
+    "connect_timeout": 10,
+}
 _SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 
 
@@ -171,6 +179,10 @@ class Database(Closing):
         options = {name: value for name, value in _OPTIONS.items() if name not in given}
         try:
             connection = kind.connect(self.url, autocommit=autocommit, **options)
+            if not self._reached:
+                most = _most(connection)
+                self._pool.at_most(most)
+                self._searchers.at_most(most)
             _configure(connection)
         except psycopg.Error as error:
             raise unreached(error, self.label, before=self._reached) from error
@@ -189,6 +201,23 @@ class Database(Closing):
             raise refused(error, f"the database {self.label} refused") from error
 
 
+def _most(connection: Connection) -> int:
+    """Connections that each of the two pools may have, where role or database limit them.
+
+    One more is for what needs one of its own, such as the build of an index.
+    """
+    row = connection.execute(
+        """
+        SELECT min(most) FROM (
+            SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user
+            UNION ALL SELECT datconnlimit FROM pg_database WHERE datname = current_database()
+        ) AS limits (most) WHERE most >= 0
+        """
+    ).fetchone()
+    assert row is not None
+    return sys.maxsize if row[0] is None else max(1, (row[0] - 1) // 2)
+
+
 def check_version(connection: Connection, label: str) -> None:
     """Raise `DatabaseError` for PostgreSQL older than 15."""
     version = connection.info.server_version // 10000
@@ -204,9 +233,50 @@ def socket_url(folder: str, database: str, user: str, port: int = 5432) -> str:
     return f"postgresql://{quote(user)}@/{quote(database)}?host={host}&port={port}"
 
 
+def pooled(connection: Connection) -> bool:
+    """Whether a pooler such as PgBouncer speaks for the server, so that nothing stays.
+
+    A pooler serves many with one backend, and so must give each a process id of its own making, by
+    which it can be asked to cancel a statement.
+    """
+    return backend(connection) != connection.info.backend_pid
+
+
+def backend(connection: Connection) -> int:
+    """The process that serves it now."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+#: What our statements rest on, whatever is set for the role or the database; {local}: for the
+#: transaction. The limits are for those who forget a statement or a session; here nobody does.
+PINS = """
+SELECT set_config(name, value, {local})
+FROM (
+    SELECT 'search_path', string_agg(DISTINCT quote_ident(nspname), ', ')
+    FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
+    WHERE extname IN ('postgis', 'vector')
+    UNION ALL VALUES ('timezone', 'UTC'), ('datestyle', 'ISO')
+    UNION ALL SELECT name, '0' FROM pg_settings WHERE name IN (
+        'statement_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout'
+    )
+) AS pins (name, value)
+WHERE value IS NOT NULL
+"""
+
+
 def _configure(connection: Connection) -> None:
+    if not pooled(connection):
+        connection.execute(PINS.format(local="false").encode())
+    else:
+        # Which poolers keep, and set at every backend they turn to.
+        connection.execute("SET timezone TO 'UTC'")
+        connection.execute("SET datestyle TO 'ISO'")
+        connection.prepare_threshold = None  # they would be some other backend's, or another's
+        if isinstance(connection, SearchConnection):
+            connection.pooled = True
     # Before the first upgrade there is no vector type to register.
     if connection.execute("SELECT to_regtype('vector')").fetchone() != (None,):
         register_vector(connection)
-    connection.execute("SET timezone TO 'UTC'")
     connection.commit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -10,10 +11,10 @@ from alembic import command, op
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from geosearch.database.connection import check_version, parse, redact
+from geosearch.database.connection import PINS, check_version, parse, redact
 from geosearch.database.refusals import refused, unreached
 from geosearch.database.resources import resource
 from geosearch.database.schema import EXTENSIONS, SCHEMA
@@ -25,7 +26,7 @@ _WITHOUT_USER_SCHEMA = """
 SELECT set_config(
     'search_path',
     regexp_replace(current_setting('search_path'), '"\\$user",? *', ''),
-    false
+    true
 )
 """
 
@@ -53,9 +54,20 @@ def run_files(revision: str, *names: str) -> None:
     for name in " ".join(names).split():
         # As it is: the driver would take a % for a parameter, and SQLAlchemy a colon.
         op.get_bind().exec_driver_sql(
-            resource(f"sql/{revision}/{name}.sql").read_text(encoding="utf-8"),
+            _where_extensions_are(resource(f"sql/{revision}/{name}.sql").read_text("utf-8")),
             execution_options={"no_parameters": True},
         )
+
+
+def _where_extensions_are(statements: str) -> str:
+    """Statements that look for extensions in `public`, looking in the schemas they are in here."""
+    found = op.get_bind().execute(
+        text("SELECT extname, extnamespace::regnamespace::text FROM pg_extension")
+    )
+    schemas = {str(name): str(schema) for name, schema in found}
+    statements = statements.replace("public.vector_dims", f"{schemas['vector']}.vector_dims")
+    both = ", ".join(dict.fromkeys(schemas[name] for name in EXTENSIONS))
+    return re.sub(r"(?<=search_path = )(.*)\bpublic\b", rf"\1{both}", statements)
 
 
 def _config() -> Config:
@@ -66,16 +78,19 @@ def _config() -> Config:
 
 
 def sqlalchemy_engine(url: str) -> Engine:
-    """An engine over psycopg 3 for a libpq URL (Unix-socket `host=` parameters included)."""
+    """An engine over psycopg 3 for a libpq URL (Unix-socket `host=` parameters included).
 
-    def connect() -> psycopg.Connection[tuple[Any, ...]]:
-        connection = psycopg.connect(url)
-        connection.execute(_WITHOUT_USER_SCHEMA)
-        connection.commit()
-        return connection
-
+    Nothing is prepared: behind a pooler it would stay at a backend that the next transaction may
+    not reach.
+    """
     # SQLAlchemy would parse the URL its own way; hand libpq the string as it is instead.
-    return create_engine("postgresql+psycopg://", creator=connect)
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=partial(psycopg.connect, url, prepare_threshold=None, client_encoding="utf8"),
+    )
+    # For each transaction anew, for the same reason.
+    event.listen(engine, "begin", lambda connection: connection.execute(text(_WITHOUT_USER_SCHEMA)))
+    return engine
 
 
 def _run(url: str, work: Any) -> None:
@@ -133,8 +148,8 @@ def _prepare(connection: SqlConnection) -> None:
                 raise failed from error
             raise DatabaseError(
                 failed.message,
-                "Install it on the server by its package manager "
-                f"and, as a superuser, run: CREATE EXTENSION {name}",
+                "Ask the server's administrator to install it there and to run, in this database: "
+                + " ".join(f"CREATE EXTENSION IF NOT EXISTS {each};" for each in EXTENSIONS),
             ) from error
         found = connection.execute(
             text("SELECT extversion FROM pg_extension WHERE extname = :name"), {"name": name}
@@ -146,5 +161,6 @@ def _prepare(connection: SqlConnection) -> None:
                 f"Upgrade it and run: ALTER EXTENSION {name} UPDATE",
             )
     # Loads pgvector: before, only a superuser may create functions that set its parameters.
+    connection.execute(text(PINS.format(local="true")))
     connection.execute(text("SELECT '[1]'::vector"))
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))

@@ -21,7 +21,7 @@ class Pool(Generic[C]):
     """At most `size` connections made by `connect`; its errors reach who asked for one, at once."""
 
     def __init__(self, connect: Callable[[], C], size: int) -> None:
-        self._connect = connect
+        self._connect, self._size = connect, size
         self._free = threading.Semaphore(size)
         self._idle: list[tuple[C, float]] = []  # and when each was used; the last is the freshest
         self._closed = False
@@ -40,6 +40,11 @@ class Pool(Generic[C]):
                 yield connection
             finally:
                 self._give_back(connection)
+
+    def at_most(self, size: int) -> None:
+        """Have fewer connections than it was made for, as far as they are not in use."""
+        while self._size > size and self._free.acquire(blocking=False):
+            self._size -= 1
 
     def close(self) -> None:
         """Close all connections: those in use when they are given back."""

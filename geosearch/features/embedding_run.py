@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -16,6 +15,7 @@ from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
 from geosearch.database.inserting import finish_run, start_run
+from geosearch.database.leases import only_one
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import DatabaseError
 from geosearch.features.backbones import Backbone, load_backbone
@@ -25,7 +25,7 @@ from geosearch.features.extraction import (
     batched,
     embed_batch,
 )
-from geosearch.features.model_rows import Model, register_model
+from geosearch.features.model_rows import register_model
 from geosearch.parallel import ordered_map, processors
 from geosearch.query import Query
 from geosearch.waiting import Progress
@@ -34,8 +34,6 @@ from geosearch.waiting import Progress
 CHUNK = 2048
 COMMIT_EVERY_S = 5.0
 _PAGE = 4096
-_LOCK_SPACE = 0x67656F73  # "geos": our advisory locks, apart from those of others
-_LOCK_PATIENCE_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,11 @@ def embed(
     with database.connection() as connection:
         collection_id = None if collection is None else find_collection(connection, collection)
         row = register_model(connection, backbone.description)
-    with _only_run(database, row):
+    refusal = DatabaseError(
+        f"another run is embedding with {row.name} (model {row.id})",
+        "Wait for it to end; what it leaves undone, the next run does.",
+    )
+    with only_one(database, f"embed {row.id}", refusal):  # two would do, and lose, the same work
         started = time.perf_counter()
         with database.connection() as connection:
             options = {
@@ -165,28 +167,6 @@ def embed(
             names = ("pending", "embedded", "rejected", "gone", "skipped")
             finish_run(connection, run_id, {name: getattr(summary, name) for name in names})
     return summary
-
-
-@contextmanager
-def _only_run(database: Database, model: Model) -> Iterator[None]:
-    """Hold the model's advisory lock: two runs would do, and lose, the same work.
-
-    On a connection of its own, since the run may have one more alone. The lock is a transaction's,
-    which a pooler keeps together, and which holds back no VACUUM: it reads nothing.
-    """
-    with database.own_connection() as connection:
-        connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        key = (_LOCK_SPACE, model.id)
-        statement = "SELECT pg_try_advisory_xact_lock(%s, %s)"
-        deadline = time.monotonic() + _LOCK_PATIENCE_S  # the server may yet notice a killed run
-        while connection.execute(statement, key).fetchone() != (True,):
-            if time.monotonic() > deadline:
-                raise DatabaseError(
-                    f"another run is embedding with {model.name} (model {model.id})",
-                    "Wait for it to end; what it leaves undone, the next run does.",
-                )
-            time.sleep(0.2)
-        yield
 
 
 _Results = Iterator[list[tuple[_Pending, Outcome]]]

@@ -50,6 +50,12 @@ def register_model(connection: Connection, description: Description) -> Model:
 
     Two specs that come to the same weights, preprocessing and pooling share a row.
     """
+    found = _select(connection, "WHERE fingerprint = %s", (description.fingerprint,))
+    if found:
+        return found[0]
+    # A partition needs all of `models`, which no two transactions that insert there can have: one
+    # after the other, until the commit.
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext('geosearch models'))")
     row = vars(description) | {
         "fingerprint": description.fingerprint,
         "preprocessing": Jsonb(description.preprocessing.to_json()),

@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 import numpy as np
 import shapely
 from psycopg import errors
+from psycopg.types.json import Jsonb
 
 from geosearch.arguments import check_choice
 from geosearch.database.connection import Connection, Database
@@ -54,19 +55,21 @@ def make_partition(
 ) -> Partition:
     """Divide the world by the photos that pass `where`, and store the partition under `name`.
 
+    The same again is the one that is stored: a command that was killed can be run again.
+
     `cells` and `seed` (default 0) are of the kind `clusters`.
 
     Raises
     ------
     InputError
-        The name is taken or impossible, the kind unknown, a number out of range, or no photo passes
-        the filter.
+        The name is that of another partition or impossible, the kind unknown, a number out of
+        range, or no photo passes the filter.
     NotFoundError
         A collection or country in the filter does not exist.
     """
+    _check_name(name)
     check_choice("kind", kind, KINDS)
     with database.connection() as connection:
-        _check_free(connection, name)
         lat, lon = photo_positions(connection, where)
     if not len(lat):
         raise InputError(f"no photo passes the filter ({where})", "Widen it, or ingest photos.")
@@ -88,7 +91,8 @@ def make_partition(
             seed=seed or 0,
         )
     with database.connection() as connection:
-        return replace(made, id=store_partition(connection, made, where))
+        there = _alike(connection, made, where)
+        return replace(made, id=there or store_partition(connection, made, where))
 
 
 def photo_positions(connection: Connection, where: Filter = EVERYTHING) -> tuple[Array, Array]:
@@ -118,6 +122,34 @@ WHERE {condition}
 ORDER BY photo_id
 """
 
+_ALIKE = """
+SELECT id FROM geosearch.partitions
+WHERE name = %(name)s AND kind = %(kind)s AND parameters = %(parameters)s AND filter = %(filter)s
+    AND definition = %(definition)s AND photos = %(photos)s
+"""
+
+
+def _alike(connection: Connection, partition: Partition, where: Filter) -> int | None:
+    """The id of the partition that is stored already, if it is the same to the last cell."""
+    values = {
+        name: Jsonb(value) if isinstance(value, dict) else value
+        for name, value in _row(partition, where).items()
+    }
+    found = connection.execute(_ALIKE, values).fetchone()
+    return None if found is None else int(found[0])
+
+
+def _row(partition: Partition, where: Filter) -> dict[str, Any]:
+    return {
+        "name": partition.name,
+        "kind": partition.kind,
+        "parameters": dict(partition.parameters),
+        "filter": where.to_json(),
+        "definition": partition.division.to_json(),
+        "photos": int(partition.photos.sum()),
+        "software": software_versions(),
+    }
+
 
 def store_partition(
     connection: Connection, partition: Partition, where: Filter = EVERYTHING
@@ -129,21 +161,15 @@ def store_partition(
     InputError
         There is a partition of this name, or the name is impossible.
     """
-    _check_free(connection, partition.name)
-    row = {
-        "name": partition.name,
-        "kind": partition.kind,
-        "parameters": dict(partition.parameters),
-        "filter": where.to_json(),
-        "definition": partition.division.to_json(),
-        "photos": int(partition.photos.sum()),
-        "software": software_versions(),
-    }
+    _check_name(partition.name)
     try:
         with connection.transaction():
-            key = insert(connection, "partitions", row)
-    except errors.UniqueViolation:  # stored by another session since
-        raise _taken(partition.name) from None
+            key = insert(connection, "partitions", _row(partition, where))
+    except errors.UniqueViolation:
+        raise InputError(
+            f"there is a partition {partition.name!r} already",
+            f"Choose another name, or: geosearch partitions remove {partition.name}",
+        ) from None
     columns = {
         "photos": partition.photos.tolist(),
         "spread_km": partition.spread_km.tolist(),
@@ -249,22 +275,12 @@ def _select(
     ]
 
 
-def _check_free(connection: Connection, name: str) -> None:
+def _check_name(name: str) -> None:
     if not name.strip() or name != name.strip() or "," in name or "\0" in name:
         raise InputError(
             f"a partition cannot have the name {name!r}",
             "Give one without commas, which separate names, and without spaces round it.",
         )
-    row = connection.execute("SELECT 1 FROM geosearch.partitions WHERE name = %s", (name,))
-    if row.fetchone() is not None:
-        raise _taken(name)
-
-
-def _taken(name: str) -> InputError:
-    return InputError(
-        f"there is a partition {name!r} already",
-        f"Choose another name, or: geosearch partitions remove {name}",
-    )
 
 
 def _division(kind: str, definition: dict[str, Any]) -> Division:

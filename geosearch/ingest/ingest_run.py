@@ -118,9 +118,9 @@ def ingest(
                 summary = IngestSummary.of(tally, None if dry_run else run_id)
                 with connection.transaction():
                     finish_run(connection, run_id, summary.to_json())
-                if tally.added or tally.replaced:
-                    with connection.transaction():
-                        refresh_coverage(connection, collection)
+                # Whatever this run did: the one before may have been killed before its count.
+                with connection.transaction():
+                    refresh_coverage(connection, collection)
             return summary
     finally:
         items.close()

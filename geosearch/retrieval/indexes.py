@@ -6,13 +6,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
-from geosearch.database.connection import Connection, Database
+from geosearch.database.connection import Connection, Database, backend, pooled
 from geosearch.database.embedding_tables import embedding_table
 from geosearch.database.refusals import refused
 from geosearch.errors import DatabaseError
@@ -27,6 +27,9 @@ EF_CONSTRUCTION = 200
 PARALLEL_BUILD_SINCE = (0, 8, 2)
 #: Most memory a build asks for; beyond it the graph spills and the build slows down.
 MAX_BUILD_BYTES = 8 * 1024**3
+
+#: What an index's name ends in while it is built.
+_UNFINISHED = "_new"
 
 #: Called with (phase, done, total); total is 0 while unknown.
 BuildProgress = Callable[[str, int, int], None]
@@ -88,23 +91,25 @@ def build_index(
 ) -> Built:
     """Build the model's HNSW index while reads and writes go on; nothing to do if it is there.
 
+    Only one process may do so at a time. Behind a pooler, writes wait.
+
     Raises
     ------
     DatabaseError
-        The build failed; a half-built index is removed.
+        The build failed, which leaves the index as it was.
     """
     name = index_name(model_id)
     with database.connection() as connection:
         version = _pgvector_version(connection)
         rows = count_rows(connection, model_id)
-        there = find_index(connection, model_id) is not None
+        needed = rebuild or _cut_off(connection, model_id) or not find_index(connection, model_id)
     serial = _numbers(version) < PARALLEL_BUILD_SINCE
     started = time.perf_counter()
-    if rebuild or not there:
+    if needed:
         _build(database, model_id, dimension, rows, serial, progress)
     seconds = time.perf_counter() - started
     with database.connection() as connection:
-        if rebuild or not there:
+        if needed:
             connection.execute(
                 _RECORD,
                 {
@@ -122,7 +127,7 @@ def build_index(
             "SELECT pg_relation_size(format('geosearch.%%I', %s::text)::regclass)", (name,)
         ).fetchone()
     size = 0 if row is None else int(row[0])
-    return Built(name, rows, seconds, size, rebuild or not there, serial, version)
+    return Built(name, rows, seconds, size, needed, serial, version)
 
 
 _RECORD = """
@@ -143,42 +148,67 @@ def _build(
     serial: bool,
     progress: BuildProgress | None,
 ) -> None:
-    drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
-        sql.Identifier("geosearch", index_name(model_id))
+    """Beside the index that is there, which serves until the new one takes its name."""
+    name, new = (
+        sql.Identifier("geosearch", index_name(model_id) + end) for end in ("", _UNFINISHED)
     )
     expression, operators = indexed_expression(dimension)
-    create = sql.SQL(
-        """
-        CREATE INDEX CONCURRENTLY {name} ON {table}
-        USING hnsw ({expression} {operators})
-        WITH (m = {m}, ef_construction = {ef})
-        """
-    ).format(
-        name=sql.Identifier(index_name(model_id)),
-        table=embedding_table(model_id),
-        expression=sql.SQL("({})").format(expression),
-        operators=sql.SQL(operators),
-        m=sql.Literal(M),
-        ef=sql.Literal(EF_CONSTRUCTION),
-    )
-    # CONCURRENTLY cannot run in a transaction, and the settings must not reach pooled users.
+    table = embedding_table(model_id)
+    # CONCURRENTLY cannot run in a transaction, and settings outside one would stay with a pooler's
+    # backend: there writes wait for the index.
     with database.own_connection(autocommit=True) as connection:
-        connection.execute(
-            "SELECT set_config('maintenance_work_mem', %s, false)",
-            (f"{build_bytes(rows, dimension) // 1024}kB",),
+        in_turn = pooled(connection)
+        concurrently = sql.SQL("" if in_turn else "CONCURRENTLY")
+        drop = sql.SQL("DROP INDEX {} IF EXISTS {}").format(concurrently, new)
+        create = sql.SQL(
+            "CREATE INDEX {} {} ON {} USING hnsw (({}) {}) WITH (m = {}, ef_construction = {})"
+        ).format(
+            concurrently,
+            sql.Identifier(index_name(model_id) + _UNFINISHED),
+            table,
+            expression,
+            sql.SQL(operators),
+            sql.Literal(M),
+            sql.Literal(EF_CONSTRUCTION),
         )
-        if serial:
-            connection.execute("SET max_parallel_maintenance_workers = 0")
         try:
-            connection.execute(drop)
-            with _watched(database, connection.info.backend_pid, progress):
-                connection.execute(create)
-            connection.execute(sql.SQL("ANALYZE {}").format(embedding_table(model_id)))
-        except psycopg.Error as error:
-            if connection.closed:
-                raise
-            connection.execute(drop)
-            raise refused(error, f"building {index_name(model_id)} failed") from error
+            with connection.transaction() if in_turn else nullcontext():
+                connection.execute(
+                    "SELECT set_config('maintenance_work_mem', %s, %s)",
+                    (f"{build_bytes(rows, dimension) // 1024}kB", in_turn),
+                )
+                if serial:
+                    connection.execute(
+                        "SELECT set_config('max_parallel_maintenance_workers', '0', %s)", (in_turn,)
+                    )
+                connection.execute(drop)
+                with _watched(database, backend(connection), progress):
+                    connection.execute(create)
+            connection.execute(sql.SQL("ANALYZE {}").format(table))
+            with connection.transaction():
+                connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(name))
+                connection.execute(
+                    sql.SQL("ALTER INDEX {} RENAME TO {}").format(
+                        new, sql.Identifier(index_name(model_id))
+                    )
+                )
+        except BaseException as error:
+            # An invalid index is of no use to searches and costs every write.
+            with suppress(psycopg.Error):
+                connection.execute(drop)
+            if isinstance(error, psycopg.Error):
+                if connection.closed:
+                    raise
+                raise refused(error, f"building {index_name(model_id)} failed") from error
+            raise
+
+
+def _cut_off(connection: Connection, model_id: int) -> bool:
+    """Whether a build was killed before its index had its name."""
+    found = connection.execute(
+        "SELECT to_regclass(%s)", (f"geosearch.{index_name(model_id)}{_UNFINISHED}",)
+    )
+    return found.fetchone() != (None,)
 
 
 def spills(connection: Connection, model_id: int, dimension: int) -> str | None:

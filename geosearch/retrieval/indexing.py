@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from geosearch.database.connection import Database
+from geosearch.database.leases import only_one
+from geosearch.errors import DatabaseError
 from geosearch.json_record import plain
 from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index
 from geosearch.retrieval.plan import index_pays
@@ -62,9 +64,26 @@ def index_model(
     `rebuild` builds again an index that is there, `force` builds one where exact search costs no
     more.
 
-    Errors are those of `build_index` and `tune`.
+    Errors are those of `build_index` and `tune`, and `DatabaseError` where another run is at it.
     """
     check_aim(recall, k)
+    refusal = DatabaseError(
+        f"another run is indexing model {model_id}", "Wait for it to end; nothing was changed."
+    )
+    with only_one(database, f"index {model_id}", refusal):
+        return _index(database, model_id, dimension, recall, k, rebuild, force, progress)
+
+
+def _index(
+    database: Database,
+    model_id: int,
+    dimension: int,
+    recall: float,
+    k: int,
+    rebuild: bool,
+    force: bool,
+    progress: Progress | None,
+) -> Indexed:
     with database.connection() as connection:
         rows = count_rows(connection, model_id)
         there = find_index(connection, model_id) is not None

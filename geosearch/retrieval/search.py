@@ -126,15 +126,15 @@ _PROBE = "SELECT count(*) FILTER (WHERE {condition}) FROM ({candidates}) AS foun
 # very expensive, which would have every query compiled: a fifth of a second each.
 _SETTINGS = """
 SELECT
-    set_config('hnsw.ef_search', %(ef_search)s, false),
-    set_config('hnsw.iterative_scan', %(iterative)s, false),
-    set_config('enable_seqscan', %(others)s, false),
-    set_config('enable_bitmapscan', %(others)s, false),
-    set_config('enable_sort', %(others)s, false),
-    set_config('plan_cache_mode', %(mode)s, false),
-    set_config('jit', 'off', false)
+    set_config('hnsw.ef_search', %(ef_search)s, %(local)s),
+    set_config('hnsw.iterative_scan', %(iterative)s, %(local)s),
+    set_config('enable_seqscan', %(others)s, %(local)s),
+    set_config('enable_bitmapscan', %(others)s, %(local)s),
+    set_config('enable_sort', %(others)s, %(local)s),
+    set_config('plan_cache_mode', %(mode)s, %(local)s),
+    set_config('jit', 'off', %(local)s)
 """
-_EF_SEARCH = "SELECT set_config('hnsw.ef_search', %(ef_search)s, false)"
+_EF_SEARCH = "SELECT set_config('hnsw.ef_search', %(ef_search)s, %(local)s)"
 
 
 class Search:
@@ -268,7 +268,8 @@ class Search:
     ) -> list[tuple[Any, ...]]:
         """Rows of a statement, prepared: parsing and planning cost as much as a small search.
 
-        In one round trip with the settings it needs, where the last one had others.
+        In one round trip with the settings it needs, where the last one had others; behind a pooler
+        always, and then they end with it: what is sent in one round trip is one transaction.
         """
         connection = self._connection
         if connection.planner == planner:
@@ -283,6 +284,7 @@ class Search:
             "iterative": "off" if self._known.hidden else "strict_order",
             "others": "on" if planner.ef_search is None else "off",
             "mode": "force_generic_plan" if planner.one_plan else "auto",
+            "local": connection.pooled,
         }
         connection.planner = None  # should this fail
         with connection.pipeline():
@@ -290,9 +292,8 @@ class Search:
             cursor = connection.execute(
                 statement.encode(), self._values, prepare=prepare, binary=True
             )
-            rows = cursor.fetchall()
-        connection.planner = planner
-        return rows
+        connection.planner = None if connection.pooled else planner
+        return cursor.fetchall()
 
 
 @lru_cache(maxsize=64)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from geosearch.atomic_files import replacing
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.inserting import finish_run, start_run
-from geosearch.errors import DatabaseError, InputError
+from geosearch.errors import DatabaseError, InputError, ModelError
 from geosearch.features.backbones import find_device, resolve
 from geosearch.features.checkpoint import save_checkpoint
-from geosearch.features.model_rows import register_model
+from geosearch.features.model_rows import register_model, require_model
 from geosearch.geocells import Classifier, Partition, find_partition, store_classifiers
 from geosearch.json_record import Record
 from geosearch.training import training_state
@@ -28,6 +30,9 @@ from geosearch.training.trainer import Task, Trainer
 from geosearch.training.training_options import CHECKPOINT_MINUTES, Training
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
+
+#: In the folder of the state of a training under way: what it came to.
+_FINISHED = "finished.json"
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def train(
     source = resolve(training.backbone)
     with processes(place) as team:
         if team.first:
-            _check_output(output, folder, restart)
+            _check_output(output)
         photos, partitions = team.share(lambda: _read(database, training))
         split = split_photos(
             photos, training.validation, place_km=training.place_km, seed=training.seed
@@ -114,6 +119,10 @@ def train(
         digest = training.digest(
             photos.digest(), source.description.fingerprint, *map(_definition, partitions)
         )
+        if not restart:
+            done = team.share(lambda: _finished(database, output, folder, digest))
+            if done is not None:
+                return done if team.first else None
         # What the loss begins with follows from the seed, in every process.
         torch.manual_seed(training.seed)
         network = Network(source, training.freeze, place)
@@ -137,18 +146,32 @@ def train(
         return _finish(database, output, task, now, licence)
 
 
-def _check_output(output: Path, folder: Path, restart: bool) -> None:
+def _check_output(output: Path) -> None:
     if output.suffix != ".safetensors":
         raise InputError(
             f"`output`: {output}: the result is a safetensors file", "End it .safetensors."
         )
     if not output.parent.is_dir():
         raise InputError(f"`output`: {output}: its folder is missing", "Make it first.")
-    if not restart and output.exists() and not (folder / training_state.NAME).exists():
-        raise InputError(
-            f"`output`: {output}: there is such a file already",
-            "Give another name, or `restart` to replace it.",
-        )
+
+
+def _finished(database: Database, output: Path, folder: Path, digest: str) -> TrainSummary | None:
+    """What the same training came to, where it ended, whether or not it could still say so."""
+    if not output.exists() or (folder / training_state.NAME).exists():
+        return None
+    try:
+        noted = json.loads((folder / _FINISHED).read_text(encoding="utf-8"))
+        summary = TrainSummary(**noted["summary"])
+        with database.connection() as connection:
+            model = require_model(connection, resolve(f"file:{output}").description)
+        if noted["digest"] == digest and model.id == summary.model_id:
+            return summary
+    except (OSError, ValueError, LookupError, TypeError, ModelError):
+        pass  # somebody else's file, or that of another database
+    raise InputError(
+        f"`output`: {output}: there is such a file already",
+        "Give another name, or `restart` to replace it.",
+    )
 
 
 def _read(database: Database, training: Training) -> tuple[Photos, tuple[Partition, ...]]:
@@ -269,9 +292,8 @@ def _finish(
         model = register_model(connection, resolve(f"file:{output}").description)
         store_classifiers(connection, model.id, classifiers)
         finish_run(connection, now.run_id, counts, model.id)
-    task.checkpoint.unlink()
     cache = task.loader.cache
-    return TrainSummary(
+    summary = TrainSummary(
         run_id=now.run_id,
         model_id=model.id,
         model=model.name,
@@ -283,3 +305,7 @@ def _finish(
         cache=None if cache is None else str(cache.folder),
         cache_bytes=0 if cache is None else cache.bytes,
     )
+    with replacing(task.folder / _FINISHED) as part:
+        part.write_text(json.dumps({"digest": task.digest, "summary": summary.to_json()}))
+    task.checkpoint.unlink()
+    return summary

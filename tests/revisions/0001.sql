@@ -87,3 +87,6 @@ INSERT INTO geosearch.borders (kind, name, aliases, iso_a2, geom, source) VALUES
         'SRID=4326;MULTIPOLYGON(((0 0, 9 0, 9 9, 0 0)))', 'borders.csv');
 SELECT geosearch.refresh_coverage();
 INSERT INTO geosearch.qgis_projects (name, metadata, content) VALUES ('map', '{}', '\x504b');
+
+INSERT INTO geosearch.leases (work, holder, expires_at)
+VALUES ('embed 1', gen_random_uuid(), now());

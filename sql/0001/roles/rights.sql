@@ -240,6 +240,9 @@ BEGIN
         'INSERT (name, description), UPDATE (name, description) ON geosearch.collections'
     );
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.models');
+    PERFORM geosearch.grant_to(
+        'geosearch_ingester', 'SELECT, INSERT, UPDATE, DELETE ON geosearch.leases'
+    );
 
     FOR item IN SELECT m.id FROM geosearch.models AS m
         WHERE to_regclass(format('geosearch.embeddings_m%s', m.id)) IS NOT NULL
