@@ -115,11 +115,11 @@ def test_a_full_disk_says_so(fresh: str, tmp_path: Path, own_server: PrivateServ
         with psycopg.connect(fresh, autocommit=True) as connection:
             connection.execute(f"CREATE TABLESPACE small LOCATION '{place}'".encode())
             stack.callback(_drop_tablespace, fresh)
-            connection.execute("CREATE TABLE filler (x text) TABLESPACE small")
+            connection.execute("CREATE TABLE public.filler (x text) TABLESPACE small")
         with Database(fresh) as database:
             with pytest.raises(DatabaseError) as raised, database.connection() as connection:
                 connection.execute(
-                    "INSERT INTO filler "
+                    "INSERT INTO public.filler "
                     "SELECT repeat(md5(n::text), 30) FROM generate_series(1, 9999) AS n"
                 )
             assert "refused: the disk is full (could not extend file" in raised.value.message
@@ -129,7 +129,7 @@ def test_a_full_disk_says_so(fresh: str, tmp_path: Path, own_server: PrivateServ
 
 def _drop_tablespace(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS filler")
+        connection.execute("DROP TABLE IF EXISTS public.filler")
         connection.execute("DROP TABLESPACE small")
 
 

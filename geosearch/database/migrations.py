@@ -134,6 +134,7 @@ def _failed(error: DBAPIError, what: str) -> DatabaseError:
 _LACKING = (
     psycopg.errors.FeatureNotSupported,
     psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.InvalidSchemaName,  # none that the login may create in
     psycopg.errors.UndefinedFile,
 )
 
