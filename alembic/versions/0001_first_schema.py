@@ -22,12 +22,12 @@ def upgrade() -> None:
     run_files(
         revision,
         "tables/comments tables/collections roles/visibility",
-        "tables/photos tables/retrieval tables/geocells tables/answers tables/maps",
+        "tables/photos tables/retrieval tables/geocells tables/answers tables/maps roles/shelves",
         "functions/sphere functions/weights functions/mode functions/radius functions/aggregate",
         "functions/place functions/filter functions/recall functions/plan functions/nearest",
         "functions/localize functions/version",
         "layers/lines layers/coverage layers/views layers/tiles",
-        "roles/policies roles/statistics roles/rights",
+        "roles/rights",
     )
     connection = op.get_bind().connection.driver_connection
     load_shipped_borders(connection)
