@@ -80,7 +80,7 @@ def make_photos(database: Database, rows: int) -> None:
     with database.connection() as connection:
         collection = ensure_collection(connection, "benchmark")
         connection.execute(_MAKE_PHOTOS, {"collection": collection, "rows": rows})
-        connection.execute("ANALYZE geosearch.photos")
+        connection.execute("ANALYZE geosearch.photos_open")
 
 
 def commands(database: Database, output: Path) -> dict[str, list[str]]:

@@ -80,7 +80,7 @@ def measure(database: Database, backbone: Backbone, rounds: int) -> dict[str, An
             run()
             taken[name].append(time.perf_counter() - started)
         with database.connection() as connection:
-            connection.execute("TRUNCATE geosearch.embeddings")
+            connection.execute("TRUNCATE geosearch.all_embeddings")
         started = time.perf_counter()
         summary = embed(database, backbone)
         ours.append(time.perf_counter() - started)

@@ -76,11 +76,11 @@ def main() -> None:
         collection = ensure_collection(connection, "benchmark")
         connection.execute("SELECT setseed(0.5)")
         connection.execute(_MAKE_PHOTOS, {"collection": collection, "rows": arguments.rows})
-        connection.execute("ANALYZE geosearch.photos")
+        connection.execute("ANALYZE geosearch.photos_open")
         start = time.perf_counter()
         cells = refresh_coverage(connection)
         first_s = time.perf_counter() - start
-        connection.execute("ANALYZE geosearch.coverage")
+        connection.execute("ANALYZE geosearch.coverage_open")
         start = time.perf_counter()
         refresh_coverage(connection)
         again_s = time.perf_counter() - start

@@ -342,7 +342,7 @@ def load(database: Database, stored: Vectors) -> tuple[int, int]:
             )
     with database.connection() as connection:
         connection.execute(sql.SQL("ANALYZE {}").format(embedding_table(model)))
-        connection.execute("ANALYZE geosearch.photos")
+        connection.execute("ANALYZE geosearch.photos_open")
     return model, photos[0].photo_id
 
 

@@ -115,7 +115,7 @@ def fill(database: Database, rows: int) -> int:
         for start in range(0, rows, 5000):
             part = slice(start, start + 5000)
             copy_embeddings(connection, model, photos[part], looks(rng, lat[part], lon[part]))
-        connection.execute("ANALYZE geosearch.photos, geosearch.embeddings")
+        connection.execute("ANALYZE geosearch.photos_open, geosearch.embeddings_open")
     build_index(database, model, DIMENSION)
     return model
 

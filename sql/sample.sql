@@ -1,11 +1,11 @@
 -- Sample data for docs/sql.md: 240 made-up photos of twelve towns, and a made-up model of eight
 -- dimensions by which photos of one town look alike. The same each time.
 -- Run: geosearch db psql -f sql/sample.sql
--- Undo: DELETE FROM geosearch.collections WHERE name = 'towns'
+-- Undo: DELETE FROM geosearch.all_collections WHERE name = 'towns'
 
 BEGIN;
 
-INSERT INTO geosearch.collections (name, description)
+INSERT INTO geosearch.all_collections (name, description)
 VALUES ('towns', 'Made-up photos for the examples of docs/sql.md.');
 
 INSERT INTO geosearch.models (
@@ -35,12 +35,12 @@ WITH towns (number, name, lat, lon) AS (
         shot
     FROM towns CROSS JOIN generate_series(1, 20) AS shot
 )
-INSERT INTO geosearch.photos (
+INSERT INTO geosearch.all_photos (
     collection_id, uri, sha256, size_bytes, width, height, format, geom, position_source,
     accuracy_m, taken_at, author, licence, title
 )
 SELECT
-    (SELECT id FROM geosearch.collections WHERE name = 'towns'),
+    (SELECT id FROM geosearch.all_collections WHERE name = 'towns'),
     uri, sha256(uri::bytea), 1, 1, 1, 'JPEG', ST_SetSRID(ST_MakePoint(lon, lat), 4326), 'manifest',
     5 + (shot * 7 + number) % 40,
     CASE WHEN shot % 10 > 0
@@ -53,7 +53,7 @@ FROM shots
 ORDER BY number, shot;
 
 -- Half of what a photo shows is its town, a quarter its part of the world, the rest its own.
-INSERT INTO geosearch.embeddings (
+INSERT INTO geosearch.all_embeddings (
     photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding
 )
 SELECT
@@ -67,8 +67,8 @@ SELECT
         )
         FROM generate_series(1, 8) AS axis
     )::vector)::halfvec
-FROM geosearch.photos AS p
-JOIN geosearch.collections AS c ON c.id = p.collection_id AND c.name = 'towns'
+FROM geosearch.all_photos AS p
+JOIN geosearch.all_collections AS c ON c.id = p.collection_id AND c.name = 'towns'
 JOIN geosearch.models AS m ON m.fingerprint = 'sql/sample.sql';
 
 COMMIT;

@@ -15,7 +15,7 @@ from psycopg import sql
 from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
-from geosearch.database.embedding_tables import create_embedding_table
+from geosearch.database.embedding_tables import create_embedding_table, writable_table
 from geosearch.retrieval.facts import forget
 from geosearch.sphere import unit_vectors
 
@@ -64,15 +64,19 @@ def add_photos(
     collection_id = ensure_collection(connection, collection)
     names = [f"/{prefix}/{collection}/{index}.jpg" for index in range(count)]
     with connection.cursor() as cursor:
-        cursor.executemany(
+        insert = sql.SQL(
             """
-            INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
+            INSERT INTO {} (collection_id, shelf, uri, sha256, size_bytes, width, height,
                 format, geom, position_source, author, taken_at, licence, accuracy_m)
-            VALUES (%s, %s, %s, 1, 1, 1, 'JPEG', ST_SetSRID(ST_Point(%s, %s), 4326),
-                'manifest', %s, %s, %s, %s)
-            """,
+            SELECT id, shelf, %s, %s, 1, 1, 1, 'JPEG', ST_SetSRID(ST_Point(%s, %s), 4326),
+                'manifest', %s, %s::timestamptz, %s, %s::real
+            FROM geosearch.collections WHERE id = %s
+            """
+        ).format(writable_table(connection, "photos"))
+        cursor.executemany(
+            insert,
             [
-                (collection_id, name, hashlib.sha256(name.encode()).digest(), lon, lat, *facts)
+                (name, hashlib.sha256(name.encode()).digest(), lon, lat, *facts, collection_id)
                 for name, lat, lon, *facts in zip(
                     names,
                     map(float, latitudes),
@@ -87,7 +91,7 @@ def add_photos(
         )
     rows = connection.execute(
         """
-        SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence
+        SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence, shelf
         FROM geosearch.photos WHERE collection_id = %s AND uri = ANY(%s) ORDER BY id
         """,
         (collection_id, names),

@@ -55,7 +55,7 @@ def world(module_database: Database) -> World:
         model = add_model(connection, DIMENSION)
         photos = add_photos(connection, lat, lon)
         add_embeddings(connection, model, photos, vectors)
-        connection.execute("ANALYZE geosearch.embeddings")
+        connection.execute("ANALYZE geosearch.embeddings_open")
     ids = np.array([photo.photo_id for photo in photos])
     return World(module_database, model, ids, lat, lon, vectors)
 

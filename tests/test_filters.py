@@ -110,7 +110,7 @@ def world(module_database: Database) -> World:
             add_embeddings(connection, model, photos, np.ones((len(photos), 2), np.float32))
             ids += [photo.photo_id for photo in photos]
         _add_borders(connection)
-        connection.execute("ANALYZE geosearch.embeddings")
+        connection.execute("ANALYZE geosearch.embeddings_open")
     names = [f"/photo/one/{n}.jpg" for n in range(half)]
     names += [f"/photo/two/{n}.jpg" for n in range(count - half)]
     in_memory = Photos(

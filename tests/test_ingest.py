@@ -312,7 +312,7 @@ _DISK_FULL = """
         RAISE EXCEPTION 'the disk is full' USING ERRCODE = 'disk_full';
     END
     $$;
-    CREATE TRIGGER disk_full BEFORE INSERT ON geosearch.photos
+    CREATE TRIGGER disk_full BEFORE INSERT ON geosearch.all_photos
     EXECUTE FUNCTION geosearch.disk_full();
 """
 
@@ -326,7 +326,7 @@ def test_only_a_database_that_went_away_is_said_to_be_lost(
     with pytest.raises(DatabaseError, match="refused: the disk is full"):
         ingest(database, [folder], collection="c")
     with database.connection() as connection:
-        connection.execute("DROP TRIGGER disk_full ON geosearch.photos")
+        connection.execute("DROP TRIGGER disk_full ON geosearch.all_photos")
 
     def terminate(done: int, total: int | None) -> None:
         if done == 1:

@@ -121,7 +121,7 @@ def world(module_database: Database) -> World:
         names = [str(author) for author in authors]
         photos = add_photos(connection, lat, lon, authors=names)
         add_embeddings(connection, model, photos, vectors)
-        connection.execute("ANALYZE geosearch.embeddings")
+        connection.execute("ANALYZE geosearch.embeddings_open")
         rows = connection.execute("SELECT embedding FROM geosearch.embeddings ORDER BY photo_id")
         # As stored, in float16: rounding them here could go the other way.
         stored = np.array([row[0].to_numpy() for row in rows], dtype=np.float32)
@@ -432,7 +432,7 @@ def test_a_recall_tuned_with_too_few_photos_to_tell_is_said_to_be_unknown(
     tune(database, model, 0.9, 50)
     with database.connection() as connection:
         add_embeddings(connection, model, photos[20:], looks(rng, lat[20:], lon[20:]))
-        connection.execute("ANALYZE geosearch.embeddings")
+        connection.execute("ANALYZE geosearch.embeddings_open")
     with pytest.raises(NotFoundError, match="tuned with 20 embeddings, now there are 600"):
         check(database, model)
     found = nearest(database, model, looks(rng, lat, lon)[0], 50)

@@ -50,7 +50,8 @@ def test_sqlalchemy_reads_the_tables_with_their_types_keys_and_comments(database
     assert photos.comment
     assert photos.c.taken_at.comment
     assert "geosearch.gis_photos" in tables
-    assert {key.target_fullname for key in photos.foreign_keys} >= {"geosearch.collections.id"}
+    stored = tables["geosearch.all_photos"]
+    assert {key.target_fullname for key in stored.foreign_keys} >= {"geosearch.all_collections.id"}
     with engine.connect() as connection:
         row = connection.execute(
             select(func.ST_Y(photos.c.geom), embeddings.c.embedding)
@@ -153,7 +154,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION geosearch.sql_version()")
-    op.execute("ALTER TABLE geosearch.photos DROP COLUMN heading")
+    op.execute("ALTER TABLE geosearch.all_photos DROP COLUMN heading")
     run_files("0001", "functions/version")
 """
 
@@ -171,7 +172,7 @@ def add_revision(root: Path) -> None:
     folder = root / "sql/9999"
     (folder / "functions").mkdir(parents=True)
     (folder / "headings.sql").write_text(
-        "ALTER TABLE geosearch.photos ADD COLUMN heading real NOT NULL DEFAULT 100 % 7"
+        "ALTER TABLE geosearch.all_photos ADD COLUMN heading real NOT NULL DEFAULT 100 % 7"
     )
     version = (root / "sql/0001/functions/version.sql").read_text()
     (folder / "functions/version.sql").write_text(
@@ -192,7 +193,7 @@ def test_a_next_revision_upgrades_a_database_with_rows(
     migrations.upgrade(empty_url)
     with psycopg.connect(empty_url) as connection:
         found = connection.execute(
-            "SELECT DISTINCT heading, geosearch.sql_version() FROM geosearch.photos"
+            "SELECT DISTINCT heading, geosearch.sql_version() FROM geosearch.all_photos"
         ).fetchall()
     assert found == [(2, 9)]
 
@@ -321,7 +322,7 @@ def test_an_idle_connection_that_was_lost_is_replaced(
 
 def test_a_migration_the_server_refuses_is_a_database_error(empty_url: str) -> None:
     with psycopg.connect(empty_url) as connection:
-        connection.execute("CREATE SCHEMA geosearch CREATE TABLE collections (id int)")
+        connection.execute("CREATE SCHEMA geosearch CREATE TABLE all_collections (id int)")
     with pytest.raises(DatabaseError, match="already exists"):
         migrations.upgrade(empty_url)
 

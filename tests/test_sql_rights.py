@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,18 +12,30 @@ import pytest
 from psycopg import sql
 
 from geosearch.database import migrations
+from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Database
+from tests.rows import add_photos
 from tests.test_sql_nearest import call
 
 ROOT = Path(__file__).parent.parent
-#: The two functions that lend a right of the owner: to do one fixed thing.
-LENDING = ("create_embedding_table(bigint)", "keep_statistics(boolean)")
+#: The functions that lend a right of the owner, to do one fixed thing; and those that read a
+#: recorded table for the caller.
+LENDING = {
+    "add_collection(text)",
+    "create_embedding_table(bigint)",
+    "refresh_coverage(text)",
+    "set_private(bigint,boolean)",
+    "set_shared(bigint,text,boolean)",
+    "visible_collection_rows()",
+}
+VISIBLE = re.compile(r"visible_[a-z_]+\(\)")
 NEEDED = (
     "photos",
+    "photos_open",
     "embeddings",
+    "embeddings_m1",
     "models",
     "collections",
-    "collection_shares",
     "tunings",
     "recall_points",
 )
@@ -69,7 +82,7 @@ def photo_id(database: Database, uri: str) -> int:
     return int(row[0])
 
 
-def test_a_role_needs_to_read_the_tables_and_no_partition(
+def test_a_role_needs_to_read_the_tables_of_the_open_shelf_alone(
     sample: Database, role: sql.Identifier
 ) -> None:
     photo = photo_id(sample, "sample:zurich/3")
@@ -79,10 +92,10 @@ def test_a_role_needs_to_read_the_tables_and_no_partition(
         connection.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
         assert call(connection, "localize_photo", photo=photo, model="sample/towns") == expected
         with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
-            connection.execute("SELECT * FROM geosearch.embeddings_m1")
+            connection.execute("SELECT * FROM geosearch.all_embeddings")
 
 
-@pytest.mark.parametrize("missing", ["photos", "embeddings", "models"])
+@pytest.mark.parametrize("missing", ["photos", "embeddings", "embeddings_m1", "models"])
 def test_functions_lend_nobody_a_right(
     sample: Database, role: sql.Identifier, missing: str
 ) -> None:
@@ -97,24 +110,31 @@ def test_functions_lend_nobody_a_right(
             call(connection, "nearest_to_photo", photo=photo, model="sample/towns")
 
 
-def test_row_level_security_holds_in_a_search(sample: Database, role: sql.Identifier) -> None:
+def test_what_is_on_a_private_shelf_is_searched_by_those_alone_who_may_read_it(
+    sample: Database, role: sql.Identifier
+) -> None:
     photo = photo_id(sample, "sample:zurich/3")
-    hidden = photo_id(sample, "sample:zurich/7")
     grant(sample, role, *NEEDED)
     with sample.connection() as connection, connection.transaction(force_rollback=True):
+        secret = add_photos(connection, [1.0], [2.0], collection="secret")
         connection.execute(
-            sql.SQL(
-                "CREATE POLICY others ON geosearch.embeddings AS RESTRICTIVE TO {} "
-                "USING (photo_id <> {})"
-            ).format(role, hidden)
+            """
+            INSERT INTO geosearch.all_embeddings
+                (photo_id, model_id, collection_id, geom, embedding)
+            SELECT p.id, e.model_id, p.collection_id, p.geom, e.embedding
+            FROM geosearch.all_photos AS p, geosearch.all_embeddings AS e
+            WHERE p.id = %s AND e.photo_id = %s
+            """,
+            (secret[0].photo_id, photo),
         )
-        before = call(connection, "nearest_to_photo", photo=photo, model="sample/towns", k=300)
+        set_private(connection, "secret", private=True)
+        asked = {"photo": photo, "model": "sample/towns", "k": 300}
+        before = call(connection, "nearest_to_photo", **asked)
         connection.execute(sql.SQL("SET LOCAL ROLE {}").format(role))
-        after = call(connection, "nearest_to_photo", photo=photo, model="sample/towns", k=300)
-    assert hidden in {row["photo_id"] for row in before}
-    assert [row["photo_id"] for row in after] == [
-        row["photo_id"] for row in before if row["photo_id"] != hidden
-    ]
+        after = call(connection, "nearest_to_photo", **asked)
+    hidden = secret[0].photo_id
+    assert before[0]["photo_id"] == hidden
+    assert [row["photo_id"] for row in after] == [row["photo_id"] for row in before[1:]]
     assert before[0]["matches"] - after[0]["matches"] == 1
 
 
@@ -133,7 +153,9 @@ def test_every_function_runs_with_the_callers_rights_on_a_fixed_path(database: D
         ).fetchall()
     assert len(rows) > 20
     for name, definer, language, bound, fixed, comment in rows:
-        assert definer == (name.removeprefix("geosearch.") in LENDING), name
+        bare = name.removeprefix("geosearch.")
+        reads = bool(VISIBLE.fullmatch(bare)) and bare != "visible_collections()"
+        assert definer == (bare in LENDING or reads), name
         assert fixed or (language == "sql" and bound), name
         assert comment, name
 

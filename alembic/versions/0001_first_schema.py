@@ -22,13 +22,13 @@ def upgrade() -> None:
     run_files(
         revision,
         "tables/comments tables/collections roles/visibility",
-        "tables/photos tables/retrieval tables/geocells tables/answers tables/maps",
-        "tables/leases",
+        "tables/photos tables/retrieval tables/geocells tables/answers tables/maps tables/leases",
+        "roles/shelves",
         "functions/sphere functions/weights functions/mode functions/radius functions/aggregate",
         "functions/place functions/filter functions/recall functions/plan functions/nearest",
         "functions/localize functions/version",
         "layers/lines layers/coverage layers/views layers/tiles",
-        "roles/policies roles/statistics roles/rights",
+        "roles/rights",
     )
     connection = op.get_bind().connection.driver_connection
     load_shipped_borders(connection)

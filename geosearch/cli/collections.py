@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, answer, connected, note, print_list
+from geosearch.cli.console import JsonOption, answer, connected, database, note, print_list
 from geosearch.database import collection_rows
+from geosearch.retrieval.indexing import rebuild_indexes
 
 app = command_group(
     """Sets of photos; a private one is seen by its owner and those it is shared with.
@@ -78,14 +79,25 @@ _add_command("unshare", "Share a private collection with a role or user no longe
 
 
 def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:
-    with connected(context) as connection:
-        left = collection_rows.set_private(connection, name, hide)
+    with database(context) as opened:
+        with opened.connection() as connection:
+            moved = collection_rows.set_private(connection, name, hide)
+            owned = collection_rows.owns_tables(connection)
+        left = moved.statistics_left
+        if hide and moved.photos:
+            left |= not owned
+            if owned:
+                rebuild_indexes(opened)
+                collection_rows.clean_up(opened)
     state = "private" if hide else "public"
-    done = {"collection": name, "private": hide, "statistics_left": left}
-    answer(as_json, done, f"{name} is {state}")
+    answer(
+        as_json,
+        {"collection": name, "private": hide, "photos": moved.photos, "traces_left": left},
+        f"{name} is {state}, with {moved.photos:,} photos",
+    )
     if left:
         note(
-            "PostgreSQL still has statistics of private photos. To remove them, as a superuser: "
-            "SELECT geosearch.keep_statistics(false)",
+            "PostgreSQL still holds traces of them. As the owner of the tables or a superuser: "
+            f"geosearch collections private {name}",
             fg="yellow",
         )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import psycopg
+from psycopg import sql
 
 from geosearch.arguments import text
-from geosearch.database.connection import Connection
+from geosearch.database.connection import Connection, Database
 from geosearch.database.role_grants import require_user
+from geosearch.database.schema import SCHEMA
 from geosearch.errors import DatabaseError, InputError, NotFoundError
 
 _LONGEST_NAME = 1000
@@ -37,10 +40,7 @@ def ensure_collection(connection: Connection, name: str) -> int:
     _check(name)
     if not name.strip():
         raise InputError("`collection`: the name is empty", "Give the collection a name.")
-    connection.execute(
-        "INSERT INTO geosearch.collections (name) VALUES (%s) ON CONFLICT (name) DO NOTHING",
-        (name,),
-    )
+    connection.execute("SELECT geosearch.add_collection(%s)", (name,))
     try:
         return find_collection(connection, name)
     except NotFoundError as error:
@@ -81,11 +81,7 @@ def list_collections(connection: Connection) -> list[Collection]:
         """
         SELECT name, description,
             (SELECT count(*) FROM geosearch.photos AS p WHERE p.collection_id = c.id),
-            private,
-            ARRAY(
-                SELECT role FROM geosearch.collection_shares AS s
-                WHERE s.collection_id = c.id ORDER BY role
-            )
+            private, geosearch.shared_with(id)
         FROM geosearch.collections AS c ORDER BY name
         """
     )
@@ -95,13 +91,20 @@ def list_collections(connection: Connection) -> list[Collection]:
     ]
 
 
-def set_private(connection: Connection, name: str, private: bool) -> bool:
-    """Make a collection private, or public.
+class Moved(NamedTuple):
+    """What `set_private` did: the photos of the collection, and whether PostgreSQL kept statistics
+    that tell of them, which a superuser can remove.
+    """
 
-    Returns
-    -------
-    bool
-        True if statistics are left that tell of private photos, which a superuser can remove.
+    photos: int
+    statistics_left: bool
+
+
+def set_private(connection: Connection, name: str, private: bool) -> Moved:
+    """Make a collection private, or public: its photos move to relations of their own, or back.
+
+    Indexes are to be rebuilt then, and `clean_up` is to follow, lest they tell what they held. A
+    collection that is private before it has photos leaves no such traces.
 
     Raises
     ------
@@ -113,18 +116,40 @@ def set_private(connection: Connection, name: str, private: bool) -> bool:
     key = find_collection(connection, name)
     try:
         with connection.transaction():
-            connection.execute(
-                "UPDATE geosearch.collections SET private = %s WHERE id = %s", (private, key)
-            )
-            some = connection.execute(
-                "SELECT FROM geosearch.collections WHERE private LIMIT 1"
-            ).fetchone()
             row = connection.execute(
-                "SELECT geosearch.keep_statistics(%s)", (some is None,)
+                "SELECT photos, statistics_left FROM geosearch.set_private(%s, %s)", (key, private)
             ).fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
         raise _not_ours(name) from error
+    assert row is not None
+    return Moved(*row)
+
+
+def owns_tables(connection: Connection) -> bool:
+    """Whether this login may build indexes and VACUUM."""
+    row = connection.execute(
+        "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class "
+        "WHERE oid = 'geosearch.photos_open'::regclass"
+    ).fetchone()
     return row is not None and bool(row[0])
+
+
+def clean_up(database: Database) -> None:
+    """Remove what dead rows of the open shelf still tell of photos that moved; for the owner.
+
+    Rows that an older transaction may still read stay until it ends.
+    """
+    with database.own_connection(autocommit=True) as connection:
+        tables = [
+            sql.Identifier(SCHEMA, name)
+            for (name,) in connection.execute(
+                "SELECT c.relname FROM geosearch.tables_of_shelf(0) AS t "
+                "JOIN pg_class AS c ON c.oid = t WHERE c.relkind = 'r'"
+            )
+        ]
+        connection.execute(
+            sql.SQL("VACUUM (INDEX_CLEANUP ON) {}").format(sql.SQL(", ").join(tables))
+        )
 
 
 def share(connection: Connection, name: str, role: str, *, shared: bool = True) -> None:
@@ -138,25 +163,28 @@ def share(connection: Connection, name: str, role: str, *, shared: bool = True) 
         This login may not.
     """
     key = find_collection(connection, name)
+    if shared:
+        require_user(connection, role)
     try:
         with connection.transaction():
-            if shared:
-                require_user(connection, role)
-                connection.execute(
-                    "INSERT INTO geosearch.collection_shares (collection_id, role) VALUES (%s, %s) "
-                    "ON CONFLICT (collection_id, role) DO NOTHING",
-                    (key, role),
-                )
-            elif not connection.execute(
-                "DELETE FROM geosearch.collection_shares WHERE collection_id = %s AND role = %s",
-                (key, role),
-            ).rowcount:
-                raise NotFoundError(
-                    f"the collection {name!r} is not shared with {role!r}",
-                    "See: geosearch collections list",
-                )
+            row = connection.execute(
+                "SELECT geosearch.set_shared(%s, %s, %s), private FROM geosearch.collections "
+                "WHERE id = %s",
+                (key, role, shared, key),
+            ).fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
         raise _not_ours(name) from error
+    done, private = row or (False, False)
+    if shared and not private:
+        raise InputError(
+            f"the collection {name!r} is not private: everybody sees it",
+            f"First: geosearch collections private {name}",
+        )
+    if not done:
+        raise NotFoundError(
+            f"the collection {name!r} is not shared with {role!r}",
+            "See: geosearch collections list",
+        )
 
 
 def _not_ours(name: str) -> DatabaseError:

@@ -1,4 +1,4 @@
-"""Binary COPY into tables, and of embeddings into a model's partition.
+"""Binary COPY into tables, and of embeddings into a model's tables.
 
 psycopg dumps a row at a time; encoding a whole block with NumPy keeps the bulk load at the speed
 of the server. Format: PostgreSQL documentation, "COPY", section "Binary Format".
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from psycopg import Copy, sql
 
 from geosearch.database.connection import Connection
-from geosearch.database.schema import SCHEMA
+from geosearch.database.embedding_tables import OPEN, embedding_table, writable_table
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 TRAILER = struct.pack("!h", -1)
@@ -31,6 +31,7 @@ COLUMNS = (
     "taken_at",
     "author",
     "licence",
+    "shelf",
     "embedding",
 )
 _NULL = struct.pack("!i", -1)
@@ -48,38 +49,19 @@ class PhotoKey(NamedTuple):
     taken_at: datetime | None
     author: str | None
     licence: str | None
+    shelf: int = OPEN
 
 
 @contextmanager
-def copy_into(connection: Connection, table: str, columns: Sequence[str]) -> Iterator[Copy]:
-    """A binary COPY into columns of a table of ours, in the open transaction.
-
-    Where row-level security holds for the role, PostgreSQL refuses COPY: the rows then take the
-    way through a temporary table.
-    """
-    target = sql.Identifier(SCHEMA, table)
-    row = connection.execute("SELECT row_security_active(%s)", (f"{SCHEMA}.{table}",)).fetchone()
-    checked = row is not None and bool(row[0])
-    parts = {
-        "target": target,
-        "into": sql.Identifier("pg_temp", "incoming") if checked else target,
-        "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
-    }
-    if checked:
-        connection.execute(
-            sql.SQL(
-                "CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS "
-                "SELECT {columns} FROM {target} WHERE false"
-            ).format(**parts)
-        )
-    statement = sql.SQL("COPY {into} ({columns}) FROM STDIN (FORMAT BINARY)").format(**parts)
+def copy_into(
+    connection: Connection, table: sql.Identifier, columns: Sequence[str]
+) -> Iterator[Copy]:
+    """A binary COPY into columns of a table, in the open transaction."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        table, sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         yield copy
-    if checked:
-        connection.execute(
-            sql.SQL("INSERT INTO {target} ({columns}) SELECT {columns} FROM {into}").format(**parts)
-        )
-        connection.execute(sql.SQL("DROP TABLE {into}").format(**parts))
 
 
 def copy_embeddings(
@@ -88,7 +70,7 @@ def copy_embeddings(
     photos: Sequence[PhotoKey],
     embeddings: NDArray[np.float32],
 ) -> None:
-    """Load embeddings (n, D) of `photos` (n) into the model's partition, in the open transaction.
+    """Load embeddings (n, D) of `photos` (n) into the model's tables, in the open transaction.
 
     Raises
     ------
@@ -96,7 +78,9 @@ def copy_embeddings(
         Lengths differ, or a value is not finite.
     """
     rows = encode_rows(model_id, photos, embeddings)
-    with copy_into(connection, f"embeddings_m{model_id}", COLUMNS) as copy:
+    public = all(photo.shelf == OPEN for photo in photos)
+    table = embedding_table(model_id) if public else writable_table(connection, "embeddings")
+    with copy_into(connection, table, COLUMNS) as copy:
         copy.write(HEADER)
         copy.write(rows)
         copy.write(TRAILER)
@@ -125,6 +109,7 @@ def encode_rows(
             _timestamp(photo.taken_at),
             _NULL if photo.author is None else _field(photo.author.encode()),
             _NULL if photo.licence is None else _field(photo.licence.encode()),
+            struct.pack("!iq", 8, photo.shelf),
             head,
             vector.tobytes(),
         )

@@ -1,6 +1,13 @@
-"""Partitions of `embeddings`: one per model, named `embeddings_m<model id>`."""
+"""Where photos and embeddings lie: shelves, one for all public collections, one for each private.
+
+`photos_open`, and `embeddings_m<model>`, are those of the open shelf; `photos_c<collection>`, and
+`embeddings_c<collection>_m<model>`, of a private one. A login has rights on the shelves that it may
+see and on no others: sql/0001/roles/shelves.sql.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +16,23 @@ from psycopg import sql
 from geosearch.database.connection import Connection
 from geosearch.database.schema import SCHEMA
 
+#: The shelf of the public collections.
+OPEN = 0
+#: Columns of embeddings and of photos that every reader may read.
+_EMBEDDINGS = (
+    "photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding"
+)
+_PHOTOS = "id, uri, sha256, geom, author"
 
-def embedding_table(model_id: int) -> sql.Identifier:
-    """The qualified table of one model's embeddings."""
-    return sql.Identifier(SCHEMA, f"embeddings_m{model_id}")
+
+def embedding_table(model_id: int, shelf: int = OPEN) -> sql.Identifier:
+    """The qualified table of one model's embeddings on a shelf."""
+    own = "" if shelf == OPEN else f"c{shelf}_"
+    return sql.Identifier(SCHEMA, f"embeddings_{own}m{model_id}")
 
 
 def create_embedding_table(connection: Connection, model_id: int) -> None:
-    """Create a model's partition where it is missing; it takes only the model's dimension."""
+    """Create a model's tables where they are missing; they take only the model's dimension."""
     connection.execute("SELECT geosearch.create_embedding_table(%s)", (model_id,))
 
 
@@ -35,3 +51,41 @@ def stored_embedding(
         (sha256, model_id),
     ).fetchone()
     return None if row is None else np.asarray(row[0].to_numpy(), np.float32)
+
+
+def private_shelves(connection: Connection) -> tuple[int, ...]:
+    """The shelves of private collections that this login may read."""
+    row = connection.execute("SELECT geosearch.private_shelves()").fetchone()
+    return tuple(row[0]) if row is not None else ()
+
+
+def embeddings_on(model_id: int, shelves: Sequence[int]) -> sql.Composable:
+    """What to select one model's embeddings from, on these shelves; give it an alias."""
+    return _union(_EMBEDDINGS, [embedding_table(model_id, shelf) for shelf in shelves])
+
+
+def photos_on(shelves: Sequence[int]) -> sql.Composable:
+    """What to select photos from, on these shelves; give it an alias."""
+    names = ["photos_open" if shelf == OPEN else f"photos_c{shelf}" for shelf in shelves]
+    return _union(_PHOTOS, [sql.Identifier(SCHEMA, name) for name in names])
+
+
+def visible_embeddings(connection: Connection, model_id: int) -> sql.Composable:
+    """What to select one model's embeddings from: all this login may see; give it an alias."""
+    return embeddings_on(model_id, (OPEN, *private_shelves(connection)))
+
+
+def writable_table(connection: Connection, name: str) -> sql.Identifier:
+    """Where this login writes `photos`, `rejects` or `embeddings`: all, or the open shelf."""
+    row = connection.execute(
+        "SELECT has_table_privilege(%s, 'INSERT')", (f"{SCHEMA}.all_{name}",)
+    ).fetchone()
+    whole = row is not None and bool(row[0])
+    return sql.Identifier(SCHEMA, f"all_{name}" if whole else f"{name}_open")
+
+
+def _union(columns: str, tables: Sequence[sql.Identifier]) -> sql.Composable:
+    if len(tables) == 1:
+        return tables[0]
+    select = sql.SQL("SELECT {} FROM {{}}".format(columns))  # noqa: S608, UP032 - constants above
+    return sql.SQL("({})").format(sql.SQL(" UNION ALL ").join(map(select.format, tables)))

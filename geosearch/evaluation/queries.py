@@ -12,7 +12,7 @@ from psycopg import sql
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Database
-from geosearch.database.embedding_tables import embedding_table
+from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.errors import InputError, Reason
 from geosearch.features.extraction import batched
 from geosearch.features.model_rows import Model
@@ -116,11 +116,11 @@ def stored_queries(database: Database, model: Model, where: Filter) -> QuerySet:
         statement = sql.SQL(
             """
             SELECT p.uri, ST_Y(p.geom), ST_X(p.geom), p.author, p.id, p.taken_at
-            FROM (SELECT photo_id FROM {table} WHERE {condition}) AS e
+            FROM (SELECT photo_id FROM {table} AS embeddings WHERE {condition}) AS e
             JOIN geosearch.photos AS p ON p.id = e.photo_id
             ORDER BY p.id
             """
-        ).format(table=embedding_table(model.id), condition=condition)
+        ).format(table=visible_embeddings(connection, model.id), condition=condition)
         rows = connection.execute(statement, values).fetchall()
     if not rows:
         raise InputError(f"no photo embedded with {model.name} passes the filter ({where})")
@@ -144,10 +144,13 @@ def stored_embeddings(
         FROM {table} AS e JOIN geosearch.photos AS p ON p.id = e.photo_id
         WHERE e.photo_id = ANY(%s)
         """
-    ).format(table=embedding_table(model.id))
+    )
     for batch in batched(queries, _BATCH):
         with database.connection() as connection:
-            rows = connection.execute(statement, ([query.photo_id for query in batch],)).fetchall()
+            rows = connection.execute(
+                statement.format(table=visible_embeddings(connection, model.id)),
+                ([query.photo_id for query in batch],),
+            ).fetchall()
         found = {key: (sha256, embedding) for key, sha256, embedding in rows}
         for query in batch:
             if query.photo_id not in found:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import LiteralString, TypedDict
 
 import numpy as np
+from psycopg import sql
 from psycopg.rows import class_row
 
 from geosearch.arguments import check_range
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
+from geosearch.database.embedding_tables import writable_table
 from geosearch.database.inserting import finish_run, start_run
 from geosearch.database.leases import only_one
 from geosearch.defaults import DEFAULT_MODEL
@@ -196,17 +198,17 @@ def _chunks(results: _Results) -> _Results:
 
 # Photos to embed: located, without an embedding of the model, and not rejected for good.
 _TO_DO = """
-    FROM geosearch.photos
+    FROM {photos} AS photos
     WHERE photos.geom IS NOT NULL
         AND (%(collection)s::bigint IS NULL OR photos.collection_id = %(collection)s)
         AND NOT EXISTS (
-            SELECT FROM geosearch.embeddings
+            SELECT FROM {embeddings} AS embeddings
             WHERE embeddings.model_id = %(model)s AND embeddings.photo_id = photos.id
         )
 """
 _REJECTED = """
         EXISTS (
-            SELECT FROM geosearch.rejects
+            SELECT FROM {rejects} AS rejects
             WHERE rejects.model_id = %(model)s
                 AND rejects.photo_id = photos.id
                 AND rejects.stage <> 'read'
@@ -214,22 +216,36 @@ _REJECTED = """
 """
 
 
+def _sql(connection: Connection, template: LiteralString) -> sql.Composed:
+    """A statement over what this login may write."""
+    tables = {
+        name: writable_table(connection, name) for name in ("photos", "rejects", "embeddings")
+    }
+    parts = {"to_do": sql.SQL(_TO_DO), "rejected": sql.SQL(_REJECTED)}
+    return sql.SQL(template).format(
+        **tables, **{name: part.format(**tables) for name, part in parts.items()}
+    )
+
+
 def _survey(
     connection: Connection, model_id: int, collection_id: int | None, retry: bool
 ) -> tuple[int, int, int]:
     """Highest id, number of photos to do, number skipped. Later photos are the next run's."""
     row = connection.execute(
-        f"""
-        WITH to_do AS (
-            SELECT photos.id, NOT %(retry)s AND {_REJECTED} AS skipped
-            {_TO_DO}
-        )
-        SELECT
-            coalesce(max(id), 0),
-            count(*) FILTER (WHERE NOT skipped),
-            count(*) FILTER (WHERE skipped)
-        FROM to_do
-        """,  # noqa: S608 - composed of the constants above
+        _sql(
+            connection,
+            """
+            WITH to_do AS (
+                SELECT photos.id, NOT %(retry)s AND {rejected} AS skipped
+                {to_do}
+            )
+            SELECT
+                coalesce(max(id), 0),
+                count(*) FILTER (WHERE NOT skipped),
+                count(*) FILTER (WHERE skipped)
+            FROM to_do
+            """,
+        ),
         {"model": model_id, "collection": collection_id, "retry": retry},
     ).fetchone()
     assert row is not None
@@ -240,10 +256,10 @@ def _pending(
     database: Database, model_id: int, collection_id: int | None, retry: bool, last: int
 ) -> Iterator[_Pending]:
     """Photos to do up to id `last`, by id, a page at a time: memory does not grow with them."""
-    statement = f"""
+    statement = """
         SELECT photos.id, photos.collection_id, photos.uri, photos.sha256
-        {_TO_DO}
-            AND (%(retry)s OR NOT {_REJECTED})
+        {to_do}
+            AND (%(retry)s OR NOT {rejected})
             AND photos.id > %(after)s AND photos.id <= %(last)s
         ORDER BY photos.id
         LIMIT %(page)s
@@ -255,7 +271,7 @@ def _pending(
             connection.cursor(row_factory=class_row(_Pending)) as cursor,
         ):
             page = cursor.execute(
-                statement,
+                _sql(connection, statement),
                 {
                     "model": model_id,
                     "collection": collection_id,
@@ -280,15 +296,18 @@ def _write(
     """
     with connection.cursor(row_factory=class_row(PhotoKey)) as cursor:
         keys = cursor.execute(
-            """
-            SELECT
-                id AS photo_id, collection_id, ST_AsEWKB(geom) AS geom, accuracy_m, taken_at,
-                author, licence
-            FROM geosearch.photos
-            WHERE id = ANY(%s) AND geom IS NOT NULL
-            ORDER BY id
-            FOR SHARE
-            """,
+            _sql(
+                connection,
+                """
+                SELECT
+                    id AS photo_id, collection_id, ST_AsEWKB(geom) AS geom, accuracy_m, taken_at,
+                    author, licence, shelf
+                FROM {photos} AS photos
+                WHERE id = ANY(%s) AND geom IS NOT NULL
+                ORDER BY id
+                FOR SHARE
+                """,
+            ),
             ([photo.id for photo, _ in chunk],),
         ).fetchall()
     there = {key.photo_id: key for key in keys}
@@ -311,25 +330,29 @@ def _write(
         )
         # Rejected by an earlier run, embedded by this one.
         connection.execute(
-            "DELETE FROM geosearch.rejects WHERE model_id = %s AND photo_id = ANY(%s)",
+            _sql(connection, "DELETE FROM {rejects} WHERE model_id = %s AND photo_id = ANY(%s)"),
             (model_id, [key.photo_id for key, _ in embedded]),
         )
     with connection.cursor() as cursor:
         cursor.executemany(
-            """
-            INSERT INTO geosearch.rejects
-                (collection_id, uri, stage, reason, message, photo_id, model_id, run_id)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-            ON CONFLICT (collection_id, uri, model_id) DO UPDATE SET
-                stage = excluded.stage,
-                reason = excluded.reason,
-                message = excluded.message,
-                photo_id = excluded.photo_id,
-                run_id = excluded.run_id
-            """,
+            _sql(
+                connection,
+                """
+                INSERT INTO {rejects}
+                    (collection_id, shelf, uri, stage, reason, message, photo_id, model_id, run_id)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+                ON CONFLICT (collection_id, uri, model_id, shelf) DO UPDATE SET
+                    stage = excluded.stage,
+                    reason = excluded.reason,
+                    message = excluded.message,
+                    photo_id = excluded.photo_id,
+                    run_id = excluded.run_id
+                """,
+            ),
             [
                 (
                     photo.collection_id,
+                    there[photo.id].shelf,
                     photo.uri,
                     outcome.stage,
                     outcome.rejection.reason,

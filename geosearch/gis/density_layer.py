@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import shapely
+from psycopg import sql
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_into
@@ -15,6 +16,7 @@ from geosearch.layers.selection import Selection
 from geosearch.localization import load
 from geosearch.waiting import Progress
 
+_CELLS = sql.Identifier("geosearch", "localization_cells")
 _COLUMNS = ("localization_id", "level", "share", "area_km2", "geom")
 _TYPES = ["int8", "float8", "float8", "float8", "bytea"]
 
@@ -75,7 +77,7 @@ def _replace(connection: Connection, localization_id: int, cells: DensityCells) 
     boxes = shapely.box(cells.west, cells.south, cells.east, cells.north)
     geometry = shapely.multipolygons(boxes[:, None])
     forms = shapely.to_wkb(shapely.set_srid(geometry, 4326), include_srid=True)
-    with copy_into(connection, "localization_cells", _COLUMNS) as copy:
+    with copy_into(connection, _CELLS, _COLUMNS) as copy:
         copy.set_types(_TYPES)
         columns = (cells.level, cells.share, cells.area_km2)
         for *values, form in zip(*(column.tolist() for column in columns), forms, strict=True):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, LiteralString
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
 from geosearch.database.copying import copy_into, point_ewkb
+from geosearch.database.embedding_tables import OPEN, writable_table
+from geosearch.errors import DatabaseError
 from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
@@ -34,22 +37,23 @@ _COLUMNS = {
     "source_id": "text",
     "exif": "jsonb",
     "run_id": "int8",
+    "shelf": "int8",
 }
 
 _STORED = """
     SELECT id, uri, sha256, geom IS NOT NULL
-    FROM geosearch.photos
+    FROM {photos}
     WHERE collection_id = %s AND (sha256 = ANY(%s) OR uri = ANY(%s))
 """
 
 # In the order of ids, in which an embed run locks photos too: neither waits for the other for ever.
 _DELETE_PHOTOS = """
-    DELETE FROM geosearch.photos
-    WHERE id IN (SELECT id FROM geosearch.photos WHERE id = ANY(%s) ORDER BY id FOR UPDATE)
+    DELETE FROM {photos}
+    WHERE id IN (SELECT id FROM {photos} WHERE id = ANY(%s) ORDER BY id FOR UPDATE)
 """
 
 _LOCATE_PHOTO = """
-    UPDATE geosearch.photos
+    UPDATE {photos}
     SET geom = ST_SetSRID(ST_MakePoint(%(lon)s, %(lat)s), 4326),
         position_source = %(source)s,
         accuracy_m = %(accuracy_m)s
@@ -57,19 +61,19 @@ _LOCATE_PHOTO = """
 """
 
 _FORGET_REJECTS = """
-    DELETE FROM geosearch.rejects
+    DELETE FROM {rejects}
     WHERE collection_id = %s AND uri = ANY(%s) AND model_id IS NULL
 """
 
 _WRITE_REJECT = """
-    INSERT INTO geosearch.rejects (collection_id, uri, stage, reason, message, photo_id, run_id)
+    INSERT INTO {rejects}
+        (collection_id, shelf, uri, stage, reason, message, photo_id, run_id)
     VALUES (
-        %(collection)s, %(uri)s, %(stage)s, %(reason)s, %(message)s,
-        (SELECT id FROM geosearch.photos
-         WHERE collection_id = %(collection)s AND sha256 = %(sha256)s),
+        %(collection)s, %(shelf)s, %(uri)s, %(stage)s, %(reason)s, %(message)s,
+        (SELECT id FROM {photos} WHERE collection_id = %(collection)s AND sha256 = %(sha256)s),
         %(run)s
     )
-    ON CONFLICT (collection_id, uri, model_id) DO UPDATE
+    ON CONFLICT (collection_id, uri, model_id, shelf) DO UPDATE
     SET stage = excluded.stage,
         reason = excluded.reason,
         message = excluded.message,
@@ -88,6 +92,8 @@ class Store:
         self.collection_id = collection_id
         self.run_id = run_id
         self.keep_unlocated = keep_unlocated
+        self._tables: dict[str, sql.Identifier] = {}
+        self._shelf = OPEN
 
     def write(self, items: Sequence[Item]) -> Tally:
         """Write one batch in one transaction, and say what became of its items.
@@ -97,32 +103,55 @@ class Store:
         with self.connection.transaction():
             # Two ingests into one collection take turns, batch by batch.
             self.connection.execute(
-                "SELECT id FROM geosearch.collections WHERE id = %s FOR NO KEY UPDATE",
+                "SELECT pg_advisory_xact_lock(hashtextextended('geosearch ingest', %s))",
                 (self.collection_id,),
             )
+            self._find_place()
             batch = _Batch(self._stored(items), keep_unlocated=self.keep_unlocated)
             for item in items:
                 batch.decide(item)
             if batch.replaced:
-                self.connection.execute(_DELETE_PHOTOS, (batch.replaced,))
+                self.connection.execute(self._sql(_DELETE_PHOTOS), (batch.replaced,))
             self._copy(batch.new.values())
             for photo_id, position in batch.gained.items():
-                self.connection.execute(_LOCATE_PHOTO, asdict(position) | {"id": photo_id})
+                self.connection.execute(
+                    self._sql(_LOCATE_PHOTO), asdict(position) | {"id": photo_id}
+                )
             self._reject(items, batch)
         return batch.tally
+
+    def _find_place(self) -> None:
+        """Where the rows belong: the collection may have been made private since the last batch."""
+        self._tables = {
+            name: writable_table(self.connection, name) for name in ("photos", "rejects")
+        }
+        row = self.connection.execute(
+            "SELECT shelf, has_table_privilege('geosearch.all_photos', 'INSERT') "
+            "FROM geosearch.collections WHERE id = %s",
+            (self.collection_id,),
+        ).fetchone()
+        if row is None or (row[0] != OPEN and not row[1]):
+            raise DatabaseError(
+                "this login may not add photos to a private collection",
+                "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
+            )
+        self._shelf = int(row[0])
+
+    def _sql(self, template: LiteralString) -> sql.Composed:
+        return sql.SQL(template).format(**self._tables)
 
     def _stored(self, items: Sequence[Item]) -> dict[bytes, _Known]:
         photos = [item for item in items if isinstance(item, Photo)]
         hashes = list({photo.sha256 for photo in photos})
         uris = list({photo.uri for photo in photos})
-        rows = self.connection.execute(_STORED, (self.collection_id, hashes, uris))
+        rows = self.connection.execute(self._sql(_STORED), (self.collection_id, hashes, uris))
         return {
             bytes(sha256): _Known(uri, located=located, photo_id=photo_id)
             for photo_id, uri, sha256, located in rows
         }
 
     def _copy(self, photos: Iterable[Photo]) -> None:
-        with copy_into(self.connection, "photos", list(_COLUMNS)) as copy:
+        with copy_into(self.connection, self._tables["photos"], list(_COLUMNS)) as copy:
             copy.set_types(list(_COLUMNS.values()))
             for photo in photos:
                 copy.write_row(self._row(photo))
@@ -147,18 +176,20 @@ class Store:
             photo.source_id,
             None if photo.exif is None else Jsonb(photo.exif),
             self.run_id,
+            self._shelf,
         )
 
     def _reject(self, items: Sequence[Item], batch: _Batch) -> None:
         origins = {item.origin for item in items if item.origin is not None}
         mended = (origins | batch.accepted) - batch.rejects.keys()
-        self.connection.execute(_FORGET_REJECTS, (self.collection_id, sorted(mended)))
+        self.connection.execute(self._sql(_FORGET_REJECTS), (self.collection_id, sorted(mended)))
         with self.connection.cursor() as cursor:
             cursor.executemany(
-                _WRITE_REJECT,
+                self._sql(_WRITE_REJECT),
                 [
                     {
                         "collection": self.collection_id,
+                        "shelf": self._shelf,
                         "run": self.run_id,
                         "uri": uri,
                         "stage": rejection.stage,

@@ -23,6 +23,7 @@ from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours, Plan
 from geosearch.retrieval.duplicates import Excluded
 
+_NEIGHBOURS = sql.Identifier("geosearch", "localization_neighbours")
 _NEIGHBOUR_COLUMNS = ("localization_id", "rank", "photo_id", "uri", "geom", "distance", "weight")
 _NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "float8"]
 
@@ -63,7 +64,7 @@ def save(
         for _ in answers:
             ids += [int(row[0]) for row in cursor]
             cursor.nextset()
-        with copy_into(connection, "localization_neighbours", _NEIGHBOUR_COLUMNS) as copy:
+        with copy_into(connection, _NEIGHBOURS, _NEIGHBOUR_COLUMNS) as copy:
             copy.set_types(_NEIGHBOUR_TYPES)
             for key, answer in zip(ids, answers, strict=True):
                 found = answer.neighbours

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from geosearch.database.connection import Connection
-from geosearch.database.embedding_tables import embedding_table
+from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.defaults import DENSITY_RADIUS_KM
 from geosearch.errors import NotFoundError
 from geosearch.evaluation.metrics import Figures, figures
@@ -59,7 +59,7 @@ CROSS JOIN LATERAL (
 ) AS own
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (
-        SELECT 1 FROM {table}
+        SELECT 1 FROM {table} AS embeddings
         WHERE ST_DWithin(geom::geography, l.truth::geography, %(metres)s, false)
             AND ({condition}) IS TRUE
             AND photo_id <> ALL (own.ids)
@@ -98,7 +98,7 @@ def references_near(
         return None
     rows = connection.execute(
         sql.SQL(_REFERENCES).format(
-            table=embedding_table(evaluation.model_id), condition=condition
+            table=visible_embeddings(connection, evaluation.model_id), condition=condition
         ),
         values
         | {

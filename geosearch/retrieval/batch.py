@@ -19,7 +19,7 @@ from psycopg import Copy, sql
 from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import HEADER, TRAILER
-from geosearch.database.embedding_tables import embedding_table
+from geosearch.database.embedding_tables import OPEN, embeddings_on
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
@@ -61,6 +61,7 @@ def nearest_batch(
     where: Filter = EVERYTHING,
     *,
     excluded: Sequence[Collection[int]] | None = None,
+    shelves: Sequence[int] | None = None,
     block_rows: int | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -75,6 +76,8 @@ def nearest_batch(
     ----------
     excluded
         For each query, ids of photos that must not become its neighbours.
+    shelves
+        Where to search; default: all shelves this login may see.
     block_rows
         Embeddings multiplied at once, rounded up to a multiple of 64; default: about 8 MiB.
     device
@@ -93,10 +96,12 @@ def nearest_batch(
     if excluded is not None and len(excluded) != len(queries):
         raise ValueError(f"{len(queries)} queries but {len(excluded)} sets of excluded photos")
     with database.connection() as connection:
-        dimension = facts(database, connection, model_id).dimension
+        known = facts(database, connection, model_id)
+        dimension = known.dimension
+        table = embeddings_on(model_id, (OPEN, *known.private) if shelves is None else shelves)
         units = _unit_queries(queries, dimension)
         rows = -(-(block_rows or BLOCK_VALUES // dimension) // 64) * 64
-        blocks = _read_blocks(connection, model_id, dimension, where, rows)
+        blocks = _read_blocks(connection, table, dimension, where, rows)
         return best_of(blocks, units, k, excluded=excluded, device=device, progress=progress)
 
 
@@ -139,7 +144,7 @@ class Block:
 
 
 def _read_blocks(
-    connection: Connection, model_id: int, dimension: int, where: Filter, rows: int
+    connection: Connection, table: sql.Composable, dimension: int, where: Filter, rows: int
 ) -> Generator[Block]:
     """Stream the matching embeddings out of the server, `rows` at a time."""
     # Both columns have fixed sizes, so the whole block is one array of records.
@@ -156,8 +161,9 @@ def _read_blocks(
     )
     condition, values = where.compile(connection)
     statement = sql.SQL(
-        "COPY (SELECT photo_id, embedding FROM {table} WHERE {condition}) TO STDOUT (FORMAT BINARY)"
-    ).format(table=embedding_table(model_id), condition=condition)
+        "COPY (SELECT photo_id, embedding FROM {table} AS embeddings WHERE {condition}) "
+        "TO STDOUT (FORMAT BINARY)"
+    ).format(table=table, condition=condition)
     with connection.cursor() as cursor, cursor.copy(statement, values) as copy:
         for data in _pieces(copy, rows * record.itemsize):
             found = np.frombuffer(data, record, len(data) // record.itemsize)

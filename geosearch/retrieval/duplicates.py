@@ -14,7 +14,7 @@ from psycopg import sql
 
 from geosearch.arguments import check_range, settle
 from geosearch.database.connection import Database
-from geosearch.database.embedding_tables import embedding_table
+from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.defaults import DUPLICATE_DISTANCE
 from geosearch.json_record import Record
 from geosearch.query import Query
@@ -256,8 +256,9 @@ def _named(
                 own.setdefault(bytes(digest), set()).add(int(key))
         if exclusions.same_author:
             statement = sql.SQL(
-                "SELECT author, array_agg(photo_id) FROM {} WHERE author = ANY(%s) GROUP BY author"
-            ).format(embedding_table(model_id))
+                "SELECT author, array_agg(photo_id) FROM {} AS embeddings "
+                "WHERE author = ANY(%s) GROUP BY author"
+            ).format(visible_embeddings(connection, model_id))
             names = sorted({query.author for query in queries if query.author})
             for name, ids in connection.execute(statement, (names,)):
                 theirs[name] = frozenset(ids)
@@ -274,7 +275,7 @@ _COUNT = """
 SELECT count(*) FILTER (WHERE own), count(*) FILTER (WHERE NOT own)
 FROM (
     SELECT photo_id = ANY(%(own)s) AS own
-    FROM {table}
+    FROM {table} AS embeddings
     WHERE (photo_id = ANY(%(own)s) OR author = %(author)s) AND {condition}
 ) AS excluded
 """
@@ -300,7 +301,9 @@ def _count(
         if not own and not author:
             return Excluded(duplicates=duplicates)
         condition, values = where.compile(connection)
-        statement = sql.SQL(_COUNT).format(table=embedding_table(model_id), condition=condition)
+        statement = sql.SQL(_COUNT).format(
+            table=visible_embeddings(connection, model_id), condition=condition
+        )
         values |= {"own": [key for (key,) in own], "author": author or None}
         row = connection.execute(statement, values).fetchone()
     assert row is not None

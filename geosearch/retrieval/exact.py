@@ -10,7 +10,7 @@ from pgvector import HalfVector
 from psycopg import sql
 
 from geosearch.database.connection import Database
-from geosearch.database.embedding_tables import embedding_table
+from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
@@ -26,7 +26,7 @@ _DESCRIBE = """
 SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance
 FROM (
     SELECT photo_id, geom, embedding <=> %(query)s AS distance
-    FROM {table}
+    FROM {table} AS embeddings
     WHERE photo_id = ANY(%(ids)s)
     ORDER BY distance, photo_id
     LIMIT %(k)s
@@ -74,7 +74,7 @@ class ExactSearch:
         query = self._queries[number]
         with self._database.connection() as connection:
             rows = connection.execute(
-                sql.SQL(_DESCRIBE).format(table=embedding_table(self._model_id)),
+                sql.SQL(_DESCRIBE).format(table=visible_embeddings(connection, self._model_id)),
                 {"ids": ids.tolist(), "query": HalfVector(query), "k": self._k},
             ).fetchall()
         met = Compared(rows, int(self._found.matches[number]))

@@ -26,14 +26,16 @@ class Facts:
     measured of that (`tuning`, an id), and the places of some of them: latitudes and longitudes
     (2, n) in degrees.
 
-    `hidden`: row-level security may hide photos from this login. `sample`, `most` and `probe` are
+    All of the open shelf. `private`: the shelves of private collections that this login may read,
+    with `private_total` embeddings, which are compared one by one. `sample`, `most` and `probe` are
     numbers of the rule; `decided` is what it has decided since.
     """
 
     model_id: int
     dimension: int
     total: int
-    hidden: bool
+    private: tuple[int, ...]
+    private_total: int
     index: HnswIndex | None
     tuning: int | None
     sample: int
@@ -55,10 +57,20 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
         row = connection.execute(_FACTS, (model_id,)).fetchone()
         if row is None or row[0] is None:
             raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
-        dimension, rows, hidden, *indexed, tuning, wanted, sample, most, probe = row
-        index = None if indexed[0] is None else HnswIndex(*indexed)
-        places = _places(connection, model_id, rows, wanted)
-        found = Facts(model_id, dimension, rows, hidden, index, tuning, sample, most, probe, places)
+        dimension, rows, private, private_rows, *indexed, tuning, wanted, sample, most, probe = row
+        found = Facts(
+            model_id,
+            dimension,
+            rows,
+            tuple(private),
+            private_rows,
+            None if indexed[0] is None else HnswIndex(*indexed),
+            tuning,
+            sample,
+            most,
+            probe,
+            _places(connection, model_id, rows, wanted),
+        )
         known[model_id] = (now, found)
     return found
 
@@ -70,8 +82,8 @@ def forget(database: Database) -> None:
 
 _FACTS = """
 SELECT
-    f.dimension, f.total, f.hidden, f.index_name, f.index_file, f.quantized, f.tuning,
-    r.places, r.sample, r.most, r.probe
+    f.dimension, f.total, f.private, f.private_total, f.index_name, f.index_file, f.quantized,
+    f.tuning, r.places, r.sample, r.most, r.probe
 FROM geosearch.search_facts(%s) AS f, geosearch.search_rule() AS r
 """
 

@@ -48,6 +48,24 @@ class Indexed:
         return known
 
 
+def rebuild_indexes(database: Database) -> None:
+    """Build and measure again every index there is, for what it was measured for.
+
+    For photos that have moved to another shelf: an index keeps its shape when they have gone.
+    """
+    with database.connection() as connection:
+        models = connection.execute(
+            "SELECT m.id, m.dimension, t.target, t.k "
+            "FROM geosearch.models AS m LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id"
+        ).fetchall()
+        indexed = [model for model in models if find_index(connection, model[0]) is not None]
+    for key, dimension, *aim in indexed:
+        if aim[0] is None:
+            build_index(database, key, dimension, rebuild=True)
+        else:
+            index_model(database, key, dimension, *aim, rebuild=True)
+
+
 def index_model(
     database: Database,
     model_id: int,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.arguments import check_range
-from geosearch.database.connection import Database
+from geosearch.database.connection import Database, SearchConnection
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import Facts, facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
@@ -104,43 +104,82 @@ def nearest(
                 f"{known.dimension}",
                 "Embed the query with the same model.",
             )
-        search = Search(connection, known, query, k, where)
-        if exact:
-            return _exactly(search, known, ASKED_FOR)
-        if known.index is None:
-            return _exactly(search, known, "the model has no index")
-        if where == EVERYTHING and not known.hidden:
-            plan = index_plan(connection, known, k)
-        elif not where.selects and not known.hidden:
-            plan = index_plan(connection, known, k, share=1.0, likes=1.0)
-        else:
-            compared = search.exact_if_few(few_enough(connection, known, k))
-            if compared.complete:
-                reason = "few matching photos: all were compared"
-                return exact_neighbours(compared, known.total, reason)
-            share = max(compared.share or 0.0, compared.matches / max(known.total, 1))
-            # Unless most pass, photos like the query may be just those that do, or none of them.
-            likes = share if share >= known.most else search.likes()
-            plan = index_plan(connection, known, k, share, likes)
-        if isinstance(plan, str):
-            return _exactly(search, known, plan)
-        assert plan.ef_search is not None
-        rows = search.by_index(plan.ef_search)
-        if len(rows) < k:
-            short = f"the index gave {len(rows)} of {k}"
-        else:
-            last = max(row[-1] for row in rows)
-            recall, enough = found_recall(connection, known, plan.ef_search, last)
-            if enough:
-                plan = replace(plan, rows_scanned=plan.candidates, expected_recall=recall)
-                return _collect(rows, plan)
-            short = f"the index gave recall {recall:.3f}"
-        return _exactly(search, known, f"{short}, so all matching photos were compared")
+        found = _nearest_open(
+            connection, Search(connection, known, query, k, where), known, k, where, exact
+        )
+        if not known.private:
+            return found
+        search = Search(connection, known, query, k, where, shelves=known.private)
+        return _merge(found, search.exact(), known, k)
 
 
 def check_k(k: int) -> None:
     """Raise `InputError` for a number of neighbours that is out of range."""
     check_range("k", k, 1, MAX_EF_SEARCH)
+
+
+def _nearest_open(
+    connection: SearchConnection,
+    search: Search,
+    known: Facts,
+    k: int,
+    where: Filter,
+    exact: bool,
+) -> Neighbours:
+    """Of the public collections, all that `search` is over."""
+    if exact:
+        return _exactly(search, known, ASKED_FOR)
+    if known.index is None:
+        return _exactly(search, known, "the model has no index")
+    if where == EVERYTHING:
+        plan = index_plan(connection, known, k)
+    elif not where.selects:
+        plan = index_plan(connection, known, k, share=1.0, likes=1.0)
+    else:
+        compared = search.exact_if_few(few_enough(connection, known, k))
+        if compared.complete:
+            reason = "few matching photos: all were compared"
+            return exact_neighbours(compared, known.total, reason)
+        share = max(compared.share or 0.0, compared.matches / max(known.total, 1))
+        # Unless most pass, photos like the query may be just those that do, or none of them.
+        likes = share if share >= known.most else search.likes()
+        plan = index_plan(connection, known, k, share, likes)
+    if isinstance(plan, str):
+        return _exactly(search, known, plan)
+    assert plan.ef_search is not None
+    rows = search.by_index(plan.ef_search)
+    if len(rows) < k:
+        short = f"the index gave {len(rows)} of {k}"
+    else:
+        last = max(row[-1] for row in rows)
+        recall, enough = found_recall(connection, known, plan.ef_search, last)
+        if enough:
+            plan = replace(plan, rows_scanned=plan.candidates, expected_recall=recall)
+            return _collect(rows, plan)
+        short = f"the index gave recall {recall:.3f}"
+    return _exactly(search, known, f"{short}, so all matching photos were compared")
+
+
+def _merge(public: Neighbours, private: Compared, known: Facts, k: int) -> Neighbours:
+    """The nearest of both; all private photos were compared, so recall is that of the public."""
+    columns = (public.photo_id, public.uri, public.lat, public.lon, public.distance)
+    rows = sorted(
+        [*zip(*(list(column) for column in columns), strict=True)]
+        + [row[:5] for row in private.rows],
+        key=lambda row: (row[4], row[0]),
+    )
+    plan = public.plan
+    return _collect(
+        rows[:k],
+        replace(
+            plan,
+            strategy="exact" if plan.strategy == "empty" and private.matches else plan.strategy,
+            reason=f"{plan.reason}; {private.matches} private photos were compared",
+            total=plan.total + known.private_total,
+            matches=plan.matches + private.matches,
+            rows_scanned=(plan.rows_scanned or 0) + private.matches,
+        ),
+    )
 
 
 def _exactly(search: Search, known: Facts, reason: str) -> Neighbours:

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
-from geosearch.database.embedding_tables import embedding_table
+from geosearch.database.embedding_tables import OPEN, embedding_table
 from geosearch.database.inserting import insert_all
 from geosearch.errors import NotFoundError
 from geosearch.json_record import Record
@@ -263,6 +263,7 @@ def _curve(
         sample.embedding,
         depth,
         excluded=[{int(key)} for key in sample.photo_id],
+        shelves=(OPEN,),
     ).distance.astype(np.float64)
     curve = []
     for number, ef_search in enumerate(settings):

@@ -14,7 +14,7 @@ from pgvector import HalfVector
 from psycopg import sql
 
 from geosearch.database.connection import Planner, SearchConnection
-from geosearch.database.embedding_tables import embedding_table
+from geosearch.database.embedding_tables import OPEN, embeddings_on, photos_on
 from geosearch.retrieval.facts import Facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.indexes import indexed_expression
@@ -41,7 +41,7 @@ class Compared:
 _EXACT = """
 WITH matching AS MATERIALIZED (
     SELECT photo_id, embedding <=> %(query)s AS distance
-    FROM {table}
+    FROM {table} AS embeddings
     WHERE {condition}
     {limit}
 )
@@ -52,7 +52,7 @@ FROM (
     ORDER BY distance, photo_id
     LIMIT {k}
 ) AS n
-JOIN geosearch.photos AS p ON p.id = n.photo_id
+JOIN {photos} AS p ON p.id = n.photo_id
 ORDER BY n.distance, n.photo_id
 """
 _LIMIT = "LIMIT %(bound)s"
@@ -86,7 +86,7 @@ FROM (
     ORDER BY {order}
     LIMIT {k}
 ) AS n
-JOIN geosearch.photos AS p ON p.id = n.photo_id
+JOIN {photos} AS p ON p.id = n.photo_id
 ORDER BY n.distance, n.photo_id
 """
 
@@ -106,19 +106,16 @@ SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance, n.rank
 FROM (
     SELECT photo_id, geom, distance, rank
     FROM (
-        SELECT *, row_number() OVER (ORDER BY place) + {unseen} AS rank
+        SELECT *, row_number() OVER (ORDER BY place) AS rank
         FROM ({candidates}) AS found
     ) AS candidates
     WHERE {condition}
     ORDER BY place
     LIMIT {k}
 ) AS n
-JOIN geosearch.photos AS p ON p.id = n.photo_id
+JOIN {photos} AS p ON p.id = n.photo_id
 ORDER BY n.distance, n.photo_id
 """
-
-# Candidates that row-level security hides take ranks all the same; where, is not to be known.
-_UNSEEN = "{count} - count(*) OVER ()"
 
 _PROBE = "SELECT count(*) FILTER (WHERE {condition}) FROM ({candidates}) AS found"
 
@@ -127,7 +124,7 @@ _PROBE = "SELECT count(*) FILTER (WHERE {condition}) FROM ({candidates}) AS foun
 _SETTINGS = """
 SELECT
     set_config('hnsw.ef_search', %(ef_search)s, %(local)s),
-    set_config('hnsw.iterative_scan', %(iterative)s, %(local)s),
+    set_config('hnsw.iterative_scan', 'strict_order', %(local)s),
     set_config('enable_seqscan', %(others)s, %(local)s),
     set_config('enable_bitmapscan', %(others)s, %(local)s),
     set_config('enable_sort', %(others)s, %(local)s),
@@ -139,6 +136,8 @@ _EF_SEARCH = "SELECT set_config('hnsw.ef_search', %(ef_search)s, %(local)s)"
 
 class Search:
     """One query (D,) for `k` neighbours among the photos that pass `where`, on one connection.
+
+    Only the open shelf has an index: of others, `exact` alone is to be asked.
 
     Raises
     ------
@@ -153,6 +152,8 @@ class Search:
         query: NDArray[np.float32],
         k: int,
         where: Filter = EVERYTHING,
+        *,
+        shelves: tuple[int, ...] = (OPEN,),
     ) -> None:
         self._connection, self._known = connection, known
         self._where = where
@@ -161,7 +162,8 @@ class Search:
         self._quantized = known.index is not None and known.index.quantized
         order = _order(len(query), self._quantized)
         self._parts = {
-            "table": _table(known.model_id),
+            "table": _table(known.model_id, shelves),
+            "photos": _photos(shelves),
             "condition": _text(condition),
             "order": order,
             "place": "embedding <=> %(query)s" if self._quantized else order,
@@ -187,7 +189,7 @@ class Search:
             # Where they are says enough, and the table need not be sampled.
             met = self._compared(self._fetch(self._exact_statement(_LIMIT), planner))
             return replace(met, complete=met.matches < bound)
-        if self._where.decided_by_places and not self._known.hidden:
+        if self._where.decided_by_places:
             return Compared([], 0, complete=False, share=share)
         sampled = min(1.0, self._known.sample / total)
         most = self._values["passing"] = math.ceil(few * sampled)
@@ -233,8 +235,8 @@ class Search:
 
     @property
     def _ranked(self) -> bool:
-        # Candidates by bits must be ranked by the whole embedding, and hidden ones take ranks.
-        return self._where != EVERYTHING or self._quantized or self._known.hidden
+        # Candidates by bits must be ranked by the whole embedding.
+        return self._where != EVERYTHING or self._quantized
 
     def _places_that_may_pass(self) -> float:
         """Share of the photos, by the sample of their places, that may pass the filter."""
@@ -247,10 +249,7 @@ class Search:
 
     def _index_statement(self, ef_search: int) -> str:
         if self._ranked:
-            unseen = _UNSEEN.format(count=ef_search) if self._known.hidden else "0"
-            return self._format(
-                _FILTERED_INDEX, candidates=self._candidates(ef_search), unseen=unseen
-            )
+            return self._format(_FILTERED_INDEX, candidates=self._candidates(ef_search))
         return self._format(_INDEX)
 
     def _candidates(self, count: int) -> str:
@@ -280,8 +279,6 @@ class Search:
         by_index_again = before is not None and None not in (before.ef_search, planner.ef_search)
         settings = {
             "ef_search": str(planner.ef_search or self._known.probe),
-            # It would make up for what row-level security hides, and ranks would not be known.
-            "iterative": "off" if self._known.hidden else "strict_order",
             "others": "on" if planner.ef_search is None else "off",
             "mode": "force_generic_plan" if planner.one_plan else "auto",
             "local": connection.pooled,
@@ -304,8 +301,13 @@ def _order(dimension: int, quantized: bool) -> str:
 
 
 @lru_cache(maxsize=64)
-def _table(model_id: int) -> str:
-    return _text(embedding_table(model_id))
+def _table(model_id: int, shelves: tuple[int, ...]) -> str:
+    return _text(embeddings_on(model_id, shelves))
+
+
+@lru_cache(maxsize=64)
+def _photos(shelves: tuple[int, ...]) -> str:
+    return _text(photos_on(shelves))
 
 
 def _text(part: sql.Composable) -> str:

@@ -1,7 +1,5 @@
 -- Everything but alembic's own table, which notes that it is gone. The roles stay: they belong to
 -- the server, and other databases may use them.
-SELECT geosearch.keep_statistics(true);
-
 DO $$
 DECLARE
     item text;

@@ -1,9 +1,8 @@
 -- Rows in every table of revision 0001, as geosearch 0.1.0 may have left them.
 
-INSERT INTO geosearch.collections (id, name, description, private) VALUES
+INSERT INTO geosearch.all_collections (id, name, description, private) VALUES
     (1, 'towns', 'Street views.', false),
-    (2, 'clients', NULL, true);
-INSERT INTO geosearch.collection_shares (collection_id, role) VALUES (2, 'geosearch_analyst');
+    (2, 'clients', NULL, false);
 
 INSERT INTO geosearch.models (
     id, name, architecture, weights_source, weights_sha256, preprocessing, pooling, dimension,
@@ -11,11 +10,11 @@ INSERT INTO geosearch.models (
 ) VALUES (1, 'some/model', 'net', 'here', '00', '{"side": 224}', 'avg', 3, 'f', '{"torch": "2"}');
 SELECT geosearch.create_embedding_table(1);
 
-INSERT INTO geosearch.runs (id, kind, collection_id, model_id, sources, options, software) VALUES
+INSERT INTO geosearch.all_runs (id, kind, collection_id, model_id, sources, options, software) VALUES
     (1, 'ingest', 1, NULL, '["/photos"]', '{}', '{"geosearch": "0.1.0"}'),
     (2, 'train', NULL, 1, '[]', '{"epochs": 2}', '{"geosearch": "0.1.0"}');
 
-INSERT INTO geosearch.photos (
+INSERT INTO geosearch.all_photos (
     id, collection_id, uri, sha256, size_bytes, width, height, format, geom, position_source,
     accuracy_m, taken_at, author, exif, run_id
 ) VALUES
@@ -23,12 +22,12 @@ INSERT INTO geosearch.photos (
         'SRID=4326;POINT(179.9999999 -12.3456789)', 'exif', 3.7, '2014-05-01 10:00+02',
         'Ann', '{"Make": "x"}', 1),
     (2, 2, '/photos/2.jpg', sha256('2'), 9, 4, 3, 'PNG', NULL, NULL, NULL, NULL, NULL, NULL, 1);
-INSERT INTO geosearch.rejects (collection_id, uri, stage, reason, message, photo_id, run_id) VALUES
-    (1, '/photos/2.jpg', 'position', 'no_position', 'no GPS tags', 2, 1);
-INSERT INTO geosearch.embeddings (
+INSERT INTO geosearch.all_rejects (collection_id, uri, stage, reason, message, photo_id, run_id) VALUES
+    (2, '/photos/2.jpg', 'position', 'no_position', 'no GPS tags', 2, 1);
+INSERT INTO geosearch.all_embeddings (
     photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, embedding
 ) SELECT id, 1, collection_id, geom, accuracy_m, taken_at, author, '[0.6, 0, -0.8]'
-FROM geosearch.photos WHERE geom IS NOT NULL;
+FROM geosearch.all_photos WHERE geom IS NOT NULL;
 
 INSERT INTO geosearch.indexes (
     model_id, name, m, ef_construction, rows, serial, build_s, pgvector
@@ -42,17 +41,17 @@ INSERT INTO geosearch.recall_checks (
     model_id, placement, selectivity, k, queries, by_index, complete, recall, ms
 ) VALUES (1, 'near', 0.1, 10, 50, 20, true, 0.995, 2);
 
-INSERT INTO geosearch.partitions (
+INSERT INTO geosearch.all_partitions (
     id, name, kind, parameters, filter, definition, photos, software
 ) VALUES (1, 'coarse', 'quadtree', '{"most": 50}', '{}', '{"faces": []}', 1, '{}');
-INSERT INTO geosearch.geocells (
+INSERT INTO geosearch.all_geocells (
     partition_id, number, photos, spread_km, area_km2, medoid, geom
 ) VALUES (1, 0, 1, 25, 5.1e8, 'SRID=4326;POINT(1 2)',
     'SRID=4326;MULTIPOLYGON(((-180 -90, 180 -90, 180 90, -180 90, -180 -90)))');
-INSERT INTO geosearch.classifiers (model_id, partition_id, weights, bias, provenance) VALUES
+INSERT INTO geosearch.all_classifiers (model_id, partition_id, weights, bias, provenance) VALUES
     (1, 1, '\x0000803f', '\x00000000', '{"epochs": 2}');
 
-INSERT INTO geosearch.evaluations (
+INSERT INTO geosearch.all_evaluations (
     id, queries, model_id, model, method, parameters, filter, n, failed, accuracy, median_km,
     software, sweep_id, errors_km
 ) VALUES
@@ -60,32 +59,33 @@ INSERT INTO geosearch.evaluations (
         3.5, '{}', NULL, '{3.5, Infinity}'),
     (2, 'queries.csv', 1, 'some/model', 'nearest', '{}', '{}', NULL, NULL, NULL,
         NULL, '{}', 1, NULL);
-INSERT INTO geosearch.evaluation_failures (evaluation_id, uri, reason, message) VALUES
+INSERT INTO geosearch.all_evaluation_failures (evaluation_id, uri, reason, message) VALUES
     (1, '/queries/1.jpg', 'unreadable', 'not an image');
-INSERT INTO geosearch.calibrations (
+INSERT INTO geosearch.all_calibrations (
     id, model_id, model, filter, method, parameters, figures, queries, options, n_fit, n_check,
     failed, software
 ) VALUES (1, 1, 'some/model', '{}', 'density', '{"bandwidth": 25}', '{}', 'q.csv', '{}',
     9, 9, 0, '{}');
-INSERT INTO geosearch.localizations (
+INSERT INTO geosearch.all_localizations (
     id, photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, software,
     query_embedding, estimate, score, radius_50_km, modes, elapsed_ms, truth, error_km,
     evaluation_id, calibration_id, confident, truth_level
 ) VALUES (1, '/queries/2.jpg', sha256('q'), 1, '{"name": "some/model"}', 'density',
     '{"k": 10}', '{}', '{"how": "exact"}', '{}', '[0.6, 0, -0.8]', 'SRID=4326;POINT(1 2)', 0.9, 12.5,
     '[]', '{}', 'SRID=4326;POINT(1.1 2)', 11.1, 1, 1, true, 0.4);
-INSERT INTO geosearch.localization_neighbours (
+INSERT INTO geosearch.all_localization_neighbours (
     localization_id, rank, photo_id, uri, geom, distance, weight
 ) VALUES (1, 1, 1, '/photos/é%1.jpg', 'SRID=4326;POINT(1 2)', 0.125, 1);
-INSERT INTO geosearch.localization_regions (localization_id, level, geom, area_km2) VALUES
+INSERT INTO geosearch.all_localization_regions (localization_id, level, geom, area_km2) VALUES
     (1, 0.5, 'SRID=4326;MULTIPOLYGON(((0 0, 2 0, 2 3, 0 0)))', 37000);
-INSERT INTO geosearch.localization_cells (localization_id, level, share, area_km2, geom) VALUES
+INSERT INTO geosearch.all_localization_cells (localization_id, level, share, area_km2, geom) VALUES
     (1, 0.3, 0.3, 100, 'SRID=4326;MULTIPOLYGON(((0 0, 1 0, 1 1, 0 0)))');
 
 INSERT INTO geosearch.borders (kind, name, aliases, iso_a2, geom, source) VALUES
     ('country', 'Atlantis', '{"Atlantis Island"}', 'AT',
         'SRID=4326;MULTIPOLYGON(((0 0, 9 0, 9 9, 0 0)))', 'borders.csv');
 SELECT geosearch.refresh_coverage();
+SELECT geosearch.set_private(2, true), geosearch.set_shared(2, 'geosearch_analyst', true);
 INSERT INTO geosearch.qgis_projects (name, metadata, content) VALUES ('map', '{}', '\x504b');
 
 INSERT INTO geosearch.leases (work, holder, expires_at)

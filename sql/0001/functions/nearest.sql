@@ -1,9 +1,8 @@
 -- The photos most like a query, with a recall that is known.
 --
 -- PostgreSQL's planner does not know what an approximate index loses, so it never chooses between
--- the index and exact search here: the function does, by the rule of plan.sql. All goes through the
--- parent table, so that rights on it, and row-level security, hold; the model's id is a literal,
--- which leaves one table to plan for.
+-- the index and exact search here: the function does, by the rule of plan.sql. Only the open shelf
+-- has an index; private ones, as far as the caller may read them, are compared.
 
 CREATE TYPE geosearch.neighbour AS (
     rank integer,
@@ -49,18 +48,18 @@ COMMENT ON FUNCTION geosearch.find_model(text) IS 'The id of a model, by its nam
 
 -- The planner's settings for one statement by the index (NULL: back to those for others). What is
 -- switched off counts as very expensive. The functions that call this restore all when they are left.
-CREATE FUNCTION geosearch.use_index(ef_search integer, hidden boolean) RETURNS void
+CREATE FUNCTION geosearch.use_index(ef_search integer) RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 BEGIN ATOMIC
 SELECT
     set_config('hnsw.ef_search', coalesce(ef_search, 40)::text, true),
-    set_config('hnsw.iterative_scan', CASE WHEN hidden THEN 'off' ELSE 'strict_order' END, true),
+    set_config('hnsw.iterative_scan', 'strict_order', true),
     set_config('enable_seqscan', CASE WHEN ef_search IS NULL THEN 'on' ELSE 'off' END, true),
     set_config('enable_bitmapscan', CASE WHEN ef_search IS NULL THEN 'on' ELSE 'off' END, true),
     set_config('enable_sort', CASE WHEN ef_search IS NULL THEN 'on' ELSE 'off' END, true);
 END;
 
-COMMENT ON FUNCTION geosearch.use_index(integer, boolean) IS
+COMMENT ON FUNCTION geosearch.use_index(integer) IS
     'Sets the planner up for one search by the index, until the calling function is left.';
 
 -- The photo's own embedding, and the photos that are the same file.
@@ -143,14 +142,15 @@ DECLARE
     );
     condition CONSTANT text := filter_condition(wanted);
     may_pass CONSTANT text := place_condition(wanted);
-    -- What row-level security hides takes up ranks among the candidates all the same.
-    filtered CONSTANT boolean := known.hidden OR condition <> 'true';
+    filtered CONSTANT boolean := condition <> 'true';
     -- Leaving out some photos or authors leaves nearly all.
-    selects CONSTANT boolean := known.hidden OR num_nonnulls(
+    selects CONSTANT boolean := num_nonnulls(
         within, near, taken_after, taken_before, collections, authors, licences, accuracy_m
     ) > 0;
-    by_places CONSTANT boolean := NOT known.hidden AND near IS NOT NULL AND condition = may_pass;
+    by_places CONSTANT boolean := near IS NOT NULL AND condition = may_pass;
+    open_shelf CONSTANT text := format('geosearch.embeddings_m%s', id);
     compare text;
+    compare_open text;
     by_index text;
     candidates text;
     met record;
@@ -186,7 +186,7 @@ BEGIN
     compare := format(
         'WITH matching AS MATERIALIZED ('
         '    SELECT photo_id, geom, embedding <=> $1 AS distance'
-        '    FROM geosearch.embeddings WHERE model_id = %s AND %s LIMIT $3'
+        '    FROM %%s AS embeddings WHERE %s LIMIT $3'
         '), best AS ('
         '    SELECT * FROM matching ORDER BY distance, photo_id LIMIT %s'
         ') '
@@ -195,8 +195,9 @@ BEGIN
         '    array_agg(distance ORDER BY distance, photo_id) AS distances,'
         '    (SELECT count(*) FROM matching) AS matches '
         'FROM best',
-        id, condition, k
+        condition, k
     );
+    compare_open := format(compare, open_shelf);
     -- The expression of the index, ascending, with LIMIT: any other form is a sequential scan.
     -- Candidates, $3 of them, come without the filter, so that their places, and with them the recall,
     -- are known. Those of an index over signs are put in order by the whole embedding.
@@ -211,10 +212,10 @@ BEGIN
         'SELECT *, row_number() OVER (ORDER BY nearness) AS place FROM ('
         '    SELECT photo_id, collection_id, geom, accuracy_m, taken_at, author, licence,'
         '        embedding <=> $1 AS distance, %s AS nearness'
-        '    FROM geosearch.embeddings WHERE model_id = %s ORDER BY %s LIMIT $3'
+        '    FROM %s ORDER BY %s LIMIT $3'
         ') AS candidate',
         CASE WHEN known.quantized THEN 'embedding <=> $1' ELSE by_index END,
-        id,
+        open_shelf,
         by_index
     );
 
@@ -231,9 +232,8 @@ BEGIN
             IF may_pass <> 'true' THEN
                 EXECUTE format(
                     'SELECT coalesce(count(*) FILTER (WHERE %s)::float8 / nullif(count(*), 0), 1)'
-                    ' FROM geosearch.embeddings'
-                    ' TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE model_id = %s',
-                    may_pass, 100 * least(1, rule.places::float8 / total), id
+                    ' FROM %s TABLESAMPLE SYSTEM (%s) REPEATABLE (0)',
+                    may_pass, open_shelf, 100 * least(1, rule.places::float8 / total)
                 ) INTO share USING query, wanted;
             END IF;
             IF share * total <= few THEN
@@ -242,15 +242,14 @@ BEGIN
             ELSIF NOT by_places THEN
                 sampled := least(1, rule.sample::float8 / total);
                 EXECUTE format(
-                    'SELECT count(*) FROM geosearch.embeddings'
-                    ' TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE model_id = %s AND %s',
-                    100 * sampled, id, condition
+                    'SELECT count(*) FROM %s TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE %s',
+                    open_shelf, 100 * sampled, condition
                 ) INTO passing USING query, wanted;
                 few_pass := passing <= ceil(few * sampled);
                 share := least(1, passing / (sampled * total));
             END IF;
             IF few_pass THEN
-                EXECUTE compare INTO met USING query, wanted, 2 * few;
+                EXECUTE compare_open INTO met USING query, wanted, 2 * few;
                 IF met.matches < 2 * few THEN
                     reason := 'few matching photos: all were compared';
                     strategy := 'exact';
@@ -260,11 +259,11 @@ BEGIN
             likes := share;
             IF strategy IS NULL AND share < rule.most THEN
                 -- Photos like the query may be just those that pass, or none of them.
-                PERFORM use_index(rule.probe, known.hidden);
+                PERFORM use_index(rule.probe);
                 EXECUTE format(
                     'SELECT count(*) FILTER (WHERE %s) FROM (%s) AS probe', condition, candidates
                 ) INTO passing USING query, wanted, rule.probe;
-                PERFORM use_index(NULL, known.hidden);
+                PERFORM use_index(NULL);
                 likes := passing::float8 / rule.probe;
             END IF;
         END IF;
@@ -272,7 +271,7 @@ BEGIN
             plan := index_plan(known.tuning, known.total, k, share, likes);
             reason := plan.reason;
             IF plan.ef_search IS NOT NULL THEN
-                PERFORM use_index(plan.ef_search, known.hidden);
+                PERFORM use_index(plan.ef_search);
                 EXECUTE format(
                     'WITH candidate AS MATERIALIZED (%s),'
                     ' best AS (SELECT * FROM candidate WHERE %s ORDER BY place LIMIT %s) '
@@ -280,13 +279,12 @@ BEGIN
                     '    array_agg(geom ORDER BY distance, photo_id) AS geoms,'
                     '    array_agg(distance ORDER BY distance, photo_id) AS distances,'
                     '    count(*) AS matches,'
-                    '    max(place) + %s AS place '
+                    '    max(place) AS place '
                     'FROM best',
-                    candidates, condition, k,
-                    CASE WHEN known.hidden THEN '$3 - (SELECT count(*) FROM candidate)' ELSE '0' END
+                    candidates, condition, k
                 ) INTO met USING query, wanted,
                     CASE WHEN filtered OR known.quantized THEN plan.ef_search ELSE k END;
-                PERFORM use_index(NULL, known.hidden);
+                PERFORM use_index(NULL);
                 found := found_recall(known.tuning, plan.ef_search, met.place::integer);
                 IF met.matches < k THEN
                     reason := format('the index gave %s of %s', met.matches, k);
@@ -304,12 +302,30 @@ BEGIN
         END IF;
     END IF;
     IF strategy IS NULL THEN
-        EXECUTE compare INTO met USING query, wanted, NULL::bigint;
+        EXECUTE compare_open INTO met USING query, wanted, NULL::bigint;
         strategy := 'exact';
     END IF;
     IF strategy = 'exact' THEN
         matches := met.matches;
         expected_recall := 1;
+    END IF;
+    IF known.private <> '{}' THEN
+        EXECUTE format(compare, embeddings_on(id, known.private))
+        INTO found USING query, wanted, NULL::bigint;
+        matches := matches + found.matches;
+        reason := format('%s; %s private photos were compared', reason, found.matches);
+        SELECT
+            array_agg(n.photo_id ORDER BY n.distance, n.photo_id) AS photo_ids,
+            array_agg(n.geom ORDER BY n.distance, n.photo_id) AS geoms,
+            array_agg(n.distance ORDER BY n.distance, n.photo_id) AS distances
+        INTO met
+        FROM (
+            SELECT * FROM unnest(
+                met.photo_ids || found.photo_ids, met.geoms || found.geoms,
+                met.distances || found.distances
+            ) AS both_of_them (photo_id, geom, distance)
+            ORDER BY distance, photo_id LIMIT k
+        ) AS n;
     END IF;
     RETURN QUERY
     SELECT

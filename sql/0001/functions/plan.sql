@@ -31,11 +31,28 @@ END;
 COMMENT ON FUNCTION geosearch.search_rule() IS
     'The numbers of the rule by which a search runs exactly or by the index.';
 
+CREATE FUNCTION geosearch.rows_of(embeddings text) RETURNS bigint
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+DECLARE
+    total bigint := (SELECT c.reltuples FROM pg_class AS c WHERE c.oid = to_regclass(embeddings));
+BEGIN
+    IF total <= 0 THEN  -- never analysed
+        EXECUTE format('SELECT count(photo_id) FROM %s', to_regclass(embeddings)) INTO total;
+    END IF;
+    RETURN coalesce(total, 0);
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.rows_of(text) IS 'Rows of a table of embeddings, estimated.';
+
 CREATE FUNCTION geosearch.search_facts(
     model_id bigint,
     OUT dimension integer,
     OUT total bigint,        -- embeddings, estimated
-    OUT hidden boolean,      -- row-level security may hide some
+    OUT private bigint[],    -- shelves beside the open one, whose index this is, that the caller may
+    OUT private_total bigint,  -- read, and their embeddings: these are compared
     OUT index_name text,     -- of a valid index, else NULL
     OUT index_file bigint,
     OUT quantized boolean,   -- the index is over signs: its candidates are to be ranked again
@@ -46,16 +63,19 @@ SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
     name CONSTANT text := format('geosearch.embeddings_m%s', model_id);
+    shelf bigint;
 BEGIN
     dimension := (SELECT m.dimension FROM models AS m WHERE m.id = model_id);
     IF dimension IS NULL THEN
         RETURN;
     END IF;
-    total := (SELECT c.reltuples FROM pg_class AS c WHERE c.oid = to_regclass(name));
-    IF total IS NULL OR total <= 0 THEN  -- never analysed
-        EXECUTE format('SELECT count(*) FROM embeddings WHERE model_id = %s', model_id) INTO total;
-    END IF;
-    hidden := row_security_active('geosearch.embeddings');
+    total := rows_of(name);
+    private := private_shelves();
+    private_total := 0;
+    FOREACH shelf IN ARRAY private LOOP
+        private_total := private_total
+            + rows_of(format('geosearch.embeddings_c%s_m%s', shelf, model_id));
+    END LOOP;
     SELECT c.relname, pg_relation_filenode(c.oid), dimension > 4000
     INTO index_name, index_file, quantized
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid

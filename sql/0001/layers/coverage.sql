@@ -42,15 +42,19 @@ COMMENT ON FUNCTION geosearch.coverage_bands() IS
     'The two grids that photos are counted in, as bands from south to north: the side of a cell in '
     'kilometres, the number of the first cell, the cells in the band, its latitudes in degrees.';
 
+-- With the rights of the tables' owner: whoever adds photos keeps it true, and counts nothing else.
 CREATE FUNCTION geosearch.refresh_coverage(collection text DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, geosearch, public, pg_temp
 SET jit = off
 -- What is counted has no statistics, and a nested loop over it would take minutes.
 SET enable_nestloop = off
 AS $$
 DECLARE
-    wanted bigint := (SELECT id FROM collections WHERE name = collection);
+    seen CONSTANT bigint[] := visible_to(caller());
+    wanted bigint := (
+        SELECT id FROM all_collections AS c WHERE c.name = collection AND c.id = ANY (seen)
+    );
 BEGIN
     IF collection IS NOT NULL AND wanted IS NULL THEN
         PERFORM refuse(
@@ -70,8 +74,10 @@ BEGIN
         FROM coverage_bands()
         GROUP BY cell_km
     ), counted AS MATERIALIZED (
-        SELECT collection_id, cell_km, band, place, first[band] + place AS cell, count(*) AS photos
-        FROM photos
+        SELECT
+            collection_id, shelf, cell_km, band, place, first[band] + place AS cell,
+            count(*) AS photos
+        FROM all_photos
         CROSS JOIN grids
         CROSS JOIN LATERAL (SELECT width_bucket(ST_Y(geom), south) AS band) AS in_band
         CROSS JOIN LATERAL (
@@ -80,17 +86,18 @@ BEGIN
                     AS place
         ) AS in_cell
         WHERE geom IS NOT NULL AND (wanted IS NULL OR collection_id = wanted)
-        GROUP BY collection_id, cell_km, band, place, cell
+        GROUP BY collection_id, shelf, cell_km, band, place, cell
     ), emptied AS (
-        DELETE FROM coverage AS old
+        DELETE FROM all_coverage AS old
         WHERE (wanted IS NULL OR collection_id = wanted) AND NOT EXISTS (
             SELECT FROM counted
             WHERE counted.collection_id = old.collection_id AND counted.cell = old.cell
         )
     )
-    INSERT INTO coverage (collection_id, cell_km, cell, photos, geom)
+    INSERT INTO all_coverage (collection_id, shelf, cell_km, cell, photos, geom)
     SELECT
         counted.collection_id,
+        counted.shelf,
         counted.cell_km,
         counted.cell,
         counted.photos,
@@ -100,12 +107,15 @@ BEGIN
         ))
     FROM counted
     JOIN grids USING (cell_km)
-    LEFT JOIN coverage AS old USING (collection_id, cell)
+    LEFT JOIN all_coverage AS old USING (collection_id, shelf, cell)
     WHERE old.photos IS DISTINCT FROM counted.photos
     ORDER BY collection_id, cell
-    ON CONFLICT (collection_id, cell)
+    ON CONFLICT (collection_id, cell, shelf)
         DO UPDATE SET photos = excluded.photos, created_at = excluded.created_at;
-    RETURN (SELECT count(*) FROM coverage WHERE wanted IS NULL OR collection_id = wanted);
+    RETURN (
+        SELECT count(*) FROM all_coverage
+        WHERE collection_id = ANY (seen) AND (wanted IS NULL OR collection_id = wanted)
+    );
 END
 $$;
 

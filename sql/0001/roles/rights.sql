@@ -51,28 +51,63 @@ $$;
 
 COMMENT ON FUNCTION geosearch.grant_to(text, text) IS 'GRANT, if there is such a role.';
 
--- A partition is a table of its own to whoever names it: what holds for the whole must hold for it.
-CREATE FUNCTION geosearch.grant_embedding_table(model bigint) RETURNS void
+-- What of photos and embeddings is read by views, functions and searches.
+CREATE FUNCTION geosearch.read_columns(name text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE name
+    WHEN 'photos' THEN
+        'id, collection_id, uri, sha256, geom, title, author, licence, taken_at, accuracy_m, '
+        'position_source, source_id, width, height'
+    ELSE
+        'photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding'
+END;
+
+COMMENT ON FUNCTION geosearch.read_columns(text) IS
+    'Columns of photos or embeddings that readers may read.';
+
+-- The open shelf is for all roles, a private one for the owner: whom else, set_shared says.
+CREATE FUNCTION geosearch.grant_shelf(shelf bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    part CONSTANT text := format('embeddings_m%s', model);
-    columns CONSTANT text :=
-        'photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding';
+    item record;
+    role text;
 BEGIN
-    PERFORM geosearch.grant_to(
-        'geosearch_reader', format('SELECT (%s) ON geosearch.%I', columns, part)
-    );
-    PERFORM geosearch.grant_to('geosearch_analyst', format('SELECT ON geosearch.%I', part));
-    PERFORM geosearch.grant_to(
-        'geosearch_ingester', format('SELECT, INSERT, UPDATE, DELETE ON geosearch.%I', part)
-    );
+    FOR item IN
+        SELECT t AS name, c.relname, CASE
+            WHEN c.relname LIKE 'embeddings%' THEN 'embeddings' ELSE split_part(c.relname, '_', 1)
+        END AS whole
+        FROM geosearch.tables_of_shelf(shelf) AS t JOIN pg_class AS c ON c.oid = t
+    LOOP
+        PERFORM geosearch.grant_to(
+            'geosearch_owner',
+            format('SELECT, INSERT, UPDATE, DELETE ON %s', item.name)
+        );
+        IF shelf <> 0 THEN
+            FOR role IN SELECT unnest(geosearch.shared_with(shelf)) LOOP
+                EXECUTE format('GRANT SELECT ON %s TO %I', item.name, role);
+            END LOOP;
+            CONTINUE;
+        END IF;
+        IF item.whole IN ('photos', 'embeddings') THEN
+            PERFORM geosearch.grant_to('geosearch_reader', format(
+                'SELECT (%s) ON %s', geosearch.read_columns(item.whole), item.name
+            ));
+        END IF;
+        PERFORM geosearch.grant_to('geosearch_analyst', format('SELECT ON %s', item.name));
+        -- Numbers are given, not chosen.
+        PERFORM geosearch.grant_to('geosearch_ingester', format(
+            'SELECT, DELETE, INSERT (%1$s), UPDATE (%1$s) ON %2$s',
+            regexp_replace(geosearch.columns_of(item.relname), '^id, ', ''),
+            item.name
+        ));
+    END LOOP;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.grant_embedding_table(bigint) IS
-    'Gives the roles the rights on a partition that they have on all embeddings.';
+COMMENT ON FUNCTION geosearch.grant_shelf(bigint) IS
+    'Gives the roles their rights on the relations of a shelf.';
 
 -- Only the owner of a table may add a partition, and whoever embeds with a new model needs one: this
 -- lends the right to do exactly that. It creates nothing but what the model's row says.
@@ -81,9 +116,8 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    length CONSTANT integer := (SELECT m.dimension FROM geosearch.models AS m WHERE m.id = model);
 BEGIN
-    IF length IS NULL THEN
+    IF NOT EXISTS (SELECT FROM geosearch.models AS m WHERE m.id = model) THEN
         PERFORM geosearch.refuse(
             format('there is no model %s', coalesce(model::text, 'NULL')),
             'Ids: SELECT id, name FROM geosearch.models'
@@ -91,23 +125,8 @@ BEGIN
     ELSIF to_regclass(format('geosearch.embeddings_m%s', model)) IS NOT NULL THEN
         RETURN;
     END IF;
-    -- Embeddings of over 1,000 dimensions would move to the TOAST table, and exact search would
-    -- fetch each from there; kept in the row they are read in order.
-    EXECUTE format(
-        'CREATE TABLE geosearch.embeddings_m%1$s PARTITION OF geosearch.embeddings ('
-        'CONSTRAINT embeddings_m%1$s_dimension_check CHECK (public.vector_dims(embedding) = %2$s)'
-        ') FOR VALUES IN (%1$s) WITH (toast_tuple_target = 8160)',
-        model, length
-    );
-    EXECUTE format(
-        'COMMENT ON TABLE geosearch.embeddings_m%s IS %L',
-        model, format('Embeddings of model %s, %s dimensions.', model, length)
-    );
-    PERFORM geosearch.protect_collected(format('embeddings_m%s', model));
-    PERFORM geosearch.grant_embedding_table(model);
-    IF EXISTS (SELECT FROM geosearch.collections WHERE private) THEN
-        PERFORM geosearch.keep_statistics(false);
-    END IF;
+    PERFORM geosearch.make_leaf(model, shelf), geosearch.grant_shelf(shelf)
+    FROM unnest(0 || geosearch.shelves()) AS shelf;
 END
 $$;
 
@@ -128,11 +147,9 @@ DECLARE
     }';
     -- What the functions, and searches from Python, ask for beyond what the views show.
     asked CONSTANT text[] := ARRAY[
-        'collections (id, name, description, private)',
-        'collection_shares (collection_id, role)',
-        'photos (id, collection_id, uri, sha256, geom)',
-        'embeddings (photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence,'
-        ' embedding)',
+        'collections (id, name, description, private, shelf)',
+        format('photos (%s)', geosearch.read_columns('photos')),
+        format('embeddings (%s)', geosearch.read_columns('embeddings')),
         'localizations (id, recorded_by)',
         'evaluations (id, recorded_by)',
         'calibrations (id, created_at, model_id, model, filter, parameters, figures, queries, options,'
@@ -146,12 +163,13 @@ DECLARE
         localizations, localization_neighbours, localization_regions, localization_cells,
         evaluations, evaluation_failures
     }';
-    ingested CONSTANT text[] := '{photos, embeddings, rejects, runs, coverage}';
-    trained CONSTANT text[] := '{calibrations, partitions, geocells, classifiers}';
+    -- Views of what the caller may see: shelves.sql.
+    seen CONSTANT text[] := ARRAY(SELECT name FROM geosearch.recorded_tables())
+        || geosearch.shelved_tables() || '{collections}';
     -- Functions with which rights are given.
     managing CONSTANT text[] := '{
-        create_roles, grant_to, grant_rights, grant_embedding_table,
-        protect_collected, protect_recorded, protect_part
+        create_roles, grant_to, grant_rights, grant_shelf, read_columns, caller, visible_to,
+        protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf
     }';
 BEGIN
     EXECUTE 'REVOKE ALL ON SCHEMA geosearch FROM PUBLIC';
@@ -160,7 +178,8 @@ BEGIN
     PERFORM geosearch.grant_to('geosearch_reader', 'USAGE ON SCHEMA geosearch');
     PERFORM geosearch.grant_to(
         'geosearch_owner',
-        'ALL ON ALL TABLES IN SCHEMA geosearch'
+        -- Not ALL: a trigger of one role runs in what a superuser does next.
+        'SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA geosearch'
     );
 
     FOR item IN
@@ -172,7 +191,10 @@ BEGIN
         PERFORM geosearch.grant_to(
             CASE item.proname
                 WHEN 'create_embedding_table' THEN 'geosearch_ingester'
-                WHEN 'keep_statistics' THEN 'geosearch_owner'
+                WHEN 'add_collection' THEN 'geosearch_ingester'
+                WHEN 'refresh_coverage' THEN 'geosearch_ingester'
+                WHEN 'set_private' THEN 'geosearch_owner'
+                WHEN 'set_shared' THEN 'geosearch_owner'
                 ELSE 'geosearch_reader'
             END,
             format('EXECUTE ON FUNCTION %s', item.name)
@@ -184,21 +206,22 @@ BEGIN
         SELECT
             c.oid::regclass AS name,
             c.relkind,
-            CASE WHEN c.relkind IN ('r', 'p') THEN (
+            CASE WHEN c.relname = ANY (seen) THEN (
                 SELECT string_agg(DISTINCT quote_ident(a.attname), ', ')
                 FROM pg_rewrite AS r
                 JOIN pg_class AS v ON v.oid = r.ev_class AND v.relkind = 'v'
-                    AND v.relnamespace = c.relnamespace
+                    AND v.relnamespace = c.relnamespace AND v.oid <> c.oid
                 JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
                     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
                 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
                     AND a.attnum > 0
             ) END AS shown,
+            c.relname = ANY (seen) AS seen,
             c.relname::text = ANY (common) AS common
         FROM pg_class AS c
         WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
     LOOP
-        IF item.relkind IN ('v', 'm') OR item.common THEN
+        IF item.relkind IN ('v', 'm') AND NOT item.seen OR item.common THEN
             PERFORM geosearch.grant_to('geosearch_reader', format('SELECT ON %s', item.name));
         ELSIF item.shown IS NOT NULL THEN
             PERFORM geosearch.grant_to(
@@ -215,40 +238,30 @@ BEGIN
         );
     END LOOP;
 
-    FOR item IN SELECT name FROM unnest(answers || ingested || trained || '{collections}')
-            AS name
-        WHERE to_regclass('geosearch.' || name) IS NOT NULL
-    LOOP
+    FOR item IN SELECT unnest(seen) AS name LOOP
         PERFORM geosearch.grant_to('geosearch_analyst', format('SELECT ON geosearch.%I', item.name));
         PERFORM geosearch.grant_to('geosearch_ingester', format('SELECT ON geosearch.%I', item.name));
     END LOOP;
-    FOR item IN SELECT name FROM unnest(answers) AS name
-        WHERE to_regclass('geosearch.' || name) IS NOT NULL
-    LOOP
+    FOR item IN SELECT unnest(answers) AS name LOOP
         PERFORM geosearch.grant_to(
             'geosearch_analyst', format('INSERT, DELETE ON geosearch.%I', item.name)
         );
     END LOOP;
     PERFORM geosearch.grant_to('geosearch_analyst', 'UPDATE ON geosearch.evaluations');
-    FOR item IN SELECT unnest(ingested) AS name LOOP
-        PERFORM geosearch.grant_to(
-            'geosearch_ingester', format('INSERT, UPDATE, DELETE ON geosearch.%I', item.name)
-        );
-    END LOOP;
+    PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT, UPDATE, DELETE ON geosearch.runs');
+    PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.models');
     PERFORM geosearch.grant_to(
         'geosearch_ingester',
-        'INSERT (name, description), UPDATE (name, description) ON geosearch.collections'
+        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq'
     );
-    PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.models');
     PERFORM geosearch.grant_to(
         'geosearch_ingester', 'SELECT, INSERT, UPDATE, DELETE ON geosearch.leases'
     );
-
-    FOR item IN SELECT m.id FROM geosearch.models AS m
-        WHERE to_regclass(format('geosearch.embeddings_m%s', m.id)) IS NOT NULL
-    LOOP
-        PERFORM geosearch.grant_embedding_table(item.id);
-    END LOOP;
+    PERFORM geosearch.grant_to(
+        'geosearch_owner',
+        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq'
+    );
+    PERFORM geosearch.grant_shelf(shelf) FROM unnest(0 || geosearch.shelves()) AS shelf;
 END
 $$;
 

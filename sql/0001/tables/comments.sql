@@ -24,6 +24,7 @@ BEGIN
             ('model_id', 'The model.'),
             ('parameters', 'k, bandwidth and the like.'),
             ('recorded_by', 'Role that recorded it, and may change it.'),
+            ('shelf', 'Shelf of its collection.'),
             ('software', 'Versions of geosearch and libraries.')
         )
         SELECT name, meaning FROM own

@@ -1,0 +1,406 @@
+"""Attempts to learn what is hidden.
+
+Each is made on twins: two databases whose public rows are the same, and whose private rows differ
+in every value. A role that both tell the same, whatever it asks, has learned nothing private.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, LiteralString
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from geosearch.database.collection_rows import ensure_collection, set_private
+from geosearch.database.connection import Database
+from geosearch.database.embedding_tables import writable_table
+from geosearch.database.role_grants import grant_role
+from geosearch.localization.answer_rows import save
+from geosearch.retrieval.indexes import build_index
+from tests.answers import make_answer
+from tests.conftest import create_database, drop_database
+from tests.rows import add_embeddings, add_model, add_photos
+
+Connection = psycopg.Connection[Any]
+
+#: Who does not see all.
+ROLES = ("reader", "analyst", "ingester")
+DIMENSION, PUBLIC, PRIVATE = 8, 400, 150
+
+#: (seqscan, indexscan, bitmapscan): the ways a planner may be made to go.
+WAYS = (("on", "on", "on"), ("off", "on", "off"), ("on", "off", "off"), ("off", "off", "on"))
+
+
+@dataclass(frozen=True)
+class Twins:
+    """The two databases, and a login of each role."""
+
+    databases: tuple[Database, Database]
+    logins: dict[str, str]
+
+    def connect(self, login: str) -> tuple[Connection, Connection]:
+        first, second = (
+            psycopg.connect(
+                make_conninfo(database.url, user=self.logins[login]) if login else database.url,
+                autocommit=True,
+            )
+            for database in self.databases
+        )
+        return first, second
+
+
+def add(database: Database, collection: str, seed: int, count: int) -> None:
+    """Photos of a collection, embedded, whose every value the seed decides."""
+    rng = np.random.default_rng(seed)
+    with database.connection() as connection:
+        photos = add_photos(
+            connection,
+            *rng.uniform((-60, -170), (60, 170), (count, 2)).T,
+            collection=collection,
+            authors=[f"{collection}{rng.integers(1000, 9999)}" for _ in range(count)],
+            accuracy_m=rng.uniform(1, 100, count).tolist(),
+            prefix=f"photo{seed}",
+        )
+        vectors = rng.normal(size=(count, DIMENSION)).astype(np.float32)
+        add_embeddings(connection, 1, photos, vectors)
+        connection.execute("SELECT geosearch.refresh_coverage()")
+
+
+def fill(database: Database) -> None:
+    """What is public."""
+    with database.connection() as connection:
+        add_model(connection, DIMENSION)
+    add(database, "open", 0, PUBLIC)
+    build_index(database, 1, DIMENSION)
+    with database.connection() as connection:
+        save(connection, [replace(make_answer(10, 20, photo="/asked/0.jpg"), model_id=1)])
+
+
+def hide(database: Database, seed: int) -> None:
+    """A private collection, and what rests on it."""
+    with database.connection() as connection:
+        secret = ensure_collection(connection, "secret")
+        set_private(connection, "secret", private=True)
+    add(database, "secret", seed, PRIVATE)
+    lat, lon = np.random.default_rng(seed).uniform((-60, -170), (60, 170))
+    with database.connection() as connection:
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {} (collection_id, shelf, uri, stage, reason, message) "
+                "SELECT id, shelf, %s, 'read', 'unreadable', 'x' "
+                "FROM geosearch.collections WHERE name = 'secret'"
+            ).format(writable_table(connection, "rejects")),
+            (f"/broken/{seed}.jpg",),
+        )
+        answer = make_answer(lat, lon, photo=f"/asked/{seed}.jpg")
+        (key,) = save(connection, [replace(answer, model_id=1)])
+        for statement in RECORDED:
+            connection.execute(statement, {"seed": seed, "answer": key, "secret": secret})
+
+
+#: As many rows for every seed, and no two alike.
+RECORDED: tuple[LiteralString, ...] = (
+    "INSERT INTO geosearch.evaluations (queries, model, method, parameters, filter, software) "
+    "VALUES ('queries' || %(seed)s, 'model' || %(seed)s, 'nearest', '{}', '{}', '{}')",
+    "INSERT INTO geosearch.runs (kind, collection_id, sources, options, software) "
+    "VALUES ('ingest', %(secret)s, jsonb_build_array(%(seed)s::int), '{}', '{}')",
+    "INSERT INTO geosearch.localization_cells (localization_id, level, share, area_km2, geom) "
+    "SELECT %(answer)s, n / 1000.0, 1 / (n + %(seed)s::float8), n + %(seed)s::float8,"
+    " ST_Multi(ST_MakeEnvelope(n, %(seed)s, n + 1, %(seed)s + 1, 4326)) "
+    "FROM generate_series(1, 100) AS n",
+    "INSERT INTO geosearch.partitions"
+    " (name, kind, parameters, filter, definition, photos, software)"
+    " VALUES ('cells' || %(seed)s, 'quadtree', '{}', '{}', '{}', %(seed)s, '{}')",
+    "INSERT INTO geosearch.geocells"
+    " (partition_id, number, photos, spread_km, area_km2, medoid, geom)"
+    " SELECT p.id, n, n + %(seed)s, n + %(seed)s, n, ST_SetSRID(ST_Point(n, %(seed)s), 4326),"
+    " ST_Multi(ST_MakeEnvelope(n, %(seed)s, n + 1, %(seed)s + 1, 4326)) "
+    "FROM geosearch.partitions AS p, generate_series(1, 50) AS n",
+)
+
+
+@pytest.fixture(scope="module")
+def twins(server_url: str, template_database: str) -> Iterator[Twins]:
+    suffix = uuid4().hex[:10]
+    logins = {role: f"geosearch_test_{role}_{suffix}" for role in ROLES}
+    urls = [create_database(server_url, template_database)]
+    with Database(urls[0]) as database:
+        fill(database)
+    # A copy: the graph of an index is built with dice.
+    urls.append(create_database(server_url, urlsplit(urls[0]).path.removeprefix("/")))
+    databases = Database(urls[0]), Database(urls[1])
+    with databases[0].connection() as connection:
+        for role, login in logins.items():
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))
+            grant_role(connection, role, login)
+    for seed, database in enumerate(databases, start=1):
+        hide(database, seed)
+        with psycopg.connect(database.url, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
+    yield Twins(databases, logins)
+    for database, url in zip(databases, urls, strict=True):
+        database.close()
+        drop_database(url)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        for login in logins.values():
+            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
+
+
+# ---- what is told -------------------------------------------------------------------------------
+
+
+def told(connection: Connection, statement: sql.Composed | str, values: Any = None) -> str:
+    """All that comes back of a statement: rows, or the error; without numbers of relations."""
+    query = statement.encode() if isinstance(statement, str) else statement
+    try:
+        found = "\n".join(map(str, connection.execute(query, values).fetchall()))
+    except psycopg.Error as error:
+        found = f"{error.sqlstate}: {error}"
+    found = re.sub(r"'\d+'::(oid|regclass)", "N", found)
+    # Of a relation's size PostgreSQL makes no secret; what it expects of its rows must be the same.
+    return re.sub(r"cost=\S+", "", found)
+
+
+EXPLAIN = sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF, BUFFERS OFF) SELECT FROM {} WHERE {}")
+
+
+def go(connection: Connection, way: Sequence[str]) -> None:
+    for name, value in zip(("seqscan", "indexscan", "bitmapscan"), way, strict=True):
+        connection.execute(f"SET enable_{name} = {value}".encode())
+
+
+def columns(connection: Connection) -> list[tuple[str, str, str]]:
+    """Relation, column and type of everything in the schema that this login may read."""
+    return connection.execute(
+        b"""
+        SELECT c.relname, a.attname, format_type(a.atttypid, NULL)
+        FROM pg_class AS c
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+            AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+        ORDER BY 1, 2
+        """
+    ).fetchall()
+
+
+def hidden_values(
+    role: Connection, owner: Connection, relation: str, column: str, limit: int
+) -> list[str]:
+    """Values, as text, that the relation has for its owner and not for the role."""
+    query = sql.SQL("SELECT DISTINCT {}::text FROM geosearch.{} WHERE {} IS NOT NULL").format(
+        *map(sql.Identifier, (column, relation, column))
+    )
+    theirs, ours = ({str(v) for (v,) in c.execute(query).fetchall()} for c in (owner, role))
+    return sorted(theirs - ours)[:: max(1, len(theirs - ours) // limit)][:limit]
+
+
+#: Comparisons by type; of others, equality. PostgreSQL runs some of them before a policy.
+CONDITIONS = {
+    "geometry": ("{0} && ST_Expand(%s::geometry, 0.01)", "{0} && %s::geometry"),
+    "text": ("{0} >= %s", "{0} LIKE left(%s, 6) || '%%'"),
+    "jsonb": ("{0} = %s::jsonb",),
+    "halfvec": ("{0} = %s::halfvec",),
+    "vector": ("{0} = %s::vector",),
+    "boolean": ("{0} = %s::boolean",),
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_explain_tells_nothing_of_hidden_values(twins: Twins, role: str) -> None:
+    first, second = twins.connect(role)
+    owner, _ = twins.connect("")
+    asked = 0
+    for relation, column, kind in columns(first):
+        values = hidden_values(first, owner, relation, column, 6)
+        conditions = CONDITIONS.get(kind, (f"{{0}} >= %s::{kind}", f"{{0}} = %s::{kind}"))
+        for way in WAYS:
+            go(first, way)
+            go(second, way)
+            for value in values:
+                for condition in conditions:
+                    statement = EXPLAIN.format(
+                        sql.Identifier("geosearch", relation),
+                        sql.SQL(condition).format(sql.Identifier(column)),
+                    )
+                    asked += 1
+                    assert told(first, statement, (value,)) == told(second, statement, (value,)), (
+                        f"{relation}.{column} tells of {value[:60]}, {way}"
+                    )
+    assert asked > 2500
+    for connection in (first, second, owner):
+        connection.close()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_relation_that_a_role_may_read_has_rows_hidden_from_it(twins: Twins, role: str) -> None:
+    connection, other = twins.connect(role)
+    owner, _ = twins.connect("")
+    tables = {
+        relation: column
+        for relation, column, _ in columns(connection)
+        if owner.execute(
+            "SELECT relkind <> 'v' FROM pg_class WHERE oid = %s::regclass",
+            (f"geosearch.{relation}",),
+        ).fetchone()
+        == (True,)
+    }
+    assert len(tables) > 8
+    for relation, column in tables.items():
+        query = sql.SQL("SELECT count({}) FROM geosearch.{}").format(
+            *map(sql.Identifier, (column, relation))
+        )
+        assert connection.execute(query).fetchall() == owner.execute(query).fetchall(), relation
+    for opened in (connection, other, owner):
+        opened.close()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_index_does_not_tell_whether_a_vector_is_there(twins: Twins, role: str) -> None:
+    first, second = twins.connect(role)
+    owner, _ = twins.connect("")
+    vectors = owner.execute(
+        "SELECT e.embedding::text FROM geosearch.embeddings AS e JOIN geosearch.collections AS c "
+        "ON c.id = e.collection_id WHERE c.name = 'secret' ORDER BY e.photo_id"
+    ).fetchall()
+    assert len(vectors) == PRIVATE
+    near = (
+        "SELECT photo_id FROM geosearch.{} "
+        "ORDER BY embedding::halfvec(8) <=> %s::halfvec(8) LIMIT 1"
+    )
+    statements = [
+        *(
+            prefix + near.format(table)
+            for table in ("embeddings", "embeddings_m1", "embeddings_c2_m1", "all_embeddings")
+            for prefix in ("", "EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) ")
+        ),
+        "SELECT * FROM geosearch.nearest(%s::halfvec, '1', 5)",
+        "SELECT * FROM geosearch.localize(%s::halfvec, '1', 20)",
+    ]
+    for connection in (first, second):
+        connection.execute("SELECT '[1]'::vector")
+        connection.execute("SET hnsw.ef_search = 1; SET enable_seqscan = off")
+    for vector in vectors[::5]:
+        for statement in statements:
+            assert told(first, statement, vector) == told(second, statement, vector), statement
+    for connection in (first, second, owner):
+        connection.close()
+
+
+RELATIONS = """
+SELECT c.relname, a.attname
+FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
+WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relkind IN ('r', 'p')
+    AND a.atttypid = 'geometry'::regtype
+    AND c.relname <> 'places' -- public, and so many that ANALYZE throws dice
+ORDER BY 1, 2
+"""
+#: PostGIS's functions that read statistics and indexes for whoever asks.
+EXTENTS = (
+    "SELECT public.ST_EstimatedExtent('geosearch', %(relation)s, %(column)s)",
+    "SELECT public._postgis_index_extent(('geosearch.' || %(relation)s)::regclass, %(column)s)",
+    "SELECT public._postgis_stats(('geosearch.' || %(relation)s)::regclass, %(column)s)",
+    "SELECT public._postgis_selectivity(('geosearch.' || %(relation)s)::regclass, %(column)s, "
+    "ST_MakeEnvelope(0, 0, 90, 90, 4326))",
+)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_statistics_and_extents_tell_nothing(twins: Twins, role: str) -> None:
+    first, second = twins.connect(role)
+    noted = (
+        "SELECT tablename, attname, s FROM pg_stats AS s "
+        "WHERE schemaname = 'geosearch' AND tablename <> 'places' ORDER BY tablename, attname"
+    )
+    assert told(first, noted) == told(second, noted)
+    assert "secret" not in told(first, noted)
+    relations = first.execute(RELATIONS.encode()).fetchall()
+    assert len(relations) > 10
+    for relation, column in relations:
+        for statement in EXTENTS:
+            values = {"relation": relation, "column": column}
+            assert told(first, statement, values) == told(second, statement, values), relation
+    for connection in (first, second):
+        connection.close()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_functions_and_errors_are_the_same_whatever_is_hidden(twins: Twins, role: str) -> None:
+    first, second = twins.connect(role)
+    owner, _ = twins.connect("")
+    names = [name for (name,) in owner.execute("SELECT DISTINCT author FROM geosearch.photos")]
+    uris = [uri for (uri,) in owner.execute("SELECT uri FROM geosearch.photos WHERE id > 400")]
+    statements = [
+        *(
+            f"SELECT geosearch.mvt({z}, {x}, 1, '{layer}')"
+            for z, x in ((1, 0), (1, 1), (2, 1), (3, 4))
+            for layer in (
+                "photos",
+                "coverage",
+                "estimates",
+                "regions",
+                "neighbours",
+                "lines",
+                "errors",
+            )
+        ),
+        "SELECT * FROM geosearch.visible_collection_rows()",
+        "SELECT geosearch.visible_collections()",
+        *(f"SELECT geosearch.nearest_to_photo({photo}, '1')" for photo in (401, 450, 10**9)),
+        "SELECT * FROM geosearch.nearest((SELECT embedding FROM geosearch.embeddings "
+        "WHERE photo_id = 1), '1', collections => '{secret}')",
+        "SELECT geosearch.refresh_coverage('secret')",
+    ]
+    for statement in statements:
+        assert told(first, statement) == told(second, statement), statement
+    for value in names + uris:
+        for statement in (
+            "SELECT count(*) FROM geosearch.gis_photos WHERE author = %s",
+            "SELECT id FROM geosearch.photos WHERE uri = %s OR author = %s::text",
+        ):
+            values = (value,) * statement.count("%s")
+            assert told(first, statement, values) == told(second, statement, values)
+    for connection in (first, second, owner):
+        connection.close()
+
+
+def test_maintenance_by_a_superuser_sees_nothing_for_the_owner_of_a_table(twins: Twins) -> None:
+    database = twins.databases[0]
+    mine = sql.SQL("CREATE SCHEMA hers AUTHORIZATION {}").format(
+        sql.Identifier(twins.logins["reader"])
+    )
+    note = (
+        "CREATE OR REPLACE FUNCTION hers.note() RETURNS void LANGUAGE plpgsql VOLATILE "
+        "AS $$ BEGIN {} END $$"
+    )
+    # An index takes no other function; this one lies.
+    look = (
+        "CREATE FUNCTION hers.look(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE "
+        "AS $$ BEGIN PERFORM hers.note(); RETURN 1; END $$"
+    )
+    insert = "INSERT INTO hers.found SELECT count(*) FROM geosearch.visible_{}();"
+    reader, other = twins.connect("reader")
+    with psycopg.connect(database.url, autocommit=True) as superuser:
+        superuser.execute(mine)
+        reader.execute("CREATE TABLE hers.found (n bigint)")
+        reader.execute(note.format("").encode())
+        reader.execute(look.encode())
+        reader.execute("CREATE TABLE hers.bait AS SELECT 1 AS i")
+        reader.execute("CREATE INDEX ON hers.bait (hers.look(i))")
+        for what in ("collection_rows", "localizations"):
+            reader.execute(note.format(insert.format(what)).encode())
+            for statement in ("ANALYZE hers.bait", "REINDEX TABLE hers.bait"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege, match="UNLISTEN"):
+                    superuser.execute(statement.encode())
+        assert superuser.execute("SELECT count(*) FROM hers.found").fetchone() == (0,)
+        superuser.execute("DROP SCHEMA hers CASCADE")
+    reader.close()
+    other.close()
