@@ -182,14 +182,15 @@ def test_histogram_holds_every_finite_error() -> None:
 
 
 def test_the_page_says_where_the_worst_answers_were_taken(stored: Stored, page: str) -> None:
-    rows = [int(row) for row in stored.summary.worst(3)]
+    summary = stored.summary
+    rows = [int(row) for row in summary.worst(3)]
     with stored.database.connection() as connection:
         for row in rows:
             lat, lon = stored.answers[row].truth or (0.0, 0.0)
             found = connection.execute(
                 "SELECT geosearch.place_name(ST_Point(%s, %s)), place "
                 "FROM geosearch.localizations WHERE id = %s",
-                (lon, lat, int(stored.summary.answers.localization_id[row])),
+                (lon, lat, int(summary.answers.localization_id[row])),
             ).fetchone()
             assert found is not None
             assert all(f": {escape(name)}" in page for name in found)

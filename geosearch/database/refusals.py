@@ -108,8 +108,15 @@ def meaning(state: str | None) -> Meaning:
     return next(MEANINGS[key] for key in (known, known[:2], "") if key in MEANINGS)
 
 
+#: With this and a hint, functions of ours refuse what they are given (`geosearch.refuse`).
+OURS = "22023"
+
+
 def refused(error: psycopg.Error, subject: str) -> DatabaseError:
     """The error for what a server refused; the message begins with `subject`."""
+    diag = error.diag
+    if error.sqlstate == OURS and diag.message_hint:
+        return DatabaseError(f"{subject}: {diag.message_primary}", diag.message_hint)
     return DatabaseError(f"{subject}: {_words(error)}", meaning(error.sqlstate).remedy)
 
 

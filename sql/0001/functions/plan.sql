@@ -32,14 +32,15 @@ COMMENT ON FUNCTION geosearch.search_rule() IS
     'The numbers of the rule by which a search runs exactly or by the index.';
 
 CREATE FUNCTION geosearch.rows_of(embeddings text) RETURNS bigint
-LANGUAGE plpgsql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, pg_temp
 AS $$
 DECLARE
-    total bigint := (SELECT c.reltuples FROM pg_class AS c WHERE c.oid = to_regclass(embeddings));
+    known CONSTANT regclass := to_regclass(format('geosearch.%I', embeddings));
+    total bigint := (SELECT c.reltuples FROM pg_class AS c WHERE c.oid = known);
 BEGIN
     IF total <= 0 THEN  -- never analysed
-        EXECUTE format('SELECT count(photo_id) FROM %s', to_regclass(embeddings)) INTO total;
+        EXECUTE format('SELECT count(photo_id) FROM %s', known) INTO total;
     END IF;
     RETURN coalesce(total, 0);
 END
@@ -62,7 +63,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
-    name CONSTANT text := format('geosearch.embeddings_m%s', model_id);
+    name CONSTANT text := format('embeddings_m%s', model_id);
     shelf bigint;
 BEGIN
     dimension := (SELECT m.dimension FROM models AS m WHERE m.id = model_id);
@@ -74,12 +75,12 @@ BEGIN
     private_total := 0;
     FOREACH shelf IN ARRAY private LOOP
         private_total := private_total
-            + rows_of(format('geosearch.embeddings_c%s_m%s', shelf, model_id));
+            + rows_of(format('embeddings_c%s_m%s', shelf, model_id));
     END LOOP;
     SELECT c.relname, pg_relation_filenode(c.oid), dimension > 4000
     INTO index_name, index_file, quantized
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-    WHERE i.indexrelid = to_regclass(name || '_hnsw') AND i.indisvalid;
+    WHERE i.indexrelid = to_regclass(format('geosearch.%s_hnsw', name)) AND i.indisvalid;
     -- Of an index that was rebuilt since nothing is known.
     tuning := (
         SELECT t.id FROM tunings AS t

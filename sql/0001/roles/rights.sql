@@ -168,7 +168,8 @@ DECLARE
         || geosearch.shelved_tables() || '{collections}';
     -- Functions with which rights are given.
     managing CONSTANT text[] := '{
-        create_roles, grant_to, grant_rights, grant_shelf, read_columns, caller, visible_to,
+        create_roles, grant_to, grant_rights, grant_shelf, read_columns, columns_of, caller,
+        visible_to, tables_of_shelf,
         protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf
     }';
 BEGIN
