@@ -9,7 +9,6 @@ import typer
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, answer, connected, database, note, print_list
 from geosearch.database import collection_rows
-from geosearch.retrieval.indexing import rebuild_indexes
 
 app = command_group(
     """Sets of photos; a private one is seen by its owner and those it is shared with.
@@ -79,6 +78,8 @@ _add_command("unshare", "Share a private collection with a role or user no longe
 
 
 def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:
+    from geosearch.retrieval.indexing import rebuild_indexes
+
     with database(context) as opened:
         with opened.connection() as connection:
             moved = collection_rows.set_private(connection, name, hide)
