@@ -643,7 +643,7 @@ def test_a_deleted_public_collection_hides_nothing_and_a_private_one_still_does(
         ids = [ensure_collection(connection, name) for name in ("open", "passing", "secret")]
         (key,) = save(connection, [make_answer(10, 20)])
         set_private(connection, "secret", private=True)
-        # Not as the tables' owner, whom no policy binds.
+        # Not as the tables' owner, who sees all.
         connection.execute("SET LOCAL ROLE geosearch_owner")
         connection.execute("DELETE FROM geosearch.all_collections WHERE name <> 'open'")
         connection.execute("RESET ROLE")

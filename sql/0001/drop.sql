@@ -10,7 +10,7 @@ BEGIN
         EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA geosearch FROM %I', item);
         EXECUTE format('REVOKE ALL ON SCHEMA geosearch FROM %I', item);
     END LOOP;
-    -- With their views, triggers and policies, and so with some of what is named later.
+    -- With their views and triggers, and so with some of what is named later.
     FOREACH item IN ARRAY ARRAY(
         SELECT format('TABLE IF EXISTS %s', oid::regclass) FROM pg_class
         WHERE relnamespace = 'geosearch'::regnamespace AND relkind IN ('r', 'p')
