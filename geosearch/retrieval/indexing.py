@@ -9,6 +9,7 @@ from geosearch.database.connection import Database
 from geosearch.database.leases import only_one
 from geosearch.errors import DatabaseError
 from geosearch.json_record import plain
+from geosearch.retrieval.facts import forget
 from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index
 from geosearch.retrieval.plan import index_pays
 from geosearch.retrieval.recall import Check, Progress, check_aim, tune
@@ -106,6 +107,7 @@ def _index(
         rows = count_rows(connection, model_id)
         there = find_index(connection, model_id) is not None
         if rows and not there and not force and not index_pays(connection, rows, k):
+            forget(database)  # an index that was there may have been dropped since
             return Indexed(rows)
     built = build_index(database, model_id, dimension, rebuild=rebuild, progress=progress)
     tuning, checks = tune(database, model_id, recall, k, progress=progress)
