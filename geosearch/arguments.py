@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from functools import cache, wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from geosearch.errors import InputError
@@ -109,6 +110,11 @@ def paths(name: str, value: Any) -> list[str]:
     """Paths or URLs, or one."""
     alone = isinstance(value, str | os.PathLike) or not isinstance(value, Iterable)
     return [path(name, item) for item in ((value,) if alone else value)]
+
+
+def at_home(path: Path) -> Path:
+    """A path whose `~` is a home folder; that of a user who is not there is a name like others."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises
 
 
 def check_wgs84(name: str, crs: Any) -> None:

@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+from geosearch.arguments import at_home
 from geosearch.errors import InputError
 
 Value = TypeVar("Value")
@@ -69,7 +70,7 @@ class CacheSettings:
     def folder(self) -> Path:
         """The folder, which may not exist yet."""
         if self.cache_dir is not None:
-            return self.cache_dir.expanduser()
+            return at_home(self.cache_dir)
         home = os.environ.get("XDG_CACHE_HOME")
         return (Path(home) if home else Path.home() / ".cache") / "geosearch"
 

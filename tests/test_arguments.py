@@ -15,7 +15,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geosearch.arguments import check_wgs84, moment, number, numbers, whole
+from geosearch.arguments import at_home, check_wgs84, moment, number, numbers, whole
 from geosearch.client import Geosearch, LocalizeOptions
 from geosearch.defaults import DUPLICATE_DISTANCE
 from geosearch.errors import InputError
@@ -331,3 +331,11 @@ def test_numbers_keep_their_kind() -> None:
         float,
         int,
     ]
+
+
+def test_a_home_folder_is_found_and_that_of_nobody_is_a_name_like_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    for written, meant in {"~/a": "/home/me/a", "~nobody-here/a": "~nobody-here/a"}.items():
+        assert at_home(Path(written)) == Path(meant)

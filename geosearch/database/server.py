@@ -26,6 +26,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from geosearch.arguments import at_home
 from geosearch.database import binaries, postmaster, sizing
 from geosearch.database.connection import socket_url
 from geosearch.database.owner import Owner
@@ -114,7 +115,7 @@ class PrivateServer:
 
     def __init__(self, data_dir: Path | None = None, *, durable: bool = True) -> None:
         chosen = data_dir or ServerSettings().data_dir or default_data_dir()
-        self.data_dir = chosen.expanduser().resolve()
+        self.data_dir = at_home(chosen).resolve()
         try:
             str(self.data_dir).encode()
         except UnicodeEncodeError as error:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geosearch.arguments import at_home
 from geosearch.atomic_files import replacing
 from geosearch.errors import ModelError
 from geosearch.features.description import POOLINGS, Description, Source, file_sha256
@@ -87,7 +88,7 @@ def source(path: Path) -> Source:
     ModelError
         The file is missing, or no checkpoint of this format.
     """
-    path = path.expanduser()
+    path = at_home(path)
     try:
         regular(path)
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from geosearch.arguments import at_home
 from geosearch.atomic_files import replacing
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
@@ -105,7 +106,7 @@ def train(
     DatabaseError
         The login may not store what the training makes.
     """
-    output = output.expanduser().resolve()
+    output = at_home(output).resolve()
     folder = output.with_suffix(".training")
     place = find_device(device)
     source = resolve(training.backbone)
