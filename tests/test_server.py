@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geosearch.database import postmaster, sizing
+from geosearch.database.connection import Database
 from geosearch.database.postmaster import Machine, Postmaster
 from geosearch.database.server import PrivateServer
 from geosearch.errors import InputError, ServerError
@@ -226,6 +227,24 @@ def test_a_server_of_another_machine_is_not_started_twice(
             assert "Run there: geosearch db stop" in (told.value.remedy or "")
     assert pid_of(server) == before
     assert ask(server.url, "SELECT 1") == 1
+
+
+def test_a_server_that_recovers_from_the_crash_of_a_backend_is_waited_for(
+    server: PrivateServer,
+) -> None:
+    with psycopg.connect(server.url) as victim:
+        os.kill(victim.info.backend_pid, signal.SIGKILL)
+        said = ""
+        with suppress(psycopg.OperationalError):
+            victim.execute("SELECT 1")
+    while "in recovery mode" not in said:  # then it is, for a moment
+        try:
+            with psycopg.connect(server.url):
+                break  # a fast machine: it was over at once
+        except psycopg.OperationalError as error:
+            said = str(error)
+    with Database(server.url) as database, database.connection() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_machine_that_crashed_and_started_again_starts_its_server(server: PrivateServer) -> None:

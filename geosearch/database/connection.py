@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
@@ -15,7 +16,7 @@ from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geosearch.database.pool import Pool
-from geosearch.database.refusals import lost, refused, unreached
+from geosearch.database.refusals import lost, passing, refused, unreached
 from geosearch.errors import DatabaseError, InputError
 from geosearch.settings import DatabaseSettings
 
@@ -53,6 +54,8 @@ _OPTIONS: dict[str, Any] = {
     "client_encoding": "utf8",
     "connect_timeout": 10,
 }
+#: Seconds for which a server may recover from a crash before it is called unreachable.
+_RECOVERS_S = 30.0
 _SECRETS = {"password", "sslpassword", "oauth_client_secret"}
 
 
@@ -178,7 +181,7 @@ class Database(Closing):
         given = parse(self.url)
         options = {name: value for name, value in _OPTIONS.items() if name not in given}
         try:
-            connection = kind.connect(self.url, autocommit=autocommit, **options)
+            connection = _ready(partial(kind.connect, self.url, autocommit=autocommit, **options))
             if not self._reached:
                 most = _most(connection)
                 self._pool.at_most(most)
@@ -199,6 +202,18 @@ class Database(Closing):
             if connection.closed:
                 raise lost(error, self.label) from error
             raise refused(error, f"the database {self.label} refused") from error
+
+
+def _ready(connect: Callable[[], C]) -> C:
+    """A connection, when a server that starts, or recovers from a crash, lets one in."""
+    deadline = time.monotonic() + _RECOVERS_S
+    while True:
+        try:
+            return connect()
+        except psycopg.OperationalError as error:
+            if not passing(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _most(connection: Connection) -> int:

@@ -102,6 +102,15 @@ _SAID = {
 }
 
 
+#: A connection is refused with these until the server has started, which it does by itself.
+_PASSING = ("is starting up", "in recovery mode", "not yet accepting connections")
+
+
+def passing(error: psycopg.OperationalError) -> bool:
+    """Whether the server takes connections once it has started, or recovered from a crash."""
+    return any(words in str(error) for words in _PASSING)
+
+
 def meaning(state: str | None) -> Meaning:
     """What an SQLSTATE means: its own entry in the table, its class's, or that of all."""
     known = state or ""
