@@ -81,6 +81,7 @@ CREATE TABLE geosearch.all_photos (
     format text NOT NULL,
     geom geometry(Point, 4326),
     position_source text,
+    estimate geometry(Point, 4326),
     accuracy_m real,
     taken_at timestamptz,
     author text,
@@ -98,10 +99,19 @@ CREATE TABLE geosearch.all_photos (
     CONSTRAINT all_photos_sha256_length_check CHECK (octet_length(sha256) = 32),
     CONSTRAINT all_photos_size_check CHECK (size_bytes > 0 AND width > 0 AND height > 0),
     CONSTRAINT all_photos_accuracy_check CHECK (accuracy_m >= 0),
-    CONSTRAINT all_photos_position_source_check CHECK (position_source IN ('exif', 'xmp', 'manifest')),
-    CONSTRAINT all_photos_position_has_source_check CHECK ((geom IS NULL) = (position_source IS NULL)),
+    CONSTRAINT all_photos_position_source_check CHECK (
+        position_source IN ('exif', 'xmp', 'manifest', 'estimated')
+    ),
+    -- A guess is no reference: what asks for places asks for geom, where there is none.
+    CONSTRAINT all_photos_position_has_source_check CHECK (
+        (geom IS NOT NULL) = (coalesce(position_source, 'estimated') <> 'estimated')
+        AND (estimate IS NOT NULL) = (coalesce(position_source, '') = 'estimated')
+    ),
     CONSTRAINT all_photos_geom_on_earth_check CHECK (
         ST_Y(geom) BETWEEN -90 AND 90 AND ST_X(geom) BETWEEN -180 AND 180
+    ),
+    CONSTRAINT all_photos_estimate_on_earth_check CHECK (
+        ST_Y(estimate) BETWEEN -90 AND 90 AND ST_X(estimate) BETWEEN -180 AND 180
     )
 ) PARTITION BY LIST (shelf);
 
@@ -121,8 +131,9 @@ CALL pg_temp.describe('geosearch.all_photos', 'Reference photos with their posit
     width: Width in pixels, as stored.
     height: Height in pixels, as stored.
     format: Image format, e.g. JPEG.
-    geom: Position (WGS 84); NULL if unlocated.
-    position_source: exif, xmp or manifest; NULL if unlocated.
+    geom: Known position (WGS 84); NULL if unlocated.
+    position_source: exif, xmp, manifest or estimated; NULL if unlocated.
+    estimate: Position that was estimated (WGS 84), if no other is known.
     accuracy_m: Accuracy of the position, metres.
     taken_at: When taken (UTC if no zone is known).
     author: Photographer or account.
