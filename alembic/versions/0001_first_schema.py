@@ -23,7 +23,7 @@ def upgrade() -> None:
         revision,
         "tables/comments tables/collections roles/visibility",
         "tables/photos tables/retrieval tables/geocells tables/answers tables/maps tables/leases",
-        "roles/shelves",
+        "roles/shelves roles/deletion",
         "functions/sphere functions/weights functions/mode functions/radius functions/aggregate",
         "functions/place functions/filter functions/recall functions/plan functions/nearest",
         "functions/localize functions/version",

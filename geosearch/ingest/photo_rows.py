@@ -130,7 +130,12 @@ class Store:
             "FROM geosearch.collections WHERE id = %s",
             (self.collection_id,),
         ).fetchone()
-        if row is None or (row[0] != OPEN and not row[1]):
+        if row is None:
+            raise DatabaseError(
+                "the collection was deleted while photos were added to it",
+                "Run the same command again to make it again.",
+            )
+        if row[0] != OPEN and not row[1]:
             raise DatabaseError(
                 "this login may not add photos to a private collection",
                 "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
@@ -254,8 +259,7 @@ class _Batch:
         self._accept(item.uri)  # the last word on a uri counts
         known = self.known.get(item.sha256)
         if item.position is not None and (
-            known is None
-            or not (known.located or (item.position.is_estimate and known.estimated))
+            known is None or not (known.located or (item.position.is_estimate and known.estimated))
         ):
             self._locate(item, item.position, known)
             if item.position.is_estimate:

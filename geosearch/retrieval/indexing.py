@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,17 +50,22 @@ class Indexed:
         return known
 
 
-def rebuild_indexes(database: Database) -> None:
-    """Build and measure again every index there is, for what it was measured for.
+def rebuild_indexes(database: Database, models: Collection[int] | None = None) -> None:
+    """Build and measure again every index there is, or those of models, for what they are for.
 
-    For photos that have moved to another shelf: an index keeps its shape when they have gone.
+    For photos that have moved to another shelf, or are deleted: an index keeps its shape when they
+    have gone.
     """
     with database.connection() as connection:
-        models = connection.execute(
+        rows = connection.execute(
             "SELECT m.id, m.dimension, t.target, t.k "
             "FROM geosearch.models AS m LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id"
         ).fetchall()
-        indexed = [model for model in models if find_index(connection, model[0]) is not None]
+        indexed = [
+            row
+            for row in rows
+            if (models is None or row[0] in models) and find_index(connection, row[0]) is not None
+        ]
     for key, dimension, *aim in indexed:
         if aim[0] is None:
             build_index(database, key, dimension, rebuild=True)

@@ -170,7 +170,7 @@ DECLARE
     managing CONSTANT text[] := '{
         create_roles, grant_to, grant_rights, grant_shelf, read_columns, columns_of, caller,
         visible_to, tables_of_shelf,
-        protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf
+        protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf, drop_shelf
     }';
 BEGIN
     EXECUTE 'REVOKE ALL ON SCHEMA geosearch FROM PUBLIC';
@@ -194,6 +194,8 @@ BEGIN
                 WHEN 'create_embedding_table' THEN 'geosearch_ingester'
                 WHEN 'add_collection' THEN 'geosearch_ingester'
                 WHEN 'refresh_coverage' THEN 'geosearch_ingester'
+                WHEN 'delete_collection' THEN 'geosearch_owner'
+                WHEN 'delete_model' THEN 'geosearch_owner'
                 WHEN 'set_private' THEN 'geosearch_owner'
                 WHEN 'set_shared' THEN 'geosearch_owner'
                 ELSE 'geosearch_reader'

@@ -452,6 +452,24 @@ END;
 
 COMMENT ON FUNCTION geosearch.tables_of_shelf(bigint) IS 'The relations of a shelf.';
 
+-- Of a shelf without photos, which is no part of all_photos any more.
+CREATE FUNCTION geosearch.drop_shelf(shelf bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+DECLARE
+    name text;
+BEGIN
+    PERFORM make_views();  -- first: they name its relations
+    FOREACH name IN ARRAY ARRAY['rejects', 'embeddings', 'coverage', 'photos'] LOOP
+        EXECUTE format('DROP TABLE %I', name || '_c' || shelf);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.drop_shelf(bigint) IS
+    'Drops the relations of a collection that is private no longer, or gone.';
+
 -- In one transaction: whoever searches meanwhile sees all photos before, or all after.
 CREATE FUNCTION geosearch.set_private(
     collection bigint, wanted boolean, OUT photos bigint, OUT statistics_left boolean
@@ -478,13 +496,8 @@ BEGIN
             PERFORM make_views();
             PERFORM grant_shelf(collection);
         ELSE
-            -- The views first, which name them.
             EXECUTE format('ALTER TABLE all_photos DETACH PARTITION photos_c%s', collection);
-            PERFORM make_views();
-            FOR item IN SELECT unnest(ARRAY['rejects', 'embeddings', 'coverage', 'photos']) AS name
-            LOOP
-                EXECUTE format('DROP TABLE %I', item.name || '_c' || collection);
-            END LOOP;
+            PERFORM drop_shelf(collection);
         END IF;
     END IF;
     SELECT count(*) INTO photos FROM all_photos AS p WHERE p.collection_id = collection;
