@@ -11,17 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geosearch.client import Geosearch
-from geosearch.database.collection_rows import list_collections, set_private
+from geosearch.database.collection_rows import list_collections, set_private, share
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
+from geosearch.database.role_grants import ROLES, grant_role
 from geosearch.deletion.deleted import Deleted
 from geosearch.deletion.photo_deletion import delete_collection, delete_photos
 from geosearch.deletion.record_deletion import (
@@ -31,7 +35,7 @@ from geosearch.deletion.record_deletion import (
     delete_model,
 )
 from geosearch.deletion.renaming import rename_collection, rename_model, rename_partition
-from geosearch.errors import InputError, NotFoundError
+from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.features.model_rows import find_model
 from geosearch.geocells import find_partition, make_partition
 from geosearch.ingest import ingest
@@ -239,7 +243,7 @@ def test_the_command_asks_and_without_a_terminal_refuses(
     command = CommandLine(filled.url, capsys)
     refused = command("collections", "delete", "red")
     assert refused.code == 2
-    assert "20 photos, 20 embeddings" in refused.err
+    assert "photos 20, embeddings 20" in refused.err
     assert "--yes" in refused.err
     counted = command("collections", "delete", "red", "--dry-run", "--json").json()
     assert (counted["dry_run"], counted["goes"]["photos"]) == (True, 20)
@@ -262,7 +266,8 @@ def test_the_command_asks_and_without_a_terminal_refuses(
     assert command("photos", "delete", *keys, "--yes", "--json").json()["goes"]["photos"] == 3
     assert command("photos", "delete", "--yes").code == 2
     assert command("photos", "delete", "--id", 10**9, "--yes").code == 4
-    assert "10 photos" not in command("models", "delete", "model", "--dry-run").out
+    told = command("models", "delete", "model", "--dry-run").out
+    assert "embeddings 7; what rests on it stays: answers 1" in " ".join(told.split())
     assert command("models", "rename", "model", "mine").code == 0
     assert command("models", "delete", "mine", "--yes").code == 0
     assert command("answers", "delete", "--yes").code == 2
@@ -483,6 +488,99 @@ def test_a_private_collection_goes_with_its_shelf(filled: Database) -> None:
     assert [row[0] for row in fetch(filled, STATE[0])] == ["green"] * 10
     with filled.connection() as connection:
         assert [item.name for item in list_collections(connection)] == ["green"]
+
+
+# ---- who may ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logins(filled: Database) -> Iterator[dict[str, Database]]:
+    """The database of `filled`, whose red photos are private, as a login of each role sees it."""
+    names = {role: f"geosearch_test_{role}_{uuid4().hex[:10]}" for role in ROLES}
+    with filled.connection() as connection:
+        for role, login in names.items():
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))
+            grant_role(connection, role, login)
+        set_private(connection, "red", private=True)
+    made = {role: Database(make_conninfo(filled.url, user=login)) for role, login in names.items()}
+    yield made
+    for opened in made.values():
+        opened.close()
+    with filled.connection() as connection:
+        for login in names.values():
+            name = sql.Identifier(login)
+            connection.execute(sql.SQL("DROP OWNED BY {}").format(name))
+            connection.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+def test_an_ingester_deletes_public_photos_and_only_these(
+    filled: Database, logins: dict[str, Database]
+) -> None:
+    ingester = logins["ingester"]
+    counted = delete_photos(ingester, where(author="author 1"), dry_run=True)
+    assert counted.goes["photos"] == 3  # of the ten green ones; of the red nothing is told
+    assert counted.stays == {"answers": 0}
+    assert delete_photos(ingester, where(author="author 1")).goes == counted.goes
+    assert [len(fetch(filled, statement)) for statement in STATE[:2]] == [27, 27]
+    coverage = fetch(filled, STATE[2])
+    with filled.connection() as connection:
+        refresh_coverage(connection)
+    assert fetch(filled, STATE[2]) == coverage
+    ((red, green),) = fetch(
+        filled,
+        "SELECT (SELECT id FROM geosearch.photos WHERE uri = '/red/3'),"
+        " (SELECT id FROM geosearch.photos WHERE uri = '/green/3')",
+    )
+    with pytest.raises(NotFoundError, match=f"there is no photo {red}"):
+        delete_photos(ingester, ids=[green, red])
+    with filled.connection() as connection:
+        share(connection, "red", str(conninfo_to_dict(ingester.url)["user"]))
+    with pytest.raises(DatabaseError, match="photos of a private collection"):
+        delete_photos(ingester, ids=[green, red])
+    assert delete_photos(ingester, where(author="author 0"), dry_run=True).goes["photos"] == 4
+    with pytest.raises(DatabaseError, match="may not delete or rename collections"):
+        delete_collection(ingester, "green")
+    assert len(fetch(filled, STATE[0])) == 27
+
+
+def test_an_analyst_deletes_answers_and_evaluations_of_her_own(
+    filled: Database, logins: dict[str, Database]
+) -> None:
+    analyst = logins["analyst"]
+    with analyst.connection() as connection:
+        own = save(connection, [make_answer(1, 2), make_answer(3, 4)])
+    others = ask(filled, 1, where(collection="green"))
+    with filled.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_localizations SET collection_ids = '{}' WHERE id = %s", (others,)
+        )
+    with pytest.raises(DatabaseError, match=f"localization {others} was recorded by"):
+        delete_answers(analyst, Selection((own[0], others)))
+    with pytest.raises(DatabaseError, match=f"localization {others} was recorded by"):
+        delete_answers(analyst, Selection(), everything=True)
+    assert delete_answers(analyst, Selection((own[0],))).goes["answers"] == 1
+    key = add_evaluation(analyst)
+    assert delete_evaluations(analyst, [key]).goes["evaluations"] == 1
+    left = [row[0] for row in fetch(filled, "SELECT id FROM geosearch.localizations ORDER BY 1")]
+    assert left == [1, own[1], others]
+    with pytest.raises(DatabaseError, match="may not delete or rename photos"):
+        delete_photos(analyst, where(author="author 1"))
+
+
+def test_an_owner_that_owns_no_tables_deletes_all_and_says_that_indexes_are_left(
+    filled: Database, logins: dict[str, Database]
+) -> None:
+    owner = logins["owner"]
+    build_index(filled, 1, DIMENSION)
+    assert not delete_collection(owner, "red").index_left  # its photos are in none
+    with owner.connection() as connection:
+        make_private = connection.execute("SELECT geosearch.shelves()").fetchone()
+    assert make_private == ([],)
+    assert delete_photos(owner, where(author="author 1")).index_left
+    rename_collection(owner, "green", "emerald")
+    assert delete_collection(owner, "emerald").goes["photos"] == 7
+    assert delete_model(owner, "model").goes["indexes"] == 1
+    assert [fetch(filled, statement) for statement in STATE[:3]] == [[], [], []]
 
 
 # ---- runs ---------------------------------------------------------------------------------------

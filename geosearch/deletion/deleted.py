@@ -37,13 +37,12 @@ class Deleted(Record):
         return replace(self, dry_run=False, index_left=index_left)
 
     def __str__(self) -> str:
-        stay = f"; {_counted(self.stays)} rest on it, and stay" if any(self.stays.values()) else ""
-        went = "would go" if self.dry_run else "is deleted"
-        return f"{self.what} {went}: {_counted(self.goes) or 'nothing with it'}{stay}"
-
-
-def _counted(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in kinds.items() if n)
+        counted = ", ".join(f"{kind.replace('_', ' ')} {n:,}" for kind, n in self.goes.items() if n)
+        resting = ", ".join(f"{kind} {n:,}" for kind, n in self.stays.items() if n)
+        return (
+            f"{'would delete' if self.dry_run else 'deleted'} {self.what}: {counted or 'no more'}"
+            + (f"; what rests on it stays: {resting}" if resting else "")
+        )
 
 
 def require_right(connection: Connection, table: str, what: str, role: str = "owner") -> None:
