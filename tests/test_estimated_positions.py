@@ -5,16 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import ExifTags
 
+from geosearch.client import Geosearch
+from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
-from geosearch.errors import InputError
+from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.queries import manifest_queries
 from geosearch.geocells.geocell_rows import photo_positions
 from geosearch.ingest import IngestSummary, ingest
 from geosearch.localization.answer_rows import save
+from geosearch.retrieval import nearest
+from geosearch.retrieval.batch import nearest_batch
+from geosearch.retrieval.exact import ExactSearch
+from geosearch.retrieval.filters import Filter, where
+from geosearch.retrieval.indexes import build_index
 from tests.answers import make_answer
 from tests.command_line import CommandLine
 from tests.photo_files import gps, photo, xmp
@@ -140,3 +148,148 @@ def test_an_estimate_that_was_written_into_a_photo_is_known_as_one(
         ("measured.jpg", "exif"),
         ("xmp.jpg", "estimated"),
     ]
+
+
+# ---- searching ----------------------------------------------------------------------------------
+
+KNOWN, GUESSED = 8, 3
+
+
+@pytest.fixture
+def embedded(database: Database, tmp_path: Path) -> Database:
+    """Eleven photos embedded with the default model; the places of three are estimates."""
+    rows = []
+    for number in range(KNOWN + GUESSED):
+        (tmp_path / f"{number}.jpg").write_bytes(photo(shade=number, size=(64, 48)))
+        source = "survey" if number < KNOWN else "estimated"
+        rows.append(f"{number}.jpg,{10 + number},{20 + number},{source},a{number % 2}")
+    manifest = tmp_path / "photos.csv"
+    manifest.write_text("\n".join(["uri,lat,lon,position_source,author", *rows]))
+    gs = Geosearch(database)
+    summary = gs.ingest(manifest, collection="mine")
+    assert (summary.added, summary.estimated) == (KNOWN, GUESSED)
+    assert gs.embed().embedded == KNOWN + GUESSED
+    assert gs.embed().embedded == 0
+    return database
+
+
+def numbers(uris: Any) -> list[int]:
+    return sorted(int(Path(uri).stem) for uri in uris)
+
+
+def query_of(database: Database) -> Any:
+    """The embedding of the last photo, which is a guessed one."""
+    ((embedding,),) = fetch(
+        database,
+        "SELECT embedding FROM geosearch.guesses ORDER BY photo_id DESC LIMIT 1",
+    )
+    return np.asarray(embedding.to_numpy(), np.float32)
+
+
+ASKED = where(include_estimated=True)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_search_finds_estimated_positions_only_when_asked(
+    embedded: Database, indexed: bool
+) -> None:
+    if indexed:
+        build_index(embedded, 1, 1280)
+    query = query_of(embedded)
+    for exact in (False, True):
+        plain = nearest(embedded, 1, query, 20, exact=exact)
+        assert numbers(plain.uri) == [*range(KNOWN)]
+        asked = nearest(embedded, 1, query, 20, ASKED, exact=exact)
+        assert numbers(asked.uri) == [*range(KNOWN + GUESSED)]
+        assert numbers(asked.uri[:1]) == [KNOWN + GUESSED - 1]
+        assert (asked.lat[0], asked.lon[0]) == (20, 30)
+        narrowed = nearest(embedded, 1, query, 20, ASKED & where(author="a0"), exact=exact)
+        assert numbers(narrowed.uri) == [0, 2, 4, 6, 8, 10]
+    few = nearest_batch(embedded, 1, query[None], 20)
+    all_of_them = nearest_batch(embedded, 1, query[None], 20, ASKED)
+    assert (few.count[0], all_of_them.count[0]) == (KNOWN, KNOWN + GUESSED)
+    found = ExactSearch(embedded, 1, query[None], 20, ASKED).neighbours(0)
+    assert found.uri == asked.uri
+    assert found.distance.tolist() == asked.distance.tolist()
+
+
+def test_sql_finds_the_same(embedded: Database) -> None:
+    for asked, count in ((False, KNOWN), (None, KNOWN), (True, KNOWN + GUESSED)):
+        found = fetch(
+            embedded,
+            "SELECT n.photo_id, n.distance FROM geosearch.guesses AS g, "
+            "geosearch.nearest(g.embedding, '1', include_estimated => %s) AS n "
+            "WHERE g.photo_id = (SELECT max(photo_id) FROM geosearch.guesses) ORDER BY n.rank",
+            asked,
+        )
+        assert len(found) == count
+        wanted = nearest(embedded, 1, query_of(embedded), 20, where(include_estimated=asked))
+        assert [row[0] for row in found] == wanted.photo_id.tolist()
+        assert [row[1] for row in found] == wanted.distance.tolist()
+    # A guessed photo may be asked about; among its neighbours it is not.
+    ((n,),) = fetch(
+        embedded,
+        "SELECT count(*) FROM (SELECT max(photo_id) AS g FROM geosearch.guesses) AS last, "
+        "geosearch.nearest_to_photo(g, '1', include_estimated => true) AS n",
+    )
+    assert n == KNOWN + GUESSED - 1
+    places = fetch(
+        embedded,
+        "SELECT l.neighbours FROM unnest(ARRAY[false, true]) AS asked, "
+        "geosearch.localize_photo(1, '1', include_estimated => asked) AS l",
+    )
+    assert places == [(KNOWN - 1,), (KNOWN + GUESSED - 1,)]
+
+
+def test_what_indexes_plans_and_counts_know_has_no_estimates(embedded: Database) -> None:
+    assert build_index(embedded, 1, 1280).rows == KNOWN
+    ((total,),) = fetch(embedded, "SELECT total FROM geosearch.search_facts(1)")
+    assert total == KNOWN
+    assert nearest(embedded, 1, query_of(embedded), 3).plan.total == KNOWN
+    with pytest.raises(InputError, match="does not go inside"):
+        Filter.from_json({"or": [{"include_estimated": True}, {"author": "a0"}]})
+    with pytest.raises(InputError, match="does not go inside"):
+        _ = ~ASKED
+    assert Filter.from_json(ASKED.to_json()) == ASKED
+    assert where(include_estimated=False) == Filter.from_json({})
+
+
+def test_an_estimate_that_becomes_known_is_embedded_as_a_reference(embedded: Database) -> None:
+    with embedded.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_photos SET geom = estimate, estimate = NULL, "
+            "position_source = 'manifest' WHERE estimate IS NOT NULL"
+        )
+    assert fetch(embedded, "SELECT FROM geosearch.guesses") == []
+    assert Geosearch(embedded).embed().embedded == GUESSED
+    assert len(fetch(embedded, "SELECT FROM geosearch.embeddings")) == KNOWN + GUESSED
+
+
+def test_estimates_go_private_with_their_collection_and_are_deleted_with_it(
+    embedded: Database,
+) -> None:
+    query = query_of(embedded)
+    with embedded.connection() as connection:
+        set_private(connection, "mine", private=True)
+    assert numbers(nearest(embedded, 1, query, 20).uri) == [*range(KNOWN)]
+    assert len(nearest(embedded, 1, query, 20, ASKED)) == KNOWN + GUESSED
+    with embedded.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_reader")
+        hidden = connection.execute(
+            "SELECT (SELECT count(photo_id) FROM geosearch.guesses),"
+            " (SELECT count(id) FROM geosearch.photos)"
+        ).fetchone()
+        assert hidden == (0, 0)
+    Geosearch(embedded).delete_collection("mine")
+    assert fetch(embedded, "SELECT FROM geosearch.guesses") == []
+    with pytest.raises(NotFoundError):
+        Geosearch(embedded).delete_collection("mine")
+
+
+def test_the_command_line_asks_for_them(
+    embedded: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = CommandLine(embedded.url, capsys)
+    asked = ("nearest", tmp_path / "10.jpg", "--json")
+    found = [command(*asked, *more).json() for more in ((), ("--include-estimated",))]
+    assert [len(one["neighbours"]) for one in found] == [KNOWN, KNOWN + GUESSED]

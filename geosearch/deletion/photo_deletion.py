@@ -103,9 +103,8 @@ class _Going:
         run: int | None = None,
     ) -> None:
         self._connection = connection
-        self._tables = {
-            name: writable_table(connection, name) for name in ("photos", "embeddings", "rejects")
-        }
+        names = ("photos", "embeddings", "guesses", "rejects")
+        self._tables = {name: writable_table(connection, name) for name in names}
         table: sql.Composable = self._tables["photos"]
         if run is not None:
             of_run = "(SELECT * FROM {} WHERE run_id = {}) AS added"
@@ -141,6 +140,7 @@ class _Going:
         goes: dict[str, LiteralString] = {
             "photos": "SELECT count(*) FROM ({chosen}) AS chosen",
             "embeddings": "SELECT count(*) FROM {embeddings} WHERE photo_id IN ({chosen})",
+            "guesses": "SELECT count(*) FROM {guesses} WHERE photo_id IN ({chosen})",
             "rejects": "SELECT count(*) FROM {rejects} WHERE photo_id IN ({chosen})",
         }
         stays: dict[str, LiteralString] = {"answers": _ANSWERS}

@@ -47,7 +47,8 @@ def delete_model(database: Database, name: str, *, dry_run: bool = False) -> Del
         model = find_model(connection, name)
         require_right(connection, "models", "models")
         of_model = "model_id = %(id)s"
-        goes = rows_with(of_model, "embeddings", "indexes", "classifiers", "rejects", "runs")
+        kinds = ("embeddings", "guesses", "indexes", "classifiers", "rejects", "runs")
+        goes = rows_with(of_model, *kinds)
         stays = rows_with(of_model, "localizations", "evaluations", "calibrations")
         found = _counted(connection, f"the model {model.name} ({model.id})", model.id, goes, stays)
     if dry_run:

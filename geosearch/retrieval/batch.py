@@ -19,7 +19,7 @@ from psycopg import Copy, sql
 from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import HEADER, TRAILER
-from geosearch.database.embedding_tables import OPEN, embeddings_on
+from geosearch.database.embedding_tables import GUESSES, OPEN, embeddings_on
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
@@ -98,7 +98,9 @@ def nearest_batch(
     with database.connection() as connection:
         known = facts(database, connection, model_id)
         dimension = known.dimension
-        table = embeddings_on(model_id, (OPEN, *known.private) if shelves is None else shelves)
+        if shelves is None:
+            shelves = (OPEN, *known.private, *([GUESSES] if where.includes_estimated else []))
+        table = embeddings_on(model_id, shelves)
         units = _unit_queries(queries, dimension)
         rows = -(-(block_rows or BLOCK_VALUES // dimension) // 64) * 64
         blocks = _read_blocks(connection, table, dimension, where, rows)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Database, SearchConnection
+from geosearch.database.embedding_tables import GUESSES
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import Facts, facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
@@ -104,13 +105,16 @@ def nearest(
                 f"{known.dimension}",
                 "Embed the query with the same model.",
             )
+        more = (*known.private, *([GUESSES] if where.includes_estimated else []))
+        where = where.of_references
         found = _nearest_open(
             connection, Search(connection, known, query, k, where), known, k, where, exact
         )
-        if not known.private:
+        if not more:
             return found
-        search = Search(connection, known, query, k, where, shelves=known.private)
-        return _merge(found, search.exact(), known, k)
+        search = Search(connection, known, query, k, where, shelves=more)
+        kind = "private or estimated" if GUESSES in more else "private"
+        return _merge(found, search.exact(), known, k, kind)
 
 
 def check_k(k: int) -> None:
@@ -160,7 +164,7 @@ def _nearest_open(
     return _exactly(search, known, f"{short}, so all matching photos were compared")
 
 
-def _merge(public: Neighbours, private: Compared, known: Facts, k: int) -> Neighbours:
+def _merge(public: Neighbours, private: Compared, known: Facts, k: int, kind: str) -> Neighbours:
     """The nearest of both; all private photos were compared, so recall is that of the public."""
     columns = (public.photo_id, public.uri, public.lat, public.lon, public.distance)
     rows = sorted(
@@ -174,7 +178,7 @@ def _merge(public: Neighbours, private: Compared, known: Facts, k: int) -> Neigh
         replace(
             plan,
             strategy="exact" if plan.strategy == "empty" and private.matches else plan.strategy,
-            reason=f"{plan.reason}; {private.matches} private photos were compared",
+            reason=f"{plan.reason}; {private.matches} {kind} photos were compared",
             total=plan.total + known.private_total,
             matches=plan.matches + private.matches,
             rows_scanned=(plan.rows_scanned or 0) + private.matches,

@@ -50,6 +50,7 @@ COMMENT ON FUNCTION geosearch.rows_of(text) IS 'Rows of a table of embeddings, e
 
 CREATE FUNCTION geosearch.search_facts(
     model_id bigint,
+    estimated boolean DEFAULT false,  -- positions too, as of a shelf -1
     OUT dimension integer,
     OUT total bigint,        -- embeddings, estimated
     OUT private bigint[],    -- shelves beside the open one, whose index this is, that the caller may
@@ -77,6 +78,9 @@ BEGIN
         private_total := private_total
             + rows_of(format('embeddings_c%s_m%s', shelf, model_id));
     END LOOP;
+    IF estimated THEN
+        private := private || -1::bigint;
+    END IF;
     SELECT c.relname, pg_relation_filenode(c.oid), dimension > 4000
     INTO index_name, index_file, quantized
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
@@ -89,7 +93,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.search_facts(bigint) IS
+COMMENT ON FUNCTION geosearch.search_facts(bigint, boolean) IS
     'What the plan of a search rests on: a model''s dimension, embeddings, index and measurements.';
 
 CREATE FUNCTION geosearch.exact_cost(tuning bigint, OUT fixed_ms float8, OUT row_ms float8)

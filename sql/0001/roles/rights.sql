@@ -63,7 +63,7 @@ RETURN CASE name
 END;
 
 COMMENT ON FUNCTION geosearch.read_columns(text) IS
-    'Columns of photos or embeddings that readers may read.';
+    'Columns of photos, embeddings or guesses that readers may read.';
 
 -- The open shelf is for all roles, a private one for the owner: whom else, set_shared says.
 CREATE FUNCTION geosearch.grant_shelf(shelf bigint) RETURNS void
@@ -90,7 +90,7 @@ BEGIN
             END LOOP;
             CONTINUE;
         END IF;
-        IF item.whole IN ('photos', 'embeddings') THEN
+        IF item.whole IN ('photos', 'embeddings', 'guesses') THEN
             PERFORM geosearch.grant_to('geosearch_reader', format(
                 'SELECT (%s) ON %s', geosearch.read_columns(item.whole), item.name
             ));
@@ -150,6 +150,7 @@ DECLARE
         'collections (id, name, description, private, shelf)',
         format('photos (%s)', geosearch.read_columns('photos')),
         format('embeddings (%s)', geosearch.read_columns('embeddings')),
+        format('guesses (%s)', geosearch.read_columns('guesses')),
         'localizations (id, recorded_by)',
         'evaluations (id, recorded_by)',
         'calibrations (id, created_at, model_id, model, filter, parameters, figures, queries, options,'
@@ -196,6 +197,7 @@ BEGIN
                 WHEN 'refresh_coverage' THEN 'geosearch_ingester'
                 WHEN 'delete_collection' THEN 'geosearch_owner'
                 WHEN 'delete_model' THEN 'geosearch_owner'
+                WHEN 'with_renamed' THEN 'geosearch_owner'
                 WHEN 'set_private' THEN 'geosearch_owner'
                 WHEN 'set_shared' THEN 'geosearch_owner'
                 ELSE 'geosearch_reader'

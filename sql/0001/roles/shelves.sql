@@ -3,7 +3,7 @@
 -- right on any relation with rows that are hidden from it, and a table all_x is for geosearch_owner.
 -- The view x shows what of it the caller may see:
 --
--- * Of shelved tables (photos, rejects, embeddings, coverage), the shelf of the public collections,
+-- * Of shelved tables (photos, rejects, embeddings, guesses, coverage), the shelf of the public collections,
 --   x_open, and each private one, x_c<collection>, if the caller may read it. That is a condition
 --   without columns: PostgreSQL asks it once, before the first row, and skips the shelf if it is not
 --   met. What the caller asks about its rows is never asked.
@@ -17,7 +17,7 @@
 
 CREATE FUNCTION geosearch.shelved_tables() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '{photos, rejects, embeddings, coverage}'::text[];
+RETURN '{photos, rejects, embeddings, guesses, coverage}'::text[];
 
 COMMENT ON FUNCTION geosearch.shelved_tables() IS
     'Tables whose rows are a collection''s, each on its shelf.';
@@ -288,7 +288,10 @@ BEGIN ATOMIC
 SELECT format('(%s)', string_agg(
     format(
         'SELECT photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, '
-        'embedding FROM geosearch.embeddings_c%s_m%s', shelf, model
+        'embedding FROM '
+        || CASE shelf WHEN -1 THEN 'geosearch.guesses WHERE model_id = %2$s'
+            ELSE 'geosearch.embeddings_c%1$s_m%2$s' END,
+        shelf, model
     ),
     ' UNION ALL '
 ))
@@ -296,7 +299,7 @@ FROM unnest(shelves) AS shelf;
 END;
 
 COMMENT ON FUNCTION geosearch.embeddings_on(bigint, bigint[]) IS
-    'What to select one model''s embeddings from, on these private shelves.';
+    'What to select one model''s embeddings from, on these private shelves; -1: its guesses.';
 
 CREATE FUNCTION geosearch.make_views() RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -461,7 +464,7 @@ DECLARE
     name text;
 BEGIN
     PERFORM make_views();  -- first: they name its relations
-    FOREACH name IN ARRAY ARRAY['rejects', 'embeddings', 'coverage', 'photos'] LOOP
+    FOREACH name IN ARRAY ARRAY['rejects', 'embeddings', 'guesses', 'coverage', 'photos'] LOOP
         EXECUTE format('DROP TABLE %I', name || '_c' || shelf);
     END LOOP;
 END
@@ -490,6 +493,8 @@ BEGIN
         SET CONSTRAINTS ALL DEFERRED;
         UPDATE all_collections SET private = wanted WHERE id = collection;  -- its photos follow
         UPDATE all_embeddings SET shelf = CASE WHEN wanted THEN collection ELSE 0 END
+        WHERE collection_id = collection;
+        UPDATE all_guesses SET shelf = CASE WHEN wanted THEN collection ELSE 0 END
         WHERE collection_id = collection;
         SET CONSTRAINTS ALL IMMEDIATE;
         IF wanted THEN
