@@ -121,6 +121,10 @@ def hide(database: Database, seed: int) -> None:
 
 #: As many rows for every seed, and no two alike.
 RECORDED: tuple[LiteralString, ...] = (
+    "INSERT INTO geosearch.all_guesses"
+    " (photo_id, model_id, collection_id, geom, author, embedding, shelf)"
+    " SELECT photo_id, model_id, collection_id, geom, author, embedding, shelf"
+    " FROM geosearch.all_embeddings WHERE collection_id = %(secret)s ORDER BY photo_id LIMIT 20",
     "INSERT INTO geosearch.evaluations (queries, model, method, parameters, filter, software) "
     "VALUES ('queries' || %(seed)s, 'model' || %(seed)s, 'nearest', '{}', '{}', '{}')",
     "INSERT INTO geosearch.runs (kind, collection_id, sources, options, software) "

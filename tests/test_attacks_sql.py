@@ -51,6 +51,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "bigint": ("1", *WHOLE, "9223372036854775807", "-9223372036854775808"),
     "boolean": ("true", None, "false"),
     "text": (None, *WORDS),
+    "jsonb": ('{"collections": ["a"]}', None, "{}", "[]", "null", '{"not": {"a": [1, {}]}}'),
     "name": (None, "geosearch_reader", "", "x" * 100),
     "text[]": (None, "{}", "{NULL}", '{""}', "{{a,b},{c,d}}", "[0:0]={a}"),
     "bigint[]": (None, "{}", "{NULL}", "{-1}", "{{1,2},{3,4}}", "{9223372036854775807}"),

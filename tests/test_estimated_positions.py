@@ -250,6 +250,11 @@ def test_what_indexes_plans_and_counts_know_has_no_estimates(embedded: Database)
         Filter.from_json({"or": [{"include_estimated": True}, {"author": "a0"}]})
     with pytest.raises(InputError, match="does not go inside"):
         _ = ~ASKED
+    with (
+        embedded.connection() as connection,
+        pytest.raises(InputError, match="is for searches"),
+    ):
+        photo_positions(connection, ASKED)
     assert Filter.from_json(ASKED.to_json()) == ASKED
     assert where(include_estimated=False) == Filter.from_json({})
 

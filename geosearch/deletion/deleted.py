@@ -39,10 +39,10 @@ class Deleted(Record):
     def __str__(self) -> str:
         counted = ", ".join(f"{kind.replace('_', ' ')} {n:,}" for kind, n in self.goes.items() if n)
         resting = ", ".join(f"{kind} {n:,}" for kind, n in self.stays.items() if n)
-        return (
-            f"{'would delete' if self.dry_run else 'deleted'} {self.what}: {counted or 'no more'}"
-            + (f"; what rests on it stays: {resting}" if resting else "")
-        )
+        verb = "would delete" if self.dry_run else "deleted"
+        also = counted or ("none" if self.goes else "no more")
+        rest = f"; what rests on it stays: {resting}" if resting else ""
+        return f"{verb} {self.what}: {also}{rest}"
 
 
 def require_right(connection: Connection, table: str, what: str, role: str = "owner") -> None:

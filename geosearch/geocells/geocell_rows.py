@@ -20,6 +20,7 @@ from geosearch.geocells.partition import Division, Partition
 from geosearch.geocells.quadtree import Quadtree, quadtree
 from geosearch.json_record import Record
 from geosearch.retrieval import EVERYTHING, Filter
+from geosearch.retrieval.algebra import check_references
 from geosearch.sphere import Array
 from geosearch.versions import software_versions
 
@@ -66,6 +67,8 @@ def make_partition(
         range, or no photo passes the filter.
     NotFoundError
         A collection or country in the filter does not exist.
+    InputError
+        The filter asks for estimated positions.
     """
     check_partition_name(name)
     check_choice("kind", kind, KINDS)
@@ -103,6 +106,7 @@ def photo_positions(connection: Connection, where: Filter = EVERYTHING) -> tuple
     NotFoundError
         A collection or country in the filter does not exist.
     """
+    check_references(where)
     condition, values = where.compile(connection)
     statement = _POSITIONS.format(condition=condition.as_string(connection))
     with connection.cursor(binary=True) as cursor:

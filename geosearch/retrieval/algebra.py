@@ -377,6 +377,15 @@ def read(name: str, value: Any, at: str) -> Filter:
         raise InputError(f"{at}: {message}", error.remedy) from error
 
 
+def check_references(where: Filter) -> None:
+    """Raise `InputError` for a filter that asks for estimated positions where none are searched."""
+    if where.includes_estimated:
+        raise InputError(
+            "`include_estimated` is for searches: here photos count by known positions alone",
+            "Leave it out.",
+        )
+
+
 def _refuse_estimated(part: Filter) -> None:
     if part.includes_estimated:
         raise InputError(
