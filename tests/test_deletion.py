@@ -277,6 +277,8 @@ def test_the_command_asks_and_without_a_terminal_refuses(
 def test_nothing_said_deletes_nothing(filled: Database) -> None:
     with pytest.raises(InputError, match="nothing says which photos"):
         delete_photos(filled)
+    with pytest.raises(InputError, match="is for searches"):
+        delete_photos(filled, where(include_estimated=True))
     with pytest.raises(InputError, match="which answers"):
         delete_answers(filled, Selection())
     with pytest.raises(NotFoundError, match="there is no photo 999"):
@@ -565,6 +567,17 @@ def test_an_analyst_deletes_answers_and_evaluations_of_her_own(
     assert left == [1, own[1], others]
     with pytest.raises(DatabaseError, match="may not delete or rename photos"):
         delete_photos(analyst, where(author="author 1"))
+
+
+def test_whoever_cannot_build_an_index_again_leaves_no_recall_that_is_not_true(
+    filled: Database, logins: dict[str, Database]
+) -> None:
+    build_index(filled, 1, DIMENSION)
+    with patch.object(recall, "CURVE_SAMPLE", 5):
+        tune(filled, 1, 0.95, 3)
+    assert delete_photos(logins["ingester"], where(author="author 1")).index_left
+    with filled.connection() as connection:
+        assert load_tuning(connection, 1) is None
 
 
 def test_an_owner_that_owns_no_tables_deletes_all_and_says_that_indexes_are_left(

@@ -14,15 +14,12 @@ from geosearch.deletion.deleted import Deleted, count, refusal, require_right
 from geosearch.errors import InputError, NotFoundError
 from geosearch.retrieval.facts import forget
 from geosearch.retrieval.filters import EVERYTHING, Filter, InCollections
-from geosearch.retrieval.indexes import find_index
-from geosearch.retrieval.indexing import rebuild_indexes
+from geosearch.retrieval.indexing import Aim, index_aims, rebuild_indexes
 from geosearch.retrieval.photo_list import chosen_photos
 from geosearch.waiting import Progress
 
 #: Photos in one statement: memory does not grow with their number.
 _PAGE = 5_000
-#: An index that has lost more of its photos is built again; dead ones are cleaned out of others.
-_BUILT_AGAIN = 0.01
 
 
 def delete_photos(
@@ -61,7 +58,7 @@ def delete_photos(
         if dry_run:
             return found
         going.delete(progress)
-    return found.done(index_left=_make_good(database, going.by_model))
+    return found.done(index_left=_make_good(database, going))
 
 
 def delete_collection(
@@ -89,7 +86,7 @@ def delete_collection(
         if private != (True,):  # else its shelf goes as a whole, and no index has its photos
             going.delete(progress)
         connection.execute("SELECT geosearch.delete_collection(%s)", (key,))
-    return found.done(index_left=_make_good(database, going.by_model))
+    return found.done(index_left=_make_good(database, going))
 
 
 class _Going:
@@ -112,6 +109,10 @@ class _Going:
         self._chosen, self._values = chosen_photos(connection, where, ids, table)
         #: Embeddings that go from the open shelf, whose indexes hold them, by model.
         self.by_model: dict[int, int] = {}
+        #: The indexes there are, and the models of those that lose so much that what was measured
+        #: of them is forgotten: they are to be built again. Of others dead photos are cleaned out.
+        self.indexed: list[Aim] = []
+        self.forgotten: set[int] = set()
         self._photos = 0
 
     def check(self, ids: Sequence[int]) -> None:
@@ -180,6 +181,14 @@ class _Going:
             self._values,
         )
         self.by_model = dict(rows.fetchall())
+        self.indexed = index_aims(connection)
+        for aim in self.indexed:
+            lost = self.by_model.get(aim.model_id, 0)
+            found = connection.execute(
+                "SELECT geosearch.forget_tuning(%s, %s)", (aim.model_id, lost)
+            ).fetchone()
+            if found == (True,) or (lost and aim.target is None):
+                self.forgotten.add(aim.model_id)
         page = sql.SQL("{} AND photo_id > %(after)s ORDER BY photo_id LIMIT %(page)s").format(
             self._chosen
         )
@@ -231,21 +240,19 @@ _NAMES_COLLECTION: dict[str, LiteralString] = {
 }
 
 
-def _make_good(database: Database, by_model: dict[int, int]) -> bool:
+def _make_good(database: Database, going: _Going) -> bool:
     """Let indexes and the planner's counts be as if the photos had never been there.
 
     True where this login may not: it does not own the tables.
     """
     forget(database)
-    if not by_model:
+    if not going.by_model:
         return False
     with database.connection() as connection:
         owned = owns_tables(connection)
-        if not owned:
-            return any(find_index(connection, model) is not None for model in by_model)
-        rows = connection.execute("SELECT model_id, rows FROM geosearch.indexes")
-        built: dict[int, int] = dict(rows.fetchall())
-    many = [key for key, n in by_model.items() if n > _BUILT_AGAIN * built.get(key, 0)]
+    if not owned:
+        return any(aim.model_id in going.by_model for aim in going.indexed)
+    many = [aim for aim in going.indexed if aim.model_id in going.forgotten]
     rebuild_indexes(database, many)
     clean_up(database)
     forget(database)

@@ -389,7 +389,7 @@ def check_references(where: Filter) -> None:
 def _refuse_estimated(part: Filter) -> None:
     if part.includes_estimated:
         raise InputError(
-            "`include_estimated` lets more photos in: it does not go inside `or` or `not`",
+            "`include_estimated` lets more photos in: it does not go inside 'or' and 'not'",
             "Give it beside the other conditions.",
         )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from geosearch.database.connection import Database
+from geosearch.database.connection import Connection, Database
 from geosearch.database.leases import only_one
 from geosearch.errors import DatabaseError
 from geosearch.json_record import plain
@@ -50,27 +50,38 @@ class Indexed:
         return known
 
 
-def rebuild_indexes(database: Database, models: Collection[int] | None = None) -> None:
-    """Build and measure again every index there is, or those of models, for what they are for.
+class Aim(NamedTuple):
+    """An index there is, and what it was measured for, if it was."""
+
+    model_id: int
+    dimension: int
+    target: float | None
+    k: int | None
+
+
+def index_aims(connection: Connection) -> list[Aim]:
+    """All indexes there are."""
+    rows = connection.execute(
+        "SELECT m.id, m.dimension, t.target, t.k "
+        "FROM geosearch.models AS m LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id"
+    ).fetchall()
+    return [Aim(*row) for row in rows if find_index(connection, row[0]) is not None]
+
+
+def rebuild_indexes(database: Database, aims: Sequence[Aim] | None = None) -> None:
+    """Build and measure again every index there is, or these, for what they were measured for.
 
     For photos that have moved to another shelf, or are deleted: an index keeps its shape when they
     have gone.
     """
-    with database.connection() as connection:
-        rows = connection.execute(
-            "SELECT m.id, m.dimension, t.target, t.k "
-            "FROM geosearch.models AS m LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id"
-        ).fetchall()
-        indexed = [
-            row
-            for row in rows
-            if (models is None or row[0] in models) and find_index(connection, row[0]) is not None
-        ]
-    for key, dimension, *aim in indexed:
-        if aim[0] is None:
+    if aims is None:
+        with database.connection() as connection:
+            aims = index_aims(connection)
+    for key, dimension, target, k in aims:
+        if target is None or k is None:
             build_index(database, key, dimension, rebuild=True)
         else:
-            index_model(database, key, dimension, *aim, rebuild=True)
+            index_model(database, key, dimension, target, k, rebuild=True)
 
 
 def index_model(

@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 
 from geosearch.database.connection import Connection
 from geosearch.json_record import Record
+from geosearch.retrieval.algebra import check_references
 from geosearch.retrieval.conditions import Photos
 from geosearch.retrieval.filters import EVERYTHING, Filter
 
@@ -72,7 +73,10 @@ def chosen_photos(
     ------
     NotFoundError
         A collection or country of the filter does not exist.
+    InputError
+        The filter asks for estimated positions, which decide of searches alone.
     """
+    check_references(where)
     condition, values = (where & Photos(*ids) if ids else where).compile(connection)
     return sql.SQL(_CHOSEN).format(photos=photos, condition=condition), values
 

@@ -43,6 +43,23 @@ $$;
 COMMENT ON FUNCTION geosearch.delete_model(bigint) IS
     'Deletes a model with its embeddings, their tables and indexes.';
 
+-- For an ingester too: with the photos goes what was measured while they were there.
+CREATE FUNCTION geosearch.forget_tuning(model bigint, gone bigint) RETURNS boolean
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+WITH forgotten AS (
+    DELETE FROM tunings AS t USING indexes AS i
+    WHERE t.model_id = model AND i.model_id = model AND gone > 0.01 * i.rows
+    RETURNING t.id
+)
+SELECT EXISTS (SELECT FROM forgotten)
+$$;
+
+COMMENT ON FUNCTION geosearch.forget_tuning(bigint, bigint) IS
+    'Forgets what was measured of a model''s index, of which more than 1 % of the photos are gone: '
+    'until it is measured again, searches quote no recall. Whether there was anything.';
+
 -- Names stand in filters and parameters, as lists under a key, at any depth.
 CREATE FUNCTION geosearch.with_renamed(said jsonb, key text, old text, new text) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE

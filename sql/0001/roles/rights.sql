@@ -197,6 +197,7 @@ BEGIN
                 WHEN 'refresh_coverage' THEN 'geosearch_ingester'
                 WHEN 'delete_collection' THEN 'geosearch_owner'
                 WHEN 'delete_model' THEN 'geosearch_owner'
+                WHEN 'forget_tuning' THEN 'geosearch_ingester'
                 WHEN 'with_renamed' THEN 'geosearch_owner'
                 WHEN 'set_private' THEN 'geosearch_owner'
                 WHEN 'set_shared' THEN 'geosearch_owner'
