@@ -11,7 +11,8 @@ from geosearch.errors import DatabaseError, UnreachableError
 _AGAIN = "Run the same command again: what was committed stays, the rest is done then."
 _ROOM = f"Make room on the disk of the server. {_AGAIN}"
 _ALTERED = (
-    "The schema was altered by hand, or is another version's: geosearch db upgrade, or restore it."
+    "The schema was altered by hand, or is another version's: geosearch db check says what is off, "
+    "geosearch db upgrade --repair mends it."
 )
 _OTHERS = f"Another program wrote the same at the same time. {_AGAIN}"
 _PRIMARY = (

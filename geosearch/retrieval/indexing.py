@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from geosearch.database.leases import only_one
 from geosearch.errors import DatabaseError
 from geosearch.json_record import plain
 from geosearch.retrieval.facts import forget
-from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index
+from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index, index_name
 from geosearch.retrieval.plan import index_pays
 from geosearch.retrieval.recall import Check, Progress, check_aim, tune
 from geosearch.retrieval.tuning import Point, search_setting
@@ -54,17 +55,43 @@ def rebuild_indexes(database: Database) -> None:
 
     For photos that have moved to another shelf: an index keeps its shape when they have gone.
     """
+    _build_again(database, _models(database, there=True), None)
+
+
+def restore_indexes(database: Database, progress: Progress | None = None) -> list[str]:
+    """Build and measure the indexes that were built once and are not there; their names.
+
+    A restored database has none, and one that is not valid is of no use.
+    """
+    models = _models(database, there=False)
+    _build_again(database, models, progress)
+    return [index_name(model[0]) for model in models]
+
+
+def _models(database: Database, *, there: bool) -> list[list[Any]]:
+    """Models whose index is there, or is missing; dimension; what it was measured for."""
     with database.connection() as connection:
         models = connection.execute(
-            "SELECT m.id, m.dimension, t.target, t.k "
-            "FROM geosearch.models AS m LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id"
+            "SELECT m.id, m.dimension, t.target, t.k, i.id IS NOT NULL "
+            "FROM geosearch.models AS m LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id "
+            "LEFT JOIN geosearch.indexes AS i ON i.model_id = m.id ORDER BY m.id"
         ).fetchall()
-        indexed = [model for model in models if find_index(connection, model[0]) is not None]
-    for key, dimension, *aim in indexed:
+        return [
+            model
+            for *model, built in models
+            for found in [find_index(connection, model[0]) is not None]
+            if (found if there else built and not found and count_rows(connection, model[0]))
+        ]
+
+
+def _build_again(
+    database: Database, models: Sequence[Sequence[Any]], progress: Progress | None
+) -> None:
+    for key, dimension, *aim in models:
         if aim[0] is None:
-            build_index(database, key, dimension, rebuild=True)
+            build_index(database, key, dimension, rebuild=True, progress=progress)
         else:
-            index_model(database, key, dimension, *aim, rebuild=True)
+            index_model(database, key, dimension, *aim, rebuild=True, force=True, progress=progress)
 
 
 def index_model(
