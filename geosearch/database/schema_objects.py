@@ -238,7 +238,9 @@ WITH ours AS (
     WHERE coalesce(c.relnamespace, p.pronamespace) <> (SELECT oid FROM ours)
         AND (c.relkind IS NULL OR c.relkind <> 't')
 )
-SELECT CASE WHEN relation THEN oid::regclass::text ELSE oid::regprocedure::text END FROM holders
+SELECT (pg_identify_object(
+    CASE WHEN relation THEN 'pg_class'::regclass ELSE 'pg_proc'::regclass END, oid, 0
+)).identity FROM holders
 UNION ALL
 SELECT 'extension ' || extname FROM pg_extension WHERE extnamespace = (SELECT oid FROM ours)
 ORDER BY 1
