@@ -178,6 +178,14 @@ def kept(other: PrivateServer) -> Iterator[str]:
     drop_database(url)
 
 
+def shared(url: str) -> list[tuple[Any, ...]]:
+    """With whom each collection is shared."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT name, geosearch.shared_with(id) FROM geosearch.all_collections ORDER BY id"
+        ).fetchall()
+
+
 def seen_by(url: str, user: str) -> int:
     """Photos of the private collection that a user sees."""
     with psycopg.connect(make_conninfo(url, user=user)) as connection:
@@ -193,6 +201,9 @@ def test_all_rows_rights_and_users_survive_on_another_server(source: Source, res
     assert rows_but_measurements(restored) == source.rows
     assert check_schema_objects(restored).faults == ()
     assert seen_by(restored, source.user) == SECRET
+    # With a user, and with one of our own roles.
+    assert shared(restored) == shared(source.database.url)
+    assert ("clients", ["geosearch_analyst"]) in shared(restored)
     with psycopg.connect(make_conninfo(restored, user=source.user)) as connection:
         connection.execute("SELECT title FROM geosearch.all_photos LIMIT 1")
 

@@ -26,6 +26,7 @@ from psycopg import sql
 from geosearch.atomic_files import replacing
 from geosearch.database.connection import Connection, Database, redact
 from geosearch.database.copying import copy_into
+from geosearch.database.embedding_tables import PRIVATE_SHELF
 from geosearch.database.migrations import Migrating, migrating
 from geosearch.database.refusals import refused
 from geosearch.database.resources import resource
@@ -418,7 +419,7 @@ def _members(connection: Connection) -> list[tuple[str, str]]:
 def _users(connection: Connection) -> dict[str, bool]:
     """Roles of the server that have rights here, and whether each may log in."""
     names = {member for _, member in _members(connection)}
-    names |= {grant["to"] for grant in _grants(connection)} - {""}
+    names |= {grant["to"] for grant in _grants(connection)} - {*_OUR_ROLES}
     return dict(
         connection.execute(
             "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname = ANY (%s)", (list(names),)
@@ -426,7 +427,8 @@ def _users(connection: Connection) -> dict[str, bool]:
     )
 
 
-# What nobody but geosearch grants is granted again by geosearch.
+# What nobody but geosearch grants is granted again by geosearch. Private collections may be shared
+# with its roles too.
 _GRANTS = """
 SELECT kind, name, part, arguments, privilege_type,
     coalesce((SELECT rolname FROM pg_roles WHERE oid = grantee), ''), is_grantable
@@ -447,14 +449,18 @@ FROM (
     FROM pg_namespace, aclexplode(nspacl) AS a WHERE nspname = 'geosearch'
 ) AS given
 WHERE grantee <> owner AND grantee <> 0 AND privilege_type = ANY (%s)
-    AND (SELECT rolname FROM pg_roles WHERE oid = grantee) <> ALL (%s)
+    AND (
+        (SELECT rolname FROM pg_roles WHERE oid = grantee) <> ALL (%s)
+        OR name ~ %s AND (SELECT rolname FROM pg_roles WHERE oid = grantee) <> 'geosearch_owner'
+    )
 ORDER BY 1, 2, 3, 4, 5, 6
 """
 
 
 def _grants(connection: Connection) -> list[dict[str, str]]:
     """Rights that somebody gave to users: those that see a private collection, and others."""
-    rows = connection.execute(_GRANTS.encode(), (sorted(_RIGHTS), list(_OUR_ROLES)))
+    values = (sorted(_RIGHTS), list(_OUR_ROLES), PRIVATE_SHELF)
+    rows = connection.execute(_GRANTS.encode(), values)
     return [dict(zip(_GRANT_KEYS, map(str, row), strict=True)) for row in rows]
 
 

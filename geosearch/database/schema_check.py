@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from geosearch.database.connection import Connection, Database, redact
+from geosearch.database.embedding_tables import PRIVATE_SHELF
 from geosearch.database.migrations import Migrating, migrating
 from geosearch.database.schema import SCHEMA, current_revision, head_revision
 from geosearch.database.schema_objects import KINDS, SchemaObject, dependants, describe
@@ -24,6 +25,8 @@ from geosearch.errors import DatabaseError
 from geosearch.json_record import Record
 
 _ROLES = re.compile(r" TO (geosearch_(reader|analyst|ingester|owner)|PUBLIC)( WITH GRANT OPTION)?$")
+#: Private collections may be shared with our roles.
+_SHARED = re.compile(rf"SELECT ON \w+\.\w+{PRIVATE_SHELF.rstrip('$')} TO geosearch_(?!owner)\w+")
 #: What others may have put into the schema without changing what geosearch does.
 _HARMLESS = {"table", "sequence", "type", "function", "view", "index", "comment", "statistics"}
 
@@ -264,7 +267,7 @@ def _added(found: dict[str, SchemaObject], truth: dict[str, SchemaObject]) -> It
             continue
         if item.kind != "right":
             yield Fault(item.kind, item.name, State.UNKNOWN, None)
-        elif _ROLES.search(item.name):
+        elif _ROLES.search(item.name) and not _SHARED.fullmatch(item.name):
             what, _, who = item.name.removesuffix(" WITH GRANT OPTION").rpartition(" TO ")
             take = f"REVOKE {what} FROM {who} CASCADE"
             yield Fault("right", item.name, State.UNKNOWN, take)
