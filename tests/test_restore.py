@@ -286,7 +286,7 @@ def test_what_is_there_is_overwritten_when_asked_and_read_until_then(
 def test_nothing_is_overwritten_unasked(source: Source, kept: str) -> None:
     with pytest.raises(DatabaseError, match="1 in all_collections") as refused:
         restore(kept, source.file)
-    assert "--replace" in str(refused.value.remedy)
+    assert "geosearch db dump" in str(refused.value.remedy)
 
 
 def test_what_others_built_on_it_is_not_dropped(source: Source, kept: str) -> None:

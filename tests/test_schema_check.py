@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import numpy as np
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from geosearch.database import migrations
 from geosearch.database.connection import Database
@@ -192,16 +194,14 @@ def test_a_view_that_others_built_on_is_not_dropped_for_another(database: Databa
 
 
 def test_who_does_not_own_the_schema_is_told_so(whole: Database) -> None:
-    with psycopg.connect(whole.url, autocommit=True) as admin:
-        admin.execute("DROP ROLE IF EXISTS check_nobody")
-        admin.execute("CREATE ROLE check_nobody LOGIN")
+    name = f"nobody_{uuid4().hex[:8]}"
+    run(whole, f"CREATE ROLE {name} LOGIN")
     try:
-        url = psycopg.conninfo.make_conninfo(whole.url, user="check_nobody")
         with pytest.raises(DatabaseError, match="permission denied") as error:
-            check_schema_objects(url)
+            check_schema_objects(make_conninfo(whole.url, user=name))
         assert "must own the schema" in str(error.value.remedy)
     finally:
-        run(whole, "DROP ROLE check_nobody")
+        run(whole, f"DROP ROLE {name}")
 
 
 def test_a_database_without_a_schema_has_nothing_to_check(empty_url: str) -> None:

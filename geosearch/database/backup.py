@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, LiteralString
@@ -43,7 +44,7 @@ FORMAT = 1
 _CONTENTS = "geosearch.json"
 _CHUNK = 1 << 20
 #: Most that is read of the part that says what a dump contains.
-_MOST_CONTENTS = 16 << 20
+_MOST_CONTENTS = 256 << 20
 #: Tables of what goes on at the moment, and of what alembic itself writes.
 _NOT_KEPT = {"leases", "alembic_version"}
 #: Filled by geosearch itself at the start.
@@ -89,7 +90,7 @@ def dump(database: Database, path: Path, progress: Progress | None = None) -> Du
     InputError
         The file cannot be written.
     DatabaseError
-        The login may not read all of it: `geosearch_owner` may.
+        The login may not read all of it: who owns the tables may.
     """
     with replacing(path) as part, database.own_connection() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -260,7 +261,7 @@ def _check_may_replace(connection: Connection, label: str, replace: bool) -> Non
         shown = ", ".join(f"{rows:,} in {name}" for name, rows in filled.items())
         raise DatabaseError(
             f"{label} has rows that would be overwritten: {shown}",
-            "--replace overwrites them; geosearch db dump FILE keeps them first.",
+            "`replace` overwrites them; geosearch db dump FILE keeps them first.",
         )
     check_nothing_rests_on_it(connection, label)
 
@@ -340,13 +341,19 @@ def _copy_in(
         raise ValueError(f"{name} has {found} rows, and should have {table.rows}")
 
 
-def _tables(connection: Connection) -> tuple[dict[str, list[str]], list[str]]:
-    """Of the tables that are kept, the columns that are stored; and relations not of geosearch."""
-    known = {
+@cache
+def _known_tables() -> set[str]:
+    """Those that revisions make; what else is in the schema is not geosearch's."""
+    return {
         name
         for file in resource("sql").rglob("*.sql")
         for name in re.findall(r"CREATE TABLE geosearch\.(\w+) ", file.read_text("utf-8"))
     }
+
+
+def _tables(connection: Connection) -> tuple[dict[str, list[str]], list[str]]:
+    """Of the tables that are kept, the columns that are stored; and relations not of geosearch."""
+    known = _known_tables()
     found: dict[str, list[str]] = {}
     left_out = []
     for name, kind, columns in connection.execute(
