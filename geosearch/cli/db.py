@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -163,7 +164,7 @@ def upgrade(
     migrate(selected)
     if repair:
         mended += map(schema_check.missing_index, _restore_indexes(selected))
-    checked = replace(schema_check.check_schema_objects(selected), mended=tuple(mended))
+    checked = dataclasses.replace(schema_check.check_schema_objects(selected), mended=tuple(mended))
     _answer_checked(selected, checked, as_json)
 
 
@@ -210,7 +211,7 @@ def dump(
 def restore(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File that db dump made.")],
-    replace_all: Annotated[
+    replace: Annotated[
         bool, typer.Option("--replace", help="Overwrite what is in the database.")
     ] = False,
     roles: Annotated[
@@ -234,7 +235,7 @@ def restore(
 
     selected = _selected_url(context)
     with progress("restore", "rows") as report:
-        done = backup.restore(selected, file, replace=replace_all, roles=roles, progress=report)
+        done = backup.restore(selected, file, replace=replace, roles=roles, progress=report)
     built = _restore_indexes(selected)
 
     def show() -> None:
