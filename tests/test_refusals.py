@@ -193,6 +193,18 @@ def test_a_cancelled_statement_names_the_setting(database: Database) -> None:
     assert "statement_timeout" in (raised.value.remedy or "")
 
 
+def test_too_many_locks_name_their_setting_and_no_memory(database: Database) -> None:
+    with (
+        pytest.raises(DatabaseError, match="no room for so many locks") as error,
+        database.connection() as connection,
+    ):
+        connection.execute(
+            "DO $$ BEGIN RAISE 'out of shared memory' USING ERRCODE = '53200', "
+            "HINT = 'You might need to increase max_locks_per_transaction.'; END $$"
+        )
+    assert "max_locks_per_transaction" in str(error.value.remedy)
+
+
 def test_a_message_has_no_context_of_functions(database: Database) -> None:
     with pytest.raises(DatabaseError) as raised, database.connection() as connection:
         connection.execute(

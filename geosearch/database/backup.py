@@ -32,7 +32,12 @@ from geosearch.database.migrations import Migrating, migrating
 from geosearch.database.refusals import refused
 from geosearch.database.resources import resource
 from geosearch.database.schema import SCHEMA, current_revision
-from geosearch.database.schema_check import check_restored, embedded_models, lay_out, set_aside
+from geosearch.database.schema_check import (
+    check_schema_objects,
+    embedded_models,
+    lay_out,
+    set_aside,
+)
 from geosearch.database.schema_objects import dependants
 from geosearch.errors import DatabaseError, InputError, unusable_file
 from geosearch.json_record import Record
@@ -152,7 +157,7 @@ def restore(
         There is something to be overwritten and not to `replace`; something outside the schema
         rests on it; or the server refuses.
     """
-    with _opened(path) as (archive, contents), migrating(url) as migration:
+    with _opened(path) as (archive, contents), migrating(url, "restoring") as migration:
         connection = migration.connection
         label = redact(url)
         _check_may_replace(connection, label, replace)
@@ -163,11 +168,18 @@ def restore(
         for name in contents.tables:
             connection.execute(_named("ANALYZE {}", name))
         granted, refused_ = _grant(connection, contents) if roles else ([], [])
-        check_restored(migration, label)
         _check_search(connection, contents)
-        revision = current_revision(connection)
+    # By itself, as it needs as many locks again.
+    checked = check_schema_objects(url)
+    faults = [fault for fault in checked.faults if not fault.later]
+    if faults:
+        raise DatabaseError(
+            f"{label} was restored with all rows, but {len(faults)} objects are not as they should "
+            f"be, such as: {faults[0]}",
+            "Run: geosearch db upgrade --repair",
+        )
     rows = {name: table.rows for name, table in contents.tables.items()}
-    return Restored(str(revision), rows, tuple(granted), tuple(refused_))
+    return Restored(checked.revision, rows, tuple(granted), tuple(refused_))
 
 
 @dataclass(frozen=True)

@@ -138,11 +138,11 @@ class Migrating:
 
 
 @contextmanager
-def migrating(url: str, *, keep: bool = True) -> Iterator[Migrating]:
+def migrating(url: str, work: str = "migrating", *, keep: bool = True) -> Iterator[Migrating]:
     """A transaction that alone migrates, with extensions and schema made where missing.
 
-    Committed at the end, if it is to be kept; an error leaves everything as it was. Errors are
-    those of `upgrade`.
+    Committed at the end, if it is to be kept; an error leaves everything as it was. Errors, which
+    name the `work`, are those of `upgrade`.
     """
     parse(url)
     try:
@@ -160,7 +160,7 @@ def migrating(url: str, *, keep: bool = True) -> Iterator[Migrating]:
             if not keep:
                 transaction.rollback()
     except (DBAPIError, psycopg.Error) as error:
-        raise _failed(error, f"migrating {redact(url)} failed, and changed nothing") from error
+        raise _failed(error, f"{work} {redact(url)} failed, and changed nothing") from error
     finally:
         engine.dispose()
 

@@ -98,7 +98,7 @@ def check_schema_objects(url: str) -> Checked:
     DatabaseError
         There is no schema; the login does not own it, or cannot write.
     """
-    with migrating(url, keep=False) as migration:
+    with migrating(url, "checking", keep=False) as migration:
         return _check(migration, redact(url), repair=False)
 
 
@@ -107,18 +107,8 @@ def repair_schema(url: str) -> Checked:
 
     `faults` are what is left: tables and columns, whose rows are gone, and what others have put in.
     """
-    with migrating(url) as migration:
+    with migrating(url, "repairing") as migration:
         return _check(migration, redact(url), repair=True)
-
-
-def check_restored(migration: Migrating, label: str) -> None:
-    """Raise `DatabaseError` if what was made in this transaction is not what it should be."""
-    # Indexes of embeddings follow.
-    faults = [fault for fault in _check(migration, label, repair=False).faults if not fault.later]
-    if faults:
-        raise DatabaseError(
-            f"{label} lacks {len(faults)} objects, such as: {faults[0]}", "Nothing was changed."
-        )
 
 
 def _check(migration: Migrating, label: str, *, repair: bool) -> Checked:
