@@ -77,6 +77,7 @@ def test_a_read_only_replica_is_searched_and_says_that_it_takes_no_writes(
         settings = f"-p 5432 -h '' -k {folder / 'socket'} -c config_file={folder}/replica.conf"
         (folder / "replica.conf").write_text(
             "max_wal_senders = 4\nmax_worker_processes = 64\nhot_standby = on\nfsync = off\n"
+            "max_locks_per_transaction = 512\n"
         )
         (folder / "replica.conf").chmod(0o644)
         control = own_server.programs / "pg_ctl"

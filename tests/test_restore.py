@@ -38,7 +38,7 @@ from geosearch.retrieval.facts import forget
 from geosearch.retrieval.indexing import index_model
 from geosearch.retrieval.recall import check
 from tests.command_line import CommandLine
-from tests.conftest import create_database, drop_database, server_folder
+from tests.conftest import create_database, drop_database, running_server
 from tests.rows import add_embeddings, add_model, add_photos, looks, places
 from tests.test_schema import columns_of, fill, rows_of
 
@@ -134,13 +134,8 @@ def rows_but_measurements(url: str) -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def other() -> Iterator[PrivateServer]:
     """A second server, whose roles concern nobody else."""
-    with server_folder() as folder:
-        server = PrivateServer(folder, durable=False)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
