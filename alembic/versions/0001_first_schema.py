@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import op
 
 from geosearch.borders.shipped import load_shipped_borders, load_shipped_places
-from geosearch.database.migrations import run_files
+from geosearch.database.migrations import run_files, wants_shipped
 
 revision = "0001"
 down_revision = None
@@ -30,9 +30,10 @@ def upgrade() -> None:
         "layers/lines layers/coverage layers/views layers/tiles",
         "roles/rights",
     )
-    connection = op.get_bind().connection.driver_connection
-    load_shipped_borders(connection)
-    load_shipped_places(connection)
+    if wants_shipped():
+        connection = op.get_bind().connection.driver_connection
+        load_shipped_borders(connection)
+        load_shipped_places(connection)
 
 
 def downgrade() -> None:

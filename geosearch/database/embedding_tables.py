@@ -20,6 +20,8 @@ from geosearch.database.schema import SCHEMA
 OPEN = 0
 #: In place of a shelf: the photos of all of them whose positions were estimated.
 GUESSES = -1
+#: Names of the tables of private ones, as a regular expression of PostgreSQL and of Python.
+PRIVATE_SHELF = "_c[0-9]+(_m[0-9]+)?$"
 #: Columns of embeddings and of photos that every reader may read.
 _EMBEDDINGS = (
     "photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding"

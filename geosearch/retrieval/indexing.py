@@ -11,7 +11,7 @@ from geosearch.database.leases import only_one
 from geosearch.errors import DatabaseError
 from geosearch.json_record import plain
 from geosearch.retrieval.facts import forget
-from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index
+from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index, index_name
 from geosearch.retrieval.plan import index_pays
 from geosearch.retrieval.recall import Check, Progress, check_aim, tune
 from geosearch.retrieval.tuning import Point, search_setting
@@ -61,11 +61,7 @@ class Aim(NamedTuple):
 
 def index_aims(connection: Connection) -> list[Aim]:
     """All indexes there are."""
-    rows = connection.execute(
-        "SELECT m.id, m.dimension, t.target, t.k "
-        "FROM geosearch.models AS m LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id"
-    ).fetchall()
-    return [Aim(*row) for row in rows if find_index(connection, row[0]) is not None]
+    return [aim for aim in _aims(connection) if find_index(connection, aim.model_id) is not None]
 
 
 def rebuild_indexes(database: Database, aims: Sequence[Aim] | None = None) -> None:
@@ -77,11 +73,41 @@ def rebuild_indexes(database: Database, aims: Sequence[Aim] | None = None) -> No
     if aims is None:
         with database.connection() as connection:
             aims = index_aims(connection)
+    _build_again(database, aims, None)
+
+
+def restore_indexes(database: Database, progress: Progress | None = None) -> list[str]:
+    """Build and measure the indexes that were built once and are not there; their names.
+
+    A restored database has none, and one that is not valid is of no use.
+    """
+    with database.connection() as connection:
+        lost = [
+            aim
+            for aim in _aims(connection, "JOIN geosearch.indexes AS i ON i.model_id = m.id")
+            if find_index(connection, aim.model_id) is None and count_rows(connection, aim.model_id)
+        ]
+    _build_again(database, lost, progress)
+    return [index_name(aim.model_id) for aim in lost]
+
+
+def _aims(connection: Connection, built: LiteralString = "") -> list[Aim]:
+    """Of all models, or of those joined with `built`."""
+    rows = connection.execute(
+        "SELECT m.id, m.dimension, t.target, t.k FROM geosearch.models AS m "
+        f"LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id {built} ORDER BY m.id"
+    ).fetchall()
+    return [Aim(*row) for row in rows]
+
+
+def _build_again(database: Database, aims: Sequence[Aim], progress: Progress | None) -> None:
     for key, dimension, target, k in aims:
         if target is None or k is None:
-            build_index(database, key, dimension, rebuild=True)
+            build_index(database, key, dimension, rebuild=True, progress=progress)
         else:
-            index_model(database, key, dimension, target, k, rebuild=True)
+            index_model(
+                database, key, dimension, target, k, rebuild=True, force=True, progress=progress
+            )
 
 
 def index_model(

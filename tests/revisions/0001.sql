@@ -38,8 +38,8 @@ INSERT INTO geosearch.indexes (
     model_id, name, m, ef_construction, rows, serial, build_s, pgvector
 ) VALUES (1, 'embeddings_m1_hnsw', 16, 64, 1, true, 0.5, '0.8.0');
 INSERT INTO geosearch.tunings (
-    id, model_id, target, k, sample, rows, index_file, exact_fixed_ms, exact_row_ms
-) VALUES (1, 1, 0.99, 100, 50, 1, 12345, 0.1, 0.001);
+    id, model_id, target, k, sample, rows, index_definition, exact_fixed_ms, exact_row_ms
+) VALUES (1, 1, 0.99, 100, 50, 1, 'CREATE INDEX', 0.1, 0.001);
 INSERT INTO geosearch.recall_points (tuning_id, ef_search, rank, recall, ms) VALUES
     (1, 40, 10, 0.97, 1.5), (1, 80, 10, 1, 2.5);
 INSERT INTO geosearch.recall_checks (
