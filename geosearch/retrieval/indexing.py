@@ -82,20 +82,23 @@ def restore_indexes(database: Database, progress: Progress | None = None) -> lis
     A restored database has none, and one that is not valid is of no use.
     """
     with database.connection() as connection:
+        built = {key for (key,) in connection.execute("SELECT model_id FROM geosearch.indexes")}
         lost = [
             aim
-            for aim in _aims(connection, "JOIN geosearch.indexes AS i ON i.model_id = m.id")
-            if find_index(connection, aim.model_id) is None and count_rows(connection, aim.model_id)
+            for aim in _aims(connection)
+            if aim.model_id in built
+            and find_index(connection, aim.model_id) is None
+            and count_rows(connection, aim.model_id)
         ]
     _build_again(database, lost, progress)
     return [index_name(aim.model_id) for aim in lost]
 
 
-def _aims(connection: Connection, built: LiteralString = "") -> list[Aim]:
-    """Of all models, or of those joined with `built`."""
+def _aims(connection: Connection) -> list[Aim]:
+    """Of all models."""
     rows = connection.execute(
         "SELECT m.id, m.dimension, t.target, t.k FROM geosearch.models AS m "
-        f"LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id {built} ORDER BY m.id"
+        "LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id ORDER BY m.id"
     ).fetchall()
     return [Aim(*row) for row in rows]
 
