@@ -451,9 +451,9 @@ def test_an_index_finds_after_deletions_what_is_quoted(database: Database, share
     with database.connection() as connection:
         after = find_index(connection, model)
         row = connection.execute(
-            "SELECT rows_of, (SELECT id FROM geosearch.tunings WHERE index_file = %s) "
+            "SELECT rows_of, (SELECT id FROM geosearch.tunings WHERE index_definition = %s) "
             "FROM geosearch.rows_of(%s)",
-            (after and after.file_number, f"embeddings_m{model}"),
+            (after and after.definition, f"embeddings_m{model}"),
         ).fetchone()
         assert row is not None
         # The planner counts what is left, and the measurement is of the index there is.
