@@ -66,6 +66,10 @@ VALUES: dict[str, tuple[Any, ...]] = {
         f"[{','.join(['1'] * 16)}]", None, f"[{','.join(['0'] * 16)}]", "[1]",
         f"[{','.join(['6e-8'] * 16)}]", f"[{','.join(['65504'] * 16)}]",
     ),
+    "jsonb": (
+        '{"collections": ["towns"]}', None, "{}", "[]", "null", "3", '{"collections": 3}',
+        '{"and": 3}', '{"not": {"or": [{}, 3]}}', '{"or": []}',
+    ),
     "photo_filter": (
         "(,,,,,,,,,,)", None, "(,,NaN,,,,,,,,)", "(,,,infinity,,,,,,NaN,)",
     ),

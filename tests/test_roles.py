@@ -137,7 +137,6 @@ COMMON = {
     "recall_points",
     "borders",
     "places",
-    "qgis_projects",
 }
 #: What lies on the open shelf: nothing of it is hidden from any role.
 OPEN_SHELF = r"(photos|rejects|embeddings|coverage)_open|embeddings_m\d+"

@@ -27,15 +27,14 @@ class Facts:
     (2, n) in degrees.
 
     All of the open shelf. `private`: the shelves of private collections that this login may read,
-    with `private_total` embeddings, which are compared one by one. `sample`, `most` and `probe` are
-    numbers of the rule; `decided` is what it has decided since.
+    and the number of embeddings on each, which are compared one by one. `sample`, `most` and
+    `probe` are numbers of the rule; `decided` is what it has decided since.
     """
 
     model_id: int
     dimension: int
     total: int
-    private: tuple[int, ...]
-    private_total: int
+    private: dict[int, int]
     index: HnswIndex | None
     tuning: int | None
     sample: int
@@ -62,8 +61,7 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
             model_id,
             dimension,
             rows,
-            tuple(private),
-            private_rows,
+            dict(zip(private, private_rows, strict=True)),
             None if indexed[0] is None else HnswIndex(*indexed),
             tuning,
             sample,
@@ -82,7 +80,7 @@ def forget(database: Database) -> None:
 
 _FACTS = """
 SELECT
-    f.dimension, f.total, f.private, f.private_total, f.index_name, f.index_file, f.quantized,
+    f.dimension, f.total, f.private, f.private_rows, f.index_name, f.index_file, f.quantized,
     f.tuning, r.places, r.sample, r.most, r.probe
 FROM geosearch.search_facts(%s) AS f, geosearch.search_rule() AS r
 """

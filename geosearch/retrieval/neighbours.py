@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Database, SearchConnection
@@ -107,10 +108,11 @@ def nearest(
         found = _nearest_open(
             connection, Search(connection, known, query, k, where), known, k, where, exact
         )
-        if not known.private:
+        private = _admitted(connection, known, where)
+        if not private:
             return found
-        search = Search(connection, known, query, k, where, shelves=known.private)
-        return _merge(found, search.exact(), known, k)
+        search = Search(connection, known, query, k, where, shelves=tuple(private))
+        return _merge(found, search.exact(), sum(private.values()), k)
 
 
 def check_k(k: int) -> None:
@@ -160,8 +162,22 @@ def _nearest_open(
     return _exactly(search, known, f"{short}, so all matching photos were compared")
 
 
-def _merge(public: Neighbours, private: Compared, known: Facts, k: int) -> Neighbours:
-    """The nearest of both; all private photos were compared, so recall is that of the public."""
+def _admitted(connection: SearchConnection, known: Facts, where: Filter) -> dict[int, int]:
+    """The private shelves that the filter may pass photos of, and their embeddings: an answer that
+    does not rest on the others says nothing of them.
+    """
+    if not known.private or where == EVERYTHING:
+        return known.private
+    asked = "SELECT geosearch.admitted_collections(%s)"
+    row = connection.execute(asked, (Jsonb(where.to_json()),), prepare=True).fetchone()
+    assert row is not None
+    return {shelf: rows for shelf, rows in known.private.items() if shelf in row[0]}
+
+
+def _merge(public: Neighbours, private: Compared, total: int, k: int) -> Neighbours:
+    """The nearest of both; all of `total` private photos that pass were compared, so recall is that
+    of the public.
+    """
     columns = (public.photo_id, public.uri, public.lat, public.lon, public.distance)
     rows = sorted(
         [*zip(*(list(column) for column in columns), strict=True)]
@@ -175,7 +191,7 @@ def _merge(public: Neighbours, private: Compared, known: Facts, k: int) -> Neigh
             plan,
             strategy="exact" if plan.strategy == "empty" and private.matches else plan.strategy,
             reason=f"{plan.reason}; {private.matches} private photos were compared",
-            total=plan.total + known.private_total,
+            total=plan.total + total,
             matches=plan.matches + private.matches,
             rows_scanned=(plan.rows_scanned or 0) + private.matches,
         ),

@@ -53,7 +53,7 @@ CREATE FUNCTION geosearch.search_facts(
     OUT dimension integer,
     OUT total bigint,        -- embeddings, estimated
     OUT private bigint[],    -- shelves beside the open one, whose index this is, that the caller may
-    OUT private_total bigint,  -- read, and their embeddings: these are compared
+    OUT private_rows bigint[],  -- read, and the embeddings of each: these are compared
     OUT index_name text,     -- of a valid index, else NULL
     OUT index_file bigint,
     OUT quantized boolean,   -- the index is over signs: its candidates are to be ranked again
@@ -64,7 +64,6 @@ SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
     name CONSTANT text := format('embeddings_m%s', model_id);
-    shelf bigint;
 BEGIN
     dimension := (SELECT m.dimension FROM models AS m WHERE m.id = model_id);
     IF dimension IS NULL THEN
@@ -72,11 +71,9 @@ BEGIN
     END IF;
     total := rows_of(name);
     private := private_shelves();
-    private_total := 0;
-    FOREACH shelf IN ARRAY private LOOP
-        private_total := private_total
-            + rows_of(format('embeddings_c%s_m%s', shelf, model_id));
-    END LOOP;
+    private_rows := ARRAY(
+        SELECT rows_of(format('embeddings_c%s_m%s', shelf, model_id)) FROM unnest(private) AS shelf
+    );
     SELECT c.relname, pg_relation_filenode(c.oid), dimension > 4000
     INTO index_name, index_file, quantized
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
