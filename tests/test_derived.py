@@ -59,6 +59,7 @@ CARRIES_NOTHING = {
     "recall_checks": "for geosearch_owner alone: shares of neighbours found",
     "borders": "borders of countries, from a file",
     "places": "towns, from a file",
+    "shelf_changes": "how often shelves came or went",
     "leases": "who works on which model; for those who embed",
 }
 #: Those whose every row belongs to one collection, and lies on its shelf.

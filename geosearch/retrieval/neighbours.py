@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from geosearch.arguments import check_range
 from geosearch.database.connection import Database, SearchConnection
 from geosearch.errors import InputError
-from geosearch.retrieval.facts import Facts, facts
+from geosearch.retrieval.facts import Facts, with_facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.plan import Plan, exact_plan, few_enough, found_recall, index_plan
 from geosearch.retrieval.search import Compared, Rows, Search
@@ -98,21 +98,24 @@ def nearest(
     if query.ndim != 1 or not _SMALLEST < np.abs(query).max(initial=0) < _LARGEST:
         raise InputError("the query embedding is zero or not finite, so it has no direction")
     with database.searcher() as connection:
-        known = facts(database, connection, model_id)
-        if len(query) != known.dimension:
-            raise InputError(
-                f"the query embedding has {len(query)} dimensions, those of the model have "
-                f"{known.dimension}",
-                "Embed the query with the same model.",
+
+        def search(known: Facts) -> Neighbours:
+            if len(query) != known.dimension:
+                raise InputError(
+                    f"the query embedding has {len(query)} dimensions, those of the model have "
+                    f"{known.dimension}",
+                    "Embed the query with the same model.",
+                )
+            found = _nearest_open(
+                connection, Search(connection, known, query, k, where), known, k, where, exact
             )
-        found = _nearest_open(
-            connection, Search(connection, known, query, k, where), known, k, where, exact
-        )
-        private = _admitted(connection, known, where)
-        if not private:
-            return found
-        search = Search(connection, known, query, k, where, shelves=tuple(private))
-        return _merge(found, search.exact(), sum(private.values()), k)
+            private = _admitted(connection, known, where)
+            if not private:
+                return found
+            there = Search(connection, known, query, k, where, shelves=tuple(private))
+            return _merge(found, there.exact(), sum(private.values()), k)
+
+        return with_facts(database, connection, model_id, search)
 
 
 def check_k(k: int) -> None:

@@ -89,6 +89,43 @@ $$;
 COMMENT ON FUNCTION geosearch.search_facts(bigint) IS
     'What the plan of a search rests on: a model''s dimension, embeddings, index and measurements.';
 
+-- Facts are kept for a moment, and every search asks in its own statement whether they still are:
+-- which shelves there are, which of them the caller may read, the file of the index. Only the first
+-- is asked of a table: PostgreSQL's caches learn of a commit a little after its rows are seen.
+CREATE FUNCTION geosearch.watch_facts(model_id bigint) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    index CONSTANT regclass := to_regclass(format('geosearch.embeddings_m%s_hnsw', model_id));
+BEGIN
+    RETURN (
+        SELECT format(
+            '(SELECT %s FROM geosearch.shelf_changes AS s)', string_agg(condition, ' AND ')
+        )
+        FROM (
+            SELECT format('s.number = %s', s.number) FROM geosearch.shelf_changes AS s
+            UNION ALL
+            SELECT format(
+                'pg_catalog.pg_relation_filenode(%s) = %s', index::oid, pg_relation_filenode(index)
+            )
+            WHERE index IS NOT NULL
+            UNION ALL
+            SELECT format(
+                '%s pg_catalog.has_table_privilege(%s, ''SELECT'')',
+                CASE WHEN has_table_privilege(i.inhrelid, 'SELECT') THEN '' ELSE 'NOT' END, i.inhrelid
+            )
+            FROM pg_inherits AS i
+            WHERE i.inhparent = 'geosearch.all_photos'::regclass
+                AND i.inhrelid <> 'geosearch.photos_open'::regclass
+        ) AS conditions (condition)
+    );
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.watch_facts(bigint) IS
+    'SQL that is true for as long as the facts of a model are.';
+
 CREATE FUNCTION geosearch.exact_cost(tuning bigint, OUT fixed_ms float8, OUT row_ms float8)
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, pg_temp

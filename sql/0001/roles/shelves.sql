@@ -392,6 +392,7 @@ BEGIN
     LOOP
         EXECUTE format('COMMENT ON %s IS %L', item.name, item.description);
     END LOOP;
+    UPDATE geosearch.shelf_changes SET number = number + 1;
 END
 $$;
 
