@@ -61,6 +61,10 @@ def rebuild_indexes(database: Database) -> None:
         ).fetchall()
         indexed = [model for model in models if find_index(connection, model[0]) is not None]
     for key, dimension, *aim in indexed:
+        with database.connection() as connection:
+            if not count_rows(connection, key):  # there is nothing to measure by any more
+                connection.execute("DELETE FROM geosearch.tunings WHERE model_id = %s", (key,))
+                aim = [None, None]
         if aim[0] is None:
             build_index(database, key, dimension, rebuild=True)
         else:
