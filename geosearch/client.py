@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Unpack
 
@@ -11,6 +11,16 @@ from geosearch.calibration import Calibration
 from geosearch.database.connection import Closing, Database
 from geosearch.database.session import open_database
 from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
+from geosearch.deletion.deleted import Deleted
+from geosearch.deletion.photo_deletion import delete_collection, delete_photos
+from geosearch.deletion.record_deletion import (
+    delete_answers,
+    delete_calibration,
+    delete_evaluations,
+    delete_model,
+    delete_partition,
+)
+from geosearch.deletion.renaming import rename_collection, rename_model, rename_partition
 from geosearch.errors import PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
 from geosearch.evaluation.calibrating import CalibrateOptions, calibrate
@@ -25,6 +35,7 @@ from geosearch.features.embedding_run import EmbedOptions
 from geosearch.features.model_rows import find_model
 from geosearch.ingest import IngestSummary, ingest
 from geosearch.ingest.ingest_run import IngestOptions
+from geosearch.layers.selection import Selection
 from geosearch.localization import (
     Failure,
     Localization,
@@ -242,6 +253,65 @@ class Geosearch(Closing):
     def reproduce(self, localization_id: int) -> Reproduction:
         """An earlier answer computed again, and what changed since."""
         return reproduce(self.database, whole("localization_id", localization_id))
+
+    @checked_keywords
+    def delete_photos(
+        self,
+        *,
+        ids: Sequence[int] = (),
+        run: int | None = None,
+        where: GivenFilter = None,
+        dry_run: bool = False,
+        **conditions: Unpack[Conditions],
+    ) -> Deleted:
+        """Delete photos by filter, id or ingest run: `geosearch.deletion.photo_deletion`."""
+        passing = narrowed(where, conditions)
+        return delete_photos(self.database, passing, ids=ids, run=run, dry_run=dry_run)
+
+    @checked_keywords
+    def delete_collection(self, name: str, *, dry_run: bool = False) -> Deleted:
+        """Delete a collection with its photos, embeddings and coverage."""
+        return delete_collection(self.database, name, dry_run=dry_run)
+
+    @checked_keywords
+    def delete_model(self, model: str, *, dry_run: bool = False) -> Deleted:
+        """Delete a model with its embeddings, index and classifiers."""
+        return delete_model(self.database, model, dry_run=dry_run)
+
+    @checked_keywords
+    def delete_answers(self, *ids: int, dry_run: bool = False) -> Deleted:
+        """Delete recorded answers with all they rest on."""
+        chosen = Selection(tuple(whole("ids", key) for key in ids))
+        return delete_answers(self.database, chosen, dry_run=dry_run)
+
+    @checked_keywords
+    def delete_evaluations(self, *ids: int, dry_run: bool = False) -> Deleted:
+        """Delete evaluations with their answers."""
+        keys = [whole("ids", key) for key in ids]
+        return delete_evaluations(self.database, keys, dry_run=dry_run)
+
+    @checked_keywords
+    def delete_calibration(self, calibration_id: int, *, dry_run: bool = False) -> Deleted:
+        """Delete a calibration; answers that used it keep what it had fitted."""
+        key = whole("calibration_id", calibration_id)
+        return delete_calibration(self.database, key, dry_run=dry_run)
+
+    @checked_keywords
+    def delete_partition(self, name: str, *, dry_run: bool = False) -> Deleted:
+        """Delete a partition with its cells and the classifiers over it."""
+        return delete_partition(self.database, name, dry_run=dry_run)
+
+    def rename_collection(self, old: str, new: str) -> None:
+        """Give a collection another name, in stored filters too."""
+        rename_collection(self.database, old, new)
+
+    def rename_model(self, old: str, new: str) -> None:
+        """Give a model another name; it is embedded with by the same spec."""
+        rename_model(self.database, old, new)
+
+    def rename_partition(self, old: str, new: str) -> None:
+        """Give a partition another name, in stored answers too."""
+        rename_partition(self.database, old, new)
 
     def _backbone(self, model: str, device: str) -> Backbone:
         key = (model, device)

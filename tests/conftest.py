@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -17,6 +18,9 @@ from psycopg import sql
 
 from geosearch.database import migrations
 from geosearch.database.connection import Database
+
+if TYPE_CHECKING:
+    from geosearch.database.server import PrivateServer
 
 # Slow examples are the machine's fault, and CI must not depend on luck.
 settings.register_profile(
@@ -54,13 +58,20 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
+    with running_server() as server:
+        yield server.url
+
+
+@contextmanager
+def running_server() -> Iterator[PrivateServer]:
+    """A private server in a folder of its own."""
     from geosearch.database.server import PrivateServer
 
     with server_folder() as folder:
         server = PrivateServer(folder, durable=False)
         server.start()
         try:
-            yield server.url
+            yield server
         finally:
             server.stop()
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -25,7 +26,19 @@ from geosearch.database.collection_rows import ensure_collection, set_private
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import writable_table
 from geosearch.database.role_grants import grant_role
+from geosearch.deletion.photo_deletion import delete_collection, delete_photos
+from geosearch.deletion.record_deletion import (
+    delete_answers,
+    delete_calibration,
+    delete_evaluations,
+    delete_model,
+    delete_partition,
+)
+from geosearch.deletion.renaming import rename_collection, rename_model
+from geosearch.errors import GeosearchError
+from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
+from geosearch.retrieval.filters import where
 from geosearch.retrieval.indexes import build_index
 from tests.answers import make_answer
 from tests.conftest import create_database, drop_database
@@ -110,6 +123,10 @@ def hide(database: Database, seed: int) -> None:
 
 #: As many rows for every seed, and no two alike.
 RECORDED: tuple[LiteralString, ...] = (
+    "INSERT INTO geosearch.all_guesses"
+    " (photo_id, model_id, collection_id, geom, author, embedding, shelf)"
+    " SELECT photo_id, model_id, collection_id, geom, author, embedding, shelf"
+    " FROM geosearch.all_embeddings WHERE collection_id = %(secret)s ORDER BY photo_id LIMIT 20",
     "INSERT INTO geosearch.evaluations (queries, model, method, parameters, filter, software) "
     "VALUES ('queries' || %(seed)s, 'model' || %(seed)s, 'nearest', '{}', '{}', '{}')",
     "INSERT INTO geosearch.runs (kind, collection_id, sources, options, software) "
@@ -596,3 +613,90 @@ def test_maintenance_by_a_superuser_sees_nothing_for_the_owner_of_a_table(twins:
         superuser.execute("DROP SCHEMA hers CASCADE")
     reader.close()
     other.close()
+
+
+# ---- deleting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_deletes_what_is_anothers_nor_learns_of_it_by_trying(
+    twins: Twins, role: str
+) -> None:
+    """Each attempt says the same on both twins, and leaves what is hidden and what is others'."""
+    ids = range(PUBLIC + 1, PUBLIC + PRIVATE + 1, 40)
+    attempts: list[Callable[[Database], object]] = [
+        lambda database: delete_collection(database, "secret", dry_run=True),
+        lambda database: delete_collection(database, "secret"),
+        lambda database: delete_collection(database, "open"),
+        lambda database: rename_collection(database, "secret", "mine"),
+        lambda database: rename_collection(database, "open", "mine"),
+        lambda database: delete_photos(database, where(accuracy_m=50), dry_run=True),
+        lambda database: delete_photos(database, where(collection="secret")),
+        lambda database: delete_photos(database, run=1, dry_run=True),
+        lambda database: delete_model(database, "test/model"),
+        lambda database: delete_model(database, "test/model", dry_run=True),
+        lambda database: rename_model(database, "test/model", "mine"),
+        *(partial(delete_photos, ids=[key]) for key in (*ids, 10**6)),
+        *(partial(delete_photos, ids=[key], dry_run=True) for key in ids),
+        *(partial(delete_answers, selection=Selection((key,))) for key in (1, 2, 3)),
+        partial(delete_answers, selection=Selection(), everything=True),
+        *(partial(delete_evaluations, ids=[key]) for key in (1, 2)),
+        partial(delete_calibration, calibration_id=1),
+        lambda database: delete_partition(database, "cells1"),
+        lambda database: delete_partition(database, "cells2"),
+    ]
+    statements = [
+        "SELECT geosearch.delete_collection(2)",
+        "SELECT geosearch.delete_model(1)",
+        "SELECT geosearch.drop_shelf(2)",
+        "DELETE FROM geosearch.photos WHERE id > 400",
+        "DELETE FROM geosearch.photos_c2",
+        "DELETE FROM geosearch.all_photos",
+        "TRUNCATE geosearch.photos_open",
+        "DELETE FROM geosearch.models RETURNING id",
+        "DELETE FROM geosearch.collections RETURNING id",
+        "DELETE FROM geosearch.localizations RETURNING id",
+        "DELETE FROM geosearch.evaluations RETURNING id",
+    ]
+    before = [_everything(database) for database in twins.databases]
+    logins = [
+        Database(make_conninfo(database.url, user=twins.logins[role]))
+        for database in twins.databases
+    ]
+    for attempt in attempts:
+        first, second = (_said(attempt, database) for database in logins)
+        assert re.sub("cells[12]", "cells", first) == re.sub("cells[12]", "cells", second)
+    for database in logins:
+        database.close()
+    connections = twins.connect(role)
+    for statement in statements:
+        first, second = (told(connection, statement) for connection in connections)
+        assert first == second
+    for connection in connections:
+        connection.close()
+    assert [_everything(database) for database in twins.databases] == before
+
+
+def _said(attempt: Callable[[Database], object], database: Database) -> str:
+    try:
+        return str(attempt(database))
+    except GeosearchError as error:
+        return f"{type(error).__name__}: {error.message.replace(database.label, '')}"
+
+
+def _everything(database: Database) -> list[Any]:
+    with database.connection() as connection:
+        return [
+            connection.execute(
+                sql.SQL("SELECT count(*), sum(id) FROM geosearch.{}").format(sql.Identifier(table))
+            ).fetchone()
+            for table in (
+                "all_photos",
+                "all_collections",
+                "models",
+                "all_localizations",
+                "all_evaluations",
+                "all_partitions",
+                "all_coverage",
+            )
+        ]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geosearch.calibration import Calibration, Fitted
 from geosearch.calibration.calibration_fit import Example, calibrated, fit, measure, places
-from geosearch.calibration.calibration_rows import find_calibration, remove_calibration
+from geosearch.calibration.calibration_rows import find_calibration
 from geosearch.calibration.calibration_rows import save as save_calibration
 from geosearch.calibration.evidence import FEATURES, evidence
 from geosearch.calibration.kernels import COMPONENTS, Truths, fit_kernels, log_density
@@ -24,6 +24,7 @@ from geosearch.calibration.presence import fit_presence, presence, threshold
 from geosearch.calibration.summit import at_summit, sharpened
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
+from geosearch.deletion.record_deletion import delete_calibration
 from geosearch.density import Mode, Place, locate
 from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.calibrating import calibrate, halves
@@ -464,10 +465,12 @@ def test_the_latest_calibration_for_the_filter_is_used_and_outlived(
     assert chosen.parameters.calibration_id == first.id
     # One fitted with a filter says nothing of other filters.
     assert _answer(world, Request(), where(bbox=(0, 0, 90, 90))).parameters.fitted is None
-    with world.connection() as connection:
-        remove_calibration(connection, second.id)
-        with pytest.raises(NotFoundError, match=f"no calibration {second.id}"):
-            find_calibration(connection, second.id)
+    delete_calibration(world, second.id)
+    with (
+        world.connection() as connection,
+        pytest.raises(NotFoundError, match=f"no calibration {second.id}"),
+    ):
+        find_calibration(connection, second.id)
     assert latest.id is not None
     kept = load(world, latest.id)
     assert kept.to_json() == latest.to_json()
@@ -547,5 +550,5 @@ def test_calibrate_then_localize(
     with_calibration = command("evaluate", tmp_path / "queries.csv", "--json").json()
     assert with_calibration["parameters"]["calibration"] == key
     assert gs.localize(photo).parameters.calibration_id == key
-    assert command("calibrations", "remove", key).code == 0
+    assert command("calibrations", "delete", key, "--yes").code == 0
     assert command("reproduce", given["localization_id"], "--json").json()["same"]

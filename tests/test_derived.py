@@ -63,7 +63,7 @@ CARRIES_NOTHING = {
     "leases": "who works on which model; for those who embed",
 }
 #: Those whose every row belongs to one collection, and lies on its shelf.
-SHELVED = {"all_photos", "all_rejects", "all_embeddings", "all_coverage"}
+SHELVED = {"all_photos", "all_rejects", "all_embeddings", "all_coverage", "all_guesses"}
 
 
 @dataclass

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from geosearch.database.connection import Database
+from geosearch.deletion.record_deletion import delete_partition
 from geosearch.errors import InputError, NotFoundError
 from geosearch.geocells import Partition, clusters, find_partition, make_partition, quadtree
-from geosearch.geocells.geocell_rows import list_partitions, remove_partition, store_partition
+from geosearch.geocells.geocell_rows import list_partitions, store_partition
 from geosearch.geocells.polygons import clipped, octants, steradians
 from geosearch.retrieval import where
 from geosearch.sphere import Array, great_circle_km, lat_lon
@@ -296,8 +297,8 @@ def test_the_layer_of_geocells_agrees_with_the_partition(world: Database) -> Non
 
 def test_a_partition_goes_with_its_cells(world: Database) -> None:
     made = make_partition(world, "to go", max_photos=100)
+    assert delete_partition(world, "to go").goes == {"geocells": len(made), "classifiers": 0}
     with world.connection() as connection:
-        remove_partition(connection, "to go")
         left = connection.execute(
             "SELECT count(*) FROM geosearch.geocells WHERE partition_id = %s", (made.id,)
         ).fetchone()
@@ -376,7 +377,8 @@ def test_the_command_makes_lists_draws_and_removes_partitions(
     assert listed["fine"] == {key: printed[key] for key in listed["fine"]}
     assert geosearch("partitions", "show", "fine", "--json").json() == printed
     assert "photos in a cell" in geosearch("partitions", "show", "fine").out
-    assert geosearch("partitions", "remove", "fine", "--json").json() == {"removed": "fine"}
+    deleted = geosearch("partitions", "delete", "fine", "--yes", "--json").json()
+    assert deleted["goes"] == {"geocells": printed["cells"], "classifiers": 0}
     gone = geosearch("partitions", "show", "fine")
     assert (gone.code, "there is no partition 'fine'" in gone.err) == (4, True)
     for unwritable in ("x.gif", tmp_path / "none" / "x.png"):

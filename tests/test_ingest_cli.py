@@ -35,6 +35,7 @@ def test_a_clean_ingest_ends_with_0_and_its_json_adds_up(runner: CliRunner, tmp_
         "duplicates": 0,
         "rejected": 0,
         "unlocated": 1,
+        "estimated": 0,
         "kept_unlocated": 0,
         "replaced": 0,
         "by_reason": {},

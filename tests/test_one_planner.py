@@ -104,8 +104,8 @@ def measure(world: World, rng: np.random.Generator) -> None:
                 k=100,
                 sample=50,
                 rows=rows,
-                # Now and then of an index that was there before.
-                index_file=index.file_number - int(rng.random() < 0.1),
+                # Now and then of an index that was built in another way.
+                index_definition=index.definition + " " * int(rng.random() < 0.1),
                 exact_fixed_ms=float(rng.uniform(0.01, 0.5)),
                 exact_row_ms=float(10 ** rng.uniform(-3, -1)),
                 points=tuple(points),

@@ -77,6 +77,7 @@ def test_a_read_only_replica_is_searched_and_says_that_it_takes_no_writes(
         settings = f"-p 5432 -h '' -k {folder / 'socket'} -c config_file={folder}/replica.conf"
         (folder / "replica.conf").write_text(
             "max_wal_senders = 4\nmax_worker_processes = 64\nhot_standby = on\nfsync = off\n"
+            "max_locks_per_transaction = 512\n"
         )
         (folder / "replica.conf").chmod(0o644)
         control = own_server.programs / "pg_ctl"
@@ -191,6 +192,18 @@ def test_a_cancelled_statement_names_the_setting(database: Database) -> None:
     with pytest.raises(DatabaseError, match="the statement was cancelled") as raised:
         _ask(database, "SET LOCAL statement_timeout = 10", "SELECT pg_sleep(5)")
     assert "statement_timeout" in (raised.value.remedy or "")
+
+
+def test_too_many_locks_name_their_setting_and_no_memory(database: Database) -> None:
+    with (
+        pytest.raises(DatabaseError, match="no room for so many locks") as error,
+        database.connection() as connection,
+    ):
+        connection.execute(
+            "DO $$ BEGIN RAISE 'out of shared memory' USING ERRCODE = '53200', "
+            "HINT = 'You might need to increase max_locks_per_transaction.'; END $$"
+        )
+    assert "max_locks_per_transaction" in str(error.value.remedy)
 
 
 def test_a_message_has_no_context_of_functions(database: Database) -> None:

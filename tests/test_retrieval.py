@@ -249,20 +249,32 @@ def test_an_untuned_index_is_used_and_its_recall_said_to_be_unknown(database: Da
     assert found.plan.expected_recall is None
 
 
-def test_the_recall_of_an_index_that_was_rebuilt_is_unknown(database: Database) -> None:
+def test_the_recall_of_an_index_that_was_rebuilt_in_another_way_is_unknown(
+    database: Database,
+) -> None:
     model, query = add_indexed(database, 4)
     tune(database, model, 0.9, 10)
     in_sql = "SELECT DISTINCT expected_recall IS NULL FROM geosearch.nearest(%s, %s, 10)"
-    for rebuilt in (False, True):
-        if rebuilt:
-            with database.connection() as connection:
-                index = sql.Identifier("geosearch", index_name(model))
-                connection.execute(sql.SQL("REINDEX INDEX {}").format(index))
-            forget(database)
-        assert (nearest(database, model, query, 10).plan.expected_recall is None) == rebuilt
+    index = sql.Identifier("geosearch", index_name(model))
+    again = sql.SQL("REINDEX INDEX {}").format(index)
+    coarser = sql.SQL("ALTER INDEX {} SET (m = 4); REINDEX INDEX {}").format(index, index)
+    for rebuild, unknown in ((sql.SQL("SELECT 1"), False), (again, False), (coarser, True)):
+        with database.connection() as connection:
+            connection.execute(rebuild)
+        forget(database)
+        assert (nearest(database, model, query, 10).plan.expected_recall is None) == unknown
         with database.connection() as connection:
             row = connection.execute(in_sql, (HalfVector(query), "test/model")).fetchone()
-        assert row == (rebuilt,)
+        assert row == (unknown,)
+
+
+def test_after_a_reindex_the_recall_that_is_quoted_holds(database: Database) -> None:
+    model, _ = add_indexed(database, 5)
+    tune(database, model, 0.9, 10)
+    with database.connection() as connection:
+        index = sql.Identifier("geosearch", index_name(model))
+        connection.execute(sql.SQL("REINDEX INDEX {}").format(index))
+    assert check(database, model).holds
 
 
 def test_the_plan_for_the_index_really_uses_it(indexed: World) -> None:

@@ -140,7 +140,7 @@ COMMON = {
     "shelf_changes",
 }
 #: What lies on the open shelf: nothing of it is hidden from any role.
-OPEN_SHELF = r"(photos|rejects|embeddings|coverage)_open|embeddings_m\d+"
+OPEN_SHELF = r"(photos|rejects|embeddings|guesses|coverage)_open|embeddings_m\d+"
 
 
 def test_every_relation_has_its_rights(world: World) -> None:
@@ -232,6 +232,7 @@ READER_ATTEMPTS = (
 TABLES = (
     "photos",
     "embeddings",
+    "guesses",
     "collections",
     "localizations",
     "localization_neighbours",

@@ -25,7 +25,7 @@ from geosearch.database.connection import Database
 from geosearch.database.postmaster import Machine, Postmaster
 from geosearch.database.server import PrivateServer
 from geosearch.errors import InputError, ServerError
-from tests.conftest import server_folder
+from tests.conftest import running_server, server_folder
 
 AS_ROOT = os.geteuid() == 0
 ROOT_ONLY = pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
@@ -58,13 +58,8 @@ print(server.stop(), server.status().running)
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[PrivateServer]:
-    with server_folder() as folder:
-        server = PrivateServer(folder, durable=False)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ ROOT = Path(__file__).parent.parent
 LENDING = {
     "add_collection(text)",
     "create_embedding_table(bigint)",
+    "delete_collection(bigint)",
+    "delete_model(bigint)",
+    "forget_tuning(bigint,bigint)",
     "refresh_coverage(text)",
     "set_private(bigint,boolean)",
     "set_shared(bigint,text,boolean)",

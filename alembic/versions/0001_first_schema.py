@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import op
 
 from geosearch.borders.shipped import load_shipped_borders, load_shipped_places
-from geosearch.database.migrations import run_files
+from geosearch.database.migrations import run_files, wants_shipped
 
 revision = "0001"
 down_revision = None
@@ -23,16 +23,17 @@ def upgrade() -> None:
         revision,
         "tables/comments tables/collections roles/visibility",
         "tables/photos tables/retrieval tables/geocells tables/answers tables/maps tables/leases",
-        "roles/derived roles/shelves",
+        "roles/derived roles/shelves roles/deletion",
         "functions/sphere functions/weights functions/mode functions/radius functions/aggregate",
         "functions/place functions/filter functions/recall functions/plan functions/nearest",
         "functions/localize functions/version",
         "layers/lines layers/coverage layers/views layers/tiles",
         "roles/rights",
     )
-    connection = op.get_bind().connection.driver_connection
-    load_shipped_borders(connection)
-    load_shipped_places(connection)
+    if wants_shipped():
+        connection = op.get_bind().connection.driver_connection
+        load_shipped_borders(connection)
+        load_shipped_places(connection)
 
 
 def downgrade() -> None:

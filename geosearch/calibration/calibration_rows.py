@@ -86,18 +86,6 @@ def list_calibrations(connection: Connection) -> list[Calibration]:
     return _select(connection, "ORDER BY id", ())
 
 
-def remove_calibration(connection: Connection, calibration_id: int) -> None:
-    """Remove a calibration; answers that used it keep what it had fitted.
-
-    Raises
-    ------
-    NotFoundError
-        There is no such calibration.
-    """
-    find_calibration(connection, calibration_id)
-    connection.execute("DELETE FROM geosearch.calibrations WHERE id = %s", (calibration_id,))
-
-
 _SELECT = """
 SELECT model_id, model, filter, parameters, figures, queries, options, n_fit, n_check, failed,
     software, id, created_at

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geosearch.cli import console, options
+from geosearch.cli import console, deleting, options
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, Table, answer, connected, note, say
+from geosearch.cli.deleting import DryRunOption, YesOption
 from geosearch.defaults import ABSENT_KM
 
 if TYPE_CHECKING:
@@ -97,16 +98,21 @@ def show(context: typer.Context, calibration_id: IdArgument, as_json: JsonOption
 
 
 @app.command()
-def remove(context: typer.Context, calibration_id: IdArgument, as_json: JsonOption = False) -> None:
-    """Remove a calibration. Answers that used it stay, and can still be reproduced.
+def delete(
+    context: typer.Context,
+    calibration_id: IdArgument,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a calibration. Answers that used it stay, and can still be reproduced.
 
-    Example: geosearch calibrations remove 3
+    Example: geosearch calibrations delete 3
     """
-    from geosearch.calibration.calibration_rows import remove_calibration
+    from geosearch.deletion.record_deletion import delete_calibration
 
-    with connected(context) as connection:
-        remove_calibration(connection, calibration_id)
-    answer(as_json, {"removed": calibration_id}, f"calibration {calibration_id} removed")
+    asked = deleting.Asked(dry_run, yes, as_json)
+    deleting.delete(context, asked, delete_calibration, calibration_id)
 
 
 def _print(made: Calibration) -> None:

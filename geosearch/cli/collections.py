@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from geosearch.cli import deleting
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, answer, connected, database, note, print_list
+from geosearch.cli.deleting import DryRunOption, NewArgument, OldArgument, YesOption
 from geosearch.database import collection_rows
 
 app = command_group(
@@ -75,6 +77,39 @@ def _add_command(verb: str, about: str, *, shared: bool) -> None:
 
 _add_command("share", "Show a private collection to a role or user.", shared=True)
 _add_command("unshare", "Share a private collection with a role or user no longer.", shared=False)
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    name: NameArgument,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a collection with its photos and their embeddings; the files stay.
+
+    Answers that rest on its photos stay as they are.
+
+    Example: geosearch collections delete holidays --dry-run
+    """
+    from geosearch.deletion.photo_deletion import delete_collection
+
+    asked = deleting.Asked(dry_run, yes, as_json)
+    deleting.delete(context, asked, delete_collection, name, unit="photos")
+
+
+@app.command()
+def rename(
+    context: typer.Context, old: OldArgument, new: NewArgument, as_json: JsonOption = False
+) -> None:
+    """Give a collection another name, in stored filters too.
+
+    Example: geosearch collections rename holidays "summer 2019"
+    """
+    from geosearch.deletion.renaming import rename_collection
+
+    deleting.rename(context, rename_collection, old, new, as_json)
 
 
 def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
+import sys
 from dataclasses import asdict
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, announce, answer, note, print_json
+from geosearch.cli.console import (
+    JsonOption,
+    announce,
+    answer,
+    database,
+    note,
+    print_json,
+    progress,
+    progress_bar,
+    say,
+)
 from geosearch.database.connection import redact
 from geosearch.database.server import PrivateServer
 from geosearch.database.session import selected as selected_label
-from geosearch.errors import ServerError
+from geosearch.errors import InputError, ServerError
 from geosearch.settings import DatabaseSettings
+from geosearch.untrusted import for_terminal
 from geosearch.words import format_bytes
+
+if TYPE_CHECKING:
+    from geosearch.database.schema_check import Checked
 
 app = command_group(
     """Start, stop and look into the database.
@@ -122,23 +139,219 @@ def psql(context: typer.Context) -> None:
 
 
 @app.command()
-def upgrade(context: typer.Context, as_json: JsonOption = False) -> None:
+def upgrade(
+    context: typer.Context,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Also make again what is missing or differs, but no rows."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Create the schema in the selected database, or bring it up to date.
+
+    Ends with a check; exit 1 if something is off. `--repair` makes functions, views, triggers,
+    rights, keys and indexes as they should be, and touches no rows.
 
     Example: GEOSEARCH_DATABASE_URL=postgresql://me@db.example/photos geosearch db upgrade
     """
+    from geosearch.database import schema_check
     from geosearch.database.migrations import upgrade as migrate  # loads SQLAlchemy
-    from geosearch.database.schema import head_revision
 
+    selected = _selected_url(context)
+    mended: list[schema_check.Fault] = []
+    if repair and schema_check.is_installed(selected):
+        mended += schema_check.repair_schema(selected).mended
+    migrate(selected)
+    if repair:
+        mended += map(schema_check.missing_index, _restore_indexes(selected))
+    checked = dataclasses.replace(schema_check.check_schema_objects(selected), mended=tuple(mended))
+    _answer_checked(selected, checked, as_json)
+
+
+@app.command()
+def check(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Compare all tables, functions, views, triggers, indexes and rights with what they should be.
+
+    Changes nothing; exit 1 if something is off. It installs the schema a second time, in a
+    transaction that it rolls back, and so is for the login that owns it.
+
+    Example: geosearch db check --json
+    """
+    from geosearch.database.schema_check import check_schema_objects
+
+    selected = _selected_url(context)
+    _answer_checked(selected, check_schema_objects(selected), as_json)
+
+
+@app.command()
+def dump(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write all that is in the selected database to one file, while others go on.
+
+    With who has which role and who sees which private collection. Not in it: passwords, the photos
+    themselves, and indexes, which are built again.
+
+    Example: geosearch db dump photos.geosearch
+    """
+    from geosearch.database import backup
+
+    with database(context) as opened, progress("dump", "rows") as report:
+        done = backup.dump(opened, file, report)
+    if done.left_out:
+        note(f"not geosearch's, and not in it: {', '.join(done.left_out)}", fg="yellow")
+    rows = sum(done.rows.values())
+    said = f"{file}: {rows:,} rows, {format_bytes(done.bytes)}; geosearch db restore reads it"
+    answer(as_json, done, said)
+
+
+@app.command()
+def restore(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that db dump made.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite what is in the database.")
+    ] = False,
+    roles: Annotated[
+        bool,
+        typer.Option(
+            help="Also make users, and give them their roles and rights again: roles belong to the "
+            "whole server."
+        ),
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the selected database what it was when it was dumped, wholly or not at all.
+
+    Into any PostgreSQL that geosearch can use, by any login that may own a schema. What this login
+    may not do, such as making users, is printed for an administrator. Indexes over embeddings are
+    built and measured at the end; until then searches are exact.
+
+    Example: geosearch db restore photos.geosearch
+    """
+    from geosearch.database import backup
+
+    selected = _selected_url(context)
+    with progress("restore", "rows") as report:
+        done = backup.restore(selected, file, replace=replace, roles=roles, progress=report)
+    built = _restore_indexes(selected)
+
+    def show() -> None:
+        say(
+            f"{redact(selected)} is at {done.revision}, with {sum(done.rows.values()):,} rows as "
+            "dumped; all objects are there, and searches work"
+        )
+        for what, items in (("index", built), ("granted", done.granted)):
+            for item in items:
+                say(f"{what}: {item}")
+        if done.for_administrator:
+            say("this login may not do the following; for an administrator, in this database:")
+            for statement in done.for_administrator:
+                say(f"  {statement};")
+
+    answer(as_json, done.to_json() | {"indexes": built}, show)
+
+
+@app.command()
+def destroy(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what would be lost, and stop there.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even while other programs are connected.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the private server with all its files, or the schema of the database given by URL.
+
+    The photos themselves stay where they are, and roles, which belong to the whole server.
+
+    Example: geosearch db destroy --dry-run
+    """
+    from geosearch.database import removal
+
+    announce(context, selected_label())
+    target = removal.find(DatabaseSettings().database_url)
+    if target.unread:
+        note(f"it cannot be counted what is in it: {target.unread}", fg="yellow")
+    if not as_json:
+        for table, rows in target.rows.items():
+            if rows:
+                say(f"{rows:>12,} rows of {table}")
+    if target.sessions and not force and not dry_run:
+        raise ServerError(
+            f"{target.sessions} other programs are connected to {target.label}",
+            "Close them, or give --force.",
+        )
+    if not dry_run and target.exists:
+        if not yes:
+            _confirm(
+                f"{target.label} will be gone for good, with {sum(target.rows.values()):,} rows"
+            )
+        removal.remove(target)
+    value = {"database": target.label, "rows": target.rows, "sessions": target.sessions}
+    gone = target.exists and not dry_run
+    said = "is gone" if gone else "would be gone" if target.exists else "does not exist"
+    answer(as_json, value | {"destroyed": gone}, f"{target.label} {said}")
+
+
+def _confirm(what: str) -> None:
+    if not sys.stdin.isatty():
+        raise InputError("nobody is there to confirm", "Give --yes.")
+    if typer.prompt(f"{for_terminal(what)}. Type destroy to go on", err=True) != "destroy":
+        raise InputError("not confirmed; nothing was changed")
+
+
+def _selected_url(context: typer.Context) -> str:
+    """The selected database, started where it is the private server, as it is."""
     announce(context, selected_label())
     selected = DatabaseSettings().database_url
     if selected is None:
         server = PrivateServer()
         server.start()
         selected = server.url
-    migrate(selected)
-    value = {"database": redact(selected), "revision": head_revision()}
-    answer(as_json, value, f"{value['database']} is at {value['revision']}")
+    return selected
+
+
+def _restore_indexes(url: str) -> list[str]:
+    from geosearch.database.connection import Database
+    from geosearch.retrieval.indexing import restore_indexes
+
+    with Database(url) as opened, progress_bar("blocks") as bar:
+        task = bar.add_task("index", total=None)
+        return restore_indexes(
+            opened,
+            lambda phase, done, total: bar.update(
+                task, description=phase, completed=done, total=total or None
+            ),
+        )
+
+
+def _answer_checked(url: str, checked: Checked, as_json: bool) -> None:
+    def show() -> None:
+        for fault in checked.mended:
+            say(f"mended: {fault.kind} {fault.name}")
+        for fault in checked.faults:
+            say(str(fault), fg="red")
+        for name in checked.foreign:
+            say(f"not geosearch's, and left alone: {name}")
+        off = f"has {len(checked.faults)} faults" if checked.faults else "is whole"
+        say(f"{redact(url)} is at {checked.revision}, and {off}")
+        if any(fault.mendable for fault in checked.faults):
+            say("next: geosearch db upgrade --repair")
+        elif checked.faults:
+            say(
+                "what was dropped with its rows comes back by geosearch db restore; what is not "
+                "geosearch's is for you to drop"
+            )
+
+    answer(as_json, {"database": redact(url)} | checked.to_json(), show)
+    if checked.faults:
+        raise typer.Exit(1)
 
 
 def _describe(server: PrivateServer) -> dict[str, Any]:

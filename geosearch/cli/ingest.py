@@ -109,6 +109,7 @@ def _print(summary: IngestSummary, collection: str) -> None:
         "added": summary.added,
         "duplicates": summary.duplicates,
         "without a position": summary.unlocated,
+        "with an estimated position": summary.estimated,
         "rejected": summary.rejected,
         **{f"  {reason}": count for reason, count in summary.by_reason.items()},
         "seen": summary.seen,

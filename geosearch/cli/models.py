@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from geosearch.cli import deleting
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, connected, print_rows
+from geosearch.cli.deleting import DryRunOption, NewArgument, OldArgument, YesOption
 from geosearch.words import format_bytes
 
 app = command_group(
@@ -65,3 +67,35 @@ def show_stages(
         "a photo": lambda stage: format_bytes(stage.bytes),
     }
     print_rows(as_json, stages, columns, text=("kind",))
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="SPEC", help="Name or id of the model.")],
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a model with its embeddings, index and classifiers; of several of a name, the newest.
+
+    Answers by it stay, and can be reproduced once the photos are embedded with it again.
+
+    Example: geosearch models delete torchvision/resnet50 --dry-run
+    """
+    from geosearch.deletion.record_deletion import delete_model
+
+    deleting.delete(context, deleting.Asked(dry_run, yes, as_json), delete_model, model)
+
+
+@app.command()
+def rename(
+    context: typer.Context, old: OldArgument, new: NewArgument, as_json: JsonOption = False
+) -> None:
+    """Give a model, by its name or id, another name; geosearch embed knows it by its weights.
+
+    Example: geosearch models rename file:/tmp/run7/best.safetensors streets
+    """
+    from geosearch.deletion.renaming import rename_model
+
+    deleting.rename(context, rename_model, old, new, as_json)

@@ -299,6 +299,7 @@ def _read_set(set_name: str, images: str, table: str | None) -> Any:
     option("exclude_author", list[str], "Not by this author; may be repeated.", metavar="ID"),
     option("licence", list[str], "Only under this licence; may be repeated.", metavar="NAME"),
     option("accuracy_m", float, "Only positions known to be accurate to M metres.", metavar="M"),
+    option("include_estimated", bool, "Also by photos whose position was estimated."),
     option(
         "expression",
         str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geosearch.cli import console
+from geosearch.cli import console, deleting
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import (
     JsonOption,
@@ -18,6 +18,7 @@ from geosearch.cli.console import (
     print_list,
     print_rows,
 )
+from geosearch.cli.deleting import DryRunOption, NewArgument, OldArgument, YesOption
 from geosearch.cli.options import MODEL, check_map, make_filter, option, parameter, taking
 
 if TYPE_CHECKING:
@@ -109,18 +110,35 @@ def show(
 
 
 @app.command()
-def remove(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
-    """Remove a partition, its cells, and the classifiers over it.
+def delete(
+    context: typer.Context,
+    name: NameArgument,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a partition, its cells, and the classifiers over it.
 
     Answers by them stay, but can no longer be reproduced.
 
-    Example: geosearch partitions remove fine
+    Example: geosearch partitions delete fine
     """
-    from geosearch.geocells.geocell_rows import remove_partition
+    from geosearch.deletion.record_deletion import delete_partition
 
-    with connected(context) as connection:
-        remove_partition(connection, name)
-    answer(as_json, {"removed": name}, f"partition {name} removed")
+    deleting.delete(context, deleting.Asked(dry_run, yes, as_json), delete_partition, name)
+
+
+@app.command()
+def rename(
+    context: typer.Context, old: OldArgument, new: NewArgument, as_json: JsonOption = False
+) -> None:
+    """Give a partition another name, in stored answers too.
+
+    Example: geosearch partitions rename fine finest
+    """
+    from geosearch.deletion.renaming import rename_partition
+
+    deleting.rename(context, rename_partition, old, new, as_json)
 
 
 @app.command()

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geosearch.cli import deleting
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, Table, answer, connected, database, note, say
+from geosearch.cli.deleting import DryRunOption, YesOption
 from geosearch.cli.options import check_ending
 from geosearch.defaults import DENSITY_RADIUS_KM
 from geosearch.words import distances, format_km, p_value, percent, percents, points, points_between
@@ -44,6 +46,24 @@ def list_(
     with connected(context) as connection:
         found = list_evaluations(connection, last=last)
     answer(as_json, found, lambda: _print_list(found))
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    evaluations: Annotated[list[int], typer.Argument(metavar="ID...", help="Their ids.")],
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete evaluations of one's own with their answers; of a sweep, the first takes all along.
+
+    Example: geosearch evaluations delete 7
+    """
+    from geosearch.deletion.record_deletion import delete_evaluations
+
+    asked = deleting.Asked(dry_run, yes, as_json)
+    deleting.delete(context, asked, delete_evaluations, evaluations)
 
 
 def report(

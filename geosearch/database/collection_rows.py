@@ -37,9 +37,7 @@ def ensure_collection(connection: Connection, name: str) -> int:
         The name is empty, too long, or not valid Unicode; or that of a collection that this login
         may not see.
     """
-    _check(name)
-    if not name.strip():
-        raise InputError("`collection`: the name is empty", "Give the collection a name.")
+    check_name(name)
     connection.execute("SELECT geosearch.add_collection(%s)", (name,))
     try:
         return find_collection(connection, name)
@@ -192,6 +190,13 @@ def _not_ours(name: str) -> DatabaseError:
         f"this login may not say who sees the collection {name!r}",
         "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
     )
+
+
+def check_name(name: str) -> None:
+    """Raise `InputError` for what no new collection can be called."""
+    _check(name)
+    if not name.strip():
+        raise InputError("`collection`: the name is empty", "Give the collection a name.")
 
 
 def _check(name: str) -> None:

@@ -50,6 +50,8 @@ class PhotoKey(NamedTuple):
     author: str | None
     licence: str | None
     shelf: int = OPEN
+    #: Whether its position was estimated: it is no reference then.
+    guessed: bool = False
 
 
 @contextmanager
@@ -77,9 +79,18 @@ def copy_embeddings(
     ValueError
         Lengths differ, or a value is not finite.
     """
+    guessed = np.array([photo.guessed for photo in photos], dtype=bool)
+    if guessed.any() and not guessed.all():
+        for kind in (guessed, ~guessed):
+            chosen = [photos[number] for number in np.flatnonzero(kind).tolist()]
+            copy_embeddings(connection, model_id, chosen, embeddings[kind])
+        return
     rows = encode_rows(model_id, photos, embeddings)
     public = all(photo.shelf == OPEN for photo in photos)
-    table = embedding_table(model_id) if public else writable_table(connection, "embeddings")
+    if guessed.any():
+        table = writable_table(connection, "guesses")
+    else:
+        table = embedding_table(model_id) if public else writable_table(connection, "embeddings")
     with copy_into(connection, table, COLUMNS) as copy:
         copy.write(HEADER)
         copy.write(rows)

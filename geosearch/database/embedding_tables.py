@@ -18,6 +18,10 @@ from geosearch.database.schema import SCHEMA
 
 #: The shelf of the public collections.
 OPEN = 0
+#: In place of a shelf: the photos of all of them whose positions were estimated.
+GUESSES = -1
+#: Names of the tables of private ones, as a regular expression of PostgreSQL and of Python.
+PRIVATE_SHELF = "_c[0-9]+(_m[0-9]+)?$"
 #: Columns of embeddings and of photos that every reader may read.
 _EMBEDDINGS = (
     "photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding"
@@ -61,18 +65,31 @@ def private_shelves(connection: Connection) -> tuple[int, ...]:
 
 def embeddings_on(model_id: int, shelves: Sequence[int]) -> sql.Composable:
     """What to select one model's embeddings from, on these shelves; give it an alias."""
-    return _union(_EMBEDDINGS, [embedding_table(model_id, shelf) for shelf in shelves])
+    guesses = sql.SQL("{} WHERE model_id = {}").format(
+        sql.Identifier(SCHEMA, "guesses"), sql.Literal(model_id)
+    )
+    return _union(
+        _EMBEDDINGS,
+        [guesses if each == GUESSES else embedding_table(model_id, each) for each in shelves],
+    )
 
 
 def photos_on(shelves: Sequence[int]) -> sql.Composable:
     """What to select photos from, on these shelves; give it an alias."""
+    if GUESSES in shelves:
+        return sql.SQL(
+            "(SELECT id, uri, sha256, coalesce(geom, estimate) AS geom, author FROM {})"
+        ).format(sql.Identifier(SCHEMA, "photos"))
     names = ["photos_open" if shelf == OPEN else f"photos_c{shelf}" for shelf in shelves]
     return _union(_PHOTOS, [sql.Identifier(SCHEMA, name) for name in names])
 
 
-def visible_embeddings(connection: Connection, model_id: int) -> sql.Composable:
+def visible_embeddings(
+    connection: Connection, model_id: int, *, estimated: bool = False
+) -> sql.Composable:
     """What to select one model's embeddings from: all this login may see; give it an alias."""
-    return embeddings_on(model_id, (OPEN, *private_shelves(connection)))
+    shelves = (OPEN, *private_shelves(connection))
+    return embeddings_on(model_id, (*shelves, GUESSES) if estimated else shelves)
 
 
 def writable_table(connection: Connection, name: str) -> sql.Identifier:
@@ -84,8 +101,8 @@ def writable_table(connection: Connection, name: str) -> sql.Identifier:
     return sql.Identifier(SCHEMA, f"all_{name}" if whole else f"{name}_open")
 
 
-def _union(columns: str, tables: Sequence[sql.Identifier]) -> sql.Composable:
-    if len(tables) == 1:
+def _union(columns: str, tables: Sequence[sql.Composable]) -> sql.Composable:
+    if len(tables) == 1 and isinstance(tables[0], sql.Identifier):
         return tables[0]
     select = sql.SQL("SELECT {} FROM {{}}".format(columns))  # noqa: S608, UP032 - constants above
     return sql.SQL("({})").format(sql.SQL(" UNION ALL ").join(map(select.format, tables)))

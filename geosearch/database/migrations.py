@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import psycopg
-from alembic import command, op
+from alembic import command, context, op
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from geosearch.database.connection import PINS, check_version, parse, redact
+from geosearch.database.connection import PINS, Connection, check_version, parse, redact
 from geosearch.database.refusals import refused, unreached
 from geosearch.database.resources import resource
 from geosearch.database.schema import EXTENSIONS, SCHEMA
@@ -41,12 +42,14 @@ def upgrade(url: str, revision: str = "head") -> None:
     DatabaseError
         The server cannot be reached, is too old, lacks an extension, or refuses a migration.
     """
-    _run(url, lambda config: command.upgrade(config, revision))
+    with migrating(url) as migration:
+        migration.upgrade(revision)
 
 
 def downgrade(url: str, revision: str) -> None:
     """Migrate down to `revision` (`base` for none)."""
-    _run(url, lambda config: command.downgrade(config, revision))
+    with migrating(url) as migration:
+        migration.downgrade(revision)
 
 
 def run_files(revision: str, *names: str) -> None:
@@ -57,6 +60,11 @@ def run_files(revision: str, *names: str) -> None:
             _where_extensions_are(resource(f"sql/{revision}/{name}.sql").read_text("utf-8")),
             execution_options={"no_parameters": True},
         )
+
+
+def wants_shipped() -> bool:
+    """Whether a migration is to load what geosearch carries; not where rows follow, or none do."""
+    return bool(context.config.attributes["shipped"])
 
 
 def _where_extensions_are(statements: str) -> str:
@@ -93,7 +101,49 @@ def sqlalchemy_engine(url: str) -> Engine:
     return engine
 
 
-def _run(url: str, work: Any) -> None:
+class Migrating:
+    """The open transaction of a migration, over one connection."""
+
+    def __init__(self, engine_connection: SqlConnection) -> None:
+        self._connection = engine_connection
+        driver = engine_connection.connection.driver_connection
+        assert driver is not None
+        #: The same connection, as psycopg has it.
+        self.connection: Connection = driver
+
+    def upgrade(self, revision: str = "head", *, shipped: bool = True) -> None:
+        """Migrate up to `revision`; `shipped`: with the borders and places that geosearch carries.
+
+        Raises
+        ------
+        DatabaseError
+            There is no such revision here.
+        """
+        self._to(command.upgrade, revision, shipped)
+
+    def downgrade(self, revision: str) -> None:
+        """Migrate down to `revision`."""
+        self._to(command.downgrade, revision, False)
+
+    def _to(self, work: Callable[[Config, str], None], revision: str, shipped: bool) -> None:
+        config = _config()
+        config.attributes.update(connection=self._connection, shipped=shipped)
+        try:
+            work(config, revision)
+        except CommandError as error:
+            raise DatabaseError(
+                f"there is no way to the revision {revision}: {error}",
+                "A database, or a dump, of a newer geosearch needs that geosearch.",
+            ) from error
+
+
+@contextmanager
+def migrating(url: str, work: str = "migrating", *, keep: bool = True) -> Iterator[Migrating]:
+    """A transaction that alone migrates, with extensions and schema made where missing.
+
+    Committed at the end, if it is to be kept; an error leaves everything as it was. Errors, which
+    name the `work`, are those of `upgrade`.
+    """
     parse(url)
     try:
         with psycopg.connect(url, connect_timeout=10) as probe:
@@ -102,29 +152,25 @@ def _run(url: str, work: Any) -> None:
         raise unreached(error, redact(url)) from error
     engine = sqlalchemy_engine(url)
     try:
-        with engine.begin() as connection:
+        with engine.connect() as connection, connection.begin() as transaction:
             # Two upgrades at once would both find no schema; the second waits here.
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('geosearch upgrade'))"))
             _prepare(connection)
-            config = _config()
-            config.attributes["connection"] = connection
-            work(config)
-    except DBAPIError as error:
-        raise _failed(error, f"migrating {redact(url)} failed, and changed nothing") from error
-    except CommandError as error:
-        raise DatabaseError(
-            f"migrating {redact(url)} failed: {error}",
-            "A database of a newer geosearch needs that geosearch.",
-        ) from error
+            yield Migrating(connection)
+            if not keep:
+                transaction.rollback()
+    except (DBAPIError, psycopg.Error) as error:
+        raise _failed(error, f"{work} {redact(url)} failed, and changed nothing") from error
     finally:
         engine.dispose()
 
 
-def _failed(error: DBAPIError, what: str) -> DatabaseError:
+def _failed(error: DBAPIError | psycopg.Error, what: str) -> DatabaseError:
     """The error for a statement of ours that failed."""
-    assert isinstance(error.orig, psycopg.Error)
-    made = refused(error.orig, what)
-    if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    assert isinstance(cause, psycopg.Error)
+    made = refused(cause, what)
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
         owner = "The role must own the schema geosearch, or be allowed to create it."
         return DatabaseError(made.message, owner)
     return made

@@ -11,7 +11,8 @@ from geosearch.errors import DatabaseError, UnreachableError
 _AGAIN = "Run the same command again: what was committed stays, the rest is done then."
 _ROOM = f"Make room on the disk of the server. {_AGAIN}"
 _ALTERED = (
-    "The schema was altered by hand, or is another version's: geosearch db upgrade, or restore it."
+    "The schema was altered by hand, or is another version's: geosearch db check says what is off, "
+    "geosearch db upgrade --repair mends it."
 )
 _OTHERS = f"Another program wrote the same at the same time. {_AGAIN}"
 _PRIMARY = (
@@ -22,6 +23,8 @@ _CONNECTIONS = (
     "Close other programs, lower GEOSEARCH_POOL_SIZE, or have max_connections, or the CONNECTION "
     "LIMIT of the role or database, raised."
 )
+_LOCKS = "max_locks_per_transaction"
+_MORE_LOCKS = f"Raise {_LOCKS} of the server, e.g. to 512, and restart it. {_AGAIN}"
 _DOWN = f"Wait for the server, or start it; its log says why. {_AGAIN}"
 _UNREACHED = "Check GEOSEARCH_DATABASE_URL, or unset it to use the private server."
 
@@ -126,6 +129,8 @@ def refused(error: psycopg.Error, subject: str) -> DatabaseError:
     diag = error.diag
     if error.sqlstate == OURS and diag.message_hint:
         return DatabaseError(f"{subject}: {diag.message_primary}", diag.message_hint)
+    if _LOCKS in (diag.message_hint or ""):
+        return DatabaseError(f"{subject}: it has no room for so many locks", _MORE_LOCKS)
     return DatabaseError(f"{subject}: {_words(error)}", meaning(error.sqlstate).remedy)
 
 

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -45,6 +45,7 @@ ROLE = "geosearch"
 _DEFAULT_PORT = 5432  # names the socket; nothing listens on it unless asked
 _TCP_HOST = "127.0.0.1"
 _CONFIGURATION = "geosearch.conf"
+_UNFINISHED = "postgres.new"
 _SOCKET_PATH_LIMIT = 103  # bytes; macOS, the strictest
 _LOG_LIMIT = 10 * 2**20
 
@@ -228,6 +229,50 @@ class PrivateServer:
             self._stop(timeout)
         return True
 
+    @_as_owner
+    def sessions(self) -> int:
+        """Programs that are connected; the server must run."""
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            row = connection.execute(_COUNT_OTHERS).fetchone()
+        return int(row[0]) if row else 0
+
+    @_as_owner
+    def destroy(self, *, timeout: float = 120) -> bool:
+        """Stop it and remove all that it made; False if there is no database.
+
+        What else is in its folder stays. A killed run leaves what the next start, or run, removes.
+
+        Raises
+        ------
+        ServerError
+            As `stop`; or the folder `postgres` is not a server's.
+        """
+        if not self._pgdata.exists():
+            return False
+        if not (self._pgdata / "PG_VERSION").is_file():
+            raise ServerError(f"{self._pgdata} is not a server's", "Remove it by hand.")
+        with self._lock(timeout):
+            if self._settled(timeout) is None:
+                self._check_elsewhere()
+            else:
+                self._stop(timeout)
+            unfinished = self.data_dir / _UNFINISHED
+            with self._owner.acting_in(self.data_dir):
+                shutil.rmtree(unfinished, ignore_errors=True)
+                self._pgdata.rename(unfinished)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            logs = (self._log, self._log.with_suffix(".log.old"))
+            with self._owner.acting_in(self.data_dir):
+                for file in (*logs, self._password, self._machine, self.data_dir / "lock"):
+                    file.unlink(missing_ok=True)
+                for folder in (unfinished, self._log.parent, self.socket_dir):
+                    if folder.is_dir() and not any(folder.iterdir()):
+                        folder.rmdir()
+        # Not where something else is in it, or in a folder of somebody else's.
+        with suppress(OSError), self._owner.acting_in(self.data_dir.parent):
+            self.data_dir.rmdir()
+        return True
+
     def status(self) -> Status:
         """Whether it runs, where, and how big it is."""
         return self._status(_size(self.data_dir))  # follows no link, and may list every folder
@@ -329,7 +374,7 @@ class PrivateServer:
         if self._pgdata.exists():
             return installation
         # Made aside and renamed when whole, so that a killed start leaves no half database.
-        fresh = self.data_dir / "postgres.new"
+        fresh = self.data_dir / _UNFINISHED
         with self._owner.acting_in(self.data_dir):
             shutil.rmtree(fresh, ignore_errors=True)
         self._owner.make_folder(fresh)
@@ -427,11 +472,10 @@ class PrivateServer:
         )
 
     def _check_idle(self) -> None:
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            row = connection.execute(_COUNT_OTHERS).fetchone()
-        if row and row[0]:
+        others = self.sessions()
+        if others:
             raise ServerError(
-                f"{row[0]} programs are connected to the private server, which must restart to "
+                f"{others} programs are connected to the private server, which must restart to "
                 "change its port",
                 "Close them, or run: geosearch db stop",
             )

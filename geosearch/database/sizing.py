@@ -61,6 +61,9 @@ def settings(machine: Machine) -> dict[str, str]:
         # No replica reads the log, so index builds and loads into new tables need not write it.
         "wal_level": "minimal",
         "max_wal_senders": "0",
+        # A restore, or removing the schema, locks all relations at once: dozens for each private
+        # collection.
+        "max_locks_per_transaction": "512",
         "random_page_cost": "1.1",
         # Nearest-neighbour queries take milliseconds; compiling them takes longer.
         "jit": "off",

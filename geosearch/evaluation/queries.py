@@ -91,6 +91,8 @@ def manifest_queries(manifest: str | PathLike[str]) -> QuerySet:
             failures.append(Failure(item.uri, item.reason, item.message))
         elif item.position is None:
             failures.append(Failure(item.uri, Reason.BAD_ROW, "the manifest gives no position"))
+        elif item.position.is_estimate:
+            failures.append(Failure(item.uri, Reason.BAD_ROW, "the position is an estimate"))
         else:
             truth = (item.position.lat, item.position.lon)
             queries.append(Labelled(item.uri, truth, item.author, taken_at=item.taken_at))

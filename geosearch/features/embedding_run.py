@@ -87,7 +87,7 @@ def embed(
     retry: bool = False,
     progress: Progress | None = None,
 ) -> EmbedSummary:
-    """Embed every located photo that has no embedding of this model yet.
+    """Embed every photo that has a position, known or estimated, and no embedding of the model yet.
 
     Can be killed at any moment and run again: a photo is embedded or rejected once. Photos whose
     file could not be read are tried again by every run; those that could not be decoded or
@@ -196,14 +196,19 @@ def _chunks(results: _Results) -> _Results:
         yield chunk
 
 
-# Photos to embed: located, without an embedding of the model, and not rejected for good.
+# Photos to embed: with a known or estimated position, without an embedding of the model, and not
+# rejected for good.
 _TO_DO = """
     FROM {photos} AS photos
-    WHERE photos.geom IS NOT NULL
+    WHERE photos.position_source IS NOT NULL
         AND (%(collection)s::bigint IS NULL OR photos.collection_id = %(collection)s)
         AND NOT EXISTS (
             SELECT FROM {embeddings} AS embeddings
             WHERE embeddings.model_id = %(model)s AND embeddings.photo_id = photos.id
+        )
+        AND NOT EXISTS (
+            SELECT FROM {guesses} AS guesses
+            WHERE guesses.model_id = %(model)s AND guesses.photo_id = photos.id
         )
 """
 _REJECTED = """
@@ -219,7 +224,8 @@ _REJECTED = """
 def _sql(connection: Connection, template: LiteralString) -> sql.Composed:
     """A statement over what this login may write."""
     tables = {
-        name: writable_table(connection, name) for name in ("photos", "rejects", "embeddings")
+        name: writable_table(connection, name)
+        for name in ("photos", "rejects", "embeddings", "guesses")
     }
     parts = {"to_do": sql.SQL(_TO_DO), "rejected": sql.SQL(_REJECTED)}
     return sql.SQL(template).format(
@@ -300,10 +306,10 @@ def _write(
                 connection,
                 """
                 SELECT
-                    id AS photo_id, collection_id, ST_AsEWKB(geom) AS geom, accuracy_m, taken_at,
-                    author, licence, shelf
+                    id AS photo_id, collection_id, ST_AsEWKB(coalesce(geom, estimate)) AS geom,
+                    accuracy_m, taken_at, author, licence, shelf, geom IS NULL AS guessed
                 FROM {photos} AS photos
-                WHERE id = ANY(%s) AND geom IS NOT NULL
+                WHERE id = ANY(%s) AND position_source IS NOT NULL
                 ORDER BY id
                 FOR SHARE
                 """,

@@ -50,9 +50,9 @@ def register_model(connection: Connection, description: Description) -> Model:
 
     Two specs that come to the same weights, preprocessing and pooling share a row.
     """
-    found = _select(connection, "WHERE fingerprint = %s", (description.fingerprint,))
-    if found:
-        return found[0]
+    found = model_by_fingerprint(connection, description.fingerprint)
+    if found is not None:
+        return found
     # A partition needs all of `models`, which no two transactions that insert there can have: one
     # after the other, until the commit.
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('geosearch models'))")
@@ -77,14 +77,14 @@ def require_model(connection: Connection, description: Description) -> Model:
     NotFoundError
         Nothing was embedded with it yet.
     """
-    found = _select(connection, "WHERE fingerprint = %s", (description.fingerprint,))
-    if not found:
+    found = model_by_fingerprint(connection, description.fingerprint)
+    if found is None:
         raise NotFoundError(
             f"nothing is embedded with {description.name} (weights "
             f"{description.weights_sha256[:8]}) here",
             _how_to_embed(connection, description.name),
         )
-    return found[0]
+    return found
 
 
 def find_model(connection: Connection, name: str) -> Model:
@@ -111,6 +111,12 @@ def find_model(connection: Connection, name: str) -> Model:
 def model_by_id(connection: Connection, model_id: int) -> Model | None:
     """The row with this id, None if there is none."""
     found = _select(connection, "WHERE id = %s", (model_id,))
+    return found[0] if found else None
+
+
+def model_by_fingerprint(connection: Connection, fingerprint: str) -> Model | None:
+    """The row of the model with exactly these weights and preprocessing, None if there is none."""
+    found = _select(connection, "WHERE fingerprint = %s", (fingerprint,))
     return found[0] if found else None
 
 

@@ -20,6 +20,7 @@ from geosearch.geocells.partition import Division, Partition
 from geosearch.geocells.quadtree import Quadtree, quadtree
 from geosearch.json_record import Record
 from geosearch.retrieval import EVERYTHING, Filter
+from geosearch.retrieval.algebra import check_references
 from geosearch.sphere import Array
 from geosearch.versions import software_versions
 
@@ -66,8 +67,10 @@ def make_partition(
         range, or no photo passes the filter.
     NotFoundError
         A collection or country in the filter does not exist.
+    InputError
+        The filter asks for estimated positions.
     """
-    _check_name(name)
+    check_partition_name(name)
     check_choice("kind", kind, KINDS)
     with database.connection() as connection:
         lat, lon = photo_positions(connection, where)
@@ -103,6 +106,7 @@ def photo_positions(connection: Connection, where: Filter = EVERYTHING) -> tuple
     NotFoundError
         A collection or country in the filter does not exist.
     """
+    check_references(where)
     condition, values = where.compile(connection)
     statement = _POSITIONS.format(condition=condition.as_string(connection))
     with connection.cursor(binary=True) as cursor:
@@ -161,14 +165,14 @@ def store_partition(
     InputError
         There is a partition of this name, or the name is impossible.
     """
-    _check_name(partition.name)
+    check_partition_name(partition.name)
     try:
         with connection.transaction():
             key = insert(connection, "partitions", _row(partition, where))
     except errors.UniqueViolation:
         raise InputError(
             f"there is a partition {partition.name!r} already",
-            f"Choose another name, or: geosearch partitions remove {partition.name}",
+            f"Choose another name, or: geosearch partitions delete {partition.name}",
         ) from None
     columns = {
         "photos": partition.photos.tolist(),
@@ -245,18 +249,6 @@ def describe_partition(connection: Connection, partition_id: int) -> Stored:
     return found
 
 
-def remove_partition(connection: Connection, name: str) -> None:
-    """Remove a partition with its cells and the classifiers over it.
-
-    Raises
-    ------
-    NotFoundError
-        There is no such partition.
-    """
-    found = find_partition(connection, name)
-    connection.execute("DELETE FROM geosearch.partitions WHERE id = %s", (found.id,))
-
-
 _SELECT = """
 SELECT id, name, kind, parameters, filter, photos,
     (SELECT count(*) FROM geosearch.geocells WHERE partition_id = partitions.id),
@@ -275,7 +267,8 @@ def _select(
     ]
 
 
-def _check_name(name: str) -> None:
+def check_partition_name(name: str) -> None:
+    """Raise `InputError` for what no partition can be called."""
     if not name.strip() or name != name.strip() or "," in name or "\0" in name:
         raise InputError(
             f"a partition cannot have the name {name!r}",

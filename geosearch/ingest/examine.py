@@ -30,7 +30,8 @@ from geosearch.storage import read_bytes
 def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
     """Read a candidate, check that it is an image, and read its metadata.
 
-    What the source says of a photo goes before what the photo says of itself. `verify` decodes
+    What the source says of a photo goes before what the photo says of itself, but an estimate
+    after it. `verify` decodes
     the pixels (JPEG at 1/8 scale), which finds truncated and corrupt files.
     """
     if too_long(candidate.uri):
@@ -60,11 +61,15 @@ def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, he
     exif = read_exif(image)
     xmp = xmp_properties.read_xmp(image.info.get("xmp"))
     position, defect = candidate.position, None
-    if position is None:
+    if position is None or position.is_estimate:
         try:
-            position = find_position(exif, xmp, getattr(image, "applist", []))
+            found = find_position(exif, xmp, getattr(image, "applist", []))
         except PhotoRejected as error:
-            defect = Rejection.of(candidate.uri, "position", error, candidate.origin)
+            if position is None:
+                defect = Rejection.of(candidate.uri, "position", error, candidate.origin)
+        else:
+            if position is None or (found is not None and not found.is_estimate):
+                position = found
     return Photo(
         uri=candidate.uri,
         origin=candidate.origin,
@@ -89,7 +94,7 @@ def find_position(
 ) -> Position | None:
     """The position in a photo's metadata: EXIF, else FLIR, else XMP; None if none has one.
 
-    A defective EXIF position does not hide a good one further on.
+    Neither a defective nor an estimated EXIF position hides a good one further on.
 
     Raises
     ------
@@ -97,6 +102,7 @@ def find_position(
         All that are there are defective; it is the first one's reason.
     """
     defect: PhotoRejected | None = None
+    estimate: Position | None = None
     readers: tuple[Callable[[], Position | None], ...] = (
         lambda: exif_tags.gps_position(exif.gps),
         lambda: flir_position(applist),
@@ -108,11 +114,12 @@ def find_position(
         except PhotoRejected as error:
             defect = defect or error
             continue
-        if position is not None:
+        if position is not None and not position.is_estimate:
             return position
-    if defect is not None:
+        estimate = estimate or position
+    if defect is not None and estimate is None:
         raise defect
-    return None
+    return estimate
 
 
 def with_defaults(candidate: Candidate, author: str | None, licence: str | None) -> Candidate:

@@ -16,7 +16,14 @@ from PIL.TiffImagePlugin import IFDRational
 
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.images import DECODER_ERRORS
-from geosearch.ingest.positions import Position, checked, from_parts, numbers, sign
+from geosearch.ingest.positions import (
+    Position,
+    checked,
+    from_parts,
+    measured_or_guessed,
+    numbers,
+    sign,
+)
 from geosearch.ingest.records import LONGEST_TEXT, cleaned, is_believable, shortened
 
 _MOST_BYTES = 64
@@ -79,7 +86,8 @@ def gps_position(gps: Tags) -> Position | None:
         return None
     lat = _coordinate("latitude", gps.get(base.GPSLatitude), gps.get(base.GPSLatitudeRef))
     lon = _coordinate("longitude", gps.get(base.GPSLongitude), gps.get(base.GPSLongitudeRef))
-    return checked(lat, lon, "exif", _accuracy(gps.get(base.GPSHPositioningError)))
+    source = measured_or_guessed("exif", gps.get(base.GPSProcessingMethod))
+    return checked(lat, lon, source, _accuracy(gps.get(base.GPSHPositioningError)))
 
 
 def _coordinate(axis: Literal["latitude", "longitude"], value: Any, reference: Any) -> float:

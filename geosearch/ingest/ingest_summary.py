@@ -17,6 +17,7 @@ class Tally:
     added: int = 0
     duplicates: int = 0
     unlocated: int = 0
+    estimated: int = 0
     kept_unlocated: int = 0
     replaced: int = 0
     by_reason: Counter[Reason] = field(default_factory=Counter)
@@ -31,8 +32,8 @@ class Tally:
 class IngestSummary(Record):
     """What became of every photo and manifest row an ingest saw.
 
-    Each is exactly one of added, duplicate, rejected and unlocated:
-    `seen == added + duplicates + rejected + unlocated`.
+    Each is exactly one of added, duplicate, rejected, unlocated and estimated:
+    `seen == added + duplicates + rejected + unlocated + estimated`.
 
     Attributes
     ----------
@@ -49,6 +50,8 @@ class IngestSummary(Record):
         Photos and rows that cannot be used; each is a row of `geosearch.rejects`.
     unlocated
         Photos that say nothing of their position.
+    estimated
+        Photos stored with a position that was estimated: they are no references.
     kept_unlocated
         Of `unlocated` and `rejected`, the photos stored all the same, without a position.
     replaced
@@ -64,6 +67,7 @@ class IngestSummary(Record):
     duplicates: int
     rejected: int
     unlocated: int
+    estimated: int
     kept_unlocated: int
     replaced: int
     by_reason: dict[str, int]

@@ -33,6 +33,8 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "taken_at": ("taken_at", "date_taken", "datetaken", "captured_at", "datetime", "date"),
     "licence": ("licence", "license", "license_name", "licensename"),
     "accuracy_m": ("accuracy_m", "accuracy_metres", "accuracy_meters", "gps_accuracy_m"),
+    "position_source": ("position_source",),
+    "localization_id": ("localization_id",),
     "title": ("title", "caption"),
     "source_id": ("source_id", "photo_id", "id"),
 }
@@ -132,7 +134,10 @@ def _position(row: Row) -> Position | None:
         raise PhotoRejected(Reason.INCOMPLETE, f"half a position: the {missing} is missing")
     if accuracy is not None and not 0 <= accuracy < 1e9:
         raise PhotoRejected(Reason.BAD_ROW, f"accuracy_m is {accuracy}")
-    return checked(lat, lon, "manifest", accuracy)
+    # What geosearch writes of its answers names them, or says that they are estimates.
+    said = (_text(row, "position_source") or "").lower()
+    guessed = said == "estimated" or _text(row, "localization_id") is not None
+    return checked(lat, lon, "estimated" if guessed else "manifest", accuracy)
 
 
 def _text(row: Row, field: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
 from psycopg import sql
@@ -29,6 +29,7 @@ _COLUMNS = {
     "format": "text",
     "geom": "bytea",  # EWKB, the form in which PostGIS receives a geometry
     "position_source": "text",
+    "estimate": "bytea",
     "accuracy_m": "float4",
     "taken_at": "timestamptz",
     "author": "text",
@@ -41,7 +42,7 @@ _COLUMNS = {
 }
 
 _STORED = """
-    SELECT id, uri, sha256, geom IS NOT NULL
+    SELECT id, uri, sha256, geom IS NOT NULL, estimate IS NOT NULL
     FROM {photos}
     WHERE collection_id = %s AND (sha256 = ANY(%s) OR uri = ANY(%s))
 """
@@ -54,8 +55,7 @@ _DELETE_PHOTOS = """
 
 _LOCATE_PHOTO = """
     UPDATE {photos}
-    SET geom = ST_SetSRID(ST_MakePoint(%(lon)s, %(lat)s), 4326),
-        position_source = %(source)s,
+    SET geom = %(geom)s, estimate = %(estimate)s, position_source = %(source)s,
         accuracy_m = %(accuracy_m)s
     WHERE id = %(id)s
 """
@@ -115,7 +115,7 @@ class Store:
             self._copy(batch.new.values())
             for photo_id, position in batch.gained.items():
                 self.connection.execute(
-                    self._sql(_LOCATE_PHOTO), asdict(position) | {"id": photo_id}
+                    self._sql(_LOCATE_PHOTO), _position_columns(position) | {"id": photo_id}
                 )
             self._reject(items, batch)
         return batch.tally
@@ -130,7 +130,12 @@ class Store:
             "FROM geosearch.collections WHERE id = %s",
             (self.collection_id,),
         ).fetchone()
-        if row is None or (row[0] != OPEN and not row[1]):
+        if row is None:
+            raise DatabaseError(
+                "the collection was deleted while photos were added to it",
+                "Run the same command again to make it again.",
+            )
+        if row[0] != OPEN and not row[1]:
             raise DatabaseError(
                 "this login may not add photos to a private collection",
                 "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
@@ -146,8 +151,8 @@ class Store:
         uris = list({photo.uri for photo in photos})
         rows = self.connection.execute(self._sql(_STORED), (self.collection_id, hashes, uris))
         return {
-            bytes(sha256): _Known(uri, located=located, photo_id=photo_id)
-            for photo_id, uri, sha256, located in rows
+            bytes(sha256): _Known(uri, located, estimated, photo_id)
+            for photo_id, uri, sha256, located, estimated in rows
         }
 
     def _copy(self, photos: Iterable[Photo]) -> None:
@@ -157,7 +162,7 @@ class Store:
                 copy.write_row(self._row(photo))
 
     def _row(self, photo: Photo) -> tuple[Any, ...]:
-        position = photo.position
+        position = _position_columns(photo.position)
         return (
             self.collection_id,
             photo.uri,
@@ -166,9 +171,10 @@ class Store:
             photo.width,
             photo.height,
             photo.format,
-            position and point_ewkb(position.lat, position.lon),
-            position and position.source,
-            position and position.accuracy_m,
+            position["geom"],
+            position["source"],
+            position["estimate"],
+            position["accuracy_m"],
             photo.taken_at,
             photo.author,
             photo.licence,
@@ -202,13 +208,26 @@ class Store:
             )
 
 
+def _position_columns(position: Position | None) -> dict[str, Any]:
+    """A position as columns: only one that is no estimate makes a reference of its photo."""
+    point = position and point_ewkb(position.lat, position.lon)
+    guessed = position is not None and position.is_estimate
+    return {
+        "geom": None if guessed else point,
+        "estimate": point if guessed else None,
+        "source": position and position.source,
+        "accuracy_m": position and position.accuracy_m,
+    }
+
+
+@dataclass
 class _Known:
     """A photo the collection holds, or will at the end of this batch."""
 
-    def __init__(self, uri: str, *, located: bool, photo_id: int | None = None) -> None:
-        self.uri = uri
-        self.located = located
-        self.photo_id = photo_id
+    uri: str
+    located: bool
+    estimated: bool
+    photo_id: int | None = None
 
 
 class _Batch:
@@ -239,9 +258,14 @@ class _Batch:
             return
         self._accept(item.uri)  # the last word on a uri counts
         known = self.known.get(item.sha256)
-        if item.position is not None and (known is None or not known.located):
+        if item.position is not None and (
+            known is None or not (known.located or (item.position.is_estimate and known.estimated))
+        ):
             self._locate(item, item.position, known)
-            self.tally.added += 1
+            if item.position.is_estimate:
+                self.tally.estimated += 1
+            else:
+                self.tally.added += 1
         elif known is not None and (
             item.defect is None or (known.located and known.uri == item.uri)
         ):
@@ -263,17 +287,19 @@ class _Batch:
                 self.replaced.append(before.photo_id)
             self.tally.replaced += 1
 
-    def _add(self, photo: Photo, *, located: bool) -> None:
+    def _add(self, photo: Photo) -> None:
         self.new[photo.sha256] = photo
-        self.known[photo.sha256] = _Known(photo.uri, located=located)
+        guessed = photo.position is not None and photo.position.is_estimate
+        located = photo.position is not None and not guessed
+        self.known[photo.sha256] = _Known(photo.uri, located, guessed)
         self.held.setdefault(photo.uri, set()).add(photo.sha256)
 
     def _locate(self, photo: Photo, position: Position, known: _Known | None) -> None:
         if known is None:
-            self._add(photo, located=True)
+            self._add(photo)
             return
         self._accept(known.uri)
-        known.located = True
+        known.located, known.estimated = not position.is_estimate, position.is_estimate
         if known.photo_id is not None:
             self.gained[known.photo_id] = position
         else:
@@ -287,7 +313,7 @@ class _Batch:
     def _without_position(self, photo: Photo, known: _Known | None) -> None:
         kept = self.keep_unlocated and known is None
         if kept:
-            self._add(photo, located=False)
+            self._add(photo)
             self.tally.kept_unlocated += 1
         if photo.defect is None:
             self.tally.unlocated += 1

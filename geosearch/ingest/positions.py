@@ -10,7 +10,7 @@ from typing import Literal
 
 from geosearch.errors import PhotoRejected, Reason
 
-Source = Literal["exif", "xmp", "manifest"]
+Source = Literal["exif", "xmp", "manifest", "estimated"]
 
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _HEMISPHERES = {"latitude": {"N": 1.0, "S": -1.0}, "longitude": {"E": 1.0, "W": -1.0}}
@@ -24,6 +24,22 @@ class Position:
     lon: float
     source: Source
     accuracy_m: float | None = None
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether it was guessed: the photo is no reference then."""
+        return self.source == "estimated"
+
+
+def measured_or_guessed(source: Source, method: object) -> Source:
+    """The source of a position in a photo's metadata, by its GPSProcessingMethod.
+
+    That of an estimate which was written back begins with `geosearch`.
+    """
+    if isinstance(method, bytes):  # eight bytes say in which characters the text is
+        method = method[8:].decode("ascii", "replace")
+    guessed = isinstance(method, str) and method.strip(" \0").lower().startswith("geosearch")
+    return "estimated" if guessed else source
 
 
 def checked(lat: float, lon: float, source: Source, accuracy_m: float | None = None) -> Position:

@@ -14,7 +14,14 @@ from xml.etree.ElementTree import Element
 from defusedxml import ElementTree
 
 from geosearch.errors import PhotoRejected, Reason
-from geosearch.ingest.positions import Position, checked, from_parts, numbers, sign
+from geosearch.ingest.positions import (
+    Position,
+    checked,
+    from_parts,
+    measured_or_guessed,
+    numbers,
+    sign,
+)
 from geosearch.ingest.records import shortened
 
 _EXIF = "{http://ns.adobe.com/exif/1.0/}"
@@ -65,7 +72,7 @@ def xmp_position(properties: Properties) -> Position | None:
     return checked(
         _coordinate("latitude", lat, properties.get(f"{_EXIF}GPSLatitudeRef")),
         _coordinate("longitude", lon, properties.get(f"{_EXIF}GPSLongitudeRef")),
-        "xmp",
+        measured_or_guessed("xmp", properties.get(f"{_EXIF}GPSProcessingMethod")),
     )
 
 

@@ -13,6 +13,7 @@ from geosearch.database.connection import Connection
 from geosearch.layers.layer import PHOTOS, Layer
 from geosearch.layers.selection import Selection
 from geosearch.retrieval import Filter
+from geosearch.retrieval.algebra import check_references
 
 #: Rows held in memory at once.
 BATCH_ROWS = 10_000
@@ -74,7 +75,10 @@ def read_photos(connection: Connection, where: Filter) -> LayerRows:
     ------
     NotFoundError
         A collection or country does not exist.
+    InputError
+        The filter asks for estimated positions, which are of answers: `read_answers`.
     """
+    check_references(where)
     condition, parameters = where.compile(connection)
     return _read(connection, PHOTOS, sql.SQL(_FILTERED).format(condition), parameters)
 

@@ -9,7 +9,7 @@ import numpy as np
 from geosearch.database.connection import Connection, Database
 from geosearch.density import Place
 from geosearch.errors import NotFoundError
-from geosearch.features.model_rows import Model, model_by_id
+from geosearch.features.model_rows import Model, model_by_fingerprint, model_by_id
 from geosearch.json_record import Record
 from geosearch.localization.answer import Localization
 from geosearch.localization.answer_rows import load
@@ -46,7 +46,12 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
     """
     before = load(database, localization_id)
     with database.connection() as connection:
-        model = None if before.model_id is None else model_by_id(connection, before.model_id)
+        # One that was deleted and has embedded the photos again has another id.
+        model = (
+            model_by_fingerprint(connection, before.model["fingerprint"])
+            if before.model_id is None
+            else model_by_id(connection, before.model_id)
+        )
     if model is None:
         gone = (
             f"the model {before.model['name']} (fingerprint {before.model['fingerprint'][:12]}) "
@@ -62,7 +67,7 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
     same = neighbours_same and _same_estimate(before.place, after.place)
     with database.connection() as connection:
         changes = [
-            *_neighbour_changes(connection, before, after),
+            *_neighbour_changes(connection, before, after, model.id),
             *_plan_changes(before, after),
             *_software_changes(before, after),
         ]
@@ -101,7 +106,7 @@ def _shift(before: Place | None, after: Place | None) -> float | None:
 
 
 def _neighbour_changes(
-    connection: Connection, before: Localization, after: Localization
+    connection: Connection, before: Localization, after: Localization, model_id: int
 ) -> list[str]:
     old, new = before.neighbours, after.neighbours
     changes = []
@@ -110,7 +115,7 @@ def _neighbour_changes(
         row = connection.execute(
             "SELECT created_at > %s, created_at FROM geosearch.embeddings "
             "WHERE photo_id = %s AND model_id = %s",
-            (before.created_at, int(photo_id), before.model_id),
+            (before.created_at, int(photo_id), model_id),
         ).fetchone()
         if row is not None and row[0]:
             what = f"photo {photo_id} ({new.uri[rank]}) was added on {row[1]:%Y-%m-%d %H:%M:%S %Z}"
@@ -121,7 +126,7 @@ def _neighbour_changes(
         rank = int(np.flatnonzero(old.photo_id == photo_id)[0])
         row = connection.execute(
             "SELECT 1 FROM geosearch.embeddings WHERE photo_id = %s AND model_id = %s",
-            (int(photo_id), before.model_id),
+            (int(photo_id), model_id),
         ).fetchone()
         state = "was deleted" if row is None else "is no longer among the neighbours"
         changes.append(f"photo {photo_id} ({old.uri[rank]}), then neighbour {rank + 1}, {state}")

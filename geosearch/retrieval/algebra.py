@@ -85,6 +85,16 @@ class Filter(ABC):
         """True if `may_pass` is all there is to it."""
         return False
 
+    @property
+    def includes_estimated(self) -> bool:
+        """True if it lets in photos whose position was estimated, which otherwise stay out."""
+        return False
+
+    @property
+    def of_references(self) -> Filter:
+        """The same among photos whose position is known."""
+        return self
+
     def compile(self, connection: Connection) -> tuple[sql.Composable, dict[str, Any]]:
         """SQL condition over the columns of `embeddings`, and its named parameters.
 
@@ -141,6 +151,10 @@ class Joined(Filter):
     word: ClassVar[str]
     no_parts: ClassVar[tuple[str, str]]
 
+    def __post_init__(self) -> None:
+        if self.word == "or":
+            _refuse_estimated(self)
+
     @staticmethod
     @abstractmethod
     def over(said: Iterable[bool], /) -> bool:
@@ -166,6 +180,11 @@ class Joined(Filter):
         """See `Filter.decided_by_places`."""
         return all(part.decided_by_places for part in self.parts)
 
+    @property
+    def includes_estimated(self) -> bool:
+        """See `Filter.includes_estimated`."""
+        return any(part.includes_estimated for part in self.parts)
+
     def condition(self, statement: Statement) -> str:
         """Those of the parts."""
         conditions = f" {self.word.upper()} ".join(
@@ -185,6 +204,12 @@ class And(Joined):
     """All parts hold; without parts, every photo passes."""
 
     word, over, no_parts = "and", staticmethod(any), ("true", "everything")
+
+    @property
+    def of_references(self) -> Filter:
+        """See `Filter.of_references`."""
+        parts = (part.of_references for part in self.parts)
+        return joined(And, [part for part in parts if part != EVERYTHING])
 
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those that may pass all parts."""
@@ -210,6 +235,9 @@ class Not(Filter):
     """The part does not hold; photos that lack what it asks about pass."""
 
     part: Filter
+
+    def __post_init__(self) -> None:
+        _refuse_estimated(self.part)
 
     @property
     def selects(self) -> bool:
@@ -347,6 +375,23 @@ def read(name: str, value: Any, at: str) -> Filter:
             raise
         message = error.message.removeprefix(f"{known_as(name)}: ")
         raise InputError(f"{at}: {message}", error.remedy) from error
+
+
+def check_references(where: Filter) -> None:
+    """Raise `InputError` for a filter that asks for estimated positions where none are searched."""
+    if where.includes_estimated:
+        raise InputError(
+            "`include_estimated` is for searches: here photos count by known positions alone",
+            "Leave it out.",
+        )
+
+
+def _refuse_estimated(part: Filter) -> None:
+    if part.includes_estimated:
+        raise InputError(
+            "`include_estimated` lets more photos in: it does not go inside 'or' and 'not'",
+            "Give it beside the other conditions.",
+        )
 
 
 def known_as(name: str) -> str:

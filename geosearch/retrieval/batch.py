@@ -98,7 +98,7 @@ def nearest_batch(
     with database.connection() as connection:
         dimension = facts(database, connection, model_id).dimension
         table = (
-            visible_embeddings(connection, model_id)
+            visible_embeddings(connection, model_id, estimated=where.includes_estimated)
             if shelves is None
             else embeddings_on(model_id, shelves)
         )

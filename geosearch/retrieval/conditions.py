@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from geosearch.arguments import moment, number, whole
+from geosearch.arguments import moment, number, truth, whole
 from geosearch.database.collection_rows import find_collection
 from geosearch.errors import InputError
-from geosearch.retrieval.algebra import READERS, AnyOf, Condition, Filter, Statement
+from geosearch.retrieval.algebra import EVERYTHING, READERS, AnyOf, Condition, Filter, Statement
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,37 @@ class Photos(Condition):
     def condition(self, statement: Statement) -> str:
         """By id."""
         return f"photo_id = ANY({statement.bind(self.value)})"
+
+
+@dataclass(frozen=True)
+class IncludeEstimated(Condition):
+    """Photos whose position was estimated may be neighbours too, beside those with a known one."""
+
+    name = "include_estimated"
+
+    @classmethod
+    def read(cls, value: Any) -> Filter:
+        """True, or False for no condition."""
+        return cls() if truth(cls.name, value) else EVERYTHING
+
+    @property
+    def value(self) -> bool:
+        """Always true."""
+        return True
+
+    @property
+    def includes_estimated(self) -> bool:
+        """See `Filter.includes_estimated`."""
+        return True
+
+    @property
+    def of_references(self) -> Filter:
+        """See `Filter.of_references`."""
+        return EVERYTHING
+
+    def condition(self, statement: Statement) -> str:  # noqa: ARG002
+        """It leaves nothing out."""
+        return "true"
 
 
 READERS["exclude_authors"] = lambda names: ~ByAuthors.read(names)

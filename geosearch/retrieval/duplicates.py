@@ -258,7 +258,7 @@ def _named(
             statement = sql.SQL(
                 "SELECT author, array_agg(photo_id) FROM {} AS embeddings "
                 "WHERE author = ANY(%s) GROUP BY author"
-            ).format(visible_embeddings(connection, model_id))
+            ).format(visible_embeddings(connection, model_id, estimated=True))
             names = sorted({query.author for query in queries if query.author})
             for name, ids in connection.execute(statement, (names,)):
                 theirs[name] = frozenset(ids)
@@ -301,9 +301,8 @@ def _count(
         if not own and not author:
             return Excluded(duplicates=duplicates)
         condition, values = where.compile(connection)
-        statement = sql.SQL(_COUNT).format(
-            table=visible_embeddings(connection, model_id), condition=condition
-        )
+        table = visible_embeddings(connection, model_id, estimated=where.includes_estimated)
+        statement = sql.SQL(_COUNT).format(table=table, condition=condition)
         values |= {"own": [key for (key,) in own], "author": author or None}
         row = connection.execute(statement, values).fetchone()
     assert row is not None

@@ -54,6 +54,7 @@ class ExactSearch:
         device: str = "cpu",
     ) -> None:
         self._database, self._model_id, self._queries, self._k = database, model_id, queries, k
+        self._estimated = where.includes_estimated
         check_k(k)
         with database.searcher() as connection:
             self._total = facts(database, connection, model_id).total
@@ -73,8 +74,9 @@ class ExactSearch:
         ids = self._found.photo_id[number, : self._found.count[number]]
         query = self._queries[number]
         with self._database.connection() as connection:
+            table = visible_embeddings(connection, self._model_id, estimated=self._estimated)
             rows = connection.execute(
-                sql.SQL(_DESCRIBE).format(table=visible_embeddings(connection, self._model_id)),
+                sql.SQL(_DESCRIBE).format(table=table),
                 {"ids": ids.tolist(), "query": HalfVector(query), "k": self._k},
             ).fetchall()
         met = Compared(rows, int(self._found.matches[number]))

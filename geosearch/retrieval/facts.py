@@ -133,7 +133,7 @@ _WATCH = "SELECT geosearch.watch_facts(%s)"
 _FACTS = """
 SELECT
     f.dimension, f.total, f.private, f.private_rows, f.index_name, f.index_file, f.quantized,
-    f.tuning, r.places, r.sample, r.most, r.probe
+    f.index_definition, f.tuning, r.places, r.sample, r.most, r.probe
 FROM geosearch.search_facts(%s) AS f, geosearch.search_rule() AS r
 """
 

@@ -25,6 +25,7 @@ from geosearch.retrieval.conditions import (
     AccurateTo,
     ByAuthors,
     HasLicence,
+    IncludeEstimated,
     InCollections,
     Photos,
     SameBytes,
@@ -45,6 +46,7 @@ __all__ = [
     "Filter",
     "HasLicence",
     "InCollections",
+    "IncludeEstimated",
     "Near",
     "Not",
     "Or",
@@ -67,7 +69,8 @@ class Conditions(TypedDict, total=False):
     polygon of shapely, as GeoJSON or as WKT, or the path of a GeoJSON file; `after` and `before`
     moments, dates or ISO 8601 text, UTC without a zone. Of several countries, collections, authors
     or licences any will do; the names in the singular and in the plural take one or several alike.
-    The `exclude_` ones are left out.
+    The `exclude_` ones are left out. With `include_estimated`, photos whose position was estimated
+    may be neighbours too.
     """
 
     bbox: Sequence[float] | NDArray[Any] | str | None
@@ -87,6 +90,7 @@ class Conditions(TypedDict, total=False):
     exclude_author: Names
     exclude_authors: Names
     exclude_sha256: Names
+    include_estimated: bool | None
 
 
 def where(**conditions: Unpack[Conditions]) -> Filter:

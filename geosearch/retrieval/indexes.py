@@ -37,7 +37,7 @@ BuildProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class HnswIndex:
-    """A valid HNSW index. `file_number` changes whenever it is rebuilt.
+    """A valid HNSW index. `file_number` changes whenever it is rebuilt, `definition` does not.
 
     `quantized`: over the signs of the embedding's components, to be ranked again.
     """
@@ -45,6 +45,7 @@ class HnswIndex:
     name: str
     file_number: int
     quantized: bool
+    definition: str
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,11 @@ def index_name(model_id: int) -> str:
 def find_index(connection: Connection, model_id: int) -> HnswIndex | None:
     """The model's HNSW index, None where there is none or its build was cut off."""
     row = connection.execute(
-        """
-        SELECT
-            c.relname,
-            pg_relation_filenode(c.oid)::bigint,
-            pg_get_indexdef(c.oid) LIKE '%%binary_quantize%%'
-        FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
-        WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relname = %s AND i.indisvalid
-        """,
-        (index_name(model_id),),
+        "SELECT index_name, index_file, quantized, index_definition "
+        "FROM geosearch.search_facts(%s)",
+        (model_id,),
     ).fetchone()
-    return None if row is None else HnswIndex(str(row[0]), int(row[1]), bool(row[2]))
+    return None if row is None or row[0] is None else HnswIndex(*row)
 
 
 def build_index(

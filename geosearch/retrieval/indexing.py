@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from geosearch.database.connection import Database
+from geosearch.database.connection import Connection, Database
 from geosearch.database.leases import only_one
 from geosearch.errors import DatabaseError
 from geosearch.json_record import plain
 from geosearch.retrieval.facts import forget
-from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index
+from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index, index_name
 from geosearch.retrieval.plan import index_pays
 from geosearch.retrieval.recall import Check, Progress, check_aim, tune
 from geosearch.retrieval.tuning import Point, search_setting
@@ -49,26 +50,71 @@ class Indexed:
         return known
 
 
-def rebuild_indexes(database: Database) -> None:
-    """Build and measure again every index there is, for what it was measured for.
+class Aim(NamedTuple):
+    """An index there is, and what it was measured for, if it was."""
 
-    For photos that have moved to another shelf: an index keeps its shape when they have gone.
+    model_id: int
+    dimension: int
+    target: float | None
+    k: int | None
+
+
+def index_aims(connection: Connection) -> list[Aim]:
+    """All indexes there are."""
+    return [aim for aim in _aims(connection) if find_index(connection, aim.model_id) is not None]
+
+
+def rebuild_indexes(database: Database, aims: Sequence[Aim] | None = None) -> None:
+    """Build and measure again every index there is, or these, for what they were measured for.
+
+    For photos that have moved to another shelf, or are deleted: an index keeps its shape when they
+    have gone.
+    """
+    if aims is None:
+        with database.connection() as connection:
+            aims = index_aims(connection)
+    _build_again(database, aims, None)
+
+
+def restore_indexes(database: Database, progress: Progress | None = None) -> list[str]:
+    """Build and measure the indexes that were built once and are not there; their names.
+
+    A restored database has none, and one that is not valid is of no use.
     """
     with database.connection() as connection:
-        models = connection.execute(
-            "SELECT m.id, m.dimension, t.target, t.k "
-            "FROM geosearch.models AS m LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id"
-        ).fetchall()
-        indexed = [model for model in models if find_index(connection, model[0]) is not None]
-    for key, dimension, *aim in indexed:
+        built = {key for (key,) in connection.execute("SELECT model_id FROM geosearch.indexes")}
+        lost = [
+            aim
+            for aim in _aims(connection)
+            if aim.model_id in built
+            and find_index(connection, aim.model_id) is None
+            and count_rows(connection, aim.model_id)
+        ]
+    _build_again(database, lost, progress)
+    return [index_name(aim.model_id) for aim in lost]
+
+
+def _aims(connection: Connection) -> list[Aim]:
+    """Of all models."""
+    rows = connection.execute(
+        "SELECT m.id, m.dimension, t.target, t.k FROM geosearch.models AS m "
+        "LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id ORDER BY m.id"
+    ).fetchall()
+    return [Aim(*row) for row in rows]
+
+
+def _build_again(database: Database, aims: Sequence[Aim], progress: Progress | None) -> None:
+    for key, dimension, target, k in aims:
         with database.connection() as connection:
             if not count_rows(connection, key):  # there is nothing to measure by any more
                 connection.execute("DELETE FROM geosearch.tunings WHERE model_id = %s", (key,))
-                aim = [None, None]
-        if aim[0] is None:
-            build_index(database, key, dimension, rebuild=True)
+                target = None
+        if target is None or k is None:
+            build_index(database, key, dimension, rebuild=True, progress=progress)
         else:
-            index_model(database, key, dimension, *aim, rebuild=True)
+            index_model(
+                database, key, dimension, target, k, rebuild=True, force=True, progress=progress
+            )
 
 
 def index_model(

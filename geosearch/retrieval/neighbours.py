@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Database, SearchConnection
+from geosearch.database.embedding_tables import GUESSES
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import Facts, with_facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
@@ -106,14 +107,22 @@ def nearest(
                     f"{known.dimension}",
                     "Embed the query with the same model.",
                 )
+            references = where.of_references
             found = _nearest_open(
-                connection, Search(connection, known, query, k, where), known, k, where, exact
+                connection,
+                Search(connection, known, query, k, references),
+                known,
+                k,
+                references,
+                exact,
             )
             private = _admitted(connection, known, where)
-            if not private:
+            more = (*private, *([GUESSES] if where.includes_estimated else []))
+            if not more:
                 return found
-            there = Search(connection, known, query, k, where, shelves=tuple(private))
-            return _merge(found, there.exact(), sum(private.values()), k)
+            there = Search(connection, known, query, k, references, shelves=more)
+            kind = "private or estimated" if GUESSES in more else "private"
+            return _merge(found, there.exact(), sum(private.values()), k, kind)
 
         return with_facts(database, connection, model_id, search)
 
@@ -177,7 +186,7 @@ def _admitted(connection: SearchConnection, known: Facts, where: Filter) -> dict
     return {shelf: rows for shelf, rows in known.private.items() if shelf in row[0]}
 
 
-def _merge(public: Neighbours, private: Compared, total: int, k: int) -> Neighbours:
+def _merge(public: Neighbours, private: Compared, total: int, k: int, kind: str) -> Neighbours:
     """The nearest of both; all of `total` private photos that pass were compared, so recall is that
     of the public.
     """
@@ -193,7 +202,7 @@ def _merge(public: Neighbours, private: Compared, total: int, k: int) -> Neighbo
         replace(
             plan,
             strategy="exact" if plan.strategy == "empty" and private.matches else plan.strategy,
-            reason=f"{plan.reason}; {private.matches} private photos were compared",
+            reason=f"{plan.reason}; {private.matches} {kind} photos were compared",
             total=plan.total + total,
             matches=plan.matches + private.matches,
             rows_scanned=(plan.rows_scanned or 0) + private.matches,

@@ -125,7 +125,7 @@ def tune(
         k=k,
         sample=len(sample.photo_id),
         rows=known.total,
-        index_file=known.index.file_number,
+        index_definition=known.index.definition,
         exact_fixed_ms=fixed_ms,
         exact_row_ms=row_ms,
         points=tuple(point for point, _ in curve),

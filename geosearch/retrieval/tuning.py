@@ -47,14 +47,14 @@ class Tuning:
     k: int
     sample: int
     rows: int
-    index_file: int
+    index_definition: str
     exact_fixed_ms: float
     exact_row_ms: float
     points: tuple[Point, ...] = ()
     id: int | None = None
 
 
-_FIGURES = ("target", "k", "sample", "rows", "index_file", "exact_fixed_ms", "exact_row_ms")
+_FIGURES = ("target", "k", "sample", "rows", "index_definition", "exact_fixed_ms", "exact_row_ms")
 
 
 def load_tuning(connection: Connection, model_id: int) -> Tuning | None:

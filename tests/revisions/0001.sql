@@ -16,25 +16,30 @@ INSERT INTO geosearch.all_runs (id, kind, collection_id, model_id, sources, opti
 
 INSERT INTO geosearch.all_photos (
     id, collection_id, uri, sha256, size_bytes, width, height, format, geom, position_source,
-    accuracy_m, taken_at, author, exif, run_id
+    estimate, accuracy_m, taken_at, author, exif, run_id
 ) VALUES
     (1, 1, '/photos/é%1.jpg', sha256('1'), 9, 4, 3, 'JPEG',
-        'SRID=4326;POINT(179.9999999 -12.3456789)', 'exif', 3.7, '2014-05-01 10:00+02',
+        'SRID=4326;POINT(179.9999999 -12.3456789)', 'exif', NULL, 3.7, '2014-05-01 10:00+02',
         'Ann', '{"Make": "x"}', 1),
-    (2, 2, '/photos/2.jpg', sha256('2'), 9, 4, 3, 'PNG', NULL, NULL, NULL, NULL, NULL, NULL, 1);
+    (2, 2, '/photos/2.jpg', sha256('2'), 9, 4, 3, 'PNG', NULL, 'estimated',
+        'SRID=4326;POINT(-70.5 45.25)', NULL, NULL, NULL, NULL, 1);
 INSERT INTO geosearch.all_rejects (collection_id, uri, stage, reason, message, photo_id, run_id) VALUES
     (2, '/photos/2.jpg', 'position', 'no_position', 'no GPS tags', 2, 1);
 INSERT INTO geosearch.all_embeddings (
     photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, embedding
 ) SELECT id, 1, collection_id, geom, accuracy_m, taken_at, author, '[0.6, 0, -0.8]'
 FROM geosearch.all_photos WHERE geom IS NOT NULL;
+INSERT INTO geosearch.all_guesses (
+    photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, embedding
+) SELECT id, 1, collection_id, estimate, accuracy_m, taken_at, author, '[0, 0.8, 0.6]'
+FROM geosearch.all_photos WHERE estimate IS NOT NULL;
 
 INSERT INTO geosearch.indexes (
     model_id, name, m, ef_construction, rows, serial, build_s, pgvector
 ) VALUES (1, 'embeddings_m1_hnsw', 16, 64, 1, true, 0.5, '0.8.0');
 INSERT INTO geosearch.tunings (
-    id, model_id, target, k, sample, rows, index_file, exact_fixed_ms, exact_row_ms
-) VALUES (1, 1, 0.99, 100, 50, 1, 12345, 0.1, 0.001);
+    id, model_id, target, k, sample, rows, index_definition, exact_fixed_ms, exact_row_ms
+) VALUES (1, 1, 0.99, 100, 50, 1, 'CREATE INDEX', 0.1, 0.001);
 INSERT INTO geosearch.recall_points (tuning_id, ef_search, rank, recall, ms) VALUES
     (1, 40, 10, 0.97, 1.5), (1, 80, 10, 1, 2.5);
 INSERT INTO geosearch.recall_checks (

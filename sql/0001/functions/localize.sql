@@ -31,7 +31,8 @@ CREATE FUNCTION geosearch.localize(
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL,
     bandwidth_km float8 DEFAULT 200,
-    weighting text DEFAULT 'power:10'
+    weighting text DEFAULT 'power:10',
+    include_estimated boolean DEFAULT false
 )
 RETURNS SETOF geosearch.place
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
@@ -55,7 +56,7 @@ BEGIN
         answer.reason
     FROM nearest(
         query, model, k, within, taken_after, taken_before, collections, authors, not_authors,
-        licences, accuracy_m, exact, near, near_km, not_photos
+        licences, accuracy_m, exact, near, near_km, not_photos, include_estimated
     ) AS n;
     IF answer.neighbours = 0 THEN
         answer.strategy := 'empty';
@@ -98,7 +99,8 @@ CREATE FUNCTION geosearch.localize_photo(
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL,
     bandwidth_km float8 DEFAULT 200,
-    weighting text DEFAULT 'power:10'
+    weighting text DEFAULT 'power:10',
+    include_estimated boolean DEFAULT false
 )
 RETURNS SETOF geosearch.place
 LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
@@ -109,7 +111,8 @@ SELECT l.*
 FROM geosearch.localize(
     geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
     collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo), bandwidth_km, weighting
+    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo), bandwidth_km, weighting,
+    include_estimated
 ) AS l
 $$;
 

@@ -74,6 +74,10 @@ BEGIN
     SELECT e.embedding INTO own
     FROM embeddings AS e WHERE e.model_id = known AND e.photo_id = photo;
     IF NOT FOUND THEN
+        SELECT g.embedding INTO own
+        FROM guesses AS g WHERE g.model_id = known AND g.photo_id = photo;
+    END IF;
+    IF NOT FOUND THEN
         PERFORM refuse(
             format(
                 'photo %s is not embedded with the model %s', coalesce(photo::text, 'NULL'), model
@@ -118,7 +122,8 @@ CREATE FUNCTION geosearch.nearest(
     exact boolean DEFAULT false,
     near geometry DEFAULT NULL,
     near_km float8 DEFAULT NULL,
-    not_photos bigint[] DEFAULT NULL
+    not_photos bigint[] DEFAULT NULL,
+    include_estimated boolean DEFAULT false
 )
 RETURNS SETOF geosearch.neighbour
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 20
@@ -134,7 +139,7 @@ AS $$
 DECLARE
     id CONSTANT bigint := find_model(model);
     rule record := search_rule();
-    known record := search_facts(id);
+    known record := search_facts(id, include_estimated);
     total CONSTANT bigint := greatest(known.total, 1);
     wanted CONSTANT photo_filter := make_filter(
         within, near, near_km, utc(taken_after), utc(taken_before), collections, authors, not_authors,
@@ -143,7 +148,7 @@ DECLARE
     -- An answer that does not rest on a collection says nothing of it.
     private CONSTANT bigint[] := ARRAY(
         SELECT shelf FROM unnest(known.private) AS shelf
-        WHERE wanted.collection_ids IS NULL OR shelf = ANY (wanted.collection_ids)
+        WHERE wanted.collection_ids IS NULL OR shelf = ANY (wanted.collection_ids) OR shelf = -1
     );
     condition CONSTANT text := filter_condition(wanted);
     may_pass CONSTANT text := place_condition(wanted);
@@ -318,7 +323,10 @@ BEGIN
         EXECUTE format(compare, embeddings_on(id, private))
         INTO found USING query, wanted, NULL::bigint;
         matches := matches + found.matches;
-        reason := format('%s; %s private photos were compared', reason, found.matches);
+        reason := format(
+            '%s; %s %s photos were compared', reason, found.matches,
+            CASE WHEN include_estimated THEN 'private or estimated' ELSE 'private' END
+        );
         SELECT
             array_agg(n.photo_id ORDER BY n.distance, n.photo_id) AS photo_ids,
             array_agg(n.geom ORDER BY n.distance, n.photo_id) AS geoms,
@@ -362,7 +370,8 @@ CREATE FUNCTION geosearch.nearest_to_photo(
     exact boolean DEFAULT false,
     near geometry DEFAULT NULL,
     near_km float8 DEFAULT NULL,
-    not_photos bigint[] DEFAULT NULL
+    not_photos bigint[] DEFAULT NULL,
+    include_estimated boolean DEFAULT false
 )
 RETURNS SETOF geosearch.neighbour
 LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 20
@@ -373,7 +382,7 @@ SELECT n.*
 FROM geosearch.nearest(
     geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
     collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo)
+    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo), include_estimated
 ) AS n
 $$;
 

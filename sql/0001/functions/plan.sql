@@ -50,6 +50,7 @@ COMMENT ON FUNCTION geosearch.rows_of(text) IS 'Rows of a table of embeddings, e
 
 CREATE FUNCTION geosearch.search_facts(
     model_id bigint,
+    estimated boolean DEFAULT false,  -- positions too, as of a shelf -1
     OUT dimension integer,
     OUT total bigint,        -- embeddings, estimated
     OUT private bigint[],    -- shelves beside the open one, whose index this is, that the caller may
@@ -57,7 +58,8 @@ CREATE FUNCTION geosearch.search_facts(
     OUT index_name text,     -- of a valid index, else NULL
     OUT index_file bigint,
     OUT quantized boolean,   -- the index is over signs: its candidates are to be ranked again
-    OUT tuning bigint        -- what was measured of this very index, else NULL
+    OUT index_definition text,
+    OUT tuning bigint        -- what was measured of an index built in this way, else NULL
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, public, pg_temp
@@ -74,19 +76,24 @@ BEGIN
     private_rows := ARRAY(
         SELECT rows_of(format('embeddings_c%s_m%s', shelf, model_id)) FROM unnest(private) AS shelf
     );
-    SELECT c.relname, pg_relation_filenode(c.oid), dimension > 4000
-    INTO index_name, index_file, quantized
+    IF estimated THEN
+        private := private || -1::bigint;
+    END IF;
+    SELECT c.relname, pg_relation_filenode(c.oid), dimension > 4000, pg_get_indexdef(c.oid)
+    INTO index_name, index_file, quantized, index_definition
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
     WHERE i.indexrelid = to_regclass(format('geosearch.%s_hnsw', name)) AND i.indisvalid;
-    -- Of an index that was rebuilt since nothing is known.
+    -- REINDEX and a restored backup build it again in the same way, of the same rows. Of an index
+    -- that was built in another way nothing is known.
     tuning := (
         SELECT t.id FROM tunings AS t
-        WHERE t.model_id = search_facts.model_id AND t.index_file = search_facts.index_file
+        WHERE t.model_id = search_facts.model_id
+            AND t.index_definition = search_facts.index_definition
     );
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.search_facts(bigint) IS
+COMMENT ON FUNCTION geosearch.search_facts(bigint, boolean) IS
     'What the plan of a search rests on: a model''s dimension, embeddings, index and measurements.';
 
 -- Facts are kept for a moment, and every search asks in its own statement whether they still are:

@@ -57,13 +57,13 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE name
     WHEN 'photos' THEN
         'id, collection_id, uri, sha256, geom, title, author, licence, taken_at, accuracy_m, '
-        'position_source, source_id, width, height'
+        'position_source, estimate, source_id, width, height'
     ELSE
         'photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding'
 END;
 
 COMMENT ON FUNCTION geosearch.read_columns(text) IS
-    'Columns of photos or embeddings that readers may read.';
+    'Columns of photos, embeddings or guesses that readers may read.';
 
 -- The open shelf is for all roles, a private one for the owner: whom else, set_shared says.
 CREATE FUNCTION geosearch.grant_shelf(shelf bigint) RETURNS void
@@ -90,7 +90,7 @@ BEGIN
             END LOOP;
             CONTINUE;
         END IF;
-        IF item.whole IN ('photos', 'embeddings') THEN
+        IF item.whole IN ('photos', 'embeddings', 'guesses') THEN
             PERFORM geosearch.grant_to('geosearch_reader', format(
                 'SELECT (%s) ON %s', geosearch.read_columns(item.whole), item.name
             ));
@@ -151,6 +151,7 @@ DECLARE
         'collections (id, name, description, private, shelf)',
         format('photos (%s)', geosearch.read_columns('photos')),
         format('embeddings (%s)', geosearch.read_columns('embeddings')),
+        format('guesses (%s)', geosearch.read_columns('guesses')),
         'localizations (id, recorded_by)',
         'evaluations (id, recorded_by)',
         'calibrations (id, created_at, model_id, model, filter, parameters, figures, queries, options,'
@@ -172,8 +173,8 @@ DECLARE
     managing CONSTANT text[] := '{
         create_roles, grant_to, grant_rights, grant_shelf, read_columns, columns_of, caller,
         visible_to, tables_of_shelf,
-        protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf, rest_on,
-        rests_on_the_gone
+        protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf, drop_shelf,
+        rest_on, rests_on_the_gone
     }';
 BEGIN
     EXECUTE 'REVOKE ALL ON SCHEMA geosearch FROM PUBLIC';
@@ -197,6 +198,10 @@ BEGIN
                 WHEN 'create_embedding_table' THEN 'geosearch_ingester'
                 WHEN 'add_collection' THEN 'geosearch_ingester'
                 WHEN 'refresh_coverage' THEN 'geosearch_ingester'
+                WHEN 'delete_collection' THEN 'geosearch_owner'
+                WHEN 'delete_model' THEN 'geosearch_owner'
+                WHEN 'forget_tuning' THEN 'geosearch_ingester'
+                WHEN 'with_renamed' THEN 'geosearch_owner'
                 WHEN 'set_private' THEN 'geosearch_owner'
                 WHEN 'set_shared' THEN 'geosearch_owner'
                 ELSE 'geosearch_reader'

@@ -3,7 +3,7 @@
 -- right on any relation with rows that are hidden from it, and a table all_x is for geosearch_owner.
 -- The view x shows what of it the caller may see:
 --
--- * Of shelved tables (photos, rejects, embeddings, coverage), the shelf of the public collections,
+-- * Of shelved tables (photos, rejects, embeddings, guesses, coverage), the shelf of the public collections,
 --   x_open, and each private one, x_c<collection>, if the caller may read it. That is a condition
 --   without columns: PostgreSQL asks it once, before the first row, and skips the shelf if it is not
 --   met. What the caller asks about its rows is never asked.
@@ -16,7 +16,7 @@
 
 CREATE FUNCTION geosearch.shelved_tables() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '{photos, rejects, embeddings, coverage}'::text[];
+RETURN '{photos, rejects, embeddings, guesses, coverage}'::text[];
 
 COMMENT ON FUNCTION geosearch.shelved_tables() IS
     'Tables whose rows are a collection''s, each on its shelf.';
@@ -292,7 +292,10 @@ BEGIN ATOMIC
 SELECT format('(%s)', string_agg(
     format(
         'SELECT photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, '
-        'embedding FROM geosearch.embeddings_c%s_m%s', shelf, model
+        'embedding FROM '
+        || CASE shelf WHEN -1 THEN 'geosearch.guesses WHERE model_id = %2$s'
+            ELSE 'geosearch.embeddings_c%1$s_m%2$s' END,
+        shelf, model
     ),
     ' UNION ALL '
 ))
@@ -300,7 +303,7 @@ FROM unnest(shelves) AS shelf;
 END;
 
 COMMENT ON FUNCTION geosearch.embeddings_on(bigint, bigint[]) IS
-    'What to select one model''s embeddings from, on these private shelves.';
+    'What to select one model''s embeddings from, on these private shelves; -1: its guesses.';
 
 CREATE FUNCTION geosearch.rests_on_the_gone() RETURNS boolean
 LANGUAGE plpgsql STABLE
@@ -483,6 +486,24 @@ END;
 
 COMMENT ON FUNCTION geosearch.tables_of_shelf(bigint) IS 'The relations of a shelf.';
 
+-- Of a shelf without photos, which is no part of all_photos any more.
+CREATE FUNCTION geosearch.drop_shelf(shelf bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+DECLARE
+    name text;
+BEGIN
+    PERFORM make_views();  -- first: they name its relations
+    FOREACH name IN ARRAY ARRAY['rejects', 'embeddings', 'guesses', 'coverage', 'photos'] LOOP
+        EXECUTE format('DROP TABLE %I', name || '_c' || shelf);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.drop_shelf(bigint) IS
+    'Drops the relations of a collection that is private no longer, or gone.';
+
 -- In one transaction: whoever searches meanwhile sees all photos before, or all after.
 CREATE FUNCTION geosearch.set_private(
     collection bigint, wanted boolean, OUT photos bigint, OUT statistics_left boolean
@@ -504,18 +525,15 @@ BEGIN
         UPDATE all_collections SET private = wanted WHERE id = collection;  -- its photos follow
         UPDATE all_embeddings SET shelf = CASE WHEN wanted THEN collection ELSE 0 END
         WHERE collection_id = collection;
+        UPDATE all_guesses SET shelf = CASE WHEN wanted THEN collection ELSE 0 END
+        WHERE collection_id = collection;
         SET CONSTRAINTS ALL IMMEDIATE;
         IF wanted THEN
             PERFORM make_views();
             PERFORM grant_shelf(collection);
         ELSE
-            -- The views first, which name them.
             EXECUTE format('ALTER TABLE all_photos DETACH PARTITION photos_c%s', collection);
-            PERFORM make_views();
-            FOR item IN SELECT unnest(ARRAY['rejects', 'embeddings', 'coverage', 'photos']) AS name
-            LOOP
-                EXECUTE format('DROP TABLE %I', item.name || '_c' || collection);
-            END LOOP;
+            PERFORM drop_shelf(collection);
         END IF;
     END IF;
     SELECT count(*) INTO photos FROM all_photos AS p WHERE p.collection_id = collection;

@@ -1,7 +1,7 @@
 -- How tables are described, for as long as they are made: columns of one name mean the same and are
 -- explained once, here; the others, and those that mean something else, beside their table.
 
-CREATE PROCEDURE pg_temp.describe(described regclass, about text, meanings text)
+CREATE OR REPLACE PROCEDURE pg_temp.describe(described regclass, about text, meanings text)
 LANGUAGE plpgsql AS $$
 DECLARE
     item record;

@@ -81,6 +81,7 @@ CREATE TABLE geosearch.all_photos (
     format text NOT NULL,
     geom geometry(Point, 4326),
     position_source text,
+    estimate geometry(Point, 4326),
     accuracy_m real,
     taken_at timestamptz,
     author text,
@@ -98,10 +99,19 @@ CREATE TABLE geosearch.all_photos (
     CONSTRAINT all_photos_sha256_length_check CHECK (octet_length(sha256) = 32),
     CONSTRAINT all_photos_size_check CHECK (size_bytes > 0 AND width > 0 AND height > 0),
     CONSTRAINT all_photos_accuracy_check CHECK (accuracy_m >= 0),
-    CONSTRAINT all_photos_position_source_check CHECK (position_source IN ('exif', 'xmp', 'manifest')),
-    CONSTRAINT all_photos_position_has_source_check CHECK ((geom IS NULL) = (position_source IS NULL)),
+    CONSTRAINT all_photos_position_source_check CHECK (
+        position_source IN ('exif', 'xmp', 'manifest', 'estimated')
+    ),
+    -- A guess is no reference: what asks for places asks for geom, where there is none.
+    CONSTRAINT all_photos_position_has_source_check CHECK (
+        (geom IS NOT NULL) = (coalesce(position_source, 'estimated') <> 'estimated')
+        AND (estimate IS NOT NULL) = (coalesce(position_source, '') = 'estimated')
+    ),
     CONSTRAINT all_photos_geom_on_earth_check CHECK (
         ST_Y(geom) BETWEEN -90 AND 90 AND ST_X(geom) BETWEEN -180 AND 180
+    ),
+    CONSTRAINT all_photos_estimate_on_earth_check CHECK (
+        ST_Y(estimate) BETWEEN -90 AND 90 AND ST_X(estimate) BETWEEN -180 AND 180
     )
 ) PARTITION BY LIST (shelf);
 
@@ -121,8 +131,9 @@ CALL pg_temp.describe('geosearch.all_photos', 'Reference photos with their posit
     width: Width in pixels, as stored.
     height: Height in pixels, as stored.
     format: Image format, e.g. JPEG.
-    geom: Position (WGS 84); NULL if unlocated.
-    position_source: exif, xmp or manifest; NULL if unlocated.
+    geom: Known position (WGS 84); NULL if unlocated.
+    position_source: exif, xmp, manifest or estimated; NULL if unlocated.
+    estimate: Position that was estimated (WGS 84), if no other is known.
     accuracy_m: Accuracy of the position, metres.
     taken_at: When taken (UTC if no zone is known).
     author: Photographer or account.
@@ -213,6 +224,40 @@ CALL pg_temp.describe('geosearch.all_embeddings',
     embedding: L2-normalised embedding, float16.
 $$);
 
+-- Apart, so that no index, plan, measurement or count knows of them: who asks for estimated positions
+-- has these compared besides.
+CREATE TABLE geosearch.all_guesses (
+    photo_id bigint NOT NULL,
+    model_id bigint NOT NULL REFERENCES geosearch.models ON DELETE CASCADE,
+    collection_id bigint NOT NULL,
+    geom geometry(Point, 4326) NOT NULL,
+    accuracy_m real,
+    taken_at timestamptz,
+    author text,
+    licence text,
+    embedding halfvec NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    shelf bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (model_id, photo_id, shelf),
+    FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
+        ON DELETE CASCADE DEFERRABLE
+) PARTITION BY LIST (shelf);
+
+CREATE INDEX ON geosearch.all_guesses (photo_id);
+
+CALL pg_temp.describe('geosearch.all_guesses',
+    'Embeddings of photos whose position was estimated, as in all_embeddings: no references.', $$
+    photo_id: The photo.
+    model_id: The model.
+    collection_id: Copy of the photo's column.
+    geom: Copy of the photo's estimate.
+    accuracy_m: Copy of the photo's column.
+    taken_at: Copy of the photo's column.
+    author: Copy of the photo's column.
+    licence: Copy of the photo's column.
+    embedding: L2-normalised embedding, float16.
+$$);
+
 -- Embeddings carry copies of the photo's filter columns; this keeps them true. A photo that loses
 -- its position loses its embeddings: without one it can never be a neighbour.
 -- With the rights of the tables' owner: what it changes is the photo's own, on the same shelf.
@@ -227,12 +272,20 @@ BEGIN
             taken_at = NEW.taken_at, author = NEW.author, licence = NEW.licence
         WHERE photo_id = NEW.id AND shelf = NEW.shelf;
     END IF;
+    IF NEW.estimate IS NULL THEN
+        DELETE FROM all_guesses WHERE photo_id = NEW.id AND shelf = NEW.shelf;
+    ELSE
+        UPDATE all_guesses
+        SET collection_id = NEW.collection_id, geom = NEW.estimate, accuracy_m = NEW.accuracy_m,
+            taken_at = NEW.taken_at, author = NEW.author, licence = NEW.licence
+        WHERE photo_id = NEW.id AND shelf = NEW.shelf;
+    END IF;
     RETURN NULL;
 END
 $$;
 
 CREATE TRIGGER sync_embeddings
-AFTER UPDATE OF collection_id, geom, accuracy_m, taken_at, author, licence
+AFTER UPDATE OF collection_id, geom, estimate, accuracy_m, taken_at, author, licence
 ON geosearch.all_photos FOR EACH ROW
 WHEN (OLD.* IS DISTINCT FROM NEW.*)
 EXECUTE FUNCTION geosearch.sync_embeddings();

@@ -30,7 +30,7 @@ CREATE TABLE geosearch.tunings (
     k integer NOT NULL,
     sample integer NOT NULL,
     rows bigint NOT NULL,
-    index_file bigint NOT NULL,
+    index_definition text NOT NULL,
     exact_fixed_ms float8 NOT NULL,
     exact_row_ms float8 NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -43,7 +43,7 @@ CALL pg_temp.describe('geosearch.tunings',
     k: Neighbours the recall was checked for.
     sample: Stored embeddings used as queries.
     rows: Embeddings at the time.
-    index_file: File number of the index measured.
+    index_definition: Of the index measured: one built the same way again finds as much.
     exact_fixed_ms: Exact search of nothing, ms.
     exact_row_ms: Exact search, ms per photo.
 $$);

@@ -1,0 +1,81 @@
+"""`geosearch photos`: those in the database, listed and deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from geosearch.cli import deleting
+from geosearch.cli.command_groups import command_group
+from geosearch.cli.console import JsonOption, LimitOption, connected, print_rows
+from geosearch.cli.deleting import DryRunOption, YesOption
+from geosearch.cli.options import make_filter, option, taking
+
+if TYPE_CHECKING:
+    from geosearch.retrieval import Filter
+
+app = command_group(
+    """Photos in the database; geosearch ingest adds some.
+
+    Example: geosearch photos list --collection mine
+    """
+)
+
+_IDS = option("ids", list[int], "A photo, by its id; repeatable.", spelt="--id")
+_RUN = option("run", int, "Photos that an ingest run added, by its id.")
+#: Shown in the terminal unless --limit says more.
+_SHOWN = 100
+
+
+@app.command("list")
+@taking(_IDS, where=make_filter)
+def show_list(
+    context: typer.Context,
+    limit: LimitOption = None,
+    as_json: JsonOption = False,
+    *,
+    ids: list[int] | None,
+    where: Filter,
+) -> None:
+    """List photos, all or those of a filter, with their positions.
+
+    Example: geosearch photos list --country CH --author ann --json
+    """
+    from geosearch.retrieval.photo_list import list_photos
+
+    most = limit if as_json or limit else _SHOWN
+    with connected(context) as connection:
+        found = list_photos(connection, where, ids or (), most)
+    columns = {
+        "id": lambda item: str(item.id),
+        "collection": lambda item: item.collection,
+        "photo": lambda item: item.uri,
+        "position": lambda item: "" if item.lat is None else f"{item.lat:.5f},{item.lon:.5f}",
+        "source": lambda item: item.position_source or "",
+    }
+    print_rows(as_json, found, columns, ("collection", "photo", "source"), none="no such photo")
+
+
+@app.command("delete")
+@taking(_IDS, _RUN, where=make_filter)
+def delete_some(
+    context: typer.Context,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    *,
+    where: Filter,
+    ids: list[int] | None,
+    **given: Any,
+) -> None:
+    """Delete the photos that all conditions given hold for, and their embeddings; no files.
+
+    Answers that rest on them stay as they are.
+
+    Example: geosearch photos delete --collection mine --before 2001-01-01 --dry-run
+    """
+    from geosearch.deletion.photo_deletion import delete_photos
+
+    asked = deleting.Asked(dry_run, yes, as_json)
+    deleting.delete(context, asked, delete_photos, where, unit="photos", ids=ids or (), **given)

@@ -1,0 +1,1 @@
+"""What is deleted, counted first, and what gets another name."""

@@ -1,0 +1,98 @@
+"""Photos of the database by filter or id, as rows to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from geosearch.database.connection import Connection
+from geosearch.json_record import Record
+from geosearch.retrieval.algebra import check_references
+from geosearch.retrieval.conditions import Photos
+from geosearch.retrieval.filters import EVERYTHING, Filter
+
+# A filter is a condition on the columns that embeddings have of their photos.
+_CHOSEN = """
+SELECT photo_id
+FROM (
+    SELECT id AS photo_id, collection_id, geom, accuracy_m, taken_at, author, licence
+    FROM {photos}
+) AS photos
+WHERE {condition}
+"""
+
+_LIST = """
+SELECT p.id, c.name AS collection, p.uri, ST_Y(p.place) AS lat, ST_X(p.place) AS lon,
+    p.position_source, p.accuracy_m, p.taken_at, p.author, p.licence, p.title, p.source_id,
+    p.width, p.height
+FROM (SELECT *, coalesce(geom, estimate) AS place FROM (
+    SELECT id, collection_id, uri, geom, estimate, position_source, accuracy_m, taken_at, author,
+        licence, title, source_id, width, height
+    FROM geosearch.photos
+) AS shown) AS p
+JOIN geosearch.collections AS c ON c.id = p.collection_id
+WHERE p.id IN ({chosen})
+ORDER BY p.id LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True)
+class StoredPhoto(Record):
+    """A photo; latitude and longitude in degrees, estimated where `position_source` says so."""
+
+    id: int
+    collection: str
+    uri: str
+    lat: float | None
+    lon: float | None
+    position_source: str | None
+    accuracy_m: float | None
+    taken_at: datetime | None
+    author: str | None
+    licence: str | None
+    title: str | None
+    source_id: str | None
+    width: int
+    height: int
+
+
+def chosen_photos(
+    connection: Connection,
+    where: Filter = EVERYTHING,
+    ids: Sequence[int] = (),
+    photos: sql.Composable = sql.SQL("geosearch.photos"),  # noqa: B008 - it is constant
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """What selects, as `photo_id`, the photos that pass a filter and have these ids; its values.
+
+    Raises
+    ------
+    NotFoundError
+        A collection or country of the filter does not exist.
+    InputError
+        The filter asks for estimated positions, which decide of searches alone.
+    """
+    check_references(where)
+    condition, values = (where & Photos(*ids) if ids else where).compile(connection)
+    return sql.SQL(_CHOSEN).format(photos=photos, condition=condition), values
+
+
+def list_photos(
+    connection: Connection,
+    where: Filter = EVERYTHING,
+    ids: Sequence[int] = (),
+    limit: int | None = None,
+) -> list[StoredPhoto]:
+    """The photos this login may see that pass a filter and have these ids, in order.
+
+    Errors as of `chosen_photos`.
+    """
+    chosen, values = chosen_photos(connection, where, ids)
+    with connection.cursor(row_factory=class_row(StoredPhoto)) as cursor:
+        return cursor.execute(
+            sql.SQL(_LIST).format(chosen=chosen), values | {"limit": limit}
+        ).fetchall()
