@@ -7,6 +7,7 @@ in every value. A role that both tell the same, whatever it asks, has learned no
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +21,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from geosearch.database.binaries import suitable
 from geosearch.database.collection_rows import ensure_collection, set_private
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import writable_table
@@ -141,6 +143,16 @@ RECORDED: tuple[LiteralString, ...] = (
     " SELECT p.id, n, n + %(seed)s, n + %(seed)s, n, ST_SetSRID(ST_Point(n, %(seed)s), 4326),"
     " ST_Multi(ST_MakeEnvelope(n, %(seed)s, n + 1, %(seed)s + 1, 4326)) "
     "FROM geosearch.partitions AS p, generate_series(1, 50) AS n",
+    "INSERT INTO geosearch.classifiers (model_id, partition_id, weights, bias, provenance) "
+    "SELECT 1, id, decode(md5('%(seed)s'), 'hex'), '\\x00', jsonb_build_object('x', %(seed)s::int)"
+    " FROM geosearch.partitions",
+    "INSERT INTO geosearch.calibrations (model, filter, method, parameters, figures, queries,"
+    " options, n_fit, n_check, failed, software)"
+    " VALUES ('m', '{}', 'density', '{}', '{}', 'queries' || %(seed)s, '{}', 9, 9, %(seed)s, '{}')",
+    "INSERT INTO geosearch.qgis_projects (name, metadata, content)"
+    " VALUES ('project' || %(seed)s, '{}', decode(md5('%(seed)s'), 'hex'))",
+    "INSERT INTO geosearch.evaluation_failures (evaluation_id, uri, reason, message)"
+    " SELECT id, '/failed/' || %(seed)s, 'missing', '' FROM geosearch.evaluations",
 )
 
 
@@ -385,6 +397,186 @@ def test_functions_and_errors_are_the_same_whatever_is_hidden(twins: Twins, role
         ):
             values = (value,) * statement.count("%s")
             assert told(first, statement, values) == told(second, statement, values)
+    for connection in (first, second, owner):
+        connection.close()
+
+
+# ---- by psql ------------------------------------------------------------------------------------
+
+PSQL = suitable().bin / "psql"
+
+#: By role, what each attempts in one session; nothing of it may differ by what is hidden.
+PLANT = "CREATE {} geosearch.{}{}"
+ATTEMPTS: dict[str, tuple[str, ...]] = {
+    "rights of others": (
+        "SET ROLE geosearch_owner", "SET ROLE postgres", "SET SESSION AUTHORIZATION postgres",
+        "SELECT set_config('role', 'geosearch_owner', false)", "SET row_security = off",
+        "SET session_replication_role = replica", "GRANT geosearch_owner TO current_user",
+        "ALTER ROLE current_user SUPERUSER", "ALTER VIEW geosearch.photos OWNER TO current_user",
+        "SELECT pg_read_file('/etc/passwd')", "SELECT lo_import('/etc/passwd')",
+        "COPY geosearch.all_photos TO PROGRAM 'cat'", "COPY (SELECT 1) TO PROGRAM 'true'",
+        "\\copy geosearch.all_photos TO PROGRAM 'cat'",
+        "\\copy geosearch.photos_c2 TO STDOUT", "\\copy geosearch.all_qgis_projects TO STDOUT",
+        "\\d+ geosearch.all_photos", "SELECT current_user = session_user",
+    ),
+    "code that others run": (
+        *(
+            PLANT.format(what, table, does)
+            for table in ("runs", "all_runs", "photos_open", "models", "shelf_changes", "photos")
+            for what, does in (
+                ("TRIGGER t AFTER INSERT ON", " EXECUTE FUNCTION pg_notify()"),
+                ("TRIGGER t INSTEAD OF INSERT ON", " FOR EACH ROW EXECUTE FUNCTION pg_notify()"),
+                ("RULE r AS ON INSERT TO", " DO ALSO SELECT 1"),
+                ("OR REPLACE VIEW", " AS SELECT 1"),
+                ("POLICY p ON", " USING (true)"),
+                ("INDEX ON", " ((random()))"),
+            )
+        ),
+        "CREATE FUNCTION geosearch.visible_to(text) RETURNS int LANGUAGE sql RETURN 1",
+        "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION pg_notify()",
+        "CREATE OPERATOR geosearch.= (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+    ),
+    "keys to hidden photos": tuple(
+        statement.replace("PHOTO", photo)
+        for photo in ("401", "450", "1000000000")
+        for statement in (
+            "INSERT INTO geosearch.embeddings_m1"
+            " (photo_id, model_id, collection_id, geom, embedding)"
+            " SELECT PHOTO, 1, 1, geom, embedding FROM geosearch.embeddings LIMIT 1",
+            "INSERT INTO geosearch.rejects_open"
+            " (collection_id, uri, stage, reason, message, photo_id)"
+            " VALUES (1, 'xPHOTO', 'read', 'x', 'x', PHOTO)",
+            "INSERT INTO geosearch.rejects_open (collection_id, uri, stage, reason, message) "
+            "VALUES (2, 'xPHOTO', 'read', 'x', 'x')",
+        )
+    ),
+    "names of one's own": (
+        "CREATE TEMPORARY TABLE all_collections AS SELECT 2 AS id, false AS private",
+        "CREATE TEMPORARY TABLE photos_open AS SELECT 1 AS id",
+        "CREATE FUNCTION pg_temp.visible_to(name) RETURNS bigint[] LANGUAGE sql RETURN '{1,2}'",
+        "CREATE FUNCTION pg_temp.caller() RETURNS name LANGUAGE sql RETURN 'postgres'",
+        "CREATE FUNCTION pg_temp.has_table_privilege(regclass, text) RETURNS boolean "
+        "LANGUAGE sql RETURN true",
+        "SET search_path = pg_temp, geosearch, public, pg_catalog",
+        *(f"TABLE geosearch.{view}" for view in (
+            "collections", "gis_estimates", "qgis_projects", "partitions", "classifiers", "runs",
+        )),
+        "SELECT geosearch.visible_collections()",
+        "SELECT * FROM geosearch.visible_qgis_projects()",
+        "SELECT geosearch.visible_to('postgres'), geosearch.admitted_collections('{}')",
+        "RESET search_path",
+    ),
+    "what PostgreSQL notes": (
+        "SELECT tablename, attname, s FROM pg_stats AS s "
+        "WHERE schemaname = 'geosearch' AND tablename <> 'places' ORDER BY 1, 2",
+        "SELECT * FROM pg_stats_ext", "SELECT * FROM pg_stats_ext_exprs",
+        "SELECT stxdmcv FROM pg_statistic_ext_data", "SELECT * FROM pg_statistic",
+        "SELECT relname, reltuples FROM pg_class WHERE relnamespace = 'geosearch'::regnamespace "
+        "AND relname NOT LIKE 'places%' ORDER BY 1",
+        "SELECT n_live_tup FROM pg_stat_user_tables WHERE relname = 'photos_c2'",
+    ),
+    "what was computed": (
+        *(f"TABLE geosearch.{view}" for view in (
+            "localizations", "localization_neighbours", "localization_regions",
+            "localization_cells", "evaluations", "evaluation_failures", "calibrations",
+            "partitions", "geocells", "classifiers", "runs", "gis_estimates", "gis_geocells",
+        )),
+        "SELECT name, metadata, content FROM geosearch.qgis_projects",
+    ),
+    "a crash": (
+        *(f"SELECT geosearch.{call}" for call in (
+            "great_circle_line('POINT(NaN 0)', 'POINT(1 1)')",
+            "great_circle_line('SRID=4326;POINT(179 95)', 'SRID=4326;POINT(-179 0)')",
+            "great_circle_line('SRID=4326;POINT(Infinity 0)', 'SRID=4326;POINT(1 1)')",
+            "density_mode('{NaN}', '{0}', '{1}', 200)",
+            "wgs84('SRID=4326;POINT(NaN NaN)', 'x')",
+        )),
+        "SELECT 'alive'",
+    ),
+}  # fmt: skip
+
+
+def by_psql(database: Database, login: str, statements: Sequence[str]) -> str:
+    """What psql prints of statements and their errors, without numbers of relations."""
+    url = make_conninfo(database.url, user=login)
+    done = subprocess.run(
+        [PSQL, "--no-psqlrc", "--no-align", "--tuples-only", url],
+        input="".join(f"{each}{'' if each[0] == chr(92) else ';'}\n" for each in statements),
+        capture_output=True,
+        text=True,
+        check=True,  # 2: the connection was lost
+    )
+    said = re.sub(r"'\d+'::(oid|regclass)", "N", done.stdout + "\n" + done.stderr)
+    return re.sub(r"cost=\S+", "", said).replace(urlsplit(database.url).path[1:], "DATABASE")
+
+
+#: What attempts might leave behind: code, and rows.
+FOOTPRINT = """
+SELECT
+    (SELECT count(*) FROM pg_trigger),
+    (SELECT array_agg(md5(ev_action) ORDER BY oid) FROM pg_rewrite),
+    (SELECT count(*) FROM pg_policy), (SELECT count(*) FROM pg_index),
+    (SELECT count(*) FROM pg_proc), (SELECT count(*) FROM pg_event_trigger),
+    (SELECT count(*) FROM pg_auth_members), (SELECT count(*) FROM pg_roles WHERE rolsuper),
+    (SELECT count(*) FROM geosearch.all_embeddings), (SELECT count(*) FROM geosearch.all_rejects)
+"""
+
+
+@pytest.mark.parametrize("what", ATTEMPTS)
+@pytest.mark.parametrize("role", ROLES)
+def test_psql_and_the_library_get_nowhere(twins: Twins, role: str, what: str) -> None:
+    statements = ATTEMPTS[what]
+    owner, _ = twins.connect("")
+    before = owner.execute(FOOTPRINT).fetchall()
+    said = [by_psql(database, twins.logins[role], statements) for database in twins.databases]
+    assert said[0] == said[1]
+    first, second = twins.connect(role)
+    for statement in statements:
+        if not statement.startswith("\\"):
+            plain = statement.replace("%", "%%")
+            assert told(first, plain) == told(second, plain), statement
+    for connection in (first, second):
+        connection.close()  # with its temporary objects
+    # Those of psql's sessions may take a moment longer.
+    assert what == "names of one's own" or owner.execute(FOOTPRINT).fetchall() == before
+    owner.close()
+    if what == "a crash":
+        assert said[0].splitlines()[0] == "alive"
+    if what == "rights of others":
+        assert "\nt\n" in said[0]  # still oneself
+    for text in ("/photo1/", "/photo2/", "secret1", "secret2", "/asked/1", "/asked/2", "/failed/"):
+        assert text not in said[0]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_explain_tells_psql_nothing_of_hidden_values(twins: Twins, role: str) -> None:
+    first, second = twins.connect(role)
+    owner, _ = twins.connect("")
+    statements: list[str] = []
+    for relation, column, kind in columns(first):
+        values = hidden_values(first, owner, relation, column, 3)
+        conditions = CONDITIONS.get(kind, (f"{{0}} >= %s::{kind}", f"{{0}} = %s::{kind}"))
+        for value in values:
+            for condition in conditions:
+                asked = EXPLAIN.format(
+                    sql.Identifier("geosearch", relation),
+                    sql.SQL(condition.replace("%s", "{1}").replace("%%", "%")).format(
+                        sql.Identifier(column), sql.Literal(value)
+                    ),
+                )
+                statements.append(asked.as_string(first))
+    assert len(statements) > 300
+    for way in WAYS[1:]:
+        script = [
+            *(
+                f"SET enable_{name} = {value}"
+                for name, value in zip(("seqscan", "indexscan", "bitmapscan"), way, strict=True)
+            ),
+            *statements,
+        ]
+        said = [by_psql(database, twins.logins[role], script) for database in twins.databases]
+        for line, other in zip(*(text.splitlines() for text in said), strict=True):
+            assert line == other, way
     for connection in (first, second, owner):
         connection.close()
 

@@ -18,14 +18,15 @@ import psycopg
 import pytest
 
 from geosearch.database import leases
+from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import create_embedding_table
 from geosearch.errors import DatabaseError
 from geosearch.features import Description, model_rows
 from geosearch.features.model_rows import register_model
-from geosearch.retrieval import indexes, recall
+from geosearch.retrieval import indexes, nearest, recall
 from geosearch.retrieval.indexes import HnswIndex, build_index, find_index, index_name
-from geosearch.retrieval.indexing import index_model
+from geosearch.retrieval.indexing import index_model, rebuild_indexes
 from tests.rows import add_embeddings, add_model, add_photos
 from tests.test_embed import DESCRIPTION
 
@@ -177,3 +178,21 @@ def test_a_build_that_is_stopped_costs_nothing_but_itself(
 def building(database: Database) -> bool:
     with database.connection() as connection:
         return connection.execute("SELECT FROM pg_stat_progress_create_index").rowcount > 0
+
+
+def test_an_index_whose_photos_have_all_moved_is_rebuilt_and_no_longer_measured(
+    database: Database,
+) -> None:
+    model = add_world(database)
+    index_model(database, model, 16, 0.9, 5, force=True)
+    before = found(database, model)
+    with database.connection() as connection:
+        set_private(connection, "test", private=True)
+    rebuild_indexes(database)
+    after = found(database, model)
+    assert before is not None
+    assert after is not None
+    assert after.file_number != before.file_number
+    assert len(nearest(database, model, np.ones(16, np.float32), 7)) == 7
+    with database.connection() as connection:
+        assert connection.execute("SELECT FROM geosearch.tunings").fetchall() == []

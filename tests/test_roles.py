@@ -137,7 +137,7 @@ COMMON = {
     "recall_points",
     "borders",
     "places",
-    "qgis_projects",
+    "shelf_changes",
 }
 #: What lies on the open shelf: nothing of it is hidden from any role.
 OPEN_SHELF = r"(photos|rejects|embeddings|guesses|coverage)_open|embeddings_m\d+"

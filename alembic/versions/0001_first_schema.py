@@ -18,12 +18,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Each after those it needs: what is recorded notes the collections visible to its author.
+    # Each after those it needs.
     run_files(
         revision,
         "tables/comments tables/collections roles/visibility",
         "tables/photos tables/retrieval tables/geocells tables/answers tables/maps tables/leases",
-        "roles/shelves roles/deletion",
+        "roles/derived roles/shelves roles/deletion",
         "functions/sphere functions/weights functions/mode functions/radius functions/aggregate",
         "functions/place functions/filter functions/recall functions/plan functions/nearest",
         "functions/localize functions/version",

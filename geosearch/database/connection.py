@@ -265,7 +265,8 @@ def backend(connection: Connection) -> int:
 
 
 #: What our statements rest on, whatever is set for the role or the database; {local}: for the
-#: transaction. The limits are for those who forget a statement or a session; here nobody does.
+#: transaction. Limits set there are for those who forget a statement or a session; here nobody
+#: does. Those that came with the URL or PGOPTIONS were meant for this very program, and hold.
 PINS = """
 SELECT set_config(name, value, {local})
 FROM (
@@ -275,7 +276,7 @@ FROM (
     UNION ALL VALUES ('timezone', 'UTC'), ('datestyle', 'ISO')
     UNION ALL SELECT name, '0' FROM pg_settings WHERE name IN (
         'statement_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout'
-    )
+    ) AND source <> 'client'
 ) AS pins (name, value)
 WHERE value IS NOT NULL
 """

@@ -20,7 +20,7 @@ from torch import nn
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
-from geosearch.database.embedding_tables import embedding_table as embeddings_of
+from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.errors import InputError
 from geosearch.features.model_rows import find_model
 from geosearch.geocells.classifier import Classifier, store_classifiers
@@ -130,7 +130,8 @@ def fit_classifiers(
 
 
 _SELECT = """
-SELECT ST_Y(geom), ST_X(geom), embedding FROM {table} WHERE {condition} ORDER BY photo_id
+SELECT ST_Y(geom), ST_X(geom), embedding FROM {table} AS embeddings
+WHERE {condition} ORDER BY photo_id
 """
 
 
@@ -139,7 +140,8 @@ def _embeddings(
 ) -> tuple[NDArray[np.float16], Array, Array]:
     """Embeddings (n, D) that pass a filter, by photo, and where their photos are, in degrees."""
     condition, values = where.compile(connection)
-    statement = sql.SQL(_SELECT).format(table=embeddings_of(model_id), condition=condition)
+    table = visible_embeddings(connection, model_id)
+    statement = sql.SQL(_SELECT).format(table=table, condition=condition)
     with connection.cursor(binary=True) as cursor:
         rows = cursor.execute(statement, values).fetchall()
     vectors = np.empty((len(rows), dimension), np.float16)

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from geosearch.database.connection import Connection
-from geosearch.errors import DatabaseError
+from geosearch.errors import DatabaseError, InputError
 from geosearch.gis.map_layers import Group, MapLayer, groups
 from geosearch.gis.project import WORLD, Bounds, Project
 from geosearch.layers.layer import LAYERS
@@ -74,10 +74,8 @@ WHERE f_table_catalog = current_database() AND f_table_schema = 'geosearch'
 HAVING NOT coalesce(bool_or(stylename = %(name)s::text), false)
 """
 
-_SAVE = """
-INSERT INTO geosearch.qgis_projects (name, metadata, content) VALUES (%s, %s, %s)
-ON CONFLICT (name) DO UPDATE SET metadata = excluded.metadata, content = excluded.content
-"""
+_REMOVE = "DELETE FROM geosearch.qgis_projects WHERE name = %s"
+_SAVE = "INSERT INTO geosearch.qgis_projects (name, metadata, content) VALUES (%s, %s, %s)"
 
 
 @dataclass(frozen=True)
@@ -123,13 +121,26 @@ def make_project(
 def save_project(connection: Connection, name: str, project: Project) -> None:
     """Store a project for QGIS's menu Project > Open From > PostgreSQL, in schema `geosearch`.
 
-    One of the same name is replaced.
+    One of the same name is replaced. It is shown to those who see all collections that `connection`
+    sees: the extents of its layers tell where photos are.
+
+    Raises
+    ------
+    InputError
+        Another's project has the name.
     """
     row = connection.execute("SELECT current_user").fetchone()
     assert row is not None
     now = datetime.now(UTC).isoformat(timespec="seconds")
     metadata = json.dumps({"last_modified_time": now, "last_modified_user": row[0]})
-    connection.execute(_SAVE, (name, metadata, project.archive()))
+    try:
+        with connection.transaction():
+            connection.execute(_REMOVE, (name,))
+            connection.execute(_SAVE, (name, metadata, project.archive()))
+    except psycopg.errors.UniqueViolation as error:
+        raise InputError(
+            f"another's project has the name {name!r}", "Save it under another name."
+        ) from error
 
 
 def install_styles(connection: Connection) -> Stored:

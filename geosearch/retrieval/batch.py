@@ -19,7 +19,7 @@ from psycopg import Copy, sql
 from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import HEADER, TRAILER
-from geosearch.database.embedding_tables import GUESSES, OPEN, embeddings_on
+from geosearch.database.embedding_tables import embeddings_on, visible_embeddings
 from geosearch.errors import InputError
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
@@ -96,11 +96,12 @@ def nearest_batch(
     if excluded is not None and len(excluded) != len(queries):
         raise ValueError(f"{len(queries)} queries but {len(excluded)} sets of excluded photos")
     with database.connection() as connection:
-        known = facts(database, connection, model_id)
-        dimension = known.dimension
-        if shelves is None:
-            shelves = (OPEN, *known.private, *([GUESSES] if where.includes_estimated else []))
-        table = embeddings_on(model_id, shelves)
+        dimension = facts(database, connection, model_id).dimension
+        table = (
+            visible_embeddings(connection, model_id, estimated=where.includes_estimated)
+            if shelves is None
+            else embeddings_on(model_id, shelves)
+        )
         units = _unit_queries(queries, dimension)
         rows = -(-(block_rows or BLOCK_VALUES // dimension) // 64) * 64
         blocks = _read_blocks(connection, table, dimension, where, rows)

@@ -1,23 +1,39 @@
-"""What a plan rests on, for one model: rows, places, index, the rule. Cached for a moment."""
+"""What a plan rests on, for one model: rows, places, index, the rule. Kept while it is true."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import sql
+from psycopg import errors, sql
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import embedding_table
-from geosearch.errors import NotFoundError
+from geosearch.errors import DatabaseError, NotFoundError
 from geosearch.retrieval.indexes import HnswIndex
 
-#: Seconds for which facts are believed: a query must not cost more than its search.
+#: Seconds after which numbers of rows and places are read again; a query must not cost more than
+#: its search. What a search would err by, `Facts.watch` tells at once.
 _FRESH_S = 2.0
+
+#: Searches in a row that may find their facts no longer true.
+_TRIES = 5
+
+T = TypeVar("T")
+
+
+class ChangedError(DatabaseError):
+    """The facts that a search went by were no longer true when it ran."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "collections or the index changed while this ran", "Run it again, once they are still."
+        )
 
 
 @dataclass(frozen=True)
@@ -27,21 +43,22 @@ class Facts:
     (2, n) in degrees.
 
     All of the open shelf. `private`: the shelves of private collections that this login may read,
-    with `private_total` embeddings, which are compared one by one. `sample`, `most` and `probe` are
-    numbers of the rule; `decided` is what it has decided since.
+    and the number of embeddings on each, which are compared one by one. `sample`, `most` and
+    `probe` are numbers of the rule; `decided` is what it has decided since. They are true for as
+    long as the SQL expression `watch` is.
     """
 
     model_id: int
     dimension: int
     total: int
-    private: tuple[int, ...]
-    private_total: int
+    private: dict[int, int]
     index: HnswIndex | None
     tuning: int | None
     sample: int
     most: float
     probe: int
     places: NDArray[np.float64]
+    watch: str
     decided: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
 
 
@@ -49,27 +66,35 @@ _known: WeakKeyDictionary[Database, dict[int, tuple[float, Facts]]] = WeakKeyDic
 
 
 def facts(database: Database, connection: Connection, model_id: int) -> Facts:
-    """The model's facts, at most two seconds old."""
+    """The model's facts, at most two seconds old.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such model.
+    """
     known = _known.setdefault(database, {})
     read_at, found = known.get(model_id, (0.0, None))
     now = time.monotonic()
     if found is None or now - read_at > _FRESH_S:
+        # First: what changes from now on is found by the next search.
+        watch = connection.execute(_WATCH, (model_id,)).fetchone()
         row = connection.execute(_FACTS, (model_id,)).fetchone()
-        if row is None or row[0] is None:
+        if row is None or row[0] is None or watch is None:
             raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
         dimension, rows, private, private_rows, *indexed, tuning, wanted, sample, most, probe = row
         found = Facts(
             model_id,
             dimension,
             rows,
-            tuple(private),
-            private_rows,
+            dict(zip(private, private_rows, strict=True)),
             None if indexed[0] is None else HnswIndex(*indexed),
             tuning,
             sample,
             most,
             probe,
             _places(connection, model_id, rows, wanted),
+            *watch,
         )
         known[model_id] = (now, found)
     return found
@@ -80,9 +105,34 @@ def forget(database: Database) -> None:
     _known.pop(database, None)
 
 
+def with_facts(
+    database: Database, connection: Connection, model_id: int, search: Callable[[Facts], T]
+) -> T:
+    """What `search` finds by the model's facts; it is repeated where these had changed meanwhile.
+
+    `connection` is one on which each statement commits itself.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such model.
+    ChangedError
+        They change faster than it can be searched.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return search(facts(database, connection, model_id))
+        except (ChangedError, errors.UndefinedTable, errors.InsufficientPrivilege):
+            forget(database)
+            if not left:
+                raise
+    raise AssertionError
+
+
+_WATCH = "SELECT geosearch.watch_facts(%s)"
 _FACTS = """
 SELECT
-    f.dimension, f.total, f.private, f.private_total, f.index_name, f.index_file, f.quantized,
+    f.dimension, f.total, f.private, f.private_rows, f.index_name, f.index_file, f.quantized,
     f.index_definition, f.tuning, r.places, r.sample, r.most, r.probe
 FROM geosearch.search_facts(%s) AS f, geosearch.search_rule() AS r
 """

@@ -105,6 +105,10 @@ def _aims(connection: Connection) -> list[Aim]:
 
 def _build_again(database: Database, aims: Sequence[Aim], progress: Progress | None) -> None:
     for key, dimension, target, k in aims:
+        with database.connection() as connection:
+            if not count_rows(connection, key):  # there is nothing to measure by any more
+                connection.execute("DELETE FROM geosearch.tunings WHERE model_id = %s", (key,))
+                target = None
         if target is None or k is None:
             build_index(database, key, dimension, rebuild=True, progress=progress)
         else:

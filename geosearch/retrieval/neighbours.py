@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Database, SearchConnection
 from geosearch.database.embedding_tables import GUESSES
 from geosearch.errors import InputError
-from geosearch.retrieval.facts import Facts, facts
+from geosearch.retrieval.facts import Facts, with_facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.plan import Plan, exact_plan, few_enough, found_recall, index_plan
 from geosearch.retrieval.search import Compared, Rows, Search
@@ -98,23 +99,32 @@ def nearest(
     if query.ndim != 1 or not _SMALLEST < np.abs(query).max(initial=0) < _LARGEST:
         raise InputError("the query embedding is zero or not finite, so it has no direction")
     with database.searcher() as connection:
-        known = facts(database, connection, model_id)
-        if len(query) != known.dimension:
-            raise InputError(
-                f"the query embedding has {len(query)} dimensions, those of the model have "
-                f"{known.dimension}",
-                "Embed the query with the same model.",
+
+        def search(known: Facts) -> Neighbours:
+            if len(query) != known.dimension:
+                raise InputError(
+                    f"the query embedding has {len(query)} dimensions, those of the model have "
+                    f"{known.dimension}",
+                    "Embed the query with the same model.",
+                )
+            references = where.of_references
+            found = _nearest_open(
+                connection,
+                Search(connection, known, query, k, references),
+                known,
+                k,
+                references,
+                exact,
             )
-        more = (*known.private, *([GUESSES] if where.includes_estimated else []))
-        where = where.of_references
-        found = _nearest_open(
-            connection, Search(connection, known, query, k, where), known, k, where, exact
-        )
-        if not more:
-            return found
-        search = Search(connection, known, query, k, where, shelves=more)
-        kind = "private or estimated" if GUESSES in more else "private"
-        return _merge(found, search.exact(), known, k, kind)
+            private = _admitted(connection, known, where)
+            more = (*private, *([GUESSES] if where.includes_estimated else []))
+            if not more:
+                return found
+            there = Search(connection, known, query, k, references, shelves=more)
+            kind = "private or estimated" if GUESSES in more else "private"
+            return _merge(found, there.exact(), sum(private.values()), k, kind)
+
+        return with_facts(database, connection, model_id, search)
 
 
 def check_k(k: int) -> None:
@@ -164,8 +174,22 @@ def _nearest_open(
     return _exactly(search, known, f"{short}, so all matching photos were compared")
 
 
-def _merge(public: Neighbours, private: Compared, known: Facts, k: int, kind: str) -> Neighbours:
-    """The nearest of both; all private photos were compared, so recall is that of the public."""
+def _admitted(connection: SearchConnection, known: Facts, where: Filter) -> dict[int, int]:
+    """The private shelves that the filter may pass photos of, and their embeddings: an answer that
+    does not rest on the others says nothing of them.
+    """
+    if not known.private or where == EVERYTHING:
+        return known.private
+    asked = "SELECT geosearch.admitted_collections(%s)"
+    row = connection.execute(asked, (Jsonb(where.to_json()),), prepare=True).fetchone()
+    assert row is not None
+    return {shelf: rows for shelf, rows in known.private.items() if shelf in row[0]}
+
+
+def _merge(public: Neighbours, private: Compared, total: int, k: int, kind: str) -> Neighbours:
+    """The nearest of both; all of `total` private photos that pass were compared, so recall is that
+    of the public.
+    """
     columns = (public.photo_id, public.uri, public.lat, public.lon, public.distance)
     rows = sorted(
         [*zip(*(list(column) for column in columns), strict=True)]
@@ -179,7 +203,7 @@ def _merge(public: Neighbours, private: Compared, known: Facts, k: int, kind: st
             plan,
             strategy="exact" if plan.strategy == "empty" and private.matches else plan.strategy,
             reason=f"{plan.reason}; {private.matches} {kind} photos were compared",
-            total=plan.total + known.private_total,
+            total=plan.total + total,
             matches=plan.matches + private.matches,
             rows_scanned=(plan.rows_scanned or 0) + private.matches,
         ),

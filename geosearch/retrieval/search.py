@@ -15,7 +15,7 @@ from psycopg import sql
 
 from geosearch.database.connection import Planner, SearchConnection
 from geosearch.database.embedding_tables import OPEN, embeddings_on, photos_on
-from geosearch.retrieval.facts import Facts
+from geosearch.retrieval.facts import ChangedError, Facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.indexes import indexed_expression
 
@@ -46,6 +46,7 @@ WITH matching AS MATERIALIZED (
     {limit}
 )
 SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance, (SELECT count(*) FROM matching)
+    {watch}
 FROM (
     SELECT photo_id, distance
     FROM matching
@@ -66,7 +67,7 @@ SELECT count(*) FROM {table} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0) WHERE
 # Both in one round trip: what the sample says decides how many rows are compared.
 _EXACT_IF_FEW = """
 WITH sampled AS MATERIALIZED ({sampled})
-SELECT (SELECT count FROM sampled), found.*
+SELECT (SELECT count FROM sampled), found.* {watch}
 FROM (VALUES (true)) AS always
 LEFT JOIN ({exact}) AS found ON true
 ORDER BY found.distance, found.photo_id
@@ -79,7 +80,7 @@ _LIMIT_BY_SAMPLE = (
 # is answered by a sequential scan. Numbers are literals, and the plan is made once: with unknown
 # ones PostgreSQL would plan for a tenth of all rows.
 _INDEX = """
-SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance
+SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance {watch}
 FROM (
     SELECT photo_id, geom, embedding <=> %(query)s AS distance
     FROM {table}
@@ -102,7 +103,7 @@ LIMIT {candidates}
 # the filter then takes the first k that pass. Where their place is the index's own expression, no
 # more of them are fetched.
 _FILTERED_INDEX = """
-SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance, n.rank
+SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance, n.rank {watch}
 FROM (
     SELECT photo_id, geom, distance, rank
     FROM (
@@ -117,7 +118,7 @@ JOIN {photos} AS p ON p.id = n.photo_id
 ORDER BY n.distance, n.photo_id
 """
 
-_PROBE = "SELECT count(*) FILTER (WHERE {condition}) FROM ({candidates}) AS found"
+_PROBE = "SELECT count(*) FILTER (WHERE {condition}) {watch} FROM ({candidates}) AS found"
 
 # The choice was made in the plan; every other access path sorts. What is switched off counts as
 # very expensive, which would have every query compiled: a fifth of a second each.
@@ -168,6 +169,7 @@ class Search:
             "order": order,
             "place": "embedding <=> %(query)s" if self._quantized else order,
             "k": str(int(k)),
+            "watch": f", {known.watch}",
         }
 
     def exact(self) -> Compared:
@@ -196,7 +198,7 @@ class Search:
         statement = self._format(
             _EXACT_IF_FEW,
             sampled=self._format(_SAMPLED, percent=repr(100 * sampled)),
-            exact=self._exact_statement(_LIMIT_BY_SAMPLE),
+            exact=self._exact_statement(_LIMIT_BY_SAMPLE, watch=""),
         )
         found = self._fetch(statement, planner)
         passing = int(found[0][0])
@@ -231,7 +233,7 @@ class Search:
         )
         explained = "EXPLAIN (ANALYZE, BUFFERS) " + statement
         planner = Planner(ef_search, one_plan=ef_search is not None)
-        return [str(line) for (line,) in self._fetch(explained, planner, prepare=False)]
+        return [str(line) for (line,) in self._run(explained, planner, prepare=False)]
 
     @property
     def _ranked(self) -> bool:
@@ -244,8 +246,8 @@ class Search:
         passing = np.count_nonzero(self._where.may_pass(*places))
         return float(passing / places.shape[1]) if places.size else 1.0
 
-    def _exact_statement(self, limit: str = "") -> str:
-        return self._format(_EXACT, limit=limit)
+    def _exact_statement(self, limit: str = "", **parts: str) -> str:
+        return self._format(_EXACT, limit=limit, **parts)
 
     def _index_statement(self, ef_search: int) -> str:
         if self._ranked:
@@ -256,13 +258,21 @@ class Search:
         return self._format(_CANDIDATES, candidates=str(count))
 
     def _format(self, template: str, **parts: str) -> str:
-        return template.format(**self._parts, **parts)
+        return template.format(**(self._parts | parts))
 
     @staticmethod
     def _compared(rows: Rows) -> Compared:
         return Compared(rows, int(rows[0][5]) if rows else 0)
 
-    def _fetch(
+    def _fetch(self, statement: str, planner: Planner) -> list[tuple[Any, ...]]:
+        """Rows of a statement, which says in its last column whether the facts are still true."""
+        rows = self._run(statement, planner)
+        asked = rows or self._connection.execute(f"SELECT {self._known.watch}".encode()).fetchall()
+        if not asked[0][-1]:
+            raise ChangedError
+        return [row[:-1] for row in rows]
+
+    def _run(
         self, statement: str, planner: Planner, *, prepare: bool = True
     ) -> list[tuple[Any, ...]]:
         """Rows of a statement, prepared: parsing and planning cost as much as a small search.

@@ -91,7 +91,7 @@ INSERT INTO geosearch.borders (kind, name, aliases, iso_a2, geom, source) VALUES
         'SRID=4326;MULTIPOLYGON(((0 0, 9 0, 9 9, 0 0)))', 'borders.csv');
 SELECT geosearch.refresh_coverage();
 SELECT geosearch.set_private(2, true), geosearch.set_shared(2, 'geosearch_analyst', true);
-INSERT INTO geosearch.qgis_projects (name, metadata, content) VALUES ('map', '{}', '\x504b');
+INSERT INTO geosearch.all_qgis_projects (name, metadata, content) VALUES ('map', '{}', '\x504b');
 
 INSERT INTO geosearch.leases (work, holder, expires_at)
 VALUES ('embed 1', gen_random_uuid(), now());

@@ -145,6 +145,11 @@ DECLARE
         within, near, near_km, utc(taken_after), utc(taken_before), collections, authors, not_authors,
         licences, accuracy_m, not_photos
     );
+    -- An answer that does not rest on a collection says nothing of it.
+    private CONSTANT bigint[] := ARRAY(
+        SELECT shelf FROM unnest(known.private) AS shelf
+        WHERE wanted.collection_ids IS NULL OR shelf = ANY (wanted.collection_ids) OR shelf = -1
+    );
     condition CONSTANT text := filter_condition(wanted);
     may_pass CONSTANT text := place_condition(wanted);
     filtered CONSTANT boolean := condition <> 'true';
@@ -314,8 +319,8 @@ BEGIN
         matches := met.matches;
         expected_recall := 1;
     END IF;
-    IF known.private <> '{}' THEN
-        EXECUTE format(compare, embeddings_on(id, known.private))
+    IF private <> '{}' THEN
+        EXECUTE format(compare, embeddings_on(id, private))
         INTO found USING query, wanted, NULL::bigint;
         matches := matches + found.matches;
         reason := format(

@@ -54,7 +54,7 @@ CREATE FUNCTION geosearch.search_facts(
     OUT dimension integer,
     OUT total bigint,        -- embeddings, estimated
     OUT private bigint[],    -- shelves beside the open one, whose index this is, that the caller may
-    OUT private_total bigint,  -- read, and their embeddings: these are compared
+    OUT private_rows bigint[],  -- read, and the embeddings of each: these are compared
     OUT index_name text,     -- of a valid index, else NULL
     OUT index_file bigint,
     OUT quantized boolean,   -- the index is over signs: its candidates are to be ranked again
@@ -66,7 +66,6 @@ SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
     name CONSTANT text := format('embeddings_m%s', model_id);
-    shelf bigint;
 BEGIN
     dimension := (SELECT m.dimension FROM models AS m WHERE m.id = model_id);
     IF dimension IS NULL THEN
@@ -74,11 +73,9 @@ BEGIN
     END IF;
     total := rows_of(name);
     private := private_shelves();
-    private_total := 0;
-    FOREACH shelf IN ARRAY private LOOP
-        private_total := private_total
-            + rows_of(format('embeddings_c%s_m%s', shelf, model_id));
-    END LOOP;
+    private_rows := ARRAY(
+        SELECT rows_of(format('embeddings_c%s_m%s', shelf, model_id)) FROM unnest(private) AS shelf
+    );
     IF estimated THEN
         private := private || -1::bigint;
     END IF;
@@ -98,6 +95,43 @@ $$;
 
 COMMENT ON FUNCTION geosearch.search_facts(bigint, boolean) IS
     'What the plan of a search rests on: a model''s dimension, embeddings, index and measurements.';
+
+-- Facts are kept for a moment, and every search asks in its own statement whether they still are:
+-- which shelves there are, which of them the caller may read, the file of the index. Only the first
+-- is asked of a table: PostgreSQL's caches learn of a commit a little after its rows are seen.
+CREATE FUNCTION geosearch.watch_facts(model_id bigint) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    index CONSTANT regclass := to_regclass(format('geosearch.embeddings_m%s_hnsw', model_id));
+BEGIN
+    RETURN (
+        SELECT format(
+            '(SELECT %s FROM geosearch.shelf_changes AS s)', string_agg(condition, ' AND ')
+        )
+        FROM (
+            SELECT format('s.number = %s', s.number) FROM geosearch.shelf_changes AS s
+            UNION ALL
+            SELECT format(
+                'pg_catalog.pg_relation_filenode(%s) = %s', index::oid, pg_relation_filenode(index)
+            )
+            WHERE index IS NOT NULL
+            UNION ALL
+            SELECT format(
+                '%s pg_catalog.has_table_privilege(%s, ''SELECT'')',
+                CASE WHEN has_table_privilege(i.inhrelid, 'SELECT') THEN '' ELSE 'NOT' END, i.inhrelid
+            )
+            FROM pg_inherits AS i
+            WHERE i.inhparent = 'geosearch.all_photos'::regclass
+                AND i.inhrelid <> 'geosearch.photos_open'::regclass
+        ) AS conditions (condition)
+    );
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.watch_facts(bigint) IS
+    'SQL that is true for as long as the facts of a model are.';
 
 CREATE FUNCTION geosearch.exact_cost(tuning bigint, OUT fixed_ms float8, OUT row_ms float8)
 LANGUAGE plpgsql STABLE PARALLEL SAFE

@@ -143,7 +143,8 @@ DECLARE
     item record;
     -- No photo is in these.
     common CONSTANT text[] := '{
-        alembic_version, models, tunings, recall_points, borders, places, layer_styles, qgis_projects
+        alembic_version, models, tunings, recall_points, borders, places, layer_styles,
+        shelf_changes
     }';
     -- What the functions, and searches from Python, ask for beyond what the views show.
     asked CONSTANT text[] := ARRAY[
@@ -158,11 +159,12 @@ DECLARE
         'partitions (id, name, kind, parameters, filter, definition, photos, software, created_at,'
         ' recorded_by)',
         'geocells (partition_id, number, photos, medoid, spread_km, area_km2)',
-        'classifiers (id, model_id, partition_id, weights, bias, provenance)'
+        'classifiers (id, model_id, partition_id, weights, bias, provenance)',
+        'qgis_projects (name, metadata, content)'
     ];
     answers CONSTANT text[] := '{
         localizations, localization_neighbours, localization_regions, localization_cells,
-        evaluations, evaluation_failures
+        evaluations, evaluation_failures, qgis_projects
     }';
     -- Views of what the caller may see: shelves.sql.
     seen CONSTANT text[] := ARRAY(SELECT name FROM geosearch.recorded_tables())
@@ -171,7 +173,8 @@ DECLARE
     managing CONSTANT text[] := '{
         create_roles, grant_to, grant_rights, grant_shelf, read_columns, columns_of, caller,
         visible_to, tables_of_shelf,
-        protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf, drop_shelf
+        protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf, drop_shelf,
+        rest_on, rests_on_the_gone
     }';
 BEGIN
     EXECUTE 'REVOKE ALL ON SCHEMA geosearch FROM PUBLIC';

@@ -7,13 +7,12 @@
 --   x_open, and each private one, x_c<collection>, if the caller may read it. That is a condition
 --   without columns: PostgreSQL asks it once, before the first row, and skips the shelf if it is not
 --   met. What the caller asks about its rows is never asked.
--- * Of recorded tables (answers, evaluations, calibrations, partitions, runs), all rows if the caller
---   may read the table; else those that rest on visible collections alone, out of a function that is
+-- * Of recorded tables (answers, evaluations, calibrations, partitions, runs, projects), all rows if the
+--   caller may read the table; else those that rest on visible collections alone, out of a function that is
 --   planned by itself: nothing the caller asks gets inside.
 --
--- Where nothing is private, the views are plain: SELECT ... FROM one table. What was computed belongs
--- to all collections that were searched for it: even an answer whose neighbours are all public tells,
--- by its plan and by what was left out, what else there was.
+-- Where nothing is private, the views are plain: SELECT ... FROM one table. derived.sql says what rests
+-- on which collections.
 
 CREATE FUNCTION geosearch.shelved_tables() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -38,7 +37,8 @@ VALUES
     ('localization_cells', 'localizations', 'localization_id'),
     ('partitions', NULL, NULL),
     ('geocells', 'partitions', 'partition_id'),
-    ('classifiers', 'partitions', 'partition_id');
+    ('classifiers', 'partitions', 'partition_id'),
+    ('qgis_projects', NULL, NULL);
 END;
 
 COMMENT ON FUNCTION geosearch.recorded_tables() IS
@@ -133,7 +133,6 @@ DECLARE
                         'nextval(%L)',
                         pg_get_serial_sequence('geosearch.' || stored, a.attname)
                     )
-                    WHEN a.attname = 'collection_ids' THEN 'geosearch.visible_to(who)'
                     WHEN a.attname = 'recorded_by' THEN 'who'
                     ELSE pg_get_expr(d.adbin, d.adrelid)
                 END
@@ -144,13 +143,17 @@ DECLARE
         WHERE a.attrelid = format('geosearch.%I', stored)::regclass AND a.attnum > 0
             AND (a.atthasdef OR a.attidentity <> '')
     );
-    visible CONSTANT text := CASE WHEN whole IS NULL
-        THEN format('SELECT r.* FROM geosearch.%I AS r WHERE r.collection_ids <@ seen', stored)
-        ELSE format(
-            'SELECT r.* FROM geosearch.%I AS r JOIN geosearch.%I AS w ON w.id = r.%I '
-            'WHERE w.collection_ids <@ seen', stored, 'all_' || whole, key
-        )
-    END;
+    -- A part may rest on more than its whole, as a classifier does.
+    noted CONSTANT boolean := EXISTS (
+        SELECT FROM pg_attribute AS a
+        WHERE a.attrelid = format('geosearch.%I', stored)::regclass AND a.attname = 'collection_ids'
+    );
+    visible CONSTANT text := format('SELECT r.* FROM geosearch.%I AS r ', stored)
+        || CASE WHEN whole IS NULL THEN '' ELSE format(
+            'JOIN geosearch.%I AS w ON w.id = r.%I AND w.collection_ids <@ seen ',
+            'all_' || whole, key
+        ) END
+        || CASE WHEN noted THEN 'WHERE r.collection_ids <@ seen' ELSE '' END;
     author CONSTANT text := CASE WHEN whole IS NULL THEN '%1$s.recorded_by'
         ELSE format(
             '(SELECT w.recorded_by FROM geosearch.%I AS w WHERE w.id = %%1$s.%I)',
@@ -162,8 +165,9 @@ DECLARE
         'AND (NEW.evaluation_id IS NULL OR all_of_it OR who = '
         '(SELECT w.recorded_by FROM geosearch.all_evaluations AS w WHERE w.id = NEW.evaluation_id))'
         ELSE '' END
-        || CASE WHEN whole IS NULL THEN ' AND NEW.collection_ids <@ geosearch.visible_to(who)'
-            ELSE '' END;
+        -- NULL: still to be noted.
+        || CASE WHEN noted THEN
+            ' AND coalesce(NEW.collection_ids <@ geosearch.visible_to(who), true)' ELSE '' END;
 BEGIN
     PERFORM geosearch.keep_no_statistics(stored);
     EXECUTE format(
@@ -224,7 +228,7 @@ BEGIN
         geosearch.columns_of(stored),
         geosearch.columns_of(stored, 'NEW.')
     );
-    IF whole IS NULL THEN
+    IF noted THEN
         EXECUTE format(
             'CREATE TRIGGER %2$I AFTER DELETE ON geosearch.all_collections '
             'FOR EACH ROW WHEN (NOT OLD.private) EXECUTE FUNCTION geosearch.forget_collection(%1$L)',
@@ -301,6 +305,31 @@ END;
 COMMENT ON FUNCTION geosearch.embeddings_on(bigint, bigint[]) IS
     'What to select one model''s embeddings from, on these private shelves; -1: its guesses.';
 
+CREATE FUNCTION geosearch.rests_on_the_gone() RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item text;
+    found boolean;
+BEGIN
+    FOR item IN SELECT r.name FROM geosearch.recorded_tables() AS r WHERE r.whole IS NULL LOOP
+        EXECUTE format(
+            'SELECT EXISTS (SELECT FROM geosearch.%I AS r '
+            'WHERE NOT r.collection_ids <@ ARRAY(SELECT id FROM geosearch.all_collections))',
+            'all_' || item
+        ) INTO found;
+        IF found THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.rests_on_the_gone() IS
+    'Whether something computed rests on a private collection that was deleted.';
+
 CREATE FUNCTION geosearch.make_views() RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -329,7 +358,8 @@ BEGIN
             )
         );
     END LOOP;
-    private := own <> '{}' OR EXISTS (SELECT FROM geosearch.all_collections AS c WHERE c.private);
+    private := own <> '{}' OR EXISTS (SELECT FROM geosearch.all_collections AS c WHERE c.private)
+        OR geosearch.rests_on_the_gone();
     EXECUTE format(
         'CREATE OR REPLACE VIEW geosearch.collections AS SELECT %s FROM geosearch.%s',
         geosearch.columns_of('all_collections'),
@@ -365,6 +395,7 @@ BEGIN
     LOOP
         EXECUTE format('COMMENT ON %s IS %L', item.name, item.description);
     END LOOP;
+    UPDATE geosearch.shelf_changes SET number = number + 1;
 END
 $$;
 

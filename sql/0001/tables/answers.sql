@@ -21,7 +21,7 @@ CREATE TABLE geosearch.all_evaluations (
     sweep_id bigint REFERENCES geosearch.all_evaluations ON DELETE CASCADE,
     errors_km float8[],
     excluded jsonb,
-    collection_ids bigint[] NOT NULL DEFAULT geosearch.visible_collections(),
+    collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user
 );
 
@@ -74,7 +74,7 @@ CREATE TABLE geosearch.all_calibrations (
     failed integer NOT NULL,
     software jsonb NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    collection_ids bigint[] NOT NULL DEFAULT geosearch.visible_collections(),
+    collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user,
     CONSTRAINT all_calibrations_n_check CHECK (n_fit > 0 AND n_check > 0)
 );
@@ -123,7 +123,7 @@ CREATE TABLE geosearch.all_localizations (
     truth_level float8,
     excluded jsonb,
     created_at timestamptz NOT NULL DEFAULT now(),
-    collection_ids bigint[] NOT NULL DEFAULT geosearch.visible_collections(),
+    collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user,
     CONSTRAINT all_localizations_sha256_length_check CHECK (octet_length(photo_sha256) = 32),
     CONSTRAINT all_localizations_method_check CHECK (

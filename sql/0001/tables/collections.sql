@@ -17,3 +17,14 @@ CALL pg_temp.describe('geosearch.all_collections', 'Named sets of photos.', $$
     private: True: only for geosearch_owner and the roles it is shared with.
     shelf: Where its photos lie: 0 with those of all public collections, else on a shelf of its own.
 $$);
+
+CREATE TABLE geosearch.shelf_changes (
+    number bigint NOT NULL
+);
+
+INSERT INTO geosearch.shelf_changes VALUES (0);
+
+CALL pg_temp.describe('geosearch.shelf_changes',
+    'One row, by which a search knows that shelves came or went since it last looked.', $$
+    number: How often they did.
+$$);

@@ -13,8 +13,7 @@ BEGIN
             FROM regexp_matches(meanings, '^ *(\w+): (.+)$', 'gn') AS line
         ), common (name, meaning) AS (VALUES
             ('area_km2', 'Area, square kilometres.'),
-            ('collection_ids', 'Collections that whoever recorded it could see: only those who see '
-                'them all see the row.'),
+            ('collection_ids', 'Collections it rests on: only those who see them all see the row.'),
             ('created_at', 'When the row was written.'),
             ('filter', 'Filter on the references.'),
             ('id', 'Primary key.'),

@@ -10,7 +10,7 @@ CREATE TABLE geosearch.all_partitions (
     photos bigint NOT NULL,
     software jsonb NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    collection_ids bigint[] NOT NULL DEFAULT geosearch.visible_collections(),
+    collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user,
     CONSTRAINT all_partitions_name_not_empty_check CHECK (name <> ''),
     CONSTRAINT all_partitions_kind_check CHECK (kind IN ('quadtree', 'clusters'))
@@ -62,6 +62,7 @@ CREATE TABLE geosearch.all_classifiers (
     bias bytea NOT NULL,
     provenance jsonb NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    collection_ids bigint[] NOT NULL,
     UNIQUE (model_id, partition_id)
 );
 

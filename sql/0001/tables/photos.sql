@@ -43,7 +43,7 @@ CREATE TABLE geosearch.all_runs (
     started_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
     counts jsonb,
-    collection_ids bigint[] NOT NULL DEFAULT geosearch.visible_collections(),
+    collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user,
     CONSTRAINT all_runs_kind_check CHECK (kind IN ('ingest', 'embed', 'train'))
 );
