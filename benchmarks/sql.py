@@ -2,8 +2,8 @@
 
 Photos all over the Earth that look like their surroundings, half of them in clusters as photos
 are. Each query is localized by `geosearch.localize` in SQL, and by `nearest` and `locate` in
-Python, in turn, on the same database and in the same run. Both give an estimate, a score and two
-radii; neither draws regions.
+Python, in turn, on the same database and in the same run. Both give an estimate, an agreement and
+two radii; neither draws regions.
 
     python benchmarks/sql.py
     python benchmarks/sql.py --rows 100000 --queries 200 --json
@@ -168,7 +168,7 @@ def measure(database: Database, model: int, rows: int, queries: int, cases: int)
 
 
 _LOCALIZE = """
-SELECT ST_Y(estimate), ST_X(estimate), score, radius_50_km, radius_90_km, strategy
+SELECT ST_Y(estimate), ST_X(estimate), agreement, radius_50_km, radius_90_km, strategy
 FROM geosearch.localize(%s, 'benchmark', %s)
 """
 
@@ -178,8 +178,8 @@ def in_sql(
 ) -> tuple[float, float, float, float, float, str]:
     row = connection.execute(_LOCALIZE, (HalfVector(query), K), prepare=True).fetchone()
     assert row is not None
-    lat, lon, score, half, most, strategy = row
-    return lat, lon, score, half, most, strategy
+    lat, lon, agreement, half, most, strategy = row
+    return lat, lon, agreement, half, most, strategy
 
 
 def in_python(database: Database, model: int, query: NDArray[np.float32]) -> tuple[Place, Plan]:

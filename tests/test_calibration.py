@@ -159,7 +159,7 @@ def test_sharp_weights_prefer_one_good_match_to_a_crowd_of_poor_ones() -> None:
     assert at_summit(lat, lon, place, 1.0) is place
     moved = at_summit(lat, lon, place, 2.0)
     assert (moved.lat, moved.lon) == pytest.approx((50, 10), abs=0.01)
-    assert moved.score == moved.modes[0].mass
+    assert moved.agreement == moved.modes[0].mass
     assert set(moved.modes) == set(place.modes)
 
 
@@ -401,14 +401,15 @@ def test_answers_use_the_calibration_and_say_so(world: Database, made: Calibrati
     answer = _answer(world, Request())
     printed = answer.to_json()
     assert printed["calibration"] == made.id
-    assert printed["score"] == printed["probability_within_km"]["200"]
+    assert 0 < printed["probability_within_km"]["200"] < 1
+    assert printed["agreement"] == answer.modes[0].mass
     assert isinstance(printed["confident"], bool)
     assert 0 < printed["presence"] < 1
     assert answer.parameters.fitted == made.fitted
     assert answer.regions.keys() == {0.5, 0.9}
     plain = _answer(world, Request(calibrate=False)).to_json()
     assert plain["calibration"] is plain["confident"] is plain["presence"] is None
-    assert plain["probability_within_km"] == {}
+    assert plain["probability_within_km"] is None
 
 
 @pytest.mark.parametrize(

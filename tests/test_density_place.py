@@ -26,7 +26,7 @@ def test_density_prefers_the_many_to_the_first() -> None:
     place = locate(LAT, LON, DISTANCE, bandwidth_km=50)
     weights = neighbour_weights(DISTANCE, "power:10")
     assert great_circle_km(place.lat, place.lon, *PARIS) < 2
-    assert place.score == pytest.approx(weights[1:].sum())
+    assert place.agreement == pytest.approx(weights[1:].sum())
     assert [mode.mass for mode in place.modes] == pytest.approx([weights[1:].sum(), weights[0]])
     np.testing.assert_allclose(place.weights, weights)
 
@@ -35,7 +35,7 @@ def test_nearest_is_the_first_neighbour() -> None:
     place = locate(LAT, LON, DISTANCE, method="nearest", bandwidth_km=10)
     assert (place.lat, place.lon) == (41.90, 12.49)
     np.testing.assert_array_equal(place.weights, [1, 0, 0, 0])
-    assert place.score == 1
+    assert place.agreement == 1
     # A kernel of 10 km holds half of its mass within 10 km times sqrt(2 log 2).
     assert place.radius_km[0.5] == pytest.approx(10 * np.sqrt(2 * np.log(2)), rel=1e-5)
     assert place.regions[0.5].area_km2 == pytest.approx(np.pi * 200 * np.log(2), rel=0.01)
@@ -61,7 +61,7 @@ def test_radii_and_regions_have_the_levels_asked_for(method: str) -> None:
 def test_identical_neighbours_are_their_own_place(method: str, lat: float, lon: float) -> None:
     place = locate([lat] * 5, [lon] * 5, [0.2] * 5, method=method)
     assert great_circle_km(place.lat, place.lon, lat, lon) < 1e-6
-    assert place.score == pytest.approx(1)
+    assert place.agreement == pytest.approx(1)
     assert all(region.geometry.is_valid for region in place.regions.values())
 
 
@@ -82,7 +82,7 @@ def test_places_move_with_a_change_of_longitude(seed: int, bandwidth_km: float) 
     there = locate(lat, moved, distance, bandwidth_km=bandwidth_km, regions=False)
     gap = great_circle_km(here.lat, here.lon + shift, there.lat, there.lon)
     assert gap < 1e-4 * bandwidth_km + 1e-8
-    assert there.score == pytest.approx(here.score)
+    assert there.agreement == pytest.approx(here.agreement)
     assert there.radius_km[0.5] == pytest.approx(here.radius_km[0.5], rel=1e-5, abs=1e-4)
 
 
@@ -134,7 +134,7 @@ def test_the_estimate_snaps_to_the_best_ranked_neighbour_near_the_mode() -> None
     near = locate(LAT, LON, DISTANCE, bandwidth_km=50, snap_km=100, regions=False)
     assert (near.lat, near.lon) == (LAT[1], LON[1])
     assert (near.modes[0].lat, near.modes[0].lon) == (free.lat, free.lon)
-    assert near.score == free.score
+    assert near.agreement == free.agreement
     unmoved = locate(LAT, LON, DISTANCE, bandwidth_km=50, snap_km=1e-6, regions=False)
     assert (unmoved.lat, unmoved.lon) == (free.lat, free.lon)
 
@@ -155,7 +155,7 @@ def test_many_photos_are_located_as_one_by_one() -> None:
         for place, *neighbours in zip(found, lat, lon, distance, strict=True):
             alone = locate(*neighbours, method=method, bandwidth_km=700, regions=False)
             assert great_circle_km(place.lat, place.lon, alone.lat, alone.lon) < 1e-3
-            assert place.score == pytest.approx(alone.score)
+            assert place.agreement == pytest.approx(alone.agreement)
             assert len(place.modes) == len(alone.modes)
             assert place.radius_km == pytest.approx(alone.radius_km, rel=1e-5)
             np.testing.assert_array_equal(place.weights, alone.weights)

@@ -93,7 +93,7 @@ def test_estimates_are_points_with_what_the_answer_says(
     assert properties["photo"] == "/b.jpg"
     assert properties["method"] == "density"
     assert properties["model"] == "test/model"
-    assert properties["score"] == pytest.approx(BERLIN.score)
+    assert properties["agreement"] == pytest.approx(BERLIN.agreement)
     assert properties["radius_km_50"] == pytest.approx(BERLIN.radius_km[0.5])
     assert properties["radius_km_90"] == pytest.approx(BERLIN.radius_km[0.9])
     assert (properties["truth_lat"], properties["truth_lon"]) == (48.9, 2.3)
@@ -104,7 +104,7 @@ def test_an_answer_without_neighbours_is_an_unlocated_feature(collection: dict[s
     nothing = features(collection, "estimate")[3]
     assert nothing["geometry"] is None
     assert nothing["properties"]["photo"] == "/none.jpg"
-    assert nothing["properties"]["score"] is None
+    assert nothing["properties"]["agreement"] is None
 
 
 def test_all_coordinates_are_in_range(collection: dict[str, Any]) -> None:

@@ -214,8 +214,8 @@ def test_an_answer_is_the_medoid_of_the_likeliest_cell(world: World, geocells: G
     (masses,) = np.exp(geocells.log_masses(answer.query.embedding[None]))
     best = int(masses.argmax())
     assert (answer.lat, answer.lon) == (geocells.cells.lat[best], geocells.cells.lon[best])
-    assert answer.score == pytest.approx(masses[best])
-    assert answer.modes[0].mass == answer.score
+    assert answer.agreement == pytest.approx(masses[best])
+    assert answer.modes[0].mass == answer.agreement
     assert sum(mode.mass for mode in answer.modes) <= 1 + 1e-9
     assert answer.radius_km[0.5] < answer.radius_km[0.9]
     assert answer.regions.keys() == {0.5, 0.9}

@@ -140,4 +140,4 @@ def test_locate_snaps_the_slow_mode(seed: int) -> None:
             break
     assert (place.lat, place.lon) == expected
     np.testing.assert_allclose(place.weights.sum(), 1)
-    assert 0 < place.score <= 1
+    assert 0 < place.agreement <= 1

@@ -424,7 +424,7 @@ def test_localize_prints_the_documented_json(space: Space, command: CommandLine)
         "photo",
         "estimate",
         "method",
-        "score",
+        "agreement",
         "radius_km",
         "neighbours",
         "plan",

@@ -400,7 +400,7 @@ def test_a_table_with_one_line_a_query(stored: Stored, tmp_path: Path) -> None:
     np.testing.assert_array_equal(errors, stored.error_km)
     assert [row["photo"] for row in rows] == [item.photo for item in stored.answers]
     lost = rows[int(np.flatnonzero(np.isinf(stored.error_km))[0])]
-    assert (lost["lat"], lost["score"], lost["confident"]) == ("", "", "")
+    assert (lost["lat"], lost["agreement"], lost["confident"]) == ("", "", "")
     assert [row["continent"] for row in rows] == list(stored.summary.continent or ())
     first = rows[int(np.flatnonzero(np.isfinite(stored.error_km))[0])]
     assert first["confident"] in ("True", "False")

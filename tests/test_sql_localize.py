@@ -59,9 +59,9 @@ def mode_of(
     weights: Sequence[float] | Array,
     bandwidth_km: float = 200.0,
 ) -> tuple[float, float, float, float]:
-    """Latitude, longitude, density and score by `geosearch.density_mode`."""
+    """Latitude, longitude, density and agreement by `geosearch.density_mode`."""
     row = connection.execute(
-        "SELECT lat, lon, density, score FROM geosearch.density_mode(%s, %s, %s, %s)",
+        "SELECT lat, lon, density, agreement FROM geosearch.density_mode(%s, %s, %s, %s)",
         (list(map(float, lat)), list(map(float, lon)), list(map(float, weights)), bandwidth_km),
     ).fetchone()
     assert row is not None
@@ -79,7 +79,7 @@ def test_estimates_are_those_of_python_to_a_metre(module_database: Database) -> 
             found = mode_of(connection, lat, lon, place.weights, bandwidth_km)
             assert great_circle_km(found[0], found[1], place.lat, place.lon) < METRE, seed
             assert found[2] == pytest.approx(place.modes[0].density, rel=1e-6), seed
-            assert found[3] == pytest.approx(place.score, abs=1e-6), seed
+            assert found[3] == pytest.approx(place.agreement, abs=1e-6), seed
 
 
 def test_many_neighbours_have_the_estimate_of_python_too(module_database: Database) -> None:
@@ -89,7 +89,7 @@ def test_many_neighbours_have_the_estimate_of_python_too(module_database: Databa
             place = locate(lat, lon, distance, levels=(), regions=False)
             found = mode_of(connection, lat, lon, place.weights)
             assert great_circle_km(found[0], found[1], place.lat, place.lon) < METRE
-            assert found[3] == pytest.approx(place.score, abs=1e-3)
+            assert found[3] == pytest.approx(place.agreement, abs=1e-3)
 
 
 @real_database
@@ -342,7 +342,7 @@ def test_localize_is_neighbours_then_mode_then_radii(
         assert position is not None
         assert great_circle_km(position[0], position[1], place.lat, place.lon) < METRE
         assert position[2] == 4326
-        assert row["score"] == pytest.approx(place.score, abs=1e-6)
+        assert row["agreement"] == pytest.approx(place.agreement, abs=1e-6)
         assert row["radius_50_km"] == pytest.approx(place.radius_km[0.5], rel=1e-3)
         assert row["radius_90_km"] == pytest.approx(place.radius_km[0.9], rel=1e-3)
         assert (row["neighbours"], row["strategy"]) == (50, "exact")
@@ -377,7 +377,7 @@ def test_a_stored_photo_is_localized_by_others(world: tuple[Database, int, list[
     assert apart is not None
     assert apart[0] < METRE
     assert row["neighbours"] == 1
-    assert row["score"] == 1
+    assert row["agreement"] == 1
     # A kernel of 10 km holds half of its mass within 10 km times sqrt(2 log 2).
     assert row["radius_50_km"] == pytest.approx(10 * np.sqrt(2 * np.log(2)), rel=1e-4)
 
@@ -388,7 +388,7 @@ def test_without_neighbours_there_is_no_estimate(world: tuple[Database, int, lis
         (row,) = call(connection, "localize_photo", photo=ids[3], model=MODEL, authors=["nobody"])
     assert row["neighbours"] == 0
     assert row["strategy"] == "empty"
-    assert row["estimate"] is row["score"] is row["radius_50_km"] is row["radius_90_km"] is None
+    assert row["estimate"] is row["agreement"] is row["radius_50_km"] is row["radius_90_km"] is None
 
 
 def test_a_bandwidth_out_of_range_is_refused(world: tuple[Database, int, list[int]]) -> None:

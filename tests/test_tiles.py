@@ -144,7 +144,7 @@ def test_estimates_and_neighbours_of_one_answer(filled: tuple[Database, list[int
     (estimate,) = features(database, 0, 0, 0, "estimates", berlin)
     assert estimate.id == berlin
     assert estimate.properties["photo"] == "/b.jpg"
-    assert estimate.properties["score"] == pytest.approx(BERLIN.score)
+    assert estimate.properties["agreement"] == pytest.approx(BERLIN.agreement)
     west, east = features(database, 0, 0, 0, "neighbours", fiji)
     assert {west.properties["rank"], east.properties["rank"]} == {1, 2}
     places = [column_and_row(-17.5, -179.8, 0), column_and_row(-17.0, 179.9, 0)]

@@ -22,9 +22,6 @@ from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 #: Distances, in km, for which an answer says how likely its error is smaller.
 WITHIN_KM = (1, 25, 200, 750, 2500)
 
-#: The score of a calibrated answer is the probability of an error of at most so many km.
-SCORE_KM = 200
-
 #: Concentration of the background: uniform to 1e-4.
 _UNIFORM = 1e-4
 

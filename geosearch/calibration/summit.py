@@ -34,4 +34,6 @@ def at_summit(lat: Array, lon: Array, place: Place, sharpness: float) -> Place:
     best = int(np.argmax(mixture.log_density(tops)))
     first = place.modes[best]
     others = (*place.modes[:best], *place.modes[best + 1 :])
-    return replace(place, lat=first.lat, lon=first.lon, score=first.mass, modes=(first, *others))
+    return replace(
+        place, lat=first.lat, lon=first.lon, agreement=first.mass, modes=(first, *others)
+    )

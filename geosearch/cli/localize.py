@@ -199,7 +199,7 @@ def neighbour_table(
 
 def _table() -> Table:
     radii = ("50 % within", "90 % within")
-    return Table("id", "photo", "lat", "lon", "score", *radii, text=["photo"])
+    return Table("id", "photo", "lat", "lon", "agreement", *radii, text=["photo"])
 
 
 def _remark(answer: Localization) -> str | None:
@@ -211,24 +211,22 @@ def _remark(answer: Localization) -> str | None:
 
 
 def _calibration(answer: Localization) -> str:
-    from geosearch.calibration.fitted import SCORE_KM
-
     key = answer.parameters.calibration_id
     if not answer.parameters.retrieves:
-        return "none: score is the probability of the likeliest cell"
+        return "none: agreement is the probability of the likeliest cell, by its classifiers"
     if answer.parameters.fitted is None:
-        return "none: score and radii are those of the kernels alone"
-    return f"{key}: score is the probability of an error of at most {SCORE_KM} km"
+        return "none: agreement and radii are those of the neighbours, not how sure the answer is"
+    return f"{key}: radii and regions hold the truth as often as they say"
 
 
 def _row(answer: Localization) -> tuple[str, ...]:
-    if answer.lat is None or answer.lon is None or answer.score is None:
+    if answer.lat is None or answer.lon is None or answer.agreement is None:
         place: tuple[str, ...] = ("-",) * 5
     else:
         place = (
             f"{answer.lat:.5f}",
             f"{answer.lon:.5f}",
-            f"{answer.score:.2f}",
+            f"{answer.agreement:.2f}",
             *(format_km(answer.radius_km[level]) for level in (0.5, 0.9)),
         )
     return ("-" if answer.id is None else str(answer.id), Path(answer.photo).name, *place)

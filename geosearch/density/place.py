@@ -38,7 +38,7 @@ IM2GPS_BANDWIDTH_KM = float(np.radians(im2gps.SIGMA_DEG) * EARTH_RADIUS_KM)
 class Place:
     """Where a photo was taken, and how sure that is.
 
-    `lat`, `lon`: the estimate in degrees. `score`: the mass of the mode behind it, from 0 to 1.
+    `lat`, `lon`: the estimate in degrees. `agreement`: the mass of the mode behind it, from 0 to 1.
     `radius_km`: for each level, the great-circle radius round the estimate that holds that
     share of the probability. `modes`: the densest first. `weights`: those of the neighbours,
     (k,), summing to 1. `regions`: for each level, the highest-density region; empty if not
@@ -48,7 +48,7 @@ class Place:
 
     lat: float
     lon: float
-    score: float
+    agreement: float
     radius_km: dict[float, float]
     modes: tuple[Mode, ...]
     weights: Array
@@ -82,14 +82,14 @@ def locate(
     neighbour carries the mean of the kernels, weighted by `bandwidth_weights` (None: equally).
     `levels`: shares in (0, 1) for the radii and regions. Methods:
 
-    - ``density``: the densest mode of a von Mises-Fisher mixture. The score is the share of the
+    - ``density``: the densest mode of a von Mises-Fisher mixture. The agreement is the share of the
       weight whose neighbours climb to that mode. With `snap_km`, the estimate is the best-ranked
       neighbour nearer than this to the mode, if there is one.
     - ``nearest``: the first neighbour, with all the weight. Radii and regions are those of one
-      kernel round it, so they say how wide the kernel is, not how sure the match; the score
+      kernel round it, so they say how wide the kernel is, not how sure the match; the agreement
       is 1.
     - ``im2gps``: the authors' grid algorithm (`geosearch.density.im2gps`). The one mode is that
-      of the grid and the score the share of the weight within three of its standard deviations
+      of the grid and the agreement the share of the weight within three of its standard deviations
       (12° of arc). The bandwidth, 4° unless given, is that of the radii and regions; the
       algorithm's own is fixed. It snaps within 100 km unless `snap_km` is given.
 
@@ -216,7 +216,7 @@ class _Question:
         return Place(
             lat=estimate[0],
             lon=estimate[1],
-            score=modes[0].mass,
+            agreement=modes[0].mass,
             radius_km=dict(zip(self.levels, radii, strict=True)),
             modes=modes,
             weights=weights,

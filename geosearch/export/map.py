@@ -301,7 +301,7 @@ def _draw_thumbnail(panel: Axes, photo: str) -> float:
 
 def _facts(answer: Localization) -> list[tuple[str, str]]:
     parameters = answer.parameters
-    facts = [] if answer.score is None else [("score", f"{answer.score:.2f}")]
+    facts = [] if answer.agreement is None else [("agreement", f"{answer.agreement:.2f}")]
     facts += [
         (f"{100 * level:g} % within", format_km(km)) for level, km in answer.radius_km.items()
     ]

@@ -122,9 +122,10 @@ class Likely:
     def place(self, levels: Sequence[float], *, regions: bool = True) -> Place:
         """The medoid of the most probable cell, and how sure that is.
 
-        The score is the probability of that cell. For the radii, each cell's probability is spread
-        as its photos are. The modes are the likeliest cells, with their probability and its density
-        per steradian. The region at a level is the smallest area of whole cells that holds it.
+        The agreement is the probability of that cell. For the radii, each cell's probability is
+        spread as its photos are. The modes are the likeliest cells, with their probability and
+        its density per steradian. The region at a level is the smallest area of whole cells that
+        holds it.
         """
         lat, lon = float(self.cells.lat[self.best]), float(self.cells.lon[self.best])
         radii = cap_radii_km(self.mixture, unit_vectors(lat, lon), levels)
@@ -132,7 +133,7 @@ class Likely:
         return Place(
             lat=lat,
             lon=lon,
-            score=float(self.mass[self.best]),
+            agreement=float(self.mass[self.best]),
             radius_km=dict(zip(levels, radii, strict=True)),
             modes=tuple(
                 Mode(

@@ -157,7 +157,7 @@ class Localization:
     """The answer to one query.
 
     `place` is None when no reference photo passed the filter: then `lat`, `lon` (degrees) and
-    `score` (0 to 1) are None, `radius_km` and `regions` (by level) and `modes` empty. `weights`
+    `agreement` (0 to 1) are None, `radius_km` and `regions` (by level) and `modes` empty. `weights`
     belong to `neighbours`, and sum to 1.
     `truth_level` is the level of the smallest region that holds the truth (0 to 1).
     `probability_within_km` (kilometres → probability of an error of at most that) and `confident`
@@ -201,9 +201,9 @@ class Localization:
         return self.place and self.place.lon
 
     @property
-    def score(self) -> float | None:
-        """How sure the estimate is, 0 to 1."""
-        return self.place and self.place.score
+    def agreement(self) -> float | None:
+        """Share of the evidence behind the estimate, 0 to 1; not a probability of being right."""
+        return self.place and self.place.agreement
 
     @property
     def radius_km(self) -> Mapping[float, float]:
@@ -284,11 +284,11 @@ class Localization:
             "estimate": self.place and {"lat": self.place.lat, "lon": self.place.lon},
             "place": self.place_name,
             "method": self.parameters.method,
-            "score": self.score,
+            "agreement": self.agreement,
             "calibration": self.parameters.calibration_id,
             "confident": self.confident,
             "presence": self.presence,
-            "probability_within_km": plain(self.probability_within_km),
+            "probability_within_km": plain(self.probability_within_km) or None,
             "radius_km": {f"{100 * level:g}": km for level, km in self.radius_km.items()},
             "modes": plain(self.modes),
             "neighbours": [

@@ -112,7 +112,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "query_embedding": Vector(answer.query.embedding),
         "estimate": None if place is None else point_ewkb(place.lat, place.lon),
         "place": answer.place_name,
-        "score": answer.score,
+        "agreement": answer.agreement,
         "radius_50_km": answer.radius_km.get(0.5),
         "radius_90_km": answer.radius_km.get(0.9),
         "modes": Jsonb(plain(answer.modes)),
@@ -131,8 +131,8 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
 
 _SELECT = """
 SELECT id, photo_uri, photo_sha256, query_embedding, model_id, model, parameters, filter, plan,
-    ST_Y(estimate), ST_X(estimate), score, radius_50_km, radius_90_km, modes, elapsed_ms, software,
-    ST_Y(truth), ST_X(truth), error_km, created_at, excluded,
+    ST_Y(estimate), ST_X(estimate), agreement, radius_50_km, radius_90_km, modes, elapsed_ms,
+    software, ST_Y(truth), ST_X(truth), error_km, created_at, excluded,
     truth_level, calibration, confident, probability_within_km, place
 FROM geosearch.localizations WHERE id = %s
 """
@@ -177,7 +177,7 @@ def _read(
     place = Place(
         lat=row[9],
         lon=row[10],
-        score=row[11],
+        agreement=row[11],
         radius_km={level: km for level, km in radii.items() if km is not None},
         modes=tuple(Mode(**mode) for mode in row[14]),
         weights=np.array(columns[5], dtype=np.float64),

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from geosearch.arguments import Paths, paths
-from geosearch.calibration.fitted import SCORE_KM
 from geosearch.calibration.summit import at_summit
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DEFAULT_WEIGHTING
@@ -191,7 +190,6 @@ def answer_from(
         confident = None if presence is None or least is None else presence >= least
         place = replace(
             place,
-            score=within[SCORE_KM],
             radius_km=judgement.radius_km,
             regions=judgement.regions,
         )

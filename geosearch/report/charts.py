@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geosearch.evaluation.metrics import THRESHOLDS_KM, Interval, wilson
 from geosearch.report.breakdown import Group
-from geosearch.report.evaluation_summary import SCORE_KM, Summary
+from geosearch.report.evaluation_summary import AGREEMENT_KM, Summary
 from geosearch.report.palette import INK, MUTED, PANEL, SERIES
 from geosearch.report.reliability import Reliability
 from geosearch.sphere import Array
@@ -73,20 +73,20 @@ def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
             "diagonal, answers promise too much.",
             partial(_draw_reliability, shown=shown, label="probability"),
         )
-    elif summary.score is not None:
+    elif summary.agreement is not None:
         yield Chart(
-            "score",
-            f"Score, and being within {SCORE_KM} km",
-            "Without calibration the score is a share of evidence, not a probability: the points "
+            "agreement",
+            f"Agreement, and being within {AGREEMENT_KM} km",
+            "Without calibration agreement is a share of evidence, not a probability: the points "
             "need not follow the diagonal, but should rise.",
-            partial(_draw_reliability, shown=[("", summary.score)], label="score"),
+            partial(_draw_reliability, shown=[("", summary.agreement)], label="agreement"),
         )
-    scores = summary.answers.score[_scored(summary)]
-    if len(scores) >= 2 * _FEWEST_KEPT and np.ptp(scores) > 0:
+    agreements = summary.answers.agreement[_scored(summary)]
+    if len(agreements) >= 2 * _FEWEST_KEPT and np.ptp(agreements) > 0:
         yield Chart(
             "kept",
-            "Keeping only the best scores",
-            "Accuracy of the answers kept, when those of the lowest score are left out.",
+            "Keeping only those of the best agreement",
+            "Accuracy of the answers kept, when those of the lowest agreement are left out.",
             partial(_draw_kept, summary=summary),
         )
     near = f"By references within {summary.radius_km:g} km of the truth"
@@ -210,10 +210,11 @@ def _draw_reliability(axes: Axes, *, shown: Sequence[tuple[str, Reliability]], l
 
 def _draw_kept(axes: Axes, *, summary: Summary) -> None:
     chosen = _scored(summary)
-    order = np.argsort(-summary.answers.score[chosen], kind="stable")
-    score, error_km = summary.answers.score[chosen][order], summary.answers.error_km[chosen][order]
-    # Answers of equal score are kept or left together.
-    last = np.flatnonzero(np.append(np.diff(score) != 0, True))
+    order = np.argsort(-summary.answers.agreement[chosen], kind="stable")
+    agreement = summary.answers.agreement[chosen][order]
+    error_km = summary.answers.error_km[chosen][order]
+    # Answers of equal agreement are kept or left together.
+    last = np.flatnonzero(np.append(np.diff(agreement) != 0, True))
     last = last[last + 1 >= _FEWEST_KEPT]
     kept = last + 1.0
     for km, colour in zip(_SHOWN_KM, SERIES, strict=False):
@@ -292,4 +293,4 @@ def _diagonal(axes: Axes) -> None:
 
 
 def _scored(summary: Summary) -> NDArray[np.bool_]:
-    return ~np.isnan(summary.answers.score)
+    return ~np.isnan(summary.answers.agreement)

@@ -16,7 +16,7 @@ from geosearch.layers.selection import Selection
 from geosearch.report import html
 from geosearch.report.breakdown import Group
 from geosearch.report.charts import evaluation_charts
-from geosearch.report.evaluation_summary import SCORE_KM, Summary
+from geosearch.report.evaluation_summary import AGREEMENT_KM, Summary
 from geosearch.report.reliability import Doubt, Reliability
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.words import distances, format_km, format_position, percent, percents
@@ -111,8 +111,8 @@ def _belief(summary: Summary) -> Iterator[str]:
         _reliability(f"probability within {km:,} km", item)
         for km, item in summary.probabilities.items()
     ]
-    if summary.score is not None:
-        rows.append(_reliability(f"score, for {SCORE_KM} km", summary.score))
+    if summary.agreement is not None:
+        rows.append(_reliability(f"agreement, for {AGREEMENT_KM} km", summary.agreement))
     if rows:
         yield html.heading("Reliability")
         yield html.note(
@@ -181,8 +181,8 @@ def _photo(summary: Summary, row: int, places: Mapping[int, tuple[str, str]]) ->
     lines = [f"true {format_position(answers.true_lat[row], answers.true_lon[row])}{true}"]
     if not np.isnan(answers.lat[row]):
         lines.append(f"estimate {format_position(answers.lat[row], answers.lon[row])}{said}")
-    if not np.isnan(answers.score[row]):
-        lines.append(f"score {answers.score[row]:.2f}")
+    if not np.isnan(answers.agreement[row]):
+        lines.append(f"agreement {answers.agreement[row]:.2f}")
     lines += [name, f"localization {answers.localization_id[row]}"]
     return html.photo(
         canvas.thumbnail(uri, _THUMBNAIL), name, format_km(float(answers.error_km[row])), lines

@@ -67,8 +67,8 @@ class Answers:
     """The answers of an evaluation in the order of their ids; every array has one entry each.
 
     Positions are in degrees, NaN where there is none. `error_km` is infinite without an estimate.
-    `score`, `truth_level` and the `probability` of an error of at most so many kilometres are NaN
-    where the answer has none; `confident` is 1, 0, or NaN.
+    `agreement`, `truth_level` and the `probability` of an error of at most so many kilometres are
+    NaN where the answer has none; `confident` is 1, 0, or NaN.
     """
 
     localization_id: NDArray[np.int64]
@@ -79,7 +79,7 @@ class Answers:
     true_lat: Array
     true_lon: Array
     error_km: Array
-    score: Array
+    agreement: Array
     truth_level: Array
     confident: Array
     probability: Mapping[int, Array]
@@ -96,7 +96,7 @@ FROM geosearch.evaluations
 
 _ANSWERS = """
 SELECT id, photo_uri, photo_sha256, ST_Y(estimate), ST_X(estimate), ST_Y(truth), ST_X(truth),
-    error_km, score, truth_level, confident, probability_within_km
+    error_km, agreement, truth_level, confident, probability_within_km
 FROM geosearch.localizations
 WHERE evaluation_id = %s AND truth IS NOT NULL
 ORDER BY id
@@ -131,7 +131,7 @@ def read_answers(connection: Connection, evaluation: Evaluated) -> Answers:
     """The answers of an evaluation.
 
     Of a sweep only one evaluation has its answers stored; of the others there are the errors, for
-    the same queries: their positions, scores and probabilities are NaN.
+    the same queries: their positions, agreements and probabilities are NaN.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def _answers(rows: Sequence[tuple[Any, ...]], errors_km: Sequence[float] | None 
         true_lat=_floats(columns[5]),
         true_lon=_floats(columns[6]),
         error_km=np.array([np.inf if error is None else error for error in given], dtype=float),
-        score=_floats(columns[8]),
+        agreement=_floats(columns[8]),
         truth_level=_floats(columns[9]),
         confident=_floats(columns[10]),
         probability={

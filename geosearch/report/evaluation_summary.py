@@ -37,13 +37,13 @@ from geosearch.words import number_of
 
 #: Regions whose coverage is reported.
 LEVELS = (0.5, 0.9)
-#: What a score is held to promise: an error of at most so many kilometres.
-SCORE_KM = 200
+#: What agreement is held against: an error of at most so many kilometres.
+AGREEMENT_KM = 200
 
 _NO_BORDERS = "By continent: no borders are loaded. Load them: geosearch borders load"
 _NO_REFERENCES = "By density of references: the model, or a collection of the filter, is gone."
 _NO_POSITIONS = (
-    "This evaluation is part of a sweep and has errors only: positions, scores and regions are "
+    "This evaluation is part of a sweep and has errors only: positions, agreements and regions are "
     "with the answers of evaluation {}."
 )
 _NO_CALIBRATION = (
@@ -81,8 +81,9 @@ class Summary:
     """Figures of one evaluation. What cannot be told is empty or None, and `notes` say why.
 
     `probabilities` maps a distance in km to the reliability of the probability that the error is
-    at most that; `score` is the reliability of the score for `SCORE_KM`. `continent` and
-    `references` (those within `radius_km` of the truth) have one entry an answer, or are None.
+    at most that; `agreement` is that of the agreement, as if it were one, for `AGREEMENT_KM`.
+    `continent` and `references` (those within `radius_km` of the truth) have one entry an answer,
+    or are None.
     """
 
     evaluation: Evaluated
@@ -91,7 +92,7 @@ class Summary:
     histogram: Histogram
     coverage: Sequence[Coverage]
     probabilities: Mapping[int, Reliability]
-    score: Reliability | None
+    agreement: Reliability | None
     doubts: Sequence[Doubt]
     continent: Sequence[str] | None
     references: NDArray[np.int64] | None
@@ -140,8 +141,8 @@ class Summary:
             "histogram": self.histogram.to_json(),
             "coverage": plain(self.coverage),
             "reliability": plain(self.probabilities),
-            "score_reliability": (
-                None if self.score is None else {"km": SCORE_KM, **self.score.to_json()}
+            "agreement_reliability": (
+                None if self.agreement is None else {"km": AGREEMENT_KM, **self.agreement.to_json()}
             ),
             "not_confident": plain(self.doubts),
             "by_continent": plain(self.by_continent),
@@ -187,7 +188,7 @@ def summarize(database: Database, key: int, *, radius_km: float = DENSITY_RADIUS
         histogram=histogram(error_km),
         coverage=covered,
         probabilities=probabilities,
-        score=reliability(answers.score, error_km <= SCORE_KM),
+        agreement=reliability(answers.agreement, error_km <= AGREEMENT_KM),
         doubts=doubts(answers.confident, error_km, THRESHOLDS_KM),
         continent=continent,
         references=references,
@@ -225,7 +226,7 @@ def write_csv(path: Path, summary: Summary) -> int:
         "lat": answers.lat,
         "lon": answers.lon,
         "error_km": answers.error_km,
-        "score": answers.score,
+        "agreement": answers.agreement,
         "truth_level": answers.truth_level,
         "confident": ["" if math.isnan(value) else bool(value) for value in answers.confident],
         **{f"probability_within_{km}_km": given for km, given in answers.probability.items()},

@@ -73,7 +73,7 @@ INSERT INTO geosearch.all_calibrations (
     9, 9, 0, '{}');
 INSERT INTO geosearch.all_localizations (
     id, photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, software,
-    query_embedding, estimate, score, radius_50_km, modes, elapsed_ms, truth, error_km,
+    query_embedding, estimate, agreement, radius_50_km, modes, elapsed_ms, truth, error_km,
     evaluation_id, calibration_id, confident, truth_level
 ) VALUES (1, '/queries/2.jpg', sha256('q'), 1, '{"name": "some/model"}', 'density',
     '{"k": 10}', '{}', '{"how": "exact"}', '{}', '[0.6, 0, -0.8]', 'SRID=4326;POINT(1 2)', 0.9, 12.5,

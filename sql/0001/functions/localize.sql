@@ -2,7 +2,7 @@
 
 CREATE TYPE geosearch.place AS (
     estimate geometry(Point, 4326),
-    score float8,
+    agreement float8,
     radius_50_km float8,
     radius_90_km float8,
     neighbours integer,
@@ -69,7 +69,7 @@ BEGIN
             lats, lons, weights, bandwidth_km, mode.lat, mode.lon, ARRAY[0.5, 0.9]
         );
         answer.estimate := ST_SetSRID(ST_MakePoint(mode.lon, mode.lat), 4326);
-        answer.score := mode.score;
+        answer.agreement := mode.agreement;
         answer.radius_50_km := radii[1];
         answer.radius_90_km := radii[2];
     END IF;
@@ -78,7 +78,7 @@ END
 $$;
 
 COMMENT ON FUNCTION geosearch.localize IS
-    'Where a photo with this embedding was taken, by the k photos most like it: estimate, score '
+    'Where a photo with this embedding was taken, by the k photos most like it: estimate, agreement '
     '(share of the neighbours'' weight behind it), and the radii round it that hold 50 and 90 %. '
     'Nothing is recorded.';
 

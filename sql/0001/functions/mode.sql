@@ -221,7 +221,7 @@ COMMENT ON FUNCTION geosearch.kernel_shares IS
 -- and the share of the weight that climbs to it.
 CREATE FUNCTION geosearch.density_mode(
     lats float8[], lons float8[], weights float8[], bandwidth_km float8 DEFAULT 200,
-    OUT lat float8, OUT lon float8, OUT density float8, OUT score float8
+    OUT lat float8, OUT lon float8, OUT density float8, OUT agreement float8
 )
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 100000
 SET search_path = pg_catalog, geosearch, pg_temp
@@ -393,7 +393,7 @@ BEGIN
         END LOOP;
         IF summit.density > density THEN
             density := summit.density;
-            score := masses[best];
+            agreement := masses[best];
             lat := degrees(atan2(summit.z, sqrt(summit.x ^ 2 + summit.y ^ 2)));
             lon := degrees(atan2(summit.y, summit.x));
         END IF;

@@ -33,7 +33,7 @@ SELECT
     model ->> 'name' AS model,
     place,
     'estimated'::text AS position_source,
-    score,
+    agreement,
     radius_50_km AS radius_km_50,
     radius_90_km AS radius_km_90,
     confident,
@@ -121,7 +121,7 @@ SELECT
     photo_uri AS photo,
     method,
     error_km,
-    score,
+    agreement,
     evaluation_id,
     geosearch.great_circle_line(estimate, truth)::geometry(MultiLineString, 4326) AS geom
 FROM geosearch.localizations
@@ -176,6 +176,7 @@ BEGIN
     FOR item IN
         WITH words (layer, name, meaning) AS (VALUES
             (NULL, 'accuracy_m', 'Accuracy of the position, metres.'),
+            (NULL, 'agreement', 'Share of the evidence that agrees on the estimate, 0 to 1.'),
             (NULL, 'area_km2', 'Area, square kilometres.'),
             (NULL, 'author', 'Photographer or account.'),
             (NULL, 'cell_km',
@@ -241,7 +242,6 @@ BEGIN
             (NULL, 'radius_km_50', 'Radius round the estimate with half the density, kilometres.'),
             (NULL, 'radius_km_90', 'Radius round the estimate with 90 % of it, kilometres.'),
             (NULL, 'rank', '1 is the nearest.'),
-            (NULL, 'score', 'Share of the neighbours'' weight near the estimate, 0 to 1.'),
             (NULL, 'share', 'Share of the probability in the cell, 0 to 1.'),
             (NULL, 'source_id', 'Identifier at the source.'),
             (NULL, 'spread_km', 'Spread of the photos round their medoid, kilometres.'),

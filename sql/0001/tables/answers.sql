@@ -108,7 +108,7 @@ CREATE TABLE geosearch.all_localizations (
     query_embedding vector NOT NULL,
     estimate geometry(Point, 4326),
     place text,
-    score float8,
+    agreement float8,
     radius_50_km float8,
     radius_90_km float8,
     modes jsonb NOT NULL,
@@ -153,7 +153,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     query_embedding: Embedding of the query.
     estimate: Estimated position; NULL without neighbours.
     place: The estimate in words, as geosearch.place_name gave them.
-    score: Share of the neighbours' weight near the estimate, 0 to 1.
+    agreement: Share of the evidence that agrees on the estimate, 0 to 1.
     radius_50_km: Radius round the estimate with half the density.
     radius_90_km: Radius round the estimate with 90 % of it.
     modes: Modes of the density, best first.
@@ -164,7 +164,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     calibration_id: Calibration that was applied, if any.
     calibration: What it had fitted, kept if it goes.
     confident: False: not in this collection. NULL without calibration.
-    probability_within_km: Probability of an error of at most so many kilometres.
+    probability_within_km: Probability of an error of at most so many kilometres; NULL without calibration.
     truth_level: Level of the smallest region that holds the truth; NULL without truth.
     excluded: References left out of the search, by reason.
 $$);
