@@ -21,6 +21,7 @@ from geosearch.errors import DatabaseError
 from geosearch.retrieval import nearest
 from geosearch.retrieval.filters import InCollections
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km, unit_vectors
+from tests.mixtures import Spread, mixtures
 from tests.rows import add_embeddings, add_model, add_photos, places
 from tests.test_sql_nearest import DIMENSION, MODEL, call, looks
 
@@ -57,7 +58,7 @@ def mode_of(
     lat: Sequence[float] | Array,
     lon: Sequence[float] | Array,
     weights: Sequence[float] | Array,
-    bandwidth_km: float = 200.0,
+    bandwidth_km: float | None = 200.0,
 ) -> tuple[float, float, float, float]:
     """Latitude, longitude, density and agreement by `geosearch.density_mode`."""
     row = connection.execute(
@@ -73,7 +74,7 @@ def test_estimates_are_those_of_python_to_a_metre(module_database: Database) -> 
     with module_database.connection() as connection:
         for seed in range(240):
             k = int(rng.integers(1, 101))
-            bandwidth_km = float(rng.choice([1.0, 25.0, 200.0, 200.0, 1000.0, 5000.0]))
+            bandwidth_km = (1.0, 25.0, 200.0, None, None, 1000.0, 5000.0)[rng.integers(0, 7)]
             lat, lon, distance = scattered(seed, k)
             place = locate(lat, lon, distance, bandwidth_km=bandwidth_km, levels=(), regions=False)
             found = mode_of(connection, lat, lon, place.weights, bandwidth_km)
@@ -86,10 +87,57 @@ def test_many_neighbours_have_the_estimate_of_python_too(module_database: Databa
     with module_database.connection() as connection:
         for seed in range(2):
             lat, lon, distance = scattered(seed, 1000)
-            place = locate(lat, lon, distance, levels=(), regions=False)
+            place = locate(lat, lon, distance, bandwidth_km=200, levels=(), regions=False)
             found = mode_of(connection, lat, lon, place.weights)
             assert great_circle_km(found[0], found[1], place.lat, place.lon) < METRE
             assert found[3] == pytest.approx(place.agreement, abs=1e-3)
+
+
+@real_database
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 100))
+def test_the_bandwidth_that_follows_the_neighbours_is_that_of_python(
+    module_database: Database, seed: int, k: int
+) -> None:
+    lat, lon, distance = scattered(seed, k)
+    place = locate(lat, lon, distance, regions=False)
+    given = (lat.tolist(), lon.tolist(), place.weights.tolist())
+    with module_database.connection() as connection:
+        row = connection.execute(
+            "SELECT geosearch.neighbour_spacing(%s, %s, %s), "
+            "geosearch.density_radii(%s, %s, %s, NULL, %s, %s, '{0.5,0.9}')",
+            (*given, *given, place.lat, place.lon),
+        ).fetchone()
+    assert row is not None
+    assert row[0] == pytest.approx(place.bandwidth_km, rel=1e-6)
+    mixture = Mixture.of_neighbours(lat, lon, place.weights, row[0])
+    for level, km in zip((0.5, 0.9), row[1], strict=True):
+        centre = unit_vectors(place.lat, place.lon)
+        assert cap_mass(mixture, centre, km / EARTH_RADIUS_KM) == pytest.approx(level, abs=2e-5)
+
+
+@real_database
+@given(mixture=mixtures(), shrunk=st.sampled_from([10, 100, 1000]))
+def test_answers_shrink_with_the_places(
+    module_database: Database, mixture: Spread, shrunk: int
+) -> None:
+    with module_database.connection() as connection:
+        rows = []
+        for factor in (1, shrunk):
+            lat, lon = mixture.positions(factor)
+            weights = neighbour_weights(mixture.distance, "power:10")
+            found = connection.execute(
+                "SELECT m.lat, m.lon, m.agreement, geosearch.density_radii("
+                "a, b, w, NULL, m.lat, m.lon, '{0.5,0.9}') "
+                "FROM (SELECT %s::float8[] AS a, %s::float8[] AS b, %s::float8[] AS w) AS given, "
+                "geosearch.density_mode(a, b, w) AS m",
+                (lat.tolist(), lon.tolist(), weights.tolist()),
+            ).fetchone()
+            assert found is not None
+            rows.append((mixture.offset_km(found[0], found[1], factor), *found[2:]))
+    (here, agreement, radii), (there, same, smaller) = rows
+    assert there == pytest.approx(here, rel=0.02, abs=0.02 * radii[0])
+    assert same == pytest.approx(agreement, abs=0.02)
+    assert [shrunk * km for km in smaller] == pytest.approx(radii, rel=0.02)
 
 
 @real_database
@@ -393,7 +441,7 @@ def test_without_neighbours_there_is_no_estimate(world: tuple[Database, int, lis
 
 def test_a_bandwidth_out_of_range_is_refused(world: tuple[Database, int, list[int]]) -> None:
     database, _, ids = world
-    for bandwidth_km in (0, -1, 30_000, float("nan"), None):
+    for bandwidth_km in (0, -1, 30_000, float("nan")):
         with (
             database.connection() as connection,
             pytest.raises(psycopg.DataError, match="cannot be used") as raised,

@@ -76,7 +76,7 @@ _METHODS = "nearest,im2gps,density"
 @options.of_options(
     option("k", str, "Numbers of neighbours: a,b", default="1,10,100"),
     option("method", str, "Methods: a,b", default=_METHODS, spelt="--method --methods"),
-    option("bandwidth_km", str, "Bandwidths of the density: a,b", default="50,200,800"),
+    option("bandwidth_km", str, "Bandwidths of the density, km or auto: a,b", default="auto"),
     option("weighting", str, _WEIGHTINGS, default=DEFAULT_WEIGHTING),
     options.EXACT,
 )
@@ -93,7 +93,7 @@ def make_grid(given: dict[str, Any]) -> list[Parameters]:
     return grid(
         _list("--method", given["method"], str),
         _list("--k", given["k"], int),
-        _list("--bandwidth-km", given["bandwidth_km"], float),
+        _list("--bandwidth-km", given["bandwidth_km"], _bandwidth),
         _list("--weighting", given["weighting"], str),
         exact=given["exact"],
     )
@@ -161,6 +161,10 @@ def _own(name: str, names: Sequence[str], given: dict[str, Any]) -> dict[str, An
     elif "geocell" in names and "restrict_cells" not in given:
         foreign |= {"partitions"}
     return {key: value for key, value in given.items() if key not in foreign} | {"method": name}
+
+
+def _bandwidth(text: str) -> float | None:
+    return None if text == "auto" else float(text)
 
 
 def _list(option: str, text: str, read: Callable[[str], Item]) -> list[Item]:

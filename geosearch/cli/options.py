@@ -166,7 +166,7 @@ DUPLICATES = option(
         spelt="--method --methods",
     ),
     option("k", int, "Neighbours to retrieve; by the calibration, or 100."),
-    option("bandwidth_km", float, "Bandwidth of the density; default by method."),
+    option("bandwidth_km", float, "Bandwidth of the density; by default it follows the neighbours."),
     option("weighting", str, "Neighbour weights: power:N, softmax:T or uniform."),
     EXACT,
     option("parameters", str, PARAMETERS, metavar="JSON|FILE"),

@@ -4,7 +4,6 @@ from geosearch.density.kernel import Mixture
 from geosearch.density.levels import level_at
 from geosearch.density.modes import Mode
 from geosearch.density.place import (
-    DEFAULT_BANDWIDTH_KM,
     METHODS,
     Bandwidth,
     Place,
@@ -16,7 +15,6 @@ from geosearch.density.regions import Region
 from geosearch.density.weights import neighbour_weights
 
 __all__ = [
-    "DEFAULT_BANDWIDTH_KM",
     "METHODS",
     "Bandwidth",
     "Mixture",

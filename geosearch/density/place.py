@@ -16,6 +16,7 @@ from geosearch.density.caps import cap_radii_km
 from geosearch.density.kernel import Mixture
 from geosearch.density.modes import Mode, find_modes
 from geosearch.density.regions import Region, highest_density_regions
+from geosearch.density.spacing import spacing_km
 from geosearch.density.weights import neighbour_weights
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
@@ -26,9 +27,6 @@ METHODS = ("density", "nearest", "im2gps")
 #: A bandwidth in kilometres, or those of the kernels whose mean each neighbour carries.
 Bandwidth = float | tuple[float, ...]
 
-#: What `locate` uses when not told otherwise.
-DEFAULT_BANDWIDTH_KM = 200.0
-
 #: The bandwidth of method im2gps, 4° of latitude, for its radii, regions and maps.
 IM2GPS_BANDWIDTH_KM = float(np.radians(im2gps.SIGMA_DEG) * EARTH_RADIUS_KM)
 
@@ -38,7 +36,8 @@ IM2GPS_BANDWIDTH_KM = float(np.radians(im2gps.SIGMA_DEG) * EARTH_RADIUS_KM)
 class Place:
     """Where a photo was taken, and how sure that is.
 
-    `lat`, `lon`: the estimate in degrees. `agreement`: the mass of the mode behind it, from 0 to 1.
+    `lat`, `lon`: the estimate in degrees. `agreement`: the mass of the mode behind it, from 0 to 1:
+    how far the neighbours agree, which is not how sure the estimate is.
     `radius_km`: for each level, the great-circle radius round the estimate that holds that
     share of the probability. `modes`: the densest first. `weights`: those of the neighbours,
     (k,), summing to 1. `regions`: for each level, the highest-density region; empty if not
@@ -78,8 +77,9 @@ def locate(
     """Estimate a place from k neighbours in order of rank.
 
     `lat`, `lon`: positions in degrees, (k,). `distance`: cosine distances of the embeddings,
-    (k,), in [0, 2]. `weighting`: see `neighbour_weights`. `bandwidth_km`: of several, each
-    neighbour carries the mean of the kernels, weighted by `bandwidth_weights` (None: equally).
+    (k,), in [0, 2]. `weighting`: see `neighbour_weights`. `bandwidth_km`: None follows the
+    neighbours (`spacing_km`); of several, each neighbour carries the mean of the kernels, weighted
+    by `bandwidth_weights` (None: equally).
     `levels`: shares in (0, 1) for the radii and regions. Methods:
 
     - ``density``: the densest mode of a von Mises-Fisher mixture. The agreement is the share of the
@@ -176,28 +176,21 @@ class _Question:
                 f"`snap_km`: {self.snap_km} is out of range", "Give kilometres, 0 or more."
             )
 
-    @property
-    def bandwidth(self) -> Bandwidth:
-        """The bandwidth, or the several."""
-        usual = IM2GPS_BANDWIDTH_KM if self.method == "im2gps" else DEFAULT_BANDWIDTH_KM
-        given = usual if self.bandwidth_km is None else self.bandwidth_km
-        several = tuple(float(bandwidth) for bandwidth in np.atleast_1d(given))
+    def _bandwidth(self, lat: Array, lon: Array, weights: Array) -> Bandwidth:
+        """The bandwidth, or the several, for neighbours (k,)."""
+        if self.bandwidth_km is None:
+            return IM2GPS_BANDWIDTH_KM if self.method == "im2gps" else spacing_km(lat, lon, weights)
+        several = tuple(float(bandwidth) for bandwidth in np.atleast_1d(self.bandwidth_km))
         return several[0] if len(several) == 1 else several
-
-    def _density(self, lat: Array, lon: Array, distance: Array) -> tuple[Array, Mixture]:
-        """The neighbours' weights (k,) and the mixture of their kernels."""
-        if self.method == "nearest":
-            weights = np.zeros(len(lat))
-            weights[0] = 1.0
-        else:
-            weights = neighbour_weights(distance, self.weighting or DEFAULT_WEIGHTING)
-        return weights, Mixture.of_neighbours(
-            lat, lon, weights, self.bandwidth, self.bandwidth_weights
-        )
 
     def answer(self, lat: Array, lon: Array, distance: Array) -> Place:
         """The place that neighbours show."""
-        weights, mixture = self._density(lat, lon, distance)
+        weights = neighbour_weights(distance, self.weighting or DEFAULT_WEIGHTING)
+        bandwidth = self._bandwidth(lat, lon, weights)
+        if self.method == "nearest":
+            weights = np.zeros(len(lat))
+            weights[0] = 1.0
+        mixture = Mixture.of_neighbours(lat, lon, weights, bandwidth, self.bandwidth_weights)
         if self.method == "density":
             modes = find_modes(mixture)
             estimate = modes[0].lat, modes[0].lon
@@ -221,7 +214,7 @@ class _Question:
             modes=modes,
             weights=weights,
             regions=highest_density_regions(mixture, self.levels) if self.regions else {},
-            bandwidth_km=self.bandwidth,
+            bandwidth_km=bandwidth,
         )
 
 

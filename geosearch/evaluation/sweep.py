@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from geosearch.atomic_files import write_table
-from geosearch.density import DEFAULT_BANDWIDTH_KM
 from geosearch.density.place import IM2GPS_BANDWIDTH_KM
 from geosearch.density.weights import parse_weighting
 from geosearch.evaluation.evaluating import Evaluation
@@ -27,15 +26,16 @@ _SHARED = (
 def grid(
     methods: Sequence[str],
     k: Sequence[int],
-    bandwidths_km: Sequence[float],
+    bandwidths_km: Sequence[float | None],
     weightings: Sequence[str],
     *,
     exact: bool = False,
 ) -> list[Parameters]:
     """All combinations that can differ.
 
-    `nearest` and `geocell` have neither k nor bandwidth nor weighting, `im2gps` no bandwidth, and
-    the density of one neighbour has its mode there whatever its bandwidth.
+    A bandwidth of None follows the neighbours. `nearest` and `geocell` have neither k nor bandwidth
+    nor weighting, `im2gps` no bandwidth, and the density of one neighbour has its mode there
+    whatever its bandwidth.
 
     Raises
     ------
@@ -96,14 +96,12 @@ class Sweep:
 
     @property
     def pattern(self) -> Pattern | None:
-        """None if there is nothing to judge: no evaluation rests on one neighbour, or on more, or
-        none differs from the others.
+        """None if there is nothing to judge: no evaluation rests on one neighbour, or on more by
+        kernels of a known width, or none differs from the others.
         """
-        by_neighbours = [
-            item for item in self.evaluations if item.parameters["method"] != "geocell"
-        ]
-        if len(by_neighbours) < len(self.evaluations):
-            return Sweep(tuple(by_neighbours)).pattern
+        known = [item for item in self.evaluations if math.isfinite(_width(item)[0])]
+        if len(known) < len(self.evaluations):
+            return Sweep(tuple(known)).pattern
         judged = [
             km for km in THRESHOLDS_KM if len({item.hits(km) for item in self.evaluations}) > 1
         ]
@@ -189,13 +187,11 @@ def label(evaluation: Evaluation) -> str:
 
 
 def _width(evaluation: Evaluation) -> tuple[float, int]:
-    """Width of the kernel in km, 0 for one neighbour, infinite without any; then k."""
+    """Width of the kernel in km, 0 for one neighbour, infinite without one for all; then k."""
     parameters = evaluation.parameters
-    if parameters["method"] == "geocell":
-        return math.inf, 0
     k = int(parameters["k"])
     if parameters["method"] == "nearest" or k == 1:
         return 0.0, 1
     if parameters["method"] == "im2gps":
         return IM2GPS_BANDWIDTH_KM, k
-    return float(parameters["bandwidth_km"] or DEFAULT_BANDWIDTH_KM), k
+    return float(parameters["bandwidth_km"] or math.inf), k

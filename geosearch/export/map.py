@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from shapely import contains_xy
 
 from geosearch.database.connection import Database
-from geosearch.density import DEFAULT_BANDWIDTH_KM, Region
+from geosearch.density import Region
 from geosearch.density.regions import highest_density_regions
 from geosearch.export import canvas
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
@@ -205,10 +205,6 @@ def _log_density(answer: Localization, lat: Array, lon: Array) -> Array:
     return density.log_density(points.reshape(-1, 3)).reshape(points.shape[:-1])
 
 
-def _bandwidth_km(answer: Localization) -> float:
-    return answer.parameters.bandwidth_km or DEFAULT_BANDWIDTH_KM
-
-
 def _draw_neighbours(
     axes: Axes, projection: Projection, answer: Localization, theme: canvas.Theme
 ) -> None:
@@ -313,7 +309,7 @@ def _facts(answer: Localization) -> list[tuple[str, str]]:
     if parameters.partitions:
         facts.append(("partitions", _shortened(", ".join(parameters.partitions), 28)))
     if parameters.retrieves and answer.lat is not None:
-        facts.append(("bandwidth", format_km(_bandwidth_km(answer))))
+        facts.append(("bandwidth", format_km(parameters.bandwidth_km)))
     facts.append(("model", _shortened(answer.model["name"])))
     return facts
 

@@ -10,9 +10,7 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     weight CONSTANT float8 := weight_and_bandwidth_km[1];
-    bandwidth_km CONSTANT float8 := CASE
-        WHEN cardinality(weight_and_bandwidth_km) = 1 THEN 200 ELSE weight_and_bandwidth_km[2]
-    END;
+    bandwidth_km CONSTANT float8 := weight_and_bandwidth_km[2];
 BEGIN
     IF cardinality(weight_and_bandwidth_km) > 2 THEN
         PERFORM geosearch.refuse(
@@ -69,4 +67,4 @@ CREATE AGGREGATE geosearch.kde_mode(
 
 COMMENT ON AGGREGATE geosearch.kde_mode(geometry, float8[]) IS
     'kde_mode(geom, weight) or kde_mode(geom, weight, bandwidth_km): where points in WGS 84 are '
-    'densest, with kernels of 200 km unless told otherwise; NULL without points.';
+    'densest, with kernels as wide as their spacing unless told otherwise; NULL without points.';

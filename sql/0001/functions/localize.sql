@@ -5,6 +5,7 @@ CREATE TYPE geosearch.place AS (
     agreement float8,
     radius_50_km float8,
     radius_90_km float8,
+    bandwidth_km float8,
     neighbours integer,
     strategy text,
     expected_recall float8,
@@ -12,7 +13,7 @@ CREATE TYPE geosearch.place AS (
 );
 
 COMMENT ON TYPE geosearch.place IS
-    'Where a photo was taken, how sure that is, and how its neighbours were found.';
+    'Where a photo was taken, how far its neighbours agree, and how they were found.';
 
 CREATE FUNCTION geosearch.localize(
     query halfvec,
@@ -30,7 +31,7 @@ CREATE FUNCTION geosearch.localize(
     near geometry DEFAULT NULL,
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL,
-    bandwidth_km float8 DEFAULT 200,
+    bandwidth_km float8 DEFAULT NULL,
     weighting text DEFAULT 'power:10',
     include_estimated boolean DEFAULT false
 )
@@ -64,9 +65,10 @@ BEGIN
         answer.reason := 'no photo matches';
     ELSE
         weights := neighbour_weights(distances, weighting);
-        SELECT * INTO mode FROM density_mode(lats, lons, weights, bandwidth_km);
+        answer.bandwidth_km := coalesce(bandwidth_km, neighbour_spacing(lats, lons, weights));
+        SELECT * INTO mode FROM density_mode(lats, lons, weights, answer.bandwidth_km);
         radii := density_radii(
-            lats, lons, weights, bandwidth_km, mode.lat, mode.lon, ARRAY[0.5, 0.9]
+            lats, lons, weights, answer.bandwidth_km, mode.lat, mode.lon, ARRAY[0.5, 0.9]
         );
         answer.estimate := ST_SetSRID(ST_MakePoint(mode.lon, mode.lat), 4326);
         answer.agreement := mode.agreement;
@@ -79,7 +81,8 @@ $$;
 
 COMMENT ON FUNCTION geosearch.localize IS
     'Where a photo with this embedding was taken, by the k photos most like it: estimate, agreement '
-    '(share of the neighbours'' weight behind it), and the radii round it that hold 50 and 90 %. '
+    '(share of the neighbours'' weight behind it), and the radii round it that hold 50 and 90 % of '
+    'their density, with kernels as wide as the neighbours'' spacing if no bandwidth is given. '
     'Nothing is recorded.';
 
 CREATE FUNCTION geosearch.localize_photo(
@@ -98,7 +101,7 @@ CREATE FUNCTION geosearch.localize_photo(
     near geometry DEFAULT NULL,
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL,
-    bandwidth_km float8 DEFAULT 200,
+    bandwidth_km float8 DEFAULT NULL,
     weighting text DEFAULT 'power:10',
     include_estimated boolean DEFAULT false
 )

@@ -75,7 +75,9 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-    bandwidth CONSTANT float8 := usable_bandwidth(bandwidth_km) / 6371.0;  -- in radians
+    bandwidth CONSTANT float8 := usable_bandwidth(
+        coalesce(bandwidth_km, neighbour_spacing(lats, lons, weights))
+    ) / 6371.0;  -- in radians
     kappa CONSTANT float8 := 1 / bandwidth ^ 2;
     few_nodes CONSTANT float8[] := '{
         0.06943184420297371, 0.33000947820757187, 0.6699905217924281, 0.9305681557970262

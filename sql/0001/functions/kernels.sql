@@ -1,0 +1,57 @@
+-- Checks of kernels: their bandwidth, positions and weights.
+
+CREATE FUNCTION geosearch.usable_bandwidth(km float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN km BETWEEN 0.001 AND pi() * 6371 THEN km
+    ELSE geosearch.refuse(
+        'a bandwidth of ' || coalesce(km::text, 'NULL') || ' km cannot be used',
+        'Give one between 0.001 and 20015 km.'
+    )
+END;
+
+COMMENT ON FUNCTION geosearch.usable_bandwidth(float8) IS
+    'The bandwidth, or an error if it is out of range.';
+
+-- Checks kernels at positions in degrees, and makes their weights sum to 1.
+CREATE FUNCTION geosearch.kernel_shares(lats float8[], lons float8[], weights float8[])
+RETURNS float8[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    heaviest CONSTANT float8 := (SELECT max(w) FROM unnest(weights) AS w);
+    wrong record;
+BEGIN
+    SELECT lat, lon, w INTO wrong
+    FROM unnest(lats, lons, weights) AS kernel (lat, lon, w)
+    WHERE (abs(lat) <= 90 AND abs(lon) <= 180 AND w >= 0 AND w <= 1e100) IS NOT TRUE
+    LIMIT 1;
+    IF FOUND THEN
+        PERFORM refuse(
+            format(
+                'a kernel at latitude %s, longitude %s has a weight of %s', coalesce(wrong.lat::text,
+                'NULL'), coalesce(wrong.lon::text, 'NULL'), coalesce(wrong.w::text, 'NULL')
+            ),
+            'Give as many latitudes, -90 to 90, longitudes, -180 to 180, and weights, 0 to 1e100.'
+        );
+    ELSIF heaviest < 1e-100 AND heaviest > 0 THEN
+        PERFORM refuse(format('the largest weight is %s', heaviest), 'Give 0, or 1e-100 to 1e100.');
+    END IF;
+    -- The lightest would underflow.
+    RETURN (
+        WITH shares AS (
+            SELECT number, CASE WHEN w > heaviest / 1e40 THEN w / heaviest ELSE 0 END AS share
+            FROM unnest(weights) WITH ORDINALITY AS kernel (w, number)
+        )
+        SELECT array_agg(share / total ORDER BY number)
+        FROM shares, (SELECT sum(share) AS total FROM shares) AS sums
+        WHERE total > 0
+    );
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.kernel_shares IS
+    'The weights of kernels at positions in degrees, summing to 1; NULL without weight. Refuses what '
+    'is not on the Earth or no weight.';
