@@ -23,7 +23,7 @@ from shapely import Polygon
 from geosearch.calibration import Calibration
 from geosearch.client import Geosearch
 from geosearch.defaults import DEFAULT_MODEL
-from geosearch.evaluation import LEAKAGE, THRESHOLDS_KM, QuerySet, evaluate_each
+from geosearch.evaluation import LEAKAGE, QuerySet, evaluate_each
 from geosearch.evaluation.calibrating import calibrate
 from geosearch.evaluation.metrics import wilson
 from geosearch.evaluation.queries import stored_queries
@@ -32,6 +32,7 @@ from geosearch.localization import Parameters, Request
 from geosearch.retrieval import Filter, where
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sample.views import Difficulty
+from geosearch.thresholds import WORLD_KM
 
 #: Seeds of the references, of the queries fitted to and of the fresh ones.
 REFERENCES_SEED, LABELLED_SEED, FRESH_SEED = 0, 1, 2
@@ -114,8 +115,7 @@ def measure(gs: Geosearch, difficulty: Difficulty) -> dict[str, Any]:
         exclusions=LEAKAGE,
     )
     hits = {
-        name: [one.hits(km) for km in THRESHOLDS_KM]
-        for name, one in zip(METHODS, found, strict=True)
+        name: [one.hits(km) for km in WORLD_KM] for name, one in zip(METHODS, found, strict=True)
     }
     levels = _stored(gs, found[0].id, "truth_level")
     return {
@@ -124,7 +124,7 @@ def measure(gs: Geosearch, difficulty: Difficulty) -> dict[str, Any]:
         "calibration": _summary(made),
         "hits": hits,
         "coverage": {level: int(np.sum(levels <= level / 100)) for level in (50, 90)},
-        "brier": {km: _brier(gs, found[0].id, km) for km in THRESHOLDS_KM},
+        "brier": {km: _brier(gs, found[0].id, km) for km in WORLD_KM},
         "absent": {name: _absent(gs, made, fresh, space, name) for name in CONTINENTS},
     }
 
@@ -178,7 +178,7 @@ def _presence(gs: Geosearch, evaluation_id: int) -> np.ndarray:
     return np.array([gs.load(key).presence for (key,) in rows], dtype=float)
 
 
-def _brier(gs: Geosearch, evaluation_id: int, km: int) -> float:
+def _brier(gs: Geosearch, evaluation_id: int, km: float) -> float:
     """Mean squared difference of the probability of so small an error, and whether it was."""
     with gs.database.connection() as connection:
         row = connection.execute(
@@ -217,11 +217,11 @@ def _print(results: list[dict[str, Any]]) -> None:
             f"{made['log_likelihood_before']:.3f} by the defaults, "
             f"{made['log_likelihood']:.3f} calibrated"
         )
-        print("within        " + "".join(f"{km:>18,} km" for km in THRESHOLDS_KM))
+        print("within        " + "".join(f"{km:>18,} km" for km in WORLD_KM))
         for method in METHODS:
             cells = (_share(hits, n) for hits in result["hits"][method])
             print(f"{method:<14}" + "".join(f"{cell:>21}" for cell in cells))
-        print("Brier score   " + "".join(f"{result['brier'][km]:>21.4f}" for km in THRESHOLDS_KM))
+        print("Brier score   " + "".join(f"{result['brier'][km]:>21.4f}" for km in WORLD_KM))
         for level, hits in result["coverage"].items():
             print(f"{level} % region holds the truth: {_share(hits, n)}")
         for continent, counts in result["absent"].items():

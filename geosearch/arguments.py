@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from geosearch.errors import InputError
+from geosearch.thresholds import whole_if_even
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -67,6 +68,21 @@ def numbers(name: str, value: Any, parts: Collection[str]) -> list[float]:
     if len(listed) != len(parts):
         raise InputError(f"`{name}`: expected {','.join(parts)}, found {value!r}")
     return [number(name, item) for item in listed]
+
+
+def thresholds(name: str, value: Any) -> tuple[float, ...]:
+    """Distances in kilometres, smallest first; given in a list, an array, or text with commas."""
+    found = value.replace(",", " ").split() if isinstance(value, str) else value
+    listed = [found] if isinstance(found, int | float) else found
+    if not isinstance(listed, Iterable) or isinstance(listed, Mapping | set):
+        listed = ()
+    given = sorted({whole_if_even(number(name, item)) for item in listed})
+    if not given or not all(0.0001 <= km <= 20037.5 for km in given):
+        raise InputError(
+            f"`{name}`: expected distances of 0.0001 to 20037 km, found {value!r}",
+            "For example: 1,25,200",
+        )
+    return tuple(given)
 
 
 def text(name: str, value: Any) -> str:
@@ -141,6 +157,7 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("exact", "calibrate", "exclude_self", "exclude_same_author"), truth),
     **dict.fromkeys(("record", "rebuild", "force", "retry", "verify", "dry_run"), truth),
     "partitions": texts,
+    "within_km": thresholds,
 }
 
 

@@ -196,6 +196,7 @@ class Geosearch(Closing):
         exclude_self: bool = True,
         exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
         exclude_same_author: bool = True,
+        within_km: tuple[float, ...] | None = None,
         device: str = "auto",
         where: GivenFilter = None,
         **asking: Unpack[Asking],
@@ -204,8 +205,9 @@ class Geosearch(Closing):
 
         Without queries, the photos that pass the filter are answered by one another. References
         with a query's bytes, nearer to it than `exclude_duplicates` or by its author are left out;
-        without `exclude_self`, near-duplicates are not left out either. Other keywords are as in
-        `localize_many`.
+        without `exclude_self`, near-duplicates are not left out either. `within_km` are the
+        distances of the figures, by default those that fit the photos searched. Other keywords
+        are as in `localize_many`.
         """
         request, passing = Request.of(asking, parameters, where)
         return evaluate(
@@ -215,6 +217,7 @@ class Geosearch(Closing):
             parameters=request,
             where=passing,
             exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
+            within_km=within_km,
             device=device,
         )
 

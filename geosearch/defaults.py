@@ -12,6 +12,3 @@ DEFAULT_WEIGHTING = "power:10"
 
 #: References nearer to the truth than this, in km, are hidden to learn what absence looks like.
 ABSENT_KM = 1500.0
-
-#: Within this distance of a truth, kilometres, a report counts references.
-DENSITY_RADIUS_KM = 200.0

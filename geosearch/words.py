@@ -35,6 +35,11 @@ def format_km(km: float | None) -> str:
     return f"{km:.1f} km" if km < 100 else f"{km:,.0f} km"
 
 
+def threshold(km: float) -> str:
+    """A distance that somebody chose, as it is: `25 m`, `1 km`, `2,500 km`."""
+    return f"{1000 * km:g} m" if km < 1 else f"{km:,g} km"
+
+
 def distances(ends: Ends | None) -> str:
     """`12.3 to 15.0 km`; with both units where they differ."""
     if ends is None:

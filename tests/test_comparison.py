@@ -16,11 +16,12 @@ from scipy import stats
 
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
-from geosearch.evaluation.metrics import THRESHOLDS_KM, accuracy
+from geosearch.evaluation.metrics import accuracy
 from geosearch.localization import Localization
 from geosearch.localization.answer_rows import save
 from geosearch.report import compare
 from geosearch.report.comparison import error_test, threshold_test
+from geosearch.thresholds import WORLD_KM
 from tests.command_line import CommandLine
 from tests.evaluations import add_evaluation, answer
 
@@ -172,7 +173,7 @@ def test_command_prints_tests_and_writes_a_page(
     shown = geosearch("compare", *keys)
     assert shown.code == 0
     assert "9 common queries" in shown.out
-    expected = compare(database, keys)[0].thresholds[THRESHOLDS_KM.index(200)]
+    expected = compare(database, keys)[0].thresholds[WORLD_KM.index(200)]
     assert f"{100 * expected.difference:+.1f}" in shown.out
     assert f"{expected.p_value:.3f}" in shown.out
     output = tmp_path / "comparison.html"

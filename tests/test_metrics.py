@@ -12,13 +12,13 @@ from scipy import stats
 
 from geosearch.evaluation.metrics import (
     CONFIDENCE,
-    THRESHOLDS_KM,
     Interval,
     accuracy,
     bootstrap,
     figures,
     wilson,
 )
+from geosearch.thresholds import WORLD_KM
 
 
 def test_figures_of_known_errors() -> None:
@@ -94,7 +94,7 @@ def test_intervals_hold_the_true_figures_as_often_as_they_promise() -> None:
     generator = np.random.default_rng(7)
     sigma, runs = 0.8, 200
     median, mean = np.exp(5.0), np.exp(5.0 + sigma**2 / 2)
-    shares = {km: stats.lognorm(sigma, scale=median).cdf(km) for km in THRESHOLDS_KM}
+    shares = {km: stats.lognorm(sigma, scale=median).cdf(km) for km in WORLD_KM}
     held = {"median": 0, "mean": 0, 25: 0, 200: 0, 750: 0}
     for run in range(runs):
         found = figures(generator.lognormal(5.0, sigma, 100), seed=run)

@@ -21,9 +21,8 @@ from psycopg.types.json import Jsonb
 from geosearch.borders.border_rows import load_borders
 from geosearch.borders.shipped import ATTRIBUTION
 from geosearch.database.connection import Database
-from geosearch.defaults import DENSITY_RADIUS_KM
 from geosearch.errors import InputError, NotFoundError
-from geosearch.evaluation.metrics import THRESHOLDS_KM, Interval, accuracy, wilson
+from geosearch.evaluation.metrics import Interval, accuracy, wilson
 from geosearch.localization import Localization
 from geosearch.localization.answer_rows import save, with_places
 from geosearch.report import list_evaluations, summarize, write_csv
@@ -34,6 +33,7 @@ from geosearch.report.evaluation_picture import draw_report
 from geosearch.report.evaluation_summary import Summary, histogram
 from geosearch.report.palette import COLOURS
 from geosearch.sphere import great_circle_km
+from geosearch.thresholds import WORLD_KM
 from geosearch.words import distances
 from tests.answers import unanswered
 from tests.command_line import CommandLine
@@ -174,7 +174,7 @@ def test_coverage_is_the_share_of_truths_in_the_region_of_a_level(stored: Stored
 
 
 def test_histogram_holds_every_finite_error() -> None:
-    found = histogram(np.array([0.0, 0.05, 1.0, 150.0, 20015.0, np.inf]))
+    found = histogram(np.array([0.0, 0.05, 1.0, 150.0, 20015.0, np.inf]), 1)
     assert found.counts.sum() == 5
     assert found.counts[0] == 2
     assert found.edges_km[0] == 0.0
@@ -242,7 +242,7 @@ def test_references_near_a_truth_are_counted(stored: Stored) -> None:
     for row, item in enumerate(stored.answers):
         assert item.truth is not None
         near = great_circle_km(*item.truth, lat, lon)
-        assert found.references[row] == np.sum(near < DENSITY_RADIUS_KM)
+        assert found.references[row] == np.sum(near < 200)
     assert found.references.max() >= 3
 
 
@@ -278,7 +278,7 @@ def test_references_that_the_filter_drops_are_not_counted(stored: Stored) -> Non
 
 def test_groups_by_count_keep_equal_counts_together() -> None:
     counts = np.array([0, 0, 0, 0, 0, 1, 2, 3, 1000])
-    groups = by_count(counts, np.arange(9.0))
+    groups = by_count(counts, np.arange(9.0), WORLD_KM)
     assert [(group.name, group.figures.accuracy.n) for group in groups] == [
         ("0", 5),
         ("1 to 2", 2),
@@ -326,7 +326,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(page: str) -> None:
 
 def test_the_page_holds_the_figures(page: str, stored: Stored) -> None:
     figures = stored.summary.figures
-    for km in THRESHOLDS_KM:
+    for km in WORLD_KM:
         ends = figures.within[km]
         assert f"{100 * figures.accuracy.within[km]:.1f} %" in page
         assert f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %" in page
@@ -443,7 +443,7 @@ def test_unknown_formats_and_evaluations_are_named(
 def test_evaluations_are_listed_latest_first(
     stored: Stored, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shares = {str(km): 0.25 for km in THRESHOLDS_KM}
+    shares = {str(km): 0.25 for km in WORLD_KM}
     done = add_evaluation(stored.database, n=4, accuracy=Jsonb(shares), median_km=float("inf"))
     stopped = add_evaluation(stored.database, queries="/data/stopped.csv")
     geosearch = CommandLine(stored.database.url, capsys)

@@ -48,7 +48,7 @@ class Judgement:
     `probability_within_km`: of an error of at most so many km. `radius_km` and `regions`: by level.
     """
 
-    probability_within_km: dict[int, float]
+    probability_within_km: dict[float, float]
     radius_km: dict[float, float]
     regions: dict[float, Region]
 

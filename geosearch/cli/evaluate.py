@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from geosearch.arguments import read_named
 from geosearch.cli import options
 from geosearch.cli.console import JsonOption, Table, answer, database, note, progress, say
 from geosearch.cli.options import option
 from geosearch.defaults import DEFAULT_WEIGHTING
 from geosearch.errors import EXIT_SOME_REJECTED, InputError, Reason
-from geosearch.words import distances, format_km, percent, percents
+from geosearch.words import distances, format_km, percent, percents, threshold
 
 if TYPE_CHECKING:
     from geosearch.evaluation import Evaluation
@@ -28,7 +29,7 @@ _NAMED = 10
 
 @options.taking(
     *(options.MODEL, option("regions", bool, "Store the answers' regions."), options.DEVICE),
-    *(options.SAMPLE, options.SEED),
+    *(options.WITHIN, options.SAMPLE, options.SEED),
     queries=options.make_queries,
     parameters=options.make_parameters,
     exclusions=options.make_leakage,
@@ -100,7 +101,7 @@ def make_grid(given: dict[str, Any]) -> list[Parameters]:
 
 
 @options.taking(
-    *(options.MODEL, options.DEVICE, options.SAMPLE, options.SEED),
+    *(options.MODEL, options.DEVICE, options.WITHIN, options.SAMPLE, options.SEED),
     combinations=make_grid,
     queries=options.make_queries,
     exclusions=options.make_leakage,
@@ -143,6 +144,7 @@ def _run(
     from geosearch.evaluation import evaluate_each
 
     with database(context) as opened, progress(task_name, "queries") as report:
+        given["within_km"] = read_named(given).get("within_km")
         return evaluate_each(opened, parameters=parameters, **given, progress=report)
 
 
@@ -183,7 +185,7 @@ def _print_one(result: Evaluation) -> None:
     made = Table("error", f"{figures.accuracy.n} queries", "95 % interval")
     for km, share in figures.accuracy.within.items():
         ends = figures.within[km]
-        made.add_row(f"within {km:,} km", percent(share), percents(ends))
+        made.add_row(f"within {threshold(km)}", percent(share), percents(ends))
     for name, value, interval in (
         ("median", figures.accuracy.median_km, figures.median_km),
         ("mean", figures.accuracy.mean_km, figures.mean_km),
@@ -195,14 +197,12 @@ def _print_one(result: Evaluation) -> None:
 
 
 def _print_sweep(sweep: Sweep) -> None:
-    from geosearch.evaluation import THRESHOLDS_KM
-
     first = sweep.evaluations[0]
     weightings = {item.parameters["weighting"] for item in sweep.evaluations}
     weighted = len(weightings - {None}) > 1
     made = Table(
-        *("id", "method", "k", "km", *(["weights"] if weighted else [])),
-        *(f"{km:,}" for km in THRESHOLDS_KM),
+        *("id", "method", "k", "width", *(["weights"] if weighted else [])),
+        *map(threshold, sweep.within_km),
         "median",
         text=("method",),
     )
@@ -219,12 +219,12 @@ def _print_sweep(sweep: Sweep) -> None:
             str(item.id),
             parameters["method"],
             str(parameters["k"]),
-            "" if width is None else f"{width:g}",
+            "" if width is None else threshold(width),
             *([parameters["weighting"] or ""] if weighted else []),
             *shares,
-            "-" if median is None else f"{median:,.0f}",
+            format_km(median),
         )
-    title = f"{first.accuracy.n} queries, {first.model}: % within km"
+    title = f"{first.accuracy.n} queries, {first.model}: % within a distance"
     say(title)
     made.print()
     if sweep.pattern is not None:

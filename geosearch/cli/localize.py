@@ -10,7 +10,7 @@ import typer
 from geosearch.cli import console, options
 from geosearch.cli.console import JsonOption, LimitOption, Table, answer, database, note, say
 from geosearch.errors import EXIT_NO_NEIGHBOURS, EXIT_SOME_REJECTED, InputError
-from geosearch.words import format_km, number_of
+from geosearch.words import format_km, number_of, threshold
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,7 +157,7 @@ def _show(answer: Localization, limit: int) -> None:
         "excluded": "nothing was to be" if answer.excluded is None else str(answer.excluded),
         "plan": f"{plan.strategy}: {plan.reason}",
         "within": ", ".join(
-            f"{km:,} km {share:.1%}" for km, share in answer.probability_within_km.items()
+            f"{threshold(km)} {share:.1%}" for km, share in answer.probability_within_km.items()
         )
         or "unknown",
         "truth": "unknown" if answer.truth is None else "{:.5f}, {:.5f}".format(*answer.truth),

@@ -148,6 +148,12 @@ def neighbours(k: int) -> inspect.Parameter:
 
 
 SAMPLE = option("sample", int, "Take N of the queries, drawn at random.", metavar="N")
+WITHIN = option(
+    "within_km",
+    str,
+    "Distances of the figures, km: a,b; by default those that fit the photos searched.",
+    metavar="KM,…",
+)
 SEED = option("seed", int, "Seed of what is drawn at random.", default=0)
 DUPLICATES = option(
     "duplicate_distance",
@@ -166,7 +172,9 @@ DUPLICATES = option(
         spelt="--method --methods",
     ),
     option("k", int, "Neighbours to retrieve; by the calibration, or 100."),
-    option("bandwidth_km", float, "Bandwidth of the density; by default it follows the neighbours."),
+    option(
+        "bandwidth_km", float, "Bandwidth of the density; by default it follows the neighbours."
+    ),
     option("weighting", str, "Neighbour weights: power:N, softmax:T or uniform."),
     EXACT,
     option("parameters", str, PARAMETERS, metavar="JSON|FILE"),

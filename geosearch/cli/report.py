@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geosearch.arguments import thresholds
 from geosearch.cli import deleting
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, Table, answer, connected, database, note, say
 from geosearch.cli.deleting import DryRunOption, YesOption
 from geosearch.cli.options import check_ending
-from geosearch.defaults import DENSITY_RADIUS_KM
-from geosearch.words import distances, format_km, p_value, percent, percents, points, points_between
+from geosearch.words import (
+    distances,
+    format_km,
+    p_value,
+    percent,
+    percents,
+    points,
+    points_between,
+    threshold,
+)
 
 if TYPE_CHECKING:
     from geosearch.database.connection import Database
@@ -27,6 +37,13 @@ app = command_group(
     Example: geosearch evaluations list
     """
 )
+
+WithinOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KM,…", help="Distances of the figures, km: a,b; by default the evaluation's."
+    ),
+]
 
 _REPORT_ENDINGS = (".html", ".png", ".csv")
 
@@ -79,8 +96,13 @@ def report(
         ),
     ] = None,
     radius_km: Annotated[
-        float, typer.Option(help="Queries are grouped by the references so near their truth, km.")
-    ] = DENSITY_RADIUS_KM,
+        float | None,
+        typer.Option(
+            help="Queries are grouped by the references so near their truth, km; by default the "
+            "middle distance."
+        ),
+    ] = None,
+    within_km: WithinOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Report on a stored evaluation: figures with 95 % intervals, or a file.
@@ -94,7 +116,7 @@ def report(
     from geosearch.report import summarize
 
     with database(context) as opened:
-        summary = summarize(opened, evaluation, radius_km=radius_km)
+        summary = summarize(opened, evaluation, radius_km=radius_km, within_km=_within(within_km))
         if output is not None:
             _write_report(opened, summary, output)
     _answer(as_json, summary.to_json(), lambda: _print_summary(summary), output)
@@ -109,6 +131,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the comparison as .html.")
     ] = None,
+    within_km: WithinOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare evaluations of the same queries, query by query, with paired tests.
@@ -123,13 +146,17 @@ def compare(
     from geosearch.report import compare as compare_evaluations
 
     with database(context) as opened:
-        found = compare_evaluations(opened, evaluations)
+        found = compare_evaluations(opened, evaluations, within_km=_within(within_km))
     if output is not None:
         # Matplotlib takes a while to import: only for this.
         from geosearch.report.comparison_page import write_comparison
 
         write_comparison(output, found)
     _answer(as_json, {"comparisons": found}, lambda: _print_comparisons(found), output)
+
+
+def _within(given: str | None) -> tuple[float, ...] | None:
+    return None if given is None else thresholds("within_km", given)
 
 
 def _answer(
@@ -158,21 +185,25 @@ def _write_report(opened: Database, summary: Summary, output: Path) -> None:
 
 def _print_list(found: Sequence[Evaluated]) -> None:
     # Distances without units: the table has to fit a terminal.
-    made = Table("id", "run", "queries", "n", *_distances(""), text={"run", "queries"})
-    for evaluation in found:
-        # Whole paths are in the JSON.
-        queries = PurePosixPath(evaluation.queries).name
-        made.add_row(str(evaluation.id), evaluation.title, queries, *_shares(evaluation))
-    if found:
-        say("% of the queries within so many km")
-    made.print(none="none yet; geosearch evaluate QUERIES.csv makes one")
+    for within_km, items in groupby(found, key=lambda item: item.within_km):
+        unit, scale = ("m", 1000) if within_km[-1] < 10 else ("km", 1)
+        columns = [f"{scale * km:,g}" for km in within_km]
+        made = Table("id", "run", "queries", "n", *columns, text={"run", "queries"})
+        for evaluation in items:
+            # Whole paths are in the JSON.
+            queries = PurePosixPath(evaluation.queries).name
+            made.add_row(str(evaluation.id), evaluation.title, queries, *_shares(evaluation))
+        say(f"% of the queries within so many {unit}")
+        made.print()
+    if not found:
+        say("none yet; geosearch evaluate QUERIES.csv makes one")
 
 
 def _print_summary(summary: Summary) -> None:
     found = summary.figures
     made = Table("error", "queries", "95 % interval")
     for km, share in found.accuracy.within.items():
-        made.add_row(f"within {km:,} km", percent(share), percents(found.within[km]))
+        made.add_row(f"within {threshold(km)}", percent(share), percents(found.within[km]))
     made.add_row("median", format_km(found.accuracy.median_km), distances(found.median_km))
     made.add_row("mean", format_km(found.accuracy.mean_km), distances(found.mean_km))
     say(summary.headline)
@@ -186,7 +217,7 @@ def _print_summary(summary: Summary) -> None:
         made = Table("probability within", "came true", "Brier", "calibration error")
         for km, found_at in summary.probabilities.items():
             made.add_row(
-                f"{km:,} km",
+                threshold(km),
                 percent(found_at.share),
                 f"{found_at.brier:.4f}",
                 percent(found_at.calibration_error),
@@ -194,16 +225,16 @@ def _print_summary(summary: Summary) -> None:
         made.print()
     for name, groups in (
         ("continent", summary.by_continent),
-        (f"references within {summary.radius_km:g} km", summary.by_density),
+        (f"references within {threshold(summary.radius_km)}", summary.by_density),
     ):
         if groups:
-            _grouped(name, groups).print()
+            _grouped(name, groups, summary.within_km).print()
     for text in (*summary.left_out, *summary.notes):
         note(text)
 
 
-def _grouped(name: str, groups: Sequence[Group]) -> Table:
-    made = Table(name, "n", *_distances(), text={name})
+def _grouped(name: str, groups: Sequence[Group], within_km: Sequence[float]) -> Table:
+    made = Table(name, "n", *map(threshold, within_km), text={name})
     for group in groups:
         found = group.figures.accuracy
         made.add_row(group.name, f"{found.n:,}", *map(percent, found.within.values()))
@@ -216,7 +247,7 @@ def _print_comparisons(found: Sequence[Comparison]) -> None:
         return
     # One row a run: difference in points from the first, starred where p is below 0.01.
     first = found[0]
-    made = Table("run", "n", *_distances(), "median", text={"run"})
+    made = Table("run", "n", *map(threshold, first.within_km), "median", text={"run"})
     accuracy = first.first_figures.accuracy
     made.add_row(
         first.first.name,
@@ -241,7 +272,7 @@ def _print_pair(item: Comparison) -> None:
     made = Table("error", str(item.first.id), str(item.second.id), "difference", "95 %", "p")
     for test in item.thresholds:
         made.add_row(
-            f"within {test.km:,} km",
+            f"within {threshold(test.km)}",
             percent(item.first_figures.accuracy.within[test.km]),
             percent(item.second_figures.accuracy.within[test.km]),
             points(test.difference),
@@ -262,16 +293,8 @@ def _print_pair(item: Comparison) -> None:
         note(text)
 
 
-def _distances(unit: str = " km") -> list[str]:
-    from geosearch.evaluation.metrics import THRESHOLDS_KM
-
-    return [f"{km:,}{unit}" for km in THRESHOLDS_KM]
-
-
 def _shares(evaluation: Evaluated) -> list[str]:
-    from geosearch.evaluation.metrics import THRESHOLDS_KM
-
     if evaluation.n is None or evaluation.accuracy is None:
-        return ["stopped", *["–"] * len(THRESHOLDS_KM)]
+        return ["stopped", *["–"] * len(evaluation.within_km)]
     shares = evaluation.accuracy
-    return [f"{evaluation.n:,}", *(f"{100 * shares[str(km)]:.1f}" for km in THRESHOLDS_KM)]
+    return [f"{evaluation.n:,}", *(f"{100 * shares[str(km)]:.1f}" for km in evaluation.within_km)]

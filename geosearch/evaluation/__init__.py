@@ -1,12 +1,11 @@
 """How good are the answers: labelled queries, error statistics, stored results."""
 
 from geosearch.evaluation.evaluating import LEAKAGE, Evaluation, evaluate, evaluate_each, leakage
-from geosearch.evaluation.metrics import THRESHOLDS_KM, Accuracy, accuracy
+from geosearch.evaluation.metrics import Accuracy, accuracy
 from geosearch.evaluation.queries import Labelled, QuerySet
 
 __all__ = [
     "LEAKAGE",
-    "THRESHOLDS_KM",
     "Accuracy",
     "Evaluation",
     "Labelled",

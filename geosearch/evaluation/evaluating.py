@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from geosearch.arguments import path
-from geosearch.database.connection import Database
+from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
 from geosearch.errors import InputError, Reason
 from geosearch.evaluation.answers import Answered, Task, answers, errors_km
@@ -35,7 +35,9 @@ from geosearch.localization.request import Request
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import Excluded, Exclusions
+from geosearch.retrieval.extent import apart_km
 from geosearch.retrieval.neighbours import check_k
+from geosearch.thresholds import WORLD_KM, fitting_km
 from geosearch.waiting import Progress
 
 #: What an evaluation leaves out unless told otherwise: all that would flatter it.
@@ -82,6 +84,11 @@ class Evaluation:
         return self.figures.accuracy
 
     @property
+    def within_km(self) -> tuple[float, ...]:
+        """The distances of the figures, kilometres."""
+        return tuple(self.accuracy.within)
+
+    @property
     def unanswered(self) -> int:
         """Queries without neighbours."""
         return sum(math.isinf(error) for error in self.errors_km)
@@ -124,6 +131,7 @@ class EvaluateOptions(TypedDict, total=False):
     model: str | Backbone
     where: Filter
     exclusions: Exclusions
+    within_km: tuple[float, ...] | None
     regions: bool
     sample: int | None
     seed: int
@@ -148,6 +156,8 @@ def evaluate(
     exclusions
         References that must not answer a query; by default those with its bytes, near-duplicates,
         and those of its author.
+    within_km
+        Distances of the figures, kilometres; None takes those that fit the photos searched.
     regions
         Store the regions of the answers.
     sample, seed
@@ -172,6 +182,7 @@ def evaluate_each(
     model: str | Backbone = DEFAULT_MODEL,
     where: Filter = EVERYTHING,
     exclusions: Exclusions = LEAKAGE,
+    within_km: tuple[float, ...] | None = None,
     regions: bool = False,
     sample: int | None = None,
     seed: int = 0,
@@ -203,6 +214,7 @@ def evaluate_each(
             raise InputError("an evaluation needs parameters that all search in the same cells")
         task = Task(chosen, where, exclusions, regions, "cuda" if on == "cuda" else "cpu")
         recorded = [_recorded(item, exclusions, sample, seed) for item in chosen]
+        within_km = within_km or distances_that_fit(connection, row.id, where)
         keys = [start(connection, asked.name, row, item, where) for item in recorded]
         main = keys[task.main]
         if len(keys) > 1:
@@ -242,7 +254,7 @@ def evaluate_each(
                 queries=asked.name,
                 model=row.name,
                 parameters=settings,
-                figures=figures(np.array(own)),
+                figures=figures(np.array(own), within_km),
                 errors_km=tuple(own),
                 failures=tuple(failures),
                 excluded=excluded,
@@ -252,6 +264,12 @@ def evaluate_each(
             )
             results.append(result)
     return results
+
+
+def distances_that_fit(connection: Connection, model_id: int, where: Filter) -> tuple[float, ...]:
+    """The distances, in kilometres, that fit the photos a search may find: `fitting_km`."""
+    apart = apart_km(connection, model_id, where)
+    return WORLD_KM if apart is None else fitting_km(apart)
 
 
 def find_queries(

@@ -1,4 +1,4 @@
-"""The field's figures: share of queries within five distances, median and mean error.
+"""The field's figures: share of queries within some distances, median and mean error.
 
 Each figure can have a 95 % interval. A share has Wilson's: the percentile bootstrap of a share is
 a binomial that needs no resampling, but at 0 or all hits it has no width, which claims a certainty
@@ -9,7 +9,7 @@ errors with a long tail it is somewhat too narrow.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geosearch.json_record import Record, plain
 from geosearch.sphere import Array
-
-#: Street, city, region, country, continent (Hays and Efros, IM2GPS, CVPR 2008).
-THRESHOLDS_KM = (1, 25, 200, 750, 2500)
+from geosearch.thresholds import WORLD_KM
 
 #: Probability that an interval is meant to hold the figure.
 CONFIDENCE = 0.95
@@ -39,7 +37,7 @@ class Accuracy(Record, within="accuracy"):
     """
 
     n: int
-    within: dict[int, float]
+    within: dict[float, float]
     median_km: float | None
     mean_km: float | None
 
@@ -61,7 +59,7 @@ class Figures:
     """`accuracy` with an interval for each of its figures; None where the figure is None."""
 
     accuracy: Accuracy
-    within: dict[int, Interval]
+    within: dict[float, Interval]
     median_km: Interval | None
     mean_km: Interval | None
 
@@ -71,24 +69,24 @@ class Figures:
         return {**self.accuracy.to_json(), "intervals": plain(ends)}
 
 
-def accuracy(errors_km: Array) -> Accuracy:
+def accuracy(errors_km: Array, within_km: Sequence[float] = WORLD_KM) -> Accuracy:
     """Figures from errors (n,) in kilometres; infinity stands for a query without estimate."""
     n = len(errors_km)
     if n == 0:
-        return Accuracy(0, dict.fromkeys(THRESHOLDS_KM, 0.0), None, None)
+        return Accuracy(0, dict.fromkeys(within_km, 0.0), None, None)
     known = errors_km[np.isfinite(errors_km)]
     return Accuracy(
         n=n,
-        within={km: float(np.mean(errors_km <= km)) for km in THRESHOLDS_KM},
+        within={km: float(np.mean(errors_km <= km)) for km in within_km},
         median_km=float(np.median(errors_km)),
         mean_km=float(known.mean()) if len(known) else None,
     )
 
 
-def figures(errors_km: Array, *, seed: int = 0) -> Figures:
+def figures(errors_km: Array, within_km: Sequence[float] = WORLD_KM, *, seed: int = 0) -> Figures:
     """`accuracy` with intervals; the same `seed` gives the same intervals."""
-    made = accuracy(errors_km)
-    within = {km: wilson(int(np.sum(errors_km <= km)), made.n) for km in THRESHOLDS_KM}
+    made = accuracy(errors_km, within_km)
+    within = {km: wilson(int(np.sum(errors_km <= km)), made.n) for km in within_km}
     if made.n == 0:
         return Figures(made, within, None, None)
     # The mean is over the queries that have an estimate: only these are drawn.

@@ -12,9 +12,9 @@ from geosearch.atomic_files import write_table
 from geosearch.density.place import IM2GPS_BANDWIDTH_KM
 from geosearch.density.weights import parse_weighting
 from geosearch.evaluation.evaluating import Evaluation
-from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.json_record import Record
 from geosearch.localization.answer import Parameters
+from geosearch.words import threshold
 
 #: Keys of an evaluation's JSON that are the same in all of a sweep.
 _SHARED = (
@@ -69,7 +69,7 @@ class Pattern(
     gets wider, and never narrower.
     """
 
-    finest_km: int
+    finest_km: float
     one_is_best: bool
     widens: bool
     sentence: str
@@ -82,7 +82,12 @@ class Sweep:
     evaluations: tuple[Evaluation, ...]
 
     @property
-    def best(self) -> dict[int, Evaluation]:
+    def within_km(self) -> tuple[float, ...]:
+        """The distances of all their figures, kilometres."""
+        return self.evaluations[0].within_km
+
+    @property
+    def best(self) -> dict[float, Evaluation]:
         """The best evaluation at each threshold, in km; of equals, the one with the narrowest
         kernel and then the fewest neighbours.
         """
@@ -91,7 +96,7 @@ class Sweep:
                 self.evaluations,
                 key=lambda item: (-item.hits(km), *_width(item)),
             )
-            for km in THRESHOLDS_KM
+            for km in self.within_km
         }
 
     @property
@@ -103,7 +108,7 @@ class Sweep:
         if len(known) < len(self.evaluations):
             return Sweep(tuple(known)).pattern
         judged = [
-            km for km in THRESHOLDS_KM if len({item.hits(km) for item in self.evaluations}) > 1
+            km for km in self.within_km if len({item.hits(km) for item in self.evaluations}) > 1
         ]
         ones = [item for item in self.evaluations if not _width(item)[0]]
         others = [item for item in self.evaluations if _width(item)[0]]
@@ -115,17 +120,17 @@ class Sweep:
         one_is_best = one >= rival.hits(finest)
         widens = self._widens(judged)
         verdict = {2: "holds", 1: "holds in part", 0: "does not hold"}[one_is_best + widens]
-        best = "; ".join(f"{km:,} km: {label(self.best[km])}" for km in judged)
+        best = "; ".join(f"{threshold(km)}: {label(self.best[km])}" for km in judged)
         sentence = (
-            f"Within {finest:,} km one neighbour has {one} hits of {rival.accuracy.n}, the best of "
-            f"the others ({label(rival)}) {rival.hits(finest)}: one neighbour is "
+            f"Within {threshold(finest)} one neighbour has {one} hits of {rival.accuracy.n}, the "
+            f"best of the others ({label(rival)}) {rival.hits(finest)}: one neighbour is "
             f"{'' if one_is_best else 'not '}best at the finest distance. The best kernel "
             f"{'gets' if widens else 'does not get'} steadily wider with the distance ({best}). "
             f"One neighbour first, wider kernels later: this {verdict} here."
         )
         return Pattern(finest, one_is_best, widens, sentence)
 
-    def _widens(self, thresholds: Sequence[int]) -> bool:
+    def _widens(self, thresholds: Sequence[float]) -> bool:
         widths = []
         for km in thresholds:
             most = max(item.hits(km) for item in self.evaluations)
@@ -156,14 +161,14 @@ class Sweep:
         write_table(file, self._rows())
 
     def _rows(self) -> Iterator[list[Any]]:
-        shares = [f"within_{km}_km{end}" for km in THRESHOLDS_KM for end in ("", "_low", "_high")]
+        shares = [f"within_{km}_km{end}" for km in self.within_km for end in ("", "_low", "_high")]
         names = ["method", "k", "bandwidth_km", "weighting"]
         yield ["evaluation_id", *names, "n", *shares, "median_km", "mean_km"]
         for item in self.evaluations:
             figures = item.figures
             cells = [
                 value
-                for km in THRESHOLDS_KM
+                for km in self.within_km
                 for value in (
                     figures.accuracy.within[km],
                     figures.within[km].low,
@@ -182,7 +187,7 @@ def label(evaluation: Evaluation) -> str:
         return str(parameters["method"])
     width = parameters["bandwidth_km"]
     return f"{parameters['method']} k {parameters['k']}" + (
-        "" if width is None else f" {width:g} km"
+        "" if width is None else f" {threshold(width)}"
     )
 
 

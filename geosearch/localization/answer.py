@@ -178,7 +178,7 @@ class Localization:
     truth: tuple[float, float] | None = None
     error_km: float | None = None
     truth_level: float | None = None
-    probability_within_km: Mapping[int, float] = field(default_factory=dict)
+    probability_within_km: Mapping[float, float] = field(default_factory=dict)
     confident: bool | None = None
     excluded: Excluded | None = None
     place_name: str | None = None

@@ -22,6 +22,7 @@ from geosearch.localization.answer import Localization, Parameters
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours, Plan
 from geosearch.retrieval.duplicates import Excluded
+from geosearch.thresholds import whole_if_even
 
 _NEIGHBOURS = sql.Identifier("geosearch", "localization_neighbours")
 _NEIGHBOUR_COLUMNS = ("localization_id", "rank", "photo_id", "uri", "geom", "distance", "weight")
@@ -210,7 +211,9 @@ def _read(
         created_at=row[20],
         truth_level=row[22],
         confident=row[24],
-        probability_within_km={int(km): share for km, share in (row[25] or {}).items()},
+        probability_within_km={
+            whole_if_even(float(km)): share for km, share in (row[25] or {}).items()
+        },
         excluded=None if row[21] is None else Excluded(**row[21]),
         place_name=row[26],
     )

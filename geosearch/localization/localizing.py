@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -181,7 +181,7 @@ def answer_from(
     neighbours, place = found.neighbours, _place(found.neighbours, query, parameters, regions)
     if place is not None:
         parameters = _resolved(parameters, place)
-    within: dict[int, float] = {}
+    within: Mapping[float, float] = {}
     confident = None
     density = calibrated(parameters.fitted, neighbours, place)
     if density is not None and place is not None:

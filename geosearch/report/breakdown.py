@@ -12,7 +12,6 @@ from psycopg import sql
 
 from geosearch.database.connection import Connection
 from geosearch.database.embedding_tables import visible_embeddings
-from geosearch.defaults import DENSITY_RADIUS_KM
 from geosearch.errors import NotFoundError
 from geosearch.evaluation.metrics import Figures, figures
 from geosearch.report.evaluation_records import Answers, Evaluated
@@ -83,7 +82,7 @@ def references_near(
     connection: Connection,
     evaluation: Evaluated,
     answers: Answers,
-    radius_km: float = DENSITY_RADIUS_KM,
+    radius_km: float,
 ) -> NDArray[np.int64] | None:
     """References within `radius_km` of each truth (n,), at most `MOST_COUNTED`.
 
@@ -111,17 +110,21 @@ def references_near(
     return np.array([found[int(key)] for key in answers.localization_id], dtype=np.int64)
 
 
-def by_name(names: Sequence[str], error_km: NDArray[np.float64]) -> list[Group]:
+def by_name(
+    names: Sequence[str], error_km: NDArray[np.float64], within_km: Sequence[float]
+) -> list[Group]:
     """Figures of each name's queries, the most frequent name first."""
     labels, counts = np.unique(np.array(names), return_counts=True)
     order = np.lexsort((labels, -counts))
     return [
-        Group(str(labels[number]), figures(error_km[np.array(names) == labels[number]]))
+        Group(str(labels[number]), figures(error_km[np.array(names) == labels[number]], within_km))
         for number in order
     ]
 
 
-def by_count(counts: NDArray[np.int64], error_km: NDArray[np.float64]) -> list[Group]:
+def by_count(
+    counts: NDArray[np.int64], error_km: NDArray[np.float64], within_km: Sequence[float]
+) -> list[Group]:
     """Figures of four groups of about equal size, from few references near to many.
 
     Equal counts stay together, so there may be fewer groups.
@@ -132,7 +135,7 @@ def by_count(counts: NDArray[np.int64], error_km: NDArray[np.float64]) -> list[G
     groups = []
     for number in np.unique(place):
         inside = place == number
-        groups.append(Group(_range(counts[inside]), figures(error_km[inside])))
+        groups.append(Group(_range(counts[inside]), figures(error_km[inside], within_km)))
     return groups
 
 

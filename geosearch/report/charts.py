@@ -11,17 +11,21 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from geosearch.evaluation.metrics import THRESHOLDS_KM, Interval, wilson
+from geosearch.evaluation.metrics import Interval, wilson
 from geosearch.report.breakdown import Group
-from geosearch.report.evaluation_summary import AGREEMENT_KM, Summary
+from geosearch.report.evaluation_summary import Summary
 from geosearch.report.palette import INK, MUTED, PANEL, SERIES
 from geosearch.report.reliability import Reliability
 from geosearch.sphere import Array
+from geosearch.words import threshold
 
-_NEAREST_KM, _FARTHEST_KM = 0.1, 20037.5
+_FARTHEST_KM = 20037.5
+#: Errors are drawn from this share of the smallest distance on.
+_NEAREST = 0.1
 _CURVE_POINTS = 200
-#: Distances whose shares are drawn by group, and whose probabilities; more would hide each other.
-_SHOWN_KM = (25, 200, 750)
+#: Distances whose shares are drawn by group, and whose probabilities, the middle ones: more would
+#: hide each other.
+_MOST_SHOWN = 3
 #: The accuracy of fewer answers than this says little.
 _FEWEST_KEPT = 20
 _MOST_CURVES = len(SERIES)
@@ -47,7 +51,12 @@ def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
         "within",
         "Queries within a distance",
         "Share of all queries whose error is at most the distance, with its 95 % interval.",
-        partial(_draw_curves, runs=[("", summary.answers.error_km)], band=True),
+        partial(
+            _draw_curves,
+            runs=[("", summary.answers.error_km)],
+            within_km=summary.within_km,
+            band=True,
+        ),
     )
     yield Chart(
         "errors",
@@ -65,7 +74,7 @@ def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
         )
     if summary.probabilities:
         known = summary.probabilities
-        shown = [(f"within {km} km", known[km]) for km in _SHOWN_KM if km in known]
+        shown = [(f"within {threshold(km)}", known[km]) for km in _shown(tuple(known))]
         yield Chart(
             "probabilities",
             "Reliability of the probabilities",
@@ -76,7 +85,7 @@ def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
     elif summary.agreement is not None:
         yield Chart(
             "agreement",
-            f"Agreement, and being within {AGREEMENT_KM} km",
+            f"Agreement, and being within {threshold(summary.middle_km)}",
             "Without calibration agreement is a share of evidence, not a probability: the points "
             "need not follow the diagonal, but should rise.",
             partial(_draw_reliability, shown=[("", summary.agreement)], label="agreement"),
@@ -89,7 +98,7 @@ def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
             "Accuracy of the answers kept, when those of the lowest agreement are left out.",
             partial(_draw_kept, summary=summary),
         )
-    near = f"By references within {summary.radius_km:g} km of the truth"
+    near = f"By references within {threshold(summary.radius_km)} of the truth"
     for name, title, groups in (
         ("continents", "By continent of the truth", summary.by_continent),
         ("density", near, summary.by_density),
@@ -99,7 +108,7 @@ def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
             yield Chart(name, title, note, partial(_draw_groups, groups=groups))
 
 
-def comparison_chart(runs: Sequence[tuple[str, Array]]) -> Chart:
+def comparison_chart(runs: Sequence[tuple[str, Array]], within_km: Sequence[float]) -> Chart:
     """The curves of runs, pairs of a name and errors in km; no more than there are colours."""
     note = "Share of the common queries whose error is at most the distance."
     if len(runs) > _MOST_CURVES:
@@ -108,12 +117,14 @@ def comparison_chart(runs: Sequence[tuple[str, Array]]) -> Chart:
         "within",
         "Queries within a distance",
         note,
-        partial(_draw_curves, runs=runs[:_MOST_CURVES], band=False),
+        partial(_draw_curves, runs=runs[:_MOST_CURVES], within_km=within_km, band=False),
     )
 
 
-def _draw_curves(axes: Axes, *, runs: Sequence[tuple[str, Array]], band: bool) -> None:
-    km = np.geomspace(_NEAREST_KM, _FARTHEST_KM, _CURVE_POINTS)
+def _draw_curves(
+    axes: Axes, *, runs: Sequence[tuple[str, Array]], within_km: Sequence[float], band: bool
+) -> None:
+    km = np.geomspace(_NEAREST * within_km[0], _FARTHEST_KM, _CURVE_POINTS)
     for (name, error_km), colour in zip(runs, SERIES, strict=False):
         n = len(error_km)
         hits = np.searchsorted(np.sort(error_km), km, side="right")
@@ -125,7 +136,7 @@ def _draw_curves(axes: Axes, *, runs: Sequence[tuple[str, Array]], band: bool) -
             )
     if any(name for name, _ in runs):
         axes.legend(loc="upper left", title="evaluation", alignment="left")
-    _distance_axis(axes)
+    _distance_axis(axes, within_km)
     _share_axis(axes, "share of queries")
 
 
@@ -142,17 +153,17 @@ def _draw_histogram(axes: Axes, *, summary: Summary) -> None:
         edgecolor=PANEL,
         linewidth=0.8,
     )
-    median = summary.figures.accuracy.median_km
+    median, nearest = summary.figures.accuracy.median_km, _NEAREST * summary.within_km[0]
     if median is not None and np.isfinite(median):
-        axes.axvline(max(median, _NEAREST_KM), color=SERIES[1], linewidth=1.5)
+        axes.axvline(max(median, nearest), color=SERIES[1], linewidth=1.5)
         axes.annotate(
             " median",
-            (max(median, _NEAREST_KM), 1.0),
+            (max(median, nearest), 1.0),
             xycoords=("data", "axes fraction"),
             color=SERIES[1],
             va="top",
         )
-    _distance_axis(axes)
+    _distance_axis(axes, summary.within_km)
     axes.set_ylabel("queries")
 
 
@@ -217,9 +228,11 @@ def _draw_kept(axes: Axes, *, summary: Summary) -> None:
     last = np.flatnonzero(np.append(np.diff(agreement) != 0, True))
     last = last[last + 1 >= _FEWEST_KEPT]
     kept = last + 1.0
-    for km, colour in zip(_SHOWN_KM, SERIES, strict=False):
+    for km, colour in zip(_shown(summary.within_km), SERIES, strict=False):
         share = np.cumsum(error_km <= km)[last] / kept
-        axes.plot(kept / len(summary.answers), share, color=colour, linewidth=2.0, label=f"{km} km")
+        axes.plot(
+            kept / len(summary.answers), share, color=colour, linewidth=2.0, label=threshold(km)
+        )
     _legend_above(axes)
     _share_axes(axes, "answers kept", "of these, within")
     axes.set_xlim(1, 0)
@@ -227,7 +240,8 @@ def _draw_kept(axes: Axes, *, summary: Summary) -> None:
 
 def _draw_groups(axes: Axes, *, groups: Sequence[Group]) -> None:
     rows = np.arange(len(groups))
-    for number, (km, colour) in enumerate(zip(_SHOWN_KM, SERIES, strict=False)):
+    within_km = _shown(tuple(groups[0].figures.within))
+    for number, (km, colour) in enumerate(zip(within_km, SERIES, strict=False)):
         shares = [group.figures.accuracy.within[km] for group in groups]
         axes.errorbar(
             shares,
@@ -237,7 +251,7 @@ def _draw_groups(axes: Axes, *, groups: Sequence[Group]) -> None:
             color=colour,
             markersize=4.5,
             elinewidth=1.2,
-            label=f"{km} km",
+            label=threshold(km),
         )
     axes.set_yticks(rows, [f"{group.name}  ({group.figures.accuracy.n:,})" for group in groups])
     axes.tick_params(axis="y", labelcolor=INK)
@@ -258,21 +272,27 @@ def _legend_above(axes: Axes) -> None:
     axes.legend(
         loc="lower center",
         bbox_to_anchor=(0.5, 0.99),
-        ncols=len(_SHOWN_KM),
+        ncols=_MOST_SHOWN,
         columnspacing=1.2,
         handlelength=1.4,
         borderpad=0.2,
     )
 
 
-def _distance_axis(axes: Axes) -> None:
+def _shown(within_km: Sequence[float]) -> Sequence[float]:
+    """The middle ones of some distances."""
+    first = max(0, (len(within_km) - _MOST_SHOWN + 1) // 2)
+    return within_km[first : first + _MOST_SHOWN]
+
+
+def _distance_axis(axes: Axes, within_km: Sequence[float]) -> None:
     axes.set_xscale("log")
-    axes.set_xlim(_NEAREST_KM * 0.6, _FARTHEST_KM * 1.1)
-    axes.xaxis.set_major_locator(FixedLocator(list(THRESHOLDS_KM)))
+    axes.set_xlim(_NEAREST * within_km[0] * 0.6, _FARTHEST_KM * 1.1)
+    axes.xaxis.set_major_locator(FixedLocator(list(within_km)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: threshold(value)))
     axes.tick_params(axis="x", labelsize=8.5)
-    axes.set_xlabel("error, kilometres")
+    axes.set_xlabel("error")
 
 
 def _share_axis(axes: Axes, label: str) -> None:

@@ -14,7 +14,6 @@ from scipy import stats
 from geosearch.database.connection import Connection, Database
 from geosearch.errors import InputError
 from geosearch.evaluation.metrics import (
-    THRESHOLDS_KM,
     TWO_SIDED_QUANTILE,
     Figures,
     Interval,
@@ -23,7 +22,7 @@ from geosearch.evaluation.metrics import (
 from geosearch.json_record import Record, plain
 from geosearch.report.evaluation_records import Answers, Evaluated, read_answers, read_evaluation
 from geosearch.sphere import Array
-from geosearch.words import number_of, p_value
+from geosearch.words import number_of, p_value, threshold
 
 _MOST_EXACT = 50
 _SMALLEST_ERROR_KM = 0.001  # a metre: logarithms of errors need some floor
@@ -38,7 +37,7 @@ class ThresholdTest(Record):
     uneven, if neither run were better.
     """
 
-    km: int
+    km: float
     difference: float
     interval: Interval
     only_first: int
@@ -78,6 +77,11 @@ class Comparison:
     errors: ErrorTest
 
     @property
+    def within_km(self) -> tuple[float, ...]:
+        """The distances compared at, kilometres."""
+        return tuple(test.km for test in self.thresholds)
+
+    @property
     def left_out(self) -> list[str]:
         """Queries that only one of the runs has, in words."""
         counts = ((self.first.id, self.unmatched_first), (self.second.id, self.unmatched_second))
@@ -111,16 +115,20 @@ class Comparison:
         }
 
 
-def compare(database: Database, keys: Sequence[int]) -> list[Comparison]:
+def compare(
+    database: Database, keys: Sequence[int], *, within_km: tuple[float, ...] | None = None
+) -> list[Comparison]:
     """Compare the first of several evaluations with each of the others.
 
     One id alone stands for its sweep: the evaluation that has the answers is compared with all
-    others. Queries are matched by the bytes of the photo and its true position.
+    others. Queries are matched by the bytes of the photo and its true position. `within_km`:
+    distances of the figures; None takes those the evaluations were made with.
 
     Raises
     ------
     InputError
-        There is nothing to compare, or two evaluations share no query.
+        There is nothing to compare, two evaluations share no query, or were made with other
+        distances than one another and none are given.
     NotFoundError
         An evaluation does not exist.
     """
@@ -132,7 +140,8 @@ def compare(database: Database, keys: Sequence[int]) -> list[Comparison]:
         for key in keys:
             evaluation = read_evaluation(connection, key)
             runs.append((evaluation, read_answers(connection, evaluation)))
-    return [_compare(*runs[0], *other) for other in runs[1:]]
+    shared = within_km or _shared_distances([evaluation for evaluation, _ in runs])
+    return [_compare(*runs[0], *other, shared) for other in runs[1:]]
 
 
 def _sweep(connection: Connection, key: int) -> list[int]:
@@ -149,7 +158,30 @@ def _sweep(connection: Connection, key: int) -> list[int]:
     return [first, *(row[0] for row in rows)]
 
 
-def _compare(first: Evaluated, answers: Answers, second: Evaluated, others: Answers) -> Comparison:
+def _shared_distances(evaluations: Sequence[Evaluated]) -> tuple[float, ...]:
+    """The distances that all were made with."""
+    first, *others = evaluations
+    for other in others:
+        if other.within_km != first.within_km:
+            said = (
+                f"evaluation {item.id} at {', '.join(map(threshold, item.within_km))}"
+                for item in (first, other)
+            )
+            raise InputError(
+                f"Different distances: {' and '.join(said)}",
+                "Say at which to compare, for example: `within_km` "
+                + ",".join(map(str, first.within_km)),
+            )
+    return first.within_km
+
+
+def _compare(
+    first: Evaluated,
+    answers: Answers,
+    second: Evaluated,
+    others: Answers,
+    within_km: tuple[float, ...],
+) -> Comparison:
     places = {key: row for row, key in enumerate(_keys(others))}
     pairs = [(row, places[key]) for row, key in enumerate(_keys(answers)) if key in places]
     if not pairs:
@@ -167,9 +199,9 @@ def _compare(first: Evaluated, answers: Answers, second: Evaluated, others: Answ
         unmatched_second=len(others) - len(pairs),
         first_error_km=a,
         second_error_km=b,
-        first_figures=figures(a),
-        second_figures=figures(b),
-        thresholds=[threshold_test(a, b, km) for km in THRESHOLDS_KM],
+        first_figures=figures(a, within_km),
+        second_figures=figures(b, within_km),
+        thresholds=[threshold_test(a, b, km) for km in within_km],
         errors=error_test(a, b),
     )
 
@@ -183,7 +215,7 @@ def _keys(answers: Answers) -> Iterator[tuple[Any, ...]]:
         yield (*key, seen[key])
 
 
-def threshold_test(first_km: Array, second_km: Array, km: int) -> ThresholdTest:
+def threshold_test(first_km: Array, second_km: Array, km: float) -> ThresholdTest:
     """Compare the shares of paired errors (n,) within a distance."""
     first, second = first_km <= km, second_km <= km
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))

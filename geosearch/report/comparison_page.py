@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.report import html
 from geosearch.report.charts import comparison_chart
 from geosearch.report.comparison import Comparison
-from geosearch.words import p_value, points, points_between
+from geosearch.words import p_value, points, points_between, threshold
 
 #: Runs named in the title.
 _MOST_NAMED = 4
@@ -42,7 +41,7 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
         "These of single runs may overlap although the difference is sure: the tests below "
         "compare query by query."
     )
-    header = ["run", "model", "queries", *(f"{km:,} km" for km in THRESHOLDS_KM), "median"]
+    header = ["run", "model", "queries", *map(threshold, comparisons[0].within_km), "median"]
     ran = [(comparisons[0].first, comparisons[0].first_figures)]
     ran += [(item.second, item.second_figures) for item in comparisons]
     rows = [[run.name, run.model, *html.figures(found)] for run, found in ran]
@@ -50,7 +49,7 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
     yield html.heading("Chart")
     runs = [(str(comparisons[0].first.id), comparisons[0].first_error_km)]
     runs += [(str(item.second.id), item.second_error_km) for item in comparisons]
-    yield html.cards([comparison_chart(runs)])
+    yield html.cards([comparison_chart(runs, comparisons[0].within_km)])
     for item in comparisons:
         yield html.heading(f"{item.second.name} against {item.first.name}")
         yield html.notes(item.left_out)
@@ -64,7 +63,7 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
             ],
             [
                 [
-                    f"{test.km:,} km",
+                    threshold(test.km),
                     (points(test.difference), points_between(test.interval)),
                     f"{test.only_first:,}",
                     f"{test.only_second:,}",
@@ -78,6 +77,6 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
     yield html.note(
         "A difference is the run's share less the first run's. Only the queries that one run has "
         "within the distance and the other has not can tell the two apart: p is the probability of "
-        "a split at least as uneven if neither were better (McNemar's exact test). With five "
+        "a split at least as uneven if neither were better (McNemar's exact test). With several "
         "distances, ask for p below 0.01 rather than 0.05."
     )

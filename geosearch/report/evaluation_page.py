@@ -9,23 +9,22 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from geosearch.database.connection import Database
-from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, wilson
+from geosearch.evaluation.metrics import Figures, wilson
 from geosearch.export import canvas
 from geosearch.export.overview import overview
 from geosearch.layers.selection import Selection
 from geosearch.report import html
 from geosearch.report.breakdown import Group
 from geosearch.report.charts import evaluation_charts
-from geosearch.report.evaluation_summary import AGREEMENT_KM, Summary
+from geosearch.report.evaluation_summary import Summary
 from geosearch.report.reliability import Doubt, Reliability
 from geosearch.retrieval.duplicates import Excluded
-from geosearch.words import distances, format_km, format_position, percent, percents
+from geosearch.thresholds import WORLD_KM, WORLD_NAMES
+from geosearch.words import distances, format_km, format_position, percent, percents, threshold
 
 _WORST = 12
 _THUMBNAIL = (420, 315)
-_LEVELS = dict(
-    zip(THRESHOLDS_KM, ("street", "city", "region", "country", "continent"), strict=True)
-)
+_LEVELS = dict(zip(WORLD_KM, WORLD_NAMES, strict=True))
 
 
 def write_report(path: Path, database: Database, summary: Summary) -> None:
@@ -58,14 +57,14 @@ def _body(database: Database, summary: Summary) -> Iterator[str]:
     yield from _belief(summary)
     if summary.by_continent:
         yield html.heading("By continent of the truth")
-        yield _groups("continent", summary.by_continent)
+        yield _groups("continent", summary.by_continent, summary.within_km)
     if summary.by_density:
-        yield html.heading(f"By references within {summary.radius_km:g} km of the truth")
+        yield html.heading(f"By references within {threshold(summary.radius_km)} of the truth")
         yield html.note(
             "Counted now, among the references that pass the evaluation's filter, without the "
             "query itself."
         )
-        yield _groups("references", summary.by_density)
+        yield _groups("references", summary.by_density, summary.within_km)
     worst = summary.worst(_WORST)
     if len(worst):
         yield html.heading("Largest errors")
@@ -77,7 +76,7 @@ def _body(database: Database, summary: Summary) -> Iterator[str]:
 
 def _tiles(found: Figures) -> str:
     shares = [
-        (f"{_LEVELS[km]}, {km:,} km", percent(share), percents(found.within[km]))
+        (_named(km), percent(share), percents(found.within[km]))
         for km, share in found.accuracy.within.items()
     ]
     middle = [
@@ -85,6 +84,11 @@ def _tiles(found: Figures) -> str:
         ("mean error", format_km(found.accuracy.mean_km), distances(found.mean_km)),
     ]
     return html.tiles([*shares, *middle])
+
+
+def _named(km: float) -> str:
+    level = f"{_LEVELS[km]}, " if km in _LEVELS else ""
+    return f"{level}{threshold(km)}"
 
 
 def _map(database: Database, summary: Summary) -> str:
@@ -108,11 +112,13 @@ def _belief(summary: Summary) -> Iterator[str]:
             ],
         )
     rows = [
-        _reliability(f"probability within {km:,} km", item)
+        _reliability(f"probability within {threshold(km)}", item)
         for km, item in summary.probabilities.items()
     ]
     if summary.agreement is not None:
-        rows.append(_reliability(f"agreement, for {AGREEMENT_KM} km", summary.agreement))
+        rows.append(
+            _reliability(f"agreement, for {threshold(summary.middle_km)}", summary.agreement)
+        )
     if rows:
         yield html.heading("Reliability")
         yield html.note(
@@ -151,14 +157,14 @@ def _doubt(item: Doubt) -> list[html.Cell]:
         return f"{percent(hits / n)} ({hits:,} of {n:,})", percents(wilson(hits, n))
 
     return [
-        f"{item.km:,} km",
+        threshold(item.km),
         share(item.caught, item.bad),
         share(item.false_alarms, item.good),
     ]
 
 
-def _groups(name: str, groups: Sequence[Group]) -> str:
-    header = [name, "queries", *(f"{km:,} km" for km in THRESHOLDS_KM), "median"]
+def _groups(name: str, groups: Sequence[Group], within_km: Sequence[float]) -> str:
+    header = [name, "queries", *map(threshold, within_km), "median"]
     return html.table(header, [[group.name, *html.figures(group.figures)] for group in groups])
 
 

@@ -13,7 +13,7 @@ from geosearch.atomic_files import replacing
 from geosearch.report.charts import evaluation_charts
 from geosearch.report.evaluation_summary import Summary
 from geosearch.report.palette import INK, MUTED, PANEL, STYLE
-from geosearch.words import percent, percents
+from geosearch.words import percent, percents, threshold
 
 _COLUMNS = 3
 _PANEL_INCHES = (5.2, 3.6)
@@ -62,7 +62,7 @@ def draw_report(path: Path, summary: Summary) -> None:
 def _figures(summary: Summary) -> str:
     found = summary.figures
     parts = [
-        f"{km:,} km: {percent(share)} ({percents(found.within[km])})"
+        f"{threshold(km)}: {percent(share)} ({percents(found.within[km])})"
         for km, share in found.accuracy.within.items()
     ]
     return "   ".join(parts)

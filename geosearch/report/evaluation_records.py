@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError
-from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.json_record import Record
 from geosearch.sphere import Array
+from geosearch.thresholds import WORLD_KM, whole_if_even
+from geosearch.words import threshold
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,18 @@ class Evaluated(Record, id="evaluation_id", model_id=""):
     created_at: datetime
 
     @property
+    def within_km(self) -> tuple[float, ...]:
+        """The distances of its figures, kilometres; the field's if it has none."""
+        return tuple(sorted(whole_if_even(float(km)) for km in self.accuracy or WORLD_KM))
+
+    @property
     def title(self) -> str:
         """Method and what sets it apart: `density, k 100, 200 km, power:10`."""
         parts = [self.method]
         if self.parameters.get("k"):  # 0 for a method that needs no neighbours
             parts.append(f"k {self.parameters['k']}")
         if self.parameters.get("bandwidth_km") is not None:
-            parts.append(f"{self.parameters['bandwidth_km']:g} km")
+            parts.append(threshold(self.parameters["bandwidth_km"]))
         if self.parameters.get("weighting"):
             parts.append(str(self.parameters["weighting"]))
         if self.parameters.get("restrict_cells"):
@@ -82,7 +88,7 @@ class Answers:
     agreement: Array
     truth_level: Array
     confident: Array
-    probability: Mapping[int, Array]
+    probability: Mapping[float, Array]
 
     def __len__(self) -> int:
         return len(self.photo)
@@ -141,13 +147,13 @@ def read_answers(connection: Connection, evaluation: Evaluated) -> Answers:
     """
     rows = connection.execute(_ANSWERS, (evaluation.id,)).fetchall()
     if rows:
-        return _answers(rows)
+        return _answers(rows, evaluation.within_km)
     if evaluation.sweep_id is not None:
         rows = connection.execute(_ANSWERS, (evaluation.sweep_id,)).fetchall()
         stored = connection.execute(_ERRORS, (evaluation.id,)).fetchone()
         if rows and stored is not None and stored[0] is not None:
             bare = [(*row[:3], None, None, *row[5:7], *[None] * 5) for row in rows]
-            return _answers(bare, stored[0])
+            return _answers(bare, evaluation.within_km, stored[0])
     raise InputError(
         f"evaluation {evaluation.id} has no answers",
         "It was stopped: run geosearch evaluate again."
@@ -156,10 +162,15 @@ def read_answers(connection: Connection, evaluation: Evaluated) -> Answers:
     )
 
 
-def _answers(rows: Sequence[tuple[Any, ...]], errors_km: Sequence[float] | None = None) -> Answers:
+def _answers(
+    rows: Sequence[tuple[Any, ...]],
+    within_km: Sequence[float],
+    errors_km: Sequence[float] | None = None,
+) -> Answers:
     columns = list(zip(*rows, strict=True))
     given = columns[7] if errors_km is None else errors_km
     probabilities = [row or {} for row in columns[11]]
+    named = {whole_if_even(float(name)) for row in probabilities for name in row}
     return Answers(
         localization_id=np.array(columns[0], dtype=np.int64),
         photo=columns[1],
@@ -173,7 +184,8 @@ def _answers(rows: Sequence[tuple[Any, ...]], errors_km: Sequence[float] | None 
         truth_level=_floats(columns[9]),
         confident=_floats(columns[10]),
         probability={
-            km: _floats([row.get(str(km)) for row in probabilities]) for km in THRESHOLDS_KM
+            km: _floats([row.get(str(km)) for row in probabilities])
+            for km in sorted(named.union(within_km))
         },
     )
 

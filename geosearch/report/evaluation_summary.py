@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from geosearch.arguments import check_range
 from geosearch.atomic_files import write_table
 from geosearch.database.connection import Connection, Database
-from geosearch.defaults import DENSITY_RADIUS_KM
-from geosearch.evaluation.metrics import THRESHOLDS_KM, Figures, figures
+from geosearch.evaluation.metrics import Figures, figures
 from geosearch.json_record import plain
 from geosearch.report.breakdown import (
     Group,
@@ -37,8 +36,6 @@ from geosearch.words import number_of
 
 #: Regions whose coverage is reported.
 LEVELS = (0.5, 0.9)
-#: What agreement is held against: an error of at most so many kilometres.
-AGREEMENT_KM = 200
 
 _NO_BORDERS = "By continent: no borders are loaded. Load them: geosearch borders load"
 _NO_REFERENCES = "By density of references: the model, or a collection of the filter, is gone."
@@ -52,7 +49,7 @@ _NO_CALIBRATION = (
 )
 _NO_LEVELS = "Coverage of the regions: the answers do not say at which level the truth lies."
 
-_FIRST_EDGE_KM, _BINS_A_DECADE = 0.1, 5
+_BINS_A_DECADE = 5
 _HALF_GLOBE_KM = 20037.5
 
 
@@ -81,7 +78,7 @@ class Summary:
     """Figures of one evaluation. What cannot be told is empty or None, and `notes` say why.
 
     `probabilities` maps a distance in km to the reliability of the probability that the error is
-    at most that; `agreement` is that of the agreement, as if it were one, for `AGREEMENT_KM`.
+    at most that; `agreement` is that of the agreement, as if it were one, for `middle_km`.
     `continent` and `references` (those within `radius_km` of the truth) have one entry an answer,
     or are None.
     """
@@ -91,7 +88,7 @@ class Summary:
     figures: Figures
     histogram: Histogram
     coverage: Sequence[Coverage]
-    probabilities: Mapping[int, Reliability]
+    probabilities: Mapping[float, Reliability]
     agreement: Reliability | None
     doubts: Sequence[Doubt]
     continent: Sequence[str] | None
@@ -101,6 +98,16 @@ class Summary:
     by_density: Sequence[Group] | None
     failed: Mapping[str, int]
     notes: Sequence[str]
+
+    @property
+    def within_km(self) -> tuple[float, ...]:
+        """The distances of the figures, kilometres."""
+        return tuple(self.figures.accuracy.within)
+
+    @property
+    def middle_km(self) -> float:
+        """The middle one of them."""
+        return self.within_km[len(self.within_km) // 2]
 
     @property
     def unanswered(self) -> int:
@@ -142,7 +149,9 @@ class Summary:
             "coverage": plain(self.coverage),
             "reliability": plain(self.probabilities),
             "agreement_reliability": (
-                None if self.agreement is None else {"km": AGREEMENT_KM, **self.agreement.to_json()}
+                None
+                if self.agreement is None
+                else {"km": self.middle_km, **self.agreement.to_json()}
             ),
             "not_confident": plain(self.doubts),
             "by_continent": plain(self.by_continent),
@@ -151,8 +160,17 @@ class Summary:
         }
 
 
-def summarize(database: Database, key: int, *, radius_km: float = DENSITY_RADIUS_KM) -> Summary:
+def summarize(
+    database: Database,
+    key: int,
+    *,
+    radius_km: float | None = None,
+    within_km: tuple[float, ...] | None = None,
+) -> Summary:
     """Everything a report says of evaluation `key`, as far as its answers tell.
+
+    `within_km`: distances of the figures; None takes those the evaluation was made with.
+    `radius_km`: see `Summary`; None takes the middle one of them.
 
     Raises
     ------
@@ -165,6 +183,9 @@ def summarize(database: Database, key: int, *, radius_km: float = DENSITY_RADIUS
     with database.connection() as connection:
         evaluation = read_evaluation(connection, key)
         answers = read_answers(connection, evaluation)
+        within_km = within_km or evaluation.within_km
+        middle_km = within_km[len(within_km) // 2]
+        radius_km = middle_km if radius_km is None else radius_km
         continent = continents(connection, answers)
         references = references_near(connection, evaluation, answers, radius_km)
         failed = _failed(connection, key)
@@ -184,27 +205,28 @@ def summarize(database: Database, key: int, *, radius_km: float = DENSITY_RADIUS
     return Summary(
         evaluation=evaluation,
         answers=answers,
-        figures=figures(error_km),
-        histogram=histogram(error_km),
+        figures=figures(error_km, within_km),
+        histogram=histogram(error_km, within_km[0]),
         coverage=covered,
         probabilities=probabilities,
-        agreement=reliability(answers.agreement, error_km <= AGREEMENT_KM),
-        doubts=doubts(answers.confident, error_km, THRESHOLDS_KM),
+        agreement=reliability(answers.agreement, error_km <= middle_km),
+        doubts=doubts(answers.confident, error_km, within_km),
         continent=continent,
         references=references,
         radius_km=radius_km,
-        by_continent=None if continent is None else by_name(continent, error_km),
-        by_density=None if references is None else by_count(references, error_km),
+        by_continent=None if continent is None else by_name(continent, error_km, within_km),
+        by_density=None if references is None else by_count(references, error_km, within_km),
         failed=failed,
         notes=notes,
     )
 
 
-def histogram(error_km: NDArray[np.float64]) -> Histogram:
-    """Counts of errors, five bins a factor of ten from 100 m on."""
-    decades = math.log10(_HALF_GLOBE_KM / _FIRST_EDGE_KM)
+def histogram(error_km: NDArray[np.float64], smallest_km: float) -> Histogram:
+    """Counts of errors, five bins a factor of ten from a tenth of the smallest distance on."""
+    first_edge_km = smallest_km / 10
+    decades = math.log10(_HALF_GLOBE_KM / first_edge_km)
     steps = np.arange(math.ceil(decades * _BINS_A_DECADE) + 1)
-    edges = np.concatenate([[0.0], _FIRST_EDGE_KM * 10.0 ** (steps / _BINS_A_DECADE)])
+    edges = np.concatenate([[0.0], first_edge_km * 10.0 ** (steps / _BINS_A_DECADE)])
     counts, _ = np.histogram(error_km[np.isfinite(error_km)], edges)
     return Histogram(edges, counts)
 

@@ -120,7 +120,7 @@ class Doubt(Record, false_alarm_rate="false_alarm_rate", catch_rate="catch_rate"
     ones, `caught` were.
     """
 
-    km: int
+    km: float
     good: int
     false_alarms: int
     bad: int
@@ -137,7 +137,7 @@ class Doubt(Record, false_alarm_rate="false_alarm_rate", catch_rate="catch_rate"
         return self.caught / self.bad if self.bad else None
 
 
-def doubts(confident: Array, error_km: Array, thresholds_km: tuple[int, ...]) -> list[Doubt]:
+def doubts(confident: Array, error_km: Array, thresholds_km: tuple[float, ...]) -> list[Doubt]:
     """Catches and false alarms at each distance; empty where no answer says if it is confident.
 
     `confident` (n,) is 1, 0, or NaN where the answer does not say; those are left out.

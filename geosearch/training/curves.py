@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geosearch.atomic_files import replacing
-from geosearch.evaluation.metrics import THRESHOLDS_KM
+from geosearch.thresholds import WORLD_KM
 from geosearch.training.validation import Validation
 
 #: Columns of `curves.csv`; those of a validation are empty on the other rows.
@@ -22,8 +22,8 @@ COLUMNS = (
     "gradient_norm",
     "loss",
     "validation_loss",
-    *(f"nearest_{km}_km" for km in THRESHOLDS_KM),
-    *(f"density_{km}_km" for km in THRESHOLDS_KM),
+    *(f"nearest_{km}_km" for km in WORLD_KM),
+    *(f"density_{km}_km" for km in WORLD_KM),
     "density_median_km",
 )
 
@@ -84,7 +84,7 @@ class Curves:
         left.set(xlabel="photos seen", ylabel="loss", title="Loss")
         left.grid(alpha=0.3)
         left.legend()
-        for km, colour in zip(THRESHOLDS_KM, _COLOURS, strict=True):
+        for km, colour in zip(WORLD_KM, _COLOURS, strict=True):
             right.plot(*_line(validated, f"density_{km}_km"), "o-", label=f"{km} km", color=colour)
             right.plot(*_line(validated, f"nearest_{km}_km"), ":", color=colour)
         right.set(

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from geosearch.density import locate_many
 from geosearch.errors import InputError
-from geosearch.evaluation.metrics import THRESHOLDS_KM
 from geosearch.geocells import Partition
 from geosearch.json_record import Record
 from geosearch.sphere import Array, great_circle_km
+from geosearch.thresholds import WORLD_KM
 from geosearch.training.batches import Indices, batches
 from geosearch.training.loading import Loader
 from geosearch.training.losses import Loss, Target
@@ -37,8 +37,8 @@ class Validation(Record):
     """
 
     loss: float
-    nearest: dict[int, float]
-    density: dict[int, float]
+    nearest: dict[float, float]
+    density: dict[float, float]
     median_km: float
 
     @property
@@ -135,8 +135,8 @@ class Validator:
                     yield loaded.rows, network.embed(loaded.values)
 
 
-def _within(errors: Array) -> dict[int, float]:
-    return {km: float((errors <= km).mean()) for km in THRESHOLDS_KM}
+def _within(errors: Array) -> dict[float, float]:
+    return {km: float((errors <= km).mean()) for km in WORLD_KM}
 
 
 def _nearest(similarity: NDArray[np.float32], k: int) -> Indices:

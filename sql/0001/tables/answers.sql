@@ -33,7 +33,7 @@ CALL pg_temp.describe('geosearch.all_evaluations', 'Evaluations on labelled quer
     n: Queries read; NULL until finished.
     failed: Queries that could not be used; NULL until finished.
     unanswered: Queries without neighbours; NULL until finished.
-    accuracy: Share of n within 1, 25, 200, 750, 2500 km.
+    accuracy: Share of n within so many kilometres.
     median_km: Median error, kilometres.
     mean_km: Mean error, kilometres.
     sweep_id: First evaluation on the same neighbours, which has the answers; NULL if alone.
