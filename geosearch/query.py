@@ -14,7 +14,8 @@ class Query:
     """A photo with its embedding: what searches, answers and evaluations are asked about.
 
     `sha256` is of its bytes and `embedding` a unit vector (D,). `author` and `taken_at` are its
-    own where they are known. `ms` are the milliseconds that its features took.
+    own where they are known. `ms` are the milliseconds that its features took. `low_information`
+    says why the picture can hardly tell a place, if so (`geosearch.features.low_information`).
     """
 
     uri: str
@@ -23,3 +24,4 @@ class Query:
     author: str | None = None
     taken_at: datetime | None = None
     ms: float = 0.0
+    low_information: str | None = None

@@ -415,6 +415,38 @@ def test_an_empty_manifest_is_an_error(space: Space, tmp_path: Path) -> None:
         space.gs.evaluate(manifest)
 
 
+@pytest.mark.parametrize("method", ["density", "nearest"])
+def test_a_picture_that_tells_nothing_is_never_confident(
+    space: Space, command: CommandLine, tmp_path: Path, method: str
+) -> None:
+    grey = tmp_path / "grey.jpg"
+    Image.new("RGB", (300, 200), (128, 128, 128)).save(grey)
+    answer = space.gs.localize(grey, method=method)
+    assert answer.query.low_information == "blank"
+    assert answer.confident is False
+    assert answer.id is not None
+    assert space.gs.load(answer.id).to_json() == answer.to_json()
+    assert space.gs.reproduce(answer.id).same
+    assert answer.to_json()["low_information"] == "blank"
+    assert "too little information" in command("localize", grey).out
+    assert "too little information" in command("show", answer.id).out
+    row = fetch(space.gs.database, "SELECT low_information, confident FROM geosearch.gis_estimates")
+    assert ("blank", False) in row
+    seen = space.gs.localize(space.queries[0].uri)
+    assert seen.to_json()["low_information"] is seen.confident is None
+
+
+def test_the_bandwidth_follows_the_neighbours_and_is_kept(space: Space) -> None:
+    answer = space.gs.localize(space.queries[0].uri)
+    used = answer.parameters.bandwidth_km
+    assert used is not None
+    assert 300 < used < 3000  # of 150 views on the whole Earth
+    assert answer.id is not None
+    assert space.gs.load(answer.id).parameters.bandwidth_km == used
+    assert space.gs.reproduce(answer.id).same
+    assert space.gs.localize(space.queries[0].uri, bandwidth_km=7).parameters.bandwidth_km == 7
+
+
 def test_localize_prints_the_documented_json(space: Space, command: CommandLine) -> None:
     ran = command("localize", space.queries[0].uri, "--k", 7, "--near", "0,0,19000", "--json")
     assert ran.code == 0

@@ -204,9 +204,12 @@ def _table() -> Table:
 
 def _remark(answer: Localization) -> str | None:
     """What a table has no place for, in words."""
+    name, least = Path(answer.photo).name, answer.parameters.min_presence
+    if answer.query.low_information is not None:
+        said = answer.query.low_information
+        return f"{name}: the picture has too little information to tell a place ({said})"
     if answer.confident is not False:
         return None
-    name, least = Path(answer.photo).name, answer.parameters.min_presence
     return f"{name}: not in this collection (presence {answer.presence:.2f}, below {least:.2f})"
 
 

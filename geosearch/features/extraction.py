@@ -18,6 +18,7 @@ from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import stored_embedding
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.features.backbones import Backbone
+from geosearch.features.low_information import low_information
 from geosearch.features.model_rows import Model, require_model
 from geosearch.parallel import ordered_map, processors
 from geosearch.query import Query
@@ -92,7 +93,8 @@ def embed_files(
     """Embed photos by uri, in their order. `progress` is called with (done, None)."""
     done = 0
     work = batched(uris, backbone.batch_size)
-    for outcomes in ordered_map(lambda batch: embed_batch(backbone, batch), work, processors()):
+    queries = ordered_map(lambda batch: embed_batch(backbone, batch, look=True), work, processors())
+    for outcomes in queries:
         done += len(outcomes)
         if progress is not None:
             progress(done, None)
@@ -100,11 +102,16 @@ def embed_files(
 
 
 def embed_batch(
-    backbone: Backbone, uris: Sequence[str], expected: Sequence[bytes] | None = None
+    backbone: Backbone,
+    uris: Sequence[str],
+    expected: Sequence[bytes] | None = None,
+    *,
+    look: bool = False,
 ) -> list[Outcome]:
     """Read, decode and embed photos as one batch; each takes an equal share of its time.
 
-    `expected` are their sha256 where known: a file that has changed since is rejected.
+    `expected` are their sha256 where known: a file that has changed since is rejected. `look` sees
+    if a picture has too little information to tell a place.
     """
     started = time.perf_counter()
     outcomes: list[Outcome | None] = [None] * len(uris)
@@ -126,10 +133,11 @@ def embed_batch(
         hashes.append(sha256)
         places.append(place)
     embeddings = backbone.embed(np.stack(pixels)) if pixels else ()
+    reasons = [low_information(each) if look else None for each in pixels]
     ms = 1000 * (time.perf_counter() - started) / max(len(uris), 1)
-    for place, sha256, embedding in zip(places, hashes, embeddings, strict=True):
+    for place, sha256, embedding, reason in zip(places, hashes, embeddings, reasons, strict=True):
         outcomes[place] = (
-            Query(uris[place], sha256, embedding, ms=ms)
+            Query(uris[place], sha256, embedding, ms=ms, low_information=reason)
             if _usable(embedding)
             else Rejected(uris[place], _no_embedding(), "embed")
         )

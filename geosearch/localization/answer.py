@@ -161,7 +161,8 @@ class Localization:
     belong to `neighbours`, and sum to 1.
     `truth_level` is the level of the smallest region that holds the truth (0 to 1).
     `probability_within_km` (kilometres → probability of an error of at most that) and `confident`
-    (False: the place is not in this collection) are empty and None without calibration.
+    (False: the place is not in this collection) are empty and None without calibration. A query of
+    low information is never confident.
     `place_name` says the estimate in words, as far as it is known (`geosearch.place_name` in SQL).
     `where` names all that was left out; `excluded` counts it, None if nothing was to be.
     """
@@ -287,6 +288,7 @@ class Localization:
             "agreement": self.agreement,
             "calibration": self.parameters.calibration_id,
             "confident": self.confident,
+            "low_information": self.query.low_information,
             "presence": self.presence,
             "probability_within_km": plain(self.probability_within_km) or None,
             "radius_km": {f"{100 * level:g}": km for level, km in self.radius_km.items()},

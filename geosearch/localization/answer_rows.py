@@ -126,6 +126,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "calibration_id": answer.parameters.calibration_id,
         "calibration": None if fitted is None else Jsonb(fitted.to_json()),
         "confident": answer.confident,
+        "low_information": answer.query.low_information,
         "probability_within_km": Jsonb(probability) if probability else None,
     }
 
@@ -134,7 +135,7 @@ _SELECT = """
 SELECT id, photo_uri, photo_sha256, query_embedding, model_id, model, parameters, filter, plan,
     ST_Y(estimate), ST_X(estimate), agreement, radius_50_km, radius_90_km, modes, elapsed_ms,
     software, ST_Y(truth), ST_X(truth), error_km, created_at, excluded,
-    truth_level, calibration, confident, probability_within_km, place
+    truth_level, calibration, confident, probability_within_km, place, low_information
 FROM geosearch.localizations WHERE id = %s
 """
 
@@ -190,7 +191,12 @@ def _read(
     )
     return Localization(
         id=row[0],
-        query=Query(row[1], bytes(row[2]), np.asarray(row[3].to_numpy(), dtype=np.float32)),
+        query=Query(
+            row[1],
+            bytes(row[2]),
+            np.asarray(row[3].to_numpy(), dtype=np.float32),
+            low_information=row[27],
+        ),
         model_id=row[4],
         model=row[5],
         parameters=parameters,

@@ -193,6 +193,8 @@ def answer_from(
             radius_km=judgement.radius_km,
             regions=judgement.regions,
         )
+    if query.low_information is not None:
+        confident = False
     elapsed = {
         "features": query.ms,
         "retrieval": retrieval_ms,

@@ -119,6 +119,7 @@ CREATE TABLE geosearch.all_localizations (
     calibration_id bigint REFERENCES geosearch.all_calibrations ON DELETE SET NULL,
     calibration jsonb,
     confident boolean,
+    low_information text,
     probability_within_km jsonb,
     truth_level float8,
     excluded jsonb,
@@ -163,7 +164,8 @@ CALL pg_temp.describe('geosearch.all_localizations',
     evaluation_id: Evaluation it belongs to, if any.
     calibration_id: Calibration that was applied, if any.
     calibration: What it had fitted, kept if it goes.
-    confident: False: not in this collection. NULL without calibration.
+    confident: False: not in this collection, or of low information. NULL without calibration.
+    low_information: Why the picture can hardly tell a place, such as blank or text.
     probability_within_km: Probability of an error of at most so many kilometres; NULL without calibration.
     truth_level: Level of the smallest region that holds the truth; NULL without truth.
     excluded: References left out of the search, by reason.
