@@ -15,7 +15,8 @@ from geosearch.earth import blue_marble_at, coastlines, data_file, is_land
 from geosearch.errors import InputError, MissingExtraError
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sample.views import PIXELS, Difficulty, Role, View, draw_view, render
-from geosearch.sphere import great_circle_km
+from geosearch.sample.window import Window
+from geosearch.sphere import great_circle_km, initial_bearing
 from tests.command_line import CommandLine
 
 Files = dict[str, bytes]
@@ -241,3 +242,88 @@ def test_command_writes_the_sample_and_says_what_it_did(
     recipe = json.loads((tmp_path / "out/sample.json").read_text())
     assert recipe["perturbation"] == {"rotation": 45.0, "scale": 0.25, "brightness": 0.3}
     assert geosearch(*arguments, "--seed", 1, "-o", tmp_path / "out").code == InputError.exit_code
+
+
+BOX = Window.of("-10,0,30,40")
+
+
+@pytest.mark.parametrize(
+    ("given", "lat", "lon"),
+    [
+        ("-10,0,30,40", (0, 40), (-10, 30)),
+        ("170,-45,-170,-30", (-45, -30), (170, -170)),
+        ((46.8, 8.2, 300), (44, 49.6), (4, 12.3)),
+        ([66, -179.5, 700], (59, 73), (160, -160)),
+        ("75,-40,2000", (56, 90), (-180, 180)),
+    ],
+)
+def test_a_window_has_views_all_over_it_and_nowhere_else(
+    given: object, lat: tuple[float, float], lon: tuple[float, float]
+) -> None:
+    window = Window.of(given)
+    views = [draw_view(0, Role.QUERY, n, Difficulty.CLEAN, window) for n in range(60)]
+    assert all(lat[0] <= view.lat <= lat[1] for view in views)
+    east = [(view.lon - lon[0]) % 360 for view in views]
+    assert max(east) <= ((lon[1] - lon[0]) % 360 or 360)
+    if window.km is not None:
+        away = [float(great_circle_km(*window.centre, view.lat, view.lon)) for view in views]
+        assert 0.7 * window.km < max(away) <= window.km
+    assert len({(view.lat, view.lon) for view in views}) == 60
+
+
+@pytest.mark.parametrize(
+    "given", ["", "1,2", "0,0,0", "0,0,-5", "91,0,5", "10,5,20,5", "5,0,5,1", "a,b,c", "0,0,1,2,3"]
+)
+def test_what_is_no_window_is_refused(given: str) -> None:
+    with pytest.raises(InputError, match="window"):
+        Window.of(given)
+
+
+def test_a_window_without_land_is_refused() -> None:
+    with pytest.raises(InputError, match="hardly any land"):
+        draw_view(0, Role.QUERY, 0, Difficulty.CLEAN, Window.of("-48.9,-123.4,100"))
+
+
+@pytest.mark.parametrize("factor", [10, 100, 1000])
+def test_a_shrunk_sample_has_the_same_pictures_nearer_together(
+    tmp_path: Path, factor: float
+) -> None:
+    whole = write(tmp_path / "whole", window=BOX)
+    small = write(tmp_path / "small", window=BOX, shrink=factor)
+    for name in ("queries/000001.jpg", "queries/000003.jpg"):
+        assert small[name] == whole[name]
+    with (
+        Image.open(tmp_path / "whole/references/000002.jpg") as one,
+        Image.open(tmp_path / "small/references/000002.jpg") as other,
+    ):
+        assert one.tobytes() == other.tobytes()
+    truth = [
+        [(float(row["lat"]), float(row["lon"])) for row in csv.DictReader(stream)]
+        for stream in (
+            (tmp_path / name / "queries.csv").open(encoding="utf-8") for name in ("whole", "small")
+        )
+    ]
+    placed = [
+        [exif_position(tmp_path / name / f"references/{n:06d}.jpg") for n in (1, 2, 3, 4)]
+        for name in ("whole", "small")
+    ]
+    for here, there in zip([*truth[0], *placed[0]], [*truth[1], *placed[1]], strict=True):
+        away, near = (great_circle_km(*BOX.centre, *place) for place in (here, there))
+        assert near * factor == pytest.approx(away, abs=1e-5 * factor)  # a centimetre
+        turned = initial_bearing(*BOX.centre, *here) - initial_bearing(*BOX.centre, *there)
+        assert np.sin(np.radians(turned)) * near == pytest.approx(0, abs=1e-5)
+
+
+def test_command_cuts_a_window_and_shrinks_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = CommandLine("postgresql://nowhere.invalid/", capsys)
+    asked = ("sample", "space", "--references", 3, "--queries", 2, "-o", tmp_path / "city")
+    assert command(*asked, "--window=-10,0,30,40", "--shrink", 1000).code == 0
+    rows = list(csv.DictReader((tmp_path / "city/queries.csv").open(encoding="utf-8")))
+    for row in rows:
+        assert great_circle_km(20, 10, float(row["lat"]), float(row["lon"])) < 3.5
+    recipe = json.loads((tmp_path / "city/sample.json").read_text())
+    assert (recipe["window"]["west"], recipe["shrink"]) == (-10, 1000)
+    assert command(*asked, "--window", "nowhere").code == InputError.exit_code
+    assert "--shrink" in command(*asked, "--shrink", 0).err

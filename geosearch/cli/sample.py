@@ -12,6 +12,7 @@ from geosearch.cli import console
 from geosearch.cli.command_groups import command_group
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sample.views import Difficulty
+from geosearch.sample.window import EARTH, Window
 
 app = command_group(
     """Make sample photos that need no download.
@@ -30,6 +31,14 @@ def space(
     difficulty: Annotated[
         Difficulty, typer.Option(help="How far queries stray from the references' kind of view.")
     ] = Difficulty.CLEAN,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="W,S,E,N|LAT,LON,KM", help="Views of this part of the Earth only."),
+    ] = None,
+    shrink: Annotated[
+        float,
+        typer.Option(help="Say that all is so many times nearer to the middle of the window."),
+    ] = 1.0,
     as_json: console.JsonOption = False,
 ) -> None:
     """Cut views of the Earth, 8° wide, from NASA's Blue Marble, centred over land.
@@ -38,9 +47,15 @@ def space(
     recipe in sample.json. The same seed gives the same files. An interrupted run is completed
     by running it again.
 
+    With --window and --shrink an experiment with a continent becomes one with a city: the pictures
+    stay, and their positions draw together.
+
     Example: geosearch sample space --references 6000 --queries 400 --seed 0 -o sample
+
+    Example: geosearch sample space --window -10,0,30,40 --shrink 1000 -o city
     """
-    wanted = SpaceSample(references, queries, seed, difficulty)
+    part = EARTH if window is None else Window.of(window)
+    wanted = SpaceSample(references, queries, seed, difficulty, part, shrink)
     with console.progress("cutting views", "views") as report:
         summary = write_space_sample(wanted, output, progress=report)
     console.answer(

@@ -56,7 +56,8 @@ def low_information(pixels: NDArray[np.uint8]) -> str | None:
         return "noise"
     steps = np.concatenate([np.diff(light, axis=1).ravel(), np.diff(light, axis=0).ravel()])
     steps = np.abs(steps)
-    hard = np.count_nonzero(steps > _HARD_EDGE) / max(1, np.count_nonzero(steps > _EDGE))
+    edges, hard_edges = int((steps > _EDGE).sum()), int((steps > _HARD_EDGE).sum())
+    hard = hard_edges / max(1, edges)
     # Of one lightness: within a dozen levels of 256.
     levels = np.bincount((light / 4).astype(np.intp).ravel(), minlength=64) / light.size
     alike = np.convolve(levels, np.ones(3), mode="same")

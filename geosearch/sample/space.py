@@ -31,6 +31,7 @@ from geosearch.sample.views import (
     draw_view,
     render,
 )
+from geosearch.sample.window import EARTH, Window, shrunk
 from geosearch.waiting import Progress
 
 #: The recipe's version: another number, other bytes.
@@ -44,16 +45,30 @@ _FOLDERS = {Role.REFERENCE: "references", Role.QUERY: "queries"}
 
 @dataclass(frozen=True)
 class SpaceSample:
-    """What to cut: the whole of a sample follows from these four."""
+    """What to cut: the whole of a sample follows from this.
+
+    Views are those of `window`; where they are said to be is `shrink` times nearer to its middle.
+    """
 
     references: int
     queries: int
     seed: int = 0
     difficulty: Difficulty = Difficulty.CLEAN
+    window: Window = EARTH
+    shrink: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("references", "queries", "seed"):
             check_range(name, getattr(self, name), 0)
+        check_range("shrink", self.shrink, 0.1, 100_000)
+
+    def view(self, role: Role, index: int) -> View:
+        """What a picture shows."""
+        return draw_view(self.seed, role, index, self.difficulty, self.window)
+
+    def position(self, view: View) -> tuple[float, float]:
+        """Latitude and longitude, degrees, where a view is said to be."""
+        return shrunk(view.lat, view.lon, self.window.centre, self.shrink)
 
 
 @dataclass(frozen=True)
@@ -174,31 +189,34 @@ def _file_name(index: int) -> str:
 
 def _write_manifest(sample: SpaceSample, directory: Path) -> None:
     rows = [("uri", "lat", "lon")]
+    digits = 6 if sample.shrink == 1 else 8  # 0.1 m, 1 mm
     for index in range(sample.queries):
-        view = draw_view(sample.seed, Role.QUERY, index, sample.difficulty)
+        lat, lon = sample.position(sample.view(Role.QUERY, index))
         uri = f"{_FOLDERS[Role.QUERY]}/{_file_name(index)}"
-        rows.append((uri, f"{view.lat:.6f}", f"{view.lon:.6f}"))
+        rows.append((uri, f"{lat:.{digits}f}", f"{lon:.{digits}f}"))
     write_table(directory / "queries.csv", rows)
 
 
 def _write_image(sample: SpaceSample, task: _Task) -> None:
-    view = draw_view(sample.seed, task.role, task.index, sample.difficulty)
-    exif = _exif(view).tobytes() if task.role is Role.REFERENCE else b""
+    view = sample.view(task.role, task.index)
+    exif = b""
+    if task.role is Role.REFERENCE:
+        exif = _exif(view, *sample.position(view)).tobytes()
     stream = io.BytesIO()
     Image.fromarray(render(view)).save(stream, "JPEG", quality=_JPEG_QUALITY, exif=exif)
     _write(task.path, stream.getvalue())
 
 
-def _exif(view: View) -> Image.Exif:
+def _exif(view: View, lat: float, lon: float) -> Image.Exif:
     exif = Image.Exif()
     exif[Base.ImageDescription] = f"The Earth seen from above {view.lat:.4f}, {view.lon:.4f}"
     exif[Base.Artist] = _ARTIST
     exif[Base.Copyright] = _COPYRIGHT
     exif[IFD.GPSInfo] = {
-        GPS.GPSLatitudeRef: "N" if view.lat >= 0 else "S",
-        GPS.GPSLatitude: _degrees_minutes_seconds(view.lat),
-        GPS.GPSLongitudeRef: "E" if view.lon >= 0 else "W",
-        GPS.GPSLongitude: _degrees_minutes_seconds(view.lon),
+        GPS.GPSLatitudeRef: "N" if lat >= 0 else "S",
+        GPS.GPSLatitude: _degrees_minutes_seconds(lat),
+        GPS.GPSLongitudeRef: "E" if lon >= 0 else "W",
+        GPS.GPSLongitude: _degrees_minutes_seconds(lon),
         GPS.GPSMapDatum: "WGS-84",
     }
     return exif

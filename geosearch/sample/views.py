@@ -11,11 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from geosearch.earth import blue_marble_at, is_land
+from geosearch.errors import InputError
+from geosearch.sample.window import EARTH, Window
 
 WIDTH_DEGREES = 8.0
 #: Antarctica is left out: most of its views are plain white, and no method could tell them apart.
 MINIMUM_LATITUDE = -60.0
 PIXELS = 256
+#: Places tried for one view.
+_MOST_TRIES = 10_000
 
 Array = npt.NDArray[np.float32]
 
@@ -66,24 +70,35 @@ class View:
     brightness: float = 1.0
 
 
-def draw_view(seed: int, role: Role, index: int, difficulty: Difficulty) -> View:
+def draw_view(
+    seed: int, role: Role, index: int, difficulty: Difficulty, window: Window = EARTH
+) -> View:
     """The view number `index` of a sample.
 
-    Centres are uniform over the Earth's land north of 60° S. Each view has a random
+    Centres are uniform over the land of the window north of 60° S. Each view has a random
     stream of its own, spawned from (`seed`, `role`, `index`): it is the same whatever the
     number of views, and a query's centre is the same at every difficulty. References are never
     perturbed. Scale and brightness are log-normal, so that both stay positive.
+
+    Raises InputError where there is hardly any land.
     """
     stream = np.random.default_rng(
         np.random.SeedSequence(seed, spawn_key=(list(Role).index(role), index))
     )
-    lowest = math.sin(math.radians(MINIMUM_LATITUDE))
-    while True:
+    lowest, highest = (
+        math.sin(math.radians(min(max(each, MINIMUM_LATITUDE), 90.0)))
+        for each in (window.south, window.north)
+    )
+    for _ in range(_MOST_TRIES):
         # Rounded to what the manifest and the EXIF tags hold, so that all three agree.
-        lat = round(math.degrees(math.asin(stream.uniform(lowest, 1.0))), 6)
-        lon = round(stream.uniform(-180.0, 180.0), 6)
-        if is_land(lat, lon):
+        lat = round(math.degrees(math.asin(stream.uniform(lowest, highest))), 6)
+        lon = round(stream.uniform(window.west, window.east), 6)
+        if abs(lon) > 180:
+            lon = round((lon + 180) % 360 - 180, 6)
+        if window.holds(lat, lon) and is_land(lat, lon):
             break
+    else:
+        raise InputError("`window`: hardly any land is in it", "Give a larger one.")
     if role is Role.REFERENCE:
         return View(lat, lon)
     sigma = PERTURBATIONS[difficulty]
