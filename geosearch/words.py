@@ -24,14 +24,14 @@ def format_position(lat: float, lon: float) -> str:
 
 
 def format_km(km: float | None) -> str:
-    """A distance with about three digits: `850 m`, `12.3 km`, `1,240 km`.
+    """A distance with about three digits: `8.5 m`, `850 m`, `12.3 km`, `1,240 km`.
 
     A dash where there is no figure, a word where it is infinite.
     """
     if km is None or math.isinf(km):
         return "–" if km is None else "none"
     if km < 1:
-        return f"{1000 * km:.0f} m"
+        return f"{1000 * km:.1f} m" if 0 < km < 0.01 else f"{1000 * km:.0f} m"
     return f"{km:.1f} km" if km < 100 else f"{km:,.0f} km"
 
 

@@ -74,7 +74,7 @@ class Shown:
         ({"licence": ("CC0",)}, HasLicence("CC0")),
         ({"countries": ["CH", "AT"]}, Country("CH", "AT")),
         ({"exclude_author": "ada"}, ~ByAuthors("ada")),
-        ({"author": None, "licences": np.array([]), "collection": set()}, where()),
+        ({"author": None, "exclude_authors": np.array([]), "exclude_author": set()}, where()),
         ({"bbox": [5, 45, 11, 48]}, BoundingBox(5, 45, 11, 48)),
         ({"bbox": np.array([5, 45, 11, 48], np.float32)}, BoundingBox(5.0, 45.0, 11.0, 48.0)),
         ({"bbox": "5, 45, 11, 48"}, BoundingBox(5.0, 45.0, 11.0, 48.0)),

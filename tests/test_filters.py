@@ -302,6 +302,14 @@ def test_operators_flatten_and_everything_is_neutral() -> None:
     assert str(a & ~(b | c)) == "near 0,0,1 and not (authors ada or licences CC0)"
 
 
+@pytest.mark.parametrize("name", ["collection", "collections", "author", "licences", "country"])
+@pytest.mark.parametrize("nothing", [[], (), set(), np.empty(0)])
+def test_an_empty_list_of_names_is_refused(name: str, nothing: Any) -> None:
+    """What was filtered down to nothing must not become everything."""
+    with pytest.raises(InputError, match=f"^{name} is empty"):
+        where(**{name: nothing})
+
+
 def test_keywords_make_a_conjunction() -> None:
     made = where(
         bbox=(170, -20, -170, 20),
@@ -312,8 +320,9 @@ def test_keywords_make_a_conjunction() -> None:
         before=datetime(2016, 1, 1, tzinfo=UTC),
         collections="a",
         authors=("x", "y"),
-        licences=(),
+        licences=None,
         accuracy_m=50,
+        exclude_author=(),
         exclude_authors=("12@N00",),
         exclude_sha256=("00" * 32,),
     )

@@ -266,7 +266,7 @@ def test_no_answers_cannot_be_drawn(database: Database, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("km", "text"), [(0.85, "850 m"), (12.34, "12.3 km"), (1240.0, "1,240 km")]
+    ("km", "text"), [(0.0085, "8.5 m"), (0.85, "850 m"), (12.34, "12.3 km"), (1240.0, "1,240 km")]
 )
 def test_distances_are_written_with_three_digits(km: float, text: str) -> None:
     assert format_km(km) == text

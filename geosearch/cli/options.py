@@ -327,7 +327,8 @@ def make_filter(given: dict[str, Any]) -> Filter:
     from geosearch.retrieval.filters import EVERYTHING, where
 
     expression = given.pop("expression")
-    return where(**given) & (EVERYTHING if expression is None else _expression(expression))
+    asked = {name: value for name, value in given.items() if value not in (None, [])}
+    return where(**asked) & (EVERYTHING if expression is None else _expression(expression))
 
 
 #: Gives a command the options of a filter, as `where`.

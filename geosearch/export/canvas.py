@@ -23,6 +23,7 @@ from geosearch.export.projections import Projection
 from geosearch.images import decode, open_image
 from geosearch.sphere import Array
 from geosearch.storage import read_bytes
+from geosearch.words import threshold
 
 WIDTH, HEIGHT = 1600, 900
 _DPI = 100
@@ -224,7 +225,7 @@ def add_scale_bar(axes: Axes, width_km: float, theme: Theme = DARK) -> None:
     axes.text(
         x + length / 2,
         y + 0.012 * (top - bottom),
-        f"{length:,.0f} km" if length >= 1 else f"{1000 * length:,.0f} m",
+        threshold(length),
         color=theme.text,
         fontsize=11,
         ha="center",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +23,12 @@ from geosearch.layers.layer import ESTIMATES
 from geosearch.layers.layer_rows import LayerRows, read_answers
 from geosearch.layers.selection import Selection
 from geosearch.sphere import Array, great_circle_line
-from geosearch.words import format_km
+from geosearch.thresholds import WORLD_KM
+from geosearch.words import format_km, threshold
 
-#: Classes of error: the upper limit in kilometres and the colour, from street to continent.
-_CLASSES = (
-    (1.0, "#a7f3d0"),
-    (25.0, "#5eead4"),
-    (200.0, "#7cc4f8"),
-    (750.0, "#fde68a"),
-    (2500.0, "#fb923c"),
-    (np.inf, "#f43f5e"),
-)
+#: Colours of errors up to the first, second, … distance, and beyond all.
+_COLOURS = ("#a7f3d0", "#5eead4", "#7cc4f8", "#fde68a", "#fb923c")
+_FARTHEST = "#f43f5e"
 _NO_TRUTH = canvas.ESTIMATE
 #: More lines than this only hide each other; they are drawn for an even choice of the answers.
 _MOST_LINES = 5000
@@ -57,8 +53,15 @@ def draw_overview(connection: Connection, selection: Selection, path: Path) -> i
     return located
 
 
-def overview(connection: Connection, selection: Selection) -> tuple[Figure, int]:
-    """The page that `draw_overview` saves, and how many answers have a position."""
+def overview(
+    connection: Connection, selection: Selection, within_km: Sequence[float] = WORLD_KM
+) -> tuple[Figure, int]:
+    """The page that `draw_overview` saves, and how many answers have a position.
+
+    Errors are coloured by the first few of `within_km`.
+    """
+    limits = within_km[: len(_COLOURS)]
+    colours = (*_COLOURS[: len(limits)], _FARTHEST)
     estimates = read_answers(connection, ESTIMATES, selection)
     lat, lon, true_lat, true_lon, error, total = _columns(estimates)
     figure = canvas.new_figure()
@@ -67,11 +70,11 @@ def overview(connection: Connection, selection: Selection) -> tuple[Figure, int]
     around = read_surroundings(connection, projection)
     draw_surroundings(axes, projection, around, canvas.DARK)
     known = np.isfinite(error)
-    classes = np.searchsorted([limit for limit, _ in _CLASSES], error)
+    classes = np.searchsorted(limits, error)
     _draw_points(axes, projection, lat[~known], lon[~known], _NO_TRUTH)
-    for number in reversed(range(len(_CLASSES))):  # the good answers on top
+    for number in reversed(range(len(colours))):  # the good answers on top
         chosen = np.flatnonzero(known & (classes == number))
-        colour = _CLASSES[number][1]
+        colour = colours[number]
         step = max(1, -(-len(lat) // _MOST_LINES))
         drawn = chosen[::step]
         _draw_lines(
@@ -80,7 +83,7 @@ def overview(connection: Connection, selection: Selection) -> tuple[Figure, int]
         _draw_points(axes, projection, lat[chosen], lon[chosen], colour)
     _draw_title(figure, total, len(lat), error[known])
     if known.any():
-        _draw_shares(figure, np.bincount(classes[known], minlength=len(_CLASSES)))
+        _draw_shares(figure, limits, colours, np.bincount(classes[known], minlength=len(colours)))
     add_attribution(figure, 0.98, canvas.DARK)
     return figure, len(lat)
 
@@ -132,19 +135,25 @@ def _draw_title(figure: Figure, total: int, located: int, error: Array) -> None:
     )
 
 
-def _draw_shares(figure: Figure, counts: np.ndarray) -> None:
+def _draw_shares(
+    figure: Figure, limits: Sequence[float], colours: Sequence[str], counts: np.ndarray
+) -> None:
     """A bar of all errors by class, which is the legend too."""
     axes = figure.add_axes((0.03, 0.035, 0.94, 0.075), xlim=(0, 1), ylim=(0, 1))
     axes.axis("off")
     shares = counts / counts.sum()
-    width = 1 / len(_CLASSES)
+    width = 1 / len(colours)
+    names = [
+        *(
+            f"{'0' if low is None else threshold(low)} to {threshold(high)}"
+            for low, high in zip((None, *limits), limits, strict=False)
+        ),
+        f"over {threshold(limits[-1])}",
+    ]
     left = 0.0
-    lower = "0"
-    for number, ((limit, colour), share) in enumerate(zip(_CLASSES, shares, strict=True)):
+    for number, (label, colour, share) in enumerate(zip(names, colours, shares, strict=True)):
         axes.add_patch(Rectangle((left, 0.72), share, 0.2, facecolor=colour, linewidth=0))
         left += share
-        label = f"over {lower} km" if np.isinf(limit) else f"{lower} to {limit:,.0f} km"
-        lower = f"{limit:,.0f}"
         x = number * width
         axes.add_patch(Rectangle((x, 0.22), 0.009, 0.22, facecolor=colour, linewidth=0))
         axes.text(x + 0.015, 0.33, label, color=canvas.TEXT, fontsize=12, va="center")

@@ -25,6 +25,7 @@ from geosearch.earth import is_land
 from geosearch.export import canvas
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
 from geosearch.sphere import Array
+from geosearch.words import threshold
 
 #: Borders are drawn on maps at least so wide, kilometres: they are too coarse for others ...
 BORDERS_FROM_KM = 40.0
@@ -151,8 +152,7 @@ def _draw_rings(axes: Axes, projection: AzimuthalEquidistant, theme: canvas.Them
             zorder=0.5,
         )
         if radius < 0.95 * projection.half_height:
-            label = f"{1000 * radius:,.0f} m" if radius < 1 else f"{radius:,.0f} km"
-            _write(axes, 0.0, -radius, label, theme, 9.5, theme.muted)
+            _write(axes, 0.0, -radius, threshold(radius), theme, 9.5, theme.muted)
 
 
 def _draw_grid(axes: Axes, projection: Projection, theme: canvas.Theme) -> None:

@@ -94,7 +94,7 @@ def _named(km: float) -> str:
 def _map(database: Database, summary: Summary) -> str:
     with database.connection() as connection:
         selection = Selection(evaluation=summary.evaluation.id)
-        figure, _ = overview(connection, selection)
+        figure, _ = overview(connection, selection, summary.within_km)
     return html.picture(
         canvas.image_of(figure), "World map of the estimates and their errors", "map"
     )

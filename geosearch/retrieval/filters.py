@@ -63,14 +63,14 @@ Names = str | Iterable[str] | None
 
 
 class Conditions(TypedDict, total=False):
-    """Conditions as keywords of the Python API; all must hold, and None or () is no condition.
+    """Conditions as keywords of the Python API; all must hold, and None is no condition.
 
     `bbox` is west, south, east, north and `near` latitude, longitude, kilometres; `within` a
     polygon of shapely, as GeoJSON or as WKT, or the path of a GeoJSON file; `after` and `before`
     moments, dates or ISO 8601 text, UTC without a zone. Of several countries, collections, authors
     or licences any will do; the names in the singular and in the plural take one or several alike.
-    The `exclude_` ones are left out. With `include_estimated`, photos whose position was estimated
-    may be neighbours too.
+    The `exclude_` ones are left out; of those there may be none. With `include_estimated`, photos
+    whose position was estimated may be neighbours too.
     """
 
     bbox: Sequence[float] | NDArray[Any] | str | None
@@ -99,13 +99,18 @@ def where(**conditions: Unpack[Conditions]) -> Filter:
     Raises
     ------
     InputError
-        A value is out of range, a geometry is not a valid polygon, or there is no such condition.
+        A value is out of range or empty, a geometry is not a valid polygon, or there is no such
+        condition.
     """
     made: dict[str, Filter] = {}
     for name, value in conditions.items():
         # Arrays and geometries answer `in` and `bool` in ways of their own.
         empty = isinstance(value, tuple | list | Set) and not value
-        if value is None or empty or getattr(value, "size", 1) == 0:
+        if empty or getattr(value, "size", 1) == 0:
+            if name.startswith("exclude"):  # nothing is to be left out
+                continue
+            raise InputError(f"`{name}` is empty", "Give at least one, or leave it out.")
+        if value is None:
             continue
         if known_as(name) in made:
             other = next(each for each in conditions if known_as(each) == known_as(name))

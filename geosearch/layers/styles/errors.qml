@@ -88,6 +88,6 @@
   <featureBlendMode>0</featureBlendMode>
   <layerOpacity>1</layerOpacity>
   <previewExpression>"photo"</previewExpression>
-  <mapTip>&lt;b&gt;[% file_name("photo") %]&lt;/b&gt;&lt;br/&gt;error [% format_number("error_km", 1) %] km&lt;br/&gt;[% "method" %], agreement [% format_number("agreement", 2) %]&lt;br/&gt;&lt;a href="[% if("photo" LIKE '/%', 'file://' || "photo", if("photo" ILIKE 'http%://%', "photo", '')) %]"&gt;Open the photo&lt;/a&gt;</mapTip>
+  <mapTip>&lt;b&gt;[% file_name("photo") %]&lt;/b&gt;&lt;br/&gt;error [% if("error_km" &lt; 1, format_number(1000 * "error_km", 0) || ' m', format_number("error_km", 1) || ' km') %]&lt;br/&gt;[% "method" %], agreement [% format_number("agreement", 2) %]&lt;br/&gt;&lt;a href="[% if("photo" LIKE '/%', 'file://' || "photo", if("photo" ILIKE 'http%://%', "photo", '')) %]"&gt;Open the photo&lt;/a&gt;</mapTip>
   <layerGeometryType>1</layerGeometryType>
 </qgis>

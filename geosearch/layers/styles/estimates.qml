@@ -33,6 +33,6 @@
   <featureBlendMode>0</featureBlendMode>
   <layerOpacity>1</layerOpacity>
   <previewExpression>"photo"</previewExpression>
-  <mapTip>&lt;img src="[% if("photo" LIKE '/%', 'file://' || "photo", if("photo" ILIKE 'http%://%', "photo", '')) %]" width="240"/&gt;&lt;br/&gt;&lt;b&gt;[% file_name("photo") %]&lt;/b&gt;&lt;br/&gt;agreement [% format_number("agreement", 2) %] · 50 % within [% format_number("radius_km_50", 0) %] km, 90 % within [% format_number("radius_km_90", 0) %] km&lt;br/&gt;[% "method" %], [% "model" %]&lt;br/&gt;&lt;a href="[% if("photo" LIKE '/%', 'file://' || "photo", if("photo" ILIKE 'http%://%', "photo", '')) %]"&gt;Open the photo&lt;/a&gt;</mapTip>
+  <mapTip>&lt;img src="[% if("photo" LIKE '/%', 'file://' || "photo", if("photo" ILIKE 'http%://%', "photo", '')) %]" width="240"/&gt;&lt;br/&gt;&lt;b&gt;[% file_name("photo") %]&lt;/b&gt;&lt;br/&gt;agreement [% format_number("agreement", 2) %] · 50 % within [% if("radius_km_50" &lt; 1, format_number(1000 * "radius_km_50", 0) || ' m', format_number("radius_km_50", 0) || ' km') %], 90 % within [% if("radius_km_90" &lt; 1, format_number(1000 * "radius_km_90", 0) || ' m', format_number("radius_km_90", 0) || ' km') %]&lt;br/&gt;[% "method" %], [% "model" %]&lt;br/&gt;&lt;a href="[% if("photo" LIKE '/%', 'file://' || "photo", if("photo" ILIKE 'http%://%', "photo", '')) %]"&gt;Open the photo&lt;/a&gt;</mapTip>
   <layerGeometryType>0</layerGeometryType>
 </qgis>
