@@ -298,8 +298,10 @@ def _draw_thumbnail(panel: Axes, photo: str) -> float:
 def _facts(answer: Localization) -> list[tuple[str, str]]:
     parameters = answer.parameters
     facts = [] if answer.agreement is None else [("agreement", f"{answer.agreement:.2f}")]
+    # Only a calibration can say how often the truth is so near.
+    held = "within" if parameters.fitted is not None else "of density"
     facts += [
-        (f"{100 * level:g} % within", format_km(km)) for level, km in answer.radius_km.items()
+        (f"{100 * level:g} % {held}", format_km(km)) for level, km in answer.radius_km.items()
     ]
     if answer.error_km is not None:
         facts.append(("error", format_km(answer.error_km)))
