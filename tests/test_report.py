@@ -360,9 +360,12 @@ def test_every_chart_has_a_title_and_an_explanation(stored: Stored) -> None:
         "errors",
         "coverage",
         "probabilities",
+        "kept",
         "continents",
         "density",
     ]
+    kept = next(chart for chart in charts if chart.id == "kept")
+    assert "lowest probability within 200 km" in kept.note
     assert all(chart.title and chart.note for chart in charts)
 
 

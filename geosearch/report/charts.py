@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
-from numpy.typing import NDArray
 
 from geosearch.evaluation.metrics import Interval, wilson
 from geosearch.report.breakdown import Group
@@ -90,12 +89,13 @@ def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
             "need not follow the diagonal, but should rise.",
             partial(_draw_reliability, shown=[("", summary.agreement)], label="agreement"),
         )
-    agreements = summary.answers.agreement[_scored(summary)]
-    if len(agreements) >= 2 * _FEWEST_KEPT and np.ptp(agreements) > 0:
+    ranked_by, sureness = summary.ranked_by
+    ranked = sureness[~np.isnan(sureness)]
+    if len(ranked) >= 2 * _FEWEST_KEPT and np.ptp(ranked) > 0:
         yield Chart(
             "kept",
-            "Keeping only those of the best agreement",
-            "Accuracy of the answers kept, when those of the lowest agreement are left out.",
+            "Keeping only the surest answers",
+            f"Accuracy of the answers kept, when those of the lowest {ranked_by} are left out.",
             partial(_draw_kept, summary=summary),
         )
     near = f"By references within {threshold(summary.radius_km)} of the truth"
@@ -220,12 +220,12 @@ def _draw_reliability(axes: Axes, *, shown: Sequence[tuple[str, Reliability]], l
 
 
 def _draw_kept(axes: Axes, *, summary: Summary) -> None:
-    chosen = _scored(summary)
-    order = np.argsort(-summary.answers.agreement[chosen], kind="stable")
-    agreement = summary.answers.agreement[chosen][order]
-    error_km = summary.answers.error_km[chosen][order]
-    # Answers of equal agreement are kept or left together.
-    last = np.flatnonzero(np.append(np.diff(agreement) != 0, True))
+    _, sureness = summary.ranked_by
+    chosen = np.flatnonzero(~np.isnan(sureness))
+    order = chosen[np.argsort(-sureness[chosen], kind="stable")]
+    error_km = summary.answers.error_km[order]
+    # Answers that are as sure are kept or left together.
+    last = np.flatnonzero(np.append(np.diff(sureness[order]) != 0, True))
     last = last[last + 1 >= _FEWEST_KEPT]
     kept = last + 1.0
     for km, colour in zip(_shown(summary.within_km), SERIES, strict=False):
@@ -310,7 +310,3 @@ def _share_axes(axes: Axes, across: str, up: str) -> None:
 
 def _diagonal(axes: Axes) -> None:
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-
-
-def _scored(summary: Summary) -> NDArray[np.bool_]:
-    return ~np.isnan(summary.answers.agreement)

@@ -32,7 +32,7 @@ from geosearch.report.reliability import (
     doubts,
     reliability,
 )
-from geosearch.words import number_of
+from geosearch.words import number_of, threshold
 
 #: Regions whose coverage is reported.
 LEVELS = (0.5, 0.9)
@@ -108,6 +108,17 @@ class Summary:
     def middle_km(self) -> float:
         """The middle one of them."""
         return self.within_km[len(self.within_km) // 2]
+
+    @property
+    def ranked_by(self) -> tuple[str, NDArray[np.float64]]:
+        """What tells the surer answers (n,) from the others, and its name: the probability of the
+        middle distance where there is one, or else the agreement.
+        """
+        known = tuple(self.probabilities)
+        if not known:
+            return "agreement", self.answers.agreement
+        km = known[len(known) // 2]
+        return f"probability within {threshold(km)}", self.answers.probability[km]
 
     @property
     def unanswered(self) -> int:
