@@ -23,7 +23,14 @@ BEGIN
         array_agg(cos(radians(lat)) * sin(radians(lon)) ORDER BY number),
         array_agg(sin(radians(lat)) ORDER BY number)
     INTO xs, ys, zs
-    FROM unnest(lats, lons) WITH ORDINALITY AS n (lat, lon, number);
+    FROM (
+        -- Smaller angles are zero, lest their squares underflow.
+        SELECT
+            CASE WHEN abs(lat) < 1e-20 THEN 0 ELSE lat END AS lat,
+            CASE WHEN abs(lon) < 1e-20 THEN 0 ELSE lon END AS lon,
+            number
+        FROM unnest(lats, lons) WITH ORDINALITY AS n (lat, lon, number)
+    ) AS places;
     SELECT apart INTO chord
     FROM (
         SELECT
