@@ -194,7 +194,7 @@ def _summary(made: Calibration) -> dict[str, Any]:
     fitted = made.fitted
     return {
         "k": fitted.k,
-        "bandwidth_km": fitted.bandwidth_km,
+        "bandwidth": fitted.bandwidth,
         "weighting": fitted.weighting,
         "sharpness": fitted.sharpness,
         "n_fit": made.n_fit,
@@ -209,7 +209,7 @@ def _print(results: list[dict[str, Any]]) -> None:
         n, made = result["n"], result["calibration"]
         print(
             f"\n{result['difficulty']}: {n} fresh queries; fitted to {made['n_fit']}: "
-            f"k {made['k']}, {made['weighting']}, {made['bandwidth_km']:g} km, "
+            f"k {made['k']}, {made['weighting']}, bandwidth {made['bandwidth']:g} spacings, "
             f"sharpness {made['sharpness']:g}"
         )
         print(

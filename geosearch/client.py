@@ -23,7 +23,12 @@ from geosearch.deletion.record_deletion import (
 from geosearch.deletion.renaming import rename_collection, rename_model, rename_partition
 from geosearch.errors import PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
-from geosearch.evaluation.calibrating import CalibrateOptions, calibrate
+from geosearch.evaluation.calibrating import (
+    CalibrateOptions,
+    Checked,
+    calibrate,
+    check_calibration,
+)
 from geosearch.features import (
     Backbone,
     EmbedSummary,
@@ -247,6 +252,37 @@ class Geosearch(Closing):
             exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
             device=device,
             **options,
+        )
+
+    @checked_keywords
+    def check_calibration(
+        self,
+        calibration: int,
+        queries: str | PathLike[str] | QuerySet | None,
+        *,
+        exclude_self: bool = True,
+        exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
+        exclude_same_author: bool = True,
+        exact: bool = False,
+        sample: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        where: GivenFilter = None,
+    ) -> Checked:
+        """Measure a calibration, named by its id, again: on fresh queries and references as now.
+
+        What is left out is as in `evaluate`; without a filter it is the calibration's own.
+        """
+        return check_calibration(
+            self.database,
+            calibration,
+            queries,
+            where=None if where is None else narrowed(where, {}),
+            exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
+            exact=exact,
+            sample=sample,
+            seed=seed,
+            device=device,
         )
 
     def load(self, localization_id: int) -> Localization:

@@ -9,6 +9,3 @@ DUPLICATE_DISTANCE = 0.02
 
 #: Weights of the neighbours in a density.
 DEFAULT_WEIGHTING = "power:10"
-
-#: References nearer to the truth than this, in km, are hidden to learn what absence looks like.
-ABSENT_KM = 1500.0

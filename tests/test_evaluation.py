@@ -448,8 +448,8 @@ def test_the_text_says_what_was_left_out_and_why_nothing_was_found(
                 *("--leave-one-out", "--model", MODEL, "--method", "nearest,im2gps"),
                 *("--parameters", '{"calibration": 1}'),
             ),
-            "calibration: 1 fixes method, k, bandwidth and weighting Leave out --method, --k, "
-            "--bandwidth-km, --weighting and restrict_cells, or calibration.",
+            "--calibration: 1 fixes method, k, bandwidth and weighting Leave out --method, --k, "
+            "--bandwidth-km, --weighting and restrict_cells, or --calibration.",
         ),
         (
             (

@@ -4,32 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from geosearch.calibration.evidence import FEATURES, evidence
-from geosearch.calibration.fitted import WITHIN_KM, Calibrated, Fitted, Scale
-from geosearch.calibration.kernels import Truths, fit_kernels
-from geosearch.calibration.level_correction import LevelMap
-from geosearch.calibration.presence import fit_presence, presence, threshold
-from geosearch.calibration.summit import at_summit, sharpened
+from geosearch.calibration.fitted import (
+    Calibrated,
+    Fitted,
+    Kind,
+    Scale,
+    Settings,
+    Spacing,
+)
+from geosearch.calibration.kernels import Truths, fit_kernels, log_density
+from geosearch.calibration.presence import Presence, threshold
+from geosearch.calibration.prior import Prior, log_prior
+from geosearch.calibration.summit import sharpened
+from geosearch.defaults import DEFAULT_WEIGHTING
 from geosearch.density import Mixture, Place, level_at, locate_many
 from geosearch.density.caps import cap_mass
+from geosearch.density.spacing import spacing_km
+from geosearch.density.weights import neighbour_weights
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
+from geosearch.thresholds import WORLD_KM
 
 #: Candidates for the density that has the estimate at a mode, and for the choice of that mode.
 WEIGHTINGS = (
     *("power:5", "power:7", "power:10", "power:14"),
     *("softmax:0.01", "softmax:0.02", "softmax:0.04"),
 )
-BANDWIDTHS_KM = (50.0, 100.0, 200.0, 400.0, 600.0, 900.0, 1300.0)
+BANDWIDTHS = (0.35, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 SHARPNESS = (1.0, 1.5, 2.0, 3.0)
 SIZES = (10, 30, 100)
 
 #: Where the search among them begins, and the queries it uses.
-START = (600.0, "power:10", 1.5)
+START = (2.0, "power:10", 1.5)
 SEARCH_QUERIES = 400
+
+#: A copy of a query is absent if no reference is nearer to the truth than so many spacings.
+ABSENT = 6.0
 
 #: Fewer absent copies than this teach nothing about absence.
 FEWEST_ABSENT = 20
@@ -53,95 +68,107 @@ class Example:
     distance: Array
     truth: tuple[float, float]
 
-    def evidence(self, place: Place) -> Array:
-        """The evidence for the place."""
-        return evidence(*self._found(place), place)
+    @property
+    def spacing_km(self) -> float:
+        """The spacing of the neighbours under the default weighting, kilometres."""
+        return spacing_km(self.lat, self.lon, neighbour_weights(self.distance, DEFAULT_WEIGHTING))
+
+    @property
+    def near_km(self) -> float:
+        """References nearer to the truth than this, in km, are hidden to learn what absence is.
+
+        So many spacings, but no more than leaves half of the neighbours.
+        """
+        away = great_circle_km(*self.truth, self.lat, self.lon)
+        return min(ABSENT * self.spacing_km, float(np.median(away)))
 
     def error_km(self, place: Place) -> float:
         """Great-circle distance from the place to the truth."""
         return float(great_circle_km(place.lat, place.lon, *self.truth))
 
+    def place(self, settings: Settings) -> Place:
+        """The estimate under the settings."""
+        return settings.place(*self.found(settings.k))
+
     def calibrated(self, fitted: Fitted, place: Place) -> Calibrated:
         """The answer under a calibration, whose place it is."""
-        return Calibrated(fitted, *self._found(place), place)
+        return Calibrated(fitted, *self.found(len(place.weights)), place)
 
-    def _found(self, place: Place) -> tuple[Array, Array, Array]:
-        k = len(place.weights)
+    def found(self, k: int) -> tuple[Array, Array, Array]:
+        """Latitudes, longitudes and distances of the first k neighbours."""
         return self.lat[:k], self.lon[:k], self.distance[:k]
-
-
-def places(
-    examples: Sequence[Example],
-    k: int = 100,
-    bandwidth_km: float | None = None,
-    weighting: str | None = None,
-    sharpness: float = 1.0,
-) -> list[Place]:
-    """The estimates by the first `k` neighbours."""
-    found = locate_many(
-        [example.lat[:k] for example in examples],
-        [example.lon[:k] for example in examples],
-        [example.distance[:k] for example in examples],
-        bandwidth_km=bandwidth_km,
-        weighting=weighting,
-        levels=(),
-    )["density"]
-    return [
-        at_summit(example.lat[:k], example.lon[:k], place, sharpness)
-        for example, place in zip(examples, found, strict=True)
-    ]
 
 
 def calibrated(fitted: Fitted, examples: Sequence[Example]) -> list[Calibrated]:
     """The answers under a calibration."""
-    found = places(examples, fitted.k, fitted.bandwidth_km, fitted.weighting, fitted.sharpness)
-    return [
-        example.calibrated(fitted, place) for example, place in zip(examples, found, strict=True)
-    ]
+    return [example.calibrated(fitted, example.place(fitted)) for example in examples]
 
 
-def fit(present: Sequence[Example], absent: Sequence[Example]) -> Fitted:
+def fit(
+    present: Sequence[Example],
+    absent: Sequence[Example],
+    within_km: tuple[float, ...] = WORLD_KM,
+) -> Fitted:
     """Fit all parts of a calibration.
 
     `present` are queries as they are, `absent` copies whose references near the truth were hidden.
+    `within_km` are the distances that answers are to speak of.
     """
-    most = max(len(example.lat) for example in present)
-    settings = _search(present[:SEARCH_QUERIES], most)
-    found = places(present, *settings)
-    known = _evidence(present, found)
-    hidden = _evidence(absent, places(absent, *settings))
+    prior = Prior.fitted(_positions(present))
+    settings = _search(present[:SEARCH_QUERIES], prior)
+    known, hidden = (_Group.of(part, settings, prior) for part in (present, absent))
     enough = len(absent) >= FEWEST_ABSENT
-    scale = _scale(known, np.concatenate([known, hidden]) if enough else known)
-    known, hidden = scale(known), scale(hidden)
-    truths = _truths(present, found, known, settings)
+    scale = _scale(
+        known.evidence,
+        np.concatenate([known.evidence, hidden.evidence]) if enough else known.evidence,
+    )
+    truths, gone = known.truths(scale), scale(hidden.evidence)
     kernels, _ = fit_kernels(truths)
+    distance = known.evidence[:, FEATURES.index("log_distance")]
     fitted = Fitted(
-        **settings._asdict(),
+        **vars(settings),
+        scale_km=prior.scale_km,
         scale=scale,
         kernels=kernels,
-        region_levels=LevelMap(),
-        radius_levels=LevelMap(),
-        presence=fit_presence(known, hidden) if enough else None,
+        prior=prior,
+        kinds=(),
+        presence=Presence.fitted(truths.evidence, gone, distance) if enough else None,
         min_presence=0.0,
+        within_km=within_km,
     )
     # Levels and presences of queries that the kernels and coefficients have not seen: those of the
     # queries fitted to look better than others will.
-    levels, there = np.empty((len(present), 2)), np.empty(len(present))
-    for fold in range(FOLDS):
-        out = np.arange(len(present)) % FOLDS == fold
-        unseen = replace(fitted, kernels=fit_kernels(truths.where(~out))[0])
-        for row in np.flatnonzero(out).tolist():
-            answer = present[row].calibrated(unseen, found[row])
-            levels[row] = _raw_levels(answer, present[row].truth)
+    folds = [np.arange(len(present)) % FOLDS == fold for fold in range(FOLDS)]
+    unseen, there = [], np.empty(len(present))
+    for fold, out in enumerate(folds):
+        presence = fitted.presence
         if enough:
-            other = np.arange(len(hidden)) % FOLDS != fold
-            there[out] = presence(fit_presence(known[~out], hidden[other]), known[out])
-    return replace(
-        fitted,
-        region_levels=LevelMap.fitted(levels[:, 0]),
-        radius_levels=LevelMap.fitted(levels[:, 1]),
-        min_presence=threshold(there) if enough else 0.0,
-    )
+            other = np.arange(len(gone)) % FOLDS != fold
+            presence = Presence.fitted(truths.evidence[~out], gone[other], distance[~out])
+            there[out] = presence(truths.evidence[out], distance[out])
+        kernels, _ = fit_kernels(truths.where(~out))
+        unseen.append(replace(fitted, kernels=kernels, presence=presence))
+    least = threshold(there) if enough else 0.0
+    levels = np.empty((len(present), 2))
+    for out, without in zip(folds, unseen, strict=True):
+        for row in np.flatnonzero(out).tolist():
+            judge = replace(without, min_presence=least)
+            levels[row] = _raw_levels(
+                present[row].calibrated(judge, known.places[row]), present[row].truth
+            )
+    return replace(fitted, kinds=Kind.fitted(known.spacing_km, levels), min_presence=least)
+
+
+def with_levels_of(fitted: Fitted, present: Sequence[Example]) -> Fitted:
+    """A calibration whose levels go by queries that nothing in it was fitted to.
+
+    Then they hold what they say whatever the fit is worth; those of `fit` come from queries that
+    its settings were searched by.
+    """
+    answers = calibrated(fitted, present)
+    spacing = np.array([answer.spacing_km for answer in answers])
+    levels = [_raw_levels(one, each.truth) for one, each in zip(answers, present, strict=True)]
+    return replace(fitted, kinds=Kind.fitted(spacing, np.array(levels)))
 
 
 def measure(
@@ -149,77 +176,241 @@ def measure(
 ) -> dict[str, Any]:
     """Figures of a calibration on queries it was not fitted to, as JSON.
 
-    `before` are those of the density without calibration, by the defaults.
+    `before` are those of the density without calibration, by the defaults. `worse` says in words
+    in which of them the calibration is worse by more than chance: then it is not to be used.
     """
     answers = calibrated(fitted, present)
-    errors = np.array(
-        [
-            great_circle_km(*answer.estimate, *example.truth)
-            for example, answer in zip(present, answers, strict=True)
-        ]
+    within_km = fitted.within_km
+    after = _Scores.of_calibrated(answers, present, within_km)
+    before = _Scores.by_default(present, within_km)
+    radii = np.array(
+        [list(answer.judge(LEVELS, regions=False).radius_km.values()) for answer in answers]
     )
-    judged = [answer.judge(LEVELS, regions=False) for answer in answers]
-    truth_levels = [
-        answer.level_of(*example.truth) for example, answer in zip(present, answers, strict=True)
-    ]
-    log_density = [
-        answer.mixture.log_density(unit_vectors(*example.truth)[None])[0]
-        for example, answer in zip(present, answers, strict=True)
-    ]
-    radii = np.array([[item.radius_km[level] for level in LEVELS] for item in judged])
-    within = {km: np.array([item.probability_within_km[km] for item in judged]) for km in WITHIN_KM}
     return {
-        "before": _plain_figures(present, places(present)),
-        "log_likelihood": float(np.mean(log_density)),
-        "coverage": _coverage(truth_levels),
+        "before": before.to_json(),
+        **after.to_json(),
         "radius_coverage": {
-            f"{100 * level:g}": float(np.mean(errors <= radii[:, index]))
+            f"{100 * level:g}": float(np.mean(after.error_km <= radii[:, index]))
             for index, level in enumerate(LEVELS)
         },
-        "accuracy": _accuracy(errors),
-        "brier": {str(km): float(np.mean((within[km] - (errors <= km)) ** 2)) for km in WITHIN_KM},
-        "reliability": {str(km): _reliability(within[km], errors <= km) for km in WITHIN_KM},
+        "reliability": {
+            str(km): _reliability(after.within[:, index], after.error_km <= km)
+            for index, km in enumerate(within_km)
+        },
+        "worse": after.worse_than(before),
         "absence": (
             None if fitted.presence is None or not absent else _absence(fitted, answers, absent)
         ),
     }
 
 
-class _Settings(NamedTuple):
-    k: int
-    bandwidth_km: float
-    weighting: str
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """Of n answers: log density and level of the truth, error, and P(error below each of d km)."""
+
+    log_density: Array
+    level: Array
+    error_km: Array
+    within: Array
+    within_km: Sequence[float]
+
+    @classmethod
+    def of_calibrated(
+        cls,
+        answers: Sequence[Calibrated],
+        asked: Sequence[Example],
+        within_km: Sequence[float],
+    ) -> _Scores:
+        rows = [
+            (
+                answer.mixture.log_density(unit_vectors(*example.truth)[None])[0],
+                answer.level_of(*example.truth),
+                example.error_km(answer.place),
+                *(answer.probability_within(km) for km in within_km),
+            )
+            for answer, example in zip(answers, asked, strict=True)
+        ]
+        return cls._of(rows, within_km)
+
+    @classmethod
+    def by_default(cls, asked: Sequence[Example], within_km: Sequence[float]) -> _Scores:
+        found = locate_many(
+            *([getattr(each, name) for each in asked] for name in ("lat", "lon", "distance")),
+            levels=(),
+        )["density"]
+        rows = []
+        for example, place in zip(asked, found, strict=True):
+            lat, lon, _ = example.found(len(place.weights))
+            mixture = Mixture.of_neighbours(lat, lon, place.weights, place.bandwidth_km)
+            truth, centre = unit_vectors(*example.truth), unit_vectors(place.lat, place.lon)
+            log_density = mixture.log_density(truth[None])[0]
+            uniform = np.log(_BACKGROUND / (4 * np.pi))
+            rows.append(
+                (
+                    np.logaddexp(np.log1p(-_BACKGROUND) + log_density, uniform),
+                    level_at(mixture, *example.truth),
+                    example.error_km(place),
+                    *(cap_mass(mixture, centre, km / EARTH_RADIUS_KM) for km in within_km),
+                )
+            )
+        return cls._of(rows, within_km)
+
+    @classmethod
+    def _of(cls, rows: Sequence[tuple[float, ...]], within_km: Sequence[float]) -> _Scores:
+        values = np.array(rows, float)
+        return cls(values[:, 0], values[:, 1], values[:, 2], values[:, 3:], within_km)
+
+    @property
+    def brier(self) -> Array:
+        """Squared differences (n, d) between probability and outcome."""
+        happened = self.error_km[:, None] <= np.array(self.within_km)
+        return np.asarray((self.within - happened) ** 2)
+
+    def coverage(self, level: float) -> float:
+        """Share of the truths in the regions at a level."""
+        return float(np.mean(self.level <= level))
+
+    def worse_than(self, other: _Scores) -> list[str]:
+        """In what these are worse than the scores of the same queries by other answers.
+
+        By more than two standard errors of the paired differences; coverage by as much farther
+        from its level than the other is.
+        """
+        said = []
+        n = len(self.error_km)
+        scores = {
+            "log-likelihood": (1, self.log_density, other.log_density),
+            "Brier score": (-1, self.brier.mean(axis=1), other.brier.mean(axis=1)),
+        }
+        for name, (sign, mine, theirs) in scores.items():
+            gain = sign * (mine - theirs)
+            if gain.mean() < -2 * gain.std() / np.sqrt(n):
+                said.append(f"{name} {mine.mean():.3f}, {theirs.mean():.3f} by the defaults")
+        for level in LEVELS:
+            held, before = self.coverage(level), other.coverage(level)
+            noise = 2 * np.sqrt(level * (1 - level) / n)
+            if abs(held - level) > abs(before - level) + noise:
+                said.append(
+                    f"the {100 * level:g} % region holds {100 * held:.0f} % of the truths, "
+                    f"{100 * before:.0f} % by the defaults"
+                )
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures that tables show."""
+        return {
+            "log_likelihood": float(self.log_density.mean()),
+            "coverage": {f"{100 * level:g}": self.coverage(level) for level in LEVELS},
+            "accuracy": {str(km): float(np.mean(self.error_km <= km)) for km in self.within_km},
+            "brier": dict(
+                zip(map(str, self.within_km), self.brier.mean(axis=0).tolist(), strict=True)
+            ),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Queries under settings: their places, spacings (n,) in km and evidence (n, f)."""
+
+    examples: Sequence[Example]
+    places: Sequence[Place]
+    spacing_km: Array
+    evidence: Array
+    prior: Prior
     sharpness: float
 
+    @classmethod
+    def of(cls, examples: Sequence[Example], settings: Settings, prior: Prior) -> _Group:
+        places = [example.place(settings) for example in examples]
+        spacing, rows = np.empty(len(examples)), np.empty((len(examples), len(FEATURES)))
+        for row, (example, place) in enumerate(zip(examples, places, strict=True)):
+            lat, lon, distance = example.found(settings.k)
+            spacing[row] = settings.spacing.of(lat, lon, place.weights)
+            rows[row] = evidence(lat, lon, distance, place, spacing[row], prior.scale_km)
+        return cls(examples, places, spacing, rows, prior, settings.sharpness)
 
-def _search(present: Sequence[Example], most: int) -> _Settings:
-    """The settings under which the truths are most likely, one changed at a time."""
+    def truths(self, scale: Scale) -> Truths:
+        most = max(len(place.weights) for place in self.places)
+        neighbours, weights = np.zeros((2, len(self.examples), most))
+        summit = np.empty(len(self.examples))
+        truths = unit_vectors(*np.array([example.truth for example in self.examples]).T)
+        pairs = zip(self.examples, self.places, truths, strict=True)
+        for row, (example, place, truth) in enumerate(pairs):
+            count = len(place.weights)
+            positions = unit_vectors(example.lat[:count], example.lon[:count])
+            neighbours[row, :count] = np.sum((positions - truth) ** 2, axis=1) / 2
+            weights[row, :count] = sharpened(place.weights, self.sharpness)
+            summit[row] = np.sum((unit_vectors(place.lat, place.lon) - truth) ** 2) / 2
+        return Truths(
+            kappa=(EARTH_RADIUS_KM / self.spacing_km) ** 2,
+            summit=summit,
+            neighbours=neighbours,
+            weights=weights,
+            prior=log_prior(self.prior, truths),
+            evidence=scale(self.evidence),
+        )
+
+
+def _search(present: Sequence[Example], prior: Prior) -> Settings:
+    """The settings under which the truths are most likely, one changed at a time.
+
+    They are changed for a gain of more than its standard error: what is about as good as where the
+    search begins is left, so that the same photos at another scale lead to the same settings.
+    """
+    most = max(len(example.lat) for example in present)
     sizes = sorted({min(k, most) for k in SIZES} | {most})
-    bandwidth_km, weighting, sharpness = START
-    best = _Settings(most, bandwidth_km, weighting, sharpness)
-    known: dict[_Settings, float] = {}
+    known: dict[Settings, Array] = {}
 
-    def score(settings: _Settings) -> float:
+    def logs(settings: Settings) -> Array:
         if settings not in known:
-            found = places(present, *settings)
-            raw = _evidence(present, found)
-            truths = _truths(present, found, _scale(raw, raw)(raw), settings)
-            _, known[settings] = fit_kernels(truths)
+            group = _Group.of(present, settings, prior)
+            truths = group.truths(_scale(group.evidence, group.evidence))
+            known[settings] = log_density(fit_kernels(truths)[0], truths)
         return known[settings]
 
+    @cache
+    def spacing(k: int, weighting: str) -> Spacing:
+        return _spacing(present, k, weighting)
+
+    def changed(settings: Settings, **values: Any) -> Settings:
+        settings = replace(settings, **values)
+        return replace(settings, spacing=spacing(settings.k, settings.weighting))
+
+    best = changed(Settings(most, *START, spacing=Spacing(1, 1, 1)))
     while True:
         before = best
-        best = max((best._replace(weighting=each) for each in WEIGHTINGS), key=score)
-        best = max((best._replace(bandwidth_km=each) for each in BANDWIDTHS_KM), key=score)
-        best = max((best._replace(sharpness=each) for each in SHARPNESS), key=score)
-        best = max((best._replace(k=each) for each in sizes), key=score)
+        for name, candidates in {
+            "weighting": WEIGHTINGS,
+            "bandwidth": BANDWIDTHS,
+            "sharpness": SHARPNESS,
+            "k": sizes,
+        }.items():
+            other = max(
+                (changed(best, **{name: each}) for each in candidates),
+                key=lambda settings: float(logs(settings).mean()),
+            )
+            gain = logs(other) - logs(best)
+            best = other if gain.mean() > gain.std() / np.sqrt(len(gain)) else best
         if best == before:
             return best
 
 
-def _evidence(examples: Sequence[Example], found: Sequence[Place]) -> Array:
-    rows = [example.evidence(place) for example, place in zip(examples, found, strict=True)]
-    return np.array(rows).reshape(len(examples), len(FEATURES))
+def _spacing(examples: Sequence[Example], k: int, weighting: str) -> Spacing:
+    """The range of the neighbours' spacings."""
+    km = []
+    for example in examples:
+        lat, lon, distance = example.found(k)
+        if len(lat) > 1:
+            km.append(spacing_km(lat, lon, neighbour_weights(distance, weighting)))
+    return Spacing.fitted(np.array(km))
+
+
+def _positions(examples: Sequence[Example]) -> list[tuple[float, float]]:
+    """The different positions of all neighbours, in the order in which they come first."""
+    found: dict[tuple[float, float], None] = {}
+    for example in examples:
+        found.update(dict.fromkeys(zip(example.lat.tolist(), example.lon.tolist(), strict=True)))
+    return list(found)
 
 
 def _scale(known: Array, met: Array) -> Scale:
@@ -237,21 +428,6 @@ def _scale(known: Array, met: Array) -> Scale:
     )
 
 
-def _truths(
-    examples: Sequence[Example], found: Sequence[Place], evidence: Array, settings: _Settings
-) -> Truths:
-    k = settings.k
-    neighbours, weights = np.zeros((2, len(examples), k))
-    summit = np.empty(len(examples))
-    for row, (example, place) in enumerate(zip(examples, found, strict=True)):
-        truth, count = unit_vectors(*example.truth), len(place.weights)
-        positions = unit_vectors(example.lat[:k], example.lon[:k])
-        neighbours[row, :count] = np.sum((positions - truth) ** 2, axis=1) / 2
-        weights[row, :count] = sharpened(place.weights, settings.sharpness)
-        summit[row] = np.sum((unit_vectors(place.lat, place.lon) - truth) ** 2) / 2
-    return Truths(summit, neighbours, weights, evidence)
-
-
 def _raw_levels(answer: Calibrated, truth: tuple[float, float]) -> tuple[float, float]:
     """The density's own levels of the truth: by density, and by distance from the estimate."""
     angle = float(great_circle_km(*answer.estimate, *truth)) / EARTH_RADIUS_KM
@@ -260,33 +436,6 @@ def _raw_levels(answer: Calibrated, truth: tuple[float, float]) -> tuple[float, 
         level_at(mixture, *truth),
         cap_mass(mixture, unit_vectors(*answer.estimate), angle),
     )
-
-
-def _plain_figures(present: Sequence[Example], found: Sequence[Place]) -> dict[str, Any]:
-    logs, levels, errors = [], [], []
-    for example, place in zip(present, found, strict=True):
-        count = len(place.weights)
-        mixture = Mixture.of_neighbours(
-            example.lat[:count], example.lon[:count], place.weights, place.bandwidth_km
-        )
-        log_density = mixture.log_density(unit_vectors(*example.truth)[None])[0]
-        uniform = np.log(_BACKGROUND / (4 * np.pi))
-        logs.append(float(np.logaddexp(np.log1p(-_BACKGROUND) + log_density, uniform)))
-        levels.append(level_at(mixture, *example.truth))
-        errors.append(example.error_km(place))
-    return {
-        "log_likelihood": float(np.mean(logs)),
-        "coverage": _coverage(levels),
-        "accuracy": _accuracy(np.array(errors)),
-    }
-
-
-def _coverage(truth_levels: Sequence[float]) -> dict[str, float]:
-    return {f"{100 * level:g}": float(np.mean(np.array(truth_levels) <= level)) for level in LEVELS}
-
-
-def _accuracy(errors_km: Array) -> dict[str, float]:
-    return {str(km): float(np.mean(errors_km <= km)) for km in WITHIN_KM}
 
 
 def _reliability(predicted: Array, happened: np.ndarray) -> list[dict[str, float]]:

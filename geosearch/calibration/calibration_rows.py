@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geosearch.calibration.fitted import Fitted
 from geosearch.database.connection import Connection
+from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.database.inserting import insert
 from geosearch.errors import NotFoundError
 from geosearch.json_record import Record
@@ -81,9 +83,37 @@ def latest_calibration(
     return found[0] if found else None
 
 
-def list_calibrations(connection: Connection) -> list[Calibration]:
-    """All calibrations, oldest first."""
-    return _select(connection, "ORDER BY id", ())
+def list_calibrations(connection: Connection, model_id: int | None = None) -> list[Calibration]:
+    """All calibrations, or those of a model, oldest first."""
+    return _select(connection, "WHERE %s IN (model_id, -1) ORDER BY id", (model_id or -1,))
+
+
+def count_passing(
+    connection: Connection, model_id: int, where: Filter, most: int | None = None
+) -> int:
+    """Photos embedded with the model that pass the filter; `most` if there are so many or more.
+
+    Raises
+    ------
+    NotFoundError
+        A collection or country in the filter does not exist.
+    """
+    condition, values = where.compile(connection)
+    statement = sql.SQL(
+        "SELECT count(*) FROM (SELECT FROM {} AS embeddings WHERE {} LIMIT %(most)s) AS passing"
+    ).format(visible_embeddings(connection, model_id), condition)
+    row = connection.execute(statement, values | {"most": most}).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def differences(
+    connection: Connection, model_id: int, where: Filter, fitted: Fitted
+) -> tuple[str, ...]:
+    """In what the references and the filter differ from those a calibration was fitted for."""
+    domain = fitted.domain
+    if domain is None:
+        return ()
+    return domain.differences(count_passing(connection, model_id, where, domain.most), where)
 
 
 _SELECT = """

@@ -1,4 +1,8 @@
-"""What an answer's neighbours say about how far it can be trusted."""
+"""What an answer's neighbours say about how far it can be trusted.
+
+Every distance is measured in the neighbours' own spacing, so that the evidence is the same for
+photos of a street and of a continent that lie alike.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +20,29 @@ FEATURES = (
     "log_offset",
     "near",
     "log_spread",
+    "log_spacing",
 )
 
 #: Smaller feature distances are rounding errors of float16 embeddings.
 _SMALLEST_DISTANCE = 1e-4
 
-#: Kilometres: offset and spread are told apart from here up; weight nearer than this is near.
-_UNIT_KM, _NEAR_KM = 100.0, 500.0
+#: Weight nearer to the estimate than so many spacings is near.
+_NEAR = 5.0
 
 
-def evidence(lat: Array, lon: Array, distance: Array, place: Place) -> Array:
+def evidence(
+    lat: Array, lon: Array, distance: Array, place: Place, spacing: float, scale_km: float
+) -> Array:
     """The evidence (len(FEATURES),) of neighbours, given in order of rank, for their place.
 
-    `lat`, `lon` in degrees and cosine `distance`: (k,). The logarithms of: the first neighbour's
-    distance; the ratio of the second to it; the mass of the mode behind the estimate, the first;
-    the sum of the squared weights; one plus the kilometres, in hundreds, from the estimate to the
-    first neighbour; and one plus those to all neighbours, by weight. `near` is the weight within
-    500 km.
+    `lat`, `lon` in degrees and cosine `distance`: (k,). `spacing`, in km, is the unit of lengths,
+    `scale_km` that of the spacing. The logarithms of: the first neighbour's distance; the ratio of
+    the second to it; the mass of the mode behind the estimate, the first; the sum of the squared
+    weights; one plus the length from the estimate to the first neighbour; and one plus those to
+    all neighbours, by weight; and the spacing. `near` is the weight within five spacings.
     """
-    close = np.maximum(distance[:2], _SMALLEST_DISTANCE)
-    away_km = great_circle_km(place.lat, place.lon, lat, lon)
+    close = first_distances(distance)
+    away = great_circle_km(place.lat, place.lon, lat, lon) / spacing
     weights, mass = place.weights, place.modes[0].mass
     return np.array(
         [
@@ -43,8 +50,14 @@ def evidence(lat: Array, lon: Array, distance: Array, place: Place) -> Array:
             np.log(close[-1] / close[0]),
             np.log(max(mass, 1e-6)),
             np.log(weights @ weights),
-            np.log1p(away_km[0] / _UNIT_KM),
-            weights @ (away_km < _NEAR_KM),
-            np.log1p(weights @ away_km / _UNIT_KM),
+            np.log1p(away[0]),
+            weights @ (away < _NEAR),
+            np.log1p(weights @ away),
+            np.log(spacing / scale_km),
         ]
     )
+
+
+def first_distances(distance: Array) -> Array:
+    """The cosine distances of the first two neighbours, or of the one, free of rounding errors."""
+    return np.maximum(distance[:2], _SMALLEST_DISTANCE)

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
-from geosearch.calibration.evidence import evidence
+from geosearch.calibration.domain import Domain, Fits
+from geosearch.calibration.evidence import evidence, first_distances
 from geosearch.calibration.kernels import Kernels
 from geosearch.calibration.level_correction import LevelMap
-from geosearch.calibration.presence import presence
-from geosearch.calibration.summit import sharpened
-from geosearch.density import Mixture, Place, Region, level_at
+from geosearch.calibration.presence import Presence
+from geosearch.calibration.prior import Prior
+from geosearch.calibration.summit import at_summit, sharpened
+from geosearch.density import Mixture, Place, Region, level_at, locate
 from geosearch.density.caps import cap_mass, cap_radii_km
+from geosearch.density.kernel import BANDWIDTH_RANGE_KM
 from geosearch.density.regions import highest_density_regions
+from geosearch.density.spacing import spacing_km
+from geosearch.density.weights import neighbour_weights
 from geosearch.json_record import Record
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
+from geosearch.thresholds import WORLD_KM
 
-#: Distances, in km, for which an answer says how likely its error is smaller.
-WITHIN_KM = (1, 25, 200, 750, 2500)
+#: A gap of more than this factor between spacings, so many queries on either side, parts kinds.
+_GAP, _FEWEST_OF_A_KIND = 5.0, 30
 
-#: Concentration of the background: uniform to 1e-4.
-_UNIFORM = 1e-4
+#: A spacing beyond those of nearly all queries by more than this factor is strange.
+_STRANGE = 1.5
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,65 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Spacing:
+    """Of the queries' neighbours, in km: the spacing of most is from `low` to `high`.
+
+    `middle` is that of a query whose neighbours do not tell: of one alone.
+    """
+
+    low: float
+    middle: float
+    high: float
+
+    @classmethod
+    def fitted(cls, km: Array) -> Spacing:
+        """That of the queries' spacings (n,)."""
+        known = km[km > 0]
+        low, middle, high = np.quantile(known, (0.01, 0.5, 0.99)) if len(known) else (1e-3,) * 3
+        return cls(float(low), float(middle), float(high))
+
+    def of(self, lat: Array, lon: Array, weights: Array) -> float:
+        """The spacing of neighbours (k,) in degrees with weights (k,), kilometres."""
+        if len(lat) < 2:
+            return self.middle
+        return float(np.clip(spacing_km(lat, lon, weights), self.low, self.high))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Queries whose neighbours' spacing is above so many km, and the levels that hold for them.
+
+    `region_levels` correct the levels of regions, `radius_levels` those of caps round the estimate.
+    """
+
+    above_km: float
+    region_levels: LevelMap
+    radius_levels: LevelMap
+
+    @classmethod
+    def fitted(cls, spacing_km: Array, levels: Array) -> tuple[Kind, ...]:
+        """The kinds of queries with spacings (n,) and the density's own levels (n, 2), ascending.
+
+        A city and a continent in one collection are two kinds: their spacings leave a gap in which
+        there are none, and photos of the one say little of how sure those of the other are.
+        """
+        order = np.argsort(spacing_km)
+        logs = np.log(spacing_km[order])
+        wide = 1 + np.flatnonzero(np.diff(logs) > np.log(_GAP))
+        starts = [0]
+        for start in wide.tolist():
+            if min(start - starts[-1], len(order) - start) >= _FEWEST_OF_A_KIND:
+                starts.append(start)
+        return tuple(
+            cls(
+                float(np.exp(logs[first - 1 : first + 1].mean())) if first else 0.0,
+                *(LevelMap.fitted(levels[order[first:last], column]) for column in (0, 1)),
+            )
+            for first, last in zip(starts, [*starts[1:], len(order)], strict=True)
+        )
+
+
+@dataclass(frozen=True)
 class Judgement:
     """How far an answer can be trusted.
 
@@ -54,50 +120,89 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Fitted(Record):
-    """All that a calibration fitted.
+class Settings:
+    """What leads from neighbours to an estimate.
 
-    `k`, `bandwidth_km` and `weighting` are those of the smoothed density that has the estimate at
-    a mode, and `sharpness` says at which (`geosearch.calibration.summit`). `kernels` are those of
-    the truth's density, given the estimate; `region_levels` and `radius_levels` correct the levels
-    of its regions and of caps round the estimate. Below `min_presence` an answer is not confident.
+    `k`, `bandwidth` (in spacings of the neighbours) and `weighting` are those of the smoothed
+    density that has the estimate at a mode, and `sharpness` says at which
+    (`geosearch.calibration.summit`).
     """
 
     k: int
-    bandwidth_km: float
+    bandwidth: float
     weighting: str
     sharpness: float
+    spacing: Spacing
+
+    def place(self, lat: Array, lon: Array, distance: Array) -> Place:
+        """The estimate by neighbours, given in order of rank, without radii and regions."""
+        weights = neighbour_weights(distance, self.weighting)
+        spacing = self.spacing.of(lat, lon, weights)
+        found = locate(
+            *(lat, lon, distance),
+            bandwidth_km=float(np.clip(self.bandwidth * spacing, *BANDWIDTH_RANGE_KM)),
+            weighting=self.weighting,
+            levels=(),
+            regions=False,
+        )
+        return at_summit(lat, lon, found, self.sharpness)
+
+
+@dataclass(frozen=True)
+class Fitted(Settings, Record):
+    """All that a calibration fitted.
+
+    `scale_km` is the references' own scale. `kernels` are those of the truth's density, given the
+    estimate; `prior` is where it lies if nothing is known. `kinds` correct the levels of its
+    regions and of caps round the estimate. Below `min_presence` an answer is not confident.
+    `within_km` are the distances for which an answer says how likely its error is smaller, `domain`
+    says what all of this was fitted for.
+    """
+
+    scale_km: float
     scale: Scale
     kernels: Kernels
-    region_levels: LevelMap
-    radius_levels: LevelMap
-    presence: tuple[float, ...] | None
+    prior: Prior
+    kinds: tuple[Kind, ...]
+    presence: Presence | None
     min_presence: float
+    within_km: tuple[float, ...] = WORLD_KM
+    domain: Domain | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `to_json` wrote."""
         kernels = value["kernels"]
         given = dict(value) | {
-            "scale": Scale(**{name: tuple(each) for name, each in value["scale"].items()}),
+            "spacing": Spacing(**value["spacing"]),
+            "scale": Scale(**_tuples(value["scale"])),
             "kernels": Kernels(
-                tuple(kernels["summit_km"]),
-                tuple(kernels["neighbour_km"]),
+                tuple(kernels["summit"]),
+                tuple(kernels["neighbour"]),
                 tuple(tuple(row) for row in kernels["gate"]),
             ),
-            "region_levels": LevelMap(tuple(value["region_levels"]["raw"])),
-            "radius_levels": LevelMap(tuple(value["radius_levels"]["raw"])),
-            "presence": None if value["presence"] is None else tuple(value["presence"]),
+            "prior": Prior(**_tuples(value["prior"])),
+            "kinds": tuple(
+                Kind(
+                    kind["above_km"],
+                    *(LevelMap(tuple(kind[name]["raw"])) for name in _LEVELS),
+                )
+                for kind in value["kinds"]
+            ),
+            "presence": None if value["presence"] is None else _presence(value["presence"]),
+            "within_km": tuple(value["within_km"]),
+            "domain": None if value["domain"] is None else Domain(**value["domain"]),
         }
         return cls(**given)
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """The calibrated density of one answer: `fitted` applied to its neighbours and its estimate.
+    """An answer under a calibration: the density of the truth, and whether to believe it.
 
-    `lat`, `lon` (degrees) and `distance` (cosine) are the neighbours', (k,); `place` is that of
-    the smoothed density, with the mode behind the estimate first (`at_summit`).
+    `lat`, `lon`, `distance` are those of the neighbours, (k,), in order of rank; the place is that
+    of the fitted settings. Below `min_presence`, that of the calibration if None, the answer is not
+    confident: then the prior has the share of the density that the presence leaves.
     """
 
     fitted: Fitted
@@ -105,57 +210,123 @@ class Calibrated:
     lon: Array
     distance: Array
     place: Place
+    min_presence: float | None = None
 
     @property
     def estimate(self) -> tuple[float, float]:
         """Latitude and longitude of the place, degrees."""
         return self.place.lat, self.place.lon
 
+    @cached_property
+    def spacing_km(self) -> float:
+        """The neighbours' spacing."""
+        return self.fitted.spacing.of(self.lat, self.lon, self.place.weights)
+
+    @cached_property
+    def raw_evidence(self) -> Array:
+        """The evidence as it is."""
+        found = self.lat, self.lon, self.distance
+        return evidence(*found, self.place, self.spacing_km, self.fitted.scale_km)
+
     @property
     def evidence(self) -> Array:
         """The standardised evidence."""
-        return self.fitted.scale(evidence(self.lat, self.lon, self.distance, self.place))
+        return self.fitted.scale(self.raw_evidence)
 
-    @property
+    @cached_property
     def mixture(self) -> Mixture:
         """The density of the truth."""
-        kernels = self.fitted.kernels
+        kernels, prior = self.fitted.kernels, self.fitted.prior.mixture
         shares = kernels.shares(self.evidence)
+        shares[:-1] *= 1 - self.doubt
+        shares[-1] = 1 - shares[:-1].sum()
         summit, neighbours = unit_vectors(*self.estimate), unit_vectors(self.lat, self.lon)
-        summits, copies = len(kernels.summit_km), len(kernels.neighbour_km)
+        summits, copies = len(kernels.summit), len(kernels.neighbour)
         weights = sharpened(self.place.weights, self.fitted.sharpness)
-        km = np.concatenate([kernels.summit_km, np.repeat(kernels.neighbour_km, len(neighbours))])
+        widths = np.concatenate([kernels.summit, np.repeat(kernels.neighbour, len(neighbours))])
         return Mixture(
             np.concatenate(
-                [np.tile(summit, (summits, 1)), np.tile(neighbours, (copies, 1)), summit[None]]
+                [np.tile(summit, (summits, 1)), np.tile(neighbours, (copies, 1)), prior.centres]
             ),
             np.concatenate(
-                [shares[:summits], np.outer(shares[summits:-1], weights).ravel(), shares[-1:]]
+                [
+                    shares[:summits],
+                    np.outer(shares[summits:-1], weights).ravel(),
+                    shares[-1] * prior.weights,
+                ]
             ),
-            np.append((EARTH_RADIUS_KM / km) ** 2, _UNIFORM),
+            np.concatenate([(EARTH_RADIUS_KM / (widths * self.spacing_km)) ** 2, prior.kappa]),
         )
 
-    @property
+    @cached_property
     def presence(self) -> float | None:
         """Probability, at even odds, that the place is among the references; None if unknown."""
-        coefficients = self.fitted.presence
-        return None if coefficients is None else float(presence(coefficients, self.evidence))
+        presence = self.fitted.presence
+        if presence is None:
+            return None
+        log_distance = np.log(first_distances(self.distance)[0])
+        return float(presence(self.evidence, log_distance))
+
+    @property
+    def confident(self) -> bool | None:
+        """Whether the place seems to be among the references; None if unknown."""
+        least = self.fitted.min_presence if self.min_presence is None else self.min_presence
+        return None if self.presence is None else self.presence >= least
+
+    @property
+    def doubt(self) -> float:
+        """Share of the density that is the prior's because the answer is not confident."""
+        return 0.0 if self.confident is not False else 1 - (self.presence or 0.0)
+
+    @property
+    def strange(self) -> bool:
+        """Whether the neighbours lie much closer or sparser than those of the queries did."""
+        known = self.fitted.spacing
+        if len(self.lat) < 2:
+            return True
+        km = spacing_km(self.lat, self.lon, self.place.weights)
+        return not known.low / _STRANGE <= km <= known.high * _STRANGE
+
+    def fits(self, outside: Sequence[str] = ()) -> Fits:
+        """Whether the calibration holds, `outside` being what else differs from its domain."""
+        if outside or (self.confident is not False and self.strange):
+            return Fits.NO
+        return Fits.WIDENED if self.confident is False else Fits.YES
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of query."""
+        return [one for one in self.fitted.kinds if one.above_km <= self.spacing_km][-1]
 
     def level_of(self, lat: float, lon: float) -> float:
         """The level of the smallest region that contains a point in degrees."""
-        return self.fitted.region_levels.level(level_at(self.mixture, lat, lon))
+        return self.kind.region_levels.level(level_at(self.mixture, lat, lon))
+
+    def probability_within(self, km: float) -> float:
+        """Probability of an error of at most so many kilometres."""
+        held = cap_mass(self.mixture, unit_vectors(*self.estimate), km / EARTH_RADIUS_KM)
+        return self.kind.radius_levels.level(min(1.0, held))
 
     def judge(self, levels: Sequence[float], *, regions: bool) -> Judgement:
         """What can be said of the answer, with radii and, if wanted, regions at `levels`."""
-        mixture, centre = self.mixture, unit_vectors(*self.estimate)
-        raw = {level: self.fitted.region_levels.raw_level(level) for level in levels}
+        mixture, kind = self.mixture, self.kind
+        raw = {level: kind.region_levels.raw_level(level) for level in levels}
         found = highest_density_regions(mixture, list(raw.values())) if regions and levels else {}
-        shares = [self.fitted.radius_levels.raw_level(level) for level in levels]
-        radii = cap_radii_km(mixture, centre, shares)
+        shares = [kind.radius_levels.raw_level(level) for level in levels]
+        radii = cap_radii_km(mixture, unit_vectors(*self.estimate), shares)
         return Judgement(
-            probability_within_km={
-                km: min(1.0, cap_mass(mixture, centre, km / EARTH_RADIUS_KM)) for km in WITHIN_KM
-            },
+            probability_within_km={km: self.probability_within(km) for km in self.fitted.within_km},
             radius_km=dict(zip(levels, radii, strict=True)),
             regions={level: replace(found[raw[level]], level=level) for level in raw if found},
         )
+
+
+_LEVELS = ("region_levels", "radius_levels")
+
+
+def _tuples(value: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    return {name: tuple(each) for name, each in value.items()}
+
+
+def _presence(value: Mapping[str, Any]) -> Presence:
+    return Presence(**(dict(value) | {"logit": tuple(value["logit"])}))

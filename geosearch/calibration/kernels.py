@@ -1,11 +1,12 @@
 """The calibrated density: where the truth lies, given a summit, neighbours and evidence.
 
 The truth is near the summit of the smoothed neighbours' density, or near one of the neighbours, or
-anywhere: a mixture of kernels of two bandwidths round the summit, of two round every neighbour,
-weighted as these are, and of the uniform density. How likely each of these is depends on the
-evidence, by a multinomial logit. Bandwidths and logit maximise the mean log density of the true
-places of labelled queries, a proper score (Gneiting and Raftery, Strictly proper scoring rules,
-prediction, and estimation, JASA 102, 2007).
+anywhere among the references: a mixture of kernels of two bandwidths round the summit, of two round
+every neighbour, weighted as these are, and of the prior. Bandwidths are in spacings of the query's
+own neighbours, so that one calibration holds for a street and a continent alike. How likely each
+of these is depends on the evidence, by a multinomial logit. Bandwidths and logit maximise the mean
+log density of the true places of labelled queries, a proper score (Gneiting and Raftery, Strictly
+proper scoring rules, prediction, and estimation, JASA 102, 2007).
 """
 
 from __future__ import annotations
@@ -16,29 +17,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.softmax import log_softmax, softmax
-from geosearch.sphere import EARTH_RADIUS_KM, Array
+from geosearch.sphere import Array
 
-#: Bandwidths, in km, from which the search begins: round the summit, round neighbours.
-SUMMIT_KM, NEIGHBOUR_KM = (60.0, 150.0), (100.0, 400.0)
-COMPONENTS = len(SUMMIT_KM) + len(NEIGHBOUR_KM) + 1
+#: Kernels round the summit, round each neighbour, and all with the prior.
+SUMMITS, COPIES = 2, 2
+COMPONENTS = SUMMITS + COPIES + 1
 
-#: Bandwidths stay in this range, km.
-BANDWIDTHS_KM = (1.0, 8000.0)
+#: Bandwidths in this order, in spacings, from which the search begins: it has several ends.
+STARTS = ((0.3, 1.0, 0.5, 3.0), (0.4, 0.8, 0.13, 0.6))
 
-_UNIFORM = -np.log(4 * np.pi)
+#: Bandwidths stay in this range, spacings.
+BANDWIDTHS = (0.01, 100.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Truths:
     """True places of n queries as their estimates and neighbours see them.
 
+    `kappa` (n,) are concentrations of kernels as wide as the spacing of a query's neighbours.
     `summit` (n,) and `neighbours` (n, k) are 1 - cos of the angle to the truth, `weights` (n, k)
-    those of the neighbours, zero where a query has fewer, `evidence` (n, f) is standardised.
+    those of the neighbours, zero where a query has fewer, `prior` (n,) its log density at the
+    truth, `evidence` (n, f) is standardised.
     """
 
+    kappa: Array
     summit: Array
     neighbours: Array
     weights: Array
+    prior: Array
     evidence: Array
 
     def where(self, chosen: NDArray[np.bool_]) -> Truths:
@@ -48,10 +54,10 @@ class Truths:
 
 @dataclass(frozen=True)
 class Kernels:
-    """Bandwidths in kilometres, and the logit: a row (1 + f) for each component."""
+    """Bandwidths in spacings, and the logit: a row (1 + f) for each component."""
 
-    summit_km: tuple[float, ...]
-    neighbour_km: tuple[float, ...]
+    summit: tuple[float, ...]
+    neighbour: tuple[float, ...]
     gate: tuple[tuple[float, ...], ...]
 
     def shares(self, evidence: Array) -> Array:
@@ -67,7 +73,7 @@ def fit_kernels(truths: Truths) -> tuple[Kernels, float]:
 
     n, features = truths.evidence.shape
     design = np.column_stack([np.ones(n), truths.evidence])
-    widths = len(SUMMIT_KM) + len(NEIGHBOUR_KM)
+    widths = SUMMITS + COPIES
     with np.errstate(divide="ignore"):
         log_weights = np.log(truths.weights)
 
@@ -90,20 +96,19 @@ def fit_kernels(truths: Truths) -> tuple[Kernels, float]:
         return -float(value), -gradient
 
     start = np.zeros(widths + COMPONENTS * (1 + features))
-    start[:widths] = np.log(SUMMIT_KM + NEIGHBOUR_KM)
-    limits = [tuple(np.log(BANDWIDTHS_KM))] * widths + [(None, None)] * (len(start) - widths)
-    found = minimize(
-        objective,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=limits,
-        options={"maxiter": 300, "ftol": 1e-7},
-    ).x
-    km = [float(value) for value in np.exp(found[:widths])]
+    limits = [tuple(np.log(BANDWIDTHS))] * widths + [(None, None)] * (len(start) - widths)
+    ends = []
+    for begin in STARTS:
+        start[:widths] = np.log(begin)
+        options = {"maxiter": 300, "ftol": 1e-7}
+        ends.append(
+            minimize(objective, start, jac=True, method="L-BFGS-B", bounds=limits, options=options)
+        )
+    found = min(ends, key=lambda end: float(end.fun)).x
+    found_widths = [float(value) for value in np.exp(found[:widths])]
     kernels = Kernels(
-        summit_km=tuple(km[: len(SUMMIT_KM)]),
-        neighbour_km=tuple(km[len(SUMMIT_KM) :]),
+        summit=tuple(found_widths[:SUMMITS]),
+        neighbour=tuple(found_widths[SUMMITS:]),
         gate=tuple(
             tuple(float(value) for value in row)
             for row in found[widths:].reshape(COMPONENTS, 1 + features)
@@ -118,31 +123,30 @@ def log_density(kernels: Kernels, truths: Truths) -> Array:
 
     with np.errstate(divide="ignore"):
         log_weights = np.log(truths.weights)
-    km = np.array(kernels.summit_km + kernels.neighbour_km)
-    logs, _ = _log_components(truths, log_weights, km)
+    widths = np.array(kernels.summit + kernels.neighbour)
+    logs, _ = _log_components(truths, log_weights, widths)
     total: Array = logsumexp(logs, axis=1, b=kernels.shares(truths.evidence))
     return total
 
 
-def _log_components(truths: Truths, log_weights: Array, km: Array) -> tuple[Array, Array]:
+def _log_components(truths: Truths, log_weights: Array, widths: Array) -> tuple[Array, Array]:
     """Log densities (n, components) at the truths, and their slopes by the log bandwidths."""
-    from scipy.special import logsumexp
-
-    kappa = (EARTH_RADIUS_KM / km) ** 2
+    kappa = truths.kappa[:, None] / widths**2
     constants = np.log(kappa / (2 * np.pi)) - np.log(-np.expm1(-2 * kappa))
     # d/dκ of the constant, times dκ/d(log bandwidth) = -2κ.
     rise = -2 * (1 - 2 * kappa / np.expm1(np.minimum(2 * kappa, 700)))
-    logs = np.full((len(truths.summit), COMPONENTS), _UNIFORM)
-    slopes = np.empty((len(truths.summit), len(km)))
-    for index in range(len(SUMMIT_KM)):
-        fall = kappa[index] * truths.summit
-        logs[:, index] = constants[index] - fall
-        slopes[:, index] = rise[index] + 2 * fall
-    for index in range(len(SUMMIT_KM), len(km)):
-        falls = kappa[index] * truths.neighbours
+    logs = np.repeat(truths.prior[:, None], COMPONENTS, axis=1)
+    slopes = np.empty(kappa.shape)
+    for index in range(SUMMITS):
+        fall = kappa[:, index] * truths.summit
+        logs[:, index] = constants[:, index] - fall
+        slopes[:, index] = rise[:, index] + 2 * fall
+    for index in range(SUMMITS, len(widths)):
+        falls = kappa[:, index, None] * truths.neighbours
         terms = log_weights - falls
-        sums = logsumexp(terms, axis=1)
-        logs[:, index] = constants[index] + sums
-        felt = np.exp(terms - sums[:, None])
-        slopes[:, index] = rise[index] + 2 * np.sum(felt * falls, axis=1)
+        most = terms.max(axis=1, keepdims=True)
+        felt = np.exp(terms - most)
+        sums = felt.sum(axis=1)
+        logs[:, index] = constants[:, index] + most[:, 0] + np.log(sums)
+        slopes[:, index] = rise[:, index] + 2 * np.einsum("ij,ij->i", felt, falls) / sums
     return logs, slopes

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geosearch.arguments import read_named
 from geosearch.cli import console, deleting, options
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, Table, answer, connected, note, say
 from geosearch.cli.deleting import DryRunOption, YesOption
-from geosearch.defaults import ABSENT_KM
+from geosearch.words import format_km, threshold
 
 if TYPE_CHECKING:
     from geosearch.calibration import Calibration
+    from geosearch.evaluation.calibrating import Checked
 
 _ABSENT = options.option(
     "absent_km",
     float,
-    "Hide references so near to the truth to learn what absence is like.",
-    default=ABSENT_KM,
+    "Hide references so near to the truth to learn what absence is like; "
+    "by default six spacings of the neighbours or less.",
+)
+_FORCE = options.option(
+    "force", bool, "Record the calibration even if held-out queries are worse off with it."
 )
 
 
 @options.taking(
     *(options.MODEL, options.neighbours(100), _ABSENT, options.EXACT, options.DEVICE),
-    *(options.SAMPLE, options.SEED),
+    *(options.WITHIN, options.SAMPLE, options.SEED, _FORCE),
     queries=options.make_queries,
     exclusions=options.make_leakage,
     where=options.make_filter,
@@ -34,13 +40,15 @@ def calibrate(context: typer.Context, as_json: JsonOption = False, **given: Any)
     """Fit bandwidth, weighting, regions and probabilities to labelled queries.
 
     One half of the queries is fitted to, the other gives the figures; queries of one place or
-    author stay together. The calibration is recorded, and from then on `geosearch localize` uses
-    the latest one of its model: the one made with the same filter, or else with none.
+    author stay together. If the other half is not worse off than by the defaults, the calibration
+    is recorded, and from then on `geosearch localize` uses the latest one of its model: the one
+    made with the same filter, or else with none.
 
     Example: geosearch calibrate queries.csv --json
     """
     from geosearch.evaluation import calibrating
 
+    given["within_km"] = read_named(given).get("within_km")
     with console.database(context) as opened, console.progress("calibrate", "queries") as report:
         made = calibrating.calibrate(opened, **given, progress=report)
     few = calibrating.FEW
@@ -98,6 +106,34 @@ def show(context: typer.Context, calibration_id: IdArgument, as_json: JsonOption
 
 
 @app.command()
+@options.taking(
+    *(options.EXACT, options.DEVICE, options.SAMPLE, options.SEED),
+    queries=options.make_queries,
+    exclusions=options.make_leakage,
+    where=options.make_filter,
+)
+def check(
+    context: typer.Context, calibration_id: IdArgument, as_json: JsonOption = False, **given: Any
+) -> None:
+    """Measure a calibration again: on fresh queries, and the references as they are now.
+
+    Exit 1 if it is worse than none by now. Without a filter, the calibration's own is used.
+
+    Example: geosearch calibrations check 3 fresh.csv
+    """
+    from geosearch.evaluation import calibrating
+    from geosearch.retrieval import EVERYTHING
+
+    if given["where"] == EVERYTHING:
+        given["where"] = None
+    with console.database(context) as opened, console.progress("check", "queries") as report:
+        found = calibrating.check_calibration(opened, calibration_id, **given, progress=report)
+    answer(as_json, found, lambda: _print_checked(found))
+    if found.figures["worse"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def delete(
     context: typer.Context,
     calibration_id: IdArgument,
@@ -115,15 +151,33 @@ def delete(
     deleting.delete(context, asked, delete_calibration, calibration_id)
 
 
+def _print_checked(found: Checked) -> None:
+    say(f"calibration {found.calibration_id} on {found.n} queries of {found.queries}")
+    for difference in found.outside:
+        note(difference)
+    if found.failed:
+        note(f"{found.failed} queries could not be used")
+    _print_figures(f"{found.n} queries", found.figures)
+
+
 def _print(made: Calibration) -> None:
-    fitted, figures = made.fitted, made.figures
-    before = figures["before"]
+    fitted = made.fitted
     say(f"calibration {made.id}: {made.model}, filter: {made.where}")
     say(
-        f"k {fitted.k}, {fitted.weighting}, {fitted.bandwidth_km:g} km, "
+        f"k {fitted.k}, {fitted.weighting}, bandwidth {fitted.bandwidth:g} spacings of about "
+        f"{format_km(fitted.spacing.middle)}, "
         f"sharpness {fitted.sharpness:g}; fitted to {made.n_fit} queries of {made.queries}",
     )
-    shown = Table(f"{made.n_check} held-out queries", "defaults", "calibrated")
+    _print_figures(f"{made.n_check} held-out queries", made.figures)
+
+
+def _km(item: tuple[str, float]) -> float:
+    return float(item[0])
+
+
+def _print_figures(title: str, figures: Mapping[str, Any]) -> None:
+    before = figures["before"]
+    shown = Table(title, "defaults", "calibrated")
     shown.add_row(
         "log-likelihood", f"{before['log_likelihood']:.3f}", f"{figures['log_likelihood']:.3f}"
     )
@@ -133,16 +187,20 @@ def _print(made: Calibration) -> None:
         )
     for level, share in figures["radius_coverage"].items():
         shown.add_row(f"truth in {level} % radius", "", f"{share:.1%}")
-    for km, share in figures["accuracy"].items():
-        shown.add_row(f"within {int(km):,} km", f"{before['accuracy'][km]:.1%}", f"{share:.1%}")
-    for km, score in figures["brier"].items():
-        shown.add_row(f"Brier score, {int(km):,} km", "", f"{score:.4f}")
+    for km, share in sorted(figures["accuracy"].items(), key=_km):
+        within = f"within {threshold(float(km))}"
+        shown.add_row(within, f"{before['accuracy'][km]:.1%}", f"{share:.1%}")
+    for km, score in sorted(figures["brier"].items(), key=_km):
+        name = f"Brier score, {threshold(float(km))}"
+        shown.add_row(name, f"{before['brier'][km]:.4f}", f"{score:.4f}")
     shown.print()
+    if figures["worse"]:
+        note(f"it is worse than none: {'; '.join(figures['worse'])}")
     absence = figures["absence"]
     if absence is None:
         say("too few absent copies of the queries to learn what absence is like")
         return
     say(
-        f'"not in this collection" below presence {fitted.min_presence:.3f}: catches '
+        f'"not in this collection" below presence {absence["min_presence"]:.3f}: catches '
         f"{absence['caught']:.1%} of absent queries, false alarms {absence['false_alarms']:.1%}",
     )

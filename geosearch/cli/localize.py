@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from geosearch.calibration import Calibration
     from geosearch.localization import Failure, Localization
     from geosearch.localization.reproduction import Reproduction
-    from geosearch.retrieval import Neighbours
+    from geosearch.retrieval import Filter, Neighbours
 
 IdArgument = Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.")]
+
+#: Calibrations that are named where none applies.
+_NAMED = 3
 
 #: Neighbours that `show` lists where nothing says how many.
 _SHOWN = 20
@@ -65,7 +69,9 @@ def localize(
     request = Request.from_json(asked)
     answers = _table()
     remarks: list[str | None] = []
-    calibration_used = ""
+    calibrations: dict[str, None] = {}
+    answered: Localization | None = None
+    others: str | None = None
     failures: list[Failure] = []
     lost: list[str] = []
     with database(context) as opened, console.progress("localize", "photos") as report:
@@ -80,7 +86,8 @@ def localize(
             if found.lat is None:
                 lost.append(found.photo)
             remarks.append(_remark(found))
-            calibration_used = _calibration(found)
+            calibrations[_calibration(found)] = None
+            answered = found
             answers.add_row(*_row(found))
             if found.excluded is not None and not as_json:
                 note(f"{Path(found.photo).name}: references left out: {found.excluded}")
@@ -89,12 +96,19 @@ def localize(
                 from geosearch.export.map import draw_map
 
                 draw_map(found, map_file, opened)
+        if request.open and request.calibrate and answered and answered.parameters.fitted is None:
+            from geosearch.calibration.calibration_rows import list_calibrations
+
+            with opened.connection() as connection:
+                others = _others(list_calibrations(connection, answered.model_id), given["where"])
     if not as_json:
         _print(answers, failures)
         for remark in filter(None, remarks):
             say(remark)
-        if calibration_used:
-            say(f"calibration {calibration_used}")
+        for remark in calibrations:
+            say(f"calibration {remark}")
+        if others:
+            note(others)
     if lost:
         note(
             f"{number_of(len(lost), 'photo')} without neighbours, so without a place and not "
@@ -214,12 +228,23 @@ def _remark(answer: Localization) -> str | None:
 
 
 def _calibration(answer: Localization) -> str:
-    key = answer.parameters.calibration_id
     if not answer.parameters.retrieves:
         return "none: agreement is the probability of the likeliest cell, by its classifiers"
     if answer.parameters.fitted is None:
         return "none: agreement and radii are those of the neighbours, not how sure the answer is"
-    return f"{key}: radii and regions hold the truth as often as they say"
+    return answer.calibration_remark
+
+
+def _others(calibrations: list[Calibration], where: Filter) -> str | None:
+    """In words, the calibrations that do not apply where none does."""
+    if not calibrations:
+        return None
+    named = [f"calibration {one.id} is for {one.where}" for one in calibrations[-_NAMED:]]
+    more = len(calibrations) - len(named)
+    return (
+        f"no calibration is for {where}: {'; '.join(named)}{f'; and {more} more' if more else ''}. "
+        f"Ask with that filter, or give --calibration {calibrations[-1].id}"
+    )
 
 
 def _row(answer: Localization) -> tuple[str, ...]:

@@ -177,6 +177,8 @@ DUPLICATES = option(
     ),
     option("weighting", str, "Neighbour weights: power:N, softmax:T or uniform."),
     EXACT,
+    option("calibration", int, "Use this calibration, not the latest that applies.", metavar="ID"),
+    option("no_calibration", bool, "Use no calibration."),
     option("parameters", str, PARAMETERS, metavar="JSON|FILE"),
 )
 def make_parameters(given: dict[str, Any]) -> dict[str, Any]:
@@ -188,6 +190,8 @@ def make_parameters(given: dict[str, Any]) -> dict[str, Any]:
         --parameters cannot be read.
     """
     more = read_parameters(given.pop("parameters"))
+    if given.pop("no_calibration"):
+        more["calibrate"] = False
     return more | {
         name: value for name, value in given.items() if value is not None and value is not False
     }

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from geosearch.calibration.summit import at_summit
 from geosearch.database.connection import Database
 from geosearch.density import locate_many
 from geosearch.evaluation.queries import Labelled
@@ -145,20 +144,21 @@ def _errors_by(batch: Sequence[Answered], parameters: Parameters) -> list[float]
         return _errors_of_cells(batch, parameters)
     found = [item.neighbours.first(parameters.k) for item in batch]
     answered = [index for index, nearest in enumerate(found) if len(nearest)]
-    places = locate_many(
-        [found[index].lat for index in answered],
-        [found[index].lon for index in answered],
-        [found[index].distance for index in answered],
-        methods=[parameters.method],
-        bandwidth_km=parameters.bandwidth_km,
-        weighting=parameters.weighting,
-        levels=(),
-    )[parameters.method]
+    arrays = [[getattr(found[i], name) for i in answered] for name in ("lat", "lon", "distance")]
+    fitted = parameters.fitted
+    places = (
+        locate_many(
+            *arrays,
+            methods=[parameters.method],
+            bandwidth_km=parameters.bandwidth_km,
+            weighting=parameters.weighting,
+            levels=(),
+        )[parameters.method]
+        if fitted is None
+        else [fitted.place(*each) for each in zip(*arrays, strict=True)]
+    )
     errors = [math.inf] * len(batch)
     for index, place in zip(answered, places, strict=True):
-        if parameters.fitted is not None:
-            nearest = found[index]
-            place = at_summit(nearest.lat, nearest.lon, place, parameters.fitted.sharpness)
         truth = batch[index].answer.truth
         assert truth is not None
         errors[index] = float(great_circle_km(place.lat, place.lon, *truth))

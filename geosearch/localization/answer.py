@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.arguments import check_choice, check_range, settle
-from geosearch.calibration import Calibrated, Fitted
+from geosearch.calibration import Calibrated, Fits, Fitted
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, level_at
 from geosearch.errors import InputError, Reason
@@ -48,6 +48,8 @@ class Parameters:
     fitted, calibration_id
         What a calibration fitted, of which `k`, `bandwidth_km` and `weighting` are a part, and
         the calibration's id; None for an answer as it is.
+    outside
+        In what the references or the filter differ from those of the calibration, in words.
     min_presence
         Below this presence, 0 to 1, a calibrated answer is not confident; None leaves it to the
         calibration.
@@ -73,6 +75,7 @@ class Parameters:
     min_presence: float | None = None
     calibration_id: int | None = None
     fitted: Fitted | None = None
+    outside: tuple[str, ...] = ()
     restrict_cells: float | None = None
     partitions: tuple[str, ...] = ()
     classifiers: tuple[int, ...] = ()
@@ -124,7 +127,11 @@ class Parameters:
         names = ("method", "k", "bandwidth_km", "weighting", "exact")
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.fitted is not None:
-            given |= {"calibration": self.calibration_id, "min_presence": self.min_presence}
+            given |= {
+                "calibration": self.calibration_id,
+                "min_presence": self.min_presence,
+                "outside": list(self.outside),
+            }
         if self.classifies:
             given |= {"partitions": list(self.partitions), "classifiers": list(self.classifiers)}
         if self.restrict_cells is not None:
@@ -136,7 +143,7 @@ class Parameters:
         """What `to_json` wrote, with what was fitted."""
         given = dict(value)
         calibration_id = given.pop("calibration", None)
-        for name in {"partitions", "classifiers"} & given.keys():
+        for name in {"partitions", "classifiers", "outside"} & given.keys():
             given[name] = tuple(given[name])
         return cls(
             **given,
@@ -145,11 +152,19 @@ class Parameters:
         )
 
 
-def calibrated(fitted: Fitted | None, found: Neighbours, place: Place | None) -> Calibrated | None:
+def calibrated(parameters: Parameters, found: Neighbours, place: Place | None) -> Calibrated | None:
     """The calibrated density of neighbours and the place they show; None without."""
+    fitted, least = parameters.fitted, parameters.min_presence
     if fitted is None or place is None:
         return None
-    return Calibrated(fitted, found.lat, found.lon, found.distance, place)
+    return Calibrated(fitted, found.lat, found.lon, found.distance, place, least)
+
+
+_FITS = {
+    Fits.YES: "It fits here",
+    Fits.WIDENED: "This photo is unlike them: its regions were widened",
+    Fits.NO: "It does not fit here: the neighbours lie closer or sparser than theirs did",
+}
 
 
 @dataclass(frozen=True)
@@ -234,7 +249,30 @@ class Localization:
     @property
     def calibrated(self) -> Calibrated | None:
         """The calibrated density; None without calibration or estimate."""
-        return calibrated(self.parameters.fitted, self.neighbours, self.place)
+        return calibrated(self.parameters, self.neighbours, self.place)
+
+    @property
+    def calibration_fits(self) -> Fits | None:
+        """Whether the calibration holds for this answer; None without."""
+        found = self.calibrated
+        if found is None:
+            return None
+        fits = found.fits(self.parameters.outside)
+        tells = self.query.low_information is None or fits is not Fits.YES
+        return fits if tells else Fits.NO
+
+    @property
+    def calibration_remark(self) -> str:
+        """In one line, what the calibration was fitted to, and whether that holds here."""
+        fitted, fits = self.parameters.fitted, self.calibration_fits
+        if fitted is None or fits is None:
+            return "none"
+        said = f"{self.parameters.calibration_id}: {fitted.domain}"
+        if self.query.low_information is not None and fits is Fits.NO:
+            return f"{said}. It does not fit here: the photo is {self.query.low_information}"
+        if self.parameters.outside:
+            return f"{said}. It does not fit here: {'; '.join(self.parameters.outside)}"
+        return f"{said}. {_FITS[fits]}"
 
     @property
     def presence(self) -> float | None:
@@ -287,6 +325,7 @@ class Localization:
             "method": self.parameters.method,
             "agreement": self.agreement,
             "calibration": self.parameters.calibration_id,
+            "calibration_fits": self.calibration_fits,
             "confident": self.confident,
             "low_information": self.query.low_information,
             "presence": self.presence,

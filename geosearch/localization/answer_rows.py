@@ -127,6 +127,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "calibration": None if fitted is None else Jsonb(fitted.to_json()),
         "confident": answer.confident,
         "low_information": answer.query.low_information,
+        "calibration_fits": answer.calibration_fits,
         "probability_within_km": Jsonb(probability) if probability else None,
     }
 
@@ -217,9 +218,9 @@ def _read(
         created_at=row[20],
         truth_level=row[22],
         confident=row[24],
-        probability_within_km={
-            whole_if_even(float(km)): share for km, share in (row[25] or {}).items()
-        },
+        probability_within_km=dict(
+            sorted((whole_if_even(float(km)), share) for km, share in (row[25] or {}).items())
+        ),
         excluded=None if row[21] is None else Excluded(**row[21]),
         place_name=row[26],
     )

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from geosearch.arguments import Paths, paths
-from geosearch.calibration.summit import at_summit
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DEFAULT_WEIGHTING
 from geosearch.density import Place, locate
@@ -183,11 +182,10 @@ def answer_from(
         parameters = _resolved(parameters, place)
     within: Mapping[float, float] = {}
     confident = None
-    density = calibrated(parameters.fitted, neighbours, place)
+    density = calibrated(parameters, neighbours, place)
     if density is not None and place is not None:
-        judgement, presence = density.judge(LEVELS, regions=regions), density.presence
-        within, least = judgement.probability_within_km, parameters.min_presence
-        confident = None if presence is None or least is None else presence >= least
+        judgement, confident = density.judge(LEVELS, regions=regions), density.confident
+        within = judgement.probability_within_km
         place = replace(
             place,
             radius_km=judgement.radius_km,
@@ -225,17 +223,18 @@ def _place(found: Neighbours, query: Query, parameters: Parameters, regions: boo
         return parameters.geocells.likely(query.embedding).place(LEVELS, regions=regions)
     if not len(found):
         return None
-    place = locate(
+    if fitted is not None:
+        return fitted.place(found.lat, found.lon, found.distance)
+    return locate(
         found.lat,
         found.lon,
         found.distance,
         method=parameters.method,
         bandwidth_km=parameters.bandwidth_km,
         weighting=parameters.weighting,
-        levels=LEVELS if fitted is None else (),
-        regions=regions and fitted is None,
+        levels=LEVELS,
+        regions=regions,
     )
-    return place if fitted is None else at_summit(found.lat, found.lon, place, fitted.sharpness)
 
 
 def _resolved(parameters: Parameters, place: Place) -> Parameters:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from geosearch.arguments import check_known, settle
 from geosearch.calibration import Calibration, find_calibration, latest_calibration
+from geosearch.calibration.calibration_rows import differences
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 from geosearch.features.model_rows import Model
@@ -143,12 +144,12 @@ class Request:
             fitted, least = calibration.fitted, self.min_presence
             return Parameters(
                 k=fitted.k,
-                bandwidth_km=fitted.bandwidth_km,
                 weighting=fitted.weighting,
                 exact=self.exact,
                 min_presence=fitted.min_presence if least is None else least,
                 calibration_id=calibration.id,
                 fitted=fitted,
+                outside=differences(connection, model.id, where, fitted),
             )
         if self.min_presence is not None:
             raise InputError(

@@ -74,10 +74,10 @@ INSERT INTO geosearch.all_calibrations (
 INSERT INTO geosearch.all_localizations (
     id, photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, software,
     query_embedding, estimate, agreement, radius_50_km, modes, elapsed_ms, truth, error_km,
-    evaluation_id, calibration_id, confident, truth_level
+    evaluation_id, calibration_id, confident, calibration_fits, truth_level
 ) VALUES (1, '/queries/2.jpg', sha256('q'), 1, '{"name": "some/model"}', 'density',
     '{"k": 10}', '{}', '{"how": "exact"}', '{}', '[0.6, 0, -0.8]', 'SRID=4326;POINT(1 2)', 0.9, 12.5,
-    '[]', '{}', 'SRID=4326;POINT(1.1 2)', 11.1, 1, 1, true, 0.4);
+    '[]', '{}', 'SRID=4326;POINT(1.1 2)', 11.1, 1, 1, true, 'yes', 0.4);
 INSERT INTO geosearch.all_localization_neighbours (
     localization_id, rank, photo_id, uri, geom, distance, weight
 ) VALUES (1, 1, 1, '/photos/é%1.jpg', 'SRID=4326;POINT(1 2)', 0.125, 1);

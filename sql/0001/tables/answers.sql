@@ -120,6 +120,7 @@ CREATE TABLE geosearch.all_localizations (
     calibration jsonb,
     confident boolean,
     low_information text,
+    calibration_fits text,
     probability_within_km jsonb,
     truth_level float8,
     excluded jsonb,
@@ -129,6 +130,9 @@ CREATE TABLE geosearch.all_localizations (
     CONSTRAINT all_localizations_sha256_length_check CHECK (octet_length(photo_sha256) = 32),
     CONSTRAINT all_localizations_method_check CHECK (
         method IN ('nearest', 'im2gps', 'density', 'geocell')
+    ),
+    CONSTRAINT all_localizations_calibration_fits_check CHECK (
+        calibration_fits IN ('yes', 'widened', 'no')
     ),
     CONSTRAINT all_localizations_truth_level_check CHECK (truth_level BETWEEN 0 AND 1),
     CONSTRAINT all_localizations_estimate_on_earth_check CHECK (
@@ -166,6 +170,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     calibration: What it had fitted, kept if it goes.
     confident: False: not in this collection, or of low information. NULL without calibration.
     low_information: Why the picture can hardly tell a place, such as blank or text.
+    calibration_fits: Whether the calibration holds here: yes, widened, no. NULL without one.
     probability_within_km: Probability of an error of at most so many kilometres; NULL without calibration.
     truth_level: Level of the smallest region that holds the truth; NULL without truth.
     excluded: References left out of the search, by reason.

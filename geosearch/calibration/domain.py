@@ -1,0 +1,64 @@
+"""What a calibration was fitted for, and in what a question differs from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from geosearch.json_record import Record
+from geosearch.retrieval import Filter
+
+#: Of this share more or fewer references than there were, the calibration says nothing.
+CHANGE = 0.5
+
+
+class Fits(StrEnum):
+    """Whether a calibration holds for an answer.
+
+    `widened`: the photo is unlike those that it was fitted to, and its regions were widened for it.
+    """
+
+    YES = "yes"
+    WIDENED = "widened"
+    NO = "no"
+
+
+@dataclass(frozen=True)
+class Domain(Record):
+    """What a calibration was fitted for.
+
+    `n` queries on the day `made`; `references` that passed the filter `where`; `coverage`: for each
+    level in per cent, the share of the queries held out whose truth was in the region.
+    """
+
+    queries: str
+    n: int
+    made: str
+    references: int
+    where: Mapping[str, Any]
+    coverage: Mapping[str, float]
+
+    @property
+    def most(self) -> int:
+        """So many references are as many as one need count."""
+        return int((1 + CHANGE) * self.references) + 1
+
+    def differences(self, references: int, where: Filter) -> tuple[str, ...]:
+        """In what a question to so many references by a filter differs, in words."""
+        said = []
+        if where.to_json() != self.where:
+            said.append(f"it was fitted for {Filter.from_json(self.where)}, not for {where}")
+        elif not (1 - CHANGE) * self.references <= references < self.most:
+            over = "over " if references >= self.most else ""
+            said.append(f"there were {self.references:,} references, now {over}{references:,}")
+        return tuple(said)
+
+    def __str__(self) -> str:
+        held = ", ".join(
+            f"its {level} % regions held {100 * share:.0f} %"
+            for level, share in self.coverage.items()
+        )
+        asked = f"{self.n:,} queries of {self.queries} to {self.references:,} references"
+        return f"{asked} on {self.made}; {held}"
