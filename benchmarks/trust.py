@@ -1,6 +1,6 @@
 """Can answers be trusted, at every scale and outside what they were calibrated for?
 
-python benchmarks/trust.py --photos PHOTOS_OPEN --cache FOLDER
+python benchmarks/trust.py --photos FOLDER --cache FOLDER
 
 Space views of the whole Earth and of a window of 40° of it, whose positions are shrunk to a region,
 a city and a few streets; photos of a few sites, given by `--photos` (a folder with photos.csv:
