@@ -8,7 +8,7 @@ QUERIES ?= 400
 WORKERS ?= 2
 BENCHMARKS := accuracy batch density exports extract layers load sql startup train
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test system lint bench clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -24,8 +24,11 @@ demo: setup  ## Run the main job on real images; answers in demo/ (REFERENCES=60
 	scripts/demo $(REFERENCES) $(QUERIES)
 
 test: setup  ## Run the tests, each file in one of WORKERS=2 processes
-	@scripts/install-test-programs
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+
+system: setup  ## Run the tests with real poolers, other servers and kills, which take minutes
+	@scripts/install-test-programs
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m system
 
 lint: $(STAMP)  ## Check style, formatting and types
 	$(BIN)/ruff check

@@ -31,6 +31,8 @@ from tests.command_line import CommandLine
 from tests.conftest import server_folder
 from tests.test_embed import backbone, stored, write_photos
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:

@@ -26,6 +26,8 @@ from geosearch.retrieval.indexes import build_index
 from tests.conftest import create_database, server_folder
 from tests.rows import add_embeddings, add_model, add_photos
 
+pytestmark = pytest.mark.system
+
 DIMENSION, OPEN, SECRET, K = 32, 3000, 1500, 10
 MODEL = 1
 SECRET_IDS = frozenset(range(OPEN + 1, OPEN + SECRET + 1))

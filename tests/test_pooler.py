@@ -36,7 +36,10 @@ from tests.rows import add_embeddings, add_model, add_photos, set_rule
 from tests.test_embed import backbone, stored, write_photos
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin")
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed"),
+]
 
 #: Backends of a pool. Transactions take them in turn.
 BACKENDS = 3

@@ -42,6 +42,8 @@ from tests.conftest import create_database, drop_database, running_server
 from tests.rows import add_embeddings, add_model, add_photos, looks, places
 from tests.test_schema import columns_of, fill, rows_of
 
+pytestmark = pytest.mark.system
+
 DIMENSION, REFERENCES, SECRET = 16, 150, 10
 
 
