@@ -148,7 +148,21 @@ def test_a_build_that_is_stopped_costs_nothing_but_itself(
 ) -> None:
     model = add_world(database, 5000, 128)
     build_index(database, model, 128)
-    before = found(database, model)
+    # On a busy machine a build may end before the signal is heard; then one more is stopped.
+    for _ in range(5):
+        before = found(database, model)
+        if stop_build(database, model, stop) != 0:
+            break
+    assert found(database, model) == before
+    if stop == signal.SIGINT:
+        assert hnsw_indexes(database) == [(index_name(model), True)]
+    # What a killed build left is done again, as it was asked for.
+    assert build_index(database, model, 128).built == (stop == signal.SIGKILL)
+    assert hnsw_indexes(database) == [(index_name(model), True)]
+
+
+def stop_build(database: Database, model: int, stop: signal.Signals) -> int:
+    """Stop a build once it is at work; the exit status of its process."""
     root = Path(__file__).parent.parent
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, database.url, str(model)],
@@ -167,12 +181,7 @@ def test_a_build_that_is_stopped_costs_nothing_but_itself(
     finally:
         process.kill()
         process.wait()
-    assert found(database, model) == before
-    if stop == signal.SIGINT:
-        assert hnsw_indexes(database) == [(index_name(model), True)]
-    # What a killed build left is done again, as it was asked for.
-    assert build_index(database, model, 128).built == (stop == signal.SIGKILL)
-    assert hnsw_indexes(database) == [(index_name(model), True)]
+    return process.returncode
 
 
 def building(database: Database) -> bool:

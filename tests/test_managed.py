@@ -145,7 +145,7 @@ def test_all_works_for_a_login_that_owns_its_database_alone(
         ("collections", "public", "Ω"),
         ("calibrations", "list"),
         ("partitions", "list"),
-        ("partitions", "remove", "cells"),
+        ("partitions", "delete", "cells", "--yes"),
         ("report", str(evaluated.id), "-o", tmp_path / "report.csv"),
         ("db", "status"),
     ):

@@ -51,7 +51,7 @@ _CHUNK = 1 << 20
 #: Most that is read of the part that says what a dump contains.
 _MOST_CONTENTS = 256 << 20
 #: Tables of what goes on at the moment, and of what alembic itself writes.
-_NOT_KEPT = {"leases", "alembic_version"}
+_NOT_KEPT = {"leases", "shelf_changes", "alembic_version"}
 #: Filled by geosearch itself at the start.
 _SHIPPED = {"borders", "places"}
 _OUR_ROLES = ("geosearch_reader", "geosearch_analyst", "geosearch_ingester", "geosearch_owner")

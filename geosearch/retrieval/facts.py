@@ -105,6 +105,15 @@ def forget(database: Database) -> None:
     _known.pop(database, None)
 
 
+#: What shows that facts are no longer true; whoever moves photos locks their tables one by one.
+_CHANGED = (
+    ChangedError,
+    errors.UndefinedTable,
+    errors.InsufficientPrivilege,
+    errors.DeadlockDetected,
+)
+
+
 def with_facts(
     database: Database, connection: Connection, model_id: int, search: Callable[[Facts], T]
 ) -> T:
@@ -122,7 +131,7 @@ def with_facts(
     for left in reversed(range(_TRIES)):
         try:
             return search(facts(database, connection, model_id))
-        except (ChangedError, errors.UndefinedTable, errors.InsufficientPrivilege):
+        except _CHANGED:
             forget(database)
             if not left:
                 raise
