@@ -194,8 +194,6 @@ def read_bytes(uri: str) -> bytes:
         raise PhotoRejected(
             Reason.UNREADABLE, f"{error}; for s3://, run: {remedy('s3')}"
         ) from error
-    except MemoryError:
-        raise  # says nothing about the photo
     except Exception as error:  # fsspec backends raise their own types for network and access
         cause = error.__cause__ or error  # of what fsspec calls a missing file
         said = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"

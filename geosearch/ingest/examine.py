@@ -50,11 +50,15 @@ def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
         stage = "decode"
         image = images.open_image(data)
         width, height = image.size
-        if verify:
-            images.verify(image)
-        return _photo(candidate, data, image, width, height)
+        with images.room_for(image):
+            if verify:
+                images.verify(image)
+            return _photo(candidate, data, image, width, height)
     except PhotoRejected as error:
         return Rejection.of(candidate.uri, stage, error, candidate.origin)
+    except Exception as error:  # the last guard: whatever one file does, the run goes on
+        failed = PhotoRejected(Reason.UNDECODABLE, f"{type(error).__name__}: {error}")
+        return Rejection.of(candidate.uri, stage, failed, candidate.origin)
 
 
 def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, height: int) -> Photo:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -15,7 +16,6 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from geosearch.errors import PhotoRejected, Reason
-from geosearch.images import DECODER_ERRORS
 from geosearch.ingest.positions import (
     Position,
     checked,
@@ -57,10 +57,10 @@ def read_exif(image: Image.Image) -> Exif:
     """
     try:
         found = image.getexif()
-    except DECODER_ERRORS:
+    except Exception:  # of hostile files, Pillow's plugins raise all there is
         return Exif()
     return Exif(
-        dict(found),
+        _readable(found),
         _directory(found, ExifTags.IFD.Exif),
         _directory(found, ExifTags.IFD.GPSInfo),
     )
@@ -68,9 +68,18 @@ def read_exif(image: Image.Image) -> Exif:
 
 def _directory(found: Image.Exif, tag: int) -> Tags:
     try:
-        return dict(found.get_ifd(tag))
-    except DECODER_ERRORS:
+        return _readable(found.get_ifd(tag))
+    except Exception:  # as above
         return {}
+
+
+def _readable(tags: Mapping[int, Any]) -> Tags:
+    """The tags whose values can be read; Pillow reads a value when it is asked for."""
+    found = {}
+    for tag in tags:
+        with suppress(Exception):
+            found[tag] = tags[tag]
+    return found
 
 
 def gps_position(gps: Tags) -> Position | None:

@@ -45,7 +45,7 @@ def candidates(uri: str) -> Iterator[Candidate | Rejection]:
     elif is_remote(uri):
         yield from _remote(uri)
     elif Path(uri).is_dir():
-        yield from _folder(uri, set())
+        yield from _folder(uri)
     else:
         yield Candidate(uri)
 
@@ -57,30 +57,36 @@ def count(uri: str) -> int | None:
     return None if is_remote(uri) else sum(1 for _ in candidates(uri))
 
 
-def _folder(folder: str, visited: set[tuple[int, int]]) -> Iterator[Candidate | Rejection]:
+def _folder(top: str) -> Iterator[Candidate | Rejection]:
     """Photos below a folder, name by name. Hidden files are skipped, links to folders followed.
 
     Every folder is entered once, so that a loop of links ends.
     """
-    try:
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in visited:
-            return
-        visited.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            found = sorted(
-                (entry for entry in entries if not entry.name.startswith(".")),
-                key=lambda entry: entry.name,
-            )
-    except OSError as error:
-        reason = f"the folder cannot be listed: {error.strerror}"
-        yield Rejection.of(folder, "read", PhotoRejected(Reason.UNREADABLE, reason))
-        return
-    for entry in found:
-        if _is_folder(entry):
-            yield from _folder(entry.path, visited)
-        elif _is_photo(entry.name):
-            yield Candidate(entry.path)
+    visited: set[tuple[int, int]] = set()
+    # What is left to do, the next last: folders nest deeper than Python calls.
+    waiting: list[tuple[str, bool]] = [(top, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            yield Candidate(path)
+            continue
+        try:
+            waiting.extend(_listed(path, visited))
+        except OSError as error:
+            reason = f"the folder cannot be listed: {error.strerror}"
+            yield Rejection.of(path, "read", PhotoRejected(Reason.UNREADABLE, reason))
+
+
+def _listed(folder: str, visited: set[tuple[int, int]]) -> list[tuple[str, bool]]:
+    """The photos and folders in a folder, the last name first; nothing the second time."""
+    status = Path(folder).stat()
+    if (status.st_dev, status.st_ino) in visited:
+        return []
+    visited.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+    kinds = [(entry, _is_folder(entry)) for entry in found if not entry.name.startswith(".")]
+    return [(entry.path, within) for entry, within in kinds if within or _is_photo(entry.name)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
