@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from geosearch import images
 from geosearch.database.connection import Database
 from geosearch.errors import Reason
-from geosearch.ingest import examine as examining
-from geosearch.ingest import ingest
+from geosearch.ingest import ingest, metadata
 from geosearch.ingest.examine import examine
-from geosearch.ingest.records import Candidate, Rejection
+from geosearch.ingest.records import Candidate, Photo, Rejection
 from geosearch.ingest.rejects import list_rejects
 
-from .photo_files import gps, photo
+from .photo_files import gps, photo, xmp
 
 
 @pytest.mark.parametrize(
@@ -24,7 +27,7 @@ from .photo_files import gps, photo
     [KeyError(262), RecursionError(), MemoryError(), ZeroDivisionError(), AssertionError("x")],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("where", ["read_bytes", "read_exif", "find_position"])
+@pytest.mark.parametrize("where", ["examine.read_bytes", "metadata.read_exif", "xmp.shortened"])
 def test_whatever_one_file_raises_is_its_reject(
     where: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,8 +35,8 @@ def test_whatever_one_file_raises_is_its_reject(
         raise error
 
     file = tmp_path / "a.jpg"
-    file.write_bytes(photo(gps(1, 2)))
-    monkeypatch.setattr(examining, where, fail)
+    file.write_bytes(photo(gps(1, 2), xmp=xmp('dc:creator="A"')))
+    monkeypatch.setattr(f"geosearch.ingest.{where}", fail)
     found = examine(Candidate(str(file)))
     assert isinstance(found, Rejection)
     assert (found.uri, found.reason) == (str(file), Reason.UNDECODABLE)
@@ -46,14 +49,14 @@ def test_a_run_goes_on_after_a_file_that_raises(
     for number, format in enumerate(("JPEG", "PNG", "JPEG")):
         data = photo(gps(1, 2), shade=number, format=format)
         (tmp_path / f"{number}.jpg").write_bytes(data)
-    real = examining.read_exif
+    real = metadata.read_exif
 
     def fail_once(image: Any) -> Any:
         if image.format == "PNG":
             raise KeyError(262)
         return real(image)
 
-    monkeypatch.setattr(examining, "read_exif", fail_once)
+    monkeypatch.setattr(metadata, "read_exif", fail_once)
     summary = ingest(database, [tmp_path], collection="a")
     assert (summary.seen, summary.added, summary.rejected) == (3, 2, 1)
     (reject,) = list_rejects(database)
@@ -71,6 +74,58 @@ def test_folders_may_nest_deeper_than_python_calls(database: Database, tmp_path:
     finally:
         os.chdir(here)
     (tmp_path / "z.jpg").write_bytes(photo(gps(1, 2), shade=1))
-    summary = ingest(database, [tmp_path], collection="a")
+    try:
+        summary = ingest(database, [tmp_path], collection="a")
+    finally:  # Python's own way to remove folders calls itself for each
+        subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
     assert (summary.seen, summary.added) == (2, 1)
     assert summary.by_reason == {"bad_row": 1}  # its path does not fit an index
+
+
+#: What photos of the folder of faults say: position, time with its zone, author, licence; or why not.
+PHOTOS: dict[str, tuple[Any, ...] | Reason] = {
+    "01_photometric3.jpg": (None, None, None, None, None),
+    "03_16bit_a.png": ((48, 2), None, None, None, None),
+    "04_utf8_artist_copyright.jpg": (
+        *((48, 2), "2021-06-15T12:30:00Z", "position", "Jürgen", "© 2021 Jürgen"),
+    ),
+    "05_gps_1970.jpg": ((51.5, -0.12), "2018-09-21T17:49:01Z", "position", None, None),
+    "06_dto_with_zone.jpg": ((48.8566, 2.3522), "2015-02-01T13:42:59Z", "known", None, None),
+    "06_offsettime_only.jpg": ((48.8566, 2.3522), "2021-06-15T12:30:00Z", "known", None, None),
+    "07_xmp_location_shown.jpg": (None, "2021-06-15T14:30:00Z", "assumed", None, None),
+    "07_xmp_ref_contradict.jpg": Reason.CONTRADICTION,
+    "10_big_xmp.png": ((49.9134072, 16.6134169), None, None, "Žofie", None),
+    "17_xmp_dji_only.jpg": (
+        *((44.5135795, -64.3007844), "2021-06-15T17:30:00Z", "position", None, None),
+    ),
+    "18_xmp_ok.jpg": ((49.9134072, 16.6134169), None, None, "Ann", None),
+    "18_xmp_utf16be.jpg": ((49.9134072, 16.6134169), None, None, "Ann", None),
+    "19_no_eoi.jpg": ((48.8566, 2.3522), "2021-06-15T12:30:00Z", "position", None, None),
+}
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_a_photo_that_was_read_wrongly(name: str, shared_data: Path) -> None:
+    file = shared_data / "ingest_faults" / name
+    if not file.exists():
+        pytest.skip(f"there is no {file}")
+    found = examine(Candidate(str(file)))
+    expected = PHOTOS[name]
+    assert isinstance(found, Photo)
+    if isinstance(expected, Reason):
+        assert found.defect is not None
+        assert found.defect.reason == expected
+        return
+    place, time, *rest = expected
+    position = found.position and (found.position.lat, found.position.lon)
+    assert position == (place and pytest.approx(place))
+    assert found.taken_at == (time and datetime.fromisoformat(time))
+    assert [found.taken_at_zone, found.author, found.licence] == rest
+
+
+def test_a_picture_of_sixteen_bits_is_not_all_white(shared_data: Path) -> None:
+    file = shared_data / "ingest_faults" / "03_16bit_a.png"
+    if not file.exists():
+        pytest.skip(f"there is no {file}")
+    pixels = np.asarray(images.decode(images.open_image(file.read_bytes())))
+    assert pixels.min() < 100 < 150 < pixels.max()
