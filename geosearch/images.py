@@ -94,7 +94,7 @@ def open_image(data: bytes) -> Image.Image:
     if not data:
         raise PhotoRejected(Reason.UNDECODABLE, "the file is empty")
     try:
-        image = Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise PhotoRejected(Reason.TOO_LARGE, str(error)) from error
     except UnidentifiedImageError as error:

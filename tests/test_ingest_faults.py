@@ -16,6 +16,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import Reason
 from geosearch.ingest import ingest, metadata
 from geosearch.ingest.examine import examine
+from geosearch.ingest.exif import read_exif
 from geosearch.ingest.records import Candidate, Photo, Rejection
 from geosearch.ingest.rejects import list_rejects
 
@@ -49,7 +50,7 @@ def test_a_run_goes_on_after_a_file_that_raises(
     for number, format in enumerate(("JPEG", "PNG", "JPEG")):
         data = photo(gps(1, 2), shade=number, format=format)
         (tmp_path / f"{number}.jpg").write_bytes(data)
-    real = metadata.read_exif
+    real = read_exif
 
     def fail_once(image: Any) -> Any:
         if image.format == "PNG":
@@ -82,7 +83,7 @@ def test_folders_may_nest_deeper_than_python_calls(database: Database, tmp_path:
     assert summary.by_reason == {"bad_row": 1}  # its path does not fit an index
 
 
-#: What photos of the folder of faults say: position, time with its zone, author, licence; or why not.
+#: What photos of the folder of faults say: position, time, its zone, author, licence; or a defect.
 PHOTOS: dict[str, tuple[Any, ...] | Reason] = {
     "01_photometric3.jpg": (None, None, None, None, None),
     "03_16bit_a.png": ((48, 2), None, None, None, None),

@@ -124,8 +124,8 @@ NOON = "2019-04-07T12:00:00"
 def test_which_clock_is_believed(
     camera: str | None, receiver: str | None, expected: str | None
 ) -> None:
-    found = believed(*(text and at(text) for text in (camera, receiver)))
-    assert found == (expected and at(expected))
+    clocks = [None if text is None else at(text) for text in (camera, receiver, expected)]
+    assert believed(clocks[0], clocks[1]) == clocks[2]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from PIL import Image, ImageFile, PngImagePlugin
 from geosearch import images
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.features.preprocessing import Preprocessing
+from geosearch.settings import image_settings
 
 from .photo_files import photo
 
@@ -76,7 +77,7 @@ def test_values_that_are_no_numbers_are_black_and_spoil_nothing() -> None:
     st.integers(300, 2**15),
 )
 def test_two_pictures_that_differ_are_not_shown_the_same(kind: type, low: int, high: int) -> None:
-    rows = np.zeros((8, 8), kind)
+    rows: np.ndarray = np.zeros((8, 8), kind)
     rows[:4] = low + high
     columns = rows.T.copy()
     assert not np.array_equal(shown(saved(rows)), shown(saved(columns)))
@@ -124,7 +125,7 @@ def test_no_more_pixels_are_in_memory_than_one_image_may_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GEOSEARCH_MAX_PIXELS", "500")
-    images.image_settings.cache_clear()
+    image_settings.cache_clear()
     monkeypatch.setattr(images, "_taken", 0)
     data, lock, now, most = photo(format="PNG"), threading.Lock(), 0, 0  # 16 x 12 = 192 pixels
 
@@ -148,7 +149,7 @@ def test_no_more_pixels_are_in_memory_than_one_image_may_have(
             thread.join(30)
         assert (now, most) == (0, 2)
     finally:
-        images.image_settings.cache_clear()
+        image_settings.cache_clear()
 
 
 def test_an_image_as_large_as_allowed_is_worked_on_alone() -> None:

@@ -58,5 +58,5 @@ def read_iptc(image: Image.Image) -> Iptc:
     # Programs that write both leave a digest of the IPTC, to know when another one changed it.
     resources = image.info.get("photoshop") or {}
     record, digest = resources.get(_RECORD), resources.get(_DIGEST)
-    edited = bool(record and digest) and digest != hashlib.md5(record).digest()
-    return Iptc(fields, edited)
+    changed = bool(record and digest) and digest != hashlib.md5(record or b"").digest()
+    return Iptc(fields, changed)
