@@ -13,8 +13,9 @@ import os
 import re
 import socket
 import stat
+import unicodedata
 from contextlib import AbstractContextManager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -69,6 +70,12 @@ def resolve(uri: str, manifest: str | None = None) -> str:
     return os.path.abspath(Path(manifest).parent / uri)  # noqa: PTH100
 
 
+def ending(uri: str) -> str:
+    """The ending of a file's name in lower case, `.jpg`; of a URL without its query."""
+    name = urlsplit(uri).path if uri.lower().startswith(("http://", "https://")) else uri
+    return PurePosixPath(name).suffix.lower()
+
+
 def open_stream(uri: str) -> AbstractContextManager[IO[bytes]]:
     """Open a file to read. A local name is taken as it is, whatever signs of a URL it holds.
 
@@ -98,6 +105,26 @@ def regular(path: Path) -> Path:
         raise OSError(errno.EINVAL, str(error)) from error
     if not stat.S_ISREG(kind) or any(real.is_relative_to(folder) for folder in _KERNEL):
         raise OSError(errno.EINVAL, "not a regular file")
+    return path
+
+
+def as_it_is_there(path: str) -> str:
+    """The path, or the same name as it is on the disk: letters composed or not, `\\` for `/`.
+
+    Raises
+    ------
+    OSError
+        There is none, and it is a path of a drive of Windows.
+    """
+    if os.path.lexists(path):
+        return path
+    for name in (path, path.replace("\\", "/")):
+        for form in (None, "NFC", "NFD"):
+            other = name if form is None else unicodedata.normalize(form, name)  # type: ignore[arg-type]
+            if other != path and os.path.lexists(other):
+                return other
+    if re.search(r"(^|/)([A-Za-z]:\\|\\\\)", path):
+        raise OSError(errno.ENOENT, "a path of Windows: write it relative to the manifest")
     return path
 
 
@@ -174,6 +201,12 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast if not inner else is_public(str(inner))
 
 
+def said(error: BaseException) -> str:
+    """What an error of the system, of fsspec or of a server says, in words."""
+    cause = error.__cause__ or error  # of what fsspec calls a missing file
+    return getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
+
+
 def read_bytes(uri: str) -> bytes:
     """Read a photo: no more of it than `GEOSEARCH_MAX_BYTES`, and one byte to know of more.
 
@@ -195,9 +228,7 @@ def read_bytes(uri: str) -> bytes:
             Reason.UNREADABLE, f"{error}; for s3://, run: {remedy('s3')}"
         ) from error
     except Exception as error:  # fsspec backends raise their own types for network and access
-        cause = error.__cause__ or error  # of what fsspec calls a missing file
-        said = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
-        raise PhotoRejected(Reason.UNREADABLE, said) from error
+        raise PhotoRejected(Reason.UNREADABLE, said(error)) from error
     if len(data) > limit:
         raise PhotoRejected(Reason.TOO_LARGE, f"the file is over GEOSEARCH_MAX_BYTES={limit}")
     return bytes(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import unicodedata
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,47 @@ def test_folders_may_nest_deeper_than_python_calls(database: Database, tmp_path:
         subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
     assert (summary.seen, summary.added) == (2, 1)
     assert summary.by_reason == {"bad_row": 1}  # its path does not fit an index
+
+
+def test_folders_of_systems_are_left_out_and_other_files_counted(
+    database: Database, tmp_path: Path
+) -> None:
+    shades = iter(range(100))
+
+    def put(name: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(photo(gps(1, 2), shade=next(shades)))
+
+    for folder in ("@eaDir", "#recycle", "$RECYCLE.BIN", ".thumbnails", ".Trash-1000", "__MACOSX"):
+        put(f"2019/{folder}/a.jpg")
+    for name in ("2019/a.jpg", "2019/b.JFIF", "2020/a.jpg", "2020/old/c.jpg", "2020/c_edit.jpg"):
+        put(name)
+    for name in ("2019/a.CR2", "2019/b.dng", "2019/b.jxl", "2020/b.jxl", "notes"):
+        put(name)
+    summary = ingest(database, [tmp_path], collection="a", dry_run=True)
+    assert (summary.seen, summary.added) == (5, 5)
+    assert summary.unread == {".cr2": 1, ".dng": 1, ".jxl": 2, "no ending": 1}
+    for exclude, left in ((["old"], 4), (["2019/*"], 3), (["*_edit.*", "2020/old/*"], 3)):
+        summary = ingest(database, [tmp_path], collection="a", exclude=exclude, dry_run=True)
+        assert summary.added == left
+
+
+def test_a_name_of_a_manifest_is_found_as_it_is_on_the_disk(
+    database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / unicodedata.normalize("NFD", "é.jpg")).write_bytes(photo(shade=1))
+    (tmp_path / unicodedata.normalize("NFC", "ü.jpg")).write_bytes(photo(shade=2))
+    rows = ["sub\\\\é.jpg", unicodedata.normalize("NFD", "ü.jpg"), "C:\\\\Users\\\\x.jpg", "y.jpg"]
+    text = "".join(f'{{"file": "{name}", "lat": 1, "lon": 2}}\n' for name in rows)
+    (tmp_path / "m.jsonl").write_text(text)
+    summary = ingest(database, [tmp_path / "m.jsonl"], collection="a")
+    assert (summary.added, summary.rejected) == (2, 2)
+    said = [reject.message for reject in list_rejects(database)]
+    assert sum("Windows" in message for message in said) == 1
+    with database.connection() as connection:
+        found = connection.execute("SELECT uri FROM geosearch.photos").fetchall()
+    assert all(Path(uri).exists() for (uri,) in found)
 
 
 #: What photos of the folder of faults say: position, time, its zone, author, licence; or a defect.

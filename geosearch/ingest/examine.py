@@ -20,7 +20,7 @@ from geosearch.ingest.records import (
     storable,
     too_long,
 )
-from geosearch.storage import read_bytes
+from geosearch.storage import as_it_is_there, is_remote, read_bytes
 
 
 def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
@@ -42,6 +42,8 @@ def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
             raise PhotoRejected(
                 Reason.UNREADABLE, "the file name is not valid UTF-8; rename the file"
             )
+        if candidate.origin is not None and not is_remote(candidate.uri):
+            candidate = replace(candidate, uri=as_it_is_there(candidate.uri))
         data = read_bytes(candidate.uri)
         stage = "decode"
         image = images.open_image(data)
@@ -52,6 +54,9 @@ def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
             return _photo(candidate, data, image, width, height)
     except PhotoRejected as error:
         return Rejection.of(candidate.uri, stage, error, candidate.origin)
+    except FileNotFoundError as error:
+        missing = PhotoRejected(Reason.UNREADABLE, str(error.strerror))
+        return Rejection.of(candidate.uri, stage, missing, candidate.origin)
     except Exception as error:  # the last guard: whatever one file does, the run goes on
         failed = PhotoRejected(Reason.UNDECODABLE, f"{type(error).__name__}: {error}")
         return Rejection.of(candidate.uri, stage, failed, candidate.origin)

@@ -205,10 +205,10 @@ def as_text(value: Any, tag: int | None = None) -> str:
         return _prefixed(value)
     if isinstance(value, str):
         try:
-            value = value.encode("latin-1")
+            return decoded(value.encode("latin-1"))
         except UnicodeEncodeError:
             return value
-    return decoded(value)
+    return decoded(bytes(value))
 
 
 def _prefixed(value: bytes) -> str:

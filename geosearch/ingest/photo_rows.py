@@ -258,6 +258,7 @@ class _Batch:
         if isinstance(item, Rejection):
             self._reject(item, None)
             return
+        self.tally.warnings.update(item.warnings)
         self._accept(item.uri)  # the last word on a uri counts
         known = self.known.get(item.sha256)
         if item.position is not None and (

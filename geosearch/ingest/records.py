@@ -60,6 +60,14 @@ class Rejection:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A file in a folder that is no photo we read; `kind` is its ending."""
+
+    uri: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class Photo:
     """A photo read and checked. `defect` says why a position it carries is not believed."""
 
