@@ -125,7 +125,7 @@ def as_it_is_there(path: str) -> str:
         return path
     for name in (path, path.replace("\\", "/")):
         for form in (None, "NFC", "NFD"):
-            other = name if form is None else unicodedata.normalize(form, name)  # type: ignore[arg-type]
+            other = name if form is None else unicodedata.normalize(form, name)
             if other != path and os.path.lexists(other):
                 return other
     if re.search(r"(^|/)([A-Za-z]:\\|\\\\)", path):
