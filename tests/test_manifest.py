@@ -149,7 +149,9 @@ def test_any_numbers_are_a_position_on_earth_or_a_reject(
 MARKS = {"position_source", "localization_id"}
 
 
-@pytest.mark.parametrize("field", sorted(COLUMNS.keys() - MARKS - {"lat_ref", "lon_ref", "offset"}))
+@pytest.mark.parametrize(
+    "field", sorted(COLUMNS.keys() - MARKS - {"lat_ref", "lon_ref", "offset", "epsg"})
+)
 def test_every_alias_is_understood_in_any_case(field: str, tmp_path: Path) -> None:
     values = {"lat": "1.5", "lon": "2.5", "accuracy_m": "3.5", "taken_at": "2020-01-02"}
     for alias in COLUMNS[field]:

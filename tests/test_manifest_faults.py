@@ -204,6 +204,24 @@ def test_columns_that_cannot_be_are_an_error(columns: str, said: str, tmp_path: 
         read(tmp_path / "a.csv", "file,x,y\na,1,2\n", columns=columns)
 
 
+@pytest.mark.parametrize("code", ["25832", "EPSG:25832"])
+def test_coordinates_may_be_projected(code: str, tmp_path: Path) -> None:
+    pytest.importorskip("rasterio")
+    csv = "file,northing,easting\na,5500000,500000\nb,,\nc,x,1\n"
+    columns = {"lat": "northing", "lon": "easting", "epsg": code}
+    first, second, third = read(tmp_path / "a.csv", csv, columns=columns)
+    assert place(first) == pytest.approx((49.65254, 9.0), abs=1e-5)
+    assert isinstance(second, Candidate)
+    assert second.position is None
+    assert isinstance(third, Rejection)
+    csv = f"file,y,x,epsg\na,5500000,500000,{code}\nb,1,2,\nc,1,2,1\nd,1,2,4326\n"
+    first, second, third, fourth = read(tmp_path / "a.csv", csv)
+    assert place(first) == pytest.approx((49.65254, 9.0), abs=1e-5)
+    assert (place(second), place(fourth)) == ((1, 2), (1, 2))
+    assert isinstance(third, Rejection)
+    assert "EPSG:1" in third.message
+
+
 @pytest.mark.parametrize(
     ("lat", "lon", "expected"),
     [

@@ -12,6 +12,7 @@ from geosearch.errors import PhotoRejected, Reason
 from geosearch.ingest.photo_times import first_believable, read_offset, read_time, with_zone
 from geosearch.ingest.positions import Axis, coordinate
 from geosearch.ingest.records import decoded
+from geosearch.installation import optional
 
 _EMPTY = {"", "-", "na", "n/a", "nan", "null", "none"}
 
@@ -78,6 +79,28 @@ def degrees(axis: Axis, name: str, value: Any, reference: Any) -> float | None:
     if found is None or hemisphere is None:
         return found
     return coordinate(axis, repr(found), hemisphere)
+
+
+def unprojected(epsg: Any, northing: Any, easting: Any) -> tuple[float | None, float | None]:
+    """Latitude and longitude of coordinates in the system with this EPSG code; None where missing.
+
+    Raises
+    ------
+    PhotoRejected
+        `not_a_number`, or there is no such system.
+    MissingExtraError
+        The extra `gis` is not installed.
+    """
+    y, x = number("northing", northing), number("easting", easting)
+    code = (text(epsg) or "").upper().removeprefix("EPSG:")
+    if y is None or x is None or code == "4326":
+        return y, x
+    warp = optional(f"coordinates in EPSG:{code}", "gis", "rasterio.warp")
+    try:
+        (lon,), (lat,) = warp.transform(f"EPSG:{code}", "EPSG:4326", [x], [y])
+    except Exception as error:  # rasterio's errors have no base of their own
+        raise PhotoRejected(Reason.BAD_ROW, f"EPSG:{code}: {error}") from error
+    return float(lat), float(lon)
 
 
 def metres(value: Any) -> float | None:

@@ -36,6 +36,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
         *("lon", "lng", "long", "longitude", "gps_longitude", "composite:gpslongitude"),
         *("gpslongitude", "exif:gpslongitude", "x"),
     ),
+    "epsg": ("epsg", "srid"),
     "lat_ref": ("gps_latitude_ref", "gpslatituderef", "exif:gpslatituderef"),
     "lon_ref": ("gps_longitude_ref", "gpslongituderef", "exif:gpslongituderef"),
     "author": (
@@ -61,6 +62,8 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "source_id": ("source_id", "photo_id", "id"),
 }
 
+#: What else columns might say of a position that is a geometry.
+_IN_DEGREES: Mapping[str, Any] = {"lat_ref": None, "lon_ref": None, "epsg": None}
 _PARQUET_BATCH = 1000
 _MOST_LOST = 1_000_000  # rows of a damaged part; a damaged count may be any
 
@@ -89,6 +92,11 @@ class Reading:
         for name in self.columns:
             if name not in COLUMNS:
                 raise InputError(f"no field is called {name}", f"Fields: {', '.join(COLUMNS)}.")
+
+    def epsg(self) -> str | None:
+        """The EPSG code of all coordinates, where it is given in place of a column."""
+        given = self.columns.get("epsg", "").upper().removeprefix("EPSG:")
+        return given if given.isdecimal() else None
 
     @classmethod
     def of(
@@ -131,6 +139,7 @@ def read_manifest(uri: str, reading: Reading = AS_THEY_SAY) -> Iterator[Candidat
         raise InputError(
             f"{uri} is not a manifest by its name", f"A manifest ends in {', '.join(SUFFIXES)}."
         )
+    fixed = reading.epsg()
     with _opened(uri) as stream:
         for number, row in enumerate(rows(stream, uri, reading), 1):
             origin = f"{uri}#{number}"
@@ -138,7 +147,7 @@ def read_manifest(uri: str, reading: Reading = AS_THEY_SAY) -> Iterator[Candidat
                 yield _bad(origin, PhotoRejected(Reason.BAD_ROW, row))
                 continue
             try:
-                yield _candidate(row, uri, origin)
+                yield _candidate(row if fixed is None else {**row, "epsg": fixed}, uri, origin)
             except PhotoRejected as error:
                 yield _bad(origin, error)
 
@@ -215,8 +224,11 @@ def _uri(row: Row, manifest: str) -> str:
 
 
 def _position(row: Row, optional: Callable[[str, Callable[[], Any]], Any]) -> Position | None:
-    lat = values.degrees("latitude", "lat", row.get("lat"), row.get("lat_ref"))
-    lon = values.degrees("longitude", "lon", row.get("lon"), row.get("lon_ref"))
+    if values.text(row.get("epsg")) is not None:
+        lat, lon = values.unprojected(row["epsg"], row.get("lat"), row.get("lon"))
+    else:
+        lat = values.degrees("latitude", "lat", row.get("lat"), row.get("lat_ref"))
+        lon = values.degrees("longitude", "lon", row.get("lon"), row.get("lon_ref"))
     accuracy = optional("accuracy_m", lambda: values.metres(row.get("accuracy_m")))
     if lat is None and lon is None:
         return None
@@ -302,7 +314,7 @@ def _with_geometry(row: Row, wkb: bytes | None) -> Row | str:
     point = shapely.from_wkb(wkb, on_invalid="ignore")
     if not isinstance(point, shapely.Point) or point.is_empty:
         return "the geometry is not a Point"
-    return {**row, "lat": point.y, "lon": point.x, "lat_ref": None, "lon_ref": None}
+    return {**row, "lat": point.y, "lon": point.x, **_IN_DEGREES}
 
 
 def _python_rows(batch: pyarrow.RecordBatch) -> list[Row | str]:
@@ -381,7 +393,7 @@ def _json_row(item: Any, *, name: str, reading: Reading, is_first: bool) -> Row 
     if not isinstance(coordinates, list) or geometry.get("type") != "Point" or len(coordinates) < 2:
         return "the geometry is not a Point"
     lon, lat = coordinates[:2]
-    return {**row, "lat": lat, "lon": lon, "lat_ref": None, "lon_ref": None}
+    return {**row, "lat": lat, "lon": lon, **_IN_DEGREES}
 
 
 def _matches(
@@ -400,6 +412,8 @@ def _matches(
         if (alias := next((alias for alias in aliases if alias in names), None)) is not None
     }
     for field, column in reading.columns.items():
+        if field == "epsg" and reading.epsg() is not None:
+            continue
         exact = column if column in header else column.lower()
         known = list(header) if column in header else names
         if exact in known:
