@@ -224,11 +224,11 @@ def photos() -> list[bytes]:
     packet = photo_files.xmp('exif:GPSLatitude="47,22.2N" exif:GPSLongitude="8,32.4E"')
     Image.init()
     images.register_heif()
-    tags = {
+    tags: dict[str, Any] = {
         "image_tags": {315: "Ada", 0x9C9B: "Title".encode("utf-16-le")},
         "photo_tags": {36867: "2020:05:04 18:39:11", 36881: "+02:00", 0x9286: b"UNICODE\0A\0"},
     }
-    made = {
+    made: dict[str, bytes] = {
         name: photo_files.photo(
             photo_files.gps(47.37, 8.54), format=name, size=(64, 48), xmp=packet, **tags
         )
