@@ -80,7 +80,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     async def serve() -> None:
         application = web.Application()
         application.router.add_get("/{path:.*}", made.answer)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         server = web.TCPSite(runner, "127.0.0.1", 0)
         await server.start()
