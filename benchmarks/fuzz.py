@@ -12,6 +12,7 @@ Leaves what failed in a folder, and ends with 1 if anything did, or if a process
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import multiprocessing
 import os
@@ -41,6 +42,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import GeosearchError
 from geosearch.features.backbones import load_backbone
 from geosearch.ingest.examine import examine
+from geosearch.ingest.manifests import Reading
 from geosearch.ingest.records import Candidate
 from geosearch.ingest.sources import candidates
 from geosearch.retrieval import nearest
@@ -218,14 +220,28 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def photos() -> list[bytes]:
-    """A small photo of each format that can be written here, with EXIF and XMP."""
+    """A small photo of each format that can be written here, with EXIF, IPTC and XMP."""
     packet = photo_files.xmp('exif:GPSLatitude="47,22.2N" exif:GPSLongitude="8,32.4E"')
     Image.init()
-    return [
-        photo_files.photo(photo_files.gps(47.37, 8.54), format=name, size=(64, 48), xmp=packet)
-        for name in ("JPEG", "PNG", "TIFF", "WEBP", "AVIF")
+    images.register_heif()
+    tags: dict[str, Any] = {
+        "image_tags": {315: "Ada", 0x9C9B: "Title".encode("utf-16-le")},
+        "photo_tags": {36867: "2020:05:04 18:39:11", 36881: "+02:00", 0x9286: b"UNICODE\0A\0"},
+    }
+    made: dict[str, bytes] = {
+        name: photo_files.photo(
+            photo_files.gps(47.37, 8.54), format=name, size=(64, 48), xmp=packet, **tags
+        )
+        for name in ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "AVIF", "HEIF")
         if name in Image.SAVE
-    ]
+    }
+    made["JPEG with IPTC"] = photo_files.iptc(made["JPEG"], {80: "Ada", 55: "20200504", 90: "Z"})
+    deep = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 21
+    for values, name in ((deep, "PNG"), (deep, "TIFF"), (deep / np.float32(65535), "TIFF")):
+        out = io.BytesIO()
+        Image.fromarray(values).save(out, name)
+        made[f"{name} of {values.dtype}"] = out.getvalue()
+    return list(made.values())
 
 
 def image_cases(ground: Ground) -> Attempt:
@@ -245,6 +261,8 @@ MANIFESTS = {
     "csv": b'uri,lat,lon,author,taken_at,accuracy_m\na.jpg,47.3,8.5,"J, S",2020-01-01,5\n'
     b'b.jpg,-33,151,,2020-01-01T10:00:00+02:00,\n"c ""d"".jpg",0.5,1.5,x,,1e3\n',
     "tsv": b"uri\tlat\tlon\na.jpg\t1\t2\nb.jpg\t3\t4\n",
+    "json": b'[{"SourceFile":"a.jpg","GPSLatitude":"33 deg 51\' 36\\" S","GPSLongitude":"151.2E",'
+    b'"DateTimeOriginal":"2021:06:15 14:30:00","OffsetTimeOriginal":"+02:00"}]',
     "jsonl": b'{"uri":"a.jpg","lat":1,"lon":2}\n{"uri":"b.jpg","lat":"3","lon":4.5}\n',
     "geojson": b'{"type":"FeatureCollection","features":[{"type":"Feature","properties":'
     b'{"uri":"a.jpg","taken_at":"2020"},"geometry":{"type":"Point","coordinates":[8,47]}}]}',
@@ -259,13 +277,27 @@ def manifest_cases(ground: Ground) -> Attempt:
     folder = ground.folder
     table = pa.table({"uri": ["a.jpg", "b.jpg"], "lat": [1.0, 2.0], "lon": [3.0, 4.0]})
     pq.write_table(table, folder / "seed.parquet")
-    seeds = MANIFESTS | {"parquet": (folder / "seed.parquet").read_bytes()}
+    seeds = [*MANIFESTS.items(), ("parquet", (folder / "seed.parquet").read_bytes())]
+    about = {"primary_column": "p", "columns": {"p": {"encoding": "WKB"}}}
+    point = struct.pack("<BIdd", 1, 1, 8.5, 47.3)
+    points = pa.table({"uri": ["a.jpg"], "p": [point], "date": [1_600_000_000.0], "id": [7.0]})
+    points = points.replace_schema_metadata({"geo": json.dumps(about)})
+    pq.write_table(points, folder / "seed.parquet")
+    seeds.append(("parquet", (folder / "seed.parquet").read_bytes()))
+    seeds.append(
+        ("csv", b'sep=;\r"file";"x";"y";"w";"h";"gps_latitude";"gps_longitude"\ra;1;2;3;4;5;6')
+    )
+    readings = [
+        *[Reading()] * 8,
+        Reading(columns={"lat": "y", "lon": "x"}),
+        Reading(encoding="utf-16"),
+    ]
 
     def attempt(rng: random.Random) -> None:
-        kind = rng.choice(list(seeds))
+        kind, data = rng.choice(seeds)
         file = folder / f"photos.{kind}"
-        file.write_bytes(mutated(seeds[kind], rng))
-        for _ in islice(candidates(str(file)), 10_000):
+        file.write_bytes(mutated(data, rng))
+        for _ in islice(candidates(str(file), rng.choice(readings)), 10_000):
             pass
 
     return attempt

@@ -119,6 +119,8 @@ class Reason(StrEnum):
     ZERO_DENOMINATOR = "zero_denominator"  # an EXIF rational divided by zero
     INCOMPLETE = "incomplete"  # a latitude without longitude, or the other way round
     MISSING_REFERENCE = "missing_reference"  # EXIF degrees without N/S or E/W
+    CONTRADICTION = "contradiction"  # a position with one hemisphere here and another there
+    BAD_XMP = "bad_xmp"  # XMP that cannot be parsed, and no position elsewhere
     OUT_OF_RANGE = "out_of_range"  # |latitude| > 90 or |longitude| > 180
     MISSING = "missing"  # a test set's table names an image that the folder does not have
     UNLABELLED = "unlabelled"  # an image of a test set without a row in its table

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-import struct
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.installation import remedy
@@ -15,14 +18,47 @@ from geosearch.settings import image_settings
 
 #: File endings a folder is searched for, lower case.
 EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".mpo", ".png", ".webp", ".tif", ".tiff"}
+    | {".heic", ".heif", ".hif", ".avif"}
 )
 
 # Pillow warns of every oddity in EXIF; ours are reject rows. For good, not by catch_warnings:
 # that one is not safe in the threads photos are read in.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+# The XMP of a panorama and a printer's colour profile are over the megabyte that Pillow takes for
+# a bomb.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 64 * 2**20
+
+_END_OF_JPEG, _SCAN_OF_JPEG = b"\xff\xd9", b"\xff\xda"
+_ROWS = 256
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+
+
+_JPEGS = ("JPEG", "MPO")
+
+
+_room = threading.Condition()
+_taken = 0
+
+
+@contextmanager
+def room_for(image: Image.Image) -> Iterator[None]:
+    """Wait until the pixels of an opened image fit in memory beside those other threads work on.
+
+    All together have no more than one image may have: `GEOSEARCH_MAX_PIXELS`.
+    """
+    global _taken
+    pixels, most = image.width * image.height, image_settings().max_pixels
+    with _room:
+        _room.wait_for(lambda: _taken == 0 or _taken + pixels <= most)
+        _taken += pixels
+    try:
+        yield
+    finally:
+        with _room:
+            _taken -= pixels
+            _room.notify_all()
 
 
 @cache
@@ -58,7 +94,7 @@ def open_image(data: bytes) -> Image.Image:
     if not data:
         raise PhotoRejected(Reason.UNDECODABLE, "the file is empty")
     try:
-        image = Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise PhotoRejected(Reason.TOO_LARGE, str(error)) from error
     except UnidentifiedImageError as error:
@@ -67,8 +103,10 @@ def open_image(data: bytes) -> Image.Image:
                 Reason.UNSUPPORTED, f"HEIC needs pillow-heif; run: {remedy('heic')}"
             ) from error
         raise PhotoRejected(Reason.UNDECODABLE, "no decoder recognises the data") from error
-    except DECODER_ERRORS as error:
+    except Exception as error:
         raise PhotoRejected(Reason.UNDECODABLE, _describe(error)) from error
+    if image.format in _JPEGS and data.rfind(_END_OF_JPEG) < data.rfind(_SCAN_OF_JPEG):
+        image = _with_end(data) or image
     if image.width * image.height > limit:
         raise PhotoRejected(
             Reason.TOO_LARGE,
@@ -90,9 +128,9 @@ def decode(image: Image.Image, *, at_least: int | None = None) -> Image.Image:
     """
     verify(image, at_least=at_least)
     try:
-        upright = _upright(image)
+        upright = _eight_bit(_upright(image))
         return upright if upright.mode == "RGB" else upright.convert("RGB")
-    except DECODER_ERRORS as error:
+    except Exception as error:
         raise PhotoRejected(Reason.UNDECODABLE, _describe(error)) from error
 
 
@@ -106,11 +144,11 @@ def verify(image: Image.Image, *, at_least: int | None = 1) -> None:
     """
     try:
         # Only JPEG: the draft of an HEIC is its embedded thumbnail, whatever the pixels hold.
-        if at_least is not None and image.format in ("JPEG", "MPO"):
+        if at_least is not None and image.format in _JPEGS:
             scale = at_least / min(image.size)
             image.draft("RGB", (_up(image.width, scale), _up(image.height, scale)))
         image.load()
-    except DECODER_ERRORS as error:
+    except Exception as error:
         text = _describe(error)
         truncated = "truncated" in text.lower() or "unexpected end" in text.lower()
         raise PhotoRejected(Reason.TRUNCATED if truncated else Reason.UNDECODABLE, text) from error
@@ -119,8 +157,55 @@ def verify(image: Image.Image, *, at_least: int | None = 1) -> None:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except DECODER_ERRORS:  # broken EXIF says nothing about the pixels
+    except Exception:  # broken EXIF says nothing about the pixels
         return image
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """The image as it is, or its one channel of more than 8 bits as a viewer shows it.
+
+    Pillow itself cuts these off at 255, which leaves white. White is the end of the 16 bits, or of
+    the 10 or 12 that the values keep to; of other numbers, 1 if they lie from 0 to 1, else the
+    largest.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image)
+    black, white = _range(values)
+    shown = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _ROWS):  # the whole as floats would take eight times that
+        rows = np.nan_to_num(values[start : start + _ROWS].astype(np.float64), nan=black)
+        share = (rows - black) / (white - black)
+        shown[start : start + _ROWS] = np.rint(255 * share.clip(0, 1))
+    return Image.fromarray(shown)
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """The values that are shown as black and white."""
+    known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    if values.dtype.kind == "f":
+        if low >= 0 and high <= 1:
+            return 0.0, 1.0
+    elif low >= 0 and high < 2**16:
+        return 0.0, float(next(2**bits - 1 for bits in (8, 10, 12, 16) if high < 2**bits))
+    return low, max(high, np.nextafter(low, np.inf))
+
+
+def _with_end(data: bytes) -> Image.Image | None:
+    """The JPEG opened with its end put to it, if nothing else is missing; else None.
+
+    All of it is there if what follows makes no difference to what is decoded.
+    """
+    data = data.rstrip(b"\xff")  # half of an end
+    try:
+        fillings = (b"", b"\x55" * 64, b"\xaa" * 64)
+        none, *others = (Image.open(io.BytesIO(data + each + _END_OF_JPEG)) for each in fillings)
+        pixels = none.tobytes()
+        whole = all(other.tobytes() == pixels for other in others)
+    except Exception:  # of hostile files Pillow's plugins raise all there is
+        return None
+    return Image.open(io.BytesIO(data + _END_OF_JPEG)) if whole else None
 
 
 def _up(side: int, scale: float) -> int:
@@ -129,23 +214,3 @@ def _up(side: int, scale: float) -> int:
 
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-#: What Pillow and its plugins raise on hostile files; a bug of ours would raise something else
-#: first in the tests. MemoryError: a header can claim any size.
-DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    ZeroDivisionError,
-    RuntimeError,
-    EOFError,
-    MemoryError,
-    struct.error,
-    Image.DecompressionBombError,
-)

@@ -86,12 +86,14 @@ class ImageSettings:
 
     `GEOSEARCH_MAX_PIXELS`: larger images are rejected before they are decoded.
     `GEOSEARCH_MAX_BYTES`: larger files are rejected, and read no further than that.
+    `GEOSEARCH_URL_TIMEOUT`: seconds in which a photo at a URL must have come.
     `GEOSEARCH_PRIVATE_URLS`: yes to open URLs in private networks too, and of any protocol.
     """
 
     def __init__(self) -> None:
         self.max_pixels = _setting("GEOSEARCH_MAX_PIXELS", _count, 250_000_000)
         self.max_bytes = _setting("GEOSEARCH_MAX_BYTES", _count, 512 * 1024 * 1024)
+        self.url_timeout = _setting("GEOSEARCH_URL_TIMEOUT", _count, 30)
         self.private_urls = _setting("GEOSEARCH_PRIVATE_URLS", _yes, False)
 
 

@@ -6,6 +6,7 @@ in a private network unless a setting allows it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import json
@@ -13,16 +14,21 @@ import os
 import re
 import socket
 import stat
+import unicodedata
 from contextlib import AbstractContextManager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.installation import remedy
 from geosearch.settings import image_settings
 
 _PART = 2**20
+_BUSY = (429, 502, 503, 504)
+_PAUSES = (1, 2, 4)  # seconds before a busy server is asked again
+_OF_URLS = "%:/?#[]@!$&'()*+,;=~"
+_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 #: Regular files by what they say of themselves, but some of them wait for ever or never end.
 _KERNEL = tuple(map(Path, ("/proc", "/sys")))
@@ -65,8 +71,14 @@ def resolve(uri: str, manifest: str | None = None) -> str:
     if manifest is None:
         return os.path.abspath(uri)  # noqa: PTH100
     if is_remote(manifest):
-        return f"{manifest.rpartition('/')[0]}/{uri}"
+        return f"{manifest.partition('?')[0].rpartition('/')[0]}/{uri}"
     return os.path.abspath(Path(manifest).parent / uri)  # noqa: PTH100
+
+
+def ending(uri: str) -> str:
+    """The ending of a file's name in lower case, `.jpg`; of a URL without its query."""
+    name = urlsplit(uri).path if uri.lower().startswith(("http://", "https://")) else uri
+    return PurePosixPath(name).suffix.lower()
 
 
 def open_stream(uri: str) -> AbstractContextManager[IO[bytes]]:
@@ -98,6 +110,26 @@ def regular(path: Path) -> Path:
         raise OSError(errno.EINVAL, str(error)) from error
     if not stat.S_ISREG(kind) or any(real.is_relative_to(folder) for folder in _KERNEL):
         raise OSError(errno.EINVAL, "not a regular file")
+    return path
+
+
+def as_it_is_there(path: str) -> str:
+    """The path, or the same name as it is on the disk: letters composed or not, `\\` for `/`.
+
+    Raises
+    ------
+    OSError
+        There is none, and it is a path of a drive of Windows.
+    """
+    if os.path.lexists(path):
+        return path
+    for name in (path, path.replace("\\", "/")):
+        for form in (None, "NFC", "NFD"):
+            other = name if form is None else unicodedata.normalize(form, name)
+            if other != path and os.path.lexists(other):
+                return other
+    if re.search(r"(^|/)([A-Za-z]:\\|\\\\)", path):
+        raise OSError(errno.ENOENT, "a path of Windows: write it relative to the manifest")
     return path
 
 
@@ -138,20 +170,29 @@ def filesystem(uri: str) -> Any:
     import fsspec  # only here: local photos need none of it
 
     protocol = uri.partition("://")[0].lower()
-    if image_settings().private_urls:
-        return fsspec.filesystem(protocol)
-    if protocol not in _OPEN_TO_ALL:
+    private = image_settings().private_urls
+    if not private and protocol not in _OPEN_TO_ALL:
         raise OSError(errno.EACCES, f"{protocol}:// is opened only with GEOSEARCH_PRIVATE_URLS=yes")
-    guard = {"get_client": _public_client} if protocol in ("http", "https") else {}
-    return fsspec.filesystem(protocol, **guard)
+    options = {}
+    if protocol in ("http", "https"):
+        options = {"get_client": _any_client if private else _public_client}
+    return fsspec.filesystem(protocol, **options)
+
+
+async def _any_client(**given: Any) -> Any:
+    import aiohttp  # what fsspec reads https:// by
+
+    seconds = image_settings().url_timeout
+    # No limit for all of a manifest, which may be long, but for each part of it.
+    limit = aiohttp.ClientTimeout(total=None, connect=seconds, sock_read=seconds)
+    return aiohttp.ClientSession(timeout=limit, **given)
 
 
 async def _public_client(**given: Any) -> Any:
-    import aiohttp  # what fsspec reads https:// by
+    import aiohttp
 
     # Asked for every connection, so after every redirect, with the address it really goes to.
-    connector = aiohttp.TCPConnector(socket_factory=_public_socket)
-    return aiohttp.ClientSession(connector=connector, **given)
+    return await _any_client(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **given)
 
 
 def _public_socket(found: tuple[Any, ...]) -> socket.socket:
@@ -174,8 +215,27 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast if not inner else is_public(str(inner))
 
 
+def said(error: BaseException) -> str:
+    """What an error of the system, of fsspec or of a server says, in words."""
+    if type(error).__name__ in ("ClientPayloadError", "ServerDisconnectedError"):
+        return "the server breaks off"
+    cause = error.__cause__ or error  # of what fsspec calls a missing file
+    if hasattr(error, "host") and hasattr(error, "port"):
+        return f"cannot connect to {error.host}:{error.port}: {getattr(cause, 'strerror', cause)}"
+    if isinstance(cause, TimeoutError):
+        return f"no answer within {image_settings().url_timeout} seconds"
+    if isinstance(status := getattr(cause, "status", None), int):
+        return f"the server answers {status} {getattr(cause, 'message', '')}".rstrip()
+    if isinstance(cause, FileNotFoundError) and not cause.strerror:
+        return "not found"
+    return getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
+
+
 def read_bytes(uri: str) -> bytes:
     """Read a photo: no more of it than `GEOSEARCH_MAX_BYTES`, and one byte to know of more.
+
+    Remote storage has `GEOSEARCH_URL_TIMEOUT` seconds for it. A web server that is busy or breaks
+    off is asked again within them.
 
     Raises
     ------
@@ -185,21 +245,62 @@ def read_bytes(uri: str) -> bytes:
     """
     limit = image_settings().max_bytes
     try:
-        with open_stream(uri) as stream:
-            # In parts: a stream asked for more than it has makes room for all of that first.
-            data = bytearray()
-            while part := stream.read(min(_PART, limit + 1 - len(data))):
-                data += part
+        data = _fetched(uri, limit + 1) if is_remote(uri) else _read(uri, limit + 1)
     except ImportError as error:
-        raise PhotoRejected(
-            Reason.UNREADABLE, f"{error}; for s3://, run: {remedy('s3')}"
-        ) from error
-    except MemoryError:
-        raise  # says nothing about the photo
+        extra = "s3" if uri.lower().startswith("s3") else ""
+        raise PhotoRejected(Reason.UNREADABLE, f"{error}; run: {remedy(extra)}") from error
     except Exception as error:  # fsspec backends raise their own types for network and access
-        cause = error.__cause__ or error  # of what fsspec calls a missing file
-        said = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}"
-        raise PhotoRejected(Reason.UNREADABLE, said) from error
+        raise PhotoRejected(Reason.UNREADABLE, said(error)) from error
     if len(data) > limit:
         raise PhotoRejected(Reason.TOO_LARGE, f"the file is over GEOSEARCH_MAX_BYTES={limit}")
+    return data
+
+
+def _read(uri: str, most: int) -> bytes:
+    with open_stream(uri) as stream:
+        # In parts: a stream asked for more than it has makes room for all of that first.
+        data = bytearray()
+        while part := stream.read(min(_PART, most - len(data))):
+            data += part
     return bytes(data)
+
+
+def _fetched(uri: str, most: int) -> bytes:
+    found = filesystem(uri)
+    if not found.async_impl:
+        return _read(uri, most)
+    from fsspec.asyn import sync
+
+    async def fetch() -> bytes:
+        async with asyncio.timeout(image_settings().url_timeout):
+            if uri.lower().startswith("http"):
+                return await _download(await found.set_session(), uri, most)
+            return bytes(await found._cat_file(uri, start=0, end=most))
+
+    return cast("bytes", sync(found.loop, fetch))
+
+
+async def _download(session: Any, uri: str, most: int) -> bytes:
+    import aiohttp
+    from yarl import URL
+
+    # As it is written: signatures are of the very letters. Only what no URL may hold is escaped.
+    url = URL(quote(_PERCENT.sub("%25", uri), safe=_OF_URLS), encoded=True)
+    for pause in (*_PAUSES, None):
+        try:
+            async with session.get(url) as response:
+                if pause is None or response.status not in _BUSY:
+                    response.raise_for_status()
+                    data = bytearray()
+                    while part := await response.content.read(min(_PART, most - len(data))):
+                        data += part
+                    return bytes(data)
+                asked = response.headers.get("Retry-After", "")
+                if asked.isdecimal() and int(asked) > image_settings().url_timeout:
+                    response.raise_for_status()
+                pause = max(pause, int(asked) if asked.isdecimal() else 0)
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError):
+            if pause is None:
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")

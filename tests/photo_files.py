@@ -87,3 +87,25 @@ def bomb(side: int) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     )
+
+
+def iptc(jpeg: bytes, records: Mapping[int, str | bytes | list[str]], digest: bytes = b"") -> bytes:
+    """A JPEG with fields of IPTC record 2, and the digest of what they were if given."""
+    fields = b""
+    for number, values in records.items():
+        for value in values if isinstance(values, list) else [values]:
+            data = value.encode() if isinstance(value, str) else value
+            fields += struct.pack(">BBBH", 0x1C, 2, number, len(data)) + data
+
+    def resource(code: int, content: bytes) -> bytes:
+        return (
+            b"8BIM"
+            + struct.pack(">HHI", code, 0, len(content))
+            + content
+            + b"\0" * (len(content) % 2)
+        )
+
+    content = b"Photoshop 3.0\0" + resource(0x0404, fields)
+    if digest:
+        content += resource(0x0425, digest)
+    return jpeg[:2] + b"\xff\xed" + struct.pack(">H", len(content) + 2) + content + jpeg[2:]

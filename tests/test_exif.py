@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -242,15 +243,115 @@ def test_a_good_xmp_position_stands_in_for_a_bad_exif_position(tmp_path: Path) -
     assert defect(photo(gps(0, 0), xmp=bad), tmp_path) == Reason.ZERO_ZERO
 
 
-def test_xmp_that_is_no_xml_or_an_entity_bomb_counts_as_none() -> None:
-    bomb = '<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]><a>&d;</a>'
-    for packet in (b"", b"<x", b"\xff\xfe\x00", bomb, "<a>" * 10_000, None):
-        assert read_xmp(packet) == {}
+@pytest.mark.parametrize("packet", [b"", None, b"\0\0", "<?xpacket begin=''?> <?xpacket end='w'?>"])
+def test_no_xmp_says_nothing(packet: bytes | str | None) -> None:
+    assert read_xmp(packet) == {}
+
+
+def test_xmp_that_is_no_xml_or_an_entity_bomb_is_bad_xmp(tmp_path: Path) -> None:
+    bomb = '<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]><RDF>&d;</RDF>'
+    deep = "<RDF>" * 10_000 + "</RDF>" * 10_000
+    for packet in (b"<x", b"\xff\xfe\x00", bomb, "<a>" * 10_000, deep, "<RDF><a></RDF>"):
+        with pytest.raises(PhotoRejected) as raised:
+            read_xmp(packet)
+        assert raised.value.reason == Reason.BAD_XMP
+    assert defect(photo(xmp="<RDF><a></RDF>"), tmp_path) == Reason.BAD_XMP
+    # It says nothing of a position that stands elsewhere.
+    assert read(photo(gps(3, 4), xmp="<x"), tmp_path).position == Position(3, 4, "exif")
 
 
 @given(st.binary(max_size=50) | st.text(max_size=50))
-def test_no_xmp_packet_raises(packet: bytes | str) -> None:
-    assert isinstance(read_xmp(packet), dict)
+def test_no_xmp_packet_raises_anything_but_a_rejection(packet: bytes | str) -> None:
+    with suppress(PhotoRejected):
+        assert isinstance(read_xmp(packet), dict)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda text: text.encode("utf-16-be"),
+        lambda text: text.encode("utf-16-le"),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.encode("utf-32-be"),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: b"junk\0" + text.encode() + b"<after>\xff\0",
+        lambda text: b"odd" + text.encode("utf-16-be"),
+        lambda text: text.replace("Ann", "An\x01n").encode(),
+        lambda text: text + text,
+        lambda text: text.replace("x:xmpmeta", "x:xapmeta"),
+        lambda text: text.replace("rdf:", "r:").replace("xmlns:rdf", "xmlns:r"),
+    ],
+)
+def test_a_packet_is_found_whatever_its_letters_and_whatever_is_around_it(wrap: Any) -> None:
+    text = xmp('exif:GPSLatitude="51,30N" exif:GPSLongitude="12,15W" dc:creator="Ann"')
+    found = read_xmp(wrap(text))
+    assert xmp_position(found) == Position(51.5, -12.25, "xmp")
+    assert found["{http://purl.org/dc/elements/1.1/}creator"] == "Ann"
+
+
+SHOWN = '<rdf:Description exif:GPSLatitude="1,0N" exif:GPSLongitude="2,0E" dc:creator="Other"/>'
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        '<i:LocationShown xmlns:i="i"><rdf:Bag><rdf:li rdf:parseType="Resource">'
+        "<exif:GPSLatitude>1,0N</exif:GPSLatitude><exif:GPSLongitude>2,0E</exif:GPSLongitude>"
+        "</rdf:li></rdf:Bag></i:LocationShown>",
+        f'<m:Pantry xmlns:m="m"><rdf:Bag><rdf:li>{SHOWN}</rdf:li></rdf:Bag></m:Pantry>',
+        f'<m:DerivedFrom xmlns:m="m">{SHOWN}</m:DerivedFrom>',
+    ],
+    ids=["LocationShown", "Pantry", "DerivedFrom"],
+)
+def test_only_the_description_of_this_picture_counts(elements: str) -> None:
+    assert xmp_position(read_xmp(xmp(elements=elements))) is None
+    own = read_xmp(xmp('exif:GPSLatitude="51,30N" exif:GPSLongitude="12,15W"', elements))
+    assert xmp_position(own) == Position(51.5, -12.25, "xmp")
+
+
+def test_a_description_of_another_resource_does_not_count() -> None:
+    other = SHOWN.replace("<rdf:Description", '<rdf:Description rdf:about="uuid:1"')
+    for packet in (
+        xmp().replace("</rdf:RDF>", f"{_named(other)}</rdf:RDF>"),
+        xmp().replace("<rdf:Description", f"{_named(other)}<rdf:Description", 1),
+    ):
+        assert xmp_position(read_xmp(packet)) is None
+
+
+def _named(element: str) -> str:
+    spaces = (
+        'xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+    )
+    return element.replace("<rdf:Description", f"<rdf:Description {spaces}")
+
+
+@pytest.mark.parametrize(
+    ("latitude", "reference"),
+    [("18,32.7N", "S"), ("18,32.7S", "North"), ("-18.5N", ""), ("-18.5", "N"), ("N 18.5", "S")],
+)
+def test_hemispheres_that_contradict_one_another_are_a_reject(
+    latitude: str, reference: str, tmp_path: Path
+) -> None:
+    said = f'exif:GPSLatitude="{latitude}" exif:GPSLongitude="12,15W"'
+    if reference:
+        said += f' exif:GPSLatitudeRef="{reference}"'
+    assert defect(photo(xmp=xmp(said)), tmp_path) == Reason.CONTRADICTION
+    tags = gps(1, 2) | {GPS.GPSLatitude: latitude, GPS.GPSLatitudeRef: reference or "S"}
+    if reference:
+        with pytest.raises(PhotoRejected) as raised:
+            gps_position(tags)
+        assert raised.value.reason == Reason.CONTRADICTION
+
+
+def test_a_drone_of_dji_says_its_place_in_signed_decimals() -> None:
+    for name in ("GpsLongitude", "GpsLongtitude"):
+        for sign in ("", "+", "-"):
+            packet = xmp(
+                'xmlns:d="http://www.dji.com/drone-dji/1.0/" '
+                f'd:GpsLatitude="{sign}44.5" d:{name}="-64.25"'
+            )
+            degrees = -44.5 if sign == "-" else 44.5
+            assert xmp_position(read_xmp(packet)) == Position(degrees, -64.25, "xmp")
 
 
 # ---- FLIR ---------------------------------------------------------------------------------------

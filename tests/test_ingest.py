@@ -180,7 +180,8 @@ def test_a_manifest_goes_before_exif_and_exif_fills_what_it_leaves_out(
     }
     a, b = rows(database, _PHOTOS)
     assert a[6:15] == (
-        *(10.0, 20.0, "manifest", 5.0, datetime(2001, 2, 3, tzinfo=UTC), "Grace"),
+        # midnight in Chad
+        *(10.0, 20.0, "manifest", 5.0, datetime(2001, 2, 2, 23, tzinfo=UTC), "Grace"),
         *(None, "Bridge", "007"),
     )
     assert b[6:15] == (3.0, 4.0, "exif", None, None, "Ada", None, None, None)
@@ -387,7 +388,11 @@ def test_the_same_bytes_are_one_photo_per_collection_and_the_first_wins(
         "added": 1,
         "duplicates": 1,
     }
-    assert counts(ingest(database, [tmp_path], collection="c")) == {"seen": 2, "duplicates": 2}
+    assert counts(ingest(database, [tmp_path], collection="c")) == {
+        "seen": 2,
+        "duplicates": 2,
+        "unread": {".csv": 1},
+    }
     ((uri, *_),) = rows(database, _PHOTOS)
     assert uri == str(tmp_path / "b.jpg")
     assert rows(database, "SELECT ST_Y(geom), ST_X(geom) FROM geosearch.photos") == [(10, 20)]
@@ -592,6 +597,7 @@ def test_a_folder_is_searched_by_extension_without_hidden_files(
         "added": 2,
         "rejected": 2,
         "by_reason": {"unreadable": 2},
+        "unread": {".csv": 1, ".txt": 1},
     }
 
 

@@ -39,6 +39,8 @@ def test_a_clean_ingest_ends_with_0_and_its_json_adds_up(runner: CliRunner, tmp_
         "kept_unlocated": 0,
         "replaced": 0,
         "by_reason": {},
+        "warnings": {},
+        "unread": {},
     }
 
 
@@ -109,3 +111,43 @@ def test_help_has_an_example(runner: CliRunner, command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert f"Example: geosearch {command}" in result.stdout
+
+
+def test_what_was_passed_over_is_said(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.CR2").write_bytes(b"x")
+    (tmp_path / "raw" / "photos.csv").write_text("file,lat,lon\n")
+    (tmp_path / "a.jpg").write_bytes(photo())
+    (tmp_path / "m.csv").write_text("file,lat,lon,date\na.jpg,1,2,soon\n")
+    result = runner.invoke(app, ["ingest", str(tmp_path / "raw"), "--collection", "c"])
+    assert result.exit_code == 0
+    assert "1 .cr2" in result.stderr
+    assert "a manifest is read where named" in result.stderr
+    result = runner.invoke(app, ["ingest", str(tmp_path / "m.csv"), "--collection", "c"])
+    assert "taken_at of 1" in result.stderr
+    assert "next: geosearch embed" in result.stdout
+
+
+def test_the_next_step_is_said_where_more_is_kept_without_a_position(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo(gps(1, 2)))
+    (tmp_path / "b.jpg").write_bytes(photo(shade=1))
+    result = runner.invoke(app, ["ingest", str(tmp_path), "--collection", "c", "--keep-unlocated"])
+    assert "next: geosearch embed" in result.stdout
+
+
+def test_a_home_folder_is_found_in_quotes_too(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.jpg").write_bytes(photo(gps(1, 2)))
+    result = runner.invoke(app, ["ingest", "~/a.jpg", "--collection", "c", "--json"])
+    assert json.loads(result.stdout)["added"] == 1
+
+
+def test_the_options_of_ingest_fit_a_screen(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert len(runner.invoke(app, ["ingest", "--help"]).stdout.splitlines()) <= 40

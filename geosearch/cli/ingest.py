@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Rejects that a table shows where nothing says how many.
 _SHOWN = 100
+#: Kinds of other files that are named where there is nothing else.
+_KINDS = 5
 #: Lines of the summary that stand there even with nothing to count.
 _ALWAYS = ("added", "duplicates", "without a position", "rejected", "seen")
 
@@ -26,15 +28,20 @@ CollectionOption = Annotated[
 
 
 _VERIFY = "Decode every photo to find broken ones."
+_COLUMNS = "Columns whose names do not tell: lat=Breite,lon=Länge."
+_EXCLUDE = "Leave out files and folders so called; again for more."
 
 
 @taking(
     option("keep_unlocated", bool, "Store photos without a usable position too."),
+    option("author", str, "Author of photos that name none."),
+    option("licence", str, "Licence of photos that name none."),
+    option("columns", str, _COLUMNS, metavar="FIELD=COLUMN,…"),
+    option("encoding", str, "Of manifests that are not UTF-8, e.g. cp1252."),
+    option("exclude", list[str], _EXCLUDE, metavar="PATTERN"),
     option("dry_run", bool, "Do everything, then write nothing."),
     option("verify", bool, _VERIFY, default=True, spelt="--verify/--no-verify"),
     option("workers", int, "Threads that read photos.", least=1),
-    option("author", str, "Author of photos that name none."),
-    option("licence", str, "Licence of photos that name none."),
 )
 def ingest(
     context: typer.Context,
@@ -62,6 +69,7 @@ def ingest(
     with database(context) as opened, console.progress("ingest", "photos") as report:
         summary = ingest_photos(opened, sources, collection=collection, **given, progress=report)
     answer(as_json, summary, lambda: _print(summary, collection))
+    _remark(summary)
     if summary.unlocated == summary.seen > 0:
         console.note(
             "None of these photos says where it was taken. "
@@ -69,6 +77,22 @@ def ingest(
         )
     if summary.rejected:
         raise typer.Exit(EXIT_SOME_REJECTED)
+
+
+def _remark(summary: IngestSummary) -> None:
+    """Say what was passed over, and what to do about it."""
+    from geosearch.ingest.manifests import is_manifest
+
+    if summary.warnings:
+        said = ", ".join(f"{name} of {count:,}" for name, count in summary.warnings.items())
+        console.note(f"Left out, because it cannot be read: {said}. The photos are stored.")
+    unused = [kind for kind in summary.unread if is_manifest(f"photos{kind}") and kind != ".json"]
+    if unused:
+        console.note(f"There are {' and '.join(unused)} files: a manifest is read where named.")
+    if summary.unread and not summary.seen:
+        kinds = sorted(summary.unread, key=lambda kind: -summary.unread[kind])
+        found = ", ".join(f"{summary.unread[kind]:,} {kind}" for kind in kinds[:_KINDS])
+        console.note(f"No photo that can be read is there, but other files: {found}.")
 
 
 def rejects(
@@ -113,6 +137,7 @@ def _print(summary: IngestSummary, collection: str) -> None:
         "rejected": summary.rejected,
         **{f"  {reason}": count for reason, count in summary.by_reason.items()},
         "seen": summary.seen,
+        "other files": sum(summary.unread.values()),
         "replaced by their edited file": summary.replaced,
         "stored without a position": summary.kept_unlocated,
     }
@@ -120,5 +145,5 @@ def _print(summary: IngestSummary, collection: str) -> None:
         if count or name in _ALWAYS:
             made.add_row(name, f"{count:,}")
     made.print()
-    if summary.run_id is not None and summary.added > summary.kept_unlocated:
+    if summary.run_id is not None and summary.added:
         console.say(f"next: geosearch embed --collection {shlex.quote(collection)}")

@@ -17,6 +17,7 @@ from geosearch.errors import InputError, Reason
 from geosearch.features.extraction import batched
 from geosearch.features.model_rows import Model
 from geosearch.ingest.manifests import read_manifest
+from geosearch.ingest.photo_times import settled
 from geosearch.ingest.records import Rejection
 from geosearch.localization.answer import Failure
 from geosearch.query import Query
@@ -95,7 +96,8 @@ def manifest_queries(manifest: str | PathLike[str]) -> QuerySet:
             failures.append(Failure(item.uri, Reason.BAD_ROW, "the position is an estimate"))
         else:
             truth = (item.position.lat, item.position.lon)
-            queries.append(Labelled(item.uri, truth, item.author, taken_at=item.taken_at))
+            time = item.taken_at and settled(item.taken_at, item.position)[0]
+            queries.append(Labelled(item.uri, truth, item.author, taken_at=time))
     if not queries:
         raise InputError(
             f"{manifest}: no query has a position", "The manifest needs columns uri, lat, lon."

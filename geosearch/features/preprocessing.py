@@ -83,15 +83,16 @@ class Preprocessing(Record):
         PhotoRejected
             The image cannot be decoded.
         """
-        from geosearch.images import decode  # loads Pillow
+        from geosearch.images import decode, room_for  # loads Pillow
 
-        image = decode(image, at_least=self.resize)
-        # One resampling of the part that is kept, rather than of everything and then a crop.
-        side = min(image.size) * self.crop / self.resize
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        square = image.resize(
-            (self.crop, self.crop),
-            self.resampling,
-            box=(left, top, left + side, top + side),
-        )
+        with room_for(image):
+            image = decode(image, at_least=self.resize)
+            # One resampling of the part that is kept, rather than of everything and then a crop.
+            side = min(image.size) * self.crop / self.resize
+            left, top = (image.width - side) / 2, (image.height - side) / 2
+            square = image.resize(
+                (self.crop, self.crop),
+                self.resampling,
+                box=(left, top, left + side, top + side),
+            )
         return np.asarray(square, dtype=np.uint8)

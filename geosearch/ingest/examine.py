@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 
 from PIL import Image
 
 from geosearch import images
 from geosearch.errors import PhotoRejected, Reason
-from geosearch.ingest import exif as exif_tags
-from geosearch.ingest import xmp as xmp_properties
-from geosearch.ingest.exif import Exif, read_exif
-from geosearch.ingest.flir import flir_position
-from geosearch.ingest.positions import Position
+from geosearch.ingest.metadata import Metadata
+from geosearch.ingest.photo_times import settled
 from geosearch.ingest.records import (
     LONGEST_BYTES,
     Candidate,
@@ -24,7 +20,7 @@ from geosearch.ingest.records import (
     storable,
     too_long,
 )
-from geosearch.storage import read_bytes
+from geosearch.storage import as_it_is_there, is_remote, read_bytes
 
 
 def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
@@ -46,30 +42,40 @@ def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
             raise PhotoRejected(
                 Reason.UNREADABLE, "the file name is not valid UTF-8; rename the file"
             )
+        if candidate.origin is not None and not is_remote(candidate.uri):
+            candidate = replace(candidate, uri=as_it_is_there(candidate.uri))
         data = read_bytes(candidate.uri)
         stage = "decode"
         image = images.open_image(data)
         width, height = image.size
-        if verify:
-            images.verify(image)
-        return _photo(candidate, data, image, width, height)
+        with images.room_for(image):
+            if verify:
+                images.verify(image)
+            return _photo(candidate, data, image, width, height)
     except PhotoRejected as error:
         return Rejection.of(candidate.uri, stage, error, candidate.origin)
+    except FileNotFoundError as error:
+        missing = PhotoRejected(Reason.UNREADABLE, str(error.strerror))
+        return Rejection.of(candidate.uri, stage, missing, candidate.origin)
+    except Exception as error:  # the last guard: whatever one file does, the run goes on
+        failed = PhotoRejected(Reason.UNDECODABLE, f"{type(error).__name__}: {error}")
+        return Rejection.of(candidate.uri, stage, failed, candidate.origin)
 
 
 def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, height: int) -> Photo:
-    exif = read_exif(image)
-    xmp = xmp_properties.read_xmp(image.info.get("xmp"))
+    metadata = Metadata.of(image)
     position, defect = candidate.position, None
     if position is None or position.is_estimate:
         try:
-            found = find_position(exif, xmp, getattr(image, "applist", []))
+            found = metadata.position()
         except PhotoRejected as error:
             if position is None:
                 defect = Rejection.of(candidate.uri, "position", error, candidate.origin)
         else:
             if position is None or (found is not None and not found.is_estimate):
                 position = found
+    clock = candidate.taken_at or metadata.taken_at()
+    taken_at, zone = (None, None) if clock is None else settled(clock, position)
     return Photo(
         uri=candidate.uri,
         origin=candidate.origin,
@@ -80,46 +86,15 @@ def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, he
         format=str(image.format),
         position=position,
         defect=defect,
-        taken_at=candidate.taken_at or exif_tags.taken_at(exif),
-        author=candidate.author or exif_tags.author(exif) or xmp_properties.author(xmp),
-        licence=candidate.licence or xmp_properties.licence(xmp) or exif_tags.licence(exif),
-        title=candidate.title,
+        taken_at=taken_at,
+        taken_at_zone=zone,
+        author=candidate.author or metadata.author(),
+        licence=candidate.licence or metadata.licence(),
+        title=candidate.title or metadata.title(),
         source_id=candidate.source_id,
-        exif=exif_tags.as_json(exif),
+        exif=metadata.as_json(),
+        warnings=candidate.warnings,
     )
-
-
-def find_position(
-    exif: Exif, xmp: xmp_properties.Properties, applist: list[tuple[str, bytes]]
-) -> Position | None:
-    """The position in a photo's metadata: EXIF, else FLIR, else XMP; None if none has one.
-
-    Neither a defective nor an estimated EXIF position hides a good one further on.
-
-    Raises
-    ------
-    PhotoRejected
-        All that are there are defective; it is the first one's reason.
-    """
-    defect: PhotoRejected | None = None
-    estimate: Position | None = None
-    readers: tuple[Callable[[], Position | None], ...] = (
-        lambda: exif_tags.gps_position(exif.gps),
-        lambda: flir_position(applist),
-        lambda: xmp_properties.xmp_position(xmp),
-    )
-    for read in readers:
-        try:
-            position = read()
-        except PhotoRejected as error:
-            defect = defect or error
-            continue
-        if position is not None and not position.is_estimate:
-            return position
-        estimate = estimate or position
-    if defect is not None and estimate is None:
-        raise defect
-    return estimate
 
 
 def with_defaults(candidate: Candidate, author: str | None, licence: str | None) -> Candidate:

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from geosearch.errors import PhotoRejected, Reason
-from geosearch.images import DECODER_ERRORS
+from geosearch.ingest.photo_times import read_offset, read_time, with_zone
 from geosearch.ingest.positions import (
+    Axis,
     Position,
     checked,
+    coordinate,
     from_parts,
     measured_or_guessed,
-    numbers,
     sign,
 )
-from geosearch.ingest.records import LONGEST_TEXT, cleaned, is_believable, shortened
+from geosearch.ingest.records import LONGEST_TEXT, cleaned, decoded, shortened
 
 _MOST_BYTES = 64
 _LONGEST_LIST = 64
@@ -37,6 +39,11 @@ _NOT_KEPT = {
     *(700, 33723, 34377, 34675),  # XMP, IPTC, Photoshop resources, ICC profile
     *(0x0201, 0x0202, 0xC4A5),  # thumbnail, print image matching
 }
+
+_UTF_16 = frozenset(range(0x9C9B, 0x9CA0))  # XPTitle, XPComment, XPAuthor, XPKeywords, XPSubject
+# UserComment; GPSProcessingMethod and GPSAreaInformation
+_PREFIXED = frozenset({0x9286, 27, 28})
+_OFFSET_TIME = ExifTags.Base.OffsetTime
 
 Tags = Mapping[int, Any]
 
@@ -57,10 +64,10 @@ def read_exif(image: Image.Image) -> Exif:
     """
     try:
         found = image.getexif()
-    except DECODER_ERRORS:
+    except Exception:  # of hostile files, Pillow's plugins raise all there is
         return Exif()
     return Exif(
-        dict(found),
+        _readable(found),
         _directory(found, ExifTags.IFD.Exif),
         _directory(found, ExifTags.IFD.GPSInfo),
     )
@@ -68,9 +75,18 @@ def read_exif(image: Image.Image) -> Exif:
 
 def _directory(found: Image.Exif, tag: int) -> Tags:
     try:
-        return dict(found.get_ifd(tag))
-    except DECODER_ERRORS:
+        return _readable(found.get_ifd(tag))
+    except Exception:  # as above
         return {}
+
+
+def _readable(tags: Mapping[int, Any]) -> Tags:
+    """The tags whose values can be read; Pillow reads a value when it is asked for."""
+    found = {}
+    for tag in tags:
+        with suppress(Exception):
+            found[tag] = tags[tag]
+    return found
 
 
 def gps_position(gps: Tags) -> Position | None:
@@ -86,24 +102,21 @@ def gps_position(gps: Tags) -> Position | None:
         return None
     lat = _coordinate("latitude", gps.get(base.GPSLatitude), gps.get(base.GPSLatitudeRef))
     lon = _coordinate("longitude", gps.get(base.GPSLongitude), gps.get(base.GPSLongitudeRef))
-    source = measured_or_guessed("exif", gps.get(base.GPSProcessingMethod))
+    source = measured_or_guessed(
+        "exif", as_text(gps.get(base.GPSProcessingMethod, ""), base.GPSProcessingMethod)
+    )
     return checked(lat, lon, source, _accuracy(gps.get(base.GPSHPositioningError)))
 
 
-def _coordinate(axis: Literal["latitude", "longitude"], value: Any, reference: Any) -> float:
+def _coordinate(axis: Axis, value: Any, reference: Any) -> float:
     if value is None:
         raise PhotoRejected(Reason.INCOMPLETE, f"half a position: the {axis} is missing")
-    if isinstance(value, bytes):
-        value = value.decode("ascii", "replace")
-    if isinstance(value, str):
-        parts = numbers(axis, value)
-    else:
-        values = value if isinstance(value, tuple | list) else (value,)
-        if any(_denominator(part) == 0 for part in values):
-            raise PhotoRejected(Reason.ZERO_DENOMINATOR, f"{axis} has a denominator of zero")
-        parts = [_number(part) for part in values]
-    degrees = from_parts(axis, parts)
-    return sign(axis, reference) * degrees
+    if isinstance(value, str | bytes):
+        return coordinate(axis, as_text(value), reference)
+    values = value if isinstance(value, tuple | list) else (value,)
+    if any(_denominator(part) == 0 for part in values):
+        raise PhotoRejected(Reason.ZERO_DENOMINATOR, f"{axis} has a denominator of zero")
+    return sign(axis, reference) * from_parts(axis, [_number(part) for part in values])
 
 
 def _denominator(value: Any) -> int:
@@ -124,84 +137,103 @@ def _accuracy(value: Any) -> float | None:
     return metres if 0 < metres < 1e7 else None
 
 
-def taken_at(exif: Exif) -> datetime | None:
-    """When the photo was taken; None if not known, or not of the years 1800 to 2199.
-
-    The camera's clock where it names its zone, else the GPS clock (UTC), else the camera's clock
-    taken as UTC.
-    """
-    clocks = (_zoned_clock(exif), _gps_clock(exif.gps), _camera_clock(exif)[0])
-    return next((clock for clock in clocks if clock and is_believable(clock)), None)
-
-
-def _camera_clock(exif: Exif) -> tuple[datetime | None, timedelta | None]:
-    """The camera's clock taken as UTC, and its distance from UTC where it names one."""
+def original_time(exif: Exif) -> datetime | None:
+    """When the picture was taken by the camera's clock, naive where no zone is named."""
     tag = ExifTags.Base
-    clock = _clock(exif.photo.get(tag.DateTimeOriginal))
-    offset = _offset(exif.photo.get(tag.OffsetTimeOriginal))
-    if clock is None:
-        clock = _clock(exif.photo.get(tag.DateTimeDigitized))
-        offset = _offset(exif.photo.get(tag.OffsetTimeDigitized))
-    return clock, offset
+    return _camera_time(exif, tag.DateTimeOriginal, tag.SubsecTimeOriginal, tag.OffsetTimeOriginal)
 
 
-def _zoned_clock(exif: Exif) -> datetime | None:
-    clock, offset = _camera_clock(exif)
-    if clock is None or offset is None:
+def digitized_time(exif: Exif) -> datetime | None:
+    """When the picture became a file by the camera's clock, naive where no zone is named."""
+    tag = ExifTags.Base
+    return _camera_time(
+        exif, tag.DateTimeDigitized, tag.SubsecTimeDigitized, tag.OffsetTimeDigitized
+    )
+
+
+def _camera_time(exif: Exif, clock: int, fraction: int, offset: int) -> datetime | None:
+    def find(tag: int) -> str:
+        # Some programs write them in the directory of the image.
+        return text(exif, tag) or ""
+
+    time = read_time(find(clock))
+    if time is None:
         return None
-    try:
-        return clock - offset
-    except OverflowError:
-        return None
+    digits = find(fraction)
+    if digits.isdecimal() and digits.isascii() and not time.microsecond:
+        time = time.replace(microsecond=int(digits[:6].ljust(6, "0")))
+    # OffsetTime is that of the last change; a camera that writes only this one means them all.
+    return with_zone(time, read_offset(find(offset)) or read_offset(find(_OFFSET_TIME)))
 
 
-def _clock(value: Any) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        found = datetime.strptime(value.strip(" \0")[:19], "%Y:%m:%d %H:%M:%S")
-    except ValueError:
-        return None
-    return found.replace(tzinfo=UTC)
-
-
-def _offset(value: Any) -> timedelta | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return datetime.strptime(value.strip(" \0"), "%z").utcoffset()
-    except ValueError:
-        return None
-
-
-def _gps_clock(gps: Tags) -> datetime | None:
+def gps_time(gps: Tags) -> datetime | None:
+    """The receiver's clock, UTC."""
     date, time = gps.get(ExifTags.GPS.GPSDateStamp), gps.get(ExifTags.GPS.GPSTimeStamp)
-    if not isinstance(date, str) or not isinstance(time, tuple | list) or len(time) != 3:
+    day = read_time(as_text(date).replace("-", ":")) if isinstance(date, str | bytes) else None
+    if day is None or not isinstance(time, tuple | list) or len(time) != 3:
         return None
     hours, minutes, seconds = (_number(part) for part in time)
     if not (0 <= hours < 24 and 0 <= minutes < 60 and 0 <= seconds < 61):
         return None
-    try:
-        day = datetime.strptime(date.strip(" \0").replace("-", ":"), "%Y:%m:%d")
-        return day.replace(tzinfo=UTC) + timedelta(hours=hours, minutes=minutes, seconds=seconds)
-    except (ValueError, OverflowError):
-        return None
+    midnight = day.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
+    with suppress(OverflowError):
+        return midnight + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    return None
 
 
-def author(exif: Exif) -> str | None:
-    """The `Artist`, if any."""
-    return _text(exif.image.get(ExifTags.Base.Artist))
+def text(exif: Exif, tag: int) -> str | None:
+    """The text of a tag, wherever it stands; None if there is none."""
+    for tags in (exif.photo, exif.image):
+        value = tags.get(tag)
+        if isinstance(value, str | bytes) or (tag in _UTF_16 and value is not None):
+            found = shortened(as_text(value, tag).replace("\0", " "))
+            if found:
+                return found
+    return None
 
 
-def licence(exif: Exif) -> str | None:
-    """The `Copyright` notice, if any."""
-    return _text(exif.image.get(ExifTags.Base.Copyright))
+def as_text(value: Any, tag: int | None = None) -> str:
+    """A text as it was meant; Pillow takes every byte for a letter of Latin-1.
+
+    The tags of Windows are UTF-16. Comments begin with eight bytes that name the character set.
+    """
+    if isinstance(value, tuple | list):
+        value = bytes(part for part in value if isinstance(part, int) and 0 <= part < 256)
+    if tag in _UTF_16 and isinstance(value, bytes):
+        return _utf_16(value)
+    if tag in _PREFIXED and isinstance(value, bytes):
+        return _prefixed(value)
+    if isinstance(value, str):
+        try:
+            return decoded(value.encode("latin-1"))
+        except UnicodeEncodeError:
+            return value
+    return decoded(bytes(value))
 
 
-def _text(value: Any) -> str | None:
-    if not isinstance(value, str):
-        return None
-    return shortened(value.replace("\0", " ")) or None
+def _prefixed(value: bytes) -> str:
+    kind, content = value[:8].rstrip(b"\0 ").upper(), value[8:]
+    if kind == b"UNICODE":
+        return _utf_16(content) if b"\0" in content else _utf_16_or_8(content)
+    if kind == b"JIS":
+        for encoding in ("iso2022_jp", "shift_jis", "euc_jp"):
+            with suppress(UnicodeDecodeError):
+                return content.decode(encoding)
+    if kind in (b"", b"ASCII", b"JIS"):
+        return decoded(content)
+    return decoded(value)  # without its prefix
+
+
+def _utf_16_or_8(data: bytes) -> str:
+    return data.decode("ascii") if data.isascii() else _utf_16(data)
+
+
+def _utf_16(data: bytes) -> str:
+    """UTF-16 in the order that the zeros of plain letters show, little end first by default."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    big = data[::2].count(0) > data[1::2].count(0)
+    return data.decode("utf-16-be" if big else "utf-16-le", "replace").rstrip("\0")
 
 
 def as_json(exif: Exif) -> dict[str, Any] | None:
@@ -219,21 +251,23 @@ def as_json(exif: Exif) -> dict[str, Any] | None:
             if len(found) == _MOST_TAGS:
                 return found
             if tag not in _NOT_KEPT or names is ExifTags.GPSTAGS:
-                found[names.get(tag, f"0x{tag:04x}")] = _json(value)
+                found[names.get(tag, f"0x{tag:04x}")] = _json(value, tag)
     return found or None
 
 
-def _json(value: Any) -> Any:
+def _json(value: Any, tag: int | None = None) -> Any:
     if isinstance(value, bool | int) and abs(value) < 2**63:
         return value
     if isinstance(value, float | int | IFDRational):
         number = _number(value)
         return number if math.isfinite(number) else None
-    if isinstance(value, bytes):
-        text = value.rstrip(b"\0")
-        if text.isascii() and text.decode("ascii").isprintable():
-            return text.decode("ascii")[:LONGEST_TEXT]
+    if isinstance(value, bytes) and tag not in _UTF_16 | _PREFIXED:
+        content = value.rstrip(b"\0")
+        if content.isascii() and content.decode("ascii").isprintable():
+            return content.decode("ascii")[:LONGEST_TEXT]
         return value[:_MOST_BYTES].hex() + ("…" if len(value) > _MOST_BYTES else "")
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list) and tag not in _UTF_16:
         return [_json(part) for part in value[:_LONGEST_LIST]]
-    return cleaned(str(value).rstrip("\0").replace("\0", " "))[:LONGEST_TEXT]
+    is_text = isinstance(value, str | bytes | tuple | list)
+    said = as_text(value, tag) if is_text else str(value)
+    return cleaned(said.rstrip("\0").replace("\0", " "))[:LONGEST_TEXT]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import chain, islice
@@ -16,8 +17,9 @@ from geosearch.database.inserting import finish_run, start_run
 from geosearch.errors import InputError
 from geosearch.ingest.examine import examine, with_defaults
 from geosearch.ingest.ingest_summary import IngestSummary, Tally
+from geosearch.ingest.manifests import Reading
 from geosearch.ingest.photo_rows import Item, Store
-from geosearch.ingest.records import Candidate, Rejection, cleaned, shortened
+from geosearch.ingest.records import Candidate, Rejection, Unread, cleaned, shortened
 from geosearch.ingest.sources import candidates, count, locate
 from geosearch.parallel import ordered_map, processors
 from geosearch.waiting import Progress
@@ -35,6 +37,9 @@ class IngestOptions(TypedDict, total=False):
     progress: Progress | None
     author: str | None
     licence: str | None
+    columns: str | Mapping[str, str] | None
+    encoding: str | None
+    exclude: Sequence[str] | None
 
 
 def ingest(
@@ -49,6 +54,9 @@ def ingest(
     progress: Progress | None = None,
     author: str | None = None,
     licence: str | None = None,
+    columns: str | Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    exclude: Sequence[str] | None = None,
 ) -> IngestSummary:
     """Read photos and their positions into a collection.
 
@@ -76,6 +84,13 @@ def ingest(
         Called with the number of photos done and the total, or None where it is not known.
     author, licence
         For photos that do not name their own.
+    columns
+        Field → column of the manifests, where the names of columns do not tell, or one text:
+        `lat=Breite,lon=Länge`.
+    encoding
+        Of manifests that are not UTF-8.
+    exclude
+        Patterns of names, or of paths below a folder, that are left out.
 
     Raises
     ------
@@ -92,17 +107,22 @@ def ingest(
         given and shortened(text(name, given))
         for name, given in (("author", author), ("licence", licence))
     )
-    located = [locate(source) for source in sources]
+    reading = Reading.of(columns, encoding, exclude)
+    located = [locate(source, reading) for source in sources]
+    unread: Counter[str] = Counter()
     options = {
         "collection": collection,
         "keep_unlocated": keep_unlocated,
         "verify": verify,
         "author": author,
         "licence": licence,
+        "columns": dict(reading.columns),
+        "encoding": reading.encoding,
+        "exclude": list(reading.exclude),
     }
     items = ordered_map(
         partial(_examine, verify=verify, author=author, licence=licence),
-        chain.from_iterable(map(candidates, located)),
+        _photos(chain.from_iterable(candidates(uri, reading) for uri in located), unread),
         workers or processors() + 1,
     )
     try:
@@ -114,7 +134,8 @@ def ingest(
                     names = list(map(cleaned, located))
                     run_id = start_run(connection, "ingest", collection_id, options, sources=names)
                 store = Store(connection, collection_id, run_id, keep_unlocated=keep_unlocated)
-                tally = _write(store, items, _reporter(progress, located))
+                tally = _write(store, items, _reporter(progress, located, reading))
+                tally.unread = unread
                 summary = IngestSummary.of(tally, None if dry_run else run_id)
                 with connection.transaction():
                     finish_run(connection, run_id, summary.to_json())
@@ -124,6 +145,17 @@ def ingest(
             return summary
     finally:
         items.close()
+
+
+def _photos(
+    items: Iterable[Candidate | Rejection | Unread], unread: Counter[str]
+) -> Iterator[Candidate | Rejection]:
+    """The items without the files that are no photos, which are counted in `unread`."""
+    for item in items:
+        if isinstance(item, Unread):
+            unread[item.kind] += 1
+        else:
+            yield item
 
 
 def _examine(
@@ -148,9 +180,11 @@ def _reported(items: Iterable[Item], report: Callable[[int], None], before: int)
         yield item
 
 
-def _reporter(progress: Progress | None, located: Sequence[str]) -> Callable[[int], None]:
+def _reporter(
+    progress: Progress | None, located: Sequence[str], reading: Reading
+) -> Callable[[int], None]:
     if progress is None:
         return lambda _done: None
-    counts = [count(uri) for uri in located]
+    counts = [count(uri, reading) for uri in located]
     total = None if None in counts else sum(number or 0 for number in counts)
     return lambda done: progress(done, total)

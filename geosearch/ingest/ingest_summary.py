@@ -21,6 +21,8 @@ class Tally:
     kept_unlocated: int = 0
     replaced: int = 0
     by_reason: Counter[Reason] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
         """Add the counts of another tally to this one."""
@@ -59,6 +61,10 @@ class IngestSummary(Record):
         embeddings for what the file is now. A file whose new bytes cannot be stored drops nothing.
     by_reason
         `rejected` by reason code.
+    warnings
+        Fields left out of photos because they could not be read, by name (`taken_at`).
+    unread
+        Other files in the folders, no photos that we read, by their endings.
     """
 
     run_id: int | None
@@ -71,6 +77,8 @@ class IngestSummary(Record):
     kept_unlocated: int
     replaced: int
     by_reason: dict[str, int]
+    warnings: dict[str, int]
+    unread: dict[str, int]
 
     @classmethod
     def of(cls, tally: Tally, run_id: int | None) -> IngestSummary:
@@ -81,5 +89,7 @@ class IngestSummary(Record):
                 "run_id": run_id,
                 "rejected": tally.by_reason.total(),
                 "by_reason": {reason.value: n for reason, n in sorted(tally.by_reason.items())},
+                "warnings": dict(sorted(tally.warnings.items())),
+                "unread": dict(sorted(tally.unread.items())),
             }
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
+import dataclasses
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any
 
 import pyarrow
@@ -16,41 +15,118 @@ import pyarrow.parquet
 
 from geosearch.arguments import check_wgs84
 from geosearch.errors import GeosearchError, InputError, PhotoRejected, Reason, unusable_file
+from geosearch.ingest import manifest_values as values
+from geosearch.ingest.delimited import UTF_8, checked_encoding, delimited_rows, text_lines
 from geosearch.ingest.positions import Position, checked
-from geosearch.ingest.records import Candidate, Rejection, is_believable, shortened
-from geosearch.storage import open_stream, resolve
+from geosearch.ingest.records import Candidate, Rejection, shortened, storable
+from geosearch.storage import ending, open_stream, resolve
 
-#: Field → column names it goes by, lower case with `_`, the preferred first.
-#: No plain `accuracy`: Flickr and YFCC use that name for a zoom level.
+#: Field → column names it goes by, lower case with `_`, the preferred first. Those of exiftool have
+#: no `_` and may have a group. No plain `accuracy`: with Flickr and YFCC that is a zoom level.
 COLUMNS: Mapping[str, Sequence[str]] = {
     "uri": (
-        *("uri", "path", "file", "filepath", "file_path", "filename", "file_name"),
+        *("uri", "path", "file", "filepath", "file_path", "filename", "file_name", "sourcefile"),
         *("image", "image_path", "photo", "img", "url", "image_url", "img_id"),
     ),
-    "lat": ("lat", "latitude", "gps_latitude", "y"),
-    "lon": ("lon", "lng", "long", "longitude", "gps_longitude", "x"),
-    "author": ("author", "user", "user_id", "username", "owner", "photographer", "creator"),
-    "taken_at": ("taken_at", "date_taken", "datetaken", "captured_at", "datetime", "date"),
-    "licence": ("licence", "license", "license_name", "licensename"),
-    "accuracy_m": ("accuracy_m", "accuracy_metres", "accuracy_meters", "gps_accuracy_m"),
+    "lat": (
+        *("lat", "latitude", "gps_latitude", "composite:gpslatitude", "gpslatitude"),
+        *("exif:gpslatitude", "y"),
+    ),
+    "lon": (
+        *("lon", "lng", "long", "longitude", "gps_longitude", "composite:gpslongitude"),
+        *("gpslongitude", "exif:gpslongitude", "x"),
+    ),
+    "epsg": ("epsg", "srid"),
+    "lat_ref": ("gps_latitude_ref", "gpslatituderef", "exif:gpslatituderef"),
+    "lon_ref": ("gps_longitude_ref", "gpslongituderef", "exif:gpslongituderef"),
+    "author": (
+        *("author", "user", "user_id", "username", "owner", "photographer", "creator"),
+        *("artist", "exif:artist"),
+    ),
+    "taken_at": (
+        *("taken_at", "date_taken", "datetaken", "captured_at", "datetime", "date"),
+        *("subsecdatetimeoriginal", "composite:subsecdatetimeoriginal", "date_time_original"),
+        *("datetimeoriginal", "exif:datetimeoriginal"),
+    ),
+    "offset": ("offset_time_original", "offsettimeoriginal", "exif:offsettimeoriginal"),
+    "licence": (
+        *("licence", "license", "license_name", "licensename", "copyright", "exif:copyright"),
+    ),
+    "accuracy_m": (
+        *("accuracy_m", "accuracy_metres", "accuracy_meters", "gps_accuracy_m"),
+        *("gpshpositioningerror", "exif:gpshpositioningerror"),
+    ),
     "position_source": ("position_source",),
     "localization_id": ("localization_id",),
     "title": ("title", "caption"),
     "source_id": ("source_id", "photo_id", "id"),
 }
 
-_EMPTY = {"", "na", "n/a", "nan", "null", "none"}
+#: What else columns might say of a position that is a geometry.
+_IN_DEGREES: Mapping[str, Any] = {"lat_ref": None, "lon_ref": None, "epsg": None}
 _PARQUET_BATCH = 1000
+_MOST_LOST = 1_000_000  # rows of a damaged part; a damaged count may be any
 
 Row = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How sources are read.
+
+    Of manifests the column of a field where its name does not tell, and the encoding; of folders
+    patterns of names and of paths below them that are left out (`*` and `?` stand for letters).
+
+    Raises
+    ------
+    InputError
+        There is no such field or encoding.
+    """
+
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    encoding: str = UTF_8
+    exclude: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        checked_encoding(self.encoding)
+        for name in self.columns:
+            if name not in COLUMNS:
+                raise InputError(f"no field is called {name}", f"Fields: {', '.join(COLUMNS)}.")
+
+    def epsg(self) -> str | None:
+        """The EPSG code of all coordinates, where it is given in place of a column."""
+        given = self.columns.get("epsg", "").upper().removeprefix("EPSG:")
+        return given if given.isdecimal() else None
+
+    @classmethod
+    def of(
+        cls,
+        columns: str | Mapping[str, str] | None,
+        encoding: str | None,
+        exclude: Sequence[str] | None,
+    ) -> Reading:
+        """As options give it, columns as in `lat=Breite,lon=Länge`."""
+        if isinstance(columns, str):
+            pairs = [part.partition("=") for part in columns.split(",")]
+            if not all(name and column for name, _, column in pairs):
+                raise InputError(
+                    f"the columns cannot be told from {columns!r}",
+                    "Write field=column, separated by commas: lat=Breite,lon=Länge",
+                )
+            columns = {name.strip(): column.strip() for name, _, column in pairs}
+        return cls(columns or {}, encoding or UTF_8, exclude or ())
+
+
+#: As the sources themselves say.
+AS_THEY_SAY = Reading()
+
+
 def is_manifest(name: str) -> bool:
     """True if the file ending is that of a manifest."""
-    return _suffix(name) in _READERS
+    return ending(name) in _READERS
 
 
-def read_manifest(uri: str) -> Iterator[Candidate | Rejection]:
+def read_manifest(uri: str, reading: Reading = AS_THEY_SAY) -> Iterator[Candidate | Rejection]:
     """The photos a manifest names; a row that cannot be used is a `Rejection`.
 
     Raises
@@ -58,19 +134,20 @@ def read_manifest(uri: str) -> Iterator[Candidate | Rejection]:
     InputError
         The manifest cannot be read, or lacks a column it must have.
     """
-    rows = _READERS.get(_suffix(uri))
+    rows = _READERS.get(ending(uri))
     if rows is None:
         raise InputError(
             f"{uri} is not a manifest by its name", f"A manifest ends in {', '.join(SUFFIXES)}."
         )
+    fixed = reading.epsg()
     with _opened(uri) as stream:
-        for number, row in rows(stream, uri):
+        for number, row in enumerate(rows(stream, uri, reading), 1):
             origin = f"{uri}#{number}"
             if isinstance(row, str):
                 yield _bad(origin, PhotoRejected(Reason.BAD_ROW, row))
                 continue
             try:
-                yield _candidate(row, uri, origin)
+                yield _candidate(row if fixed is None else {**row, "epsg": fixed}, uri, origin)
             except PhotoRejected as error:
                 yield _bad(origin, error)
 
@@ -92,7 +169,7 @@ def _opened(uri: str) -> Iterator[IO[bytes]]:
 
 def count_rows(uri: str) -> int | None:
     """Rows of a manifest where that is known without reading it all."""
-    if _suffix(uri) != ".parquet":
+    if ending(uri) != ".parquet":
         return None
     with _opened(uri) as stream:
         return int(pyarrow.parquet.ParquetFile(stream).metadata.num_rows)
@@ -103,37 +180,61 @@ def _bad(origin: str, error: PhotoRejected) -> Rejection:
 
 
 def _candidate(row: Row, manifest: str, origin: str) -> Candidate:
-    uri = _text(row, "uri")
-    if uri is None:
-        raise PhotoRejected(Reason.BAD_ROW, "no file or URL in this row")
-    try:
-        resolved = resolve(uri, manifest)
-    except InputError as error:
-        raise PhotoRejected(Reason.BAD_ROW, error.message) from error
+    warnings: list[str] = []
+
+    def optional(name: str, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except PhotoRejected:
+            warnings.append(name)
+            return None
+
+    position = _position(row, optional)
+    taken_at = optional("taken_at", lambda: values.moment(row.get("taken_at"), row.get("offset")))
     return Candidate(
-        uri=resolved,
+        uri=_uri(row, manifest),
         origin=origin,
-        position=_position(row),
+        position=position,
         author=_text(row, "author"),
-        taken_at=_time(row),
+        taken_at=taken_at,
         licence=_text(row, "licence"),
         title=_text(row, "title"),
         source_id=_text(row, "source_id"),
+        warnings=tuple(warnings),
     )
 
 
-def _position(row: Row) -> Position | None:
-    lat, lon = _number(row, "lat"), _number(row, "lon")
-    accuracy = _number(row, "accuracy_m")
-    if accuracy is not None and math.isnan(accuracy):
-        accuracy = None
+def _uri(row: Row, manifest: str) -> str:
+    value = row.get("uri")
+    if isinstance(value, Mapping):  # a picture with its path, as data sets keep it
+        value = value.get("path")
+    # A file may be called "none".
+    uri = value.strip() if isinstance(value, str) else values.text(value)
+    if not uri:
+        raise PhotoRejected(Reason.BAD_ROW, "no file or URL in this row")
+    if not storable(uri):
+        raise PhotoRejected(
+            Reason.BAD_ROW,
+            f"the name is not UTF-8: {uri!r}; say what the manifest is: --encoding cp1252",
+        )
+    try:
+        return resolve(uri, manifest)
+    except InputError as error:
+        raise PhotoRejected(Reason.BAD_ROW, error.message) from error
+
+
+def _position(row: Row, optional: Callable[[str, Callable[[], Any]], Any]) -> Position | None:
+    if values.text(row.get("epsg")) is not None:
+        lat, lon = values.unprojected(row["epsg"], row.get("lat"), row.get("lon"))
+    else:
+        lat = values.degrees("latitude", "lat", row.get("lat"), row.get("lat_ref"))
+        lon = values.degrees("longitude", "lon", row.get("lon"), row.get("lon_ref"))
+    accuracy = optional("accuracy_m", lambda: values.metres(row.get("accuracy_m")))
     if lat is None and lon is None:
         return None
     if lat is None or lon is None:
         missing = "latitude" if lat is None else "longitude"
         raise PhotoRejected(Reason.INCOMPLETE, f"half a position: the {missing} is missing")
-    if accuracy is not None and not 0 <= accuracy < 1e9:
-        raise PhotoRejected(Reason.BAD_ROW, f"accuracy_m is {accuracy}")
     # What geosearch writes of its answers names them, or says that they are estimates.
     said = (_text(row, "position_source") or "").lower()
     guessed = said == "estimated" or _text(row, "localization_id") is not None
@@ -141,110 +242,79 @@ def _position(row: Row) -> Position | None:
 
 
 def _text(row: Row, field: str) -> str | None:
-    value = row.get(field)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    text = str(value).strip()
-    if not text or (field != "uri" and text.lower() in _EMPTY):
-        return None
-    return text if field == "uri" else shortened(text)
+    found = values.text(row.get(field))
+    return found and shortened(found)
 
 
-def _number(row: Row, field: str) -> float | None:
-    value = row.get(field)
-    if value is None or isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        text = value.strip()
-        if text.lower() in _EMPTY - {"nan"}:
-            return None
-        if text.count(",") == 1 and "." not in text:
-            text = text.replace(",", ".")  # a decimal comma
-    else:
-        text = value
-    try:
-        return float(text)
-    except (TypeError, ValueError, OverflowError):
-        raise PhotoRejected(
-            Reason.NOT_A_NUMBER, f"{field} is not a number: {str(value)[:80]!r}"
-        ) from None
+# ---- the kinds of manifests: the fields of each row, or what is wrong with it ------------------
+
+_Rows = Iterator[Row | str]
 
 
-def _time(row: Row) -> datetime | None:
-    value = row.get("taken_at")
-    if not isinstance(value, datetime):
-        text = _text(row, "taken_at")
-        if text is None:
-            return None
-        if text[4:5] == ":" and text[7:8] == ":":  # EXIF writes 2020:01:31
-            text = text[:10].replace(":", "-") + text[10:]
-        try:
-            value = datetime.fromisoformat(text)
-        except ValueError:
-            raise PhotoRejected(
-                Reason.BAD_ROW, f"taken_at is not an ISO 8601 time: {text[:80]!r}"
-            ) from None
-    time = value if value.tzinfo else value.replace(tzinfo=UTC)
-    if not is_believable(time):
-        raise PhotoRejected(Reason.BAD_ROW, f"taken_at is not of the years 1800 to 2199: {value}")
-    return time
+def _csv_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
+    rows = delimited_rows(stream, name, reading.encoding)
+    _, header = next(rows, (1, []))
+    if isinstance(header, str):
+        raise InputError(f"{name}: {header}", "The first line names the columns.")
+    columns = _columns(header, name, reading)
+    for _, cells in rows:
+        yield (
+            cells
+            if isinstance(cells, str)
+            else {field: cells[index] for field, index in columns.items()}
+        )
 
 
-# ---- the kinds of manifests: row number and fields, or what is wrong with the row -------------
-
-_Rows = Iterator[tuple[int, Row | str]]
-
-
-def _csv_rows(stream: IO[bytes], name: str) -> _Rows:
-    # surrogateescape: a stray Latin-1 letter in a title is no reason to stop.
-    first = stream.readline()
-    if b"\0" in first or first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{name} is not UTF-8", "Convert it, e.g. by iconv -f UTF-16 -t UTF-8.")
-    lines = (line.decode("utf-8", "surrogateescape") for line in stream)
-    header_line = first.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    delimiter = max(",;\t|", key=header_line.count)
-    csv.field_size_limit(1 << 24)
-    rows = csv.reader(_chain(header_line, lines), delimiter=delimiter)
-    header = next(rows, [])
-    columns = _columns(header, name)
-    number = 0
-    while True:
-        try:
-            cells = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            number += 1
-            yield number, f"line {rows.line_num}: {error}"
-            continue
-        if not any(cell.strip() for cell in cells):
-            continue
-        number += 1
-        if len(cells) != len(header):
-            yield number, f"line {rows.line_num}: {len(cells)} cells, {len(header)} columns"
-            continue
-        yield number, {field: cells[index] for field, index in columns.items()}
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
-
-
-def _parquet_rows(stream: IO[bytes], name: str) -> _Rows:
+def _parquet_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
     file = pyarrow.parquet.ParquetFile(stream)
     header = file.schema_arrow.names
-    columns = {field: header[index] for field, index in _columns(header, name).items()}
-    number = 0
-    for batch in file.iter_batches(_PARQUET_BATCH, columns=list(columns.values())):
-        for row in _python_rows(batch):
-            number += 1
-            yield (
-                number,
-                row
-                if isinstance(row, str)
-                else {field: row[column] for field, column in columns.items()},
-            )
+    geometry = _geometry_column(file.schema_arrow, name)
+    indices = _columns(header, name, reading, located=geometry is not None)
+    columns = {field: header[index] for field, index in indices.items()}
+    wanted = [*columns.values(), *filter(None, [geometry])]
+    for group in range(file.num_row_groups):
+        left = file.metadata.row_group(group).num_rows
+        try:
+            for batch in file.iter_batches(_PARQUET_BATCH, row_groups=[group], columns=wanted):
+                for row in _python_rows(batch):
+                    left -= 1
+                    if isinstance(row, str):
+                        yield row
+                        continue
+                    fields = {field: row[column] for field, column in columns.items()}
+                    yield _with_geometry(fields, row[geometry]) if geometry else fields
+        except (OSError, pyarrow.ArrowException) as error:
+            for _ in range(min(left, _MOST_LOST)):
+                yield f"this part of the file is damaged: {error}"
+
+
+def _geometry_column(schema: pyarrow.Schema, name: str) -> str | None:
+    """The column of points of a GeoParquet file; None if it is none."""
+    try:
+        said = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
+        column = said.get("primary_column")
+        about = said.get("columns", {}).get(column, {})
+        crs = about.get("crs")
+        if isinstance(crs, dict):
+            known = crs.get("id") or {}
+            crs = f"{known.get('authority')}:{known.get('code')}" if known else crs.get("name")
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return None
+    if column not in schema.names or about.get("encoding") != "WKB":
+        return None
+    check_wgs84(name, crs)
+    return str(column)
+
+
+def _with_geometry(row: Row, wkb: bytes | None) -> Row | str:
+    if wkb is None:
+        return {**row, "lat": None, "lon": None}
+    import shapely
+
+    point = shapely.from_wkb(wkb, on_invalid="ignore")
+    if not isinstance(point, shapely.Point) or point.is_empty:
+        return "the geometry is not a Point"
+    return {**row, "lat": point.y, "lon": point.x, **_IN_DEGREES}
 
 
 def _python_rows(batch: pyarrow.RecordBatch) -> list[Row | str]:
@@ -266,97 +336,147 @@ def _to_microseconds(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
     return batch
 
 
-def _jsonl_rows(stream: IO[bytes], _name: str) -> _Rows:
-    number = 0
-    for line in stream:
-        if not line.strip():
-            continue
-        number += 1
+def _jsonl_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
+    lines = text_lines(stream, name, reading.encoding)
+    named = partial(_json_row, name=name, reading=reading)
+    for number, line in enumerate(filter(str.strip, lines), 1):
         try:
-            item = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+            item = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield number, f"not JSON: {error}"
+            yield f"not JSON: {error}"
             continue
-        yield number, _json_row(item)
+        yield named(item, is_first=number == 1)
 
 
-def _geojson_rows(stream: IO[bytes], name: str) -> _Rows:
+def _json_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
+    """Of a GeoJSON FeatureCollection, or of a list of objects such as exiftool writes."""
     try:
-        document = json.load(stream)
+        data = stream.read()
+        document = json.loads(
+            data if reading.encoding == UTF_8 else data.decode(reading.encoding, "replace")
+        )
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is not JSON: {error}", "Give a GeoJSON FeatureCollection.") from (
             error
         )
-    features = document.get("features") if isinstance(document, dict) else None
-    if not isinstance(features, list):
+    items = document.get("features") if isinstance(document, dict) else document
+    if not isinstance(items, list):
         raise InputError(
-            f"{name} is not a GeoJSON FeatureCollection",
+            f"{name} is neither a GeoJSON FeatureCollection nor a list of objects",
             "One JSON object per line goes in a .jsonl file.",
         )
-    check_wgs84(name, document.get("crs"))
-    for number, feature in enumerate(features, 1):
-        yield number, _json_row(feature)
+    if isinstance(document, dict):
+        check_wgs84(name, document.get("crs"))
+    for number, item in enumerate(items, 1):
+        yield _json_row(item, name=name, reading=reading, is_first=number == 1)
 
 
-def _json_row(item: Any) -> Row | str:
+def _json_row(item: Any, *, name: str, reading: Reading, is_first: bool) -> Row | str:
     """Fields of a JSON object or a GeoJSON feature, whose geometry goes before its properties."""
     if not isinstance(item, dict):
         return f"not a JSON object: {str(item)[:80]}"
-    if item.get("type") != "Feature":
-        return _named(item)
-    geometry, properties = item.get("geometry"), item.get("properties")
-    row = _named(properties if isinstance(properties, dict) else {})
+    is_feature = item.get("type") == "Feature"
+    properties = item.get("properties") if is_feature else item
+    geometry = item.get("geometry") if is_feature else None
+    keys = properties if isinstance(properties, dict) else {}
+    try:
+        matches = _matches(list(keys), name, reading, located=geometry is not None)
+    except InputError as error:
+        if is_first:
+            raise
+        return error.message
+    cells = list(keys.values())
+    row = {field: cells[index] for field, index in matches.items()}
     if geometry is None:
         return row
     coordinates = geometry.get("coordinates") if isinstance(geometry, dict) else None
     if not isinstance(coordinates, list) or geometry.get("type") != "Point" or len(coordinates) < 2:
         return "the geometry is not a Point"
-    return row | {"lon": coordinates[0], "lat": coordinates[1]}
+    lon, lat = coordinates[:2]
+    return {**row, "lat": lat, "lon": lon, **_IN_DEGREES}
 
 
-def _named(item: Row) -> dict[str, Any]:
-    keys = list(item)
-    return {field: item[keys[index]] for field, index in _matches(keys).items()}
+def _matches(
+    header: Sequence[str], name: str, reading: Reading, *, located: bool = False
+) -> dict[str, int]:
+    """Field → index of its column; the preferred alias wins, but for a position there is one.
 
-
-def _matches(header: Sequence[str]) -> dict[str, int]:
-    """Field → index of its column; the preferred alias wins."""
-    names = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in header]
-    return {
+    `located`: the position does not come from a column.
+    """
+    names = [column.strip().lower().replace(" ", "_").replace("-", "_") for column in header]
+    if set(names) >= _BOX:
+        names = ["" if column in ("x", "y") else column for column in names]
+    found = {
         field: names.index(alias)
         for field, aliases in COLUMNS.items()
         if (alias := next((alias for alias in aliases if alias in names), None)) is not None
     }
+    for field, column in reading.columns.items():
+        if field == "epsg" and reading.epsg() is not None:
+            continue
+        exact = column if column in header else column.lower()
+        known = list(header) if column in header else names
+        if exact in known:
+            found[field] = known.index(exact)
+        else:
+            raise InputError(
+                f"{name}: no column is called {column}; its columns are {', '.join(header)}",
+                "Correct --columns.",
+            )
+    if located:
+        return found
+    several = [
+        column
+        for field in ("lat", "lon")
+        if field not in reading.columns
+        and len({_base(alias) for alias in COLUMNS[field] if alias in names}) > 1
+        for column, known in zip(header, names, strict=True)
+        if known in COLUMNS[field]
+    ]
+    if several:
+        raise InputError(
+            f"{name}: the position could be in any of {', '.join(several)}",
+            "Say which: --columns lat=…,lon=…",
+        )
+    return found
 
 
-def _columns(header: Sequence[str], name: str) -> dict[str, int]:
-    columns = _matches(header)
-    missing = [field for field in ("uri", "lat", "lon") if field not in columns]
+#: Beside these, x and y are the corner of a box in the picture.
+_BOX = {"w", "h"}
+
+
+def _base(alias: str) -> str:
+    """One word for the names of one thing: with a group of exiftool's, with `_` or without."""
+    return alias.rpartition(":")[2].replace("_", "")
+
+
+def _columns(
+    header: Sequence[str], name: str, reading: Reading, *, located: bool = False
+) -> dict[str, int]:
+    columns = _matches(header, name, reading, located=located)
+    needed = ("uri",) if located else ("uri", "lat", "lon")
+    missing = [field for field in needed if field not in columns]
     if missing:
         raise InputError(
             f"{name}: no column for {', '.join(missing)}; its columns are "
             f"{', '.join(header) or 'none'}",
             "Accepted: "
             + "; ".join(f"{field}: {', '.join(COLUMNS[field])}" for field in missing)
-            + ". Latitude and longitude may be empty in a row: its EXIF is read then.",
+            + f". Or say which: --columns {missing[0]}=… "
+            + "Latitude and longitude may be empty in a row: its EXIF is read then.",
         )
     return columns
 
 
-_READERS: Mapping[str, Callable[[IO[bytes], str], _Rows]] = {
+_READERS: Mapping[str, Callable[[IO[bytes], str, Reading], _Rows]] = {
     ".csv": _csv_rows,
     ".tsv": _csv_rows,
     ".parquet": _parquet_rows,
-    ".geojson": _geojson_rows,
-    ".json": _geojson_rows,
+    ".geojson": _json_rows,
+    ".json": _json_rows,
     ".jsonl": _jsonl_rows,
     ".ndjson": _jsonl_rows,
 }
 
 #: File endings of manifests.
 SUFFIXES = tuple(_READERS)
-
-
-def _suffix(name: str) -> str:
-    stem, dot, ending = name.lower().rpartition(".")
-    return dot + ending if stem else ""

@@ -32,6 +32,7 @@ _COLUMNS = {
     "estimate": "bytea",
     "accuracy_m": "float4",
     "taken_at": "timestamptz",
+    "taken_at_zone": "text",
     "author": "text",
     "licence": "text",
     "title": "text",
@@ -176,6 +177,7 @@ class Store:
             position["estimate"],
             position["accuracy_m"],
             photo.taken_at,
+            photo.taken_at_zone,
             photo.author,
             photo.licence,
             photo.title,
@@ -256,6 +258,7 @@ class _Batch:
         if isinstance(item, Rejection):
             self._reject(item, None)
             return
+        self.tally.warnings.update(item.warnings)
         self._accept(item.uri)  # the last word on a uri counts
         known = self.known.get(item.sha256)
         if item.position is not None and (

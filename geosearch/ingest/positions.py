@@ -10,9 +10,11 @@ from typing import Literal
 
 from geosearch.errors import PhotoRejected, Reason
 
+Axis = Literal["latitude", "longitude"]
 Source = Literal["exif", "xmp", "manifest", "estimated"]
 
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_LETTER = re.compile(r"(?<![A-Za-z])(north|south|east|west|[NSEW])(?![A-Za-z])", re.IGNORECASE)
 _HEMISPHERES = {"latitude": {"N": 1.0, "S": -1.0}, "longitude": {"E": 1.0, "W": -1.0}}
 
 
@@ -31,14 +33,12 @@ class Position:
         return self.source == "estimated"
 
 
-def measured_or_guessed(source: Source, method: object) -> Source:
+def measured_or_guessed(source: Source, method: str | None) -> Source:
     """The source of a position in a photo's metadata, by its GPSProcessingMethod.
 
     That of an estimate which was written back begins with `geosearch`.
     """
-    if isinstance(method, bytes):  # eight bytes say in which characters the text is
-        method = method[8:].decode("ascii", "replace")
-    guessed = isinstance(method, str) and method.strip(" \0").lower().startswith("geosearch")
+    guessed = (method or "").strip(" \0").lower().startswith("geosearch")
     return "estimated" if guessed else source
 
 
@@ -62,7 +62,7 @@ def checked(lat: float, lon: float, source: Source, accuracy_m: float | None = N
     return Position(lat, lon, source, accuracy_m)
 
 
-def sign(axis: Literal["latitude", "longitude"], reference: object) -> float:
+def sign(axis: Axis, reference: object) -> float:
     """+1 or −1 for the hemisphere `reference` names (`N`, `south`, `b"W\\0"`).
 
     Raises
@@ -80,6 +80,37 @@ def sign(axis: Literal["latitude", "longitude"], reference: object) -> float:
         raise PhotoRejected(
             Reason.MISSING_REFERENCE, f"{axis} without hemisphere: {wanted} wanted, not {letter!r}"
         ) from None
+
+
+def coordinate(axis: Axis, text: str, reference: object = None) -> float:
+    """Degrees in a text such as `51 deg 30' 7.5" N`, `33.8S`, `51,30.5N` or `-33.8`.
+
+    A letter or a sign in the text and `reference`, what is said of the hemisphere elsewhere, must
+    agree; one of them must be there.
+
+    Raises
+    ------
+    PhotoRejected
+        As `sign`, `from_parts` and `numbers`, or `contradiction`.
+    """
+    letters = _LETTER.findall(text)
+    if len(letters) > 1:  # "51d 30m 7s N"
+        letters = [letter for letter in letters if letter.isupper()] or letters[-1:]
+    parts = numbers(axis, text)
+    said = {sign(axis, letter) for letter in letters}
+    if reference not in (None, "", b""):
+        said.add(sign(axis, reference))
+    if parts[0] < 0 or text.lstrip().startswith("-"):
+        said.add(-1.0)
+        parts[0] = abs(parts[0])
+    elif not said and len(parts) == 1 and text.lstrip().startswith("+"):
+        # A signed decimal needs no letter; an unsigned one may have lost it.
+        said.add(1.0)
+    if len(said) > 1:
+        raise PhotoRejected(
+            Reason.CONTRADICTION, f"{axis} on two hemispheres: {text[:80]!r}, {reference!r}"
+        )
+    return (said.pop() if said else sign(axis, None)) * from_parts(axis, parts)
 
 
 def from_parts(axis: str, parts: Sequence[float]) -> float:

@@ -10,6 +10,8 @@ from geosearch.errors import PhotoRejected, Reason
 from geosearch.ingest.positions import Position
 
 Stage = Literal["read", "decode", "position", "manifest"]
+#: How the zone of a time is known: it is named, it is that of the position, or UTC is assumed.
+Zone = Literal["known", "position", "assumed"]
 
 #: Bytes of UTF-8 in an indexed text: a row of a B-tree index holds 2704.
 LONGEST_BYTES = 2000
@@ -26,6 +28,8 @@ class Candidate:
     """A photo a source names, not yet read, with what the source says of it.
 
     `origin` is the manifest row (`manifest.csv#3`) that names it; None for a photo in a folder.
+    `taken_at` is naive where the source names no zone. `warnings` are fields left out of the row
+    because they could not be read.
     """
 
     uri: str
@@ -36,6 +40,7 @@ class Candidate:
     licence: str | None = None
     title: str | None = None
     source_id: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,14 @@ class Rejection:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A file in a folder that is no photo we read; `kind` is its ending."""
+
+    uri: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class Photo:
     """A photo read and checked. `defect` says why a position it carries is not believed."""
 
@@ -68,11 +81,13 @@ class Photo:
     position: Position | None
     defect: Rejection | None
     taken_at: datetime | None
+    taken_at_zone: Zone | None
     author: str | None
     licence: str | None
     title: str | None
     source_id: str | None
     exif: dict[str, Any] | None
+    warnings: tuple[str, ...] = ()
 
 
 def storable(text: str) -> bool:
@@ -87,6 +102,16 @@ def cleaned(text: str) -> str:
             "utf-8", "backslashreplace"
         )
     return text.replace("\0", "\\x00")
+
+
+def decoded(data: bytes) -> str:
+    """Text of bytes that do not say how: UTF-8, else what Western computers wrote before it."""
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
 
 
 def shortened(text: str) -> str:

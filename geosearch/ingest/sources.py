@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 from geosearch.errors import InputError, MissingFileError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
-from geosearch.ingest.manifests import SUFFIXES, count_rows, is_manifest, read_manifest
-from geosearch.ingest.records import Candidate, Rejection
+from geosearch.ingest.manifests import (
+    AS_THEY_SAY,
+    SUFFIXES,
+    Reading,
+    count_rows,
+    is_manifest,
+    read_manifest,
+)
+from geosearch.ingest.records import Candidate, Rejection, Unread
 from geosearch.installation import remedy
-from geosearch.storage import filesystem, is_remote, resolve
+from geosearch.storage import ending, filesystem, is_remote, resolve, said
+
+#: Folders of storage devices and systems: thumbnails, snapshots, what was deleted.
+_SYSTEM_FOLDERS = frozenset(
+    {"@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN"}
+    | {"RECYCLER", "System Volume Information", "lost+found", "__MACOSX", "Thumbs.db"}
+    | {"desktop.ini"}
+)
 
 
-def locate(source: str | Path) -> str:
+def locate(source: str | Path, reading: Reading = AS_THEY_SAY) -> str:
     """The absolute uri of a source.
 
     Raises
@@ -23,64 +38,94 @@ def locate(source: str | Path) -> str:
         It does not exist, is a file that is neither a photo nor a manifest, or is a manifest
         that cannot be read: said here, before anything is written.
     """
-    uri = resolve(str(source))
+    uri = resolve(os.path.expanduser(str(source)))  # noqa: PTH111 - it may be a URL
     if not is_remote(uri) and not Path(uri).exists():
         raise MissingFileError(
             f"there is no {source}", "Give a folder, a photo or a manifest that exists."
         )
     if not is_manifest(uri) and not _is_photo(uri) and not is_remote(uri) and Path(uri).is_file():
         raise InputError(
-            f"{source} is neither a folder, nor a photo, nor a manifest",
-            f"A manifest ends in {', '.join(SUFFIXES)}.",
+            f"{source} is neither a folder, nor a photo that can be read, nor a manifest",
+            f"A photo ends in {', '.join(sorted(EXTENSIONS))}, a manifest in "
+            f"{', '.join(SUFFIXES)}.",
         )
     if _is_manifest_file(uri):
-        next(read_manifest(uri), None)
+        next(read_manifest(uri, reading), None)
     return uri
 
 
-def candidates(uri: str) -> Iterator[Candidate | Rejection]:
+def candidates(
+    uri: str, reading: Reading = AS_THEY_SAY
+) -> Iterator[Candidate | Rejection | Unread]:
     """The photos of a located source, always in the same order, and what could not be listed."""
     if _is_manifest_file(uri):
-        yield from read_manifest(uri)
+        yield from read_manifest(uri, reading)
     elif is_remote(uri):
-        yield from _remote(uri)
+        yield from _remote(uri, reading)
     elif Path(uri).is_dir():
-        yield from _folder(uri, set())
+        yield from _folder(uri, reading)
     else:
         yield Candidate(uri)
 
 
-def count(uri: str) -> int | None:
+def count(uri: str, reading: Reading = AS_THEY_SAY) -> int | None:
     """How many items `candidates` will give, where a quick look can tell."""
     if _is_manifest_file(uri):
         return count_rows(uri)
-    return None if is_remote(uri) else sum(1 for _ in candidates(uri))
+    if is_remote(uri):
+        return None
+    return sum(not isinstance(item, Unread) for item in candidates(uri, reading))
 
 
-def _folder(folder: str, visited: set[tuple[int, int]]) -> Iterator[Candidate | Rejection]:
+def _folder(top: str, reading: Reading) -> Iterator[Candidate | Rejection | Unread]:
     """Photos below a folder, name by name. Hidden files are skipped, links to folders followed.
 
     Every folder is entered once, so that a loop of links ends.
     """
-    try:
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in visited:
-            return
-        visited.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            found = sorted(
-                (entry for entry in entries if not entry.name.startswith(".")),
-                key=lambda entry: entry.name,
-            )
-    except OSError as error:
-        reason = f"the folder cannot be listed: {error.strerror}"
-        yield Rejection.of(folder, "read", PhotoRejected(Reason.UNREADABLE, reason))
-        return
-    for entry in found:
-        if _is_folder(entry):
-            yield from _folder(entry.path, visited)
-        elif _is_photo(entry.name):
-            yield Candidate(entry.path)
+    visited: set[tuple[int, int]] = set()
+    # What is left to do, the next last: folders nest deeper than Python calls.
+    waiting: list[tuple[str, bool]] = [(top, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if path != top and _is_left_out(path, top, reading):
+            continue
+        if not is_folder:
+            yield _file(path)
+            continue
+        try:
+            waiting.extend(_listed(path, visited))
+        except OSError as error:
+            reason = f"the folder cannot be listed: {error.strerror}"
+            yield Rejection.of(path, "read", PhotoRejected(Reason.UNREADABLE, reason))
+
+
+def _listed(folder: str, visited: set[tuple[int, int]]) -> list[tuple[str, bool]]:
+    """The files and folders in a folder, the last name first; nothing the second time."""
+    status = Path(folder).stat()
+    if (status.st_dev, status.st_ino) in visited:
+        return []
+    visited.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+    kinds = ((entry, _is_folder(entry)) for entry in found)
+    return [
+        (entry.path, within)
+        for entry, within in kinds
+        if within or _is_photo(entry.name) or _is_there(entry)
+    ]
+
+
+def _is_left_out(path: str, top: str, reading: Reading) -> bool:
+    """Whether a file or folder is hidden, of the system, or excluded by name or by path."""
+    name = path.rpartition("/")[2]
+    if name.startswith(".") or name in _SYSTEM_FOLDERS:
+        return True
+    below = path[len(top) :].lstrip("/")
+    return any(fnmatchcase(name, each) or fnmatchcase(below, each) for each in reading.exclude)
+
+
+def _file(path: str) -> Candidate | Unread:
+    return Candidate(path) if _is_photo(path) else Unread(path, ending(path) or "no ending")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -90,22 +135,39 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _remote(uri: str) -> Iterator[Candidate | Rejection]:
+def _is_there(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # as above
+        return False
+
+
+def _remote(uri: str, reading: Reading) -> Iterator[Candidate | Rejection | Unread]:
     if _is_photo(uri):
         yield Candidate(uri)
         return
+    empty = True
     try:
         found = filesystem(uri)
+        top = found._strip_protocol(uri)
         for folder, folders, files in found.walk(uri, on_error="raise"):
-            folders.sort()
+            folders[:] = sorted(
+                each for each in folders if not _is_left_out(f"{folder}/{each}", top, reading)
+            )
             for name in sorted(files):
-                if _is_photo(name) and not name.startswith("."):
-                    yield Candidate(found.unstrip_protocol(f"{folder}/{name}"))
+                if not _is_left_out(f"{folder}/{name}", top, reading):
+                    empty = False
+                    yield _file(found.unstrip_protocol(f"{folder}/{name}"))
     except Exception as error:  # fsspec backends raise their own types for network and access
         raise InputError(
-            f"cannot list {uri}: {type(error).__name__}: {error}",
+            f"cannot list {uri}: {said(error)}",
             f"Check the address and the credentials. What s3:// needs: {remedy('s3')}",
         ) from error
+    if empty:
+        raise InputError(
+            f"there is nothing at {uri}",
+            "Check the address. A photo whose URL does not end like one goes in a manifest.",
+        )
 
 
 def _is_manifest_file(uri: str) -> bool:
@@ -113,4 +175,4 @@ def _is_manifest_file(uri: str) -> bool:
 
 
 def _is_photo(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+    return ending(name) in EXTENSIONS

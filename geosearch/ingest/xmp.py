@@ -8,54 +8,95 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
 from xml.etree.ElementTree import Element
 
 from defusedxml import ElementTree
 
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.ingest.positions import (
+    Axis,
     Position,
     checked,
-    from_parts,
+    coordinate,
     measured_or_guessed,
-    numbers,
-    sign,
 )
 from geosearch.ingest.records import shortened
 
-_EXIF = "{http://ns.adobe.com/exif/1.0/}"
-_DC = "{http://purl.org/dc/elements/1.1/}"
-_CC = "{http://creativecommons.org/ns#}"
+EXIF = "{http://ns.adobe.com/exif/1.0/}"
+DC = "{http://purl.org/dc/elements/1.1/}"
+CC = "{http://creativecommons.org/ns#}"
+PHOTOSHOP = "{http://ns.adobe.com/photoshop/1.0/}"
+XMP = "{http://ns.adobe.com/xap/1.0/}"
+_DJI = "{http://www.dji.com/drone-dji/1.0/}"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_DESCRIPTION = f"{_RDF}Description"
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
-_HEMISPHERE = re.compile(r"\s*([NSEW])\s*$", re.IGNORECASE)
+_PACKET = re.compile(r"<(?:\w+:)?(x[am]pmeta|RDF)\b.*?</(?:\w+:)?\1\s*>", re.DOTALL)
+_NOTHING = re.compile(r"(?:<\?(?:(?!\?>).)*\?>|[\s\0\ufeff])*", re.DOTALL)
+_NOT_XML = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# With the widths of their letters: after junk a letter may begin at any byte.
+_ENCODINGS = (("utf-8", 1), ("utf-16-be", 2), ("utf-16-le", 2), ("utf-32-be", 4), ("utf-32-le", 4))
 
 Properties = dict[str, str]
 
 
 def read_xmp(packet: bytes | str | None) -> Properties:
-    """Property name → text of an XMP packet; empty if there is none or it is not XML."""
-    if not packet:
+    """Property name → text of an XMP packet; empty if there is none.
+
+    Only what is said of this picture: neither of what it is made from, nor of what it shows.
+
+    Raises
+    ------
+    PhotoRejected
+        `bad_xmp`: there is one that cannot be parsed.
+    """
+    text = packet if isinstance(packet, str) else _decoded(packet or b"")
+    if _NOTHING.fullmatch(text):
         return {}
+    packets = _PACKET.search(text)
     try:
-        data = packet if isinstance(packet, bytes) else packet.encode("utf-8", "replace")
-        root = ElementTree.fromstring(data.strip(b"\0 \r\n"))
-    except (ElementTree.ParseError, ValueError, LookupError, RecursionError):
-        return {}
-    found: Properties = {}
-    for name, value in _properties(root):
-        found.setdefault(name, shortened(value))
-    return found
+        if packets is None:
+            raise ValueError("no RDF in it")
+        xml = _NOT_XML.sub("", packets[0]).encode("utf-8", "replace")
+        root = ElementTree.fromstring(xml)
+        found = dict(_properties(root))
+    except Exception as error:  # of hostile XML the parser raises more than it says
+        said = f"the XMP cannot be parsed: {error}"
+        raise PhotoRejected(Reason.BAD_XMP, said) from error
+    return {name: shortened(value) for name, value in found.items()}
+
+
+def _decoded(packet: bytes) -> str:
+    for encoding, width in _ENCODINGS:
+        for skipped in range(width):
+            text = packet[skipped:].decode(encoding, "replace")
+            if _PACKET.search(text):
+                return text
+    return packet.decode("utf-8", "replace")
 
 
 def _properties(root: Element) -> Iterator[tuple[str, str]]:
-    for description in root.iter(f"{_RDF}Description"):
-        yield from description.attrib.items()
-        for child in description:
-            items = (item.text for item in child.iter(f"{_RDF}li") if item.text)
-            text = next(items, None) or child.text or child.get(f"{_RDF}resource")
-            yield child.tag, text or ""
+    """The properties of the picture, those said last first."""
+    descriptions = [each for rdf in root.iter(f"{_RDF}RDF") for each in rdf.findall(_DESCRIPTION)]
+    abouts = [each.get(f"{_RDF}about", "") for each in descriptions]
+    subject = "" if "" in abouts else next(iter(abouts), "")
+    for description, about in reversed(list(zip(descriptions, abouts, strict=True))):
+        if about == subject:
+            yield from ((child.tag, _text(child)) for child in reversed(description))
+            yield from description.attrib.items()
+
+
+def _text(element: Element) -> str:
+    """The text of a simple property; of a list its items, of alternatives the default."""
+    for kind in ("Alt", "Seq", "Bag"):
+        items = [each for each in element.findall(f"{_RDF}{kind}/{_RDF}li") if each.text]
+        if items and kind == "Alt":
+            default = (each for each in items if each.get(_LANG) == "x-default")
+            return next(default, items[0]).text or ""
+        if items:
+            return "; ".join(each.text or "" for each in items)
+    return element.text or element.get(f"{_RDF}resource") or ""
 
 
 def xmp_position(properties: Properties) -> Position | None:
@@ -66,36 +107,31 @@ def xmp_position(properties: Properties) -> Position | None:
     PhotoRejected
         It has one that cannot be believed; the reason says why.
     """
-    lat, lon = (properties.get(f"{_EXIF}GPS{axis}") for axis in ("Latitude", "Longitude"))
+    lat, lon = (properties.get(f"{EXIF}GPS{axis}") for axis in ("Latitude", "Longitude"))
     if not lat and not lon:
-        return None
+        return _dji_position(properties)
     return checked(
-        _coordinate("latitude", lat, properties.get(f"{_EXIF}GPSLatitudeRef")),
-        _coordinate("longitude", lon, properties.get(f"{_EXIF}GPSLongitudeRef")),
-        measured_or_guessed("xmp", properties.get(f"{_EXIF}GPSProcessingMethod")),
+        _coordinate("latitude", lat, properties.get(f"{EXIF}GPSLatitudeRef")),
+        _coordinate("longitude", lon, properties.get(f"{EXIF}GPSLongitudeRef")),
+        measured_or_guessed("xmp", properties.get(f"{EXIF}GPSProcessingMethod")),
     )
 
 
-def _coordinate(
-    axis: Literal["latitude", "longitude"], text: str | None, reference: str | None
-) -> float:
+def _dji_position(properties: Properties) -> Position | None:
+    """The position that drones of DJI write: signed decimals, the longitude often misspelt."""
+    lat = properties.get(f"{_DJI}GpsLatitude")
+    lon = properties.get(f"{_DJI}GpsLongitude") or properties.get(f"{_DJI}GpsLongtitude")
+    if not lat and not lon:
+        return None
+    return checked(_signed("latitude", lat), _signed("longitude", lon), "xmp")
+
+
+def _signed(axis: Axis, text: str | None) -> float:
+    unsigned = text is not None and text.strip()[:1].isdigit()
+    return _coordinate(axis, f"+{text.strip()}" if text and unsigned else text, None)
+
+
+def _coordinate(axis: Axis, text: str | None, reference: str | None) -> float:
     if not text:
         raise PhotoRejected(Reason.INCOMPLETE, f"half a position: the {axis} is missing")
-    letter = _HEMISPHERE.search(text)
-    if letter:
-        text, reference = text[: letter.start()], letter.group(1)
-    parts = numbers(axis, text)
-    if reference is None and len(parts) == 1 and text.lstrip()[:1] in "+-":
-        # A signed decimal needs no letter; an unsigned one may have lost it.
-        return parts[0]
-    return sign(axis, reference) * from_parts(axis, parts)
-
-
-def author(properties: Properties) -> str | None:
-    """`dc:creator`, if any."""
-    return properties.get(f"{_DC}creator") or None
-
-
-def licence(properties: Properties) -> str | None:
-    """`cc:license`, else `dc:rights`, if any."""
-    return properties.get(f"{_CC}license") or properties.get(f"{_DC}rights") or None
+    return coordinate(axis, text, reference)

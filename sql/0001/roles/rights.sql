@@ -56,8 +56,8 @@ CREATE FUNCTION geosearch.read_columns(name text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE name
     WHEN 'photos' THEN
-        'id, collection_id, uri, sha256, geom, title, author, licence, taken_at, accuracy_m, '
-        'position_source, estimate, source_id, width, height'
+        'id, collection_id, uri, sha256, geom, title, author, licence, taken_at, taken_at_zone, '
+        'accuracy_m, position_source, estimate, source_id, width, height'
     ELSE
         'photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding'
 END;

@@ -84,6 +84,7 @@ CREATE TABLE geosearch.all_photos (
     estimate geometry(Point, 4326),
     accuracy_m real,
     taken_at timestamptz,
+    taken_at_zone text,
     author text,
     licence text,
     title text,
@@ -99,6 +100,10 @@ CREATE TABLE geosearch.all_photos (
     CONSTRAINT all_photos_sha256_length_check CHECK (octet_length(sha256) = 32),
     CONSTRAINT all_photos_size_check CHECK (size_bytes > 0 AND width > 0 AND height > 0),
     CONSTRAINT all_photos_accuracy_check CHECK (accuracy_m >= 0),
+    CONSTRAINT all_photos_taken_at_zone_check CHECK (
+        taken_at_zone IN ('known', 'position', 'assumed')
+        AND (taken_at IS NOT NULL OR taken_at_zone IS NULL)
+    ),
     CONSTRAINT all_photos_position_source_check CHECK (
         position_source IN ('exif', 'xmp', 'manifest', 'estimated')
     ),
@@ -136,11 +141,12 @@ CALL pg_temp.describe('geosearch.all_photos', 'Reference photos with their posit
     estimate: Position that was estimated (WGS 84), if no other is known.
     accuracy_m: Accuracy of the position, metres.
     taken_at: When taken (UTC if no zone is known).
+    taken_at_zone: How the zone of taken_at is known: named (known), from the position (position), or UTC taken for it (assumed).
     author: Photographer or account.
     licence: Licence of the photo.
     title: Title or caption.
     source_id: Identifier at the source, e.g. a Flickr id.
-    exif: EXIF tags by name.
+    exif: EXIF tags by name, and IPTC fields under IPTC.
     run_id: Ingest run that added the photo.
 $$);
 

@@ -1,0 +1,150 @@
+"""What EXIF, IPTC and XMP together say of a photo, by the precedence of the MWG guidelines.
+
+Metadata Working Group, Guidelines for Handling Image Metadata 2.0, chapter 5: EXIF goes first, then
+XMP, then IPTC; IPTC goes before XMP where its digest shows that it was changed after.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from PIL import ExifTags, Image
+
+from geosearch.errors import PhotoRejected
+from geosearch.ingest import exif as exif_tags
+from geosearch.ingest.exif import Exif, read_exif
+from geosearch.ingest.flir import flir_position
+from geosearch.ingest.iptc import Iptc, read_iptc
+from geosearch.ingest.photo_times import believed, first_believable, read_time
+from geosearch.ingest.positions import Position
+from geosearch.ingest.xmp import CC, DC, EXIF, PHOTOSHOP, XMP, Properties, read_xmp, xmp_position
+
+Value = TypeVar("Value", str, datetime)
+
+# What cameras write where a description belongs.
+_NO_DESCRIPTION = re.compile(r"(\w+ )*DIGITAL CAMERA|SONY DSC|DCIM\W.*|Untitled", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The metadata of a photo; `bad_xmp` where there is XMP that cannot be parsed."""
+
+    exif: Exif
+    iptc: Iptc
+    xmp: Properties
+    bad_xmp: PhotoRejected | None
+    applist: list[tuple[str, bytes]]
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Metadata:
+        """The metadata of an opened image. A PNG is decoded: its EXIF may follow the pixels."""
+        exif, bad = read_exif(image), None
+        try:
+            xmp = read_xmp(image.info.get("xmp"))
+        except PhotoRejected as error:
+            xmp, bad = {}, error
+        return cls(exif, read_iptc(image), xmp, bad, getattr(image, "applist", []))
+
+    def position(self) -> Position | None:
+        """The position: EXIF's, else FLIR's, else XMP's; None if none has one.
+
+        Neither a defective nor an estimated EXIF position hides a good one further on.
+
+        Raises
+        ------
+        PhotoRejected
+            All that are there are defective; it is the first one's reason.
+        """
+        defect: PhotoRejected | None = None
+        estimate: Position | None = None
+        readers: tuple[Callable[[], Position | None], ...] = (
+            lambda: exif_tags.gps_position(self.exif.gps),
+            lambda: flir_position(self.applist),
+            self._xmp_position,
+        )
+        for read in readers:
+            try:
+                position = read()
+            except PhotoRejected as error:
+                defect = defect or error
+                continue
+            if position is not None and not position.is_estimate:
+                return position
+            estimate = estimate or position
+        if defect is not None and estimate is None:
+            raise defect
+        return estimate
+
+    def _xmp_position(self) -> Position | None:
+        if self.bad_xmp is not None:
+            raise self.bad_xmp
+        return xmp_position(self.xmp)
+
+    def taken_at(self) -> datetime | None:
+        """When the photo was taken, naive where no zone is named; None if not known."""
+        iptc = self.iptc.fields
+        created = self._either(
+            _xmp_time(self.xmp, f"{PHOTOSHOP}DateCreated"),
+            _iptc_time(iptc.get("DateCreated"), iptc.get("TimeCreated")),
+        )
+        camera = first_believable(
+            (
+                exif_tags.original_time(self.exif),
+                _xmp_time(self.xmp, f"{EXIF}DateTimeOriginal"),
+                created,
+                exif_tags.digitized_time(self.exif),
+                _xmp_time(self.xmp, f"{XMP}CreateDate"),
+                _iptc_time(iptc.get("DigitalCreationDate"), iptc.get("DigitalCreationTime")),
+            )
+        )
+        receiver = first_believable(
+            (exif_tags.gps_time(self.exif.gps), _xmp_time(self.xmp, f"{EXIF}GPSTimeStamp"))
+        )
+        return believed(camera, receiver if receiver and receiver.tzinfo else None)
+
+    def author(self) -> str | None:
+        """`Artist`, else `XPAuthor`, else `dc:creator` and the IPTC by-line."""
+        either = self._either(self.xmp.get(f"{DC}creator"), self.iptc.fields.get("By-line"))
+        return self._exif("Artist") or self._exif("XPAuthor") or either
+
+    def licence(self) -> str | None:
+        """`cc:license`, else the `Copyright` of EXIF, else `dc:rights` and IPTC's notice."""
+        rights = self._either(self.xmp.get(f"{DC}rights"), self.iptc.fields.get("CopyrightNotice"))
+        return self.xmp.get(f"{CC}license") or self._exif("Copyright") or rights
+
+    def title(self) -> str | None:
+        """A title (`dc:title`, IPTC's object name, `XPTitle`), else a description."""
+        title = self._either(self.xmp.get(f"{DC}title"), self.iptc.fields.get("ObjectName"))
+        described = self._exif("ImageDescription")
+        if described and _NO_DESCRIPTION.fullmatch(described):
+            described = None
+        description = self._either(
+            self.xmp.get(f"{DC}description"), self.iptc.fields.get("Caption-Abstract")
+        )
+        return title or self._exif("XPTitle") or described or description
+
+    def as_json(self) -> dict[str, Any] | None:
+        """EXIF tags by name, and IPTC's fields under `IPTC`; None if there are none."""
+        found = exif_tags.as_json(self.exif) or {}
+        if self.iptc.fields:
+            found["IPTC"] = dict(self.iptc.fields)
+        return found or None
+
+    def _exif(self, name: str) -> str | None:
+        return exif_tags.text(self.exif, ExifTags.Base[name])
+
+    def _either(self, xmp: Value | None, iptc: Value | None) -> Value | None:
+        return iptc or xmp if self.iptc.edited else xmp or iptc
+
+
+def _xmp_time(properties: Properties, name: str) -> datetime | None:
+    return read_time(properties.get(name, ""))
+
+
+def _iptc_time(date: str | None, time: str | None) -> datetime | None:
+    """`20210615` and `143000+0200`."""
+    return read_time(f"{date} {time}") or read_time(date) if date else None
