@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from geosearch.errors import GeosearchError, unusable_file
+from geosearch.errors import GeosearchError, InputError, unusable_file
 
 
 def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
@@ -28,10 +28,12 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        The folder is missing, full, or cannot be written to.
+        The folder is missing, full, or cannot be written to; or `path` is a device or a pipe.
     """
     part = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.part{path.suffix}")
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # all programs would lose it
+            raise InputError(f"{path} cannot be written: not a regular file", "Give another path.")
         part.touch()
         try:
             yield part

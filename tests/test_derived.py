@@ -345,6 +345,17 @@ def test_it_is_shown_to_those_who_see_all_it_rests_on(world: World, table: str) 
             assert any(counts(connection, table, parts, hidden)) == (login == "owner"), login
 
 
+@pytest.mark.parametrize("table", ["localizations", "evaluations", "calibrations", "partitions"])
+def test_a_filter_that_keeps_a_private_collection_out_tells_nobody_its_name(
+    world: World, table: str
+) -> None:
+    make, parts = KINDS[table]
+    key = make(world.database, ~where(collection="secret"))
+    for login in ("analyst", "ingester", "owner"):
+        with world.connect(login) as connection:
+            assert all(counts(connection, table, parts, key)) == (login == "owner"), login
+
+
 @pytest.mark.parametrize("table", KINDS)
 def test_what_becomes_private_later_hides_it_until_it_is_public_again(
     server_url: str, template_database: str, table: str
@@ -377,7 +388,7 @@ def test_others_use_what_an_owner_made_of_public_photos(world: World) -> None:
     hidden = answer_row(world.database, HIDDEN)
     made = make_partition(world.database, "everyones", max_photos=20, where=SHOWN)
     own = make_partition(world.database, "owners", max_photos=20)
-    calibration = calibrate(world.database, None, model=MODEL, where=SHOWN, k=20)
+    calibration = calibrate(world.database, None, model=MODEL, where=SHOWN, k=20, force=True)
     for login in ("reader", "analyst"):
         with world.opened(login) as database:
             with database.connection() as connection:

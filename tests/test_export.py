@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import strategies as st
 from shapely.geometry import Polygon, shape
 
+from geosearch.atomic_files import replacing
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
 from geosearch.export.layer_files import write_layers
@@ -267,6 +269,19 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
         write_layers(path, [LayerRows(PHOTOS, pa.schema([]), broken())])
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.geojson"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_device_or_pipe_is_not_replaced_by_a_file(tmp_path: Path, linked: bool) -> None:
+    pipe = path = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if linked:  # as /dev/stdout is
+        path = tmp_path / "link"
+        path.symlink_to(pipe)
+    with pytest.raises(InputError, match="not a regular file"), replacing(path):
+        pytest.fail("it was to be written")
+    assert pipe.is_fifo()
+    assert path.is_symlink() == linked
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

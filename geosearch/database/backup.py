@@ -49,7 +49,7 @@ FORMAT = 1
 _CONTENTS = "geosearch.json"
 _CHUNK = 1 << 20
 #: Most that is read of the part that says what a dump contains.
-_MOST_CONTENTS = 256 << 20
+_MOST_CONTENTS = 32 << 20
 #: Tables of what goes on at the moment, and of what alembic itself writes.
 _NOT_KEPT = {"leases", "shelf_changes", "alembic_version"}
 #: Filled by geosearch itself at the start.
@@ -245,6 +245,8 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, _Contents]]:
                 )
             stream.seek(0)
             with zipfile.ZipFile(stream) as archive:
+                if any(part.flag_bits & 1 for part in archive.infolist()):
+                    raise ValueError("it is encrypted")
                 with archive.open(_CONTENTS) as part:
                     contents = _Contents.read(parse_json(part.read(_MOST_CONTENTS)))
                 strange = set(archive.namelist()) - {_CONTENTS, *map(_member, contents.tables)}
@@ -257,7 +259,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, _Contents]]:
         raise InputError(
             f"{path} is no dump of geosearch, or not whole: {error}", remedy
         ) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is no dump of geosearch: {error}", remedy) from error

@@ -199,7 +199,7 @@ class Database(Closing):
             yield
         except psycopg.Error as error:
             # A full disk or a row too long for an index is an OperationalError too.
-            if connection.closed:
+            if connection.broken:
                 raise lost(error, self.label) from error
             raise refused(error, f"the database {self.label} refused") from error
 

@@ -60,6 +60,7 @@ DECLARE
     seen CONSTANT bigint[] := visible_collections();
     noted bigint[] := '{}';
     given jsonb;
+    said jsonb;
     asked text;
     bytes bytea;
 BEGIN
@@ -68,18 +69,21 @@ BEGIN
     ELSIF TG_TABLE_NAME = 'all_qgis_projects' THEN
         noted := seen;  -- it has the extents of all that is shown
     ELSIF TG_TABLE_NAME IN ('all_partitions', 'all_calibrations') THEN
-        noted := admitted_collections(NEW.filter);
+        said := NEW.filter;
+        noted := admitted_collections(said);
     ELSIF TG_TABLE_NAME = 'all_classifiers' THEN
+        said := NEW.provenance -> 'filter';
         noted := coalesce(
             (SELECT r.collection_ids FROM all_runs AS r
             WHERE r.id::text = NEW.provenance ->> 'run_id'),
-            admitted_collections(NEW.provenance -> 'filter')
+            admitted_collections(said)
         ) || (SELECT p.collection_ids FROM all_partitions AS p WHERE p.id = NEW.partition_id);
     ELSIF TG_TABLE_NAME = 'all_evaluation_failures' THEN
         asked := NEW.uri;
     ELSE
+        said := NEW.filter;
         IF NEW.method <> 'geocell' THEN  -- which searches nothing
-            noted := admitted_collections(NEW.filter);
+            noted := admitted_collections(said);
         END IF;
         given := NEW.parameters;
         IF TG_TABLE_NAME = 'all_localizations' THEN
@@ -92,6 +96,11 @@ BEGIN
     END IF;
     noted := ARRAY(
         SELECT unnest(noted)
+        -- A filter tells the names in it, of those it keeps out too.
+        UNION SELECT c.id FROM collections AS c
+        WHERE jsonb_path_exists(
+            said, '$.**.collections[*] ? (@ == $name)', jsonb_build_object('name', c.name)
+        )
         UNION SELECT unnest(c.collection_ids) FROM all_calibrations AS c
         WHERE c.id::text = given ->> 'calibration' AND c.collection_ids <@ seen
         UNION SELECT unnest(c.collection_ids) FROM all_classifiers AS c

@@ -22,7 +22,8 @@ CREATE TABLE geosearch.shelf_changes (
     number bigint NOT NULL
 );
 
-INSERT INTO geosearch.shelf_changes VALUES (0);
+-- Not from 0: a schema that was restored must not look like the one before to a search that goes on.
+INSERT INTO geosearch.shelf_changes VALUES ((extract(epoch FROM clock_timestamp()) * 1e6)::bigint);
 
 CALL pg_temp.describe('geosearch.shelf_changes',
     'One row, by which a search knows that shelves came or went since it last looked.', $$
