@@ -188,7 +188,6 @@ def test_kinds_of_queries_have_coverage_and_reliability_of_their_own(
     )
     with stored.database.connection() as connection:
         ids = save(connection, stored.answers, key)
-        photos = add_photos(connection, [1.0, 2.0], [3.0, 4.0], collection="towns")
         for row in np.flatnonzero(known).tolist():
             connection.execute(
                 """
@@ -224,12 +223,6 @@ def test_kinds_of_queries_have_coverage_and_reliability_of_their_own(
             """,
             {"key": key},
         ).fetchall()
-        for photo, row in zip(photos, (2, 3), strict=True):
-            connection.execute(
-                "UPDATE geosearch.localizations SET photo_sha256 = (SELECT sha256 FROM "
-                "geosearch.photos WHERE id = %s) WHERE id = %s",
-                (photo.photo_id, ids[row]),
-            )
     summary = summarize(stored.database, key)
     assert len(counted) == 5
     for by, kind, n, held, brier in counted:
@@ -237,7 +230,6 @@ def test_kinds_of_queries_have_coverage_and_reliability_of_their_own(
         assert found.n == n
         assert found.coverage[1].share == pytest.approx(float(held))
         assert found.reliability[200].brier == pytest.approx(float(brier))
-    assert "collection" not in summary.by_kind  # both are of one
     printed = summary.to_json()
     assert printed["calibration"] == "7: 400 queries"
     assert printed["flagged"] == {"not_confident": 9, "low_information": 0}
@@ -256,6 +248,18 @@ def test_kinds_of_queries_have_coverage_and_reliability_of_their_own(
     assert both.to_json()["first"]["areas"] == printed["areas"]
     assert both.to_json()["second"]["areas"] is None
     write_comparison(tmp_path / "comparison.html", [both])
+
+    assert "collection" not in summary.by_kind  # none of the queries is stored
+    with stored.database.connection() as connection:
+        for name, row in (("towns", 2), ("fields", 3), ("towns", 4)):
+            (photo,) = add_photos(connection, [1.0], [2.0], collection=name, prefix=f"own{row}")
+            connection.execute(
+                "UPDATE geosearch.localizations SET photo_sha256 = (SELECT sha256 FROM "
+                "geosearch.photos WHERE id = %s) WHERE id = %s",
+                (photo.photo_id, ids[row]),
+            )
+    of_collections = summarize(stored.database, key).by_kind["collection"]
+    assert [(item.kind, item.n) for item in of_collections] == [("fields", 1), ("towns", 2)]
 
 
 def test_histogram_holds_every_finite_error() -> None:
