@@ -58,6 +58,20 @@ def great_circle_km(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: Arr
     return distance
 
 
+def cap_km2(radius_km: ArrayLike) -> Array:
+    """Area in km² of all that is within a great-circle distance of a point."""
+    half = np.asarray(radius_km, float) / (2 * EARTH_RADIUS_KM)
+    area: Array = 4 * np.pi * (EARTH_RADIUS_KM * np.sin(half)) ** 2
+    return area
+
+
+def cap_radius_km(area_km2: ArrayLike) -> Array:
+    """The inverse of `cap_km2`: half the circumference for the whole sphere, infinite for more."""
+    share = np.asarray(area_km2, float) / (4 * np.pi * EARTH_RADIUS_KM**2)
+    radius = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(share, 1.0)))
+    return np.where(np.isinf(share), np.inf, radius)
+
+
 def destination(
     lat: ArrayLike, lon: ArrayLike, bearing: ArrayLike, distance_km: ArrayLike
 ) -> tuple[Array, Array]:

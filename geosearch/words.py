@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Protocol
 
 _BYTES = ("B", "kB", "MB", "GB", "TB")
@@ -33,6 +34,15 @@ def format_km(km: float | None) -> str:
     if km < 1:
         return f"{1000 * km:.1f} m" if 0 < km < 0.01 else f"{1000 * km:.0f} m"
     return f"{km:.1f} km" if km < 100 else f"{km:,.0f} km"
+
+
+def format_km2(km2: float | None) -> str:
+    """An area with about three digits: `850 m²`, `12.3 km²`, `1,240 km²`; as `format_km`."""
+    if km2 is None or math.isinf(km2):
+        return "–" if km2 is None else "none"
+    if km2 < 1:
+        return f"{1e6 * km2:,.0f} m²"
+    return f"{km2:.1f} km²" if km2 < 100 else f"{km2:,.0f} km²"
 
 
 def threshold(km: float) -> str:
@@ -76,6 +86,12 @@ def points(difference: float) -> str:
 def points_between(ends: Ends) -> str:
     """`-0.3 to +5.1`."""
     return f"{points(ends.low)} to {points(ends.high)}"
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """`3 not confident, 1 low information`, of what there is any; or `none`."""
+    said = [f"{count:,} {name.replace('_', ' ')}" for name, count in numbers.items() if count]
+    return ", ".join(said) or "none"
 
 
 def p_value(value: float) -> str:

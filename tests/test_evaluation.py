@@ -20,7 +20,7 @@ from geosearch.evaluation.sweep import Sweep, grid
 from geosearch.localization import Failure, Parameters
 from geosearch.retrieval import where
 from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions
-from geosearch.sphere import great_circle_km
+from geosearch.sphere import Cells, cap_km2, great_circle_km, unit_vectors
 from tests.command_line import CommandLine
 from tests.rows import add_embeddings, add_model, add_photos, fetch
 
@@ -244,6 +244,52 @@ def test_the_level_of_the_truth_says_whether_a_region_holds_it(world: World) -> 
     assert all(held == (truth_level < level) for truth_level, level, held in rows)
 
 
+def test_the_area_to_search_is_that_where_the_density_is_as_high_as_at_the_truth(
+    world: World,
+) -> None:
+    several = [Parameters("density", 20, 900.0), Parameters("nearest", 1)]
+    asked = evaluate_each(world.database, None, several, model=MODEL, sample=25)
+    density, nearest = asked
+    # Of one kernel round the estimate it is the circle that reaches to the truth.
+    np.testing.assert_allclose(nearest.areas_km2, cap_km2(np.array(nearest.errors_km)), rtol=1e-6)
+
+    rows = fetch(
+        world.database,
+        "SELECT ST_Y(min(truth)), ST_X(min(truth)), array_agg(ST_Y(n.geom) ORDER BY rank), "
+        "array_agg(ST_X(n.geom) ORDER BY rank), array_agg(weight ORDER BY rank) "
+        "FROM geosearch.localizations l "
+        "JOIN geosearch.localization_neighbours n ON n.localization_id = l.id "
+        "WHERE evaluation_id = %s GROUP BY l.id ORDER BY l.id",
+        density.id,
+    )
+    cells = Cells.of_sphere(15)
+    centres, km2 = cells.centres(), cells.steradians * 6371.0**2
+    expected = []
+    for lat, lon, lats, lons, weights in rows:
+        points = np.vstack([centres, unit_vectors(lat, lon)])
+        cosines = points @ unit_vectors(lats, lons).T
+        values = np.exp((6371.0 / 900.0) ** 2 * (cosines - 1)) @ np.array(weights)
+        expected.append(km2 * np.sum(values[:-1] >= values[-1]))
+    np.testing.assert_allclose(density.areas_km2, expected, rtol=0.08, atol=20 * km2)
+
+    held, stored = (
+        density.areas,
+        fetch(
+            world.database,
+            "SELECT areas_km2 FROM geosearch.evaluations WHERE id IN (%s, %s) ORDER BY id",
+            *(density.id, nearest.id),
+        ),
+    )
+    assert [tuple(areas) for (areas,) in stored] == [density.areas_km2, nearest.areas_km2]
+    assert held is not None
+    ordered = sorted(density.areas_km2)
+    assert held.holding_km2 == {50: ordered[12], 80: ordered[19], 90: ordered[22]}
+    for km, share in held.within.items():
+        circle = 2 * math.pi * 6371.0**2 * (1 - math.cos(km / 6371.0))
+        assert share == sum(area <= circle for area in ordered) / 25
+    assert held.within[2500] > held.within[200]
+
+
 def test_photos_that_cannot_be_queries_are_listed_by_reason(world: World) -> None:
     asked = QuerySet(
         "a set",
@@ -315,6 +361,7 @@ def result_of(key: int, parameters: Parameters, errors_km: list[float]) -> Evalu
         parameters=parameters.to_json(),
         figures=figures(np.array(errors_km)),
         errors_km=tuple(errors_km),
+        areas_km2=tuple(cap_km2(np.array(errors_km))),
         failures=(),
         excluded=Excluded(),
     )
@@ -411,16 +458,16 @@ def test_sweep_prints_and_writes_the_same_figures(
     assert "holds" in shown.out
 
 
-def test_evaluate_takes_several_methods_at_once(world: World, command: CommandLine) -> None:
-    ran = command(
-        *("evaluate", "--leave-one-out", "--model", MODEL, "--k", 7, "--sample", 20),
-        *("--methods", "nearest,density", "--include-author", "--json"),
-    )
-    assert ran.code == 0
-    printed = ran.json()
+def test_several_methods_are_swept_and_one_is_evaluated(command: CommandLine) -> None:
+    asked = ("--leave-one-out", "--model", MODEL, "--k", 7, "--sample", 20, "--json")
+    several = ("--method", "nearest,density", "--include-author")
+    printed = command("sweep", *asked, *several).json()
     assert [item["method"] for item in printed["evaluations"]] == ["nearest", "density"]
     assert printed["n"] == 20
     assert printed["excluded"] == {"same_bytes": 20, "duplicates": 0, "author": 0}
+    refused = command("evaluate", *asked, *several)
+    assert refused.code == InputError.exit_code
+    assert "nearest,density" in refused.err
 
 
 def test_the_text_says_what_was_left_out_and_why_nothing_was_found(
@@ -442,10 +489,10 @@ def test_the_text_says_what_was_left_out_and_why_nothing_was_found(
         (("q.csv", "--leave-one-out"), "--leave-one-out"),
         (("--set", "im2gps"), "--set and --images"),
         (("--images", "/tmp"), "--set and --images"),
-        (("--leave-one-out", "--method", ","), "--method is empty"),
+        (("--leave-one-out", "--model", MODEL, "--method", "nearest,density"), "nearest,density"),
         (
             (
-                *("--leave-one-out", "--model", MODEL, "--method", "nearest,im2gps"),
+                *("--leave-one-out", "--model", MODEL, "--method", "nearest"),
                 *("--parameters", '{"calibration": 1}'),
             ),
             "--calibration: 1 fixes method, k, bandwidth and weighting Leave out --method, --k, "

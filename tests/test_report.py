@@ -25,14 +25,15 @@ from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.metrics import Interval, accuracy, wilson
 from geosearch.localization import Localization
 from geosearch.localization.answer_rows import save, with_places
-from geosearch.report import list_evaluations, summarize, write_csv
+from geosearch.report import compare, list_evaluations, summarize, write_csv
 from geosearch.report.breakdown import AT_SEA, by_count
 from geosearch.report.charts import evaluation_charts
+from geosearch.report.comparison_page import write_comparison
 from geosearch.report.evaluation_page import write_report
 from geosearch.report.evaluation_picture import draw_report
 from geosearch.report.evaluation_summary import Summary, histogram
 from geosearch.report.palette import COLOURS
-from geosearch.sphere import great_circle_km
+from geosearch.sphere import cap_km2, great_circle_km
 from geosearch.thresholds import WORLD_KM
 from geosearch.words import distances
 from tests.answers import unanswered
@@ -171,6 +172,94 @@ def test_coverage_is_the_share_of_truths_in_the_region_of_a_level(stored: Stored
     assert found[0.5].share == np.mean(level <= 0.5)
     assert found[0.9].share == np.mean(level <= 0.9)
     assert found[0.5].n == N - 1
+
+
+def test_kinds_of_queries_have_coverage_and_reliability_of_their_own(
+    stored: Stored, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kinds by collection, spacing and fit, put there by hand and counted again by the database."""
+    known = np.isfinite(stored.error_km)
+    areas_km2 = np.where(known, cap_km2(np.where(known, stored.error_km, 0.0)), np.inf)
+    key = add_evaluation(
+        stored.database,
+        calibration="7: 400 queries",
+        flagged=Jsonb({"not_confident": 9, "low_information": 0}),
+        areas_km2=areas_km2.tolist(),
+    )
+    with stored.database.connection() as connection:
+        ids = save(connection, stored.answers, key)
+        for row in np.flatnonzero(known).tolist():
+            connection.execute(
+                """
+                UPDATE geosearch.localizations
+                SET truth_level = %s, probability_within_km = %s, calibration_fits = %s,
+                    kind_above_km = %s
+                WHERE id = %s
+                """,
+                (
+                    stored.truth_level[row],
+                    Jsonb({"200": stored.probability_200[row]}),
+                    ("yes", "widened", "no")[row % 3],
+                    (0.0, 12.5)[row % 2],
+                    ids[row],
+                ),
+            )
+        counted = connection.execute(
+            """
+            SELECT 'calibration_fits', calibration_fits, count(*), avg((truth_level <= 0.9)::int),
+                avg((coalesce((probability_within_km ->> '200')::float8, 0)
+                    - (error_km <= 200)::int) ^ 2)
+            FROM geosearch.localizations WHERE evaluation_id = %(key)s
+                AND calibration_fits IS NOT NULL
+            GROUP BY calibration_fits
+            UNION ALL
+            SELECT 'spacing', CASE kind_above_km WHEN 0 THEN 'above 0 m' ELSE 'above 12.5 km' END,
+                count(*), avg((truth_level <= 0.9)::int),
+                avg((coalesce((probability_within_km ->> '200')::float8, 0)
+                    - (error_km <= 200)::int) ^ 2)
+            FROM geosearch.localizations WHERE evaluation_id = %(key)s
+                AND kind_above_km IS NOT NULL
+            GROUP BY kind_above_km
+            """,
+            {"key": key},
+        ).fetchall()
+    summary = summarize(stored.database, key)
+    assert len(counted) == 5
+    for by, kind, n, held, brier in counted:
+        (found,) = (item for item in summary.by_kind[by] if item.kind == kind)
+        assert found.n == n
+        assert found.coverage[1].share == pytest.approx(float(held))
+        assert found.reliability[200].brier == pytest.approx(float(brier))
+    printed = summary.to_json()
+    assert printed["calibration"] == "7: 400 queries"
+    assert printed["flagged"] == {"not_confident": 9, "low_information": 0}
+    assert printed["by_kind"]["spacing"][0]["coverage"][0]["level"] == 0.5
+    for km, share in printed["areas"]["within"].items():
+        assert share == pytest.approx(np.mean(stored.error_km <= float(km)))
+    said = CommandLine(stored.database.url, capsys)("report", key).out
+    assert "7: 400 queries" in said
+    assert "flagged: 9 not confident" in said
+    assert "90 % regions hold" in said
+    assert "areas" in [chart.id for chart in evaluation_charts(summary)]
+    draw_report(tmp_path / "report.png", summary)
+    write_report(tmp_path / "report.html", stored.database, summary)
+    assert "How much must be searched" in (tmp_path / "report.html").read_text("utf-8")
+    (both,) = compare(stored.database, [key, stored.id])
+    assert both.to_json()["first"]["areas"] == printed["areas"]
+    assert both.to_json()["second"]["areas"] is None
+    write_comparison(tmp_path / "comparison.html", [both])
+
+    assert "collection" not in summary.by_kind  # none of the queries is stored
+    with stored.database.connection() as connection:
+        for name, row in (("towns", 2), ("fields", 3), ("towns", 4)):
+            (photo,) = add_photos(connection, [1.0], [2.0], collection=name, prefix=f"own{row}")
+            connection.execute(
+                "UPDATE geosearch.localizations SET photo_sha256 = (SELECT sha256 FROM "
+                "geosearch.photos WHERE id = %s) WHERE id = %s",
+                (photo.photo_id, ids[row]),
+            )
+    of_collections = summarize(stored.database, key).by_kind["collection"]
+    assert [(item.kind, item.n) for item in of_collections] == [("fields", 1), ("towns", 2)]
 
 
 def test_histogram_holds_every_finite_error() -> None:

@@ -14,7 +14,7 @@ from geosearch.cli.console import JsonOption, Table, answer, database, note, pro
 from geosearch.cli.options import option
 from geosearch.defaults import DEFAULT_WEIGHTING
 from geosearch.errors import EXIT_SOME_REJECTED, InputError, Reason
-from geosearch.words import distances, format_km, percent, percents, threshold
+from geosearch.words import counted, distances, format_km, format_km2, percent, percents, threshold
 
 if TYPE_CHECKING:
     from geosearch.evaluation import Evaluation
@@ -45,8 +45,8 @@ def evaluate(
     """Localize labelled queries and report accuracy; answers and figures stay in the database.
 
     References with the query's bytes, its near-duplicates and those of its author are left out
-    and counted. Several methods are compared on the same neighbours. The classifiers of --method
-    geocell have seen the photos they were trained on: with --leave-one-out they look too good.
+    and counted. The classifiers of --method geocell have seen the photos they were trained on: with
+    --leave-one-out they look too good. `geosearch sweep` evaluates several methods at once.
 
     Example: geosearch evaluate queries.csv --method im2gps --json
 
@@ -54,29 +54,20 @@ def evaluate(
 
     Example: geosearch evaluate --leave-one-out --collection holidays --sample 500
     """
-    from geosearch.evaluation.sweep import Sweep
     from geosearch.localization import Request
 
-    names = _list("--method", str(parameters.get("method", "density")), str)
-    requests = [Request.from_json(_own(name, names, parameters)) for name in names]
-    results = _run(context, "evaluate", requests, given)
-    if len(results) == 1:
-        answer(as_json, results[0], lambda: _print_one(results[0]))
-    else:
-        made = Sweep(tuple(results))
-        answer(as_json, made, lambda: _print_sweep(made))
-    _finish(results[0], as_json)
+    (result,) = _run(context, "evaluate", [Request.from_json(parameters)], given)
+    answer(as_json, result, lambda: _print_one(result))
+    _finish(result, as_json)
 
 
 _WEIGHTINGS = "Neighbour weights, power:N, softmax:T or uniform: a,b"
-
-
 _METHODS = "nearest,im2gps,density"
 
 
 @options.of_options(
     option("k", str, "Numbers of neighbours: a,b", default="1,10,100"),
-    option("method", str, "Methods: a,b", default=_METHODS, spelt="--method --methods"),
+    option("method", str, "Methods: a,b", default=_METHODS),
     option("bandwidth_km", str, "Bandwidths of the density, km or auto: a,b", default="auto"),
     option("weighting", str, _WEIGHTINGS, default=DEFAULT_WEIGHTING),
     options.EXACT,
@@ -148,23 +139,6 @@ def _run(
         return evaluate_each(opened, parameters=parameters, **given, progress=report)
 
 
-def _own(name: str, names: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
-    """The parameters that one of several methods is asked with: those that can be its own.
-
-    A calibration is of the density; the other methods stand beside it, not for it. Beside geocell,
-    the others are not asked to use its partitions, nor it what goes by neighbours.
-    """
-    foreign: set[str] = set()
-    if name != ("density" if "density" in names else names[0]):
-        foreign |= {"calibration", "min_presence"}
-    if name == "geocell":
-        foreign |= {"restrict_cells"}
-        foreign |= {"k", "bandwidth_km", "weighting"} if len(names) > 1 else set()
-    elif "geocell" in names and "restrict_cells" not in given:
-        foreign |= {"partitions"}
-    return {key: value for key, value in given.items() if key not in foreign} | {"method": name}
-
-
 def _bandwidth(text: str) -> float | None:
     return None if text == "auto" else float(text)
 
@@ -191,9 +165,14 @@ def _print_one(result: Evaluation) -> None:
         ("mean", figures.accuracy.mean_km, figures.mean_km),
     ):
         made.add_row(name, format_km(value), distances(interval))
+    if result.areas is not None:
+        for part, km2 in result.areas.holding_km2.items():
+            made.add_row(f"{part} % of the truths in the densest", format_km2(km2), "")
     method = result.parameters["method"]
     say(f"evaluation {result.id}: {method}, {result.model}")
     made.print()
+    say(f"calibration {result.calibration or 'none'}")
+    say(f"flagged: {counted(result.flagged or {})}")
 
 
 def _print_sweep(sweep: Sweep) -> None:

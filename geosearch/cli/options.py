@@ -165,12 +165,7 @@ DUPLICATES = option(
 
 
 @of_options(
-    option(
-        "method",
-        str,
-        "density (the default), nearest, im2gps or geocell.",
-        spelt="--method --methods",
-    ),
+    option("method", str, "density (the default), nearest, im2gps or geocell."),
     option("k", int, "Neighbours to retrieve; by the calibration, or 100."),
     option(
         "bandwidth_km", float, "Bandwidth of the density; by default it follows the neighbours."

@@ -16,8 +16,10 @@ from geosearch.cli.console import JsonOption, Table, answer, connected, database
 from geosearch.cli.deleting import DryRunOption, YesOption
 from geosearch.cli.options import check_ending
 from geosearch.words import (
+    counted,
     distances,
     format_km,
+    format_km2,
     p_value,
     percent,
     percents,
@@ -200,6 +202,8 @@ def _print_list(found: Sequence[Evaluated]) -> None:
 
 
 def _print_summary(summary: Summary) -> None:
+    from geosearch.report.reliability import TRUST_COLUMNS, trust_cells
+
     found = summary.figures
     made = Table("error", "queries", "95 % interval")
     for km, share in found.accuracy.within.items():
@@ -208,6 +212,13 @@ def _print_summary(summary: Summary) -> None:
     made.add_row("mean", format_km(found.accuracy.mean_km), distances(found.mean_km))
     say(summary.headline)
     made.print()
+    if summary.areas is not None:
+        made = Table("truths", "inside the densest")
+        for part, km2 in summary.areas.holding_km2.items():
+            made.add_row(f"{part} %", format_km2(km2))
+        made.print()
+    say(f"calibration {summary.evaluation.calibration or 'none'}")
+    say(f"flagged: {counted(summary.evaluation.flagged or {})}")
     if summary.coverage:
         made = Table("region", "truths inside", "95 % interval")
         for item in summary.coverage:
@@ -222,6 +233,11 @@ def _print_summary(summary: Summary) -> None:
                 f"{found_at.brier:.4f}",
                 percent(found_at.calibration_error),
             )
+        made.print()
+    for by, kinds in summary.by_kind.items():
+        made = Table(by.replace("_", " "), "n", *TRUST_COLUMNS, text={by.replace("_", " ")})
+        for kind in kinds:
+            made.add_row(kind.kind, f"{kind.n:,}", *trust_cells(kind))
         made.print()
     for name, groups in (
         ("continent", summary.by_continent),
@@ -284,8 +300,18 @@ def _print_pair(item: Comparison) -> None:
         format_km(item.first_figures.accuracy.median_km),
         format_km(item.second_figures.accuracy.median_km),
     )
+    first, second = item.areas
+    if first is not None and second is not None:
+        for part, km2 in first.holding_km2.items():
+            made.add_row(
+                f"{part} % in the densest",
+                format_km2(km2),
+                format_km2(second.holding_km2[part]),
+            )
     for evaluation in (item.first, item.second):
         say(f"{evaluation.name}, {evaluation.model}")
+        say(f"  calibration {evaluation.calibration or 'none'}")
+        say(f"  flagged: {counted(evaluation.flagged or {})}")
     say(f"{item.n:,} common queries")
     made.print()
     say(item.verdict)

@@ -12,6 +12,7 @@ from geosearch.density.place import (
     locate_many,
 )
 from geosearch.density.regions import Region
+from geosearch.density.search_area import area_at
 from geosearch.density.weights import neighbour_weights
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Mode",
     "Place",
     "Region",
+    "area_at",
     "density_at",
     "level_at",
     "locate",

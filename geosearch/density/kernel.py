@@ -153,20 +153,12 @@ class Mixture:
         """
         fewest = np.clip(points // len(self.weights), 4, 16)
         count = np.maximum(fewest, np.ceil(points * self.weights)).astype(int)
-        component = np.repeat(np.arange(len(count)), count)
-        rank = np.arange(len(component)) - np.repeat(np.cumsum(count) - count, count)
+        component, rank = numbered(count)
         # The inverse of the mass within a cap, at the middle of each of its equal parts.
         quantile = (rank + 0.5) / count[component]
         kappa = self.kappa[component]
-        drop = -np.log1p(quantile * np.expm1(-2 * kappa)) / kappa  # 1 - cos(radius)
-        aside = np.sqrt(drop * (2 - drop))
-        first, second = (axis[component] for axis in tangent_basis(self.centres))
-        azimuth = rank * GOLDEN_ANGLE
-        vectors = (
-            (1 - drop)[:, None] * self.centres[component]
-            + (aside * np.cos(azimuth))[:, None] * first
-            + (aside * np.sin(azimuth))[:, None] * second
-        )
+        drop = -np.log1p(quantile * np.expm1(-2 * kappa)) / kappa
+        vectors = on_spirals(self.centres[component], rank, drop)
         return vectors, self.weights[component] / count[component]
 
     @property
@@ -193,6 +185,28 @@ class Mixture:
                 logs += peaks
             density[start : start + rows] = log_sum(logs)
         return density
+
+
+def numbered(count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For so many (k,) of each of k things: which thing each is of (n,), and its number there."""
+    owner = np.repeat(np.arange(len(count)), count)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+
+
+def on_spirals(centres: Array, rank: NDArray[np.int64], drop: Array) -> Array:
+    """Unit vectors (n, 3), each on the spiral round its centre (n, 3), as its `rank`-th point.
+
+    `drop` (n,) is 1 - cos(the angle to the centre).
+    """
+    aside = np.sqrt(drop * (2 - drop))
+    first, second = tangent_basis(centres)
+    azimuth = rank * GOLDEN_ANGLE
+    vectors: Array = (
+        (1 - drop)[:, None] * centres
+        + (aside * np.cos(azimuth))[:, None] * first
+        + (aside * np.sin(azimuth))[:, None] * second
+    )
+    return vectors
 
 
 def squared_chords(points: Array, others: Array) -> Array:

@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from geosearch.database.connection import Database
-from geosearch.density import locate_many
+from geosearch.density import Place, locate_many
 from geosearch.evaluation.queries import Labelled
 from geosearch.features import Rejected
 from geosearch.features.extraction import Outcome
@@ -21,6 +19,7 @@ from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import ExactOthers, Exclusions, Found
+from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.sphere import great_circle_km
 
 
@@ -128,25 +127,42 @@ def _numbered(
         number += isinstance(outcome, Query)
 
 
-def errors_km(batch: Sequence[Answered], task: Task) -> list[list[float]]:
-    """Errors in km for each of the parameters, by query; infinite for one without neighbours."""
+#: The error of a query in km, and the area in km² of the smallest region that holds its truth;
+#: infinite without neighbours.
+Miss = tuple[float, float]
+
+_NO_ESTIMATE: Miss = (math.inf, math.inf)
+
+
+def misses(batch: Sequence[Answered], task: Task) -> list[list[Miss]]:
+    """How far off each of the parameters is, by query."""
     return [
-        [math.inf if item.answer.error_km is None else item.answer.error_km for item in batch]
+        [_miss(item.answer) for item in batch]
         if index == task.main
-        else _errors_by(batch, parameters)
+        else _misses_by(batch, parameters)
         for index, parameters in enumerate(task.parameters)
     ]
 
 
-def _errors_by(batch: Sequence[Answered], parameters: Parameters) -> list[float]:
-    """Errors of the estimates that other parameters make of the same queries or neighbours."""
-    if not parameters.retrieves:
-        return _errors_of_cells(batch, parameters)
+def _miss(answer: Localization) -> Miss:
+    error_km, area_km2 = answer.error_km, answer.truth_area_km2
+    if error_km is None:
+        return _NO_ESTIMATE
+    return error_km, math.inf if area_km2 is None else area_km2
+
+
+def _misses_by(batch: Sequence[Answered], parameters: Parameters) -> list[Miss]:
+    """How far off the estimates are that other parameters make of the same queries or neighbours.
+
+    They are located together, which is much faster than one by one.
+    """
     found = [item.neighbours.first(parameters.k) for item in batch]
+    if not parameters.retrieves:
+        return [_miss(_by_cells(item, parameters)) for item in batch]
     answered = [index for index, nearest in enumerate(found) if len(nearest)]
     arrays = [[getattr(found[i], name) for i in answered] for name in ("lat", "lon", "distance")]
     fitted = parameters.fitted
-    places = (
+    located = (
         locate_many(
             *arrays,
             methods=[parameters.method],
@@ -157,20 +173,23 @@ def _errors_by(batch: Sequence[Answered], parameters: Parameters) -> list[float]
         if fitted is None
         else [fitted.place(*each) for each in zip(*arrays, strict=True)]
     )
-    errors = [math.inf] * len(batch)
-    for index, place in zip(answered, places, strict=True):
-        truth = batch[index].answer.truth
-        assert truth is not None
-        errors[index] = float(great_circle_km(place.lat, place.lon, *truth))
-    return errors
+    made = [_NO_ESTIMATE] * len(batch)
+    for index, place in zip(answered, located, strict=True):
+        made[index] = _miss(_asked(batch[index], parameters, found[index], place))
+    return made
 
 
-def _errors_of_cells(batch: Sequence[Answered], parameters: Parameters) -> list[float]:
-    """Errors of the likeliest cells."""
-    if not batch:
-        return []
+def _asked(item: Answered, parameters: Parameters, found: Neighbours, place: Place) -> Localization:
+    """The answer that other parameters give, with its truth."""
+    truth = item.answer.truth
+    assert truth is not None
+    error_km = float(great_circle_km(place.lat, place.lon, *truth))
+    return replace(
+        item.answer, parameters=parameters, neighbours=found, place=place, error_km=error_km
+    )
+
+
+def _by_cells(item: Answered, parameters: Parameters) -> Localization:
     assert parameters.geocells is not None
-    embeddings = np.stack([item.answer.query.embedding for item in batch])
-    lat, lon = parameters.geocells.estimates(embeddings)
-    truths = np.array([item.answer.truth for item in batch], float)
-    return [float(error) for error in great_circle_km(lat, lon, truths[:, 0], truths[:, 1])]
+    likely = parameters.geocells.likely(item.answer.query.embedding)
+    return _asked(item, parameters, NO_NEIGHBOURS, likely.place((), regions=False))

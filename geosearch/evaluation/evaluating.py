@@ -15,9 +15,9 @@ from geosearch.arguments import path
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
 from geosearch.errors import InputError, Reason
-from geosearch.evaluation.answers import Answered, Task, answers, errors_km
+from geosearch.evaluation.answers import Answered, Miss, Task, answers, misses
 from geosearch.evaluation.evaluation_rows import finish, join, start
-from geosearch.evaluation.metrics import Accuracy, Figures, figures
+from geosearch.evaluation.metrics import Accuracy, Areas, Figures, areas, figures
 from geosearch.evaluation.queries import (
     Labelled,
     QuerySet,
@@ -28,7 +28,8 @@ from geosearch.evaluation.queries import (
 from geosearch.features import Backbone, embed_files, load_backbone
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, find_model, require_model
-from geosearch.localization.answer import Failure, Parameters
+from geosearch.json_record import plain
+from geosearch.localization.answer import FLAGS, Failure, Parameters
 from geosearch.localization.answer_rows import save, with_places
 from geosearch.localization.localizing import chosen_parameters
 from geosearch.localization.request import Request
@@ -61,7 +62,10 @@ class Evaluation:
     """Result of an evaluation.
 
     `figures` are over the queries that could be read; one without neighbours counts as a miss.
-    `errors_km` (n,) are in the order of the stored answers, infinite without estimate. `failures`
+    `errors_km` and `areas_km2` (n,), the areas of the smallest regions that hold the truths, are in
+    the order of the stored answers, infinite without estimate. `calibration` is the line that says
+    what the one used was fitted to, and `flagged` counts the answers with each of
+    `Localization.flags`; both are None without stored answers. `failures`
     are the queries that could not be used (missing or unreadable, or without a known position):
     they are in the database too. `excluded` counts the references that were left out, of all
     queries together. `sweep_id` is the evaluation that has the answers to the same queries, by
@@ -75,8 +79,16 @@ class Evaluation:
     parameters: Mapping[str, Any]
     figures: Figures
     errors_km: tuple[float, ...]
+    areas_km2: tuple[float, ...]
     failures: tuple[Failure, ...]
     excluded: Excluded
+    calibration: str | None = None
+    flagged: Mapping[str, int] | None = None
+
+    @property
+    def areas(self) -> Areas | None:
+        """How large an area must be searched; None without queries."""
+        return areas(np.array(self.areas_km2), self.within_km)
 
     @property
     def accuracy(self) -> Accuracy:
@@ -106,6 +118,23 @@ class Evaluation:
         """Photos that could not be used for a reason."""
         return tuple(failure.photo for failure in self.failures if failure.reason is reason)
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What is stored of it when it ends, by column."""
+        return {
+            "n": self.accuracy.n,
+            "failed": len(self.failures),
+            "unanswered": self.unanswered,
+            "accuracy": plain(self.accuracy.within),
+            "median_km": self.accuracy.median_km,
+            "mean_km": self.accuracy.mean_km,
+            "errors_km": list(self.errors_km),
+            "areas_km2": list(self.areas_km2),
+            "excluded": self.excluded.to_json(),
+            "calibration": self.calibration,
+            "flagged": self.flagged,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The object that `geosearch evaluate --json` prints."""
         return {
@@ -116,6 +145,9 @@ class Evaluation:
             "method": self.parameters["method"],
             "parameters": dict(self.parameters),
             **self.figures.to_json(),
+            "areas": plain(self.areas),
+            "calibration": self.calibration,
+            "flagged": plain(self.flagged),
             "unanswered": self.unanswered,
             "excluded": self.excluded.to_json(),
             "failed": len(self.failures),
@@ -221,24 +253,26 @@ def evaluate_each(
             join(connection, keys, main)
 
     failures = list(asked.failures)
-    errors: list[list[float]] = [[] for _ in parameters]
+    missed: list[list[Miss]] = [[] for _ in parameters]
+    flagged = Counter(dict.fromkeys(FLAGS, 0))
     excluded = Excluded()
     waiting: list[Answered] = []
 
     def store() -> None:
-        for column, found in zip(errors, errors_km(waiting, task), strict=True):
+        for column, found in zip(missed, misses(waiting, task), strict=True):
             column += found
         with database.connection() as connection:
             save(connection, with_places(connection, [item.answer for item in waiting]), main)
         waiting.clear()
 
     given = answers(database, row, embedded(database, row, backbone, asked), task)
-    for done, item in enumerate(given, start=1):
-        if isinstance(item, Failure):
-            failures.append(item)
+    for done, outcome in enumerate(given, start=1):
+        if isinstance(outcome, Failure):
+            failures.append(outcome)
         else:
-            excluded += item.answer.excluded or Excluded()
-            waiting.append(item)
+            excluded += outcome.answer.excluded or Excluded()
+            waiting.append(outcome)
+            flagged.update(outcome.answer.flags)
             if len(waiting) == _BATCH:
                 store()
         if progress is not None:
@@ -247,21 +281,23 @@ def evaluate_each(
 
     results = []
     with database.connection() as connection:
-        for key, settings, own in zip(keys, recorded, errors, strict=True):
+        for key, settings, item, own in zip(keys, recorded, chosen, missed, strict=True):
+            errors_km, areas_km2 = map(tuple, zip(*own, strict=True)) if own else ((), ())
             result = Evaluation(
                 id=key,
                 sweep_id=main if len(keys) > 1 else None,
                 queries=asked.name,
                 model=row.name,
                 parameters=settings,
-                figures=figures(np.array(own), within_km),
-                errors_km=tuple(own),
+                figures=figures(np.array(errors_km), within_km),
+                errors_km=errors_km,
+                areas_km2=areas_km2,
                 failures=tuple(failures),
                 excluded=excluded,
+                calibration=item.calibrated_for if key == main else None,
+                flagged=dict(flagged) if key == main else None,
             )
-            finish(
-                connection, key, result.accuracy, own, result.unanswered, excluded, result.failures
-            )
+            finish(connection, key, result.columns, result.failures)
             results.append(result)
     return results
 

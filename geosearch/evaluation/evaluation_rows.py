@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
 from geosearch.database.inserting import insert, insert_all
-from geosearch.evaluation.metrics import Accuracy
 from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure
 from geosearch.retrieval import Filter
-from geosearch.retrieval.duplicates import Excluded
 from geosearch.versions import software_versions
 
 
@@ -45,34 +44,19 @@ def join(connection: Connection, keys: Sequence[int], first: int) -> None:
 
 
 def finish(
-    connection: Connection,
-    key: int,
-    figures: Accuracy,
-    errors_km: Sequence[float],
-    unanswered: int,
-    excluded: Excluded,
-    failures: Sequence[Failure],
+    connection: Connection, key: int, columns: Mapping[str, Any], failures: Sequence[Failure]
 ) -> None:
-    """Store figures, errors and the queries that could not be used."""
-    connection.execute(
-        """
-        UPDATE geosearch.evaluations
-        SET n = %s, failed = %s, unanswered = %s, accuracy = %s, median_km = %s, mean_km = %s,
-            errors_km = %s, excluded = %s
-        WHERE id = %s
-        """,
-        (
-            figures.n,
-            len(failures),
-            unanswered,
-            Jsonb({str(km): share for km, share in figures.within.items()}),
-            figures.median_km,
-            figures.mean_km,
-            list(errors_km),
-            Jsonb(excluded.to_json()),
-            key,
+    """Store what is known at the end, by column, and the queries that could not be used."""
+    given = {
+        name: Jsonb(value) if isinstance(value, dict) else value for name, value in columns.items()
+    }
+    statement = sql.SQL("UPDATE geosearch.evaluations SET {} WHERE id = {}").format(
+        sql.SQL(", ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in given
         ),
+        sql.Placeholder("key"),
     )
+    connection.execute(statement, given | {"key": key})
     rows = [
         {"evaluation_id": key, "uri": item.photo, "reason": item.reason, "message": item.message}
         for item in failures

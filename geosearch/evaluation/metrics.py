@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geosearch.json_record import Record, plain
-from geosearch.sphere import Array
+from geosearch.sphere import Array, cap_km2
 from geosearch.thresholds import WORLD_KM
 
 #: Probability that an interval is meant to hold the figure.
@@ -25,6 +25,9 @@ CONFIDENCE = 0.95
 #: Of the standard normal, for `CONFIDENCE`.
 TWO_SIDED_QUANTILE = 1.959963984540054
 _RESAMPLES = 1000
+
+#: Of so many per cent of the truths it is said in how large an area they are.
+HELD = (50, 80, 90)
 _DRAWS_AT_ONCE = 1 << 22  # numbers held while resampling
 
 
@@ -67,6 +70,29 @@ class Figures:
         """Figures and intervals, by the names that `geosearch evaluate --json` prints."""
         ends = {"accuracy": self.within, "median_km": self.median_km, "mean_km": self.mean_km}
         return {**self.accuracy.to_json(), "intervals": plain(ends)}
+
+
+@dataclass(frozen=True)
+class Areas(Record):
+    """How large an area must be searched, the densest first, to find the truths.
+
+    `holding_km2`: for each per cent of the queries, the area within which so many have their truth;
+    infinite if fewer have an estimate. `within`: for each distance in km, the share of truths
+    inside the densest area as large as a circle of that radius.
+    """
+
+    holding_km2: dict[int, float]
+    within: dict[float, float]
+
+
+def areas(areas_km2: Array, within_km: Sequence[float] = WORLD_KM) -> Areas | None:
+    """From the area (n,) of the smallest region that holds each truth; None without queries."""
+    if not len(areas_km2):
+        return None
+    return Areas(
+        {part: float(np.quantile(areas_km2, part / 100, method="inverted_cdf")) for part in HELD},
+        {km: float(np.mean(areas_km2 <= cap_km2(km) * (1 + 1e-9))) for km in within_km},
+    )
 
 
 def accuracy(errors_km: Array, within_km: Sequence[float] = WORLD_KM) -> Accuracy:

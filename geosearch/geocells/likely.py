@@ -79,11 +79,6 @@ class Geocells:
         pooled /= len(self.classifiers)
         return log_softmax(pooled + photos)
 
-    def estimates(self, embeddings: NDArray[np.float32]) -> tuple[Array, Array]:
-        """Latitudes and longitudes (m,) in degrees that `Likely.place` estimates, without more."""
-        best = self.log_masses(embeddings).argmax(axis=1)
-        return self.cells.lat[best], self.cells.lon[best]
-
     def within(self, embeddings: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
         """Which cells (m, n) are `Likely.likeliest` for embeddings (m, D)."""
         found = np.zeros((len(embeddings), len(self.cells)), bool)
@@ -164,9 +159,16 @@ class Likely:
 
     def level_of(self, lat: float, lon: float) -> float:
         """The smallest level, in [0, 1], beyond which regions contain a point in degrees."""
+        return float(np.clip(self.mass[self._down_to(lat, lon)[:-1]].sum(), 0.0, 1.0))
+
+    def area_at(self, lat: float, lon: float) -> float:
+        """Area, km², of the smallest region that contains a point in degrees."""
+        return float(self.cells.area_km2[self._down_to(lat, lon)].sum())
+
+    def _down_to(self, lat: float, lon: float) -> NDArray[np.int64]:
+        """The densest cells, the last of them the one with a point in degrees."""
         cell = int(self.cells.locate(lat, lon)[0])
-        before = self._densest[: int(np.flatnonzero(self._densest == cell)[0])]
-        return float(np.clip(self.mass[before].sum(), 0.0, 1.0))
+        return self._densest[: int(np.flatnonzero(self._densest == cell)[0]) + 1]
 
     def likeliest(self, share: float) -> NDArray[np.int64]:
         """Numbers of the fewest cells that hold a share of the probability, likeliest first."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geosearch.arguments import check_choice, check_range, settle
 from geosearch.calibration import Calibrated, Fits, Fitted
 from geosearch.density import METHODS as DENSITY_METHODS
-from geosearch.density import Mixture, Mode, Place, Region, level_at
+from geosearch.density import Mixture, Mode, Place, Region, area_at, level_at
 from geosearch.errors import InputError, Reason
 from geosearch.json_record import plain
 from geosearch.query import Query
@@ -108,6 +108,11 @@ class Parameters:
         return self.method in DENSITY_METHODS
 
     @property
+    def calibrated_for(self) -> str | None:
+        """The calibration and, in one line, what it was fitted to; None without."""
+        return None if self.fitted is None else f"{self.calibration_id}: {self.fitted.domain}"
+
+    @property
     def classifies(self) -> bool:
         """Whether the likely cells of a query are needed."""
         return not self.retrieves or self.restrict_cells is not None
@@ -167,6 +172,10 @@ _FITS = {
 }
 
 
+#: What an answer may be marked with as not to be relied on.
+FLAGS = ("not_confident", "low_information", "calibration_widened", "calibration_does_not_fit")
+
+
 @dataclass(frozen=True)
 class Localization:
     """The answer to one query.
@@ -222,6 +231,16 @@ class Localization:
         return self.place and self.place.agreement
 
     @property
+    def truth_area_km2(self) -> float | None:
+        """Area of the smallest region that holds the truth; None without truth or estimate."""
+        if self.truth is None or self.place is None:
+            return None
+        likely, density = self.likely, self.density
+        if likely is not None:
+            return likely.area_at(*self.truth)
+        return None if density is None else area_at(density, *self.truth)
+
+    @property
     def radius_km(self) -> Mapping[float, float]:
         """Level → radius round the estimate that holds that share, kilometres."""
         return self.place.radius_km if self.place else {}
@@ -262,12 +281,23 @@ class Localization:
         return fits if tells else Fits.NO
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """Those of `FLAGS` that it is marked with."""
+        fits = self.calibration_fits
+        marked = (
+            self.confident is False,
+            self.query.low_information is not None,
+            fits is Fits.WIDENED,
+            fits is Fits.NO,
+        )
+        return tuple(flag for flag, holds in zip(FLAGS, marked, strict=True) if holds)
+
+    @property
     def calibration_remark(self) -> str:
         """In one line, what the calibration was fitted to, and whether that holds here."""
-        fitted, fits = self.parameters.fitted, self.calibration_fits
-        if fitted is None or fits is None:
+        said, fits = self.parameters.calibrated_for, self.calibration_fits
+        if said is None or fits is None:
             return "none"
-        said = f"{self.parameters.calibration_id}: {fitted.domain}"
         if self.query.low_information is not None and fits is Fits.NO:
             return f"{said}. It does not fit here: the photo is {self.query.low_information}"
         if self.parameters.outside:

@@ -128,6 +128,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "confident": answer.confident,
         "low_information": answer.query.low_information,
         "calibration_fits": answer.calibration_fits,
+        "kind_above_km": answer.calibrated and answer.calibrated.kind.above_km,
         "probability_within_km": Jsonb(probability) if probability else None,
     }
 

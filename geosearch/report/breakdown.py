@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from geosearch.errors import NotFoundError
 from geosearch.evaluation.metrics import Figures, figures
 from geosearch.report.evaluation_records import Answers, Evaluated
 from geosearch.retrieval import Filter
+from geosearch.words import format_km
 
 #: References near a truth are counted up to this many: counting millions would tell nothing more.
 MOST_COUNTED = 1000
@@ -76,6 +78,33 @@ def continents(connection: Connection, answers: Answers) -> list[str] | None:
     rows = connection.execute(_CONTINENTS, (answers.localization_id.tolist(),)).fetchall()
     found: dict[int, str] = dict(rows)
     return [found.get(int(key), AT_SEA) for key in answers.localization_id]
+
+
+_COLLECTIONS = """
+SELECT l.id, min(c.name)
+FROM geosearch.localizations AS l
+JOIN geosearch.photos AS p ON p.sha256 = l.photo_sha256
+JOIN geosearch.collections AS c ON c.id = p.collection_id
+WHERE l.id = ANY(%s)
+GROUP BY l.id
+"""
+
+
+def kinds_of_query(connection: Connection, answers: Answers) -> dict[str, list[str | None]]:
+    """What tells kinds of queries apart: the kind (n,) of each answer, None without, by that.
+
+    The collection that the query is of, where it is stored; the spacing of its neighbours, where
+    the calibration told kinds by it; whether the calibration fits. Left out is what all share.
+    """
+    rows = connection.execute(_COLLECTIONS, (answers.localization_id.tolist(),)).fetchall()
+    collection: dict[int, str] = dict(rows)
+    above_km = answers.kind_above_km
+    found: dict[str, list[str | None]] = {
+        "collection": [collection.get(int(key)) for key in answers.localization_id],
+        "spacing": [None if math.isnan(km) else f"above {format_km(km)}" for km in above_km],
+        "calibration_fits": list(answers.calibration_fits),
+    }
+    return {by: kinds for by, kinds in found.items() if len({*kinds} - {None}) > 1}
 
 
 def references_near(

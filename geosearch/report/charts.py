@@ -15,7 +15,7 @@ from geosearch.report.breakdown import Group
 from geosearch.report.evaluation_summary import Summary
 from geosearch.report.palette import INK, MUTED, PANEL, SERIES
 from geosearch.report.reliability import Reliability
-from geosearch.sphere import Array
+from geosearch.sphere import Array, cap_radius_km
 from geosearch.words import threshold
 
 _FARTHEST_KM = 20037.5
@@ -57,6 +57,8 @@ def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
             band=True,
         ),
     )
+    if summary.areas is not None:
+        yield _area_chart([("", summary.answers.area_km2)], summary.within_km, "all queries")
     yield Chart(
         "errors",
         "Errors",
@@ -108,17 +110,34 @@ def _evaluation_charts(summary: Summary) -> Iterator[Chart]:
             yield Chart(name, title, note, partial(_draw_groups, groups=groups))
 
 
-def comparison_chart(runs: Sequence[tuple[str, Array]], within_km: Sequence[float]) -> Chart:
-    """The curves of runs, pairs of a name and errors in km; no more than there are colours."""
+def _area_chart(
+    runs: Sequence[tuple[str, Array]], within_km: Sequence[float], queries: str
+) -> Chart:
+    return Chart(
+        "areas",
+        "Truths inside an area",
+        f"Share of {queries} whose truth lies in the densest area of a size: how much must be "
+        "searched to find them. The distances are the radii of circles as large.",
+        partial(_draw_areas, runs=runs, within_km=within_km),
+    )
+
+
+def comparison_charts(
+    runs: Sequence[tuple[str, Array, Array]], within_km: Sequence[float]
+) -> list[Chart]:
+    """The curves of runs, no more than there are colours: name, errors in km, areas in km².
+
+    Areas are NaN where they were not stored; such a run has no curve of them.
+    """
     note = "Share of the common queries whose error is at most the distance."
     if len(runs) > _MOST_CURVES:
         note += f" The first {_MOST_CURVES} runs."
-    return Chart(
-        "within",
-        "Queries within a distance",
-        note,
-        partial(_draw_curves, runs=runs[:_MOST_CURVES], within_km=within_km, band=False),
-    )
+    shown = runs[:_MOST_CURVES]
+    errors = [(name, error_km) for name, error_km, _ in shown]
+    areas = [(name, area_km2) for name, _, area_km2 in shown if not np.isnan(area_km2).any()]
+    draw = partial(_draw_curves, runs=errors, within_km=within_km, band=False)
+    charts = [Chart("within", "Queries within a distance", note, draw)]
+    return charts + [_area_chart(areas, within_km, "the common queries")] * bool(areas)
 
 
 def _draw_curves(
@@ -138,6 +157,15 @@ def _draw_curves(
         axes.legend(loc="upper left", title="evaluation", alignment="left")
     _distance_axis(axes, within_km)
     _share_axis(axes, "share of queries")
+
+
+def _draw_areas(
+    axes: Axes, *, runs: Sequence[tuple[str, Array]], within_km: Sequence[float]
+) -> None:
+    # By the radius of a circle as large, so that it reads like the curve of errors.
+    radii = [(name, cap_radius_km(area_km2)) for name, area_km2 in runs]
+    _draw_curves(axes, runs=radii, within_km=within_km, band=len(runs) == 1)
+    axes.set_xlabel("area, as the radius of a circle")
 
 
 def _draw_histogram(axes: Axes, *, summary: Summary) -> None:

@@ -15,8 +15,10 @@ from geosearch.database.connection import Connection, Database
 from geosearch.errors import InputError
 from geosearch.evaluation.metrics import (
     TWO_SIDED_QUANTILE,
+    Areas,
     Figures,
     Interval,
+    areas,
     figures,
 )
 from geosearch.json_record import Record, plain
@@ -71,6 +73,8 @@ class Comparison:
     unmatched_second: int
     first_error_km: Array
     second_error_km: Array
+    first_area_km2: Array
+    second_area_km2: Array
     first_figures: Figures
     second_figures: Figures
     thresholds: Sequence[ThresholdTest]
@@ -80,6 +84,15 @@ class Comparison:
     def within_km(self) -> tuple[float, ...]:
         """The distances compared at, kilometres."""
         return tuple(test.km for test in self.thresholds)
+
+    @property
+    def areas(self) -> tuple[Areas | None, Areas | None]:
+        """How large an area must be searched by either run; None where it was not stored."""
+        given = (self.first_area_km2, self.second_area_km2)
+        first, second = (
+            None if np.isnan(each).any() else areas(each, self.within_km) for each in given
+        )
+        return first, second
 
     @property
     def left_out(self) -> list[str]:
@@ -104,9 +117,20 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """As `geosearch compare --json` prints it."""
+        runs = (self.first, self.first_figures), (self.second, self.second_figures)
+        first, second = (
+            {
+                "evaluation_id": run.id,
+                **found.to_json(),
+                "areas": plain(searched),
+                "calibration": run.calibration,
+                "flagged": plain(run.flagged),
+            }
+            for (run, found), searched in zip(runs, self.areas, strict=True)
+        )
         return {
-            "first": {"evaluation_id": self.first.id, **self.first_figures.to_json()},
-            "second": {"evaluation_id": self.second.id, **self.second_figures.to_json()},
+            "first": first,
+            "second": second,
             "n": self.n,
             "unmatched_first": self.unmatched_first,
             "unmatched_second": self.unmatched_second,
@@ -199,6 +223,8 @@ def _compare(
         unmatched_second=len(others) - len(pairs),
         first_error_km=a,
         second_error_km=b,
+        first_area_km2=answers.area_km2[rows],
+        second_area_km2=others.area_km2[other_rows],
         first_figures=figures(a, within_km),
         second_figures=figures(b, within_km),
         thresholds=[threshold_test(a, b, km) for km in within_km],

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from geosearch.report import html
-from geosearch.report.charts import comparison_chart
+from geosearch.report.charts import comparison_charts
 from geosearch.report.comparison import Comparison
 from geosearch.words import p_value, points, points_between, threshold
 
@@ -46,10 +46,14 @@ def _body(comparisons: Sequence[Comparison]) -> Iterator[str]:
     ran += [(item.second, item.second_figures) for item in comparisons]
     rows = [[run.name, run.model, *html.figures(found)] for run, found in ran]
     yield html.table(header, rows, text=2)
-    yield html.heading("Chart")
-    runs = [(str(comparisons[0].first.id), comparisons[0].first_error_km)]
-    runs += [(str(item.second.id), item.second_error_km) for item in comparisons]
-    yield html.cards([comparison_chart(runs, comparisons[0].within_km)])
+    yield html.facts((f"calibration of {run.id}", run.calibration or "none") for run, _ in ran)
+    yield html.heading("Charts")
+    first = comparisons[0]
+    runs = [(str(first.first.id), first.first_error_km, first.first_area_km2)]
+    runs += [
+        (str(item.second.id), item.second_error_km, item.second_area_km2) for item in comparisons
+    ]
+    yield html.cards(comparison_charts(runs, first.within_km))
     for item in comparisons:
         yield html.heading(f"{item.second.name} against {item.first.name}")
         yield html.notes(item.left_out)

@@ -17,10 +17,20 @@ from geosearch.report import html
 from geosearch.report.breakdown import Group
 from geosearch.report.charts import evaluation_charts
 from geosearch.report.evaluation_summary import Summary
-from geosearch.report.reliability import Doubt, Reliability
+from geosearch.report.reliability import TRUST_COLUMNS, Doubt, Reliability, trust_cells
 from geosearch.retrieval.duplicates import Excluded
+from geosearch.sphere import cap_radius_km
 from geosearch.thresholds import WORLD_KM, WORLD_NAMES
-from geosearch.words import distances, format_km, format_position, percent, percents, threshold
+from geosearch.words import (
+    counted,
+    distances,
+    format_km,
+    format_km2,
+    format_position,
+    percent,
+    percents,
+    threshold,
+)
 
 _WORST = 12
 _THUMBNAIL = (420, 315)
@@ -54,7 +64,9 @@ def _body(database: Database, summary: Summary) -> Iterator[str]:
         yield _map(database, summary)
     yield html.heading("Charts")
     yield html.cards(evaluation_charts(summary))
+    yield from _searched(summary)
     yield from _belief(summary)
+    yield from _kinds(summary)
     if summary.by_continent:
         yield html.heading("By continent of the truth")
         yield _groups("continent", summary.by_continent, summary.within_km)
@@ -98,6 +110,33 @@ def _map(database: Database, summary: Summary) -> str:
     return html.picture(
         canvas.image_of(figure), "World map of the estimates and their errors", "map"
     )
+
+
+def _searched(summary: Summary) -> Iterator[str]:
+    if summary.areas is None:
+        return
+    yield html.heading("How much must be searched")
+    yield html.note(
+        "The smallest area, the densest first, in which so many of the truths lie, and the radius "
+        "of a circle as large."
+    )
+    yield html.table(
+        ["truths", "area", "circle"],
+        [
+            [f"{part} %", format_km2(km2), format_km(float(cap_radius_km(km2)))]
+            for part, km2 in summary.areas.holding_km2.items()
+        ],
+    )
+
+
+def _kinds(summary: Summary) -> Iterator[str]:
+    """Coverage and reliability of kinds of queries, as tables."""
+    for by, kinds in summary.by_kind.items():
+        yield html.heading(f"Trust by {by.replace('_', ' ')}")
+        yield html.table(
+            [by.replace("_", " "), "queries", *TRUST_COLUMNS],
+            [[kind.kind, f"{kind.n:,}", *trust_cells(kind)] for kind in kinds],
+        )
 
 
 def _belief(summary: Summary) -> Iterator[str]:
@@ -206,6 +245,8 @@ def _provenance(summary: Summary) -> str:
             ("parameters", json.dumps(dict(evaluation.parameters), ensure_ascii=False)),
             ("filter on the references", json.dumps(dict(evaluation.filter), ensure_ascii=False)),
             ("references left out", "–" if excluded is None else str(Excluded(**excluded))),
+            ("calibration", evaluation.calibration or "none"),
+            ("answers flagged", counted(evaluation.flagged or {})),
             ("made", f"{evaluation.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ]
     )

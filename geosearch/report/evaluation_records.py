@@ -22,8 +22,10 @@ from geosearch.words import threshold
 class Evaluated(Record, id="evaluation_id", model_id=""):
     """One evaluation: what was asked, and the figures stored when it ended.
 
-    `excluded` counts the references left out of the searches, by reason. `n` and what follows are
-    None while it runs, or if it was killed.
+    `excluded` counts the references left out of the searches, by reason; `calibration` says what
+    the one used was fitted to, and `flagged` counts the answers that warn, by flag: both are None
+    of an evaluation without answers. `n` and what follows are None while it runs, or if it was
+    killed.
     """
 
     id: int
@@ -41,6 +43,8 @@ class Evaluated(Record, id="evaluation_id", model_id=""):
     mean_km: float | None
     sweep_id: int | None
     excluded: Mapping[str, int] | None
+    calibration: str | None
+    flagged: Mapping[str, int] | None
     created_at: datetime
 
     @property
@@ -74,7 +78,9 @@ class Answers:
 
     Positions are in degrees, NaN where there is none. `error_km` is infinite without an estimate.
     `agreement`, `truth_level` and the `probability` of an error of at most so many kilometres are
-    NaN where the answer has none; `confident` is 1, 0, or NaN.
+    NaN where the answer has none; `confident` is 1, 0, or NaN. `area_km2` is that of the smallest
+    region which holds the truth, infinite without an estimate, NaN if it was not stored.
+    `kind_above_km` and `calibration_fits` are those of `Localization`, NaN and None without.
     """
 
     localization_id: NDArray[np.int64]
@@ -85,10 +91,13 @@ class Answers:
     true_lat: Array
     true_lon: Array
     error_km: Array
+    area_km2: Array
     agreement: Array
     truth_level: Array
     confident: Array
     probability: Mapping[float, Array]
+    calibration_fits: tuple[str | None, ...]
+    kind_above_km: Array
 
     def __len__(self) -> int:
         return len(self.photo)
@@ -96,19 +105,20 @@ class Answers:
 
 _EVALUATIONS = """
 SELECT id, queries, model_id, model, method, parameters, filter, n, failed, unanswered, accuracy,
-    median_km, mean_km, sweep_id, excluded, created_at
+    median_km, mean_km, sweep_id, excluded, calibration, flagged, created_at
 FROM geosearch.evaluations
 """
 
 _ANSWERS = """
 SELECT id, photo_uri, photo_sha256, ST_Y(estimate), ST_X(estimate), ST_Y(truth), ST_X(truth),
-    error_km, agreement, truth_level, confident, probability_within_km
+    error_km, agreement, truth_level, confident, probability_within_km,
+    calibration_fits, kind_above_km
 FROM geosearch.localizations
 WHERE evaluation_id = %s AND truth IS NOT NULL
 ORDER BY id
 """
 
-_ERRORS = "SELECT errors_km FROM geosearch.evaluations WHERE id = %s"
+_MISSES = "SELECT errors_km, areas_km2 FROM geosearch.evaluations WHERE id = %s"
 
 
 def list_evaluations(connection: Connection, *, last: int | None = None) -> list[Evaluated]:
@@ -146,14 +156,14 @@ def read_answers(connection: Connection, evaluation: Evaluated) -> Answers:
         the first.
     """
     rows = connection.execute(_ANSWERS, (evaluation.id,)).fetchall()
+    errors_km, areas_km2 = connection.execute(_MISSES, (evaluation.id,)).fetchone() or (None, None)
     if rows:
-        return _answers(rows, evaluation.within_km)
+        return _answers(rows, evaluation.within_km, [row[7] for row in rows], areas_km2)
     if evaluation.sweep_id is not None:
         rows = connection.execute(_ANSWERS, (evaluation.sweep_id,)).fetchall()
-        stored = connection.execute(_ERRORS, (evaluation.id,)).fetchone()
-        if rows and stored is not None and stored[0] is not None:
-            bare = [(*row[:3], None, None, *row[5:7], *[None] * 5) for row in rows]
-            return _answers(bare, evaluation.within_km, stored[0])
+        if rows and errors_km is not None:
+            bare = [(*row[:3], None, None, *row[5:7], *[None] * 7) for row in rows]
+            return _answers(bare, evaluation.within_km, errors_km, areas_km2)
     raise InputError(
         f"evaluation {evaluation.id} has no answers",
         "It was stopped: run geosearch evaluate again."
@@ -165,10 +175,10 @@ def read_answers(connection: Connection, evaluation: Evaluated) -> Answers:
 def _answers(
     rows: Sequence[tuple[Any, ...]],
     within_km: Sequence[float],
-    errors_km: Sequence[float] | None = None,
+    errors_km: Sequence[float | None],
+    areas_km2: Sequence[float] | None,
 ) -> Answers:
     columns = list(zip(*rows, strict=True))
-    given = columns[7] if errors_km is None else errors_km
     probabilities = [row or {} for row in columns[11]]
     named = {whole_if_even(float(name)) for row in probabilities for name in row}
     return Answers(
@@ -179,7 +189,8 @@ def _answers(
         lon=_floats(columns[4]),
         true_lat=_floats(columns[5]),
         true_lon=_floats(columns[6]),
-        error_km=np.array([np.inf if error is None else error for error in given], dtype=float),
+        error_km=np.array([np.inf if error is None else error for error in errors_km], dtype=float),
+        area_km2=_floats(areas_km2 or [None] * len(rows)),
         agreement=_floats(columns[8]),
         truth_level=_floats(columns[9]),
         confident=_floats(columns[10]),
@@ -187,6 +198,8 @@ def _answers(
             km: _floats([row.get(str(km)) for row in probabilities])
             for km in sorted(named.union(within_km))
         },
+        calibration_fits=columns[12],
+        kind_above_km=_floats(columns[13]),
     )
 
 

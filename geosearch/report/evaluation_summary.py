@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from geosearch.arguments import check_range
 from geosearch.atomic_files import write_table
 from geosearch.database.connection import Connection, Database
-from geosearch.evaluation.metrics import Figures, figures
+from geosearch.evaluation.metrics import Areas, Figures, areas, figures
 from geosearch.json_record import plain
 from geosearch.report.breakdown import (
     Group,
     by_count,
     by_name,
     continents,
+    kinds_of_query,
     references_near,
 )
 from geosearch.report.evaluation_records import Answers, Evaluated, read_answers, read_evaluation
@@ -28,14 +29,12 @@ from geosearch.report.reliability import (
     Coverage,
     Doubt,
     Reliability,
-    coverage,
+    Trust,
     doubts,
     reliability,
+    trust_by,
 )
 from geosearch.words import number_of, threshold
-
-#: Regions whose coverage is reported.
-LEVELS = (0.5, 0.9)
 
 _NO_BORDERS = "By continent: no borders are loaded. Load them: geosearch borders load"
 _NO_REFERENCES = "By density of references: the model, or a collection of the filter, is gone."
@@ -79,13 +78,15 @@ class Summary:
 
     `probabilities` maps a distance in km to the reliability of the probability that the error is
     at most that; `agreement` is that of the agreement, as if it were one, for `middle_km`.
-    `continent` and `references` (those within `radius_km` of the truth) have one entry an answer,
-    or are None.
+    `areas` is None where none were stored. `by_kind` has coverage and reliability of the kinds of
+    queries, by what tells them apart. `continent` and `references` (those within `radius_km` of
+    the truth) have one entry an answer, or are None.
     """
 
     evaluation: Evaluated
     answers: Answers
     figures: Figures
+    areas: Areas | None
     histogram: Histogram
     coverage: Sequence[Coverage]
     probabilities: Mapping[float, Reliability]
@@ -94,6 +95,7 @@ class Summary:
     continent: Sequence[str] | None
     references: NDArray[np.int64] | None
     radius_km: float
+    by_kind: Mapping[str, Sequence[Trust]]
     by_continent: Sequence[Group] | None
     by_density: Sequence[Group] | None
     failed: Mapping[str, int]
@@ -154,6 +156,9 @@ class Summary:
         return {
             **{name: evaluation[name] for name in asked},
             **self.figures.to_json(),
+            "areas": plain(self.areas),
+            "calibration": self.evaluation.calibration,
+            "flagged": plain(self.evaluation.flagged),
             "unanswered": self.unanswered,
             "failed_by_reason": dict(self.failed),
             "histogram": self.histogram.to_json(),
@@ -165,6 +170,7 @@ class Summary:
                 else {"km": self.middle_km, **self.agreement.to_json()}
             ),
             "not_confident": plain(self.doubts),
+            "by_kind": plain(self.by_kind),
             "by_continent": plain(self.by_continent),
             "by_density": {"radius_km": self.radius_km, "groups": plain(self.by_density)},
             "notes": list(self.notes),
@@ -199,14 +205,11 @@ def summarize(
         radius_km = middle_km if radius_km is None else radius_km
         continent = continents(connection, answers)
         references = references_near(connection, evaluation, answers, radius_km)
+        kinds = kinds_of_query(connection, answers)
         failed = _failed(connection, key)
     error_km = answers.error_km
-    probabilities = {
-        km: made
-        for km, given in answers.probability.items()
-        if (made := reliability(given, error_km <= km)) is not None
-    }
-    covered = coverage(answers.truth_level, LEVELS)
+    overall = Trust.of("all", answers, np.ones(len(answers), bool))
+    covered, probabilities = overall.coverage, overall.reliability
     notes = []
     if np.isnan(answers.lat).all() and np.isfinite(error_km).any():
         notes.append(_NO_POSITIONS.format(evaluation.sweep_id))
@@ -217,6 +220,7 @@ def summarize(
         evaluation=evaluation,
         answers=answers,
         figures=figures(error_km, within_km),
+        areas=None if np.isnan(answers.area_km2).any() else areas(answers.area_km2, within_km),
         histogram=histogram(error_km, within_km[0]),
         coverage=covered,
         probabilities=probabilities,
@@ -225,6 +229,7 @@ def summarize(
         continent=continent,
         references=references,
         radius_km=radius_km,
+        by_kind={by: trust_by(each, answers) for by, each in kinds.items()},
         by_continent=None if continent is None else by_name(continent, error_km, within_km),
         by_density=None if references is None else by_count(references, error_km, within_km),
         failed=failed,
@@ -259,6 +264,7 @@ def write_csv(path: Path, summary: Summary) -> int:
         "lat": answers.lat,
         "lon": answers.lon,
         "error_km": answers.error_km,
+        "area_km2": answers.area_km2,
         "agreement": answers.agreement,
         "truth_level": answers.truth_level,
         "confident": ["" if math.isnan(value) else bool(value) for value in answers.confident],

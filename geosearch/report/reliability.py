@@ -5,6 +5,7 @@ The truth of a probability is an event, here "the error is at most so many kilom
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,14 @@ from numpy.typing import NDArray
 
 from geosearch.evaluation.metrics import Interval, wilson
 from geosearch.json_record import Record
+from geosearch.report.evaluation_records import Answers
 from geosearch.sphere import Array
+from geosearch.words import percent
 
 _BINS = 10
+
+#: Regions whose coverage is reported.
+LEVELS = (0.5, 0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +116,52 @@ def reliability(probability: Array, happened: NDArray[np.bool_]) -> Reliability 
         calibration_error=sum(item.n / n * abs(item.predicted - item.share) for item in bins),
         bins=bins,
     )
+
+
+@dataclass(frozen=True)
+class Trust(Record):
+    """How far the answers to some queries, `n` of one `kind`, can be believed.
+
+    `coverage` is empty without regions, and `reliability`, by distance in km, without
+    probabilities.
+    """
+
+    kind: str
+    n: int
+    coverage: list[Coverage]
+    reliability: dict[float, Reliability]
+
+    @classmethod
+    def of(cls, kind: str, answers: Answers, chosen: NDArray[np.bool_]) -> Trust:
+        """That of the chosen answers (n,)."""
+        error_km = answers.error_km[chosen]
+        said = {
+            km: reliability(probability[chosen], error_km <= km)
+            for km, probability in answers.probability.items()
+        }
+        return cls(
+            kind,
+            int(chosen.sum()),
+            coverage(answers.truth_level[chosen], LEVELS),
+            {km: found for km, found in said.items() if found is not None},
+        )
+
+
+#: What `trust_cells` tells.
+TRUST_COLUMNS = (*(f"{100 * level:g} % regions hold" for level in LEVELS), "calibration error")
+
+
+def trust_cells(found: Trust) -> list[str]:
+    """Coverage at each level, and the mean calibration error over the distances, in words."""
+    held = [percent(item.share) for item in found.coverage] or ["–"] * len(LEVELS)
+    errors = [each.calibration_error for each in found.reliability.values()]
+    return [*held, percent(float(np.mean(errors))) if errors else "–"]
+
+
+def trust_by(kinds: Sequence[str | None], answers: Answers) -> list[Trust]:
+    """For each kind of the answers (n,), by name; those of None are of no kind."""
+    named = np.array(["" if kind is None else kind for kind in kinds])
+    return [Trust.of(str(kind), answers, named == kind) for kind in np.unique(named) if kind]
 
 
 @dataclass(frozen=True)

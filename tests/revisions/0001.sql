@@ -58,12 +58,13 @@ INSERT INTO geosearch.all_classifiers (model_id, partition_id, weights, bias, pr
 
 INSERT INTO geosearch.all_evaluations (
     id, queries, model_id, model, method, parameters, filter, n, failed, accuracy, median_km,
-    software, sweep_id, errors_km
+    software, sweep_id, errors_km, areas_km2, calibration, flagged
 ) VALUES
     (1, 'queries.csv', 1, 'some/model', 'density', '{"k": 10}', '{}', 2, 1, '{"25": 0.5}',
-        3.5, '{}', NULL, '{3.5, Infinity}'),
+        3.5, '{}', NULL, '{3.5, Infinity}', '{120, Infinity}', '1: 9 queries',
+        '{"not_confident": 1}'),
     (2, 'queries.csv', 1, 'some/model', 'nearest', '{}', '{}', NULL, NULL, NULL,
-        NULL, '{}', 1, NULL);
+        NULL, '{}', 1, NULL, NULL, NULL, NULL);
 INSERT INTO geosearch.all_evaluation_failures (evaluation_id, uri, reason, message) VALUES
     (1, '/queries/1.jpg', 'unreadable', 'not an image');
 INSERT INTO geosearch.all_calibrations (
@@ -74,10 +75,10 @@ INSERT INTO geosearch.all_calibrations (
 INSERT INTO geosearch.all_localizations (
     id, photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, software,
     query_embedding, estimate, agreement, radius_50_km, modes, elapsed_ms, truth, error_km,
-    evaluation_id, calibration_id, confident, calibration_fits, truth_level
+    evaluation_id, calibration_id, confident, calibration_fits, kind_above_km, truth_level
 ) VALUES (1, '/queries/2.jpg', sha256('q'), 1, '{"name": "some/model"}', 'density',
     '{"k": 10}', '{}', '{"how": "exact"}', '{}', '[0.6, 0, -0.8]', 'SRID=4326;POINT(1 2)', 0.9, 12.5,
-    '[]', '{}', 'SRID=4326;POINT(1.1 2)', 11.1, 1, 1, true, 'yes', 0.4);
+    '[]', '{}', 'SRID=4326;POINT(1.1 2)', 11.1, 1, 1, true, 'yes', 0, 0.4);
 INSERT INTO geosearch.all_localization_neighbours (
     localization_id, rank, photo_id, uri, geom, distance, weight
 ) VALUES (1, 1, 1, '/photos/é%1.jpg', 'SRID=4326;POINT(1 2)', 0.125, 1);

@@ -20,6 +20,9 @@ CREATE TABLE geosearch.all_evaluations (
     created_at timestamptz NOT NULL DEFAULT now(),
     sweep_id bigint REFERENCES geosearch.all_evaluations ON DELETE CASCADE,
     errors_km float8[],
+    areas_km2 float8[],
+    calibration text,
+    flagged jsonb,
     excluded jsonb,
     collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user
@@ -38,6 +41,9 @@ CALL pg_temp.describe('geosearch.all_evaluations', 'Evaluations on labelled quer
     mean_km: Mean error, kilometres.
     sweep_id: First evaluation on the same neighbours, which has the answers; NULL if alone.
     errors_km: Error per query, kilometres, in the order of the answers; infinite without.
+    areas_km2: Area of the smallest region with the truth, per query likewise; infinite without.
+    calibration: The calibration used, and what it was fitted to; NULL without.
+    flagged: Answers not confident, of low information, widened, or that the calibration did not fit.
     excluded: References left out, all queries together, by reason.
 $$);
 
@@ -121,6 +127,7 @@ CREATE TABLE geosearch.all_localizations (
     confident boolean,
     low_information text,
     calibration_fits text,
+    kind_above_km float8,
     probability_within_km jsonb,
     truth_level float8,
     excluded jsonb,
@@ -171,6 +178,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     confident: False: not in this collection, or of low information. NULL without calibration.
     low_information: Why the picture can hardly tell a place, such as blank or text.
     calibration_fits: Whether the calibration holds here: yes, widened, no. NULL without one.
+    kind_above_km: Spacing, km, above which the queries of its kind had theirs; NULL without one.
     probability_within_km: Probability of an error of at most so many kilometres; NULL without calibration.
     truth_level: Level of the smallest region that holds the truth; NULL without truth.
     excluded: References left out of the search, by reason.
