@@ -34,10 +34,10 @@ from geosearch.features import (
     EmbedSummary,
     embed,
     embed_photo,
-    load_backbone,
 )
 from geosearch.features.embedding_run import EmbedOptions
 from geosearch.features.model_rows import find_model
+from geosearch.features.whitening import Whitened, WhitenOptions, find_backbone
 from geosearch.ingest import IngestSummary, ingest
 from geosearch.ingest.ingest_run import IngestOptions
 from geosearch.layers.selection import Selection
@@ -87,6 +87,13 @@ class Geosearch(Closing):
     ) -> EmbedSummary:
         """Embed all photos that lack an embedding; options as in `geosearch.features.embed`."""
         return embed(self.database, self._backbone(model, device), **options)
+
+    @checked_keywords
+    def whiten(self, model: str = DEFAULT_MODEL, **options: Unpack[WhitenOptions]) -> Whitened:
+        """Make a whitened model; options as in `geosearch.features.whitening_fit.whiten`."""
+        from geosearch.features.whitening_fit import whiten  # loads SciPy
+
+        return whiten(self.database, model, **options)
 
     @checked_keywords
     def index(
@@ -355,7 +362,7 @@ class Geosearch(Closing):
     def _backbone(self, model: str, device: str) -> Backbone:
         key = (model, device)
         if key not in self._backbones:
-            self._backbones[key] = load_backbone(model, device=device)
+            self._backbones[key] = find_backbone(self.database, model, device=device)
         return self._backbones[key]
 
 

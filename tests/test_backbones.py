@@ -31,7 +31,7 @@ from geosearch.features.checkpoint import save_checkpoint
 from geosearch.features.checkpoint import source as checkpoint_source
 from geosearch.features.networks import EmbeddingNetwork, Scaling, feature_dimension, pool
 from geosearch.features.onnx import TOLERANCE, OnnxNetwork, cache_path
-from geosearch.features.preprocessing import Preprocessing
+from geosearch.features.preprocessing import VIEWS, Preprocessing
 from geosearch.features.pytorch import TorchNetwork
 
 SMALL = Preprocessing(resize=64, crop=64, mean=(124.0, 116.0, 104.0), std=(58.0, 57.0, 57.0))
@@ -381,8 +381,47 @@ def test_the_fingerprint_covers_what_shapes_embeddings_and_nothing_else(lite0: B
         replace(description, pooling="max"),
         replace(description, dimension=7),
         replace(description, preprocessing=replace(description.preprocessing, channels="BGR")),
+        replace(description, views=5),
+        replace(description, whitening_sha256="00"),
     ]
-    assert len({other.fingerprint for other in (description, *others)}) == 6
+    assert len({other.fingerprint for other in (description, *others)}) == 8
+
+
+def test_several_views_begin_with_the_one_that_is_taken_otherwise() -> None:
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (60, 90, 3), dtype=np.uint8))
+    taken = Preprocessing(32, 28, (0, 0, 0), (1, 1, 1))
+    one, five, nine = (taken.apply(image.copy(), views) for views in VIEWS)
+    assert (one.shape, five.shape, nine.shape) == ((28, 28, 3), (5, 28, 28, 3), (9, 28, 28, 3))
+    assert (five[0] == one).all()
+    assert (nine[:5] == five).all()
+    assert len({view.tobytes() for view in nine}) == 9
+
+
+def test_corner_views_are_corners_and_turned_ones_are_whole() -> None:
+    square = np.zeros((400, 400, 3), np.uint8)
+    square[:40, :40] = 255
+    views = Preprocessing(70, 70, (0, 0, 0), (1, 1, 1)).apply(Image.fromarray(square), 9)
+    assert [bool(view.max() > 250) for view in views[:5]] == [True, True, False, False, False]
+    white = Image.new("RGB", (400, 400), "white")
+    assert Preprocessing(70, 70, (0, 0, 0), (1, 1, 1)).apply(white, 9).min() > 250
+
+
+def test_the_embedding_of_several_views_is_their_mean_at_length_one(lite0: Backbone) -> None:
+    several = load_backbone("packaged/efficientnet-lite0+views5")
+    assert several.description.name == "packaged/efficientnet-lite0+views5"
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (300, 300, 3), dtype=np.uint8))
+    pixels = several.preprocess(image)
+    mean = lite0.embed(pixels).mean(axis=0)
+    (embedding,) = several.embed(pixels[None])
+    assert np.allclose(embedding, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", ["+views2", "+views0", "+views5+views9"])
+def test_views_that_there_are_not_are_refused(spec: str) -> None:
+    with pytest.raises(ModelError, match="views"):
+        load_backbone(f"packaged/efficientnet-lite0{spec}", at_once=False)
 
 
 @pytest.mark.parametrize("size", [(300, 100), (100, 300)])

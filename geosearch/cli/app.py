@@ -28,6 +28,7 @@ COMMANDS = {
     "photos": ("geosearch.cli.stored_photos", "app"),
     "models": ("geosearch.cli.models", "app"),
     "embed": ("geosearch.cli.embed", "embed"),
+    "whiten": ("geosearch.cli.embed", "whiten"),
     "index": ("geosearch.cli.index", "app"),
     "explain": ("geosearch.cli.nearest", "explain"),
     "nearest": ("geosearch.cli.nearest", "nearest"),

@@ -1,4 +1,4 @@
-"""`geosearch embed`."""
+"""`geosearch embed` and `geosearch whiten`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from geosearch.errors import EXIT_SOME_REJECTED
 
 @taking(
     MODEL,
+    option("views", int, "Views of a photo: 1, 5 or 9; as +views9 after SPEC.", metavar="N"),
     option("collection", str, "Only this collection; default: all."),
     DEVICE,
     option("batch_size", int, "Photos per call of the network.", least=1),
@@ -28,7 +29,11 @@ def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> 
     Example: geosearch embed --model torchvision/vgg16+max --collection mine
     """
     from geosearch.features import embed as embed_photos
+    from geosearch.features.backbones import with_views
 
+    views = given.pop("views")
+    if views is not None:
+        given["model"] = with_views(given["model"], views)
     with database(context) as opened, progress("embed", "photos") as report:
         summary = embed_photos(opened, **given, progress=report)
     answer(
@@ -44,3 +49,40 @@ def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> 
         say("no photo with a position waits for it; geosearch ingest adds photos")
     if summary.rejected:
         raise typer.Exit(EXIT_SOME_REJECTED)
+
+
+@taking(
+    MODEL,
+    option(
+        "collections", list[str], "Fit to this one; repeatable. Default: all.", spelt="--collection"
+    ),
+    option("name", str, "Call it whitened:NAME; default: the name of the model."),
+    option("dim", int, "Length of the whitened embeddings.", default=256),
+    option("power", str, "0 to 1, or auto: by held-out references.", default="auto"),
+    option("seed", int, "Seed of what is drawn at random.", default=0),
+    option("force", bool, "Store it even if it may be worse than the model."),
+    DEVICE,
+)
+def whiten(context: typer.Context, as_json: JsonOption = False, **given: Any) -> None:
+    """Make a model of another's stored embeddings, in which all directions count about as much.
+
+    It is fitted to references, tried on some held out, and embeds what the model embedded, without
+    reading a photo. Use it as --model whitened:NAME; geosearch embed takes new photos with it.
+
+    Example: geosearch whiten --model packaged/efficientnet-lite0+views9 --collection mine --dim 128
+    """
+    from geosearch.features.whitening_fit import whiten as make
+
+    with database(context) as opened, progress("whiten", "photos") as report:
+        made = make(opened, **given, progress=report)
+    low, high = (f"{100 * each:+.1f}" for each in made.gain[1:])
+    answer(
+        as_json,
+        made,
+        f"{made.model}: {made.base} in {made.dimension} dimensions, power {made.power:g}, fitted "
+        f"to {made.references:,} references; {made.held_out:,} held-out references: "
+        f"{100 * made.base_hits:.1f} % found before, {100 * made.hits:.1f} % now, "
+        f"{100 * made.gain[0]:+.1f} [{low}, {high}]; {made.photos:,} photos embedded",
+    )
+    if not as_json:
+        say_next("index", made.model)

@@ -37,6 +37,7 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
         "id": lambda row: str(row["id"]),
         "name": lambda row: row["name"],
         "pooling": lambda row: row["pooling"],
+        "views": lambda row: str(row["views"]),
         "weights": lambda row: row["weights_sha256"][:12],
         "dimension": lambda row: str(row["dimension"]),
         "photos": lambda row: f"{row['photos']:,}",

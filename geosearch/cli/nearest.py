@@ -83,9 +83,10 @@ def explain(
 
 
 def _embedded(opened: Database, photo: str, model: str, device: str) -> tuple[Model, Query]:
-    from geosearch.features import embed_photo, load_backbone
+    from geosearch.features import embed_photo
+    from geosearch.features.whitening import find_backbone
 
-    backbone = load_backbone(model, device=device, at_once=False)
+    backbone = find_backbone(opened, model, device=device, at_once=False)
     return embed_photo(opened, backbone, photo)
 
 

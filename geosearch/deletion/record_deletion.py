@@ -19,7 +19,7 @@ from geosearch.deletion.deleted import (
     rows_with,
 )
 from geosearch.errors import DatabaseError, InputError
-from geosearch.features.model_rows import find_model
+from geosearch.features.model_rows import Model, find_model
 from geosearch.geocells.geocell_rows import find_partition
 from geosearch.layers.selection import Selection
 from geosearch.retrieval.facts import forget
@@ -41,13 +41,14 @@ def delete_model(database: Database, name: str, *, dry_run: bool = False) -> Del
     NotFoundError
         There is no such model.
     DatabaseError
-        This login may not, or a run is embedding with it or indexing it.
+        This login may not, a run works with it, or whitened models come of it.
     """
     with database.connection() as connection:
         model = find_model(connection, name)
         require_right(connection, "models", "models")
         of_model = "model_id = %(id)s"
-        kinds = ("embeddings", "guesses", "indexes", "classifiers", "rejects", "runs")
+        _require_no_whitened(connection, model)
+        kinds = ("embeddings", "guesses", "indexes", "classifiers", "whitenings", "rejects", "runs")
         goes = rows_with(of_model, *kinds)
         stays = rows_with(of_model, "localizations", "evaluations", "calibrations")
         found = _counted(connection, f"the model {model.name} ({model.id})", model.id, goes, stays)
@@ -64,6 +65,20 @@ def delete_model(database: Database, name: str, *, dry_run: bool = False) -> Del
         connection.execute("SELECT geosearch.delete_model(%s)", (model.id,))
     forget(database)
     return found.done()
+
+
+def _require_no_whitened(connection: Connection, model: Model) -> None:
+    rows = connection.execute(
+        "SELECT name FROM geosearch.models WHERE id IN "
+        "(SELECT model_id FROM geosearch.whitenings WHERE base_id = %s) ORDER BY id",
+        (model.id,),
+    ).fetchall()
+    if rows:
+        names = ", ".join(name for (name,) in rows)
+        raise DatabaseError(
+            f"the model {model.name} ({model.id}) is what {names} whitens",
+            f"First: geosearch models delete {rows[0][0]}",
+        )
 
 
 def delete_answers(

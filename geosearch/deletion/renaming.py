@@ -13,6 +13,7 @@ from geosearch.database.schema import SCHEMA
 from geosearch.deletion.deleted import require_right
 from geosearch.errors import InputError
 from geosearch.features.model_rows import find_model
+from geosearch.features.whitening import PREFIX
 from geosearch.geocells.geocell_rows import check_partition_name, find_partition
 from geosearch.retrieval.facts import forget
 
@@ -22,6 +23,7 @@ _NAMING = {
     "evaluations": ("filter", "parameters"),
     "calibrations": ("filter",),
     "partitions": ("filter",),
+    "whitenings": ("filter",),
 }
 
 
@@ -65,14 +67,21 @@ def rename_model(database: Database, old: str, new: str) -> None:
     NotFoundError
         There is no such model.
     InputError
-        The new name is empty, a number, or that of another model.
+        The new name is empty, a number, or that of another model; or begins as those of whitened
+        models do, and it is none, or the other way round.
     DatabaseError
         This login may not.
     """
     if not new.strip() or new.isdecimal() or "\0" in new:
         raise InputError(f"a model cannot have the name {new!r}", "Give one that is no number.")
     with database.connection() as connection:
-        key = find_model(connection, old).id
+        model = find_model(connection, old)
+        key = model.id
+        if new.startswith(PREFIX) != (model.whitening_sha256 is not None):
+            raise InputError(
+                f"the names of whitened models, and no others, begin with {PREFIX}",
+                f"{old} needs a name with it." if model.whitening_sha256 else "Leave it out.",
+            )
         require_right(connection, "models", "models")
         there = connection.execute(
             "SELECT FROM geosearch.models WHERE name = %s AND id <> %s", (new, key)

@@ -25,9 +25,10 @@ from geosearch.evaluation.queries import (
     stored_embeddings,
     stored_queries,
 )
-from geosearch.features import Backbone, embed_files, load_backbone
+from geosearch.features import Backbone, embed_files
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, find_model, require_model
+from geosearch.features.whitening import find_backbone
 from geosearch.json_record import plain
 from geosearch.localization.answer import FLAGS, Failure, Parameters
 from geosearch.localization.answer_rows import save, with_places
@@ -322,7 +323,7 @@ def find_queries(
     if queries is not None and not isinstance(queries, QuerySet):
         queries = manifest_queries(path("queries", queries))
     if isinstance(model, str) and queries is not None and not queries.stored:
-        model = load_backbone(model, device=device)
+        model = find_backbone(database, model, device=device)
     backbone = None if isinstance(model, str) else model
     with database.connection() as connection:
         if isinstance(model, str):

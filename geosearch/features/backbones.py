@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +19,7 @@ from geosearch.errors import InputError, ModelError
 from geosearch.features import packaged
 from geosearch.features.description import Description, Source
 from geosearch.features.onnx import onnx_network
+from geosearch.features.preprocessing import VIEWS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,8 +30,11 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 
 _HELP = (
     "A model is one of: packaged/efficientnet-lite0; torchvision/NAME[@WEIGHTS][+avg|max|gem], "
-    "such as torchvision/resnet50 or torchvision/vgg16+max; file:CHECKPOINT"
+    "such as torchvision/resnet50 or torchvision/vgg16+max; file:CHECKPOINT. "
+    "+views5 or +views9 after it takes several views of a photo. whitened:NAME is one that "
+    "geosearch whiten made"
 )
+_VIEWS = re.compile(r"\+views(\d+)$")
 
 
 class Network(Protocol):
@@ -55,24 +61,37 @@ class Backbone:
     @property
     def batch_size(self) -> int:
         """Photos per call that suit the device."""
-        return 16 if self.device == "cpu" else 128
+        return max(1, (16 if self.device == "cpu" else 128) // self.description.views)
 
     def preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
         """Pixels (side, side, 3), uint8 RGB, of an image opened by `geosearch.images.open_image`.
+
+        With several views (views, side, side, 3).
 
         Raises
         ------
         PhotoRejected
             The image cannot be decoded.
         """
-        return self.description.preprocessing.apply(image)
+        return self.description.preprocessing.apply(image, self.description.views)
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings (n, dimension), float32, L2-normalised, of pixels (n, side, side, 3).
+        """Embeddings (n, dimension), float32, L2-normalised, of what `preprocess` gave of n photos.
 
-        A row is zero or not finite where the network gave nothing usable.
+        Of several views it is the mean, normalised again. A row is zero or not finite where the
+        network gave nothing usable.
         """
-        return self.network(pixels)
+        if self.description.views == 1:
+            return self.network(pixels)
+        each = self.network(pixels.reshape(-1, *pixels.shape[2:]))
+        return normalised(each.reshape(*pixels.shape[:2], -1).mean(axis=1))
+
+
+def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors (n, D) of length 1; those that are zero stay so."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+    return unit
 
 
 class _Later:
@@ -93,19 +112,18 @@ class _Later:
 def load_backbone(
     spec: str = DEFAULT_MODEL, *, device: str = "auto", at_once: bool = True
 ) -> Backbone:
-    """Load a backbone.
+    """Load a backbone; `geosearch.features.whitening.find_backbone` finds whitened ones too.
 
     Parameters
     ----------
     spec
         `packaged/efficientnet-lite0`, `torchvision/<model>[@WEIGHTS][+avg|max|gem]` or
-        `file:<checkpoint>`.
+        `file:<checkpoint>`; each may end in `+views5` or `+views9`.
     device
         `auto` (CUDA, else MPS, else CPU), `cuda`, `mps` or `cpu`.
     at_once
         False leaves making the network to the first call, which may never come: then it is safe
         in one thread only, and wrong weights show there.
-
     Raises
     ------
     ModelError
@@ -143,6 +161,13 @@ def resolve(spec: str) -> Source:
     Raises ModelError as `load_backbone` does.
     """
     spec = spec.strip()
+    if several := _VIEWS.search(spec):
+        views = _known_views(int(several[1]))
+        source = resolve(spec[: several.start()])
+        if _VIEWS.search(spec[: several.start()]):
+            raise ModelError(f"the model {spec!r} says twice how many views it takes", _HELP)
+        name = source.description.name + (several[0] if views > 1 else "")
+        return replace(source, description=replace(source.description, name=name, views=views))
     if spec.startswith("packaged/"):
         return packaged.source(spec.removeprefix("packaged/"))
     if spec.startswith("torchvision/"):
@@ -154,6 +179,17 @@ def resolve(spec: str) -> Source:
 
         return checkpoint.source(Path(spec.removeprefix("file:")))
     raise ModelError(f"unknown model {spec!r}", _HELP)
+
+
+def with_views(spec: str, views: int) -> str:
+    """The spec of a model that takes so many views, one of `VIEWS`. Raises ModelError."""
+    return f"{spec}+views{_known_views(views)}"
+
+
+def _known_views(views: int) -> int:
+    if views not in VIEWS:
+        raise ModelError(f"there is no model of {views} views", "Choose 1, 5 or 9.")
+    return views
 
 
 def find_device(device: str) -> str:

@@ -24,7 +24,9 @@ class Description:
     """Provenance of a backbone; one row of `models`.
 
     `name` is the spec it was asked for by, `weights_source` where the weights came from,
-    `dimension` the length of an embedding, `licence` that of the weights (None: not stated).
+    `dimension` the length of an embedding, `licence` that of the weights (None: not stated),
+    `views` how many views of a photo an embedding is the mean of, one of `VIEWS`, and
+    `whitening_sha256` that of the whitening (hex) embeddings pass through, None without one.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Description:
     pooling: str
     dimension: int
     licence: str | None
+    views: int = 1
+    whitening_sha256: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -45,6 +49,8 @@ class Description:
             "preprocessing": self.preprocessing.to_json(),
             "pooling": self.pooling,
             "dimension": self.dimension,
+            "views": self.views,
+            "whitening_sha256": self.whitening_sha256,
         }
         canonical = json.dumps(shaping, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

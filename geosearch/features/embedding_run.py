@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import LiteralString, TypedDict
+from dataclasses import dataclass, replace
+from typing import Any, LiteralString, TypedDict
 
 import numpy as np
 from psycopg import sql
@@ -20,14 +20,16 @@ from geosearch.database.inserting import finish_run, start_run
 from geosearch.database.leases import only_one
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import DatabaseError
-from geosearch.features.backbones import Backbone, load_backbone
+from geosearch.features.backbones import Backbone
 from geosearch.features.extraction import (
     Outcome,
     Rejected,
     batched,
     embed_batch,
+    outcome_of,
 )
 from geosearch.features.model_rows import register_model
+from geosearch.features.whitening import WhitenedBackbone, find_backbone
 from geosearch.parallel import ordered_map, processors
 from geosearch.query import Query
 from geosearch.waiting import Progress
@@ -89,6 +91,9 @@ def embed(
 ) -> EmbedSummary:
     """Embed every photo that has a position, known or estimated, and no embedding of the model yet.
 
+    For a whitened model, photos are embedded with the one it comes of first, and those embeddings
+    are whitened.
+
     Can be killed at any moment and run again: a photo is embedded or rejected once. Photos whose
     file could not be read are tried again by every run; those that could not be decoded or
     embedded only with `retry`.
@@ -116,10 +121,49 @@ def embed(
     """
     check_range("batch_size", batch_size, 1)
     check_range("workers", workers, 1)
-    backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
-    batch_size, workers = batch_size or backbone.batch_size, workers or processors()
+    backbone = (
+        model if isinstance(model, Backbone) else find_backbone(database, model, device=device)
+    )
+    given = EmbedOptions(
+        collection=collection,
+        batch_size=batch_size,
+        workers=workers,
+        retry=retry,
+        progress=progress,
+    )
+    if not isinstance(backbone, WhitenedBackbone):
+        return embed_pending(database, backbone, **given)
+    before = embed(database, backbone.base, **given)
+    summary = embed_pending(database, backbone, **given)
+    return replace(
+        summary,
+        pending=summary.pending + before.rejected,
+        rejected=summary.rejected + before.rejected,
+        skipped=before.skipped,
+    )
+
+
+def embed_pending(
+    database: Database,
+    backbone: Backbone,
+    *,
+    collection: str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    retry: bool = False,
+    progress: Progress | None = None,
+) -> EmbedSummary:
+    """As `embed`, but by a whitened model no photos without an embedding of the one it comes of.
+
+    Nor any beside those of a private collection that it was fitted to (InputError).
+    """
+    base_id = backbone.base_id if isinstance(backbone, WhitenedBackbone) else None
+    batch_size = (batch_size or backbone.batch_size) if base_id is None else _PAGE
+    workers = workers or processors()
     with database.connection() as connection:
         collection_id = None if collection is None else find_collection(connection, collection)
+        if isinstance(backbone, WhitenedBackbone):
+            collection_id = backbone.check_collection(connection, collection_id)
         row = register_model(connection, backbone.description)
     refusal = DatabaseError(
         f"another run is embedding with {row.name} (model {row.id})",
@@ -135,17 +179,25 @@ def embed(
                 "retry": retry,
             }
             run_id = start_run(connection, "embed", collection_id, options, model_id=row.id)
-            last, pending, skipped = _survey(connection, row.id, collection_id, retry)
+            asked = {
+                "model": row.id,
+                "base": base_id,
+                "collection": collection_id,
+                "retry": retry,
+            }
+            last, pending, skipped = _survey(connection, asked)
         if progress is not None:
             progress(0, pending)
 
         def work(batch: tuple[_Pending, ...]) -> list[tuple[_Pending, Outcome]]:
+            if isinstance(backbone, WhitenedBackbone):
+                return _whitened(database, backbone, batch)
             outcomes = embed_batch(
                 backbone, [photo.uri for photo in batch], [photo.sha256 for photo in batch]
             )
             return list(zip(batch, outcomes, strict=True))
 
-        photos = _pending(database, row.id, collection_id, retry, last)
+        photos = _pending(database, asked | {"last": last})
         results = ordered_map(work, batched(photos, batch_size), workers)
         embedded = rejected = 0
         for chunk in _chunks(_counted(results, pending, progress)):
@@ -169,6 +221,38 @@ def embed(
             names = ("pending", "embedded", "rejected", "gone", "skipped")
             finish_run(connection, run_id, {name: getattr(summary, name) for name in names})
     return summary
+
+
+def _whitened(
+    database: Database, backbone: WhitenedBackbone, batch: tuple[_Pending, ...]
+) -> list[tuple[_Pending, Outcome]]:
+    """Photos with their stored embeddings whitened; those of which there is none left are gone."""
+    with database.connection() as connection:
+        rows = connection.execute(
+            _sql(
+                connection,
+                """
+                SELECT photo_id, embedding FROM {embeddings} AS e
+                WHERE model_id = %(base)s AND photo_id = ANY(%(photos)s)
+                UNION ALL SELECT photo_id, embedding FROM {guesses} AS g
+                WHERE model_id = %(base)s AND photo_id = ANY(%(photos)s)
+                """,
+            ),
+            {"base": backbone.base_id, "photos": [photo.id for photo in batch]},
+            binary=True,
+        ).fetchall()
+    stored = {key: embedding.to_numpy() for key, embedding in rows}
+    there = [photo for photo in batch if photo.id in stored]
+    if not there:
+        return []
+    started = time.perf_counter()
+    vectors = np.stack([stored[photo.id] for photo in there]).astype(np.float32)
+    embeddings = backbone.whitening.apply(vectors)
+    ms = 1000 * (time.perf_counter() - started) / len(there)
+    return [
+        (photo, outcome_of(photo.uri, photo.sha256, embedding, ms))
+        for photo, embedding in zip(there, embeddings, strict=True)
+    ]
 
 
 _Results = Iterator[list[tuple[_Pending, Outcome]]]
@@ -196,8 +280,8 @@ def _chunks(results: _Results) -> _Results:
         yield chunk
 
 
-# Photos to embed: with a known or estimated position, without an embedding of the model, and not
-# rejected for good.
+# Photos to embed: with a known or estimated position, without an embedding of the model but with
+# one of the model it comes of, if it comes of one, and not rejected for good.
 _TO_DO = """
     FROM {photos} AS photos
     WHERE photos.position_source IS NOT NULL
@@ -209,6 +293,17 @@ _TO_DO = """
         AND NOT EXISTS (
             SELECT FROM {guesses} AS guesses
             WHERE guesses.model_id = %(model)s AND guesses.photo_id = photos.id
+        )
+        AND (
+            %(base)s::bigint IS NULL
+            OR EXISTS (
+                SELECT FROM {embeddings} AS embeddings
+                WHERE embeddings.model_id = %(base)s AND embeddings.photo_id = photos.id
+            )
+            OR EXISTS (
+                SELECT FROM {guesses} AS guesses
+                WHERE guesses.model_id = %(base)s AND guesses.photo_id = photos.id
+            )
         )
 """
 _REJECTED = """
@@ -233,9 +328,7 @@ def _sql(connection: Connection, template: LiteralString) -> sql.Composed:
     )
 
 
-def _survey(
-    connection: Connection, model_id: int, collection_id: int | None, retry: bool
-) -> tuple[int, int, int]:
+def _survey(connection: Connection, asked: dict[str, Any]) -> tuple[int, int, int]:
     """Highest id, number of photos to do, number skipped. Later photos are the next run's."""
     row = connection.execute(
         _sql(
@@ -252,15 +345,13 @@ def _survey(
             FROM to_do
             """,
         ),
-        {"model": model_id, "collection": collection_id, "retry": retry},
+        asked,
     ).fetchone()
     assert row is not None
     return row[0], row[1], row[2]
 
 
-def _pending(
-    database: Database, model_id: int, collection_id: int | None, retry: bool, last: int
-) -> Iterator[_Pending]:
+def _pending(database: Database, asked: dict[str, Any]) -> Iterator[_Pending]:
     """Photos to do up to id `last`, by id, a page at a time: memory does not grow with them."""
     statement = """
         SELECT photos.id, photos.collection_id, photos.uri, photos.sha256
@@ -277,15 +368,7 @@ def _pending(
             connection.cursor(row_factory=class_row(_Pending)) as cursor,
         ):
             page = cursor.execute(
-                _sql(connection, statement),
-                {
-                    "model": model_id,
-                    "collection": collection_id,
-                    "retry": retry,
-                    "after": after,
-                    "last": last,
-                    "page": _PAGE,
-                },
+                _sql(connection, statement), asked | {"after": after, "page": _PAGE}
             ).fetchall()
         yield from page
         if len(page) < _PAGE:

@@ -133,15 +133,26 @@ def embed_batch(
         hashes.append(sha256)
         places.append(place)
     embeddings = backbone.embed(np.stack(pixels)) if pixels else ()
-    reasons = [low_information(each) if look else None for each in pixels]
+    several = backbone.description.views > 1
+    central = [each[0] if several else each for each in pixels]
+    reasons = [low_information(each) if look else None for each in central]
     ms = 1000 * (time.perf_counter() - started) / max(len(uris), 1)
     for place, sha256, embedding, reason in zip(places, hashes, embeddings, reasons, strict=True):
-        outcomes[place] = (
-            Query(uris[place], sha256, embedding, ms=ms, low_information=reason)
-            if _usable(embedding)
-            else Rejected(uris[place], _no_embedding(), "embed")
-        )
+        outcomes[place] = outcome_of(uris[place], sha256, embedding, ms, reason)
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def outcome_of(
+    uri: str,
+    sha256: bytes,
+    embedding: NDArray[np.float32],
+    ms: float,
+    low_information: str | None = None,
+) -> Outcome:
+    """A photo with its embedding, or rejected because that is of no use."""
+    if _usable(embedding):
+        return Query(uri, sha256, embedding, ms=ms, low_information=low_information)
+    return Rejected(uri, _no_embedding(), "embed")
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:

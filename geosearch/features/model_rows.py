@@ -34,13 +34,15 @@ class Model:
     fingerprint: str
     framework: dict[str, str]
     licence: str | None
+    views: int
+    whitening_sha256: str | None
     created_at: datetime
 
 
 _SELECT = """
     SELECT
         id, name, architecture, weights_source, weights_sha256, preprocessing, pooling,
-        dimension, fingerprint, framework, licence, created_at
+        dimension, fingerprint, framework, licence, views, whitening_sha256, created_at
     FROM geosearch.models
 """
 

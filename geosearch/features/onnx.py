@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,8 @@ def cache_path(description: Description) -> Path:
     """Where the exported network of a description is kept, per version of the exporter."""
     versions = software_versions()
     exporter = (versions.get(name, "") for name in ("torch", "onnxruntime"))
-    key = "|".join((description.fingerprint, str(_EXPORT_VERSION), *exporter))
+    network = replace(description, views=1)
+    key = "|".join((network.fingerprint, str(_EXPORT_VERSION), *exporter))
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     return CacheSettings().folder() / "networks" / f"{name}.onnx"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,11 @@ from geosearch.json_record import Record
 
 if TYPE_CHECKING:
     from PIL import Image
+
+#: How many views of a photo may be taken: the first so many that `Preprocessing.apply` makes.
+VIEWS = (1, 5, 9)
+#: The side of a corner's view, as a share of the square's, and by what others are turned, degrees.
+_CORNER, _TURNS = 0.7, (15, -15, 30, -30)
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
@@ -75,8 +81,11 @@ class Preprocessing(Record):
 
         return Image.Resampling[self.interpolation.upper()]
 
-    def apply(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Pixels (crop, crop, 3), uint8 RGB, of an opened image.
+    def apply(self, image: Image.Image, views: int = 1) -> NDArray[np.uint8]:
+        """Pixels (crop, crop, 3), uint8 RGB, of an opened image; (views, crop, crop, 3) of several.
+
+        They are, in this order: the central square; its four corners, 0.7 of its side; it turned by
+        15 and by 30 degrees either way, without the corners that this leaves empty.
 
         Raises
         ------
@@ -86,13 +95,37 @@ class Preprocessing(Record):
         from geosearch.images import decode, room_for  # loads Pillow
 
         with room_for(image):
-            image = decode(image, at_least=self.resize)
+            least = self.resize if views == 1 else round(self.resize / _CORNER)
+            image = decode(image, at_least=least)
             # One resampling of the part that is kept, rather than of everything and then a crop.
             side = min(image.size) * self.crop / self.resize
             left, top = (image.width - side) / 2, (image.height - side) / 2
-            square = image.resize(
-                (self.crop, self.crop),
-                self.resampling,
-                box=(left, top, left + side, top + side),
-            )
-        return np.asarray(square, dtype=np.uint8)
+            box = (left, top, left + side, top + side)
+            square = image.resize((self.crop, self.crop), self.resampling, box=box)
+            if views == 1:
+                return np.asarray(square, dtype=np.uint8)
+            # One that is larger, of which corners are cut as they are.
+            wide = round(self.crop / _CORNER)
+            larger = image.resize((wide, wide), self.resampling, box=box)
+        every = [square, *self._others(larger, views - 1)]
+        return np.stack([np.asarray(one, dtype=np.uint8) for one in every])
+
+    def _others(self, square: Image.Image, count: int) -> list[Image.Image]:
+        """The first views after the central one, of a square whose corners have `crop` pixels."""
+        last = square.width - self.crop
+        corners = [(x, y) for y in (0, last) for x in (0, last)]
+        made = [square.crop((x, y, x + self.crop, y + self.crop)) for x, y in corners]
+        return [*made, *(self._turned(square, degrees) for degrees in _TURNS)][:count]
+
+    def _turned(self, square: Image.Image, degrees: float) -> Image.Image:
+        """A square, turned about its centre, without the corners that this leaves empty."""
+        from PIL import Image
+
+        angle = math.radians(abs(degrees))
+        side = square.width / (math.cos(angle) + math.sin(angle))
+        margin = (square.width - side) / 2
+        return square.rotate(degrees, Image.Resampling.BICUBIC).resize(
+            (self.crop, self.crop),
+            self.resampling,
+            box=(margin, margin, margin + side, margin + side),
+        )

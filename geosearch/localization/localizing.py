@@ -12,9 +12,10 @@ from geosearch.arguments import Paths, paths
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DEFAULT_WEIGHTING
 from geosearch.density import Place, locate
-from geosearch.features import Backbone, Rejected, embed_files, load_backbone
+from geosearch.features import Backbone, Rejected, embed_files
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, require_model
+from geosearch.features.whitening import find_backbone
 from geosearch.localization.answer import Failure, Localization, Parameters, calibrated
 from geosearch.localization.answer_rows import save, with_places
 from geosearch.localization.request import Request
@@ -59,7 +60,9 @@ def localize(
     ModelError
         The backbone cannot be loaded.
     """
-    backbone = model if isinstance(model, Backbone) else load_backbone(model, device=device)
+    backbone = (
+        model if isinstance(model, Backbone) else find_backbone(database, model, device=device)
+    )
     with database.connection() as connection:
         row = require_model(connection, backbone.description)
         where = where or EVERYTHING

@@ -110,6 +110,11 @@ def train(
     folder = output.with_suffix(".training")
     place = find_device(device)
     source = resolve(training.backbone)
+    if source.description.views > 1:
+        raise InputError(
+            f"the backbone {training.backbone} takes several views, of which none is trained on",
+            "Train without them, and embed with file:OUTPUT+views9.",
+        )
     with processes(place) as team:
         if team.first:
             _check_output(output)

@@ -34,6 +34,17 @@ INSERT INTO geosearch.all_guesses (
 ) SELECT id, 1, collection_id, estimate, accuracy_m, taken_at, author, '[0, 0.8, 0.6]'
 FROM geosearch.all_photos WHERE estimate IS NOT NULL;
 
+INSERT INTO geosearch.models (
+    id, name, architecture, weights_source, weights_sha256, preprocessing, pooling, dimension,
+    fingerprint, framework, views, whitening_sha256
+) VALUES (2, 'whitened:towns', 'net', 'here', '00', '{"side": 224}', 'avg', 2, 'w', '{}', 5, '01');
+SELECT geosearch.create_embedding_table(2);
+INSERT INTO geosearch.all_whitenings (
+    model_id, base_id, base_spec, mean, axes, eigenvalues, power, filter, options, photos, figures,
+    software
+) VALUES (2, 1, 'some/model', '[0.1, 0, 0.5]', ARRAY['[1, 0, 0]', '[0, 1, 0]']::vector[],
+    '{0.25, 0.0625}', 0.5, '{"collections": ["towns"]}', '{"dim": 2}', 1, '{"gain": 0.1}', '{}');
+
 INSERT INTO geosearch.indexes (
     model_id, name, m, ef_construction, rows, serial, build_s, pgvector
 ) VALUES (1, 'embeddings_m1_hnsw', 16, 64, 1, true, 0.5, '0.8.0');

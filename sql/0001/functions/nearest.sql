@@ -96,6 +96,40 @@ $$;
 COMMENT ON FUNCTION geosearch.embedding_of(bigint, text) IS
     'The embedding of a stored photo by a model.';
 
+-- An embedding by the model that a whitened one comes of, as that one has it.
+CREATE FUNCTION geosearch.whiten(query halfvec, model text) RETURNS halfvec
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE STRICT
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    known record;
+    whitened real[];
+BEGIN
+    SELECT w.mean, w.axes, w.eigenvalues, w.power INTO known
+    FROM whitenings AS w WHERE w.model_id = find_model(model);
+    IF NOT FOUND THEN
+        PERFORM refuse(
+            format('the model %s is not a whitened one', model),
+            'Ids of those: SELECT model_id FROM geosearch.whitenings'
+        );
+    ELSIF vector_dims(query) <> vector_dims(known.mean) THEN
+        PERFORM refuse(
+            format('the query has %s dimensions, what the model %s whitens has %s',
+                vector_dims(query), model, vector_dims(known.mean)),
+            'Embed the query with the model that it comes of.'
+        );
+    END IF;
+    SELECT array_agg(
+        -((query::vector - known.mean) <#> a.axis) / power(a.eigenvalue, known.power) ORDER BY a.number
+    ) INTO whitened
+    FROM unnest(known.axes, known.eigenvalues) WITH ORDINALITY AS a (axis, eigenvalue, number);
+    RETURN l2_normalize(whitened::vector)::halfvec;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.whiten(halfvec, text) IS
+    'An embedding by the model that a whitened one comes of, whitened as that one has it.';
+
 CREATE FUNCTION geosearch.copies_of(photo bigint) RETURNS bigint[]
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC

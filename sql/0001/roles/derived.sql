@@ -68,7 +68,7 @@ BEGIN
         noted := CASE WHEN NEW.collection_id IS NULL THEN seen ELSE ARRAY[NEW.collection_id] END;
     ELSIF TG_TABLE_NAME = 'all_qgis_projects' THEN
         noted := seen;  -- it has the extents of all that is shown
-    ELSIF TG_TABLE_NAME IN ('all_partitions', 'all_calibrations') THEN
+    ELSIF TG_TABLE_NAME IN ('all_partitions', 'all_calibrations', 'all_whitenings') THEN
         said := NEW.filter;
         noted := admitted_collections(said);
     ELSIF TG_TABLE_NAME = 'all_classifiers' THEN
@@ -105,6 +105,8 @@ BEGIN
         WHERE c.id::text = given ->> 'calibration' AND c.collection_ids <@ seen
         UNION SELECT unnest(c.collection_ids) FROM all_classifiers AS c
         WHERE given -> 'classifiers' @> to_jsonb(c.id) AND c.collection_ids <@ seen
+        UNION SELECT unnest(w.collection_ids) FROM all_whitenings AS w
+        WHERE w.model_id::text = to_jsonb(NEW) ->> 'model_id' AND w.collection_ids <@ seen
         -- The query may be a photo of a collection itself.
         UNION SELECT p.collection_id FROM all_photos AS p
         WHERE p.uri = asked AND p.collection_id = ANY (seen)

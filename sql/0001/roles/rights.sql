@@ -160,6 +160,8 @@ DECLARE
         ' recorded_by)',
         'geocells (partition_id, number, photos, medoid, spread_km, area_km2)',
         'classifiers (id, model_id, partition_id, weights, bias, provenance)',
+        'whitenings (id, model_id, base_id, base_spec, mean, axes, eigenvalues, power, filter,'
+        ' collection_ids)',
         'qgis_projects (name, metadata, content)'
     ];
     answers CONSTANT text[] := '{
@@ -259,6 +261,7 @@ BEGIN
     PERFORM geosearch.grant_to('geosearch_analyst', 'UPDATE ON geosearch.evaluations');
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT, UPDATE, DELETE ON geosearch.runs');
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.models');
+    PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.whitenings');
     PERFORM geosearch.grant_to(
         'geosearch_ingester',
         'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq'

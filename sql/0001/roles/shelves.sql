@@ -7,7 +7,7 @@
 --   x_open, and each private one, x_c<collection>, if the caller may read it. That is a condition
 --   without columns: PostgreSQL asks it once, before the first row, and skips the shelf if it is not
 --   met. What the caller asks about its rows is never asked.
--- * Of recorded tables (answers, evaluations, calibrations, partitions, runs, projects), all rows if the
+-- * Of recorded tables (answers, evaluations, calibrations, whitenings, ...), all rows if the
 --   caller may read the table; else those that rest on visible collections alone, out of a function that is
 --   planned by itself: nothing the caller asks gets inside.
 --
@@ -31,6 +31,7 @@ VALUES
     ('evaluations', NULL, NULL),
     ('evaluation_failures', 'evaluations', 'evaluation_id'),
     ('calibrations', NULL, NULL),
+    ('whitenings', NULL, NULL),
     ('localizations', NULL, NULL),
     ('localization_neighbours', 'localizations', 'localization_id'),
     ('localization_regions', 'localizations', 'localization_id'),
