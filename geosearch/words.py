@@ -88,8 +88,10 @@ def points_between(ends: Ends) -> str:
     return f"{points(ends.low)} to {points(ends.high)}"
 
 
-def counted(numbers: Mapping[str, int]) -> str:
-    """`3 not confident, 1 low information`, of what there is any; or `none`."""
+def counted(numbers: Mapping[str, int] | None) -> str:
+    """`3 not confident, 1 low information`, of what there is any; or `none`, or `not counted`."""
+    if numbers is None:
+        return "not counted"
     said = [f"{count:,} {name.replace('_', ' ')}" for name, count in numbers.items() if count]
     return ", ".join(said) or "none"
 

@@ -448,6 +448,8 @@ def test_sweep_prints_and_writes_the_same_figures(
         rows = list(csv.DictReader(stream))
     assert [int(row["evaluation_id"]) for row in rows] == [item["evaluation_id"] for item in items]
     for row, item in zip(rows, items, strict=True):
+        for part, km2 in item["areas"]["holding_km2"].items():
+            assert float(row[f"area_{part}_km2"]) == km2
         for km, share in item["accuracy"].items():
             assert float(row[f"within_{km}_km"]) == share
             assert float(row[f"within_{km}_km_low"]) <= share <= float(row[f"within_{km}_km_high"])

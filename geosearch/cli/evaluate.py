@@ -172,7 +172,7 @@ def _print_one(result: Evaluation) -> None:
     say(f"evaluation {result.id}: {method}, {result.model}")
     made.print()
     say(f"calibration {result.calibration or 'none'}")
-    say(f"flagged: {counted(result.flagged or {})}")
+    say(f"flagged: {counted(result.flagged)}")
 
 
 def _print_sweep(sweep: Sweep) -> None:

@@ -218,7 +218,7 @@ def _print_summary(summary: Summary) -> None:
             made.add_row(f"{part} %", format_km2(km2))
         made.print()
     say(f"calibration {summary.evaluation.calibration or 'none'}")
-    say(f"flagged: {counted(summary.evaluation.flagged or {})}")
+    say(f"flagged: {counted(summary.evaluation.flagged)}")
     if summary.coverage:
         made = Table("region", "truths inside", "95 % interval")
         for item in summary.coverage:
@@ -311,7 +311,7 @@ def _print_pair(item: Comparison) -> None:
     for evaluation in (item.first, item.second):
         say(f"{evaluation.name}, {evaluation.model}")
         say(f"  calibration {evaluation.calibration or 'none'}")
-        say(f"  flagged: {counted(evaluation.flagged or {})}")
+        say(f"  flagged: {counted(evaluation.flagged)}")
     say(f"{item.n:,} common queries")
     made.print()
     say(item.verdict)

@@ -12,6 +12,7 @@ from geosearch.atomic_files import write_table
 from geosearch.density.place import IM2GPS_BANDWIDTH_KM
 from geosearch.density.weights import parse_weighting
 from geosearch.evaluation.evaluating import Evaluation
+from geosearch.evaluation.metrics import HELD
 from geosearch.json_record import Record
 from geosearch.localization.answer import Parameters
 from geosearch.words import threshold
@@ -157,13 +158,14 @@ class Sweep:
         }
 
     def write_csv(self, file: Path) -> None:
-        """One row for each evaluation: parameters, shares with their intervals, errors in km."""
+        """One row for each evaluation: parameters, shares with their intervals, errors, areas."""
         write_table(file, self._rows())
 
     def _rows(self) -> Iterator[list[Any]]:
         shares = [f"within_{km}_km{end}" for km in self.within_km for end in ("", "_low", "_high")]
         names = ["method", "k", "bandwidth_km", "weighting"]
-        yield ["evaluation_id", *names, "n", *shares, "median_km", "mean_km"]
+        searched = [f"area_{part}_km2" for part in HELD]
+        yield ["evaluation_id", *names, "n", *shares, "median_km", "mean_km", *searched]
         for item in self.evaluations:
             figures = item.figures
             cells = [
@@ -177,7 +179,8 @@ class Sweep:
             ]
             given = [item.parameters[name] for name in names]
             errors = [figures.accuracy.median_km, figures.accuracy.mean_km]
-            yield [item.id, *given, figures.accuracy.n, *cells, *errors]
+            areas = [""] * len(HELD) if item.areas is None else item.areas.holding_km2.values()
+            yield [item.id, *given, figures.accuracy.n, *cells, *errors, *areas]
 
 
 def label(evaluation: Evaluation) -> str:

@@ -319,7 +319,7 @@ def _distance_axis(axes: Axes, within_km: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(list(within_km)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: threshold(value)))
-    axes.tick_params(axis="x", labelsize=8.5)
+    axes.tick_params(axis="x", labelsize=8.5, labelrotation=30)
     axes.set_xlabel("error")
 
 

@@ -246,7 +246,7 @@ def _provenance(summary: Summary) -> str:
             ("filter on the references", json.dumps(dict(evaluation.filter), ensure_ascii=False)),
             ("references left out", "–" if excluded is None else str(Excluded(**excluded))),
             ("calibration", evaluation.calibration or "none"),
-            ("answers flagged", counted(evaluation.flagged or {})),
+            ("answers flagged", counted(evaluation.flagged)),
             ("made", f"{evaluation.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ]
     )
