@@ -331,6 +331,18 @@ def endless(contents: Contents) -> None:
     contents["tables"]["places"]["rows"] = 1e999  # JSON reads it as infinity
 
 
+def endless_sequence(contents: Contents) -> None:
+    contents["sequences"] = {name: [10**30, True] for name in contents["sequences"]}
+
+
+def endless_model(contents: Contents) -> None:
+    contents["embedded_models"] = [10**25]
+
+
+def nobody(contents: Contents) -> None:
+    contents["users"] = {"": True}
+
+
 def no_list(contents: Contents) -> None:
     contents["members"] = 7
 
@@ -365,6 +377,9 @@ def altered(source: Path, target: Path, change: Callable[[Contents], None]) -> P
         (another_format, "its format is 2"),
         (no_list, "is no dump of geosearch"),
         (endless, "is no dump of geosearch"),
+        (endless_sequence, "is no number of a row"),
+        (endless_model, "is no number of a row"),
+        (nobody, "is no name of a user"),
     ],
 )
 def test_a_file_that_says_what_no_dump_says_changes_nothing(

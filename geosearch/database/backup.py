@@ -216,18 +216,32 @@ class _Contents:
         return cls(
             str(value["revision"]),
             {
-                str(name): _Table([str(each) for each in table["columns"]], int(table["rows"]))
+                str(name): _Table([str(each) for each in table["columns"]], _number(table["rows"]))
                 for name, table in value["tables"].items()
             },
-            [int(key) for key in value["embedded_models"]],
+            [_number(key) for key in value["embedded_models"]],
             {
-                str(name): (int(last), bool(called))
+                str(name): (_number(last), bool(called))
                 for name, (last, called) in value["sequences"].items()
             },
             members,
-            {str(name): bool(login) for name, login in value["users"].items()},
+            {_user(name): bool(login) for name, login in value["users"].items()},
             grants,
         )
+
+
+def _number(value: Any) -> int:
+    """A number of rows, or of a row."""
+    if not 0 <= (number := int(value)) < 2**63:
+        raise ValueError(f"{number} is no number of a row")
+    return number
+
+
+def _user(name: Any) -> str:
+    """A name that a role may have."""
+    if not 0 < len(str(name).encode()) < 64 or "\0" in str(name):
+        raise ValueError(f"{name!r:.80} is no name of a user")
+    return str(name)
 
 
 @contextmanager
@@ -340,6 +354,8 @@ def _copy_in(
 ) -> Iterator[int]:
     """Load a table; gives now and then about how many rows are there."""
     if not table.columns:
+        if table.rows:
+            raise ValueError(f"{name} has rows without columns")
         return
     size = max(archive.getinfo(_member(name)).file_size, 1)
     with (
