@@ -473,7 +473,6 @@ ATTEMPTS: dict[str, tuple[str, ...]] = {
         "SELECT stxdmcv FROM pg_statistic_ext_data", "SELECT * FROM pg_statistic",
         "SELECT relname, reltuples FROM pg_class WHERE relnamespace = 'geosearch'::regnamespace "
         "AND relname NOT LIKE 'places%' ORDER BY 1",
-        "SELECT n_live_tup FROM pg_stat_user_tables WHERE relname = 'photos_c2'",
     ),
     "what was computed": (
         *(f"TABLE geosearch.{view}" for view in (

@@ -594,7 +594,7 @@ def test_real_photos_are_localized_leave_one_out(database: Database, shared_data
     summary = gs.ingest(manifest, collection="open")
     assert summary.added == 434
     assert gs.embed().embedded == 434
-    result = gs.evaluate(manifest, parameters=Parameters(method="nearest", k=10))
+    result = gs.evaluate(manifest, parameters=Parameters(method="nearest", k=10), within_km=(1, 25))
     assert result.accuracy.n == 434
     assert not result.failed
     with database.connection() as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,7 @@ def test_no_more_pixels_are_in_memory_than_one_image_may_have(
                     now += 1
                     most = max(most, now)
                 images.verify(image)
+                time.sleep(0.002)  # long enough to meet another
                 with lock:
                     now -= 1
 

@@ -209,7 +209,7 @@ def only_private(connection: Connection, collections: list[int]) -> int | None:
     if rows and len(collections) > 1:
         raise InputError(
             f"a whitening that rests on the private collection {rows[0][1]!r} rests on no other",
-            "Name one private collection, or public ones: --collection NAME",
+            "Name one private collection, or public ones, by `collection`.",
         )
     return int(rows[0][0]) if rows else None
 

@@ -40,7 +40,7 @@ def text_lines(stream: IO[bytes], name: str, encoding: str) -> Iterator[str]:
     for number, line in enumerate(lines):
         if number == 0 and is_utf_8 and ("\0" in line or line[:2] in _MARKS_OF_UTF_16):
             raise InputError(
-                f"{name} is not UTF-8", "If it is UTF-16, give --encoding utf-16, or convert it."
+                f"{name} is not UTF-8", "If it is UTF-16, give `encoding` utf-16, or convert it."
             )
         yield line
 

@@ -215,7 +215,7 @@ def _uri(row: Row, manifest: str) -> str:
     if not storable(uri):
         raise PhotoRejected(
             Reason.BAD_ROW,
-            f"the name is not UTF-8: {uri!r}; say what the manifest is: --encoding cp1252",
+            f"the name is not UTF-8: {uri!r}; say what the manifest is: `encoding` cp1252",
         )
     try:
         return resolve(uri, manifest)
@@ -421,7 +421,7 @@ def _matches(
         else:
             raise InputError(
                 f"{name}: no column is called {column}; its columns are {', '.join(header)}",
-                "Correct --columns.",
+                "Correct `columns`.",
             )
     if located:
         return found
@@ -436,7 +436,7 @@ def _matches(
     if several:
         raise InputError(
             f"{name}: the position could be in any of {', '.join(several)}",
-            "Say which: --columns lat=…,lon=…",
+            "Say which: `columns` lat=…,lon=…",
         )
     return found
 
@@ -462,7 +462,7 @@ def _columns(
             f"{', '.join(header) or 'none'}",
             "Accepted: "
             + "; ".join(f"{field}: {', '.join(COLUMNS[field])}" for field in missing)
-            + f". Or say which: --columns {missing[0]}=… "
+            + f". Or say which: `columns` {missing[0]}=… "
             + "Latitude and longitude may be empty in a row: its EXIF is read then.",
         )
     return columns
