@@ -180,7 +180,7 @@ def stop_build(database: Database, model: int, stop: signal.Signals) -> None:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             process.send_signal(stop)
-            time.sleep(1)  # until it has heard
+            time.sleep(1.5)  # until it, or its backend, has heard
         process.wait(60)
     finally:
         process.kill()

@@ -172,6 +172,10 @@ def _build(
                     "SELECT set_config('maintenance_work_mem', %s, %s)",
                     (f"{build_bytes(rows, dimension) // 1024}kB", in_turn),
                 )
+                # Killed, it would build on, and be in the way of the next.
+                connection.execute(
+                    "SELECT set_config('client_connection_check_interval', '500ms', %s)", (in_turn,)
+                )
                 if serial:
                     connection.execute(
                         "SELECT set_config('max_parallel_maintenance_workers', '0', %s)", (in_turn,)
