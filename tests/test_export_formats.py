@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -250,7 +251,8 @@ def test_geoparquet_without_positions_names_no_bounds(filled: Database, tmp_path
     path = tmp_path / "estimates.parquet"
     with filled.connection() as connection:
         estimates = rows(connection, ESTIMATES)
-        batch = next(estimates.batches)
+        with closing(estimates.batches):
+            batch = next(estimates.batches)
         nowhere = replace(
             estimates, batches=(part for part in [batch.filter(batch["geometry"].is_null())])
         )
@@ -325,7 +327,7 @@ def test_an_error_inside_a_stream_is_not_lost_in_gdal(filled: Database, tmp_path
     with filled.connection() as connection:
         photos = rows(connection, PHOTOS)
         part = replace(photos, batches=broken(photos))
-        with pytest.raises(NotFoundError, match="evaluation 9"):
+        with closing(photos.batches), pytest.raises(NotFoundError, match="evaluation 9"):
             write_layers(tmp_path / "x.gpkg", [part])
     assert list(tmp_path.iterdir()) == []
 
