@@ -407,6 +407,9 @@ def test_no_pattern_is_claimed_where_nothing_differs_or_one_side_is_absent() -> 
     assert Sweep((ones, result_of(2, WIDE, [6.0, 6.0]))).pattern is None
     assert Sweep((result_of(2, WIDE, [6.0]), result_of(3, NARROW, [60.0]))).pattern is None
     assert Sweep((ones,)).pattern is None
+    # Bandwidths that follow the neighbours have no width of their own.
+    follows = [result_of(key, Parameters("density", k), [5.0]) for key, k in ((1, 10), (2, 100))]
+    assert Sweep(tuple(follows)).pattern is None
 
 
 def test_of_equals_the_narrowest_kernel_is_the_best() -> None:

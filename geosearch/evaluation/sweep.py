@@ -107,7 +107,7 @@ class Sweep:
         """
         known = [item for item in self.evaluations if math.isfinite(_width(item)[0])]
         if len(known) < len(self.evaluations):
-            return Sweep(tuple(known)).pattern
+            return Sweep(tuple(known)).pattern if known else None
         judged = [
             km for km in self.within_km if len({item.hits(km) for item in self.evaluations}) > 1
         ]
