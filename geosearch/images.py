@@ -105,13 +105,14 @@ def open_image(data: bytes) -> Image.Image:
         raise PhotoRejected(Reason.UNDECODABLE, "no decoder recognises the data") from error
     except Exception as error:
         raise PhotoRejected(Reason.UNDECODABLE, _describe(error)) from error
-    if image.format in _JPEGS and data.rfind(_END_OF_JPEG) < data.rfind(_SCAN_OF_JPEG):
-        image = _with_end(data) or image
     if image.width * image.height > limit:
         raise PhotoRejected(
             Reason.TOO_LARGE,
             f"{image.width} x {image.height} pixels is over GEOSEARCH_MAX_PIXELS={limit}",
         )
+    if image.format in _JPEGS and data.rfind(_END_OF_JPEG) < data.rfind(_SCAN_OF_JPEG):
+        with room_for(image):  # it is decoded here
+            image = _with_end(data) or image
     return image
 
 

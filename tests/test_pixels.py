@@ -122,6 +122,20 @@ def test_a_png_with_large_text_is_read(compressed: bool) -> None:
     assert np.array_equal(shown(data), EIGHT_BIT)
 
 
+def test_a_jpeg_without_its_end_is_not_decoded_where_it_is_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_MAX_PIXELS", "100")
+    image_settings.cache_clear()
+    monkeypatch.setattr(images, "_with_end", lambda _: pytest.fail("it was decoded"))
+    try:
+        with pytest.raises(PhotoRejected) as raised:
+            images.open_image(photo()[:-2])  # 16 x 12 = 192 pixels
+        assert raised.value.reason == Reason.TOO_LARGE
+    finally:
+        image_settings.cache_clear()
+
+
 def test_no_more_pixels_are_in_memory_than_one_image_may_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
