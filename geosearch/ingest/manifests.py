@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from geosearch.ingest import manifest_values as values
 from geosearch.ingest.delimited import UTF_8, checked_encoding, delimited_rows, text_lines
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import Candidate, Rejection, shortened, storable
-from geosearch.storage import ending, open_stream, resolve
+from geosearch.storage import ending, open_stream, parse_json, resolve
 
 #: Field → column names it goes by, lower case with `_`, the preferred first. Those of exiftool have
 #: no `_` and may have a group. No plain `accuracy`: with Flickr and YFCC that is a zoom level.
@@ -291,14 +290,14 @@ def _parquet_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
 def _geometry_column(schema: pyarrow.Schema, name: str) -> str | None:
     """The column of points of a GeoParquet file; None if it is none."""
     try:
-        said = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
+        said = parse_json((schema.metadata or {}).get(b"geo", b"{}"))
         column = said.get("primary_column")
         about = said.get("columns", {}).get(column, {})
         crs = about.get("crs")
         if isinstance(crs, dict):
             known = crs.get("id") or {}
             crs = f"{known.get('authority')}:{known.get('code')}" if known else crs.get("name")
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except (ValueError, AttributeError, TypeError):
         return None
     if column not in schema.names or about.get("encoding") != "WKB":
         return None
@@ -341,8 +340,8 @@ def _jsonl_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
     named = partial(_json_row, name=name, reading=reading)
     for number, line in enumerate(filter(str.strip, lines), 1):
         try:
-            item = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            item = parse_json(line)
+        except ValueError as error:
             yield f"not JSON: {error}"
             continue
         yield named(item, is_first=number == 1)
@@ -352,10 +351,10 @@ def _json_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
     """Of a GeoJSON FeatureCollection, or of a list of objects such as exiftool writes."""
     try:
         data = stream.read()
-        document = json.loads(
+        document = parse_json(
             data if reading.encoding == UTF_8 else data.decode(reading.encoding, "replace")
         )
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{name} is not JSON: {error}", "Give a GeoJSON FeatureCollection.") from (
             error
         )

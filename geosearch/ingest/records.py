@@ -63,7 +63,6 @@ class Rejection:
 class Unread:
     """A file in a folder that is no photo we read; `kind` is its ending."""
 
-    uri: str
     kind: str
 
 

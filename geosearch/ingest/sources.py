@@ -125,7 +125,7 @@ def _is_left_out(path: str, top: str, reading: Reading) -> bool:
 
 
 def _file(path: str) -> Candidate | Unread:
-    return Candidate(path) if _is_photo(path) else Unread(path, ending(path) or "no ending")
+    return Candidate(path) if _is_photo(path) else Unread(ending(path) or "no ending")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
