@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from geosearch.authors import source
 from geosearch.calibration import Calibration
 from geosearch.calibration.calibration_fit import Example, fit, measure, with_levels_of
 from geosearch.calibration.calibration_rows import (
@@ -49,9 +49,6 @@ from geosearch.waiting import Progress
 
 #: Queries nearer to one another than this, in spacings of their neighbours, are of one place.
 SAME_PLACE = 0.1
-
-#: An author of more than this share of the queries names a source rather than a photographer.
-SOURCE_SHARE = 0.5
 
 #: Larger groups than this share of the queries are shared out before the others.
 _LARGE = 0.02
@@ -190,7 +187,7 @@ def calibrate(
             "sample": sample,
             "seed": seed,
             "exclusions": exclusions.to_json(),
-            "source": _source(asked.queries),
+            "source": source([query.author for query in asked.queries]),
         },
         n_fit=len(mine),
         n_check=len(others),
@@ -284,13 +281,13 @@ def _answered(
     progress: Progress | None,
 ) -> list[_Usable]:
     """The queries that have neighbours, with these. A source may find its own photos."""
-    source = _source(asked.queries)
+    agency = source([query.author for query in asked.queries])
 
     def ask(pair: tuple[Labelled, Outcome]) -> _Usable | None:
         labelled, query = pair
         if isinstance(query, Rejected):
             return None
-        named = source is not None and labelled.author == source
+        named = agency is not None and labelled.author == agency
         left_out = replace(how.exclusions, same_author=False) if named else how.exclusions
 
         def search(passing: Filter) -> Example | None:
@@ -314,13 +311,6 @@ def _answered(
         if progress is not None:
             progress(done, len(asked))
     return usable
-
-
-def _source(queries: Sequence[Labelled]) -> str | None:
-    """The author of more than half of the queries, who names a source and not a photographer."""
-    authors = Counter(query.author for query in queries if query.author)
-    most, count = authors.most_common(1)[0] if authors else (None, 0)
-    return most if count > SOURCE_SHARE * len(queries) else None
 
 
 def halves(
@@ -369,13 +359,13 @@ def _groups(queries: Sequence[Labelled], spacing_km: Array, by_author: bool) -> 
     km = SAME_PLACE * np.minimum(spacing_km[:, None], spacing_km[others])
     near = np.argwhere(chords * EARTH_RADIUS_KM <= km)
     links = np.column_stack([near[:, 0], others[near[:, 0], near[:, 1]]])
-    source = _source(queries)
+    agency = source([query.author for query in queries])
     first: dict[object, int] = {}
     same = [(first.setdefault(query.truth, index), index) for index, query in enumerate(queries)]
     same += [
         (first.setdefault(query.author, index), index)
         for index, query in enumerate(queries)
-        if query.author and query.author != source and by_author
+        if query.author and query.author != agency and by_author
     ]
     edges = np.concatenate([links, np.array(same)])
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))

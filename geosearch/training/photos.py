@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from geosearch.authors import source
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 from geosearch.sphere import EARTH_RADIUS_KM, Array
 from geosearch.training.batches import Indices
-
-#: An author of more than this share of the photos names a source rather than a photographer.
-SOURCE_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +97,9 @@ def split_photos(photos: Photos, share: float, *, place_km: float, seed: int) ->
     if share == 0:
         return Split(np.arange(len(photos)), np.zeros(0, np.int64))
     cells = place_cells(photos.lat, photos.lon, place_km)
-    counts = Counter(author for author in photos.authors if author)
-    most, number = counts.most_common(1)[0] if counts else (None, 0)
-    source = most if number > SOURCE_SHARE * len(photos) else None
+    agency = source(photos.authors)
     names = [
-        f"author {author}" if author and author != source else f"place {cell}"
+        f"author {author}" if author and author != agency else f"place {cell}"
         for author, cell in zip(photos.authors, cells.tolist(), strict=True)
     ]
     _, owner = np.unique(np.array(names), return_inverse=True)
@@ -128,7 +123,7 @@ def split_photos(photos: Photos, share: float, *, place_km: float, seed: int) ->
             "the photos are of so few places and authors that none can be held out",
             "Train on more photos, or give `validation` 0.",
         )
-    return Split(training, validation, len(photos) - len(training) - len(validation), source)
+    return Split(training, validation, len(photos) - len(training) - len(validation), agency)
 
 
 def place_cells(lat: ArrayLike, lon: ArrayLike, place_km: float) -> Indices:
