@@ -58,6 +58,12 @@ def great_circle_km(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: Arr
     return distance
 
 
+def chord_km(chord: ArrayLike) -> Array:
+    """Great-circle distance in kilometres of unit vectors that far apart in a straight line."""
+    distance: Array = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(np.asarray(chord, float) / 2, 1.0))
+    return distance
+
+
 def cap_km2(radius_km: ArrayLike) -> Array:
     """Area in km² of all that is within a great-circle distance of a point."""
     half = np.asarray(radius_km, float) / (2 * EARTH_RADIUS_KM)

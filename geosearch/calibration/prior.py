@@ -16,7 +16,7 @@ import numpy as np
 
 from geosearch.density import Mixture
 from geosearch.density.kernel import squared_chords
-from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
+from geosearch.sphere import EARTH_RADIUS_KM, Array, chord_km, great_circle_km, unit_vectors
 
 #: Positions kept, and the share of the uniform density.
 KEPT, UNIFORM_SHARE = 100, 0.01
@@ -44,7 +44,7 @@ class Prior:
         points = unit_vectors(lat, lon)
         nth = min(_NTH, len(points) - 1)
         chords = np.sqrt(np.partition(squared_chords(points, points), nth, axis=1)[:, nth])
-        km = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chords / 2, 1.0))
+        km = chord_km(chords)
         # Of many photos at one spot the spacing is nothing: a tenth of what is usual stands for it.
         km = np.maximum(km, 0.1 * np.median(km)) if km.max() > 0 else np.full(len(km), 1.0)
         km = np.maximum(km, 1e-3)

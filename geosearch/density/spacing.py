@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from geosearch.density.kernel import BANDWIDTH_RANGE_KM, squared_chords
-from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
+from geosearch.sphere import Array, chord_km, unit_vectors
 
 #: How many other neighbours a kernel should reach: the first few are often of one walk, and more
 #: blur what is near. Of few neighbours a quarter, at least one.
@@ -35,5 +35,4 @@ def spacing_km(lat: Array, lon: Array, weights: Array) -> float:
     sums = np.cumsum(np.sqrt(weights[order]))
     # Equal weights need not sum to their half to the last digit.
     middle = chords[order[np.searchsorted(sums, 0.5 * sums[-1] * (1 - 1e-9))]]
-    km = 2 * EARTH_RADIUS_KM * np.arcsin(min(1.0, float(middle) / 2))
-    return float(np.clip(km, narrowest, widest))
+    return float(np.clip(chord_km(middle), narrowest, widest))

@@ -23,7 +23,7 @@ from geosearch.features.backbones import load_backbone
 from geosearch.features.embedding_run import embed_pending
 from geosearch.features.model_rows import require_model
 from geosearch.features.whitening import PREFIX, Whitened, Whitening, store_whitening
-from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
+from geosearch.sphere import EARTH_RADIUS_KM, Array, chord_km, great_circle_km, unit_vectors
 from geosearch.waiting import Progress
 
 #: Powers that `auto` chooses among.
@@ -302,4 +302,4 @@ def _spacing_km(spots: Array) -> float:
     if len(spots) < 2:
         raise InputError("all references are at one spot", "Whiten collections of more places.")
     chords = KDTree(spots).query(spots, k=2)[0][:, 1]
-    return float(np.median(2 * EARTH_RADIUS_KM * np.arcsin(chords / 2)))
+    return float(np.median(chord_km(chords)))
