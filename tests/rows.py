@@ -15,7 +15,7 @@ from psycopg import sql
 from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
-from geosearch.database.embedding_tables import create_embedding_table, writable_table
+from geosearch.database.embedding_tables import create_embedding_table, writable_tables
 from geosearch.retrieval.facts import forget
 from geosearch.sphere import unit_vectors
 
@@ -72,7 +72,7 @@ def add_photos(
                 'manifest', %s, %s::timestamptz, %s, %s::real
             FROM geosearch.collections WHERE id = %s
             """
-        ).format(writable_table(connection, "photos"))
+        ).format(writable_tables(connection, "photos")["photos"])
         cursor.executemany(
             insert,
             [

@@ -24,7 +24,7 @@ from psycopg.conninfo import make_conninfo
 from geosearch.database.binaries import suitable
 from geosearch.database.collection_rows import ensure_collection, set_private
 from geosearch.database.connection import Database
-from geosearch.database.embedding_tables import writable_table
+from geosearch.database.embedding_tables import writable_tables
 from geosearch.database.role_grants import grant_role
 from geosearch.deletion.photo_deletion import delete_collection, delete_photos
 from geosearch.deletion.record_deletion import (
@@ -112,7 +112,7 @@ def hide(database: Database, seed: int) -> None:
                 "INSERT INTO {} (collection_id, shelf, uri, stage, reason, message) "
                 "SELECT id, shelf, %s, 'read', 'unreadable', 'x' "
                 "FROM geosearch.collections WHERE name = 'secret'"
-            ).format(writable_table(connection, "rejects")),
+            ).format(writable_tables(connection, "rejects")["rejects"]),
             (f"/broken/{seed}.jpg",),
         )
         answer = make_answer(lat, lon, photo=f"/asked/{seed}.jpg")

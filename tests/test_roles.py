@@ -28,7 +28,7 @@ from geosearch.database.collection_rows import (
 from geosearch.database.connection import Database
 from geosearch.database.copying import copy_into
 from geosearch.database.embedding_tables import embedding_table as partition_of
-from geosearch.database.embedding_tables import writable_table
+from geosearch.database.embedding_tables import writable_tables
 from geosearch.database.role_grants import ROLES, grant_role, list_roles
 from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.geocells import find_partition, make_partition
@@ -577,7 +577,7 @@ def test_an_ingester_stores_and_embeds_photos_but_shares_nothing(world: World) -
                 == 2
             )
             columns = ("collection_id", "uri", "sha256", "size_bytes", "width", "height", "format")
-            table = writable_table(connection, "photos")
+            table = writable_tables(connection, "photos")["photos"]
             assert "photos_open" in table.as_string()
             with copy_into(connection, table, columns) as copy:
                 copy.set_types(["int8", "text", "bytea", "int8", "int4", "int4", "text"])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from psycopg import Copy, sql
 
 from geosearch.database.connection import Connection
-from geosearch.database.embedding_tables import OPEN, embedding_table, writable_table
+from geosearch.database.embedding_tables import OPEN, embedding_table, writable_tables
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 TRAILER = struct.pack("!h", -1)
@@ -87,10 +87,11 @@ def copy_embeddings(
         return
     rows = encode_rows(model_id, photos, embeddings)
     public = all(photo.shelf == OPEN for photo in photos)
-    if guessed.any():
-        table = writable_table(connection, "guesses")
+    name = "guesses" if guessed.any() else "embeddings"
+    if name == "embeddings" and public:
+        table = embedding_table(model_id)
     else:
-        table = embedding_table(model_id) if public else writable_table(connection, "embeddings")
+        table = writable_tables(connection, name)[name]
     with copy_into(connection, table, COLUMNS) as copy:
         copy.write(HEADER)
         copy.write(rows)

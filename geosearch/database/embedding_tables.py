@@ -92,13 +92,17 @@ def visible_embeddings(
     return embeddings_on(model_id, (*shelves, GUESSES) if estimated else shelves)
 
 
-def writable_table(connection: Connection, name: str) -> sql.Identifier:
-    """Where this login writes `photos`, `rejects` or `embeddings`: all, or the open shelf."""
-    row = connection.execute(
-        "SELECT has_table_privilege(%s, 'INSERT')", (f"{SCHEMA}.all_{name}",)
-    ).fetchone()
-    whole = row is not None and bool(row[0])
-    return sql.Identifier(SCHEMA, f"all_{name}" if whole else f"{name}_open")
+def writable_tables(connection: Connection, *names: str) -> dict[str, sql.Identifier]:
+    """Where this login writes `photos`, `rejects` and the like: all, or the open shelf."""
+    rows = connection.execute(
+        "SELECT name, has_table_privilege('geosearch.all_' || name, 'INSERT') "
+        "FROM unnest(%s::text[]) AS name",
+        (list(names),),
+    )
+    return {
+        name: sql.Identifier(SCHEMA, f"all_{name}" if whole else f"{name}_open")
+        for name, whole in rows
+    }
 
 
 def _union(columns: str, tables: Sequence[sql.Composable]) -> sql.Composable:

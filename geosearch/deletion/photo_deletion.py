@@ -9,7 +9,7 @@ from psycopg import sql
 
 from geosearch.database.collection_rows import clean_up, find_collection, owns_tables
 from geosearch.database.connection import Connection, Database
-from geosearch.database.embedding_tables import writable_table
+from geosearch.database.embedding_tables import writable_tables
 from geosearch.deletion.deleted import Deleted, count, refusal, require_right
 from geosearch.errors import InputError, NotFoundError
 from geosearch.retrieval.facts import forget
@@ -101,7 +101,7 @@ class _Going:
     ) -> None:
         self._connection = connection
         names = ("photos", "embeddings", "guesses", "rejects")
-        self._tables = {name: writable_table(connection, name) for name in names}
+        self._tables = writable_tables(connection, *names)
         table: sql.Composable = self._tables["photos"]
         if run is not None:
             of_run = "(SELECT * FROM {} WHERE run_id = {}) AS added"

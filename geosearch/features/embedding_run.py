@@ -15,7 +15,7 @@ from geosearch.arguments import check_range
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
-from geosearch.database.embedding_tables import writable_table
+from geosearch.database.embedding_tables import writable_tables
 from geosearch.database.inserting import finish_run, start_run
 from geosearch.database.leases import only_one
 from geosearch.defaults import DEFAULT_MODEL
@@ -318,10 +318,7 @@ _REJECTED = """
 
 def _sql(connection: Connection, template: LiteralString) -> sql.Composed:
     """A statement over what this login may write."""
-    tables = {
-        name: writable_table(connection, name)
-        for name in ("photos", "rejects", "embeddings", "guesses")
-    }
+    tables = writable_tables(connection, "photos", "rejects", "embeddings", "guesses")
     parts = {"to_do": sql.SQL(_TO_DO), "rejected": sql.SQL(_REJECTED)}
     return sql.SQL(template).format(
         **tables, **{name: part.format(**tables) for name, part in parts.items()}

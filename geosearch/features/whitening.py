@@ -230,8 +230,8 @@ def store_whitening(
         The name is taken, or the same was fitted before; or as `only_private`.
     """
     made = WhitenedBackbone(name, base, known.id, whitening)
-    others = [m for m in list_models(connection) if m.name == name]
-    others += [m for m in list_models(connection) if m.fingerprint == made.description.fingerprint]
+    mark = made.description.fingerprint
+    others = [m for m in list_models(connection) if m.name == name or m.fingerprint == mark]
     if others:
         raise InputError(
             f"there is a model {others[0].name!r} already, or the same by this name",

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from geosearch.database.connection import Connection
 from geosearch.database.copying import copy_into, point_ewkb
-from geosearch.database.embedding_tables import OPEN, writable_table
+from geosearch.database.embedding_tables import OPEN, writable_tables
 from geosearch.errors import DatabaseError
 from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
@@ -123,9 +123,7 @@ class Store:
 
     def _find_place(self) -> None:
         """Where the rows belong: the collection may have been made private since the last batch."""
-        self._tables = {
-            name: writable_table(self.connection, name) for name in ("photos", "rejects")
-        }
+        self._tables = writable_tables(self.connection, "photos", "rejects")
         row = self.connection.execute(
             "SELECT shelf, has_table_privilege('geosearch.all_photos', 'INSERT') "
             "FROM geosearch.collections WHERE id = %s",

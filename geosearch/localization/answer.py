@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -265,7 +266,7 @@ class Localization:
         """How the neighbours were retrieved."""
         return self.neighbours.plan.to_json()
 
-    @property
+    @cached_property
     def calibrated(self) -> Calibrated | None:
         """The calibrated density; None without calibration or estimate."""
         return calibrated(self.parameters, self.neighbours, self.place)
@@ -310,7 +311,7 @@ class Localization:
         calibrated = self.calibrated
         return None if calibrated is None else calibrated.presence
 
-    @property
+    @cached_property
     def likely(self) -> Likely | None:
         """The likely cells that a fresh answer by method `geocell` rests on; else None."""
         geocells = None if self.parameters.retrieves else self.parameters.geocells

@@ -53,11 +53,12 @@ class ExactSearch:
         excluded: Sequence[Collection[int]] | None = None,
         device: str = "cpu",
     ) -> None:
-        self._database, self._model_id, self._queries, self._k = database, model_id, queries, k
-        self._estimated = where.includes_estimated
+        self._database, self._queries, self._k = database, queries, k
         check_k(k)
         with database.searcher() as connection:
             self._total = facts(database, connection, model_id).total
+            table = visible_embeddings(connection, model_id, estimated=where.includes_estimated)
+            self._describe = sql.SQL(_DESCRIBE).format(table=table)
         self._found = nearest_batch(
             database, model_id, queries, k + _SPARE, where, excluded=excluded, device=device
         )
@@ -74,9 +75,8 @@ class ExactSearch:
         ids = self._found.photo_id[number, : self._found.count[number]]
         query = self._queries[number]
         with self._database.connection() as connection:
-            table = visible_embeddings(connection, self._model_id, estimated=self._estimated)
             rows = connection.execute(
-                sql.SQL(_DESCRIBE).format(table=table),
+                self._describe,
                 {"ids": ids.tolist(), "query": HalfVector(query), "k": self._k},
             ).fetchall()
         met = Compared(rows, int(self._found.matches[number]))

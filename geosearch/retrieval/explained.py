@@ -42,7 +42,9 @@ def explain(
     found = nearest(database, model_id, query, k, where, exact=exact)
     with database.searcher() as connection:
         known = facts(database, connection, model_id)
-        lines = Search(connection, known, query, k, where).explain(found.plan.ef_search)
+        lines = Search(connection, known, query, k, where.of_references).explain(
+            found.plan.ef_search
+        )
     return Explanation(found.plan, tuple(map(_shortened, lines)), len(found))
 
 

@@ -79,7 +79,7 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
     if found is None or now - read_at > _FRESH_S:
         # First: what changes from now on is found by the next search.
         watch = connection.execute(_WATCH, (model_id,)).fetchone()
-        row = connection.execute(_FACTS, (model_id,)).fetchone()
+        row = connection.execute(_FACTS, {"model": model_id}).fetchone()
         if row is None or row[0] is None or watch is None:
             raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
         dimension, rows, private, private_rows, *indexed, tuning, wanted, sample, most, probe = row
@@ -141,9 +141,14 @@ def with_facts(
 _WATCH = "SELECT geosearch.watch_facts(%s)"
 _FACTS = """
 SELECT
-    f.dimension, f.total, f.private, f.private_rows, f.index_name, f.index_file, f.quantized,
-    f.index_definition, f.tuning, r.places, r.sample, r.most, r.probe
-FROM geosearch.search_facts(%s) AS f, geosearch.search_rule() AS r
+    f.dimension, f.total, f.private,
+    ARRAY(
+        SELECT geosearch.rows_of(format('embeddings_c%%s_m%%s', shelf, %(model)s::bigint))
+        FROM unnest(f.private) AS shelf
+    ),
+    f.index_name, f.index_file, f.quantized, f.index_definition, f.tuning,
+    r.places, r.sample, r.most, r.probe
+FROM geosearch.search_facts(%(model)s) AS f, geosearch.search_rule() AS r
 """
 
 

@@ -267,7 +267,8 @@ class Search:
     def _fetch(self, statement: str, planner: Planner) -> list[tuple[Any, ...]]:
         """Rows of a statement, which says in its last column whether the facts are still true."""
         rows = self._run(statement, planner)
-        asked = rows or self._connection.execute(f"SELECT {self._known.watch}".encode()).fetchall()
+        watch = f"SELECT {self._known.watch}".encode()
+        asked = rows or self._connection.execute(watch, prepare=True).fetchall()
         if not asked[0][-1]:
             raise ChangedError
         return [row[:-1] for row in rows]

@@ -173,7 +173,7 @@ AS $$
 DECLARE
     id CONSTANT bigint := find_model(model);
     rule record := search_rule();
-    known record := search_facts(id, include_estimated);
+    known record := search_facts(id);
     total CONSTANT bigint := greatest(known.total, 1);
     wanted CONSTANT photo_filter := make_filter(
         within, near, near_km, utc(taken_after), utc(taken_before), collections, authors, not_authors,
@@ -182,8 +182,8 @@ DECLARE
     -- An answer that does not rest on a collection says nothing of it.
     private CONSTANT bigint[] := ARRAY(
         SELECT shelf FROM unnest(known.private) AS shelf
-        WHERE wanted.collection_ids IS NULL OR shelf = ANY (wanted.collection_ids) OR shelf = -1
-    );
+        WHERE wanted.collection_ids IS NULL OR shelf = ANY (wanted.collection_ids)
+    ) || CASE WHEN include_estimated THEN '{-1}'::bigint[] ELSE '{}' END;  -- as if of a shelf
     condition CONSTANT text := filter_condition(wanted);
     may_pass CONSTANT text := place_condition(wanted);
     filtered CONSTANT boolean := condition <> 'true';

@@ -50,11 +50,10 @@ COMMENT ON FUNCTION geosearch.rows_of(text) IS 'Rows of a table of embeddings, e
 
 CREATE FUNCTION geosearch.search_facts(
     model_id bigint,
-    estimated boolean DEFAULT false,  -- positions too, as of a shelf -1
     OUT dimension integer,
     OUT total bigint,        -- embeddings, estimated
     OUT private bigint[],    -- shelves beside the open one, whose index this is, that the caller may
-    OUT private_rows bigint[],  -- read, and the embeddings of each: these are compared
+                             -- read: these are compared
     OUT index_name text,     -- of a valid index, else NULL
     OUT index_file bigint,
     OUT quantized boolean,   -- the index is over signs: its candidates are to be ranked again
@@ -73,12 +72,6 @@ BEGIN
     END IF;
     total := rows_of(name);
     private := private_shelves();
-    private_rows := ARRAY(
-        SELECT rows_of(format('embeddings_c%s_m%s', shelf, model_id)) FROM unnest(private) AS shelf
-    );
-    IF estimated THEN
-        private := private || -1::bigint;
-    END IF;
     SELECT c.relname, pg_relation_filenode(c.oid), dimension > 4000, pg_get_indexdef(c.oid)
     INTO index_name, index_file, quantized, index_definition
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
@@ -93,7 +86,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.search_facts(bigint, boolean) IS
+COMMENT ON FUNCTION geosearch.search_facts(bigint) IS
     'What the plan of a search rests on: a model''s dimension, embeddings, index and measurements.';
 
 -- Facts are kept for a moment, and every search asks in its own statement whether they still are:
