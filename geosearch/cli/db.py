@@ -24,6 +24,7 @@ from geosearch.cli.console import (
     progress_bar,
     say,
 )
+from geosearch.cli.deleting import DryRunOption, YesOption
 from geosearch.database.connection import redact
 from geosearch.database.server import PrivateServer
 from geosearch.database.session import selected as selected_label
@@ -257,10 +258,8 @@ def restore(
 @app.command()
 def destroy(
     context: typer.Context,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count what would be lost, and stop there.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     force: Annotated[
         bool, typer.Option("--force", help="Even while other programs are connected.")
     ] = False,

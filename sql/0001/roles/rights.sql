@@ -75,9 +75,7 @@ DECLARE
     role text;
 BEGIN
     FOR item IN
-        SELECT t AS name, c.relname, CASE
-            WHEN c.relname LIKE 'embeddings%' THEN 'embeddings' ELSE split_part(c.relname, '_', 1)
-        END AS whole
+        SELECT t AS name, c.relname, split_part(c.relname, '_', 1) AS whole
         FROM geosearch.tables_of_shelf(shelf) AS t JOIN pg_class AS c ON c.oid = t
     LOOP
         PERFORM geosearch.grant_to(
@@ -115,7 +113,6 @@ CREATE FUNCTION geosearch.create_embedding_table(model bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
 BEGIN
     IF NOT EXISTS (SELECT FROM geosearch.models AS m WHERE m.id = model) THEN
         PERFORM geosearch.refuse(
@@ -196,16 +193,13 @@ BEGIN
             AND p.proname <> ALL (managing)
     LOOP
         PERFORM geosearch.grant_to(
-            CASE item.proname
-                WHEN 'create_embedding_table' THEN 'geosearch_ingester'
-                WHEN 'add_collection' THEN 'geosearch_ingester'
-                WHEN 'refresh_coverage' THEN 'geosearch_ingester'
-                WHEN 'delete_collection' THEN 'geosearch_owner'
-                WHEN 'delete_model' THEN 'geosearch_owner'
-                WHEN 'forget_tuning' THEN 'geosearch_ingester'
-                WHEN 'with_renamed' THEN 'geosearch_owner'
-                WHEN 'set_private' THEN 'geosearch_owner'
-                WHEN 'set_shared' THEN 'geosearch_owner'
+            CASE
+                WHEN item.proname IN (
+                    'create_embedding_table', 'add_collection', 'refresh_coverage', 'forget_tuning'
+                ) THEN 'geosearch_ingester'
+                WHEN item.proname IN (
+                    'delete_collection', 'delete_model', 'with_renamed', 'set_private', 'set_shared'
+                ) THEN 'geosearch_owner'
                 ELSE 'geosearch_reader'
             END,
             format('EXECUTE ON FUNCTION %s', item.name)

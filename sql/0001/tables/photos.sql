@@ -278,18 +278,9 @@ $$);
 -- Apart, so that no index, plan, measurement or count knows of them: who asks for estimated positions
 -- has these compared besides.
 CREATE TABLE geosearch.all_guesses (
-    photo_id bigint NOT NULL,
-    model_id bigint NOT NULL REFERENCES geosearch.models ON DELETE CASCADE,
-    collection_id bigint NOT NULL,
-    geom geometry(Point, 4326) NOT NULL,
-    accuracy_m real,
-    taken_at timestamptz,
-    author text,
-    licence text,
-    embedding halfvec NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    shelf bigint NOT NULL DEFAULT 0,
+    LIKE geosearch.all_embeddings INCLUDING DEFAULTS,
     PRIMARY KEY (model_id, photo_id, shelf),
+    FOREIGN KEY (model_id) REFERENCES geosearch.models ON DELETE CASCADE,
     FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
         ON DELETE CASCADE DEFERRABLE
 ) PARTITION BY LIST (shelf);
