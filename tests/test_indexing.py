@@ -134,10 +134,12 @@ def test_a_build_that_fails_leaves_the_index_as_it_was(
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from geosearch.database.connection import Database
 from geosearch.retrieval.indexes import build_index
 
+# What a shell starts in the background ignores it, and so does all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Database(sys.argv[1]) as database:
     build_index(database, int(sys.argv[2]), 128, rebuild=True)
 """

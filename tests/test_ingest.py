@@ -68,7 +68,13 @@ def manifest(path: Path, *lines: str) -> Path:
 
 def assert_adds_up(summary: IngestSummary) -> None:
     """Every item seen is accounted for once."""
-    ended = summary.added + summary.duplicates + summary.rejected + summary.unlocated
+    ended = (
+        summary.added
+        + summary.duplicates
+        + summary.rejected
+        + summary.unlocated
+        + summary.estimated
+    )
     assert summary.seen == ended
     assert summary.rejected == sum(summary.by_reason.values())
     assert summary.kept_unlocated <= summary.rejected + summary.unlocated

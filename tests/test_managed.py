@@ -15,7 +15,6 @@ from psycopg.conninfo import make_conninfo
 
 from geosearch.database import migrations
 from geosearch.database.connection import Database
-from geosearch.database.server import PrivateServer
 from geosearch.errors import DatabaseError
 from geosearch.evaluation import evaluate
 from geosearch.evaluation.calibrating import calibrate
@@ -28,7 +27,7 @@ from geosearch.localization.answer_rows import load
 from geosearch.retrieval import nearest
 from geosearch.retrieval.indexing import index_model
 from tests.command_line import CommandLine
-from tests.conftest import server_folder
+from tests.conftest import running_server
 from tests.test_embed import backbone, stored, write_photos
 
 pytestmark = pytest.mark.system
@@ -37,9 +36,7 @@ pytestmark = pytest.mark.system
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A server of its own: what is set for its roles concerns nobody else."""
-    with server_folder() as folder:
-        server = PrivateServer(folder, durable=False)
-        server.start()
+    with running_server() as server:
         with psycopg.connect(server.url, autocommit=True) as admin:
             admin.execute("CREATE ROLE tenant LOGIN CONNECTION LIMIT 3")
             admin.execute("CREATE DATABASE lent OWNER tenant")
@@ -65,10 +62,7 @@ def server() -> Iterator[str]:
                 "default_transaction_isolation = 'serializable'",
             ):
                 admin.execute(f"ALTER DATABASE lent SET {setting}".encode())
-        try:
-            yield server.url
-        finally:
-            server.stop()
+        yield server.url
 
 
 def test_a_limit_of_the_role_is_lifted_and_one_of_the_url_holds(server: str) -> None:

@@ -20,10 +20,9 @@ from psycopg.conninfo import make_conninfo
 from geosearch.database import migrations
 from geosearch.database.connection import Database
 from geosearch.database.role_grants import grant_role
-from geosearch.database.server import PrivateServer
 from geosearch.retrieval import nearest
 from geosearch.retrieval.indexes import build_index
-from tests.conftest import create_database, server_folder
+from tests.conftest import create_database, running_server
 from tests.rows import add_embeddings, add_model, add_photos
 
 pytestmark = pytest.mark.system
@@ -63,35 +62,30 @@ class World:
 def world() -> Iterator[World]:
     rng = np.random.default_rng(8)
     queries: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-    with server_folder() as folder:
-        server = PrivateServer(folder, durable=False)
-        server.start()
-        try:
-            url = create_database(server.url)
-            migrations.upgrade(url)
-            with Database(url) as database:
-                with database.connection() as connection:
-                    for role in ("reader", "owner"):
-                        connection.execute(f"CREATE ROLE some_{role} LOGIN".encode())
-                        grant_role(connection, role, f"some_{role}")
-                    add_model(connection, DIMENSION)
-                    for name, count in (("open", OPEN), ("secret", SECRET)):
-                        places = rng.uniform((-60, -170), (60, 170), (count, 2)).T
-                        photos = add_photos(connection, *places, collection=name)
-                        vectors = rng.normal(size=(count, DIMENSION)).astype(np.float32)
-                        add_embeddings(connection, MODEL, photos, vectors)
-                        queries.append(vectors[:30])
-                build_index(database, MODEL, DIMENSION)
-                with database.connection() as connection:  # what it is to be measured for
-                    connection.execute(
-                        "INSERT INTO geosearch.tunings (model_id, target, k, sample, rows,"
-                        " index_definition, exact_fixed_ms, exact_row_ms)"
-                        " VALUES (1, 0.9, %s, 1, 1, 'another', 1, 1)",
-                        (K,),
-                    )
-            yield World(url, np.concatenate(queries))
-        finally:
-            server.stop()
+    with running_server() as server:
+        url = create_database(server.url)
+        migrations.upgrade(url)
+        with Database(url) as database:
+            with database.connection() as connection:
+                for role in ("reader", "owner"):
+                    connection.execute(f"CREATE ROLE some_{role} LOGIN".encode())
+                    grant_role(connection, role, f"some_{role}")
+                add_model(connection, DIMENSION)
+                for name, count in (("open", OPEN), ("secret", SECRET)):
+                    places = rng.uniform((-60, -170), (60, 170), (count, 2)).T
+                    photos = add_photos(connection, *places, collection=name)
+                    vectors = rng.normal(size=(count, DIMENSION)).astype(np.float32)
+                    add_embeddings(connection, MODEL, photos, vectors)
+                    queries.append(vectors[:30])
+            build_index(database, MODEL, DIMENSION)
+            with database.connection() as connection:  # what it is to be measured for
+                connection.execute(
+                    "INSERT INTO geosearch.tunings (model_id, target, k, sample, rows,"
+                    " index_definition, exact_fixed_ms, exact_row_ms)"
+                    " VALUES (1, 0.9, %s, 1, 1, 'another', 1, 1)",
+                    (K,),
+                )
+        yield World(url, np.concatenate(queries))
 
 
 INDEX_FILE: LiteralString = (

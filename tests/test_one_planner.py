@@ -12,7 +12,6 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import shapely
-from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -25,8 +24,15 @@ from geosearch.retrieval.facts import forget
 from geosearch.retrieval.filters import EVERYTHING, Filter, Near, Photos, where
 from geosearch.retrieval.indexes import build_index, find_index
 from geosearch.retrieval.tuning import EF_SEARCHES, RANKS, Point, Tuning, save_tuning
-from geosearch.sphere import unit_vectors
-from tests.rows import START, add_embeddings, add_model, add_varied_photos, places, set_rule
+from tests.rows import (
+    START,
+    add_embeddings,
+    add_model,
+    add_varied_photos,
+    looks,
+    places,
+    set_rule,
+)
 from tests.test_sql_nearest import call
 
 #: Ten blocks of a hundred cases; what was measured is drawn anew ten times in a block.
@@ -74,14 +80,6 @@ def world(module_database: Database) -> Iterator[World]:
     with module_database.connection() as connection:
         connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(login)))
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
-
-
-def looks(
-    rng: np.random.Generator, lat: NDArray[np.float64], lon: NDArray[np.float64], dimension: int
-) -> NDArray[np.float32]:
-    """Embeddings that are alike for near places."""
-    noise = rng.normal(size=(len(lat), dimension - 3)) / np.sqrt(dimension - 3)
-    return np.hstack([unit_vectors(lat, lon), 0.7 * noise]).astype(np.float32)
 
 
 def measure(world: World, rng: np.random.Generator) -> None:

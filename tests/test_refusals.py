@@ -19,26 +19,21 @@ from geosearch.database.refusals import MEANINGS, meaning
 from geosearch.database.server import PrivateServer
 from geosearch.errors import DatabaseError, UnreachableError
 from tests.command_line import CommandLine
-from tests.conftest import server_folder
+from tests.conftest import running_server, server_folder
 from tests.photo_files import gps, photo
 
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[PrivateServer]:
     """A server of these tests alone, whose database has the schema, and which may be copied."""
-    with server_folder() as folder:
-        server = PrivateServer(folder, durable=False)
-        server.start()
+    with running_server() as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET wal_level = replica")
             connection.execute("ALTER SYSTEM SET max_wal_senders = 4")
         server.stop()
         server.start()
         migrations.upgrade(server.url)
-        try:
-            yield server
-        finally:
-            server.stop()
+        yield server
 
 
 @pytest.fixture
