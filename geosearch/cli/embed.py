@@ -21,7 +21,7 @@ from geosearch.errors import EXIT_SOME_REJECTED
     option("retry", bool, "Try photos again that an earlier run rejected."),
 )
 def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> None:
-    """Embed all located photos that have no embedding of the model yet.
+    """Embed all photos with a position that have no embedding of the model yet.
 
     Can be stopped and run again. Exit code 3: done, but some photos were rejected
     (see geosearch rejects).

@@ -29,7 +29,7 @@ class Task:
 
     `parameters` all see the same neighbours: `k` of them, retrieved once, unless all do without.
     `main` is the first of those with a calibration, or else of those with the largest k: its
-    answers are kept whole, those of the others only as errors.
+    answers are kept whole, those of the others only as errors and areas.
     """
 
     parameters: tuple[Parameters, ...]

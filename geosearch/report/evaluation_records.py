@@ -146,8 +146,8 @@ def read_evaluation(connection: Connection, key: int) -> Evaluated:
 def read_answers(connection: Connection, evaluation: Evaluated) -> Answers:
     """The answers of an evaluation.
 
-    Of a sweep only one evaluation has its answers stored; of the others there are the errors, for
-    the same queries: their positions, agreements and probabilities are NaN.
+    Of a sweep only one evaluation has its answers stored; of the others there are the errors and
+    areas, for the same queries: their positions, agreements and probabilities are NaN.
 
     Raises
     ------

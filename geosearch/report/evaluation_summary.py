@@ -39,8 +39,8 @@ from geosearch.words import number_of, threshold
 _NO_BORDERS = "By continent: no borders are loaded. Load them: geosearch borders load"
 _NO_REFERENCES = "By density of references: the model, or a collection of the filter, is gone."
 _NO_POSITIONS = (
-    "This evaluation is part of a sweep and has errors only: positions, agreements and regions are "
-    "with the answers of evaluation {}."
+    "This evaluation is part of a sweep and has errors and areas only: positions, agreements and "
+    "regions are with the answers of evaluation {}."
 )
 _NO_CALIBRATION = (
     "The answers carry no probabilities: they were made without a calibration "
