@@ -12,7 +12,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from geosearch.database.embedding_tables import PRIVATE_SHELF
 from geosearch.database.migrations import Migrating, migrating
 from geosearch.database.refusals import refused
 from geosearch.database.resources import resource
+from geosearch.database.role_grants import ROLES
 from geosearch.database.schema import SCHEMA, current_revision
 from geosearch.database.schema_check import (
     check_schema_objects,
@@ -54,7 +55,7 @@ _MOST_CONTENTS = 32 << 20
 _NOT_KEPT = {"leases", "shelf_changes", "alembic_version"}
 #: Filled by geosearch itself at the start.
 _SHIPPED = {"borders", "places"}
-_OUR_ROLES = ("geosearch_reader", "geosearch_analyst", "geosearch_ingester", "geosearch_owner")
+_OUR_ROLES = tuple(f"geosearch_{role}" for role in ROLES)
 _RIGHTS = {"SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "USAGE"}
 _GRANT_KEYS = ("kind", "name", "column", "arguments", "right", "to", "option")
 
@@ -102,7 +103,7 @@ def dump(database: Database, path: Path, progress: Progress | None = None) -> Du
         part.chmod(0o600)
         revision = current_revision(connection)
         tables, left_out = _tables(connection)
-        rows = stored_rows(connection)
+        rows = {name: _count(connection, name) for name in tables}
         done, total = 0, sum(rows.values())
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, columns in tables.items():
@@ -116,6 +117,7 @@ def dump(database: Database, path: Path, progress: Progress | None = None) -> Du
                         if progress is not None and number % 1000 == 0:
                             progress(done + number, total)
                 done += rows[name]
+            members, grants = _members(connection), _grants(connection)
             contents = {
                 "geosearch": FORMAT,
                 "revision": revision,
@@ -127,9 +129,9 @@ def dump(database: Database, path: Path, progress: Progress | None = None) -> Du
                 },
                 "embedded_models": embedded_models(connection),
                 "sequences": _sequences(connection),
-                "members": _members(connection),
-                "users": _users(connection),
-                "grants": _grants(connection),
+                "members": members,
+                "users": _users(connection, members, grants),
+                "grants": grants,
             }
             archive.writestr(_CONTENTS, json.dumps(contents))
         size = part.stat().st_size
@@ -453,10 +455,12 @@ def _members(connection: Connection) -> list[tuple[str, str]]:
     ]
 
 
-def _users(connection: Connection) -> dict[str, bool]:
+def _users(
+    connection: Connection, members: Iterable[tuple[str, str]], grants: Iterable[dict[str, str]]
+) -> dict[str, bool]:
     """Roles of the server that have rights here, and whether each may log in."""
-    names = {member for _, member in _members(connection)}
-    names |= {grant["to"] for grant in _grants(connection)} - {*_OUR_ROLES}
+    names = {member for _, member in members}
+    names |= {grant["to"] for grant in grants} - {*_OUR_ROLES}
     return dict(
         connection.execute(
             "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname = ANY (%s)", (list(names),)

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from geosearch.database.connection import Connection, Database, redact
-from geosearch.database.embedding_tables import PRIVATE_SHELF
+from geosearch.database.embedding_tables import PRIVATE_SHELF, create_embedding_table
 from geosearch.database.migrations import Migrating, migrating
 from geosearch.database.schema import SCHEMA, current_revision, head_revision
 from geosearch.database.schema_objects import KINDS, SchemaObject, dependants, describe
@@ -173,7 +173,7 @@ def lay_out(connection: Connection, embedded: Sequence[int]) -> None:
     ):
         connection.execute(statement.encode())
     for model in embedded:
-        connection.execute("SELECT geosearch.create_embedding_table(%s)", (model,))
+        create_embedding_table(connection, model)
 
 
 def embedded_models(connection: Connection, schema: str = SCHEMA) -> list[int]:
