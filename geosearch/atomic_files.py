@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
+import fcntl
+import os
+import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
-from uuid import uuid4
 
 from geosearch.errors import GeosearchError, InputError, unusable_file
+
+#: Begin and end of the names of the folders in which files are written.
+_BEGIN, _END = ".geosearch-", ".part"
 
 
 def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
@@ -20,26 +26,24 @@ def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name at the end; gone after an error.
+    """A temporary path of the same name that takes the place of `path` at the end.
 
-    It has the same ending, by which many libraries choose a format. Readers see the old file or the
-    new one, and a killed run leaves no half-written one.
+    It lies in a hidden folder beside `path`, which goes with all that a library leaves there.
+    Readers see the old file or the new one. A killed run leaves its folder; the next run that
+    writes beside it removes it.
 
     Raises
     ------
     InputError
         The folder is missing, full, or cannot be written to; or `path` is a device or a pipe.
     """
-    part = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.part{path.suffix}")
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):  # all programs would lose it
             raise InputError(f"{path} cannot be written: not a regular file", "Give another path.")
-        part.touch()
-        try:
+        with _held_folder(path.parent) as folder:
+            part = folder / path.name
             yield part
             part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
     except GeosearchError:
         raise
     except OSError as error:
@@ -48,3 +52,31 @@ def replacing(path: Path) -> Iterator[Path]:
             error,
             "Give another path, make its folder, or make room on the disk.",
         ) from error
+
+
+@contextmanager
+def _held_folder(parent: Path) -> Iterator[Path]:
+    """A new folder in `parent`, locked for as long as its writer lives."""
+    for left in parent.glob(f"{_BEGIN}*{_END}"):
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(mkdtemp(dir=parent, prefix=_BEGIN, suffix=_END))
+    try:
+        with ExitStack() as lock:
+            with suppress(OSError):  # where folders cannot be locked none is ever removed either
+                lock.enter_context(_locked(folder))
+            folder.mkdir(exist_ok=True)  # should another have removed it before it was locked
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder under a lock that ends with this process; an OSError if another holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -269,6 +271,23 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
         write_layers(path, [LayerRows(PHOTOS, pa.schema([]), broken())])
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.geojson"]
     assert path.read_text() == "old"
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+    writer = (
+        "import os, sys; from pathlib import Path; from geosearch.atomic_files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as part:\n"
+        "    part.write_text('half')\n    os.kill(os.getpid(), 9)"
+    )
+    path = tmp_path / "out.geojson"
+    subprocess.run([sys.executable, "-c", writer, path], check=False)
+    (left,) = tmp_path.iterdir()
+    with replacing(path) as part, replacing(tmp_path / "other.csv") as other:
+        assert not left.exists()
+        part.write_text("whole")
+        other.write_text("of one who writes at the same time")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["other.csv", "out.geojson"]
+    assert path.read_text() == "whole"
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -87,11 +87,8 @@ def write_layers(
             # somebody else may be using the connection.
             sources.enter_context(closing(rows.batches))
         parts = [replace(rows, batches=counted(rows)) for rows in parts]
-        if ending == ".gpkg":
-            # GDAL makes the file itself, or adds to the copy of the one there is.
-            part.unlink()
-            if path.exists():
-                shutil.copyfile(path, part)
+        if ending == ".gpkg" and path.exists():
+            shutil.copyfile(path, part)  # GDAL adds to it
         if ending in _OF_SEVERAL:
             _OF_SEVERAL[ending](part, parts)
         elif ending == ".csv":

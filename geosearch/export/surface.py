@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -138,8 +137,8 @@ def write_density(
         "blockxsize": _TILE,
         "blockysize": _TILE,
     }
-    with replacing(path) as part, TemporaryDirectory(dir=path.parent) as folder:
-        plain = Path(folder) / "density.tif"
+    with replacing(path) as part:
+        plain = part.with_suffix(".plain.tif")
         with rasterio.open(plain, "w", **profile) as raster:
             raster.update_tags(**_tags(answer))
             raster.set_band_description(1, "probability per square kilometre")
