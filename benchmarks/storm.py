@@ -217,7 +217,8 @@ def kill_once(
     """Start the command and kill something at a random moment, unless it has ended before."""
     target, delay = rng.choice(TARGETS), rng.uniform(0.1, 1.0) * duration
     process = start(server, command)
-    time.sleep(delay)
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=delay)
     if process.poll() is not None or not kill(target, server, process, rng):
         process.communicate()
         return
