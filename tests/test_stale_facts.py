@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from uuid import uuid4
@@ -179,3 +181,21 @@ def test_searches_while_a_collection_moves_see_it_before_or_after(world: World) 
     assert wrong == []
     assert searches["owner"] == {3 * EACH}
     assert searches["reader"] == searches["friend"] == {2 * EACH, 3 * EACH}
+
+
+def test_a_move_that_is_the_victim_of_a_deadlock_begins_again(world: World) -> None:
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL)"
+    with (
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(world.other.url) as reading,
+        psycopg.connect(world.other.url, autocommit=True) as watching,
+    ):
+        reading.execute("SET deadlock_timeout = '1min'")  # so that the other is the victim
+        reading.execute("SELECT FROM geosearch.photos LIMIT 1")
+        moving = pool.submit(private("one", wanted=True), world)
+        while not moving.done() and watching.execute(waits).fetchone() == (False,):
+            time.sleep(0.01)
+        reading.execute("UPDATE geosearch.all_collections SET description = '' WHERE name = 'one'")
+        reading.commit()
+        moving.result()
+    assert len(nearest(world.searching["reader"], MODEL, QUERY, 3 * EACH)) == 2 * EACH

@@ -89,6 +89,10 @@ def list_collections(connection: Connection) -> list[Collection]:
     ]
 
 
+#: Moves in a row that may be the victims of a deadlock.
+_TRIES = 5
+
+
 class Moved(NamedTuple):
     """What `set_private` did: the photos of the collection, and whether PostgreSQL kept statistics
     that tell of them, which a superuser can remove.
@@ -112,15 +116,21 @@ def set_private(connection: Connection, name: str, private: bool) -> Moved:
         This login may not.
     """
     key = find_collection(connection, name)
-    try:
-        with connection.transaction():
-            row = connection.execute(
-                "SELECT photos, statistics_left FROM geosearch.set_private(%s, %s)", (key, private)
-            ).fetchone()
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise _not_ours(name) from error
-    assert row is not None
-    return Moved(*row)
+    for left in reversed(range(_TRIES)):
+        try:
+            with connection.transaction():
+                row = connection.execute(
+                    "SELECT photos, statistics_left FROM geosearch.set_private(%s, %s)",
+                    (key, private),
+                ).fetchone()
+            assert row is not None
+            return Moved(*row)
+        except psycopg.errors.DeadlockDetected:  # with searches, which lock the tables in any order
+            if not left:
+                raise
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise _not_ours(name) from error
+    raise AssertionError
 
 
 def owns_tables(connection: Connection) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -110,7 +111,8 @@ def _build_again(database: Database, aims: Sequence[Aim], progress: Progress | N
                 connection.execute("DELETE FROM geosearch.tunings WHERE model_id = %s", (key,))
                 target = None
         if target is None or k is None:
-            build_index(database, key, dimension, rebuild=True, progress=progress)
+            with _only_run(database, key):
+                build_index(database, key, dimension, rebuild=True, progress=progress)
         else:
             index_model(
                 database, key, dimension, target, k, rebuild=True, force=True, progress=progress
@@ -136,11 +138,15 @@ def index_model(
     Errors are those of `build_index` and `tune`, and `DatabaseError` where another run is at it.
     """
     check_aim(recall, k)
+    with _only_run(database, model_id):
+        return _index(database, model_id, dimension, recall, k, rebuild, force, progress)
+
+
+def _only_run(database: Database, model_id: int) -> AbstractContextManager[None]:
     refusal = DatabaseError(
         f"another run is indexing model {model_id}", "Wait for it to end; nothing was changed."
     )
-    with only_one(database, f"index {model_id}", refusal):
-        return _index(database, model_id, dimension, recall, k, rebuild, force, progress)
+    return only_one(database, f"index {model_id}", refusal)
 
 
 def _index(
