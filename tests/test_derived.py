@@ -36,6 +36,7 @@ from geosearch.gis.qgis_database import make_project, save_project
 from geosearch.layers.selection import Selection
 from geosearch.localization import Parameters
 from geosearch.localization.answer_rows import load, save
+from geosearch.localization.reviews import decide
 from geosearch.retrieval import EVERYTHING, Filter, nearest
 from geosearch.retrieval.filters import where
 from tests.answers import make_answer
@@ -303,6 +304,12 @@ def project_row(database: Database, passing: Filter) -> int:
     return int(row[0])
 
 
+def review_row(database: Database, passing: Filter) -> int:
+    answer = answer_row(database, passing)
+    with database.connection() as connection:
+        return decide(connection, answer, "accept").id
+
+
 #: Table → what makes a row of it, and its parts with the column that names the row.
 KINDS: dict[str, tuple[Any, dict[LiteralString, LiteralString]]] = {
     "localizations": (
@@ -312,6 +319,7 @@ KINDS: dict[str, tuple[Any, dict[LiteralString, LiteralString]]] = {
             "localization_regions": "localization_id",
         },
     ),
+    "reviews": (review_row, {}),
     "evaluations": (evaluation_row, {"localizations": "evaluation_id"}),
     "calibrations": (calibration_row, {}),
     "partitions": (partition_row, {"geocells": "partition_id"}),

@@ -238,6 +238,7 @@ TABLES = (
     "localization_neighbours",
     "localization_regions",
     "localization_cells",
+    "reviews",
     "evaluations",
     "rejects",
     "runs",

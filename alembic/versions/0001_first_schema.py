@@ -22,12 +22,13 @@ def upgrade() -> None:
     run_files(
         revision,
         "tables/comments tables/collections roles/visibility",
-        "tables/photos tables/retrieval tables/geocells tables/answers tables/maps tables/leases",
+        "tables/photos tables/retrieval tables/geocells tables/answers tables/reviews tables/maps",
+        "tables/leases",
         "roles/derived roles/shelves roles/deletion",
         "functions/sphere functions/weights functions/kernels functions/spacing functions/mode",
         "functions/radius functions/aggregate",
         "functions/place functions/filter functions/recall functions/plan functions/nearest",
-        "functions/localize functions/version",
+        "functions/localize functions/review functions/version",
         "layers/lines layers/coverage layers/views layers/tiles",
         "roles/rights",
     )

@@ -36,6 +36,7 @@ COMMANDS = {
     "show": ("geosearch.cli.localize", "show"),
     "reproduce": ("geosearch.cli.localize", "reproduce"),
     "answers": ("geosearch.cli.recorded_answers", "app"),
+    "review": ("geosearch.cli.review", "app"),
     "evaluate": ("geosearch.cli.evaluate", "evaluate"),
     "sweep": ("geosearch.cli.evaluate", "sweep"),
     "evaluations": ("geosearch.cli.report", "app"),

@@ -10,6 +10,7 @@ from psycopg import sql
 from geosearch.arguments import check_range
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError
+from geosearch.localization.answer_rows import no_answer
 
 _LAST = "id IN (SELECT id FROM geosearch.localizations ORDER BY id DESC LIMIT %(last)s)"
 
@@ -51,17 +52,18 @@ class Selection:
 
     def check(self, connection: Connection) -> None:
         """Raise `NotFoundError` if a selected id or evaluation does not exist."""
-        remedy = "geosearch localize and geosearch evaluate print the ids of what they record."
         if self.ids:
             missing = set(self.ids) - set(self._find(connection))
             if missing:
-                raise NotFoundError(f"there is no localization {min(missing)}", remedy)
+                raise no_answer(min(missing))
         if self.evaluation is not None:
             found = connection.execute(
                 "SELECT 1 FROM geosearch.evaluations WHERE id = %s", (self.evaluation,)
             )
             if found.fetchone() is None:
-                raise NotFoundError(f"there is no evaluation {self.evaluation}", remedy)
+                raise NotFoundError(
+                    f"there is no evaluation {self.evaluation}", "See: geosearch evaluations list"
+                )
 
     def find(self, connection: Connection) -> list[int]:
         """The ids of the selected answers, in order.

@@ -50,6 +50,14 @@ def with_places(connection: Connection, answers: Sequence[Localization]) -> list
     return [replace(answer, place_name=name) for answer, (name,) in zip(answers, rows, strict=True)]
 
 
+def no_answer(localization_id: int) -> NotFoundError:
+    """There is no answer of this id."""
+    return NotFoundError(
+        f"there is no localization {localization_id}",
+        "geosearch localize and geosearch evaluate print the ids of what they record.",
+    )
+
+
 def save(
     connection: Connection, answers: Sequence[Localization], evaluation_id: int | None = None
 ) -> list[int]:
@@ -163,10 +171,7 @@ def load(database: Database, localization_id: int) -> Localization:
     with database.connection() as connection:
         row = connection.execute(_SELECT, (localization_id,)).fetchone()
         if row is None:
-            raise NotFoundError(
-                f"there is no localization {localization_id}",
-                "geosearch localize prints the id of every answer.",
-            )
+            raise no_answer(localization_id)
         neighbours = connection.execute(_SELECT_NEIGHBOURS, (localization_id,)).fetchall()
         regions = connection.execute(_SELECT_REGIONS, (localization_id,)).fetchall()
     return _read(row, neighbours, regions)

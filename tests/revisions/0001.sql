@@ -97,6 +97,7 @@ INSERT INTO geosearch.all_localization_regions (localization_id, level, geom, ar
     (1, 0.5, 'SRID=4326;MULTIPOLYGON(((0 0, 2 0, 2 3, 0 0)))', 37000);
 INSERT INTO geosearch.all_localization_cells (localization_id, level, share, area_km2, geom) VALUES
     (1, 0.3, 0.3, 100, 'SRID=4326;MULTIPOLYGON(((0 0, 1 0, 1 1, 0 0)))');
+SELECT geosearch.review(1, 'accept', remark => 'sure');
 
 INSERT INTO geosearch.borders (kind, name, aliases, iso_a2, geom, source) VALUES
     ('country', 'Atlantis', '{"Atlantis Island"}', 'AT',

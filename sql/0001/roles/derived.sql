@@ -78,6 +78,13 @@ BEGIN
             WHERE r.id::text = NEW.provenance ->> 'run_id'),
             admitted_collections(said)
         ) || (SELECT p.collection_ids FROM all_partitions AS p WHERE p.id = NEW.partition_id);
+    ELSIF TG_TABLE_NAME = 'all_reviews' THEN
+        noted := (
+            SELECT l.collection_ids FROM all_localizations AS l
+            WHERE l.id = NEW.localization_id AND l.collection_ids <@ seen
+        );
+        asked := NEW.photo_uri;
+        bytes := NEW.photo_sha256;
     ELSIF TG_TABLE_NAME = 'all_evaluation_failures' THEN
         asked := NEW.uri;
     ELSE

@@ -163,7 +163,7 @@ DECLARE
     ];
     answers CONSTANT text[] := '{
         localizations, localization_neighbours, localization_regions, localization_cells,
-        evaluations, evaluation_failures, qgis_projects
+        evaluations, evaluation_failures, reviews, qgis_projects
     }';
     -- Views of what the caller may see: shelves.sql.
     seen CONSTANT text[] := ARRAY(SELECT name FROM geosearch.recorded_tables())

@@ -36,6 +36,7 @@ VALUES
     ('localization_neighbours', 'localizations', 'localization_id'),
     ('localization_regions', 'localizations', 'localization_id'),
     ('localization_cells', 'localizations', 'localization_id'),
+    ('reviews', NULL, NULL),
     ('partitions', NULL, NULL),
     ('geocells', 'partitions', 'partition_id'),
     ('classifiers', 'partitions', 'partition_id'),
