@@ -100,7 +100,7 @@ def dump(database: Database, path: Path, progress: Progress | None = None) -> Du
     """
     with replacing(path) as part, database.own_connection() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        part.chmod(0o600)
+        part.touch(0o600)
         revision = current_revision(connection)
         tables, left_out = _tables(connection)
         rows = {name: _count(connection, name) for name in tables}
