@@ -4,7 +4,7 @@ Two ways of being absent are told apart. A photo of the same kind from elsewhere
 labelled queries themselves, copies of which were searched with every reference near the truth
 hidden. And a photo of another kind, or of nothing: whatever it shows, its first neighbour is
 farther away than those of the queries were. The presence is the smaller of the two probabilities,
-so neither kind of evidence can outvote the other.
+so neither kind of evidence can outvote the other; they are made to doubt equally many queries.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from geosearch.sphere import Array
 
 #: Present queries called absent, at most, and how sure that is meant to be.
 FALSE_ALARMS, CONFIDENCE = 0.05, 0.95
+
+#: Share of the queries that either kind of evidence alone has below the same presence: the distance
+#: may cause most of the false alarms, as it is all that is known of strangers.
+_EACH = 0.6 * FALSE_ALARMS
+
+#: The least deviation of the logarithms of distances: the queries may all be equally far.
+_LEAST_DEVIATION = 0.05
 
 #: Parts that are in turn left out when two ways are compared.
 _FOLDS = 5
@@ -30,8 +37,8 @@ _MOST_STEPS, _LONGEST_STEP = 50, 2.0
 class Presence:
     """What presence goes by: a logit (1 + f), and the first neighbours' distances.
 
-    `middle` and `deviation` are those of the logarithms of the queries' cosine distances to their
-    first neighbours.
+    `middle` is that of the logarithms of the queries' cosine distances to their first neighbours,
+    and `deviation` says how fast greater ones speak for a stranger.
     """
 
     logit: tuple[float, ...]
@@ -51,9 +58,12 @@ class Presence:
         noise = 3 * np.sqrt(2 * before * (1 - before) / len(absent))
         used = whole if caught > before + noise else alone
         coefficients = _logit(present, absent, used)
-        middle = float(np.median(log_distance))
-        above = log_distance[log_distance >= middle] - middle
-        return cls(coefficients, middle, max(float(np.sqrt(np.mean(above**2))), 0.05))
+        middle, far = (float(each) for each in np.quantile(log_distance, (0.5, 1 - _EACH)))
+        # The widest log-normal under which the distance doubts as many queries as the rest does.
+        deviations = np.geomspace(_LEAST_DEVIATION, max(far - middle, _LEAST_DEVIATION), 200)
+        doubted = np.quantile(_logistic(coefficients[0] + present @ coefficients[1:]), _EACH)
+        within = np.sum(_typical(far, middle, deviations) <= doubted)
+        return cls(tuple(coefficients.tolist()), middle, float(deviations[max(within - 1, 0)]))
 
     def __call__(self, evidence: Array, log_distance: Array) -> Array:
         """Probability, at even odds, that the place is among the references.
@@ -62,18 +72,19 @@ class Presence:
         """
         values = np.array(self.logit)
         return np.minimum(
-            _logistic(values[0] + evidence @ values[1:]), self._typical(np.asarray(log_distance))
+            _logistic(values[0] + evidence @ values[1:]),
+            _typical(log_distance, self.middle, self.deviation),
         )
 
-    def _typical(self, log_distance: Array) -> Array:
-        """Against a stranger, whose distance may be anything from 0 to 1 with equal probability.
 
-        The queries' own are log-normal; one smaller than is usual speaks for nothing else.
-        """
-        log_distance = np.maximum(log_distance, self.middle)
-        away = (log_distance - self.middle) / self.deviation
-        normal = -(away**2) / 2 - np.log(self.deviation * np.sqrt(2 * np.pi))
-        return _logistic(normal - log_distance)
+def _typical(log_distance: ArrayLike, middle: float, deviation: ArrayLike) -> Array:
+    """Against a stranger, whose distance may be anything from 0 to 1 with equal probability.
+
+    The queries' own are log-normal; one smaller than is usual speaks for nothing else.
+    """
+    log_distance = np.maximum(log_distance, middle)
+    away = (log_distance - middle) / deviation
+    return _logistic(-(away**2) / 2 - np.log(deviation * np.sqrt(2 * np.pi)) - log_distance)
 
 
 def threshold(present: Array) -> float:
@@ -97,13 +108,13 @@ def _caught(present: Array, absent: Array, used: NDArray[np.bool_]) -> float:
     there, gone = np.empty(len(present)), np.empty(len(absent))
     for fold in range(_FOLDS):
         out, others = (np.arange(len(part)) % _FOLDS == fold for part in (there, gone))
-        values = np.array(_logit(present[~out], absent[~others], used))
+        values = _logit(present[~out], absent[~others], used)
         there[out] = values[0] + present[out] @ values[1:]
         gone[others] = values[0] + absent[others] @ values[1:]
     return float(np.mean(gone < np.quantile(there, FALSE_ALARMS)))
 
 
-def _logit(present: Array, absent: Array, used: NDArray[np.bool_]) -> tuple[float, ...]:
+def _logit(present: Array, absent: Array, used: NDArray[np.bool_]) -> Array:
     """Coefficients (1 + f) of a logistic regression, zero for the evidence that is not used.
 
     Both sides count the same, so that 0.5 means even odds whatever their numbers.
@@ -122,7 +133,7 @@ def _logit(present: Array, absent: Array, used: NDArray[np.bool_]) -> tuple[floa
         values -= step * min(1.0, _LONGEST_STEP / max(float(np.abs(step).max()), 1e-300))
         if np.abs(step).max() < 1e-9:
             break
-    return tuple(float(value) for value in values)
+    return values
 
 
 def _logistic(logit: Array) -> Array:
