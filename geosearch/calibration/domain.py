@@ -17,10 +17,12 @@ CHANGE = 0.5
 class Fits(StrEnum):
     """Whether a calibration holds for an answer.
 
-    `widened`: the photo is unlike those that it was fitted to, and its regions were widened for it.
+    `unsure`: it does if the place is among the references, but it is likelier elsewhere, at even
+    odds. `widened`: the photo is unlike those fitted to, and its regions were widened for it.
     """
 
     YES = "yes"
+    UNSURE = "unsure"
     WIDENED = "widened"
     NO = "no"
 

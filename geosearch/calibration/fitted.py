@@ -32,6 +32,9 @@ _GAP, _FEWEST_OF_A_KIND = 5.0, 30
 #: A spacing beyond those of nearly all queries by more than this factor is strange.
 _STRANGE = 1.5
 
+#: Below this presence a place is likelier elsewhere than among the references, at even odds.
+_EVEN = 0.5
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -291,7 +294,9 @@ class Calibrated:
         """Whether the calibration holds, `outside` being what else differs from its domain."""
         if outside or (self.confident is not False and self.strange):
             return Fits.NO
-        return Fits.WIDENED if self.confident is False else Fits.YES
+        if self.confident is False:
+            return Fits.WIDENED
+        return Fits.UNSURE if self.presence is not None and self.presence < _EVEN else Fits.YES
 
     @property
     def kind(self) -> Kind:

@@ -168,6 +168,7 @@ def calibrated(parameters: Parameters, found: Neighbours, place: Place | None) -
 
 _FITS = {
     Fits.YES: "It fits here",
+    Fits.UNSURE: "It fits here if the place is in this collection, which is not likely",
     Fits.WIDENED: "This photo is unlike them: its regions were widened",
     Fits.NO: "It does not fit here: the neighbours lie closer or sparser than theirs did",
 }
@@ -278,7 +279,7 @@ class Localization:
         if found is None:
             return None
         fits = found.fits(self.parameters.outside)
-        tells = self.query.low_information is None or fits is not Fits.YES
+        tells = self.query.low_information is None or fits is Fits.WIDENED
         return fits if tells else Fits.NO
 
     @property

@@ -183,7 +183,7 @@ BEGIN
             (NULL, 'area_km2', 'Area, square kilometres.'),
             (NULL, 'author', 'Photographer or account.'),
             (NULL, 'calibration_fits',
-                'Whether the calibration holds here: yes, widened, no. NULL without one.'),
+                'Whether the calibration holds here: yes, unsure, widened, no. NULL without one.'),
             (NULL, 'cell_km',
                 'Side of a square of the cell''s area, kilometres: 222 or 56. Choose one.'),
             (NULL, 'changed_at', 'When a count first found so many.'),

@@ -139,7 +139,7 @@ CREATE TABLE geosearch.all_localizations (
         method IN ('nearest', 'im2gps', 'density', 'geocell')
     ),
     CONSTRAINT all_localizations_calibration_fits_check CHECK (
-        calibration_fits IN ('yes', 'widened', 'no')
+        calibration_fits IN ('yes', 'unsure', 'widened', 'no')
     ),
     CONSTRAINT all_localizations_truth_level_check CHECK (truth_level BETWEEN 0 AND 1),
     CONSTRAINT all_localizations_estimate_on_earth_check CHECK (
@@ -177,7 +177,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     calibration: What it had fitted, kept if it goes.
     confident: False: not in this collection, or of low information. NULL without calibration.
     low_information: Why the picture can hardly tell a place, such as blank or text.
-    calibration_fits: Whether the calibration holds here: yes, widened, no. NULL without one.
+    calibration_fits: Whether the calibration holds here: yes, unsure, widened, no. NULL without one.
     kind_above_km: Spacing, km, above which the queries of its kind had theirs; NULL without one.
     probability_within_km: Probability of an error of at most so many kilometres; NULL without calibration.
     truth_level: Level of the smallest region that holds the truth; NULL without truth.
