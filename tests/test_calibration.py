@@ -19,7 +19,6 @@ from geosearch.calibration.calibration_fit import (
     calibrated,
     fit,
     measure,
-    with_levels_of,
 )
 from geosearch.calibration.calibration_rows import (
     find_calibration,
@@ -38,7 +37,7 @@ from geosearch.database.connection import Database
 from geosearch.deletion.record_deletion import delete_calibration
 from geosearch.density import Mode, Place, locate
 from geosearch.errors import InputError, NotFoundError
-from geosearch.evaluation.calibrating import calibrate, check_calibration, halves
+from geosearch.evaluation.calibrating import Sharing, Usable, calibrate, check_calibration
 from geosearch.evaluation.queries import Labelled, stored_queries
 from geosearch.features.model_rows import find_model
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
@@ -197,6 +196,21 @@ def test_presence_goes_by_the_distance_alone_where_the_rest_misleads() -> None:
     assert np.mean(whole < limit) >= np.mean(-gone[:, 0] < alone) - 0.05
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_presence_catches_no_fewer_than_the_distance_at_as_many_false_alarms(seed: int) -> None:
+    presence, random = _presence(seed), np.random.default_rng(100 + seed)
+    there = random.normal((-0.3, 1.0), 1, (4000, 2))
+    copies = random.normal((0.3, -1.0), 1, (1000, 2))
+    # Strangers are farther than nearly all queries, whatever else looks as it does at its best.
+    strangers = np.column_stack([random.uniform(1.8, 4, 1000), np.full(1000, 3.0)])
+    for alarms in (0.03, 0.05, 0.1):
+        limit = np.quantile(presence(there, np.log(0.1) + 0.3 * there[:, 0]), alarms)
+        far = np.quantile(there[:, 0], 1 - alarms)
+        for absent in (copies, strangers):
+            caught = np.mean(presence(absent, np.log(0.1) + 0.3 * absent[:, 0]) <= limit)
+            assert caught >= np.mean(absent[:, 0] >= far) - 0.01
+
+
 def test_the_threshold_keeps_false_alarms_below_a_twentieth() -> None:
     random = np.random.default_rng(8)
     there = random.random(500)
@@ -272,15 +286,24 @@ def test_evidence_of_two_neighbours() -> None:
 # The halves
 
 
-def _alike(queries: list[Labelled], spacing_km: float = 10.0) -> list[Example]:
-    """Neighbours of queries that all look alike."""
+def _alike(queries: list[Labelled], spacing_km: float = 10.0) -> list[Usable]:
+    """Queries whose neighbours all look alike."""
     step = np.degrees(spacing_km / EARTH_RADIUS_KM)
     return [
-        Example(
-            q.truth[0] + step * np.arange(20), np.full(20, q.truth[1]), np.full(20, 0.1), q.truth
+        (
+            q,
+            Example(
+                *(q.truth[0] + step * np.arange(20), np.full(20, q.truth[1]), np.full(20, 0.1)),
+                q.truth,
+            ),
+            None,
         )
         for q in queries
     ]
+
+
+def _halved(usable: list[Usable], seed: int, by_author: bool = True) -> NDArray[np.bool_]:
+    return Sharing(seed, by_author).parts(usable, 2) == 0
 
 
 @settings(max_examples=15)
@@ -297,8 +320,8 @@ def test_halves_share_no_place_and_no_author(seed: int, scale: float) -> None:
         for i in range(20)
     ]
     found = _alike(queries, 10 * scale)
-    fitting = halves(queries, found, seed)
-    assert (fitting == halves(queries, found, seed)).all()
+    fitting = _halved(found, seed)
+    assert (fitting == _halved(found, seed)).all()
     mine, others = (
         [query for query, chosen in zip(queries, fitting, strict=True) if chosen == half]
         for half in (True, False)
@@ -310,7 +333,7 @@ def test_halves_share_no_place_and_no_author(seed: int, scale: float) -> None:
 
 def test_an_author_of_most_queries_is_a_source() -> None:
     queries = [Labelled(f"{i}.jpg", (i / 2, 0.0), "me" if i < 11 else "you") for i in range(20)]
-    fitting = halves(queries, _alike(queries), 0)
+    fitting = _halved(_alike(queries), 0)
     assert fitting[11:].all() == fitting[11:].any()  # the other is one person
     assert 0 < fitting[:11].sum() < 11
     assert fitting.sum() == 10
@@ -318,15 +341,15 @@ def test_an_author_of_most_queries_is_a_source() -> None:
 
 def test_authors_that_need_not_be_told_apart_do_not_bind_queries() -> None:
     queries = [Labelled(f"{i}.jpg", (i / 2, 0.0), f"{i // 10}") for i in range(20)]
-    assert halves(queries, _alike(queries), 0)[:10].sum() in (0, 10)
-    assert halves(queries, _alike(queries), 0, by_author=False).sum() == 10
+    assert _halved(_alike(queries), 0)[:10].sum() in (0, 10)
+    assert _halved(_alike(queries), 0, by_author=False).sum() == 10
 
 
 def test_halves_of_unrelated_queries_are_equal() -> None:
     queries = [Labelled(f"{i}.jpg", (i / 2, 0.0), f"author {i}") for i in range(101)]
     found = _alike(queries)
-    assert halves(queries, found, 0).sum() in (50, 51)
-    assert (halves(queries, found, 0) != halves(queries, found, 1)).any()
+    assert _halved(found, 0).sum() in (50, 51)
+    assert (_halved(found, 0) != _halved(found, 1)).any()
 
 
 def test_every_place_and_style_is_on_both_sides() -> None:
@@ -340,13 +363,39 @@ def test_every_place_and_style_is_on_both_sides() -> None:
     ]
     found = _alike(queries[:100], 100.0) + _alike(queries[100:], 0.05)
     styled = [
-        replace(one, distance=one.distance * (1 + 3 * (index % 2)))
-        for index, one in enumerate(found)
+        (query, replace(one, distance=one.distance * (1 + 3 * (index % 2))), None)
+        for index, (query, one, _) in enumerate(found)
     ]
     for seed in range(5):
-        fitting = halves(queries, styled, seed)
+        fitting = _halved(styled, seed)
         for kind in (slice(0, 100), slice(100, 140), slice(0, 100, 2), slice(101, 140, 2)):
             assert 0.3 < fitting[kind].mean() < 0.7
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_the_same_queries_are_shared_out_alike_at_every_scale(count: int) -> None:
+    random = np.random.default_rng(4)
+    truths = random.uniform(-25, 25, (300, 2))
+    looks = random.uniform(0.05, 0.3, 300)
+
+    def parts(spacing_km: float, factor: float) -> NDArray[np.intp]:
+        # A curved window is no exact copy of a flat one, and its places are in another order.
+        km = great_circle_km(0, 0, *truths.T) / factor
+        near = destination(0, 0, initial_bearing(0, 0, *truths.T), km)
+        queries = [Labelled("", (float(lat), float(lon))) for lat, lon in zip(*near, strict=True)]
+        usable = [
+            (query, replace(one, distance=one.distance + look), None)
+            for (query, one, _), look in zip(
+                _alike(queries, spacing_km / factor), looks, strict=True
+            )
+        ]
+        return Sharing().parts(usable, count)
+
+    for factor in (10, 1000):
+        assert (parts(20, 1) == parts(20, factor)).all()
+        # Some of one place are so by a hair: they take few others with them.
+        assert np.mean(parts(200, 1) == parts(200, factor)) > 0.8
+    assert np.ptp(np.bincount(parts(20, 1))) <= 1
 
 
 # A world whose photos show where they are: embeddings are a smooth function of the position
@@ -543,16 +592,18 @@ def test_a_doubted_answer_is_widened_to_what_is_known(fitted: Fitted) -> None:
     assert after.probability_within_km[200] < 0.2 * before.probability_within_km[200]
 
 
-def test_levels_go_by_queries_that_nothing_was_fitted_to(fitted: Fitted) -> None:
-    held = _examples(15, 99)
-    made = with_levels_of(fitted, held)
-    assert made.kernels == fitted.kernels
-    levels = [
-        answer.level_of(*example.truth)
-        for answer, example in zip(calibrated(made, held), held, strict=True)
-    ]
-    assert np.mean(np.array(levels) <= 0.5) == pytest.approx(0.5, abs=0.03)
-    assert np.mean(np.array(levels) <= 0.9) == pytest.approx(0.9, abs=0.03)
+def test_nothing_that_is_left_out_together_is_fitted_to() -> None:
+    # Every query twice: unless both copies are left out together, the fit knows what it is asked.
+    once = _examples(15, 30)
+    twice, fold = [*once, *once], np.tile(np.arange(30) % 5, 2)
+    settings = fit(once, [])
+    together, apart = (
+        fit(twice, [], settings=settings, folds=(folds, np.zeros(0, int)))
+        for folds in (fold, np.repeat([0, 1], 30))
+    )
+    assert together.kernels == apart.kernels
+    assert together.weighting == settings.weighting
+    assert together.kinds != apart.kinds
 
 
 def test_worse_than_none_is_said_in_words(fitted: Fitted) -> None:
@@ -585,6 +636,9 @@ def world(module_database: Database) -> Database:
 
 
 REFERENCES_ONLY = where(collections="references")
+
+#: Of a query whose place is likely among the references.
+SURE = 21
 
 
 @pytest.fixture(scope="module")
@@ -766,14 +820,19 @@ def test_a_calibration_worse_than_none_is_not_recorded_unless_forced(
 
 def test_an_answer_says_whether_its_calibration_fits(world: Database, made: Calibration) -> None:
     assert made.id is not None
-    fits = _answer(world, Request(min_presence=0.0))
+    unsure = _answer(world, Request(min_presence=0.0))
+    assert unsure.presence is not None
+    assert unsure.presence < 0.5
+    assert unsure.calibration_fits is Fits.UNSURE
+    assert "if the place is in this collection" in unsure.calibration_remark
+    fits = _answer(world, Request(), seed=SURE)
     assert fits.calibration_fits is Fits.YES
     assert fits.to_json()["calibration_fits"] == "yes"
     assert f"{made.id}: 50 queries of" in fits.calibration_remark
     assert f"to {REFERENCES:,} references" in fits.calibration_remark
     assert _answer(world, Request(calibrate=False)).calibration_fits is None
 
-    doubted = _answer(world, Request(min_presence=1.0))
+    doubted = _answer(world, Request(min_presence=1.0), seed=SURE)
     assert doubted.calibration_fits is Fits.WIDENED
     assert doubted.radius_km[0.9] > fits.radius_km[0.9]
 
@@ -786,7 +845,7 @@ def test_an_answer_says_whether_its_calibration_fits(world: Database, made: Cali
 def test_no_calibration_fits_a_picture_that_tells_nothing(
     world: Database, made: Calibration
 ) -> None:
-    sure = _answer(world, Request(min_presence=0.0))
+    sure = _answer(world, Request(), seed=SURE)
     blank = replace(sure, query=replace(sure.query, low_information="blank"))
     assert sure.calibration_fits is Fits.YES
     assert blank.calibration_fits is Fits.NO

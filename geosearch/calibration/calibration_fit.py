@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geosearch.calibration.evidence import FEATURES, evidence
 from geosearch.calibration.fitted import (
@@ -57,6 +58,8 @@ LEVELS = (0.5, 0.9)
 
 #: Share of a uniform density mixed into an uncalibrated one, so that its score is finite.
 _BACKGROUND = 0.01
+
+Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +111,19 @@ def fit(
     present: Sequence[Example],
     absent: Sequence[Example],
     within_km: tuple[float, ...] = WORLD_KM,
+    *,
+    settings: Settings | None = None,
+    folds: tuple[Index, Index] | None = None,
 ) -> Fitted:
     """Fit all parts of a calibration.
 
     `present` are queries as they are, `absent` copies whose references near the truth were hidden.
-    `within_km` are the distances that answers are to speak of.
+    `within_km` are the distances that answers are to speak of. `settings`, if None, are searched.
+    `folds` are the numbers of the parts of either that are left out together, below `FOLDS`.
     """
     prior = Prior.fitted(_positions(present))
-    settings = _search(present[:SEARCH_QUERIES], prior)
+    settings = settings or _search(present[:SEARCH_QUERIES], prior)
+    settings = replace(settings, spacing=_spacing(present, settings.k, settings.weighting))
     known, hidden = (_Group.of(part, settings, prior) for part in (present, absent))
     enough = len(absent) >= FEWEST_ABSENT
     scale = _scale(
@@ -126,7 +134,7 @@ def fit(
     kernels, _ = fit_kernels(truths)
     distance = known.evidence[:, FEATURES.index("log_distance")]
     fitted = Fitted(
-        **vars(settings),
+        **{each.name: getattr(settings, each.name) for each in fields(Settings)},
         scale_km=prior.scale_km,
         scale=scale,
         kernels=kernels,
@@ -138,37 +146,25 @@ def fit(
     )
     # Levels and presences of queries that the kernels and coefficients have not seen: those of the
     # queries fitted to look better than others will.
-    folds = [np.arange(len(present)) % FOLDS == fold for fold in range(FOLDS)]
+    mine, theirs = folds or (np.arange(len(part)) % FOLDS for part in (present, absent))
     unseen, there = [], np.empty(len(present))
-    for fold, out in enumerate(folds):
-        presence = fitted.presence
+    for fold in range(FOLDS):
+        out, presence = mine == fold, fitted.presence
         if enough:
-            other = np.arange(len(gone)) % FOLDS != fold
-            presence = Presence.fitted(truths.evidence[~out], gone[other], distance[~out])
+            other = gone[theirs != fold]
+            presence = Presence.fitted(truths.evidence[~out], other, distance[~out])
             there[out] = presence(truths.evidence[out], distance[out])
         kernels, _ = fit_kernels(truths.where(~out))
         unseen.append(replace(fitted, kernels=kernels, presence=presence))
     least = threshold(there) if enough else 0.0
     levels = np.empty((len(present), 2))
-    for out, without in zip(folds, unseen, strict=True):
-        for row in np.flatnonzero(out).tolist():
-            judge = replace(without, min_presence=least)
+    for fold, without in enumerate(unseen):
+        judge = replace(without, min_presence=least)
+        for row in np.flatnonzero(mine == fold).tolist():
             levels[row] = _raw_levels(
                 present[row].calibrated(judge, known.places[row]), present[row].truth
             )
     return replace(fitted, kinds=Kind.fitted(known.spacing_km, levels), min_presence=least)
-
-
-def with_levels_of(fitted: Fitted, present: Sequence[Example]) -> Fitted:
-    """A calibration whose levels go by queries that nothing in it was fitted to.
-
-    Then they hold what they say whatever the fit is worth; those of `fit` come from queries that
-    its settings were searched by.
-    """
-    answers = calibrated(fitted, present)
-    spacing = np.array([answer.spacing_km for answer in answers])
-    levels = [_raw_levels(one, each.truth) for one, each in zip(answers, present, strict=True)]
-    return replace(fitted, kinds=Kind.fitted(spacing, np.array(levels)))
 
 
 def measure(

@@ -15,8 +15,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from geosearch.authors import source
-from geosearch.calibration import Calibration
-from geosearch.calibration.calibration_fit import Example, fit, measure, with_levels_of
+from geosearch.calibration import Calibration, Fitted
+from geosearch.calibration.calibration_fit import FOLDS, Example, Index, fit, measure
 from geosearch.calibration.calibration_rows import (
     count_passing,
     differences,
@@ -50,8 +50,14 @@ from geosearch.waiting import Progress
 #: Queries nearer to one another than this, in spacings of their neighbours, are of one place.
 SAME_PLACE = 0.1
 
+#: Those nearer than this are of one site.
+SITE = 10.0
+
 #: Larger groups than this share of the queries are shared out before the others.
 _LARGE = 0.02
+
+#: So many queries for each part, alike as they are, are shared out among the parts at a time.
+_BLOCK = 16
 
 #: Queries each of which is compared with so many nearest others.
 _COMPARED = 10
@@ -62,8 +68,6 @@ FEWEST, FEW = 20, 100
 
 #: The smallest circle in which references are hidden, kilometres: a metre.
 _NEAREST_KM = 1e-3
-
-Index = NDArray[np.intp]
 
 
 class CalibrateOptions(TypedDict, total=False):
@@ -135,30 +139,22 @@ def calibrate(
             f"{asked.name}: only {len(usable)} queries can be used; a calibration needs {FEWEST}",
             f"Label more photos: below {FEW} the figures are loose.",
         )
-    fitting = halves(
-        [item for item, _, _ in usable],
-        [found for _, found, _ in usable],
-        seed,
-        by_author=exclusions.same_author,
-    )
+    if within_km is None:
+        with database.connection() as connection:
+            within_km = distances_that_fit(connection, row.id, where)
+    shared = Sharing(seed, exclusions.same_author)
+    fitting = shared.parts(usable, 2) == 0
     if not fitting.any() or fitting.all():
         raise InputError(
             f"{asked.name}: all queries are of one place, so none can be held out",
             "Add queries from elsewhere.",
         )
-    mine, others = (
-        [item for item, chosen in zip(usable, fitting, strict=True) if chosen == half]
-        for half in (True, False)
-    )
-    if within_km is None:
-        with database.connection() as connection:
-            within_km = distances_that_fit(connection, row.id, where)
-    fitted, held = fit(*_examples(mine), within_km), _examples(others)
+    fitted, held = fit_to(usable, fitting, within_km)
     figures = measure(fitted, *held)
     if figures["worse"] and not force:
         raise InputError(
-            f"{asked.name}: {len(others)} held-out queries are worse off with this calibration, so "
-            f"it is not recorded: {'; '.join(figures['worse'])}",
+            f"{asked.name}: {len(held[0])} held-out queries are worse off with this calibration, "
+            f"so it is not recorded: {'; '.join(figures['worse'])}",
             "Label queries of the kind that will be asked, and more of them; or give `force`.",
         )
     with database.connection() as connection:
@@ -171,7 +167,7 @@ def calibrate(
         where=where.to_json(),
         coverage=figures["coverage"],
     )
-    fitted = replace(with_levels_of(fitted, held[0]), domain=domain)
+    fitted = replace(refit(usable, fitted, shared), domain=domain)
     calibration = Calibration(
         model_id=row.id,
         model=row.name,
@@ -189,8 +185,8 @@ def calibrate(
             "exclusions": exclusions.to_json(),
             "source": source([query.author for query in asked.queries]),
         },
-        n_fit=len(mine),
-        n_check=len(others),
+        n_fit=int(fitting.sum()),
+        n_check=len(held[0]),
         failed=len(asked) - len(usable) + len(asked.failures),
         software=software_versions(),
     )
@@ -261,7 +257,7 @@ def check_calibration(
 
 
 #: A query, its neighbours, and those that remain when what is near the truth is hidden.
-_Usable = tuple[Labelled, Example, Example | None]
+Usable = tuple[Labelled, Example, Example | None]
 
 
 class _How(NamedTuple):
@@ -279,11 +275,11 @@ def _answered(
     asked: QuerySet,
     how: _How,
     progress: Progress | None,
-) -> list[_Usable]:
+) -> list[Usable]:
     """The queries that have neighbours, with these. A source may find its own photos."""
     agency = source([query.author for query in asked.queries])
 
-    def ask(pair: tuple[Labelled, Outcome]) -> _Usable | None:
+    def ask(pair: tuple[Labelled, Outcome]) -> Usable | None:
         labelled, query = pair
         if isinstance(query, Rejected):
             return None
@@ -313,59 +309,66 @@ def _answered(
     return usable
 
 
-def halves(
-    queries: Sequence[Labelled],
-    found: Sequence[Example],
-    seed: int,
-    *,
-    by_author: bool = True,
-) -> np.ndarray:
-    """Which queries (n,) to fit to; those left out share no place and no author with them.
+@dataclass(frozen=True)
+class Sharing:
+    """How queries are shared out: drawn by a seed, and whether those by one author stay together.
 
-    Queries of one place and, unless `by_author` is False, by one author are kept together; an
-    author of over half of them is a source. `found` are their neighbours. Every kind of query is
-    on both sides as far as that allows: queries are put in order of place, spacing and how near
-    their first neighbours are, and neighbours in that order are shared out. The same for the same
-    seed.
+    Queries of one place stay together, too; an author of over half of them is a source. Every kind
+    of query is in each part as far as that allows. What decides does not change when all places
+    shrink, so that the same queries are shared out alike at every scale.
     """
-    n = len(queries)
-    group = _groups(queries, np.array([one.spacing_km for one in found]), by_author)
-    sizes = np.bincount(group)
-    random = np.random.default_rng(seed)
-    fitting, held = np.zeros(len(sizes), dtype=bool), np.zeros(2)
-    large = np.flatnonzero(sizes > max(_LARGE * n, 1))
-    for each in large[np.argsort(-(sizes[large] + random.random(len(large))))]:
-        half = int(held[1] < held[0] or (held[1] == held[0] and random.random() < 0.5))
-        fitting[each] = half == 1
-        held[half] += sizes[each]
-    small = _in_order(queries, found, group, np.flatnonzero(sizes <= max(_LARGE * n, 1)), random)
-    # So much of the small ones, evenly along their order, makes the halves equal.
-    left = sizes[small].sum()
-    share = np.clip((n / 2 - held[1]) / left, 0, 1) if left else 0.0
-    owed = 0.0
-    for each in small:
-        owed += share * sizes[each]
-        fitting[each] = owed >= sizes[each] / 2
-        owed -= sizes[each] * fitting[each]
-    chosen: np.ndarray = fitting[group]
-    return chosen
+
+    seed: int = 0
+    by_author: bool = True
+
+    def parts(self, usable: Sequence[Usable], count: int) -> Index:
+        """The part (n,), of so many about equal ones, that each query is in."""
+        queries, found = [one[0] for one in usable], [one[1] for one in usable]
+        spacing_km = np.array([one.spacing_km for one in found])
+        authors = [query.author for query in queries] if self.by_author else []
+        group = _groups(queries, SAME_PLACE * spacing_km, authors)
+        sizes, n = np.bincount(group), len(queries)
+        first = np.unique(group, return_index=True)[1]
+        draw = np.random.default_rng(self.seed).random(n)[first]
+        part, held = np.zeros(len(sizes), dtype=np.intp), np.zeros(count)
+        large = sizes > max(_LARGE * n, 1)
+        for each in np.lexsort((draw, -sizes))[: np.sum(large)]:
+            part[each] = _of_most(-held, draw[each])
+            held[part[each]] += sizes[each]
+        # So much of the small ones, evenly along their order, makes the parts equal. Blocks do not
+        # know of one another: where a group differs, only those of its own block go elsewhere.
+        lack = np.maximum(n / count - held, 1e-9)
+        rank = np.argsort(_in_order(queries, found, SITE * spacing_km))[first]
+        blocks = rank // (_BLOCK * count)
+        for block in np.unique(blocks):
+            owed = np.zeros(count)
+            for each in sorted(np.flatnonzero((blocks == block) & ~large), key=rank.__getitem__):
+                owed += sizes[each] * lack / lack.sum()
+                part[each] = _of_most(owed, draw[each])
+                owed[part[each]] -= sizes[each]
+        return part[group]
 
 
-def _groups(queries: Sequence[Labelled], spacing_km: Array, by_author: bool) -> Index:
-    """The number (n,) of each query's group: of one place, or by one author."""
+def _of_most(values: Array, draw: float) -> int:
+    """Which of the values is the greatest; of equal ones as a draw (0 to 1) says."""
+    best = np.flatnonzero(values >= values.max() - 1e-6)
+    return int(best[int(draw * len(best))])
+
+
+def _groups(queries: Sequence[Labelled], km: Array, authors: Sequence[str | None]) -> Index:
+    """The number (n,) of each query's group: linked within `km` (n,) of both, or by one author."""
     n = len(queries)
     positions = unit_vectors([q.truth[0] for q in queries], [q.truth[1] for q in queries])
     chords, others = cKDTree(positions).query(positions, k=min(_COMPARED, n))
-    km = SAME_PLACE * np.minimum(spacing_km[:, None], spacing_km[others])
-    near = np.argwhere(chords * EARTH_RADIUS_KM <= km)
+    near = np.argwhere(chords * EARTH_RADIUS_KM <= np.minimum(km[:, None], km[others]))
     links = np.column_stack([near[:, 0], others[near[:, 0], near[:, 1]]])
-    agency = source([query.author for query in queries])
+    agency = source(list(authors))
     first: dict[object, int] = {}
     same = [(first.setdefault(query.truth, index), index) for index, query in enumerate(queries)]
     same += [
-        (first.setdefault(query.author, index), index)
-        for index, query in enumerate(queries)
-        if query.author and query.author != agency and by_author
+        (first.setdefault(author, index), index)
+        for index, author in enumerate(authors)
+        if author and author != agency
     ]
     edges = np.concatenate([links, np.array(same)])
     graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
@@ -373,29 +376,38 @@ def _groups(queries: Sequence[Labelled], spacing_km: Array, by_author: bool) -> 
     return group
 
 
-def _in_order(
-    queries: Sequence[Labelled],
-    found: Sequence[Example],
-    group: Index,
-    chosen: Index,
-    random: np.random.Generator,
-) -> Index:
-    """The chosen groups so that those next to each other are alike; pairs are in random order."""
-    positions = unit_vectors([q.truth[0] for q in queries], [q.truth[1] for q in queries])
-    style = np.log([[one.spacing_km, first_distances(one.distance)[0]] for one in found])
-    # Positions keep their proportions, so that what shrinks is shared out as it was.
-    style /= np.maximum(style.std(axis=0), 1e-12)
-    apart = positions - positions.mean(axis=0)
-    known = np.column_stack([apart / max(np.sqrt(np.mean(apart**2)), 1e-12), style])
-    sizes = np.bincount(group)
-    means = np.stack([np.bincount(group, column) / sizes for column in known.T], axis=1)[chosen]
-    if not len(chosen):
-        return chosen
-    # The leaves of a tree of halvings: near one another in all dimensions, at every scale.
-    order = cKDTree(means, leafsize=1).indices
-    pairs = np.arange(len(order)) // 2
-    return np.asarray(chosen[order[np.lexsort((random.random(len(order)), pairs))]])
+def _in_order(queries: Sequence[Labelled], found: Sequence[Example], km: Array) -> Index:
+    """The queries, those of one site together, and then as near as their first neighbours are.
+
+    Sites are linked within `km` (n,); those of few queries count as one.
+    """
+    site = _groups(queries, km, [])
+    site[np.bincount(site)[site] <= _LARGE * len(queries)] = -1
+    return np.lexsort(([first_distances(one.distance)[0] for one in found], site))
 
 
-def _examples(items: Sequence[_Usable]) -> tuple[list[Example], list[Example]]:
+def fit_to(
+    usable: Sequence[Usable], chosen: NDArray[np.bool_], within_km: tuple[float, ...]
+) -> tuple[Fitted, tuple[list[Example], list[Example]]]:
+    """A calibration fitted to the chosen queries (n,), and the examples of the others."""
+    mine, others = (
+        _examples([one for one, use in zip(usable, chosen, strict=True) if use == half])
+        for half in (True, False)
+    )
+    return fit(*mine, within_km), others
+
+
+def refit(usable: Sequence[Usable], fitted: Fitted, shared: Sharing) -> Fitted:
+    """A calibration with the settings of another, fitted to all queries.
+
+    What is learned from queries that were not fitted to, such as levels, is learned from all of
+    them: each part of `shared` is left out once.
+    """
+    fold = shared.parts(usable, FOLDS)
+    hidden = np.array([one[2] is not None for one in usable])
+    folds = fold, fold[hidden]
+    return fit(*_examples(usable), fitted.within_km, settings=fitted, folds=folds)
+
+
+def _examples(items: Sequence[Usable]) -> tuple[list[Example], list[Example]]:
     return [item[1] for item in items], [item[2] for item in items if item[2] is not None]
