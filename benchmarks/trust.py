@@ -26,7 +26,8 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from geosearch import earth
-from geosearch.calibration import Fits, Fitted
-from geosearch.calibration.calibration_fit import Example, calibrated, fit, with_levels_of
+from geosearch.calibration import Calibrated, Fits, Fitted
+from geosearch.calibration.calibration_fit import Example, calibrated
 from geosearch.calibration.domain import Domain
 from geosearch.defaults import DUPLICATE_DISTANCE
-from geosearch.evaluation.calibrating import halves
+from geosearch.evaluation.calibrating import Sharing, Usable, fit_to, refit
 from geosearch.evaluation.queries import Labelled
 from geosearch.features.backbones import Backbone, load_backbone
 from geosearch.retrieval import EVERYTHING, where
@@ -58,6 +59,9 @@ K, REFERENCES_SEED, LABELLED_SEED, FRESH_SEED = 100, 0, 1, 2
 DISTANCES = (0.25, 0.5, 1.0, 2.0, 8.0)
 
 LEVELS = (0.5, 0.9)
+
+#: Fresh queries of a kind that are asked what a calibration is not for.
+OUTSIDE = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,64 +120,67 @@ def asked(
     return found
 
 
+def usable(queries: Photos, references: Photos, *, themselves: bool = False) -> list[Usable]:
+    """The queries, with what they find and what is left where all near the truth is hidden."""
+    found = asked(queries, references, themselves=themselves)
+    near = [one.near_km for one in found]
+    hidden = asked(queries, references, themselves=themselves, hide_km=near)
+    left = {one.truth: one for one in hidden}
+    return [(Labelled("", one.truth), one, left.get(one.truth)) for one in found]
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A calibration, fresh queries of the kinds it is for, and its references."""
+    """A calibration, its references, fresh queries of its kinds, and these with all near hidden."""
 
     fitted: Fitted
-    fresh: list[Example]
     references: Photos
+    fresh: list[Example]
+    elsewhere: list[Example]
 
     @classmethod
     def of(cls, labelled: Photos, references: Photos, fresh: Photos) -> Case:
-        examples = asked(labelled, references)
-        return cls.fitted_to(
-            examples,
-            asked(labelled, references, hide_km=[one.near_km for one in examples]),
-            references,
-            asked(fresh, references),
-        )
+        known, asking = (usable(queries, references) for queries in (labelled, fresh))
+        return cls.fitted_to(known, references, asking)
 
     @classmethod
-    def fitted_to(
-        cls,
-        present: list[Example],
-        absent: list[Example],
-        references: Photos,
-        fresh: list[Example],
-    ) -> Case:
-        """As `geosearch calibrate` does: half to fit to, and the levels by the others, too."""
-        labelled = [Labelled(str(row), one.truth) for row, one in enumerate(present)]
-        mine = halves(labelled, present, 0)
-        gone = dict.fromkeys(one.truth for one, chosen in zip(present, mine, strict=True) if chosen)
-        fitted = fit(
-            [one for one, chosen in zip(present, mine, strict=True) if chosen],
-            [one for one in absent if one.truth in gone],
+    def fitted_to(cls, labelled: list[Usable], references: Photos, fresh: list[Usable]) -> Case:
+        """As `geosearch calibrate` does."""
+        shared = Sharing()
+        fitted, _ = fit_to(labelled, shared.parts(labelled, 2) == 0, ())
+        fitted = refit(labelled, fitted, shared)
+        known = len(labelled), "today", len(references), EVERYTHING.to_json(), {}
+        return cls(
+            replace(fitted, domain=Domain("queries", *known)),
+            references,
+            [one[1] for one in fresh],
+            [one[2] for one in fresh if one[2] is not None][:OUTSIDE],
         )
-        held = [one for one, chosen in zip(present, mine, strict=True) if not chosen]
-        domain = Domain("queries", len(present), "today", len(references), EVERYTHING.to_json(), {})
-        fitted = with_levels_of(fitted, held)
-        return cls(Fitted(**(vars(fitted) | {"domain": domain})), fresh, references)
+
+    @cached_property
+    def answers(self) -> list[Calibrated]:
+        """The answers to the fresh queries."""
+        return calibrated(self.fitted, self.fresh)
 
 
-def figures(fitted: Fitted, fresh: Sequence[Example]) -> dict[str, Any]:
+def figures(asked: Iterable[tuple[Example, Calibrated]]) -> dict[str, Any]:
     """How the answers do."""
-    answers = calibrated(fitted, fresh)
-    error = np.array([one.error_km(each.place) for one, each in zip(fresh, answers, strict=True)])
-    level = np.array([each.level_of(*one.truth) for one, each in zip(fresh, answers, strict=True)])
+    pairs = list(asked)
+    error = np.array([one.error_km(each.place) for one, each in pairs])
+    level = np.array([each.level_of(*one.truth) for one, each in pairs])
     unit = float(np.median(error))
     errors = []
     random = np.random.default_rng(0)
     for multiple in DISTANCES:
-        said = np.array([each.probability_within(multiple * unit) for each in answers])
+        said = np.array([each.probability_within(multiple * unit) for _, each in pairs])
         chance = np.mean([_ece(said, random.random(len(said)) < said) for _ in range(50)])
         errors.append((_ece(said, error <= multiple * unit), float(chance)))
     return {
-        "n": len(fresh),
+        "n": len(pairs),
         "median_km": unit,
+        "yes": float(np.mean([each.fits() is Fits.YES for _, each in pairs])),
         "coverage": {level_: float(np.mean(level <= level_)) for level_ in LEVELS},
         "ece": errors,
-        "doubted": float(np.mean([each.confident is False for each in answers])),
     }
 
 
@@ -200,22 +207,34 @@ def outside(
         "n": len(fresh),
         "coverage": float(held.mean()),
         "yes": float(yes.mean()),
-        "widened": float(np.mean(fits == Fits.WIDENED)),
         "coverage_of_yes": float(held[yes].mean()) if yes.any() else math.nan,
+        "misled": float(np.mean(yes & ~held)),
+    }
+
+
+def absence(cases: Sequence[Case], strangers: dict[str, Photos]) -> dict[str, Any]:
+    """How many are doubted, and would be by the first neighbour's distance at the same cost."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    alarms = []
+    for case in cases:
+        there = np.array([one.distance[0] for one in case.fresh])
+        alarms.append(float(np.mean([each.confident is False for each in case.answers])))
+        limit = np.quantile(there, 1 - alarms[-1])
+        asking = {kind: asked(photos, case.references) for kind, photos in strangers.items()}
+        for kind, part in (asking | {"elsewhere": case.elsewhere}).items():
+            doubted = [each.confident is False for each in calibrated(case.fitted, part)]
+            far = [one.distance[0] > limit for one in part]
+            found.setdefault(kind, []).append((float(np.mean(doubted)), float(np.mean(far))))
+    return {"false alarms": float(np.mean(alarms))} | {
+        kind: tuple(np.mean(rows, axis=0).tolist()) for kind, rows in found.items()
     }
 
 
 def change(case: Case, smaller: Case, factor: float) -> dict[str, float]:
     """How answers differ once all positions are so much nearer to one another."""
-    pairs = list(
-        zip(
-            calibrated(case.fitted, case.fresh),
-            calibrated(smaller.fitted, smaller.fresh),
-            strict=True,
-        )
-    )
+    pairs = list(zip(case.answers[:OUTSIDE], smaller.answers[:OUTSIDE], strict=True))
     errors = [
-        np.array([one.error_km(each.place) for one, each in zip(s.fresh, answers, strict=True)])
+        np.array([one.error_km(each.place) for one, each in zip(s.fresh, answers, strict=False)])
         for s, answers in zip((case, smaller), zip(*pairs, strict=True), strict=True)
     ]
     radii = [
@@ -363,9 +382,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     globe = views("world", n, REFERENCES_SEED, Role.REFERENCE)
     many = views("world", 3 * n, REFERENCES_SEED, Role.REFERENCE) if given.grown else None
     cases = {
-        f"Earth, {kind}": Case.of(
-            views("world", labelled, LABELLED_SEED, Role.QUERY, kind), globe, world[kind]
-        )
+        f"Earth, {kind}": [
+            Case.of(views("world", labelled, LABELLED_SEED, Role.QUERY, kind), globe, world[kind])
+        ]
         for kind in Difficulty
     }
     small = [
@@ -377,7 +396,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         )
     ]
     for factor in SHRUNK:
-        cases[f"window / {factor:,}"] = Case.of(*(part.shrunk(factor) for part in small))
+        cases[f"window / {factor:,}"] = [Case.of(*(part.shrunk(factor) for part in small))]
     blank, relief, etopo = (
         pictures.featureless(),
         *(
@@ -391,65 +410,56 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         many_of = np.array([np.sum(site == one) for one in site]) >= given.site
         sites, others = photos.where(many_of), photos.where(~many_of)
         strangers["other photos"] = others
-        cases["sites"], halved = _sites(sites)
-        cases["mixed"], kinds = _mixed(
-            views("world", labelled, LABELLED_SEED, Role.QUERY, Difficulty.JITTER),
-            *(globe, world[Difficulty.JITTER], sites, halved),
-        )
-        result["kinds"] = {
-            name: figures(cases["mixed"].fitted, part) for name, part in kinds.items()
-        }
-    for name, case in cases.items():
-        result["scales"][name] = figures(case.fitted, case.fresh)
-        result["absence"][name] = {
-            "false alarms": result["scales"][name]["doubted"],
-            **{
-                kind: outside(case.fitted, asked(strange, case.references))["widened"]
-                for kind, strange in strangers.items()
-            },
-        }
-    first = cases["window / 1"]
+        cases["sites"] = _sites(sites, sites)
+        asking = views("world", labelled, LABELLED_SEED, Role.QUERY, Difficulty.JITTER)
+        both = asking, world[Difficulty.JITTER]
+        cases["mixed"] = _sites(sites, sites + globe, *both, parts=2)
+    for name, each in cases.items():
+        answers = [pair for case in each for pair in zip(case.fresh, case.answers, strict=True)]
+        result["scales"][name] = figures(answers)
+        if name == "mixed":
+            places = {one.truth for case in cases["sites"] for one in case.fresh}
+            result["kinds"] = {
+                f"mixed: {kind}": figures(
+                    pair for pair in answers if (pair[0].truth in places) == of_sites
+                )
+                for kind, of_sites in (("sites", True), ("Earth", False))
+            }
+        result["absence"][name] = absence(each, strangers)
+    first = cases["window / 1"][0]
     result["equivariance"] = {
-        f"window / {factor:,}": change(first, cases[f"window / {factor:,}"], factor)
+        f"window / {factor:,}": change(first, cases[f"window / {factor:,}"][0], factor)
         for factor in SHRUNK[1:]
     }
     result["domain"] = _domain(cases, globe, many, world, relief, etopo, strangers)
     return result
 
 
-def _sites(sites: Photos) -> tuple[Case, npt.NDArray[np.bool_]]:
-    """Photos of sites, each answered by the others: half to be labelled, half fresh."""
-    whole = asked(sites, sites, themselves=True)
-    hidden = asked(sites, sites, themselves=True, hide_km=[one.near_km for one in whole])
-    chosen = np.random.default_rng(0).random(len(whole)) < 0.6
-    mine = [one for one, use in zip(whole, chosen, strict=True) if use]
-    others = [one for one, use in zip(whole, chosen, strict=True) if not use]
-    return Case.fitted_to(mine, hidden, sites, others), chosen
+def _sites(
+    sites: Photos,
+    references: Photos,
+    *others: Photos,
+    parts: int = 3,
+) -> list[Case]:
+    """Photos of sites, each answered by the others, and each fresh once: the rest are labelled.
 
-
-def _mixed(
-    labelled: Photos, globe: Photos, fresh: Photos, sites: Photos, mine: npt.NDArray[np.bool_]
-) -> tuple[Case, dict[str, list[Example]]]:
-    """The Earth and the sites in one collection, and the fresh queries of either."""
-    references = sites + globe
-    of_sites = asked(sites, references, themselves=True)
-    of_globe = asked(labelled, references)
-    near = [one.near_km for one in of_sites], [one.near_km for one in of_globe]
-    hidden = [
-        *asked(sites, references, themselves=True, hide_km=near[0]),
-        *asked(labelled, references, hide_km=near[1]),
+    `others` are labelled and fresh queries of another kind, the same for every part of the sites.
+    """
+    whole = usable(sites, references, themselves=True)
+    more, fresh = (usable(queries, references) for queries in others) if others else ([], [])
+    part = Sharing().parts(whole, parts)
+    return [
+        Case.fitted_to(
+            [one for one, each in zip(whole, part, strict=True) if each != out] + more,
+            references,
+            [one for one, each in zip(whole, part, strict=True) if each == out] + fresh,
+        )
+        for out in range(parts)
     ]
-    present = [one for one, use in zip(of_sites, mine, strict=True) if use] + of_globe
-    kinds = {
-        "mixed: sites": [one for one, use in zip(of_sites, mine, strict=True) if not use],
-        "mixed: Earth": asked(fresh, references),
-    }
-    both = [one for part in kinds.values() for one in part]
-    return Case.fitted_to(present, hidden, references, both), kinds
 
 
 def _domain(
-    cases: dict[str, Case],
+    cases: dict[str, list[Case]],
     globe: Photos,
     many: Photos | None,
     world: dict[Difficulty, Photos],
@@ -458,17 +468,17 @@ def _domain(
     strangers: dict[str, Photos],
 ) -> dict[str, dict[str, float]]:
     """Calibrations asked what they were not fitted for."""
-    clean, jitter, hard = (cases[f"Earth, {kind}"].fitted for kind in Difficulty)
+    clean, jitter, hard = (cases[f"Earth, {kind}"][0].fitted for kind in Difficulty)
     found = {
         "shaded relief, of clean": outside(clean, asked(relief, globe)),
         "etopo, of clean": outside(clean, asked(etopo, globe)),
         "shaded relief, of hard": outside(hard, asked(relief, globe)),
-        "hard, of clean": outside(clean, asked(world[Difficulty.HARD], globe)),
-        "hard, of jitter": outside(jitter, asked(world[Difficulty.HARD], globe)),
-        "clean, of hard": outside(hard, asked(world[Difficulty.CLEAN], globe)),
+        "hard, of clean": outside(clean, asked(world[Difficulty.HARD].first(OUTSIDE), globe)),
+        "hard, of jitter": outside(jitter, asked(world[Difficulty.HARD].first(OUTSIDE), globe)),
+        "clean, of hard": outside(hard, asked(world[Difficulty.CLEAN].first(OUTSIDE), globe)),
         "featureless, of hard": outside(hard, asked(strangers["featureless"], globe)),
     }
-    queries = world[Difficulty.JITTER]
+    queries = world[Difficulty.JITTER].first(OUTSIDE)
     third = globe.first(len(globe) // 3)
     found["a third of the references"] = outside(
         jitter, asked(queries, third), _differences(jitter, len(third))
@@ -479,18 +489,15 @@ def _domain(
         )
     circle = where(near=(47.0, 8.0, 3000.0))
     inside = globe.where(great_circle_km(47.0, 8.0, globe.lat, globe.lon) <= 3000)
-    near = queries.where(great_circle_km(47.0, 8.0, queries.lat, queries.lon) <= 3000)
+    near = world[Difficulty.JITTER]
+    near = near.where(great_circle_km(47.0, 8.0, near.lat, near.lon) <= 3000)
     said = jitter.domain.differences(len(inside), circle) if jitter.domain else ()
     found["another filter"] = outside(jitter, asked(near, inside), said)
-    found["nothing near"] = outside(
-        jitter,
-        asked(queries, globe, hide_km=[one.near_km for one in asked(queries, globe)]),
-    )
+    found["nothing near"] = outside(jitter, cases[f"Earth, {Difficulty.JITTER}"][0].elsewhere)
     if "other photos" in strangers:
         found["photos, of clean"] = outside(clean, asked(strangers["other photos"], globe))
-        found["views, of sites"] = outside(
-            cases["sites"].fitted, asked(queries, cases["sites"].references)
-        )
+        one = cases["sites"][0]
+        found["views, of sites"] = outside(one.fitted, asked(queries, one.references))
     return found
 
 
@@ -499,36 +506,39 @@ def _differences(fitted: Fitted, references: int) -> tuple[str, ...]:
 
 
 def _print(result: dict[str, Any]) -> None:
-    print("\n1., 2. Regions that hold 50 and 90 %; calibration error (of perfect ones)")
+    print("\n1., 2. Regions that hold 50 and 90 %; calibration error (of perfect ones); says yes")
     for name, row in {**result["scales"], **result["kinds"]}.items():
         errors = " ".join(f"{found:.3f}({chance:.3f})" for found, chance in row["ece"])
         half, most = (100 * row["coverage"][level] for level in LEVELS)
         print(
             f"{name:<18} n {row['n']:>4}  median {row['median_km']:>10.4f} km  "
-            f"{half:5.1f} {most:5.1f} %  {errors}"
+            f"{half:5.1f} {most:5.1f} %  {errors}  {100 * row['yes']:.1f} %"
         )
     print("\nWhat shrinking changes, beside shrinking")
     for name, row in result["equivariance"].items():
         print(f"{name:<18} " + "  ".join(f"{what} {value:.4f}" for what, value in row.items()))
-    print("\n3. Doubted, per cent")
+    print("\n3. Doubted, per cent, and by the first neighbour's distance at as many false alarms")
     for name, row in result["absence"].items():
-        cells = "  ".join(f"{what} {100 * value:.1f}" for what, value in row.items())
-        print(f"{name:<18} {cells}")
-    print("\n4. Outside the domain: 90 % regions hold; says yes; of those, hold; verdict")
+        alarms = row.pop("false alarms")
+        cells = "  ".join(
+            f"{what} {100 * found:.1f} ({100 * bare:.1f})" for what, (found, bare) in row.items()
+        )
+        print(f"{name:<18} false alarms {100 * alarms:.1f}  {cells}")
+    print("\n4. Outside the domain: 90 % regions hold; says yes; of those, hold; misled; verdict")
     for name, row in result["domain"].items():
-        good = row["coverage"] >= 0.85 or row["yes"] <= 0.05 or row["coverage_of_yes"] >= 0.85
+        good = row["coverage"] >= 0.85 or row["misled"] <= 0.15
         print(
             f"{name:<28} n {row['n']:>4}  {100 * row['coverage']:5.1f} %  "
             f"{100 * row['yes']:5.1f} %  {100 * row['coverage_of_yes']:5.1f} %  "
-            f"{'good' if good else 'MISSED'}"
+            f"{100 * row['misled']:5.1f} %  {'good' if good else 'MISSED'}"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--references", type=int, default=2000)
-    parser.add_argument("--labelled", type=int, default=800)
-    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--labelled", type=int, default=1600)
+    parser.add_argument("--queries", type=int, default=2000)
     parser.add_argument("--photos", type=Path, help="folder with photos.csv: file, lat, lon, site")
     parser.add_argument("--site", type=int, default=18, help="photos that make a site")
     parser.add_argument("--grown", action="store_true", help="ask three times the references, too")
