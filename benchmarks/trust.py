@@ -538,7 +538,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--references", type=int, default=2000)
     parser.add_argument("--labelled", type=int, default=1600)
-    parser.add_argument("--queries", type=int, default=2000)
+    parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--photos", type=Path, help="folder with photos.csv: file, lat, lon, site")
     parser.add_argument("--site", type=int, default=18, help="photos that make a site")
     parser.add_argument("--grown", action="store_true", help="ask three times the references, too")

@@ -250,16 +250,31 @@ def test_kinds_of_queries_have_coverage_and_reliability_of_their_own(
     write_comparison(tmp_path / "comparison.html", [both])
 
     assert "collection" not in summary.by_kind  # none of the queries is stored
-    with stored.database.connection() as connection:
-        for name, row in (("towns", 2), ("fields", 3), ("towns", 4)):
-            (photo,) = add_photos(connection, [1.0], [2.0], collection=name, prefix=f"own{row}")
+
+    def stored_as(row: int, collection: str, author: str | None = None) -> None:
+        with stored.database.connection() as connection:
+            (photo,) = add_photos(
+                *(connection, [1.0], [2.0]),
+                collection=collection,
+                authors=[author],
+                prefix=f"own{row}",
+            )
             connection.execute(
                 "UPDATE geosearch.localizations SET photo_sha256 = (SELECT sha256 FROM "
                 "geosearch.photos WHERE id = %s) WHERE id = %s",
                 (photo.photo_id, ids[row]),
             )
-    of_collections = summarize(stored.database, key).by_kind["collection"]
-    assert [(item.kind, item.n) for item in of_collections] == [("fields", 1), ("towns", 2)]
+
+    for name, row in (("towns", 2), ("fields", 3), ("towns", 4)):
+        stored_as(row, name)
+    by_kind = summarize(stored.database, key).by_kind
+    assert [(item.kind, item.n) for item in by_kind["collection"]] == [("fields", 1), ("towns", 2)]
+    assert "author" not in by_kind
+    for row in range(5, 55):
+        # Of one there are too few.
+        stored_as(row, "towns", "anna" if row < 26 else "bert" if row < 46 else "carl")
+    by_kind = summarize(stored.database, key).by_kind
+    assert [(item.kind, item.n) for item in by_kind["author"]] == [("anna", 21), ("bert", 20)]
 
 
 def test_histogram_holds_every_finite_error() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from geosearch.sphere import Array
 
@@ -62,7 +62,7 @@ class Presence:
         # The widest log-normal under which the distance doubts as many queries as the rest does.
         deviations = np.geomspace(_LEAST_DEVIATION, max(far - middle, _LEAST_DEVIATION), 200)
         doubted = np.quantile(_logistic(coefficients[0] + present @ coefficients[1:]), _EACH)
-        within = np.sum(_typical(far, middle, deviations) <= doubted)
+        within = int(np.sum(_typical(np.array(far), middle, deviations) <= doubted))
         return cls(tuple(coefficients.tolist()), middle, float(deviations[max(within - 1, 0)]))
 
     def __call__(self, evidence: Array, log_distance: Array) -> Array:
@@ -73,11 +73,11 @@ class Presence:
         values = np.array(self.logit)
         return np.minimum(
             _logistic(values[0] + evidence @ values[1:]),
-            _typical(log_distance, self.middle, self.deviation),
+            _typical(np.asarray(log_distance), self.middle, self.deviation),
         )
 
 
-def _typical(log_distance: ArrayLike, middle: float, deviation: ArrayLike) -> Array:
+def _typical(log_distance: Array, middle: float, deviation: Array | float) -> Array:
     """Against a stranger, whose distance may be anything from 0 to 1 with equal probability.
 
     The queries' own are log-normal; one smaller than is usual speaks for nothing else.

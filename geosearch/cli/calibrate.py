@@ -41,8 +41,8 @@ def calibrate(context: typer.Context, as_json: JsonOption = False, **given: Any)
 
     One half of the queries is fitted to, the other gives the figures; queries of one place or
     author stay together. If the other half is not worse off than by the defaults, the calibration
-    is recorded, and from then on `geosearch localize` uses the latest one of its model: the one
-    made with the same filter, or else with none.
+    is fitted again to all of them and recorded, and from then on `geosearch localize` uses the
+    latest one of its model: the one made with the same filter, or else with none.
 
     Example: geosearch calibrate queries.csv --json
     """
@@ -85,7 +85,7 @@ def list_all(context: typer.Context, as_json: JsonOption = False) -> None:
         "made": lambda item: f"{item.created_at:%Y-%m-%d}" if item.created_at else "",
         "model": lambda item: item.model,
         "filter": lambda item: str(item.where),
-        "queries": lambda item: f"{item.queries} ({item.n_fit})",
+        "queries": lambda item: f"{item.queries} ({item.n_fit + item.n_check})",
     }
     text = ("model", "filter", "queries")
     none = "none yet; geosearch calibrate QUERIES.csv makes one"
@@ -166,9 +166,10 @@ def _print(made: Calibration) -> None:
     say(
         f"k {fitted.k}, {fitted.weighting}, bandwidth {fitted.bandwidth:g} spacings of about "
         f"{format_km(fitted.spacing.middle)}, "
-        f"sharpness {fitted.sharpness:g}; fitted to {made.n_fit} queries of {made.queries}",
+        f"sharpness {fitted.sharpness:g}; "
+        f"fitted to {made.n_fit + made.n_check} queries of {made.queries}",
     )
-    _print_figures(f"{made.n_check} held-out queries", made.figures)
+    _print_figures(f"{made.n_check} held out of them", made.figures)
 
 
 def _km(item: tuple[str, float]) -> float:

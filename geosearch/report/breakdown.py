@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from geosearch.words import format_km
 #: References near a truth are counted up to this many: counting millions would tell nothing more.
 MOST_COUNTED = 1000
 _DENSITY_GROUPS = 4
+
+#: An author of so many queries is a kind of query.
+FEWEST = 20
 
 AT_SEA = "at sea"
 
@@ -80,8 +84,8 @@ def continents(connection: Connection, answers: Answers) -> list[str] | None:
     return [found.get(int(key), AT_SEA) for key in answers.localization_id]
 
 
-_COLLECTIONS = """
-SELECT l.id, min(c.name)
+_SOURCES = """
+SELECT l.id, min(c.name), min(p.author)
 FROM geosearch.localizations AS l
 JOIN geosearch.photos AS p ON p.sha256 = l.photo_sha256
 JOIN geosearch.collections AS c ON c.id = p.collection_id
@@ -93,14 +97,20 @@ GROUP BY l.id
 def kinds_of_query(connection: Connection, answers: Answers) -> dict[str, list[str | None]]:
     """What tells kinds of queries apart: the kind (n,) of each answer, None without, by that.
 
-    The collection that the query is of, where it is stored; the spacing of its neighbours, where
-    the calibration told kinds by it; whether the calibration fits. Left out is what all share.
+    The collection that the query is of, where it is stored, and its author, if by `FEWEST` queries
+    or more; the spacing of its neighbours, where the calibration told kinds by it; whether the
+    calibration fits. Left out is what all share.
     """
-    rows = connection.execute(_COLLECTIONS, (answers.localization_id.tolist(),)).fetchall()
-    collection: dict[int, str] = dict(rows)
+    rows = connection.execute(_SOURCES, (answers.localization_id.tolist(),)).fetchall()
+    collection, author = ({key: row[at] for key, *row in rows} for at in (0, 1))
+    prolific = {name for name, count in Counter(author.values()).items() if count >= FEWEST}
     above_km = answers.kind_above_km
     found: dict[str, list[str | None]] = {
         "collection": [collection.get(int(key)) for key in answers.localization_id],
+        "author": [
+            name if (name := author.get(int(key))) in prolific else None
+            for key in answers.localization_id
+        ],
         "spacing": [None if math.isnan(km) else f"above {format_km(km)}" for km in above_km],
         "calibration_fits": list(answers.calibration_fits),
     }

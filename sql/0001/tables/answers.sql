@@ -95,7 +95,7 @@ CALL pg_temp.describe('geosearch.all_calibrations',
     figures: Figures on the queries held out, by name.
     queries: Manifest of the labelled queries.
     options: Options of the command.
-    n_fit: Queries it was fitted on.
+    n_fit: Queries fitted to for the figures; those held out came in after.
     n_check: Queries held out for the figures.
     failed: Queries that could not be used.
 $$);
