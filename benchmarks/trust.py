@@ -149,9 +149,9 @@ class Case:
         shared = Sharing()
         fitted, _ = fit_to(labelled, shared.parts(labelled, 2) == 0, ())
         fitted = refit(labelled, fitted, shared)
-        known = len(labelled), "today", len(references), EVERYTHING.to_json(), {}
+        domain = Domain("queries", len(labelled), "", len(references), EVERYTHING.to_json(), {})
         return cls(
-            replace(fitted, domain=Domain("queries", *known)),
+            replace(fitted, domain=domain),
             references,
             [one[1] for one in fresh],
             [one[2] for one in fresh if one[2] is not None][:OUTSIDE],

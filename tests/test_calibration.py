@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -302,8 +302,8 @@ def _alike(queries: list[Labelled], spacing_km: float = 10.0) -> list[Usable]:
     ]
 
 
-def _halved(usable: list[Usable], seed: int, by_author: bool = True) -> NDArray[np.bool_]:
-    return Sharing(seed, by_author).parts(usable, 2) == 0
+def _halved(usable: Sequence[Usable], seed: int, by_author: bool = True) -> NDArray[np.bool_]:
+    return np.equal(Sharing(seed, by_author).parts(usable, 2), 0)
 
 
 @settings(max_examples=15)
