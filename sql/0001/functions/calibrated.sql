@@ -50,6 +50,7 @@ BEGIN
             SELECT string_agg(item, ',' ORDER BY number)
             FROM jsonb_array_elements_text(value) WITH ORDINALITY AS i (item, number)
         ))
+        WHEN jsonb_typeof(value) = 'boolean' THEN format('%s %s', name, initcap(filter ->> name))
         ELSE format('%s %s', name, filter ->> name)
     END;
 END
@@ -109,17 +110,17 @@ LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, geosearch, pg_temp
 AS $$
 DECLARE
-    found record;
+    known record;
 BEGIN
-    SELECT c.model_id, c.model INTO found FROM calibrations AS c WHERE c.id = find_calibration.id;
+    SELECT c.model_id, c.model INTO known FROM calibrations AS c WHERE c.id = find_calibration.id;
     IF NOT FOUND THEN
         PERFORM refuse(
             format('there is no calibration %s', id),
             'Ids: SELECT id, model, filter FROM geosearch.calibrations'
         );
-    ELSIF found.model_id IS DISTINCT FROM model THEN
+    ELSIF known.model_id IS DISTINCT FROM model THEN
         PERFORM refuse(
-            format('calibration %s is of the model %s, not %s', id, found.model,
+            format('calibration %s is of the model %s, not %s', id, known.model,
                 (SELECT m.name FROM models AS m WHERE m.id = model)),
             'Ids: SELECT id, model, filter FROM geosearch.calibrations'
         );
@@ -170,7 +171,7 @@ COMMENT ON FUNCTION geosearch.count_matching(bigint, geosearch.photo_filter) IS
     'The photos embedded with a model that pass a filter.';
 
 CREATE FUNCTION geosearch.domain_words(domain jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 SELECT format(
     '%s queries of %s to %s references on %s; %s',
@@ -249,9 +250,10 @@ BEGIN
     IF count > 1 THEN
         measured := neighbour_spacing(lats, lons, weights);
     END IF;
-    spacing := coalesce(
-        least(high, greatest(low, measured)), (fitted #> '{spacing,middle}')::float8
-    );
+    spacing := CASE
+        WHEN measured IS NULL THEN (fitted #> '{spacing,middle}')::float8
+        ELSE least(high, greatest(low, measured))
+    END;
     strange := (measured BETWEEN low / 1.5 AND high * 1.5) IS NOT TRUE;
 
     -- summit.py: soft weights make the modes, sharp ones decide between them.
