@@ -125,6 +125,32 @@ def test_a_calibrated_place_is_that_of_python(
     assert doubts == ({None} if name == "city" else {True, False})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"fitted": None}, "no parameters of a calibration"),
+        ({"fitted": Jsonb({"k": 3})}, "no parameters of a calibration"),
+        ({"min_presence": float("nan")}, "min_presence NaN is no probability"),
+        ({"levels": [0.5, 1.0]}, "levels are 0.5, 1"),
+        ({"levels": None}, "levels are NULL"),
+        ({"lats": [95.0, 1.0]}, "a kernel at latitude 95"),
+        ({"lats": [1.0]}, "a kernel at latitude NULL"),
+        ({"distances": [0.1, float("nan")]}, "distances are 0.1, NaN"),
+    ],
+)
+def test_a_calibrated_place_of_what_cannot_be_used_is_refused(
+    module_database: Database, fits: dict[str, Fitted], wrong: dict[str, Any], says: str
+) -> None:
+    usual = {"lats": [1.0, 2.0], "lons": [3.0, 4.0], "distances": [0.1, 0.2]}
+    asked = {"fitted": Jsonb(fits["world"].to_json()), **usual, **wrong}
+    with (
+        module_database.connection() as connection,
+        pytest.raises(psycopg.DataError, match=says),
+        connection.transaction(),
+    ):
+        call(connection, "calibrated_place", **asked)
+
+
 def shrunk_fit(fitted: Fitted, centre: tuple[float, float], factor: float) -> Fitted:
     """The same for places round a centre, and so many times nearer to it."""
     known, km = fitted.spacing, np.array(fitted.prior.km)

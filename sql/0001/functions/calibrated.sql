@@ -245,6 +245,15 @@ DECLARE
     angles float8[]; widths float8[]; masses float8[];
     raw float8[];
 BEGIN
+    IF fitted -> 'kernels' IS NULL THEN
+        PERFORM refuse(
+            'these are no parameters of a calibration', 'Give geosearch.calibrations.parameters.'
+        );
+    ELSIF min_presence < 0 OR min_presence > 1 THEN
+        PERFORM refuse(format('min_presence %s is no probability', min_presence), 'Choose 0 to 1.');
+    ELSIF cardinality(lats) > 0 IS NOT TRUE THEN  -- no neighbours
+        RETURN;
+    END IF;
     weights := neighbour_weights(distances, fitted ->> 'weighting');
     -- spacing.py, of which a calibration knows the range
     IF count > 1 THEN
@@ -385,7 +394,8 @@ BEGIN
         SELECT earth * radius
         FROM unnest(ring_radii(angles, masses, widths, ARRAY(
             SELECT interpolated(level, nominal_levels(), raw)
-            FROM unnest(levels) WITH ORDINALITY AS l (level, number) ORDER BY number
+            FROM unnest(usable_levels(levels)) WITH ORDINALITY AS l (level, number)
+            ORDER BY number
         ))) WITH ORDINALITY AS r (radius, number)
         ORDER BY number
     );

@@ -13,6 +13,21 @@ END;
 COMMENT ON FUNCTION geosearch.usable_bandwidth(float8) IS
     'The bandwidth, or an error if it is out of range.';
 
+CREATE FUNCTION geosearch.usable_levels(levels float8[]) RETURNS float8[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN NOT EXISTS (SELECT FROM unnest(levels) AS p WHERE (p > 0 AND p < 1) IS NOT TRUE)
+        AND levels IS NOT NULL
+    THEN levels
+    ELSE ARRAY[geosearch.refuse(
+        'levels are ' || coalesce(array_to_string(levels, ', ', 'NULL'), 'NULL'),
+        'Give shares of the density above 0 and below 1, for example 0.5 and 0.9.'
+    )]
+END;
+
+COMMENT ON FUNCTION geosearch.usable_levels(float8[]) IS
+    'The levels, or an error if one is out of range.';
+
 -- Checks kernels at positions in degrees, and makes their weights sum to 1.
 CREATE FUNCTION geosearch.kernel_shares(lats float8[], lons float8[], weights float8[])
 RETURNS float8[]

@@ -70,9 +70,7 @@ DECLARE
     radii float8[];
     answer place;
 BEGIN
-    IF min_presence < 0 OR min_presence > 1 THEN
-        PERFORM refuse(format('min_presence %s is no probability', min_presence), 'Choose 0 to 1.');
-    ELSIF calibration > 0 AND NOT open THEN
+    IF calibration > 0 AND NOT open THEN
         PERFORM refuse(
             format('calibration %s fixes k, bandwidth_km and weighting', calibration),
             'Leave these out, or the calibration.'

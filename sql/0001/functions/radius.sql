@@ -184,15 +184,8 @@ DECLARE
     ) / 6371.0;
     angles float8[]; shares float8[];
 BEGIN
-    IF EXISTS (SELECT FROM unnest(levels) AS p WHERE (p > 0 AND p < 1) IS NOT TRUE) THEN
-        PERFORM refuse(
-            'levels are ' || array_to_string(levels, ', ', 'NULL'),
-            'Give shares of the density above 0 and below 1, for example 0.5 and 0.9.'
-        );
-    ELSIF levels IS NULL OR lat IS NULL OR lon IS NULL THEN
-        PERFORM refuse(
-            'density_radii lacks a point or levels', 'Give latitude, longitude and shares.'
-        );
+    IF lat IS NULL OR lon IS NULL THEN
+        PERFORM refuse('density_radii lacks a point', 'Give latitude and longitude.');
     END IF;
     -- Kernels whose distances differ by less than 0.02 bandwidths are as one.
     SELECT array_agg(angle), array_agg(share) INTO angles, shares
@@ -216,7 +209,7 @@ BEGIN
     RETURN (
         SELECT array_agg(6371.0 * radius ORDER BY number)
         FROM unnest(ring_radii(
-            angles, shares, array_fill(bandwidth, ARRAY[cardinality(angles)]), levels
+            angles, shares, array_fill(bandwidth, ARRAY[cardinality(angles)]), usable_levels(levels)
         )) WITH ORDINALITY AS r (radius, number)
     );
 END
