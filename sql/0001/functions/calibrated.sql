@@ -58,32 +58,31 @@ $$;
 
 COMMENT ON FUNCTION geosearch.filter_words(jsonb) IS 'A filter, for people.';
 
+-- The checked filter has kilometres as metres, and collections by id.
 CREATE FUNCTION geosearch.filter_json(
-    within geometry, near geometry, near_km float8,
-    taken_after timestamptz, taken_before timestamptz,
-    collections text[], authors text[], not_authors text[], licences text[],
-    accuracy_m real, not_photos bigint[], include_estimated boolean
+    wanted geosearch.photo_filter, near_km float8, collections text[], include_estimated boolean
 )
 RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 SELECT jsonb_build_object('and', coalesce(jsonb_agg(
-    CASE WHEN wanted THEN condition ELSE jsonb_build_object('not', condition) END
+    CASE WHEN holds THEN condition ELSE jsonb_build_object('not', condition) END
 ), '[]'))
 FROM (VALUES
-    (true, 'within', ST_AsGeoJSON(within, 20, 0)::jsonb),
-    (true, 'near', CASE WHEN near IS NOT NULL
-        THEN jsonb_build_array(ST_Y(near), ST_X(near), near_km) END),
-    (true, 'after', to_jsonb(taken_after)),
-    (true, 'before', to_jsonb(taken_before)),
+    (true, 'within', ST_AsGeoJSON(wanted.within, 20, 0)::jsonb),
+    (true, 'near', CASE WHEN wanted.near IS NOT NULL THEN jsonb_build_array(
+        ST_Y(wanted.near::geometry), ST_X(wanted.near::geometry), near_km
+    ) END),
+    (true, 'after', to_jsonb(wanted.taken_after)),
+    (true, 'before', to_jsonb(wanted.taken_before)),
     (true, 'collections', to_jsonb(collections)),
-    (true, 'authors', to_jsonb(authors)),
-    (true, 'licences', to_jsonb(licences)),
-    (true, 'accuracy_m', to_jsonb(accuracy_m)),
+    (true, 'authors', to_jsonb(wanted.authors)),
+    (true, 'licences', to_jsonb(wanted.licences)),
+    (true, 'accuracy_m', to_jsonb(wanted.accuracy_m)),
     (true, 'include_estimated', to_jsonb(nullif(include_estimated, false))),
-    (false, 'authors', to_jsonb(nullif(not_authors, '{}'))),
-    (false, 'photos', to_jsonb(nullif(not_photos, '{}')))
-) AS c (wanted, name, value)
+    (false, 'authors', to_jsonb(wanted.not_authors)),
+    (false, 'photos', to_jsonb(wanted.not_photos))
+) AS c (holds, name, value)
 CROSS JOIN LATERAL jsonb_build_object(name, value) AS condition
 WHERE value IS NOT NULL;
 END;
@@ -138,6 +137,7 @@ CREATE FUNCTION geosearch.calibration_differs(domain jsonb, asked jsonb, matches
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 SELECT CASE
+    WHEN jsonb_typeof(domain) <> 'object' THEN NULL
     WHEN geosearch.filter_parts(domain -> 'where') <> geosearch.filter_parts(asked) THEN format(
         'it was fitted for %s, not for %s',
         geosearch.filter_words(domain -> 'where'), geosearch.filter_words(asked)
@@ -393,7 +393,7 @@ BEGIN
     radii_km := ARRAY(
         SELECT earth * radius
         FROM unnest(ring_radii(angles, masses, widths, ARRAY(
-            SELECT interpolated(level, nominal_levels(), raw)
+            SELECT interpolated(greatest(level, 1e-100), nominal_levels(), raw)
             FROM unnest(usable_levels(levels)) WITH ORDINALITY AS l (level, number)
             ORDER BY number
         ))) WITH ORDINALITY AS r (radius, number)

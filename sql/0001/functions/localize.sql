@@ -54,11 +54,11 @@ AS $$
 DECLARE
     id CONSTANT bigint := find_model(model);
     open CONSTANT boolean := num_nonnulls(k, bandwidth_km, weighting) = 0;
-    asked CONSTANT jsonb := filter_json(
-        wgs84(within, 'within'), wgs84_point(near, 'near'), near_km, utc(taken_after),
-        utc(taken_before), collections, authors, not_authors, licences, accuracy_m, not_photos,
-        include_estimated
+    wanted CONSTANT photo_filter := make_filter(
+        within, near, near_km, utc(taken_after), utc(taken_before), collections, authors, not_authors,
+        licences, accuracy_m, not_photos
     );
+    asked CONSTANT jsonb := filter_json(wanted, near_km, collections, include_estimated);
     fitted jsonb;
     lats float8[];
     lons float8[];
@@ -124,10 +124,8 @@ BEGIN
         END IF;
         outside := calibration_differs(fitted -> 'domain', asked, matches);
         IF outside IS NULL AND matches IS NULL THEN
-            outside := calibration_differs(fitted -> 'domain', asked, count_matching(id, make_filter(
-                within, near, near_km, utc(taken_after), utc(taken_before), collections, authors,
-                not_authors, licences, accuracy_m, not_photos
-            )));
+            matches := count_matching(id, wanted);
+            outside := calibration_differs(fitted -> 'domain', asked, matches);
         END IF;
         answer.calibration_fits := CASE
             WHEN outside IS NOT NULL THEN 'no'
