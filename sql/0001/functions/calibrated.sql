@@ -16,7 +16,9 @@ RETURN ARRAY(
         ELSE part
     END AS part
     FROM jsonb_array_elements(CASE
-        WHEN filter = '{}' THEN '[]' WHEN filter ? 'and' THEN filter -> 'and' ELSE jsonb_build_array(filter)
+        WHEN filter = '{}' THEN '[]'
+        WHEN filter ? 'and' THEN filter -> 'and'
+        ELSE jsonb_build_array(filter)
     END) AS part
     ORDER BY part
 );
@@ -195,7 +197,10 @@ COMMENT ON FUNCTION geosearch.domain_words(jsonb) IS 'What a calibration was fit
 -- level_correction.py.
 CREATE FUNCTION geosearch.nominal_levels() RETURNS float8[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '{0,0.05,0.1,0.15,0.2,0.25,0.3,0.35,0.4,0.45,0.5,0.55,0.6,0.65,0.7,0.75,0.8,0.85,0.9,0.95,0.99,1}'::float8[];
+RETURN '{
+    0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85,
+    0.9, 0.95, 0.99, 1
+}'::float8[];
 
 COMMENT ON FUNCTION geosearch.nominal_levels() IS
     'The levels at which a calibration says what the level of its density is; and 0 and 1.';
@@ -281,11 +286,9 @@ BEGIN
     SELECT m.lat, m.lon, m.mass INTO lat, lon, agreement
     FROM density_modes(lats, lons, weights, bandwidth_km, sharpness = 1) AS m
     ORDER BY CASE WHEN sharpness <> 1 THEN (
-        SELECT sum(n.w * exp(greatest(
-            -300,
-            -2 * (earth / bandwidth_km * sin(great_circle_km(m.lat, m.lon, n.lat, n.lon) / 2 / earth)) ^ 2
-        )))
-        FROM unnest(lats, lons, sharp) AS n (lat, lon, w)
+        SELECT sum(n.w * exp(greatest(-300, -2 * (earth / bandwidth_km * half_chord) ^ 2)))
+        FROM unnest(lats, lons, sharp) AS n (lat, lon, w),
+            sin(great_circle_km(m.lat, m.lon, n.lat, n.lon) / 2 / earth) AS half_chord
     ) END DESC, m.density DESC
     LIMIT 1;
 
