@@ -3,7 +3,8 @@
 Photos all over the Earth that look like their surroundings, half of them in clusters as photos
 are. Each query is localized by `geosearch.localize` in SQL, and by `nearest` and `locate` in
 Python, in turn, on the same database and in the same run. Both give an estimate, an agreement and
-two radii; neither draws regions.
+two radii; neither draws regions. The same again by a calibration, fitted to other queries: both
+then give probabilities and presence besides.
 
     python benchmarks/sql.py
     python benchmarks/sql.py --rows 100000 --queries 200 --json
@@ -15,7 +16,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -25,15 +27,21 @@ from pgvector import HalfVector
 from scratch import scratch_database
 from scratch_rows import add_photos
 
+from geosearch.calibration import Calibrated, Calibration, Fitted
+from geosearch.calibration.calibration_fit import Example, fit
+from geosearch.calibration.calibration_rows import count_passing, latest_calibration, save
+from geosearch.calibration.domain import Domain
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_embeddings
-from geosearch.density import Place, locate, modes
+from geosearch.density import locate, modes
 from geosearch.density.kernel import Mixture
 from geosearch.density.modes import find_modes
 from geosearch.density.weights import neighbour_weights
-from geosearch.retrieval import Plan, nearest
+from geosearch.retrieval import EVERYTHING, nearest
+from geosearch.retrieval.filters import Near
 from geosearch.retrieval.indexes import build_index
 from geosearch.sphere import destination, great_circle_km, unit_vectors
+from geosearch.thresholds import WORLD_KM
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -44,6 +52,10 @@ K = 100
 RATIO, METRES = 3.0, 1.0
 #: Answers of each system before those that count.
 WARM_UP = 10
+#: Queries that the calibration is fitted to.
+LABELLED = 60
+#: In this order, or in the other.
+SYSTEMS = ("sql", "python", "calibrated_sql", "calibrated_python")
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,12 @@ class Result:
     python_p50_ms: float
     python_p95_ms: float
     ratio: float
+    calibrated_sql_p50_ms: float
+    calibrated_sql_p95_ms: float
+    calibrated_python_p50_ms: float
+    calibrated_python_p95_ms: float
+    calibrated_ratio: float
+    farthest_probability: float
     farthest_m: float
     farthest_radius_share: float
     random_cases: int
@@ -75,6 +93,7 @@ def main() -> None:
     modes.PATIENCE = 0  # machine code from the first answer
     with scratch_database() as database:
         model = fill(database, arguments.rows)
+        calibrate(database, model)
         result = measure(database, model, arguments.rows, arguments.queries, arguments.cases)
     if arguments.json:
         print(json.dumps(asdict(result)))
@@ -83,10 +102,19 @@ def main() -> None:
         f"{result.rows:,} photos of {DIMENSION} dimensions, k = {K}, {result.queries} queries, "
         f"{result.by_index} of them answered by the index"
     )
-    print(f"{'':8}{'p50 ms':>10}{'p95 ms':>10}")
-    print(f"{'SQL':8}{result.sql_p50_ms:10.1f}{result.sql_p95_ms:10.1f}")
-    print(f"{'Python':8}{result.python_p50_ms:10.1f}{result.python_p95_ms:10.1f}")
+    print(f"{'':18}{'p50 ms':>10}{'p95 ms':>10}")
+    for name, p50, p95 in (
+        ("SQL", result.sql_p50_ms, result.sql_p95_ms),
+        ("Python", result.python_p50_ms, result.python_p95_ms),
+        ("calibrated SQL", result.calibrated_sql_p50_ms, result.calibrated_sql_p95_ms),
+        ("calibrated Python", result.calibrated_python_p50_ms, result.calibrated_python_p95_ms),
+    ):
+        print(f"{name:18}{p50:10.1f}{p95:10.1f}")
     print(f"ratio of p50 {result.ratio:.2f} (at most {RATIO}): {passed(result.ratio <= RATIO)}")
+    print(
+        f"ratio of p50, calibrated {result.calibrated_ratio:.2f}; probabilities and presences "
+        f"apart by at most {result.farthest_probability:.1e}"
+    )
     print(
         f"estimates apart by at most {result.farthest_m:.4f} m, in {result.random_cases:,} random "
         f"cases {result.random_farthest_m:.4f} m (at most {METRES:g}): "
@@ -125,66 +153,140 @@ def measure(database: Database, model: int, rows: int, queries: int, cases: int)
     rng = np.random.default_rng(2)
     lat, lon = anywhere(rng, queries + WARM_UP)
     vectors = looks(rng, lat, lon)
-    times: dict[str, list[float]] = {"sql": [], "python": []}
-    farthest = farthest_radius = 0.0
+    times: dict[str, list[float]] = {name: [] for name in SYSTEMS}
+    farthest = farthest_radius = farthest_probability = 0.0
     by_index = 0
-    with database.connection() as connection:
+    with database.own_connection(autocommit=True) as connection:
+        known = latest_calibration(connection, model)
+        assert known is not None
         for number, query in enumerate(vectors):
-            by_sql = partial(in_sql, connection, query)
-            by_python = partial(in_python, database, model, query)
-            if number % 2:
-                sql_ms, found = timed(by_sql)
-                python_ms, (place, plan) = timed(by_python)
-            else:
-                python_ms, (place, plan) = timed(by_python)
-                sql_ms, found = timed(by_sql)
+            ways: dict[str, Callable[[], Answer]] = {
+                "sql": partial(in_sql, connection, query, K),
+                "python": partial(in_python, database, model, query),
+                "calibrated_sql": partial(in_sql, connection, query, None),
+                "calibrated_python": partial(calibrated, database, model, query, known.fitted),
+            }
+            found: dict[str, Answer] = {}
+            for name in SYSTEMS if number % 2 else SYSTEMS[::-1]:
+                ms, found[name] = timed(ways[name])
+                if number >= WARM_UP:
+                    times[name].append(ms)
             if number < WARM_UP:
                 continue
-            times["sql"].append(sql_ms)
-            times["python"].append(python_ms)
-            by_index += plan.strategy == found[5] == "ann"
-            farthest = max(farthest, apart_m(found[0], found[1], place.lat, place.lon))
-            for level, radius in ((0.5, found[3]), (0.9, found[4])):
-                share = abs(radius / place.radius_km[level] - 1)
-                farthest_radius = max(farthest_radius, share)
+            by_index += {one.strategy for one in found.values()} == {"ann"}
+            for prefix in ("", "calibrated_"):
+                ours, theirs = found[f"{prefix}sql"], found[f"{prefix}python"]
+                farthest = max(farthest, apart_m(ours.lat, ours.lon, theirs.lat, theirs.lon))
+                for radius, other in zip(ours.radii_km, theirs.radii_km, strict=True):
+                    farthest_radius = max(farthest_radius, abs(radius / other - 1))
+                for share, other in zip(ours.shares, theirs.shares, strict=True):
+                    farthest_probability = max(farthest_probability, abs(share - other))
         random_farthest = compare_modes(connection, cases)
     p50 = {name: float(np.median(values)) for name, values in times.items()}
     p95 = {name: float(np.percentile(values, 95)) for name, values in times.items()}
     return Result(
-        rows,
-        queries,
-        K,
-        by_index,
-        p50["sql"],
-        p95["sql"],
-        p50["python"],
-        p95["python"],
-        p50["sql"] / p50["python"],
-        farthest,
-        farthest_radius,
-        cases,
-        random_farthest,
+        rows=rows,
+        queries=queries,
+        k=K,
+        by_index=by_index,
+        sql_p50_ms=p50["sql"],
+        sql_p95_ms=p95["sql"],
+        python_p50_ms=p50["python"],
+        python_p95_ms=p95["python"],
+        ratio=p50["sql"] / p50["python"],
+        calibrated_sql_p50_ms=p50["calibrated_sql"],
+        calibrated_sql_p95_ms=p95["calibrated_sql"],
+        calibrated_python_p50_ms=p50["calibrated_python"],
+        calibrated_python_p95_ms=p95["calibrated_python"],
+        calibrated_ratio=p50["calibrated_sql"] / p50["calibrated_python"],
+        farthest_probability=farthest_probability,
+        farthest_m=farthest,
+        farthest_radius_share=farthest_radius,
+        random_cases=cases,
+        random_farthest_m=random_farthest,
     )
 
 
+def calibrate(database: Database, model: int) -> None:
+    """Store a calibration, fitted to queries and to copies without the references near them."""
+    rng = np.random.default_rng(4)
+    lat, lon = anywhere(rng, LABELLED)
+    present, absent = [], []
+    for place, query in zip(zip(lat, lon, strict=True), looks(rng, lat, lon), strict=True):
+        truth = float(place[0]), float(place[1])
+        found = nearest(database, model, query, K)
+        present.append(Example(found.lat, found.lon, found.distance, truth))
+        hidden = nearest(database, model, query, K, ~Near(*truth, present[-1].near_km))
+        absent.append(Example(hidden.lat, hidden.lon, hidden.distance, truth))
+    fitted = fit(present, absent)
+    with database.connection() as connection:
+        references = count_passing(connection, model, EVERYTHING)
+        made, held = f"{datetime.now(UTC):%Y-%m-%d}", {"50": 0.5, "90": 0.9}
+        domain = Domain("made up", LABELLED, made, references, EVERYTHING.to_json(), held)
+        save(
+            connection,
+            Calibration(
+                model_id=model,
+                model="benchmark",
+                where=EVERYTHING,
+                fitted=replace(fitted, domain=domain),
+                figures={},
+                queries="made up",
+                options={},
+                n_fit=LABELLED,
+                n_check=LABELLED,
+                failed=0,
+                software={},
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Estimate in degrees, two radii, probabilities with the presence last, and the strategy."""
+
+    lat: float
+    lon: float
+    radii_km: tuple[float, float]
+    shares: tuple[float, ...]
+    strategy: str
+
+
 _LOCALIZE = """
-SELECT ST_Y(estimate), ST_X(estimate), agreement, radius_50_km, radius_90_km, strategy
+SELECT
+    ST_Y(estimate), ST_X(estimate), radius_50_km, radius_90_km, probability_within_km, presence,
+    strategy
 FROM geosearch.localize(%s, 'benchmark', %s)
 """
 
 
-def in_sql(
-    connection: Connection, query: NDArray[np.float32]
-) -> tuple[float, float, float, float, float, str]:
-    row = connection.execute(_LOCALIZE, (HalfVector(query), K), prepare=True).fetchone()
+def in_sql(connection: Connection, query: NDArray[np.float32], k: int | None) -> Answer:
+    """With `k`, without calibration."""
+    row = connection.execute(_LOCALIZE, (HalfVector(query), k), prepare=True).fetchone()
     assert row is not None
-    lat, lon, agreement, half, most, strategy = row
-    return lat, lon, agreement, half, most, strategy
+    lat, lon, half, most, within, presence, strategy = row
+    shares = () if k else (*(within[str(km)] for km in WORLD_KM), presence)
+    return Answer(lat, lon, (half, most), shares, strategy)
 
 
-def in_python(database: Database, model: int, query: NDArray[np.float32]) -> tuple[Place, Plan]:
+def in_python(database: Database, model: int, query: NDArray[np.float32]) -> Answer:
     found = nearest(database, model, query, K)
-    return locate(found.lat, found.lon, found.distance, regions=False), found.plan
+    place = locate(found.lat, found.lon, found.distance, regions=False)
+    radii = place.radius_km[0.5], place.radius_km[0.9]
+    return Answer(place.lat, place.lon, radii, (), found.plan.strategy)
+
+
+def calibrated(
+    database: Database, model: int, query: NDArray[np.float32], fitted: Fitted
+) -> Answer:
+    found = nearest(database, model, query, fitted.k)
+    places = found.lat, found.lon, found.distance
+    answer = Calibrated(fitted, *places, fitted.place(*places))
+    judged = answer.judge((0.5, 0.9), regions=False)
+    answer.fits()
+    shares = *judged.probability_within_km.values(), answer.presence or 0.0
+    radii = judged.radius_km[0.5], judged.radius_km[0.9]
+    return Answer(*answer.estimate, radii, shares, found.plan.strategy)
 
 
 def compare_modes(connection: Connection, cases: int) -> float:

@@ -5,6 +5,7 @@ Each answers with something finite and on the Earth, or refuses it and says what
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,11 @@ import pytest
 import shapely
 from psycopg import sql
 
+from geosearch.calibration.fitted import Fitted, Kind, Scale, Spacing
+from geosearch.calibration.kernels import Kernels
+from geosearch.calibration.level_correction import LevelMap
+from geosearch.calibration.presence import Presence
+from geosearch.calibration.prior import Prior
 from geosearch.database.connection import Database
 from tests.test_sql_rights import ROOT
 
@@ -72,11 +78,29 @@ VALUES: dict[str, tuple[Any, ...]] = {
         "(,,,,,,,,,,)", None, "(,,NaN,,,,,,,,)", "(,,,infinity,,,,,,NaN,)",
     ),
 }  # fmt: skip
+#: The parameters of a calibration.
+FITTED = json.dumps(
+    Fitted(
+        k=100,
+        bandwidth=2.0,
+        weighting="power:10",
+        sharpness=1.5,
+        spacing=Spacing(1.0, 10.0, 100.0),
+        scale_km=100.0,
+        scale=Scale((0.0,) * 8, (1.0,) * 8, (-9.0,) * 8, (9.0,) * 8),
+        kernels=Kernels((0.3, 1.0), (0.5, 3.0), ((0.1,) * 9,) * 5),
+        prior=Prior((0.0, 10.0), (0.0, 20.0), (50.0, 60.0)),
+        kinds=(Kind(0.0, LevelMap(), LevelMap()),),
+        presence=Presence((0.1,) * 9, -1.0, 0.5),
+        min_presence=0.1,
+    ).to_json()
+)
 #: By name, what a usable value of an argument is where another of its type is not.
 USABLE = {
     "model": "sample/towns", "weighting": "power:10", "layer": "photos", "name": "Japan",
     "z": "0", "x": "0", "y": "0", "levels": "{0.5,0.9}", "lat": "47", "near_km": None,
     "near": None, "within": None, "state": None, "accuracy_m": None, "collection": "towns",
+    "fitted": FITTED,
 }  # fmt: skip
 #: Errors that say what is wrong with what was given, or that the caller may not.
 REFUSED = {"22023", "42501"}
@@ -85,6 +109,8 @@ REFUSED = {"22023", "42501"}
 PARTS = (
     "wgs84", "kde_mode_add", "great_circle_arc", "climb", "ring_mass", "part_of", "index_plan",
     "few_enough", "search_setting", "use_index", "found_recall", "recall_curve", "exact_cost",
+    "ring_radii", "rings_within", "interpolated", "logistic", "numbers", "filter_json",
+    "filter_parts", "filter_words", "calibration_for", "calibration_differs", "domain_words",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',

@@ -41,6 +41,7 @@ NEEDED = (
     "collections",
     "tunings",
     "recall_points",
+    "calibrations",
 )
 
 

@@ -28,7 +28,7 @@ def upgrade() -> None:
         "functions/sphere functions/weights functions/kernels functions/spacing functions/mode",
         "functions/radius functions/aggregate",
         "functions/place functions/filter functions/recall functions/plan functions/nearest",
-        "functions/localize functions/review functions/version",
+        "functions/calibrated functions/localize functions/review functions/version",
         "layers/lines layers/coverage layers/views layers/tiles",
         "roles/rights",
     )

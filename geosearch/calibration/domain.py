@@ -49,9 +49,9 @@ class Domain(Record):
 
     def differences(self, references: int, where: Filter) -> tuple[str, ...]:
         """In what a question to so many references by a filter differs, in words."""
-        said = []
-        if where.to_json() != self.where:
-            said.append(f"it was fitted for {Filter.from_json(self.where)}, not for {where}")
+        said, fitted = [], Filter.from_json(self.where)
+        if where != fitted:
+            said.append(f"it was fitted for {fitted}, not for {where}")
         elif not (1 - CHANGE) * self.references <= references < self.most:
             over = "over " if references >= self.most else ""
             said.append(f"there were {self.references:,} references, now {over}{references:,}")

@@ -1,4 +1,4 @@
--- Checks of kernels: their bandwidth, positions and weights.
+-- Checks of kernels: their bandwidth, positions and weights. And what lies between given points.
 
 CREATE FUNCTION geosearch.usable_bandwidth(km float8) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -12,6 +12,21 @@ END;
 
 COMMENT ON FUNCTION geosearch.usable_bandwidth(float8) IS
     'The bandwidth, or an error if it is out of range.';
+
+CREATE FUNCTION geosearch.usable_levels(levels float8[]) RETURNS float8[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN NOT EXISTS (SELECT FROM unnest(levels) AS p WHERE (p > 0 AND p < 1) IS NOT TRUE)
+        AND levels IS NOT NULL
+    THEN levels
+    ELSE ARRAY[geosearch.refuse(
+        'levels are ' || coalesce(array_to_string(levels, ', ', 'NULL'), 'NULL'),
+        'Give shares of the density above 0 and below 1, for example 0.5 and 0.9.'
+    )]
+END;
+
+COMMENT ON FUNCTION geosearch.usable_levels(float8[]) IS
+    'The levels, or an error if one is out of range.';
 
 -- Checks kernels at positions in degrees, and makes their weights sum to 1.
 CREATE FUNCTION geosearch.kernel_shares(lats float8[], lons float8[], weights float8[])
@@ -55,3 +70,25 @@ $$;
 COMMENT ON FUNCTION geosearch.kernel_shares IS
     'The weights of kernels at positions in degrees, summing to 1; NULL without weight. Refuses what '
     'is not on the Earth or no weight.';
+
+CREATE FUNCTION geosearch.interpolated(x float8, xs float8[], ys float8[]) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+SELECT CASE
+    WHEN before.x IS NULL OR after.x IS NULL THEN coalesce(before.y, after.y)
+    WHEN after.x > before.x
+    THEN before.y + (after.y - before.y) * (interpolated.x - before.x) / (after.x - before.x)
+    ELSE after.y
+END
+FROM (
+    SELECT
+        max(number) FILTER (WHERE p.x <= interpolated.x) AS number
+    FROM unnest(xs) WITH ORDINALITY AS p (x, number)
+) AS at
+LEFT JOIN unnest(xs, ys) WITH ORDINALITY AS before (x, y, number) ON before.number = at.number
+LEFT JOIN unnest(xs, ys) WITH ORDINALITY AS after (x, y, number)
+    ON after.number = coalesce(at.number, 0) + 1;
+END;
+
+COMMENT ON FUNCTION geosearch.interpolated(float8, float8[], float8[]) IS
+    'The y at x on the line through points in ascending order of x; that of the end beyond one.';

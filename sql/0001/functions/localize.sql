@@ -1,4 +1,5 @@
--- Where a photo was taken: neighbours, their density, its densest mode, and radii round it.
+-- Where a photo was taken: neighbours, their density, its densest mode, and radii round it; by a
+-- calibration, if one applies (calibrated.sql).
 
 CREATE TYPE geosearch.place AS (
     estimate geometry(Point, 4326),
@@ -9,16 +10,23 @@ CREATE TYPE geosearch.place AS (
     neighbours integer,
     strategy text,
     expected_recall float8,
-    reason text
+    reason text,
+    calibration bigint,
+    calibration_fits text,
+    calibration_remark text,
+    presence float8,
+    confident boolean,
+    probability_within_km jsonb
 );
 
 COMMENT ON TYPE geosearch.place IS
-    'Where a photo was taken, how far its neighbours agree, and how they were found.';
+    'Where a photo was taken, how far its neighbours agree, how they were found, and what a '
+    'calibration says of it.';
 
 CREATE FUNCTION geosearch.localize(
     query halfvec,
     model text,
-    k integer DEFAULT 100,
+    k integer DEFAULT NULL,
     within geometry DEFAULT NULL,
     taken_after anycompatible DEFAULT NULL,
     taken_before anycompatible DEFAULT NULL,
@@ -32,8 +40,11 @@ CREATE FUNCTION geosearch.localize(
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL,
     bandwidth_km float8 DEFAULT NULL,
-    weighting text DEFAULT 'power:10',
-    include_estimated boolean DEFAULT false
+    weighting text DEFAULT NULL,
+    include_estimated boolean DEFAULT false,
+    calibration bigint DEFAULT NULL,
+    min_presence float8 DEFAULT NULL,
+    not_copies_of bigint DEFAULT NULL
 )
 RETURNS SETOF geosearch.place
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
@@ -41,40 +52,102 @@ SET search_path = pg_catalog, geosearch, public, pg_temp
 SET jit = off
 AS $$
 DECLARE
+    id CONSTANT bigint := find_model(model);
+    open CONSTANT boolean := num_nonnulls(k, bandwidth_km, weighting) = 0;
+    wanted CONSTANT photo_filter := make_filter(
+        within, near, near_km, utc(taken_after), utc(taken_before), collections, authors, not_authors,
+        licences, accuracy_m, not_photos
+    );
+    asked CONSTANT jsonb := filter_json(wanted, near_km, collections, include_estimated);
+    fitted jsonb;
     lats float8[];
     lons float8[];
     weights float8[];
     distances float8[];
-    mode record;
+    matches bigint;
+    outside text;
+    found record;
     radii float8[];
     answer place;
 BEGIN
+    IF calibration > 0 AND NOT open THEN
+        PERFORM refuse(
+            format('calibration %s fixes k, bandwidth_km and weighting', calibration),
+            'Leave these out, or the calibration.'
+        );
+    END IF;
+    answer.calibration := CASE
+        WHEN calibration <> 0 THEN find_calibration(calibration, id)
+        WHEN calibration = 0 THEN NULL
+        WHEN open THEN calibration_for(id, asked)
+    END;
+    fitted := (SELECT c.parameters FROM calibrations AS c WHERE c.id = answer.calibration);
+    IF fitted IS NULL AND min_presence IS NOT NULL THEN
+        PERFORM refuse(
+            format('min_presence %s needs a calibration, and none applies', min_presence),
+            'Leave k, bandwidth_km and weighting out, or name one: calibration => ID.'
+        );
+    END IF;
     SELECT
         array_agg(ST_Y(n.geom) ORDER BY n.rank), array_agg(ST_X(n.geom) ORDER BY n.rank),
-        array_agg(n.distance ORDER BY n.rank),
+        array_agg(n.distance ORDER BY n.rank), min(n.matches),
         count(*), min(n.strategy), min(n.expected_recall), min(n.reason)
-    INTO lats, lons, distances, answer.neighbours, answer.strategy, answer.expected_recall,
-        answer.reason
+    INTO lats, lons, distances, matches, answer.neighbours, answer.strategy,
+        answer.expected_recall, answer.reason
     FROM nearest(
-        query, model, k, within, taken_after, taken_before, collections, authors, not_authors,
-        licences, accuracy_m, exact, near, near_km, not_photos, include_estimated
+        query, model, coalesce(k, (fitted -> 'k')::integer, 100), within, taken_after, taken_before,
+        collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
+        ARRAY(SELECT unnest(not_photos)) || copies_of(not_copies_of), include_estimated
     ) AS n;
     IF answer.neighbours = 0 THEN
         answer.strategy := 'empty';
         answer.expected_recall := 1;
         answer.reason := 'no photo matches';
-    ELSE
-        weights := neighbour_weights(distances, weighting);
+        RETURN NEXT answer;
+        RETURN;
+    ELSIF fitted IS NULL THEN
+        weights := neighbour_weights(distances, coalesce(weighting, 'power:10'));
         answer.bandwidth_km := coalesce(bandwidth_km, neighbour_spacing(lats, lons, weights));
-        SELECT * INTO mode FROM density_mode(lats, lons, weights, answer.bandwidth_km);
+        SELECT * INTO found FROM density_mode(lats, lons, weights, answer.bandwidth_km);
         radii := density_radii(
-            lats, lons, weights, answer.bandwidth_km, mode.lat, mode.lon, ARRAY[0.5, 0.9]
+            lats, lons, weights, answer.bandwidth_km, found.lat, found.lon, ARRAY[0.5, 0.9]
         );
-        answer.estimate := ST_SetSRID(ST_MakePoint(mode.lon, mode.lat), 4326);
-        answer.agreement := mode.agreement;
-        answer.radius_50_km := radii[1];
-        answer.radius_90_km := radii[2];
+    ELSE
+        SELECT * INTO found FROM calibrated_place(fitted, lats, lons, distances, min_presence);
+        radii := found.radii_km;
+        answer.bandwidth_km := found.bandwidth_km;
+        answer.presence := found.presence;
+        answer.confident := found.confident;
+        answer.probability_within_km := found.probability_within_km;
+        IF answer.strategy = 'ann' AND filter_parts(asked) <> '{}' THEN
+            matches := NULL;  -- an estimate by a few photos
+        END IF;
+        outside := calibration_differs(fitted -> 'domain', asked, matches);
+        IF outside IS NULL AND matches IS NULL THEN
+            matches := count_matching(id, wanted);
+            outside := calibration_differs(fitted -> 'domain', asked, matches);
+        END IF;
+        answer.calibration_fits := CASE
+            WHEN outside IS NOT NULL THEN 'no'
+            WHEN NOT found.confident THEN 'widened'
+            WHEN found.strange THEN 'no'
+            ELSE 'yes'
+        END;
+        answer.calibration_remark := format(
+            '%s: %s. %s', answer.calibration, domain_words(fitted -> 'domain'),
+            CASE answer.calibration_fits
+                WHEN 'yes' THEN 'It fits here'
+                WHEN 'widened' THEN 'This photo is unlike them: its regions were widened'
+                ELSE 'It does not fit here: ' || coalesce(
+                    outside, 'the neighbours lie closer or sparser than theirs did'
+                )
+            END
+        );
     END IF;
+    answer.estimate := ST_SetSRID(ST_MakePoint(found.lon, found.lat), 4326);
+    answer.agreement := found.agreement;
+    answer.radius_50_km := radii[1];
+    answer.radius_90_km := radii[2];
     RETURN NEXT answer;
 END
 $$;
@@ -82,13 +155,14 @@ $$;
 COMMENT ON FUNCTION geosearch.localize IS
     'Where a photo with this embedding was taken, by the k photos most like it: estimate, agreement '
     '(share of the neighbours'' weight behind it), and the radii round it that hold 50 and 90 % of '
-    'their density, with kernels as wide as the neighbours'' spacing if no bandwidth is given. '
-    'Nothing is recorded.';
+    'the density. By the latest calibration of the model for the conditions, by the one with this id, '
+    'or by none with 0 or where k, bandwidth_km or weighting are given: then of the neighbours'' own '
+    'density, with kernels as wide as their spacing if no bandwidth is given. Nothing is recorded.';
 
 CREATE FUNCTION geosearch.localize_photo(
     photo bigint,
     model text,
-    k integer DEFAULT 100,
+    k integer DEFAULT NULL,
     within geometry DEFAULT NULL,
     taken_after anycompatible DEFAULT NULL,
     taken_before anycompatible DEFAULT NULL,
@@ -102,8 +176,10 @@ CREATE FUNCTION geosearch.localize_photo(
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL,
     bandwidth_km float8 DEFAULT NULL,
-    weighting text DEFAULT 'power:10',
-    include_estimated boolean DEFAULT false
+    weighting text DEFAULT NULL,
+    include_estimated boolean DEFAULT false,
+    calibration bigint DEFAULT NULL,
+    min_presence float8 DEFAULT NULL
 )
 RETURNS SETOF geosearch.place
 LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
@@ -114,8 +190,7 @@ SELECT l.*
 FROM geosearch.localize(
     geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
     collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo), bandwidth_km, weighting,
-    include_estimated
+    not_photos, bandwidth_km, weighting, include_estimated, calibration, min_presence, photo
 ) AS l
 $$;
 

@@ -161,13 +161,15 @@ END;
 COMMENT ON FUNCTION geosearch.climb IS
     'One step uphill in a density, for geosearch.density_mode.';
 
--- The densest mode of kernels at positions in degrees: where it is, the density per steradian there,
--- and the share of the weight that climbs to it.
-CREATE FUNCTION geosearch.density_mode(
+-- The modes of kernels at positions in degrees, densest first: where each is, the density per
+-- steradian there, and the share of the weight that climbs to it. Where only the densest is wanted,
+-- others may be missing.
+CREATE FUNCTION geosearch.density_modes(
     lats float8[], lons float8[], weights float8[], bandwidth_km float8 DEFAULT NULL,
-    OUT lat float8, OUT lon float8, OUT density float8, OUT agreement float8
+    densest boolean DEFAULT false
 )
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 100000
+RETURNS TABLE (lat float8, lon float8, density float8, mass float8)
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 100000 ROWS 5
 SET search_path = pg_catalog, geosearch, pg_temp
 SET jit = off
 SET plan_cache_mode = force_generic_plan
@@ -186,8 +188,7 @@ DECLARE
     kx float8[]; ky float8[]; kz float8[]; kw float8[];
     px float8[]; py float8[]; pz float8[]; masses float8[];
     densities float8[]; reaches float8[]; underway boolean[];
-    leaders integer[]; movers integer; best integer;
-    summit record;
+    leaders integer[]; movers integer;
 BEGIN
     -- Neighbours at one position are one kernel; the lightest, 1e-9 together, move nothing.
     -- Coordinates below 1e-20 are zero, lest their squares underflow.
@@ -245,36 +246,39 @@ BEGIN
         ) AS cells;
     END IF;
 
+    px := kx; py := ky; pz := kz; masses := kw;
     -- At any mode m, some kernel within sqrt(2) bandwidths has at its centre a density of f(m) / e
     -- or more: by Jensen's inequality f(x) >= f(m) exp(-|x - m|^2 / 2) on average over the kernels
     -- felt at m, and where the Hessian is negative their mean square distance is 2 at most. So the
     -- kernels that can hold the densest mode, and those connected with them, are all that matter.
-    SELECT array_agg(density ORDER BY number) INTO densities
-    FROM unnest(kx, ky, kz) WITH ORDINALITY AS p (x, y, z, number)
-    CROSS JOIN LATERAL (
+    IF densest THEN
+        SELECT array_agg(density ORDER BY number) INTO densities
+        FROM unnest(kx, ky, kz) WITH ORDINALITY AS p (x, y, z, number)
+        CROSS JOIN LATERAL (
+            SELECT
+                sum(k.w * exp(greatest(
+                    ((k.x - p.x) * (k.x - p.x) + (k.y - p.y) * (k.y - p.y) + (k.z - p.z) * (k.z - p.z))
+                    / -2,
+                    -20
+                ))) AS density
+            FROM unnest(kx, ky, kz, kw) AS k (x, y, z, w)
+            WHERE abs(k.z - p.z) < cut AND abs(k.x - p.x) < cut AND abs(k.y - p.y) < cut
+        ) AS felt;
+        WITH RECURSIVE connected AS (
+            SELECT x, y, z, number
+            FROM unnest(kx, ky, kz, densities) WITH ORDINALITY AS k (x, y, z, density, number)
+            WHERE density > (SELECT exp(-1.25) * max(d) FROM unnest(densities) AS d)
+            UNION
+            SELECT k.x, k.y, k.z, k.number
+            FROM connected AS p, unnest(kx, ky, kz) WITH ORDINALITY AS k (x, y, z, number)
+            WHERE abs(k.z - p.z) < cut AND abs(k.x - p.x) < cut AND abs(k.y - p.y) < cut
+        )
         SELECT
-            sum(k.w * exp(greatest(
-                ((k.x - p.x) * (k.x - p.x) + (k.y - p.y) * (k.y - p.y) + (k.z - p.z) * (k.z - p.z))
-                / -2,
-                -20
-            ))) AS density
-        FROM unnest(kx, ky, kz, kw) AS k (x, y, z, w)
-        WHERE abs(k.z - p.z) < cut AND abs(k.x - p.x) < cut AND abs(k.y - p.y) < cut
-    ) AS felt;
-    WITH RECURSIVE connected AS (
-        SELECT x, y, z, number
-        FROM unnest(kx, ky, kz, densities) WITH ORDINALITY AS k (x, y, z, density, number)
-        WHERE density > (SELECT exp(-1.25) * max(d) FROM unnest(densities) AS d)
-        UNION
-        SELECT k.x, k.y, k.z, k.number
-        FROM connected AS p, unnest(kx, ky, kz) WITH ORDINALITY AS k (x, y, z, number)
-        WHERE abs(k.z - p.z) < cut AND abs(k.x - p.x) < cut AND abs(k.y - p.y) < cut
-    )
-    SELECT
-        array_agg(x ORDER BY number), array_agg(y ORDER BY number), array_agg(z ORDER BY number),
-        array_agg(kw[number] ORDER BY number)
-    INTO px, py, pz, masses
-    FROM connected;
+            array_agg(x ORDER BY number), array_agg(y ORDER BY number), array_agg(z ORDER BY number),
+            array_agg(kw[number] ORDER BY number)
+        INTO px, py, pz, masses
+        FROM connected;
+    END IF;
     kx := px; ky := py; kz := pz; kw := masses;
     densities := '{}'; underway := '{}'; reaches := '{}';
     movers := cardinality(px);
@@ -323,32 +327,47 @@ BEGIN
         EXIT WHEN movers = 0;
     END LOOP;
 
-    -- The last digits, for those that may be the densest.
-    density := 0;
-    FOR best IN
-        SELECT number FROM unnest(densities) WITH ORDINALITY AS p (density, number)
-        WHERE density >= (SELECT max(d) FROM unnest(densities) AS d) * (1 - 1e-3)
-    LOOP
-        SELECT px[best] AS x, py[best] AS y, pz[best] AS z, true AS moving INTO summit;
-        FOR step IN 1..20 LOOP
-            SELECT s.* INTO summit
-            FROM climb(
-                xs, ys, zs, ws, radius, no_digit,
-                ARRAY[summit.x], ARRAY[summit.y], ARRAY[summit.z], 3e-4
-            ) AS s;
-            EXIT WHEN NOT summit.moving;
-        END LOOP;
-        IF summit.density > density THEN
-            density := summit.density;
-            agreement := masses[best];
-            lat := degrees(atan2(summit.z, sqrt(summit.x ^ 2 + summit.y ^ 2)));
-            lon := degrees(atan2(summit.y, summit.x));
-        END IF;
+    -- The last digits, of all, or of those that may be the densest.
+    SELECT
+        array_agg(x), array_agg(y), array_agg(z), array_agg(p.mass), array_agg(true)
+    INTO px, py, pz, masses, underway
+    FROM unnest(px, py, pz, masses, densities) AS p (x, y, z, mass, density)
+    WHERE NOT densest OR p.density >= (SELECT max(d) FROM unnest(densities) AS d) * (1 - 1e-3);
+    FOR step IN 1..20 LOOP
+        SELECT
+            array_agg(s.x ORDER BY s.number), array_agg(s.y ORDER BY s.number),
+            array_agg(s.z ORDER BY s.number), array_agg(s.density ORDER BY s.number),
+            array_agg(s.moving ORDER BY s.number)
+        INTO px, py, pz, densities, underway
+        FROM climb(xs, ys, zs, ws, radius, no_digit, px, py, pz, 3e-4) AS s;
+        EXIT WHEN NOT true = ANY (underway);
     END LOOP;
-    lon := CASE WHEN lon >= 180 THEN -180 ELSE lon END;
-    density := density * radius ^ 2 / (2 * pi() * (1 - exp(-2 * least(radius ^ 2, 300))));
+    RETURN QUERY
+    SELECT
+        degrees(atan2(z, sqrt(x ^ 2 + y ^ 2))),
+        CASE WHEN degrees(atan2(y, x)) >= 180 THEN -180 ELSE degrees(atan2(y, x)) END,
+        p.density * radius ^ 2 / (2 * pi() * (1 - exp(-2 * least(radius ^ 2, 300)))),
+        p.mass
+    FROM unnest(px, py, pz, densities, masses) AS p (x, y, z, density, mass)
+    ORDER BY p.density DESC, p.mass DESC;
 END
 $$;
+
+COMMENT ON FUNCTION geosearch.density_modes IS
+    'The modes of weighted kernels at positions in degrees, densest first: latitude, longitude, '
+    'density per steradian, and the share of the weight that climbs to each; with `densest`, not '
+    'necessarily more than the first.';
+
+CREATE FUNCTION geosearch.density_mode(
+    lats float8[], lons float8[], weights float8[], bandwidth_km float8 DEFAULT NULL,
+    OUT lat float8, OUT lon float8, OUT density float8, OUT agreement float8
+)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 100000
+BEGIN ATOMIC
+SELECT m.lat, m.lon, m.density, m.mass
+FROM geosearch.density_modes(lats, lons, weights, bandwidth_km, true) AS m
+LIMIT 1;
+END;
 
 COMMENT ON FUNCTION geosearch.density_mode(float8[], float8[], float8[], float8) IS
     'The densest mode of weighted kernels at positions in degrees: latitude, longitude, density per '

@@ -1,4 +1,4 @@
--- How large a circle round a point holds a share of the density.
+-- How much of a density lies in a circle round a point, and how large a circle holds a share of it.
 --
 -- Seen from the point, a kernel at the angle d has along the angle t, with the azimuth integrated
 -- out, the density
@@ -6,14 +6,15 @@
 -- with I0e(x) = exp(-x) I0(x). It is a smooth bump a few bandwidths wide: Gauss-Legendre quadrature
 -- in panels gives its mass. I0 is by formulas 9.8.1 and 9.8.2 of Abramowitz and Stegun, Handbook of
 -- Mathematical Functions, 1964, good to 2e-7.
+--
+-- Kernels of one bandwidth at one angle are a ring; it reaches 5.7 bandwidths. Angles and bandwidths
+-- are in radians.
 
--- How much of some rings lies between `since` and `radius`, or within `radius` if `since` is NULL,
--- and how fast that grows at `radius`. A ring is what kernels at one angle are, seen from the point;
--- it reaches 5.7 bandwidths. `nodes` and `parts` are of a quadrature of [0, 1]. Angles are in
--- radians.
+-- How much lies between `since` and `radius` of the rings that reach the radius, or within `radius`
+-- if `since` is NULL, and how fast that grows. The quadrature has so many panels of 4 or 8 nodes.
 CREATE FUNCTION geosearch.ring_mass(
-    angles float8[], shares float8[], kappa float8, bandwidth float8, since float8, radius float8,
-    nodes float8[], parts float8[],
+    angles float8[], shares float8[], bandwidths float8[], since float8, radius float8,
+    panels integer, nodes integer,
     OUT mass float8, OUT slope float8
 )
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -34,10 +35,11 @@ FROM (
             ) / sqrt(x)
         END AS density
     FROM (
-        SELECT w, part, sine, half, x, x * x / 14.0625 AS u, 3.75 / greatest(x, 1) AS v
+        SELECT w, kappa, part, sine, half, x, x * x / 14.0625 AS u, 3.75 / greatest(x, 1) AS v
         FROM (
             SELECT
                 w,
+                kappa,
                 part * (radius - low) AS part,
                 sin(low + node * (radius - low)) AS sine,
                 sin((low + node * (radius - low) - angle) / 2) AS half,
@@ -46,13 +48,37 @@ FROM (
                 SELECT
                     angle,
                     sin(angle) AS sine_of_angle,
+                    kappa,
                     w * kappa / (1 - exp(-2 * least(kappa, 300))) AS w,
-                    coalesce(since, greatest(angle - 5.7 * bandwidth, 0)) AS low
-                FROM unnest(angles, shares) AS ring (angle, w)
-                WHERE abs(angle - radius) < 5.7 * bandwidth
+                    coalesce(since, greatest(angle - reach, 0)) AS low
+                FROM (
+                    SELECT angle, w, 1 / bandwidth ^ 2 AS kappa, 5.7 * bandwidth AS reach
+                    FROM unnest(angles, shares, bandwidths) AS ring (angle, w, bandwidth)
+                    WHERE abs(angle - radius) < 5.7 * bandwidth + coalesce(abs(radius - since), 0)
+                    OFFSET 0
+                ) AS ring
                 OFFSET 0
             ) AS ring
-            CROSS JOIN unnest(nodes || 1::float8, parts || 0::float8) AS n (node, part)
+            CROSS JOIN (
+                SELECT (panel + node) / panels AS node, part / panels AS part
+                FROM generate_series(0, panels - 1) AS panel, (VALUES
+                    (4, 0.06943184420297371::float8, 0.17392742256872679::float8),
+                    (4, 0.33000947820757187, 0.3260725774312732),
+                    (4, 0.6699905217924281, 0.3260725774312732),
+                    (4, 0.9305681557970262, 0.17392742256872679),
+                    (8, 0.019855071751231912, 0.05061426814518853),
+                    (8, 0.10166676129318664, 0.11119051722668721),
+                    (8, 0.2372337950418355, 0.15685332293894344),
+                    (8, 0.4082826787521751, 0.18134189168918083),
+                    (8, 0.5917173212478248, 0.18134189168918083),
+                    (8, 0.7627662049581645, 0.15685332293894344),
+                    (8, 0.8983332387068134, 0.11119051722668721),
+                    (8, 0.9801449282487681, 0.05061426814518853)
+                ) AS gauss_legendre (of_so_many, node, part)
+                WHERE of_so_many = nodes
+                UNION ALL SELECT 1, 0
+                OFFSET 0
+            ) AS n
             OFFSET 0
         ) AS angles
         OFFSET 0
@@ -61,7 +87,85 @@ FROM (
 ) AS densities;
 END;
 
-COMMENT ON FUNCTION geosearch.ring_mass IS 'For geosearch.density_radii.';
+COMMENT ON FUNCTION geosearch.ring_mass IS 'For geosearch.rings_within and geosearch.ring_radii.';
+
+CREATE FUNCTION geosearch.rings_within(
+    angles float8[], shares float8[], bandwidths float8[], radius float8,
+    OUT mass float8, OUT slope float8
+)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+SELECT inside.held + m.mass, m.slope
+FROM (
+    SELECT coalesce(sum(share), 0) AS held
+    FROM unnest(angles, shares, bandwidths) AS ring (angle, share, bandwidth)
+    WHERE angle + 5.7 * bandwidth <= radius
+) AS inside, geosearch.ring_mass(angles, shares, bandwidths, NULL, radius, 4, 8) AS m;
+END;
+
+COMMENT ON FUNCTION geosearch.rings_within IS
+    'How much of some rings lies within a radius, and how fast that grows: for densities.';
+
+-- By Newton's method, with bisection where hardly any mass lies.
+CREATE FUNCTION geosearch.ring_radii(
+    angles float8[], shares float8[], bandwidths float8[], levels float8[]
+)
+RETURNS float8[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 100000
+SET search_path = pg_catalog, geosearch, pg_temp
+SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    narrowest CONSTANT float8 := (SELECT min(b) FROM unnest(bandwidths) AS b);
+    medians float8[]; ranks float8[];
+    level float8; radius float8; before float8; low float8; high float8; step float8;
+    held float8; met record; radii float8[] := '{}';
+BEGIN
+    -- A kernel of its own has half of its mass within 1.18 bandwidths.
+    SELECT array_agg(median ORDER BY rank), array_agg(rank ORDER BY rank) INTO medians, ranks
+    FROM (
+        SELECT median, sum(share) OVER (ORDER BY median, number) - share / 2 AS rank
+        FROM (
+            SELECT sqrt(angle * angle + 1.3924 * bandwidth ^ 2) AS median, share, number
+            FROM unnest(angles, shares, bandwidths) WITH ORDINALITY
+                AS ring (angle, share, bandwidth, number)
+        ) AS rings
+    ) AS ranked;
+
+    FOREACH level IN ARRAY levels LOOP
+        radius := least(interpolated(level, ranks, medians), 3);
+        low := 0; high := pi(); before := NULL;
+        FOR attempt IN 1..60 LOOP
+            -- A short step needs the mass between; otherwise it is measured from the centre.
+            IF abs(radius - before) <= 0.5 * narrowest THEN
+                SELECT held + m.mass AS mass, m.slope INTO met
+                FROM ring_mass(angles, shares, bandwidths, before, radius, 1, 4) AS m;
+            ELSIF abs(radius - before) <= 2 * narrowest THEN
+                SELECT held + m.mass AS mass, m.slope INTO met
+                FROM ring_mass(angles, shares, bandwidths, before, radius, 1, 8) AS m;
+            ELSE
+                SELECT * INTO met FROM rings_within(angles, shares, bandwidths, radius);
+            END IF;
+            held := met.mass;
+            EXIT WHEN abs(held - level) <= 1e-7;
+            IF held > level THEN high := radius; ELSE low := radius; END IF;
+            step := CASE WHEN met.slope > 1e-12 THEN (level - held) / met.slope ELSE 7 END;
+            before := radius;
+            radius := CASE
+                WHEN radius + step > low AND radius + step < high THEN radius + step
+                ELSE (low + high) / 2
+            END;
+        END LOOP;
+        radii := radii || radius;
+    END LOOP;
+    RETURN radii;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.ring_radii IS
+    'For each level, the radius that holds that share of some rings: for densities.';
 
 CREATE FUNCTION geosearch.density_radii(
     lats float8[], lons float8[], weights float8[], bandwidth_km float8,
@@ -77,45 +181,11 @@ AS $$
 DECLARE
     bandwidth CONSTANT float8 := usable_bandwidth(
         coalesce(bandwidth_km, neighbour_spacing(lats, lons, weights))
-    ) / 6371.0;  -- in radians
-    kappa CONSTANT float8 := 1 / bandwidth ^ 2;
-    few_nodes CONSTANT float8[] := '{
-        0.06943184420297371, 0.33000947820757187, 0.6699905217924281, 0.9305681557970262
-    }';
-    few_parts CONSTANT float8[] := '{
-        0.17392742256872679, 0.3260725774312732, 0.3260725774312732, 0.17392742256872679
-    }';
-    nodes CONSTANT float8[] := '{
-        0.019855071751231912, 0.10166676129318664, 0.2372337950418355, 0.4082826787521751,
-        0.5917173212478248, 0.7627662049581645, 0.8983332387068134, 0.9801449282487681
-    }';
-    parts CONSTANT float8[] := '{
-        0.05061426814518853, 0.11119051722668721, 0.15685332293894344, 0.18134189168918083,
-        0.18134189168918083, 0.15685332293894344, 0.11119051722668721, 0.05061426814518853
-    }';
-    -- The same in each of four panels.
-    many_nodes CONSTANT float8[] := ARRAY(
-        SELECT (panel + node) / 4 FROM generate_series(0, 3) AS panel, unnest(nodes) AS node
-        ORDER BY panel, node
-    );
-    many_parts CONSTANT float8[] := ARRAY(
-        SELECT part / 4 FROM generate_series(0, 3) AS panel,
-        unnest(parts) WITH ORDINALITY AS p (part, number)
-        ORDER BY panel, number
-    );
-    angles float8[]; shares float8[]; medians float8[]; ranks float8[];
-    level float8; radius float8; before float8; low float8; high float8; step float8;
-    held float8; met record; radii float8[] := '{}';
+    ) / 6371.0;
+    angles float8[]; shares float8[];
 BEGIN
-    IF EXISTS (SELECT FROM unnest(levels) AS p WHERE (p > 0 AND p < 1) IS NOT TRUE) THEN
-        PERFORM refuse(
-            'levels are ' || array_to_string(levels, ', ', 'NULL'),
-            'Give shares of the density above 0 and below 1, for example 0.5 and 0.9.'
-        );
-    ELSIF levels IS NULL OR lat IS NULL OR lon IS NULL THEN
-        PERFORM refuse(
-            'density_radii lacks a point or levels', 'Give latitude, longitude and shares.'
-        );
+    IF lat IS NULL OR lon IS NULL THEN
+        PERFORM refuse('density_radii lacks a point', 'Give latitude and longitude.');
     END IF;
     -- Kernels whose distances differ by less than 0.02 bandwidths are as one.
     SELECT array_agg(angle), array_agg(share) INTO angles, shares
@@ -130,73 +200,18 @@ BEGIN
             WHERE w > 0
             OFFSET 0
         ) AS seen
-        GROUP BY floor(angle * sqrt(kappa) / 0.02)
+        GROUP BY floor(angle / bandwidth / 0.02)
         HAVING sum(w) > 1e-9
     ) AS rings;
     IF angles IS NULL THEN  -- no weight
         RETURN NULL;
     END IF;
-
-    -- A kernel of its own has half of its mass within 1.18 bandwidths.
-    SELECT array_agg(median ORDER BY median), array_agg(rank ORDER BY median) INTO medians, ranks
-    FROM (
-        SELECT median, sum(share) OVER (ORDER BY median, number) - share / 2 AS rank
-        FROM (
-            SELECT sqrt(angle * angle + 1.3924 / kappa) AS median, share, number
-            FROM unnest(angles, shares) WITH ORDINALITY AS ring (angle, share, number)
-        ) AS rings
-    ) AS ranked;
-
-    FOREACH level IN ARRAY levels LOOP
-        SELECT coalesce(
-            (
-                SELECT m - coalesce((rank - level) / (rank - rank_before) * (m - m_before), 0)
-                FROM (
-                    SELECT
-                        m, rank, lag(m) OVER (ORDER BY rank) AS m_before,
-                        lag(rank) OVER (ORDER BY rank) AS rank_before
-                    FROM unnest(medians, ranks) AS r (m, rank)
-                ) AS pairs
-                WHERE rank >= level
-                ORDER BY rank LIMIT 1
-            ),
-            medians[cardinality(medians)]
-        ) INTO radius;
-        radius := least(radius, 3);
-        low := 0; high := pi(); before := NULL;
-        -- Newton's method, with bisection where hardly any mass lies.
-        FOR attempt IN 1..60 LOOP
-            -- A short step needs the mass between; otherwise it is measured from the centre.
-            IF abs(radius - before) <= 0.5 * bandwidth THEN
-                SELECT * INTO met
-                FROM ring_mass(
-                    angles, shares, kappa, bandwidth, before, radius, few_nodes, few_parts
-                );
-            ELSIF abs(radius - before) <= 2 * bandwidth THEN
-                SELECT * INTO met
-                FROM ring_mass(angles, shares, kappa, bandwidth, before, radius, nodes, parts);
-            ELSE
-                SELECT * INTO met
-                FROM ring_mass(
-                    angles, shares, kappa, bandwidth, NULL, radius, many_nodes, many_parts
-                );
-                SELECT coalesce(sum(share), 0) INTO held
-                FROM unnest(angles, shares) AS ring (angle, share)
-                WHERE angle + 5.7 * bandwidth <= radius;
-            END IF;
-            held := held + met.mass;
-            EXIT WHEN abs(held - level) <= 1e-7;
-            IF held > level THEN high := radius; ELSE low := radius; END IF;
-            step := CASE WHEN met.slope > 1e-12 THEN (level - held) / met.slope ELSE 7 END;
-            before := radius;
-            radius := CASE
-                WHEN radius + step > low AND radius + step < high THEN radius + step
-                ELSE (low + high) / 2
-            END;
-        END LOOP;
-        radii := radii || 6371.0 * radius;
-    END LOOP;
-    RETURN radii;
+    RETURN (
+        SELECT array_agg(6371.0 * radius ORDER BY number)
+        FROM unnest(ring_radii(
+            angles, shares, array_fill(bandwidth, ARRAY[cardinality(angles)]), usable_levels(levels)
+        )) WITH ORDINALITY AS r (radius, number)
+    );
 END
 $$;
 
