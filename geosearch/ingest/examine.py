@@ -94,6 +94,7 @@ def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, he
         source_id=candidate.source_id,
         exif=metadata.as_json(),
         warnings=candidate.warnings,
+        **vars(candidate.or_else(metadata.view(width, height))),
     )
 
 

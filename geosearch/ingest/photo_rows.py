@@ -13,6 +13,7 @@ from geosearch.database.connection import Connection
 from geosearch.database.copying import copy_into, point_ewkb
 from geosearch.database.embedding_tables import OPEN, writable_tables
 from geosearch.errors import DatabaseError
+from geosearch.ingest.camera_view import VIEW_FIELDS
 from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
@@ -33,6 +34,11 @@ _COLUMNS = {
     "accuracy_m": "float4",
     "taken_at": "timestamptz",
     "taken_at_zone": "text",
+    "direction_deg": "float4",
+    "direction_reference": "text",
+    "field_of_view_deg": "float4",
+    "pitch_deg": "float4",
+    "altitude_m": "float4",
     "author": "text",
     "licence": "text",
     "title": "text",
@@ -176,6 +182,7 @@ class Store:
             position["accuracy_m"],
             photo.taken_at,
             photo.taken_at_zone,
+            *(getattr(photo, name) for name in VIEW_FIELDS),
             photo.author,
             photo.licence,
             photo.title,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 from geosearch.errors import PhotoRejected, Reason
+from geosearch.ingest.camera_view import View
 from geosearch.ingest.positions import Position
 
 Stage = Literal["read", "decode", "position", "manifest"]
@@ -24,7 +25,7 @@ _END = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(View):
     """A photo a source names, not yet read, with what the source says of it.
 
     `origin` is the manifest row (`manifest.csv#3`) that names it; None for a photo in a folder.
@@ -67,7 +68,7 @@ class Unread:
 
 
 @dataclass(frozen=True)
-class Photo:
+class Photo(View):
     """A photo read and checked. `defect` says why a position it carries is not believed."""
 
     uri: str

@@ -29,10 +29,12 @@ WHERE {condition}
 _LIST = """
 SELECT p.id, c.name AS collection, p.uri, ST_Y(p.place) AS lat, ST_X(p.place) AS lon,
     p.position_source, p.accuracy_m, p.taken_at, p.author, p.licence, p.title, p.source_id,
-    p.width, p.height
+    p.width, p.height, p.direction_deg, p.direction_reference, p.field_of_view_deg, p.pitch_deg,
+    p.altitude_m
 FROM (SELECT *, coalesce(geom, estimate) AS place FROM (
     SELECT id, collection_id, uri, geom, estimate, position_source, accuracy_m, taken_at, author,
-        licence, title, source_id, width, height
+        licence, title, source_id, width, height, direction_deg, direction_reference,
+        field_of_view_deg, pitch_deg, altitude_m
     FROM geosearch.photos
 ) AS shown) AS p
 JOIN geosearch.collections AS c ON c.id = p.collection_id
@@ -59,6 +61,11 @@ class StoredPhoto(Record):
     source_id: str | None
     width: int
     height: int
+    direction_deg: float | None
+    direction_reference: str | None
+    field_of_view_deg: float | None
+    pitch_deg: float | None
+    altitude_m: float | None
 
 
 def chosen_photos(

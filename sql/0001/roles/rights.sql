@@ -57,7 +57,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE name
     WHEN 'photos' THEN
         'id, collection_id, uri, sha256, geom, title, author, licence, taken_at, taken_at_zone, '
-        'accuracy_m, position_source, estimate, source_id, width, height'
+        'accuracy_m, position_source, estimate, source_id, width, height, direction_deg, '
+        'direction_reference, field_of_view_deg, pitch_deg, altitude_m'
     ELSE
         'photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding'
 END;

@@ -130,6 +130,11 @@ CREATE TABLE geosearch.all_photos (
     accuracy_m real,
     taken_at timestamptz,
     taken_at_zone text,
+    direction_deg real,
+    direction_reference text,
+    field_of_view_deg real,
+    pitch_deg real,
+    altitude_m real,
     author text,
     licence text,
     title text,
@@ -149,6 +154,14 @@ CREATE TABLE geosearch.all_photos (
         taken_at_zone IN ('known', 'position', 'assumed')
         AND (taken_at IS NOT NULL OR taken_at_zone IS NULL)
     ),
+    CONSTRAINT all_photos_direction_check CHECK (
+        direction_deg >= 0 AND direction_deg < 360
+        AND (direction_reference IN ('true', 'magnetic') OR direction_reference IS NULL)
+    ),
+    CONSTRAINT all_photos_field_of_view_check CHECK (
+        field_of_view_deg > 0 AND field_of_view_deg <= 360
+    ),
+    CONSTRAINT all_photos_pitch_check CHECK (pitch_deg BETWEEN -90 AND 90),
     CONSTRAINT all_photos_position_source_check CHECK (
         position_source IN ('exif', 'xmp', 'manifest', 'estimated')
     ),
@@ -187,6 +200,11 @@ CALL pg_temp.describe('geosearch.all_photos', 'Reference photos with their posit
     accuracy_m: Accuracy of the position, metres.
     taken_at: When taken (UTC if no zone is known).
     taken_at_zone: How the zone of taken_at is known: named (known), from the position (position), or UTC taken for it (assumed).
+    direction_deg: Where the camera looked, degrees clockwise from north.
+    direction_reference: Whose north: true or magnetic; NULL where it is not said.
+    field_of_view_deg: Width of what the upright picture shows, degrees.
+    pitch_deg: How far above the horizon the camera looked, degrees; -90 is straight down.
+    altitude_m: Height above the sea, metres.
     author: Photographer or account.
     licence: Licence of the photo.
     title: Title or caption.
