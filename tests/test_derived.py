@@ -64,7 +64,9 @@ CARRIES_NOTHING = {
     "leases": "who works on which model; for those who embed",
 }
 #: Those whose every row belongs to one collection, and lies on its shelf.
-SHELVED = {"all_photos", "all_rejects", "all_embeddings", "all_coverage", "all_guesses"}
+SHELVED = {f"all_{name}" for name in ("photos", "rejects", "files", "embeddings", "guesses")} | {
+    "all_coverage"
+}
 
 
 @dataclass

@@ -38,6 +38,8 @@ def test_a_clean_ingest_ends_with_0_and_its_json_adds_up(runner: CliRunner, tmp_
         "estimated": 0,
         "kept_unlocated": 0,
         "replaced": 0,
+        "unchanged": 0,
+        "moved": 0,
         "by_reason": {},
         "warnings": {},
         "unread": {},

@@ -151,7 +151,8 @@ MARKS = {"position_source", "localization_id"}
 
 
 @pytest.mark.parametrize(
-    "field", sorted(COLUMNS.keys() - MARKS - {"lat_ref", "lon_ref", "offset", "epsg", "altitude_ref"})
+    "field",
+    sorted(COLUMNS.keys() - MARKS - {"lat_ref", "lon_ref", "offset", "epsg", "altitude_ref"}),
 )
 def test_every_alias_is_understood_in_any_case(field: str, tmp_path: Path) -> None:
     values = {"lat": "1.5", "lon": "2.5", "accuracy_m": "3.5", "taken_at": "2020-01-02"}

@@ -241,6 +241,7 @@ TABLES = (
     "reviews",
     "evaluations",
     "rejects",
+    "files",
     "runs",
     "coverage",
     "partitions",

@@ -20,6 +20,8 @@ class Tally:
     estimated: int = 0
     kept_unlocated: int = 0
     replaced: int = 0
+    unchanged: int = 0
+    moved: int = 0
     by_reason: Counter[Reason] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
@@ -59,6 +61,10 @@ class IngestSummary(Record):
     replaced
         Photos the collection held from before their file was edited, dropped with their
         embeddings for what the file is now. A file whose new bytes cannot be stored drops nothing.
+    unchanged
+        Of all, the files not read again: their size and time are as they were.
+    moved
+        Of `duplicates`, the photos whose file has another name or folder now.
     by_reason
         `rejected` by reason code.
     warnings
@@ -76,6 +82,8 @@ class IngestSummary(Record):
     estimated: int
     kept_unlocated: int
     replaced: int
+    unchanged: int
+    moved: int
     by_reason: dict[str, int]
     warnings: dict[str, int]
     unread: dict[str, int]

@@ -205,8 +205,8 @@ def _candidate(row: Row, manifest: str, origin: str) -> Candidate:
 
     position = _position(row, optional)
     taken_at = optional("taken_at", lambda: values.moment(row.get("taken_at"), row.get("offset")))
-    view = {
-        name: optional(name, lambda name=name: values.measure(name, row.get(name)))
+    view: dict[str, Any] = {
+        name: optional(name, partial(values.measure, name, row.get(name)))
         for name in ("direction_deg", "field_of_view_deg", "pitch_deg", "altitude_m")
     }
     view["direction_reference"] = north(_text(row, "direction_reference") or "")

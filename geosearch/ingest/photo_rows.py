@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -17,8 +17,18 @@ from geosearch.ingest.camera_view import VIEW_FIELDS
 from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
+from geosearch.ingest.unchanged import Mark, Unchanged, is_final, is_gone
 
-Item = Photo | Rejection
+
+class Examined(NamedTuple):
+    """What a candidate turned out to be, and by what its file is known next time."""
+
+    item: Photo | Rejection
+    mark: Mark | None = None
+
+
+#: What a worker gives: one that was read, or several that need not be.
+Item = Examined | list[Unchanged]
 
 _COLUMNS = {
     "collection_id": "int8",
@@ -67,6 +77,31 @@ _LOCATE_PHOTO = """
     WHERE id = %(id)s
 """
 
+_MOVE_PHOTO = "UPDATE {photos} SET uri = %(uri)s WHERE id = %(id)s"
+
+_SEE_REJECTS = """
+    UPDATE {rejects} SET run_id = %s
+    WHERE collection_id = %s AND uri = ANY(%s) AND model_id IS NULL
+"""
+
+_MARK_FILES = """
+    INSERT INTO {files}
+        (collection_id, shelf, uri, size_bytes, modified_ns, said, photo_id, reason, run_id)
+    SELECT %(collection)s, %(shelf)s, f.uri, f.size_bytes, f.modified_ns, f.said, p.id, f.reason,
+        %(run)s
+    FROM unnest(%(uri)s::text[], %(size_bytes)s::int8[], %(modified_ns)s::int8[], %(said)s::int8[],
+            %(sha256)s::bytea[], %(reason)s::text[])
+        AS f (uri, size_bytes, modified_ns, said, sha256, reason)
+    LEFT JOIN {photos} AS p ON p.collection_id = %(collection)s AND p.sha256 = f.sha256
+    ON CONFLICT (collection_id, uri, shelf) DO UPDATE
+    SET size_bytes = excluded.size_bytes,
+        modified_ns = excluded.modified_ns,
+        said = excluded.said,
+        photo_id = excluded.photo_id,
+        reason = excluded.reason,
+        run_id = excluded.run_id
+"""
+
 _FORGET_REJECTS = """
     DELETE FROM {rejects}
     WHERE collection_id = %s AND uri = ANY(%s) AND model_id IS NULL
@@ -93,12 +128,20 @@ class Store:
     """Writes the photos and rejects of one run into one collection."""
 
     def __init__(
-        self, connection: Connection, collection_id: int, run_id: int, *, keep_unlocated: bool
+        self,
+        connection: Connection,
+        collection_id: int,
+        run_id: int,
+        *,
+        keep_unlocated: bool,
+        folders: Sequence[str] = (),
     ) -> None:
         self.connection = connection
         self.collection_id = collection_id
         self.run_id = run_id
         self.keep_unlocated = keep_unlocated
+        #: Below which a photo whose file is gone takes the name of another with its bytes.
+        self.folders = folders
         self._tables: dict[str, sql.Identifier] = {}
         self._shelf = OPEN
 
@@ -114,9 +157,14 @@ class Store:
                 (self.collection_id,),
             )
             self._find_place()
-            batch = _Batch(self._stored(items), keep_unlocated=self.keep_unlocated)
+            examined = [item for item in items if isinstance(item, Examined)]
+            stored = self._stored([each.item for each in examined])
+            batch = _Batch(stored, keep_unlocated=self.keep_unlocated, folders=self.folders)
             for item in items:
-                batch.decide(item)
+                if isinstance(item, Examined):
+                    batch.decide(item.item)
+                else:
+                    batch.keep(item)
             if batch.replaced:
                 self.connection.execute(self._sql(_DELETE_PHOTOS), (batch.replaced,))
             self._copy(batch.new.values())
@@ -124,12 +172,15 @@ class Store:
                 self.connection.execute(
                     self._sql(_LOCATE_PHOTO), _position_columns(position) | {"id": photo_id}
                 )
-            self._reject(items, batch)
+            for photo_id, uri in batch.moved.items():
+                self.connection.execute(self._sql(_MOVE_PHOTO), {"uri": uri, "id": photo_id})
+            self._reject(batch)
+            self._mark(examined, batch)
         return batch.tally
 
     def _find_place(self) -> None:
         """Where the rows belong: the collection may have been made private since the last batch."""
-        self._tables = writable_tables(self.connection, "photos", "rejects")
+        self._tables = writable_tables(self.connection, "photos", "rejects", "files")
         row = self.connection.execute(
             "SELECT shelf, has_table_privilege('geosearch.all_photos', 'INSERT') "
             "FROM geosearch.collections WHERE id = %s",
@@ -150,7 +201,7 @@ class Store:
     def _sql(self, template: LiteralString) -> sql.Composed:
         return sql.SQL(template).format(**self._tables)
 
-    def _stored(self, items: Sequence[Item]) -> dict[bytes, _Known]:
+    def _stored(self, items: Sequence[Photo | Rejection]) -> dict[bytes, _Known]:
         photos = [item for item in items if isinstance(item, Photo)]
         hashes = list({photo.sha256 for photo in photos})
         uris = list({photo.uri for photo in photos})
@@ -192,10 +243,35 @@ class Store:
             self._shelf,
         )
 
-    def _reject(self, items: Sequence[Item], batch: _Batch) -> None:
-        origins = {item.origin for item in items if item.origin is not None}
-        mended = (origins | batch.accepted) - batch.rejects.keys()
+    def _mark(self, examined: Sequence[Examined], batch: _Batch) -> None:
+        """Note the files that were read, but for those of which more may be read next time."""
+        marked = {}
+        for item, mark in examined:
+            rejection, _ = batch.rejects.get(item.uri, (None, None))
+            reason = None if rejection is None else rejection.reason
+            photo = item if isinstance(item, Photo) else None
+            # Of a photo that is not there any more, another file of the batch took the place.
+            more = photo and (
+                photo.warnings or (photo.position and photo.sha256 not in batch.known)
+            )
+            if mark is not None and is_final(reason) and not more:
+                marked[mark.uri] = (*mark, photo and photo.sha256, reason)
+        if marked:
+            names = (*Mark._fields, "sha256", "reason")
+            columns = dict(zip(names, map(list, zip(*marked.values(), strict=True)), strict=True))
+            self.connection.execute(
+                self._sql(_MARK_FILES),
+                {"collection": self.collection_id, "shelf": self._shelf, "run": self.run_id}
+                | columns,
+            )
+
+    def _reject(self, batch: _Batch) -> None:
+        mended = (batch.origins | batch.accepted) - batch.rejects.keys()
         self.connection.execute(self._sql(_FORGET_REJECTS), (self.collection_id, sorted(mended)))
+        if batch.seen_again:
+            self.connection.execute(
+                self._sql(_SEE_REJECTS), (self.run_id, self.collection_id, batch.seen_again)
+            )
         with self.connection.cursor() as cursor:
             cursor.executemany(
                 self._sql(_WRITE_REJECT),
@@ -240,8 +316,11 @@ class _Known:
 class _Batch:
     """What becomes of the items of a batch, given what the collection holds."""
 
-    def __init__(self, known: dict[bytes, _Known], *, keep_unlocated: bool) -> None:
+    def __init__(
+        self, known: dict[bytes, _Known], *, keep_unlocated: bool, folders: Sequence[str]
+    ) -> None:
         self.known = known
+        self.folders = folders
         #: uri → hashes of what the collection holds under it
         self.held: dict[str, set[bytes]] = {}
         for sha256, photo in known.items():
@@ -256,10 +335,35 @@ class _Batch:
         self.rejects: dict[str, tuple[Rejection, bytes | None]] = {}
         #: uris that are no rejects, whatever was wrong with them before
         self.accepted: set[str] = set()
+        #: rows of manifests that name files, whatever was wrong with them before
+        self.origins: set[str] = set()
+        #: ids of stored photos → the uri that their file has now
+        self.moved: dict[int, str] = {}
+        #: uris that stay rejects
+        self.seen_again: list[str] = []
 
-    def decide(self, item: Item) -> None:
+    def keep(self, files: Sequence[Unchanged]) -> None:
+        """Count files as what they were when they were read."""
+        self.tally.seen += len(files)
+        self.tally.unchanged += len(files)
+        for candidate, stored, reason in files:
+            if candidate.origin is not None:
+                self.origins.add(candidate.origin)
+            if reason is not None:
+                self.tally.by_reason[reason] += 1
+                self.seen_again.append(candidate.uri)
+                continue
+            self._accept(candidate.uri)
+            if stored:
+                self.tally.duplicates += 1
+            else:
+                self.tally.unlocated += 1
+
+    def decide(self, item: Photo | Rejection) -> None:
         """Store, count or reject one item."""
         self.tally.seen += 1
+        if item.origin is not None:
+            self.origins.add(item.origin)
         if isinstance(item, Rejection):
             self._reject(item, None)
             return
@@ -281,7 +385,20 @@ class _Batch:
         else:
             self._without_position(item, known)
         if item.sha256 in self.known:
+            self._move(item)
             self._replace(item)
+
+    def _move(self, photo: Photo) -> None:
+        """Let a stored photo have the name that its file has now."""
+        known = self.known[photo.sha256]
+        if known.photo_id is None or known.uri == photo.uri:
+            return
+        if is_gone(known.uri, self.folders):
+            self._accept(known.uri)
+            self.held[known.uri].discard(photo.sha256)
+            self.held.setdefault(photo.uri, set()).add(photo.sha256)
+            known.uri = self.moved[known.photo_id] = photo.uri
+            self.tally.moved += 1
 
     def _replace(self, photo: Photo) -> None:
         """Drop what the collection holds of the photo's file from before it was edited."""

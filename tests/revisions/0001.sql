@@ -27,6 +27,11 @@ INSERT INTO geosearch.all_photos (
         NULL, NULL, NULL, NULL, NULL);
 INSERT INTO geosearch.all_rejects (collection_id, uri, stage, reason, message, photo_id, run_id) VALUES
     (2, '/photos/2.jpg', 'position', 'no_position', 'no GPS tags', 2, 1);
+INSERT INTO geosearch.all_files (
+    collection_id, uri, size_bytes, modified_ns, said, photo_id, reason, run_id
+) VALUES
+    (1, '/photos/é%1.jpg', 9, 1792758591123456789, -9223372036854775808, 1, NULL, 1),
+    (2, '/photos/2.jpg', 9, 0, 7, 2, 'no_position', 1);
 INSERT INTO geosearch.all_embeddings (
     photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, embedding
 ) SELECT id, 1, collection_id, geom, accuracy_m, taken_at, author, '[0.6, 0, -0.8]'

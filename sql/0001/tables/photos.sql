@@ -108,7 +108,7 @@ CALL pg_temp.describe('geosearch.all_runs',
     counts: Summary of the finished run.
 $$);
 
--- Photos, their rejects, their embeddings and their coverage lie on shelves: relations of their own,
+-- Photos, their rejects, their files, their embeddings and their coverage lie on shelves: relations of their own,
 -- one for all public collections and one for each private one. roles/shelves.sql says what for.
 -- Each makes its own index on geom. Whoever writes says which shelf; where it is not that of the collection, the row is refused. Numbers
 -- come from sequences: columns of identity do not work in partitions before PostgreSQL 17.
@@ -254,6 +254,38 @@ CALL pg_temp.describe('geosearch.all_rejects',
     photo_id: The stored photo, for stage embed and for photos kept unlocated.
     model_id: Model, for embed.
     run_id: Latest run that saw it.
+$$);
+
+CREATE TABLE geosearch.all_files (
+    collection_id bigint NOT NULL,
+    uri text NOT NULL,
+    size_bytes bigint NOT NULL,
+    modified_ns bigint NOT NULL,
+    said bigint NOT NULL,
+    photo_id bigint,
+    reason text,
+    run_id bigint REFERENCES geosearch.all_runs ON DELETE SET NULL,
+    shelf bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (collection_id, uri, shelf),
+    FOREIGN KEY (collection_id, shelf) REFERENCES geosearch.all_collections (id, shelf)
+        ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
+        ON DELETE CASCADE DEFERRABLE
+) PARTITION BY LIST (shelf);
+
+CREATE INDEX ON geosearch.all_files (photo_id);
+CREATE INDEX ON geosearch.all_files (run_id);
+
+CALL pg_temp.describe('geosearch.all_files',
+    'Files as they were when they were last read: an ingest reads what has changed since.', $$
+    collection_id: Collection the file was read for.
+    uri: Absolute path of the file.
+    size_bytes: Its size in bytes.
+    modified_ns: When it was last changed, nanoseconds since 1970.
+    said: Fingerprint of what its source said of it and of the options.
+    photo_id: The photo with its bytes; NULL if it was not stored.
+    reason: Reason code of its reject, if it was rejected.
+    run_id: Ingest run that read it.
 $$);
 
 CREATE TABLE geosearch.all_embeddings (
