@@ -40,6 +40,7 @@ def test_a_clean_ingest_ends_with_0_and_its_json_adds_up(runner: CliRunner, tmp_
         "replaced": 0,
         "unchanged": 0,
         "moved": 0,
+        "updated": 0,
         "by_reason": {},
         "warnings": {},
         "unread": {},

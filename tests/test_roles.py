@@ -242,6 +242,7 @@ TABLES = (
     "evaluations",
     "rejects",
     "files",
+    "photo_changes",
     "runs",
     "coverage",
     "partitions",

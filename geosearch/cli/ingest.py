@@ -47,6 +47,7 @@ _READING, _STORING, _AGAIN = "Reading", "Storing", "Again"
     option("licence", str, "Licence of photos that name none.", metavar="NAME", group=_STORING),
     option("dry_run", bool, "Do everything, then write nothing.", group=_STORING),
     option("rehash", bool, "Read files too that are as they were.", group=_AGAIN),
+    option("update", bool, "Change stored photos as sources say now.", group=_AGAIN),
     option("remove_missing", bool, "Delete photos whose files are gone.", group=_AGAIN),
     option("watch", bool, "Go on with what changes, until Ctrl-C.", group=_AGAIN),
     option("interval", float, "Seconds between two looks.", 10, metavar="S", group=_AGAIN),
@@ -181,6 +182,7 @@ def _print(summary: IngestSummary, collection: str, gone: int) -> None:
         "stored without a position": summary.kept_unlocated,
         "not read again": summary.unchanged,
         "under a new name": summary.moved,
+        "changed": summary.updated,
         "removed with their files": gone,
     }
     for name, count in rows.items():

@@ -9,6 +9,7 @@ from PIL import Image
 
 from geosearch import images
 from geosearch.errors import PhotoRejected, Reason
+from geosearch.ingest.corrections import said_by
 from geosearch.ingest.metadata import Metadata
 from geosearch.ingest.photo_times import settled
 from geosearch.ingest.records import (
@@ -93,6 +94,7 @@ def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, he
         title=candidate.title or metadata.title(),
         source_id=candidate.source_id,
         exif=metadata.as_json(),
+        said=said_by(candidate),
         warnings=candidate.warnings,
         **vars(candidate.or_else(metadata.view(width, height))),
     )

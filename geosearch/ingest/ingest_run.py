@@ -42,6 +42,7 @@ class IngestOptions(TypedDict, total=False):
     encoding: str | None
     exclude: Sequence[str] | None
     rehash: bool
+    update: bool
 
 
 def ingest(
@@ -60,6 +61,7 @@ def ingest(
     encoding: str | None = None,
     exclude: Sequence[str] | None = None,
     rehash: bool = False,
+    update: bool = False,
 ) -> IngestSummary:
     """Read photos and their positions into a collection.
 
@@ -97,6 +99,10 @@ def ingest(
         Patterns of names, or of paths below a folder, that are left out.
     rehash
         Read all files, those too that are as they were.
+    update
+        Of photos that are there, change what the sources say otherwise: what the row of a manifest
+        says, or what a photo and the files beside it say. What they do not say stays. Each change
+        is a row of `geosearch.photo_changes`.
 
     Raises
     ------
@@ -126,6 +132,7 @@ def ingest(
         "encoding": reading.encoding,
         "exclude": list(reading.exclude),
         "rehash": rehash,
+        "update": update,
     }
     found = _photos(chain.from_iterable(candidates(uri, reading) for uri in located), unread)
     given = (_with_defaults(each, author, licence) for each in found)
@@ -137,9 +144,14 @@ def ingest(
                 names = list(map(cleaned, located))
                 run_id = start_run(connection, "ingest", collection_id, options, sources=names)
             store = Store(
-                connection, collection_id, run_id, keep_unlocated=keep_unlocated, folders=located
+                connection,
+                collection_id,
+                run_id,
+                keep_unlocated=keep_unlocated,
+                update=update,
+                folders=located,
             )
-            reader = Reader(connection, collection_id, (verify, keep_unlocated), rehash)
+            reader = Reader(connection, collection_id, (verify, keep_unlocated, update), rehash)
             examined = ordered_map(
                 partial(_examine, verify=verify), reader.steps(given), workers or processors() + 1
             )

@@ -22,6 +22,7 @@ class Tally:
     replaced: int = 0
     unchanged: int = 0
     moved: int = 0
+    updated: int = 0
     by_reason: Counter[Reason] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
@@ -65,6 +66,8 @@ class IngestSummary(Record):
         Of all, the files not read again: their size and time are as they were.
     moved
         Of `duplicates`, the photos whose file has another name or folder now.
+    updated
+        Stored photos of which an update changed something, but for positions that were missing.
     by_reason
         `rejected` by reason code.
     warnings
@@ -84,6 +87,7 @@ class IngestSummary(Record):
     replaced: int
     unchanged: int
     moved: int
+    updated: int
     by_reason: dict[str, int]
     warnings: dict[str, int]
     unread: dict[str, int]

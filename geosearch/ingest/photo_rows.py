@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg import sql
@@ -12,8 +11,10 @@ from psycopg.types.json import Jsonb
 from geosearch.database.connection import Connection
 from geosearch.database.copying import copy_into, point_ewkb
 from geosearch.database.embedding_tables import OPEN, writable_tables
+from geosearch.database.photo_changes import Change, change_photos
 from geosearch.errors import DatabaseError
 from geosearch.ingest.camera_view import VIEW_FIELDS
+from geosearch.ingest.corrections import Known, corrected, correction
 from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
@@ -59,7 +60,8 @@ _COLUMNS = {
 }
 
 _STORED = """
-    SELECT id, uri, sha256, geom IS NOT NULL, estimate IS NOT NULL
+    SELECT sha256, uri, id, taken_at, taken_at_zone, position_source,
+        ST_Y(coalesce(geom, estimate)), ST_X(coalesce(geom, estimate))
     FROM {photos}
     WHERE collection_id = %s AND (sha256 = ANY(%s) OR uri = ANY(%s))
 """
@@ -68,13 +70,6 @@ _STORED = """
 _DELETE_PHOTOS = """
     DELETE FROM {photos}
     WHERE id IN (SELECT id FROM {photos} WHERE id = ANY(%s) ORDER BY id FOR UPDATE)
-"""
-
-_LOCATE_PHOTO = """
-    UPDATE {photos}
-    SET geom = %(geom)s, estimate = %(estimate)s, position_source = %(source)s,
-        accuracy_m = %(accuracy_m)s
-    WHERE id = %(id)s
 """
 
 _MOVE_PHOTO = "UPDATE {photos} SET uri = %(uri)s WHERE id = %(id)s"
@@ -134,12 +129,14 @@ class Store:
         run_id: int,
         *,
         keep_unlocated: bool,
+        update: bool = False,
         folders: Sequence[str] = (),
     ) -> None:
         self.connection = connection
         self.collection_id = collection_id
         self.run_id = run_id
         self.keep_unlocated = keep_unlocated
+        self.update = update
         #: Below which a photo whose file is gone takes the name of another with its bytes.
         self.folders = folders
         self._tables: dict[str, sql.Identifier] = {}
@@ -159,7 +156,7 @@ class Store:
             self._find_place()
             examined = [item for item in items if isinstance(item, Examined)]
             stored = self._stored([each.item for each in examined])
-            batch = _Batch(stored, keep_unlocated=self.keep_unlocated, folders=self.folders)
+            batch = _Batch(stored, self)
             for item in items:
                 if isinstance(item, Examined):
                     batch.decide(item.item)
@@ -168,10 +165,8 @@ class Store:
             if batch.replaced:
                 self.connection.execute(self._sql(_DELETE_PHOTOS), (batch.replaced,))
             self._copy(batch.new.values())
-            for photo_id, position in batch.gained.items():
-                self.connection.execute(
-                    self._sql(_LOCATE_PHOTO), _position_columns(position) | {"id": photo_id}
-                )
+            changed = change_photos(self.connection, batch.changes, self.run_id)
+            batch.tally.updated = len(set(changed) - batch.gained)
             for photo_id, uri in batch.moved.items():
                 self.connection.execute(self._sql(_MOVE_PHOTO), {"uri": uri, "id": photo_id})
             self._reject(batch)
@@ -201,14 +196,14 @@ class Store:
     def _sql(self, template: LiteralString) -> sql.Composed:
         return sql.SQL(template).format(**self._tables)
 
-    def _stored(self, items: Sequence[Photo | Rejection]) -> dict[bytes, _Known]:
+    def _stored(self, items: Sequence[Photo | Rejection]) -> dict[bytes, Known]:
         photos = [item for item in items if isinstance(item, Photo)]
         hashes = list({photo.sha256 for photo in photos})
         uris = list({photo.uri for photo in photos})
         rows = self.connection.execute(self._sql(_STORED), (self.collection_id, hashes, uris))
         return {
-            bytes(sha256): _Known(uri, located, estimated, photo_id)
-            for photo_id, uri, sha256, located, estimated in rows
+            bytes(sha256): Known(uri, None if lat is None else Position(lat, lon, source), *rest)
+            for sha256, uri, *rest, source, lat, lon in rows
         }
 
     def _copy(self, photos: Iterable[Photo]) -> None:
@@ -303,32 +298,23 @@ def _position_columns(position: Position | None) -> dict[str, Any]:
     }
 
 
-@dataclass
-class _Known:
-    """A photo the collection holds, or will at the end of this batch."""
-
-    uri: str
-    located: bool
-    estimated: bool
-    photo_id: int | None = None
-
-
 class _Batch:
     """What becomes of the items of a batch, given what the collection holds."""
 
-    def __init__(
-        self, known: dict[bytes, _Known], *, keep_unlocated: bool, folders: Sequence[str]
-    ) -> None:
+    def __init__(self, known: dict[bytes, Known], store: Store) -> None:
         self.known = known
-        self.folders = folders
+        self.folders = store.folders
+        self.update = store.update
         #: uri → hashes of what the collection holds under it
         self.held: dict[str, set[bytes]] = {}
         for sha256, photo in known.items():
             self.held.setdefault(photo.uri, set()).add(sha256)
-        self.keep_unlocated = keep_unlocated
+        self.keep_unlocated = store.keep_unlocated
         self.tally = Tally()
         self.new: dict[bytes, Photo] = {}
-        self.gained: dict[int, Position] = {}
+        self.changes: dict[int, Change] = {}
+        #: ids of stored photos that have a position from now on
+        self.gained: set[int] = set()
         #: ids of stored photos whose file is another now
         self.replaced: list[int] = []
         #: uri → why, and the hash of the photo if it is kept all the same
@@ -373,7 +359,7 @@ class _Batch:
         if item.position is not None and (
             known is None or not (known.located or (item.position.is_estimate and known.estimated))
         ):
-            self._locate(item, item.position, known)
+            self._locate(item, known)
             if item.position.is_estimate:
                 self.tally.estimated += 1
             else:
@@ -382,6 +368,8 @@ class _Batch:
             item.defect is None or (known.located and known.uri == item.uri)
         ):
             self.tally.duplicates += 1
+            if self.update:
+                self._change(item, known)
         else:
             self._without_position(item, known)
         if item.sha256 in self.known:
@@ -408,34 +396,44 @@ class _Batch:
             before = self.known.pop(sha256)
             self.new.pop(sha256, None)
             if before.photo_id is not None:
-                self.gained.pop(before.photo_id, None)
+                self.changes.pop(before.photo_id, None)
                 self.replaced.append(before.photo_id)
             self.tally.replaced += 1
 
     def _add(self, photo: Photo) -> None:
         self.new[photo.sha256] = photo
-        guessed = photo.position is not None and photo.position.is_estimate
-        located = photo.position is not None and not guessed
-        self.known[photo.sha256] = _Known(photo.uri, located, guessed)
+        self.known[photo.sha256] = Known(photo.uri, photo.position)
         self.held.setdefault(photo.uri, set()).add(photo.sha256)
 
-    def _locate(self, photo: Photo, position: Position, known: _Known | None) -> None:
+    def _locate(self, photo: Photo, known: Known | None) -> None:
         if known is None:
             self._add(photo)
             return
         self._accept(known.uri)
-        known.located, known.estimated = not position.is_estimate, position.is_estimate
         if known.photo_id is not None:
-            self.gained[known.photo_id] = position
-        else:
+            self.gained.add(known.photo_id)
+        self._change(photo, known)
+
+    def _change(self, photo: Photo, known: Known) -> None:
+        """Let a photo of the collection, or one that is to be, have what another says of it."""
+        if known.photo_id is None:
             first = self.new[photo.sha256]
-            self.new[photo.sha256] = replace(first, position=position, defect=None)
+            self.new[photo.sha256] = first = corrected(first, photo, update=self.update)
+            known.position = first.position
+            return
+        change = correction(photo, known, update=self.update)
+        before = self.changes.get(known.photo_id, Change({}))
+        self.changes[known.photo_id] = Change(
+            {**before.values, **change.values}, {**change.fills, **before.fills}
+        )
+        if "lat" in change.values:
+            known.position = photo.position
 
     def _accept(self, uri: str) -> None:
         self.rejects.pop(uri, None)
         self.accepted.add(uri)
 
-    def _without_position(self, photo: Photo, known: _Known | None) -> None:
+    def _without_position(self, photo: Photo, known: Known | None) -> None:
         kept = self.keep_unlocated and known is None
         if kept:
             self._add(photo)

@@ -69,7 +69,11 @@ class Unread:
 
 @dataclass(frozen=True)
 class Photo(View):
-    """A photo read and checked. `defect` says why a position it carries is not believed."""
+    """A photo read and checked. `defect` says why a position it carries is not believed.
+
+    `said` are the groups of columns, by their first, that an update takes from it even where
+    something else is stored: what the row of a manifest says, or all where there is none.
+    """
 
     uri: str
     origin: str | None
@@ -87,6 +91,7 @@ class Photo(View):
     title: str | None
     source_id: str | None
     exif: dict[str, Any] | None
+    said: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
 
 

@@ -259,14 +259,16 @@ BEGIN
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.whitenings');
     PERFORM geosearch.grant_to(
         'geosearch_ingester',
-        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq'
+        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq, '
+        'geosearch.photo_changes_id_seq'
     );
     PERFORM geosearch.grant_to(
         'geosearch_ingester', 'SELECT, INSERT, UPDATE, DELETE ON geosearch.leases'
     );
     PERFORM geosearch.grant_to(
         'geosearch_owner',
-        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq'
+        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq, '
+        'geosearch.photo_changes_id_seq'
     );
     PERFORM geosearch.grant_shelf(shelf) FROM unnest(0 || geosearch.shelves()) AS shelf;
 END

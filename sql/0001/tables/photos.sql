@@ -88,17 +88,18 @@ CREATE TABLE geosearch.all_runs (
     started_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
     counts jsonb,
+    undone_at timestamptz,
     collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user,
-    CONSTRAINT all_runs_kind_check CHECK (kind IN ('ingest', 'embed', 'train'))
+    CONSTRAINT all_runs_kind_check CHECK (kind IN ('ingest', 'correct', 'embed', 'train'))
 );
 
 CREATE INDEX ON geosearch.all_runs (collection_id);
 CREATE INDEX ON geosearch.all_runs (model_id);
 
 CALL pg_temp.describe('geosearch.all_runs',
-    'Runs of ingest, embed and train: what was asked, with what software, what came of it.', $$
-    kind: ingest, embed or train.
+    'Runs of ingest, corrections, embed and train: what was asked, with what software, what came of it.', $$
+    kind: ingest, correct (positions by hand), embed or train.
     collection_id: Collection worked on; NULL means all.
     model_id: Model, for embed and train.
     sources: Folders and manifests given.
@@ -106,6 +107,7 @@ CALL pg_temp.describe('geosearch.all_runs',
     started_at: Start of the run.
     finished_at: End; NULL while running or killed.
     counts: Summary of the finished run.
+    undone_at: When what it did was taken back; NULL if it was not.
 $$);
 
 -- Photos, their rejects, their files, their embeddings and their coverage lie on shelves: relations of their own,
@@ -163,7 +165,7 @@ CREATE TABLE geosearch.all_photos (
     ),
     CONSTRAINT all_photos_pitch_check CHECK (pitch_deg BETWEEN -90 AND 90),
     CONSTRAINT all_photos_position_source_check CHECK (
-        position_source IN ('exif', 'xmp', 'manifest', 'estimated')
+        position_source IN ('exif', 'xmp', 'manifest', 'corrected', 'estimated')
     ),
     -- A guess is no reference: what asks for places asks for geom, where there is none.
     CONSTRAINT all_photos_position_has_source_check CHECK (
@@ -195,7 +197,7 @@ CALL pg_temp.describe('geosearch.all_photos', 'Reference photos with their posit
     height: Height in pixels, as stored.
     format: Image format, e.g. JPEG.
     geom: Known position (WGS 84); NULL if unlocated.
-    position_source: exif, xmp, manifest or estimated; NULL if unlocated.
+    position_source: exif, xmp, manifest, corrected (by hand) or estimated; NULL if unlocated.
     estimate: Position that was estimated (WGS 84), if no other is known.
     accuracy_m: Accuracy of the position, metres.
     taken_at: When taken (UTC if no zone is known).
@@ -286,6 +288,41 @@ CALL pg_temp.describe('geosearch.all_files',
     photo_id: The photo with its bytes; NULL if it was not stored.
     reason: Reason code of its reject, if it was rejected.
     run_id: Ingest run that read it.
+$$);
+
+CREATE SEQUENCE geosearch.photo_changes_id_seq;
+
+-- Not for readers: where a photo was before may be why it was corrected.
+CREATE TABLE geosearch.all_photo_changes (
+    id bigint NOT NULL DEFAULT nextval('geosearch.photo_changes_id_seq'),
+    photo_id bigint NOT NULL,
+    collection_id bigint NOT NULL,
+    run_id bigint REFERENCES geosearch.all_runs ON DELETE SET NULL,
+    old jsonb NOT NULL,
+    new jsonb NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    changed_by text NOT NULL DEFAULT current_user,
+    shelf bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (id, shelf),
+    FOREIGN KEY (collection_id, shelf) REFERENCES geosearch.all_collections (id, shelf)
+        ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
+        ON DELETE CASCADE DEFERRABLE
+) PARTITION BY LIST (shelf);
+
+ALTER SEQUENCE geosearch.photo_changes_id_seq OWNED BY geosearch.all_photo_changes.id;
+CREATE INDEX ON geosearch.all_photo_changes (photo_id);
+CREATE INDEX ON geosearch.all_photo_changes (run_id);
+
+CALL pg_temp.describe('geosearch.all_photo_changes',
+    'What was changed of photos that were there: an ingest with --update, corrections by hand.', $$
+    photo_id: The photo.
+    collection_id: Its collection.
+    run_id: Run that changed it: its sources and options say from what.
+    old: What was changed, by column, as it was; lat and lon for the position.
+    new: The same as it is since.
+    changed_at: When.
+    changed_by: Role that changed it.
 $$);
 
 CREATE TABLE geosearch.all_embeddings (
