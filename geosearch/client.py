@@ -58,6 +58,7 @@ from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.filters import GivenFilter, narrowed
 from geosearch.retrieval.indexing import Indexed, index_model
+from geosearch.retrieval.photo_list import read_thumbnail
 
 
 class Geosearch(Closing):
@@ -351,6 +352,11 @@ class Geosearch(Closing):
         """Move photos into another collection: `geosearch.deletion.photo_moves`."""
         passing = narrowed(where, conditions)
         return move_photos(self.database, passing, ids=ids, to=to_collection, dry_run=dry_run)
+
+    def thumbnail(self, photo_id: int) -> bytes:
+        """The thumbnail of a photo, as WebP: `geosearch.retrieval.photo_list.read_thumbnail`."""
+        with self.database.connection() as connection:
+            return read_thumbnail(connection, whole("photo_id", photo_id))
 
     @checked_keywords
     def undo_run(self, run: int, *, dry_run: bool = False) -> Undone:

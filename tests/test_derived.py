@@ -64,10 +64,9 @@ CARRIES_NOTHING = {
     "leases": "who works on which model; for those who embed",
 }
 #: Those whose every row belongs to one collection, and lies on its shelf.
-SHELVED = {f"all_{name}" for name in ("photos", "photo_changes", "rejects", "files")} | {
-    "all_embeddings",
-    "all_guesses",
-    "all_coverage",
+SHELVED = {
+    *("all_photos", "all_photo_changes", "all_thumbnails", "all_rejects", "all_files"),
+    *("all_embeddings", "all_guesses", "all_coverage"),
 }
 
 

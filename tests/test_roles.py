@@ -243,6 +243,7 @@ TABLES = (
     "rejects",
     "files",
     "photo_changes",
+    "thumbnails",
     "runs",
     "coverage",
     "partitions",

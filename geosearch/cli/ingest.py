@@ -43,6 +43,7 @@ _READING, _STORING, _AGAIN = "Reading", "Storing", "Again"
     option("verify", bool, _VERIFY, True, spelt="--verify/--no-verify", group=_READING),
     option("workers", int, "Threads that read photos.", least=1, metavar="N", group=_READING),
     option("keep_unlocated", bool, "Also photos without a usable position.", group=_STORING),
+    option("thumbnails", bool, "Also small pictures, for pages and maps.", group=_STORING),
     option("author", str, "Author of photos that name none.", metavar="ID", group=_STORING),
     option("licence", str, "Licence of photos that name none.", metavar="NAME", group=_STORING),
     option("dry_run", bool, "Do everything, then write nothing.", group=_STORING),

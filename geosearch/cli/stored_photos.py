@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geosearch.atomic_files import replacing
 from geosearch.cli import deleting
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, LimitOption, connected, print_rows
+from geosearch.cli.console import JsonOption, LimitOption, answer, connected, print_rows
 from geosearch.cli.deleting import DryRunOption, YesOption
-from geosearch.cli.options import make_filter, option, taking
+from geosearch.cli.options import check_ending, make_filter, option, taking
 from geosearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,3 +121,24 @@ def move(
         return
     work = partial(correct_positions, to_accuracy_m=to_accuracy_m)
     deleting.delete(context, asked, work, where, ids=ids or (), to=to)
+
+
+@app.command()
+def thumbnail(
+    context: typer.Context,
+    photo: Annotated[int, typer.Argument(metavar="ID", help="Id of the photo.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, .webp.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the thumbnail of a photo into a file; geosearch ingest --thumbnails stores it.
+
+    Example: geosearch photos thumbnail 17 -o 17.webp
+    """
+    from geosearch.retrieval.photo_list import read_thumbnail
+
+    check_ending("-o", output, (".webp",))
+    with connected(context) as connection:
+        found = read_thumbnail(connection, photo)
+    with replacing(output) as file:
+        file.write_bytes(found)
+    answer(as_json, {"photo": photo, "file": str(output), "bytes": len(found)}, str(output))

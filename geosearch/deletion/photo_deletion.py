@@ -99,8 +99,8 @@ class Going:
         run: int | None = None,
     ) -> None:
         self.connection = connection
-        names = ("photos", "embeddings", "guesses", "rejects", "files", "photo_changes")
-        self.tables = writable_tables(connection, *names)
+        theirs = ("embeddings", "guesses", "rejects", "files", "photo_changes", "thumbnails")
+        self.tables = writable_tables(connection, "photos", *theirs)
         table: sql.Composable = self.tables["photos"]
         if run is not None:
             of_run = "(SELECT * FROM {} WHERE run_id = {}) AS added"

@@ -208,5 +208,7 @@ _MOVE: tuple[LiteralString, ...] = (
     "WHERE photo_id = ANY(%(ids)s)",
     "UPDATE {guesses} SET collection_id = %(target)s, shelf = %(shelf)s "
     "WHERE photo_id = ANY(%(ids)s)",
+    "UPDATE {thumbnails} SET collection_id = %(target)s, shelf = %(shelf)s "
+    "WHERE photo_id = ANY(%(ids)s)",
     "UPDATE {photo_changes} SET collection_id = %(target)s WHERE photo_id = ANY(%(ids)s)",
 )

@@ -43,6 +43,7 @@ class IngestOptions(TypedDict, total=False):
     exclude: Sequence[str] | None
     rehash: bool
     update: bool
+    thumbnails: bool
 
 
 def ingest(
@@ -62,6 +63,7 @@ def ingest(
     exclude: Sequence[str] | None = None,
     rehash: bool = False,
     update: bool = False,
+    thumbnails: bool = False,
 ) -> IngestSummary:
     """Read photos and their positions into a collection.
 
@@ -103,6 +105,8 @@ def ingest(
         Of photos that are there, change what the sources say otherwise: what the row of a manifest
         says, or what a photo and the files beside it say. What they do not say stays. Each change
         is a row of `geosearch.photo_changes`.
+    thumbnails
+        Store small pictures, of photos too that are there and have none.
 
     Raises
     ------
@@ -133,6 +137,7 @@ def ingest(
         "exclude": list(reading.exclude),
         "rehash": rehash,
         "update": update,
+        "thumbnails": thumbnails,
     }
     found = _photos(chain.from_iterable(candidates(uri, reading) for uri in located), unread)
     given = (_with_defaults(each, author, licence) for each in found)
@@ -151,9 +156,12 @@ def ingest(
                 update=update,
                 folders=located,
             )
-            reader = Reader(connection, collection_id, (verify, keep_unlocated, update), rehash)
+            given_options = (verify, keep_unlocated, update, thumbnails)
+            reader = Reader(connection, collection_id, given_options, rehash)
             examined = ordered_map(
-                partial(_examine, verify=verify), reader.steps(given), workers or processors() + 1
+                partial(_examine, verify=verify, thumbnails=thumbnails),
+                reader.steps(given),
+                workers or processors() + 1,
             )
             with closing(examined) as items:
                 tally = _write(store, items, _reporter(progress, located, reading))
@@ -184,11 +192,12 @@ def _with_defaults(
     return item if isinstance(item, Rejection) else with_defaults(item, author, licence)
 
 
-def _examine(step: Step, *, verify: bool) -> Item:
+def _examine(step: Step, *, verify: bool, thumbnails: bool) -> Item:
     if isinstance(step, Rejection):
         return Examined(step)
     if isinstance(step, ToRead):
-        return Examined(examine(step.candidate, verify=verify), step.mark)
+        found = examine(step.candidate, verify=verify, thumbnails=thumbnails)
+        return Examined(found, step.mark)
     return step
 
 

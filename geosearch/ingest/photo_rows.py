@@ -74,6 +74,15 @@ _DELETE_PHOTOS = """
 
 _MOVE_PHOTO = "UPDATE {photos} SET uri = %(uri)s WHERE id = %(id)s"
 
+_KEEP_THUMBNAILS = """
+    INSERT INTO {thumbnails} (photo_id, collection_id, shelf, width, height, webp)
+    SELECT p.id, p.collection_id, p.shelf, t.width, t.height, t.webp
+    FROM unnest(%s::bytea[], %s::int2[], %s::int2[], %s::bytea[])
+        AS t (sha256, width, height, webp)
+    JOIN {photos} AS p ON p.collection_id = %s AND p.sha256 = t.sha256
+    ON CONFLICT (photo_id, shelf) DO NOTHING
+"""
+
 _SEE_REJECTS = """
     UPDATE {rejects} SET run_id = %s
     WHERE collection_id = %s AND uri = ANY(%s) AND model_id IS NULL
@@ -169,13 +178,14 @@ class Store:
             batch.tally.updated = len(set(changed) - batch.gained)
             for photo_id, uri in batch.moved.items():
                 self.connection.execute(self._sql(_MOVE_PHOTO), {"uri": uri, "id": photo_id})
+            self._keep_thumbnails(examined)
             self._reject(batch)
             self._mark(examined, batch)
         return batch.tally
 
     def _find_place(self) -> None:
         """Where the rows belong: the collection may have been made private since the last batch."""
-        self._tables = writable_tables(self.connection, "photos", "rejects", "files")
+        self._tables = writable_tables(self.connection, "photos", "rejects", "files", "thumbnails")
         row = self.connection.execute(
             "SELECT shelf, has_table_privilege('geosearch.all_photos', 'INSERT') "
             "FROM geosearch.collections WHERE id = %s",
@@ -237,6 +247,18 @@ class Store:
             self.run_id,
             self._shelf,
         )
+
+    def _keep_thumbnails(self, examined: Sequence[Examined]) -> None:
+        made = {
+            item.sha256: item.thumbnail
+            for item, _ in examined
+            if isinstance(item, Photo) and item.thumbnail is not None
+        }
+        if made:
+            columns = map(list, zip(*made.values(), strict=True))
+            self.connection.execute(
+                self._sql(_KEEP_THUMBNAILS), (list(made), *columns, self.collection_id)
+            )
 
     def _mark(self, examined: Sequence[Examined], batch: _Batch) -> None:
         """Note the files that were read, but for those of which more may be read next time."""

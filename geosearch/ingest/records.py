@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.ingest.camera_view import View
 from geosearch.ingest.positions import Position
+from geosearch.ingest.thumbnails import Thumbnail
 
 Stage = Literal["read", "decode", "position", "manifest"]
 #: How the zone of a time is known: it is named, it is that of the position, or UTC is assumed.
@@ -92,6 +93,7 @@ class Photo(View):
     source_id: str | None
     exif: dict[str, Any] | None
     said: frozenset[str] = frozenset()
+    thumbnail: Thumbnail | None = None
     warnings: tuple[str, ...] = ()
 
 

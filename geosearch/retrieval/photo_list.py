@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from geosearch.database.connection import Connection
+from geosearch.errors import NotFoundError
 from geosearch.json_record import Record
 from geosearch.retrieval.algebra import check_references
 from geosearch.retrieval.conditions import Photos
@@ -103,3 +104,20 @@ def list_photos(
         return cursor.execute(
             sql.SQL(_LIST).format(chosen=chosen), values | {"limit": limit}
         ).fetchall()
+
+
+def read_thumbnail(connection: Connection, photo_id: int) -> bytes:
+    """The thumbnail of a photo, as WebP.
+
+    Raises
+    ------
+    NotFoundError
+        None is stored, or there is no such photo, as far as this login may see.
+    """
+    row = connection.execute("SELECT geosearch.thumbnail(%s)", (photo_id,)).fetchone()
+    if row is None or row[0] is None:
+        raise NotFoundError(
+            f"there is no thumbnail of photo {photo_id}",
+            "Ingest its folder again with --thumbnails.",
+        )
+    return bytes(row[0])

@@ -29,6 +29,8 @@ INSERT INTO geosearch.all_rejects (collection_id, uri, stage, reason, message, p
     (2, '/photos/2.jpg', 'position', 'no_position', 'no GPS tags', 2, 1);
 INSERT INTO geosearch.all_photo_changes (photo_id, collection_id, run_id, old, new) VALUES
     (1, 1, 1, '{"lat": 1.5, "lon": null}', '{"lat": -12.3456789, "lon": 179.9999999}');
+INSERT INTO geosearch.all_thumbnails (photo_id, collection_id, width, height, webp) VALUES
+    (1, 1, 4, 3, '\x5249464600');
 INSERT INTO geosearch.all_files (
     collection_id, uri, size_bytes, modified_ns, said, photo_id, reason, run_id
 ) VALUES

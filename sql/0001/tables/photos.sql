@@ -325,6 +325,29 @@ CALL pg_temp.describe('geosearch.all_photo_changes',
     changed_by: Role that changed it.
 $$);
 
+CREATE TABLE geosearch.all_thumbnails (
+    photo_id bigint NOT NULL,
+    collection_id bigint NOT NULL,
+    width smallint NOT NULL,
+    height smallint NOT NULL,
+    webp bytea NOT NULL,
+    shelf bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (photo_id, shelf),
+    FOREIGN KEY (collection_id, shelf) REFERENCES geosearch.all_collections (id, shelf)
+        ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
+        ON DELETE CASCADE DEFERRABLE
+) PARTITION BY LIST (shelf);
+
+CALL pg_temp.describe('geosearch.all_thumbnails',
+    'Small pictures of photos, where an ingest was asked for them.', $$
+    photo_id: The photo.
+    collection_id: Its collection.
+    width: Width in pixels, upright; no side is over 512.
+    height: Height in pixels.
+    webp: The picture as a WebP file, without metadata.
+$$);
+
 CREATE TABLE geosearch.all_embeddings (
     photo_id bigint NOT NULL,
     model_id bigint NOT NULL REFERENCES geosearch.models ON DELETE CASCADE,
