@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made, scratch_database() as database:
-        result = {
+        result: dict[str, Any] = {
             "small": [small(database, Path(made, str(n)), n) for n in arguments.photos],
             "large": large(database, Path(made, "large"), arguments.large),
         }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import make_conninfo
 
 from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Database
@@ -18,7 +19,7 @@ from geosearch.database.coverage import refresh_coverage
 from geosearch.database.photo_changes import Change, change_photos
 from geosearch.deletion.photo_moves import correct_positions, move_photos
 from geosearch.deletion.run_undo import undo_run
-from geosearch.errors import InputError, NotFoundError
+from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.ingest import ingest
 from geosearch.retrieval.filters import where
 from tests.command_line import CommandLine
@@ -251,3 +252,32 @@ def test_moving_back_and_forth_changes_nothing(database: Database) -> None:
     after = fetch(database, FACTS), fetch(database, "SELECT * FROM geosearch.embeddings ORDER BY 1")
     assert after == before
     assert agree(database)
+
+
+def test_an_ingester_corrects_and_undoes_and_a_reader_sees_no_history(
+    database: Database, folder: Path
+) -> None:
+    options = "-c role=geosearch_{}"
+    before = fetch(database, FACTS)
+    table = manifest(folder / "n.csv", "file,lat,lon", "a.jpg,1,2")
+    with Database(make_conninfo(database.url, options=options.format("ingester"))) as ingester:
+        run = ingest(ingester, [table], collection="c", update=True, thumbnails=True).run_id
+        assert run is not None
+        moved = correct_positions(ingester, where(collection="c"), to=(3, 4))
+        assert fetch(database, "SELECT DISTINCT changed_by FROM geosearch.photo_changes") == [
+            ("geosearch_ingester",)
+        ]
+        assert moved.run_id is not None
+        for number in (run, moved.run_id):
+            undo_run(ingester, number)
+        assert fetch(database, FACTS) == before
+        others = correct_positions(database, where(collection="c"), to=(3, 4)).run_id
+        assert others is not None
+        with pytest.raises(DatabaseError, match="was recorded by"):
+            undo_run(ingester, others)
+    with Database(make_conninfo(database.url, options=options.format("reader"))) as reader:
+        for name in ("photo_changes", "photo_changes_open", "all_photo_changes"):
+            with pytest.raises(DatabaseError), reader.connection() as connection:
+                connection.execute(f"SELECT FROM geosearch.{name}".encode())
+        with pytest.raises(DatabaseError, match="may not delete"):
+            correct_positions(reader, where(collection="c"), to=(1, 2))
