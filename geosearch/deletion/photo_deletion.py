@@ -7,7 +7,12 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from geosearch.database.collection_rows import clean_up, find_collection, owns_tables
+from geosearch.database.collection_rows import (
+    clean_up,
+    find_collection,
+    owns_tables,
+    take_turns,
+)
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import writable_tables
 from geosearch.deletion.deleted import Deleted, count, refusal, require_right
@@ -168,10 +173,7 @@ class Going:
             ).format(chosen=self.chosen, **self.tables),
             self.values,
         ).fetchall()
-        for key, _ in collections:  # an ingest decides by what is stored
-            connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended('geosearch ingest', %s))", (key,)
-            )
+        take_turns(connection, (key for key, _ in collections))
         rows = connection.execute(
             sql.SQL(
                 "SELECT model_id, count(*) FROM {embeddings} "

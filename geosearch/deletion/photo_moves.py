@@ -9,7 +9,12 @@ from typing import Any, LiteralString
 from psycopg import sql
 
 from geosearch.arguments import check_range, numbers
-from geosearch.database.collection_rows import clean_up, find_collection, owns_tables
+from geosearch.database.collection_rows import (
+    clean_up,
+    find_collection,
+    owns_tables,
+    take_turns,
+)
 from geosearch.database.connection import Connection, Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.database.embedding_tables import OPEN
@@ -88,6 +93,7 @@ def correct_positions(
         if dry_run or not rows:
             return Moved(what, dry_run, len(rows))
         collections = sorted({row[1] for row in rows})
+        take_turns(connection, collections)
         options = {"to": [lat, lon], "accuracy_m": to_accuracy_m, "ids": list(ids)}
         run_id = start_run(
             connection,
@@ -138,12 +144,14 @@ def move_photos(
         found = Moved(f"the collection {to!r}", dry_run, len(moving), len(rows) - len(moving))
         if dry_run or not moving:
             return found
+        theirs = {key, *(collection for _, collection, _, _ in rows)}
+        take_turns(connection, theirs)
         connection.execute("SET CONSTRAINTS ALL DEFERRED")
         for statement in _MOVE:
             values = {"ids": moving, "target": key, "shelf": shelf}
             connection.execute(sql.SQL(statement).format(**chosen.tables), values)
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        _count_again(connection, sorted({key, *(collection for _, collection, _, _ in rows)}))
+        _count_again(connection, sorted(theirs))
         hidden = shelf != OPEN and any(before == OPEN for _, _, before, _ in rows)
         owned = owns_tables(connection)
     forget(database)
@@ -200,6 +208,8 @@ ORDER BY p.id
 """
 #: What was noted of their files and rejects is of the collection they leave.
 _MOVE: tuple[LiteralString, ...] = (
+    # In the order of ids, in which others lock photos too: neither waits for the other for ever.
+    "SELECT FROM {photos} WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE",
     "DELETE FROM {rejects} WHERE photo_id = ANY(%(ids)s)",
     "DELETE FROM {files} WHERE photo_id = ANY(%(ids)s)",
     "DELETE FROM {photo_changes} WHERE photo_id = ANY(%(ids)s) AND shelf <> %(shelf)s",

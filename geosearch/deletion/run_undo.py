@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
+from geosearch.database.collection_rows import take_turns
 from geosearch.database.connection import Connection, Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.database.photo_changes import changes_of, undo_changes
@@ -93,6 +94,8 @@ def undo_run(
                 f"run {run} was undone before" if undone_at else f"run {run} is of {kind}",
                 "What can be undone: geosearch runs list",
             )
+        if not dry_run:
+            take_turns(connection, collections)
         going = Going(connection, EVERYTHING, run=run)
         counted = going.counted(f"run {run}")
         undoing = changes_of(connection, run)

@@ -8,6 +8,7 @@ from typing import Any, LiteralString, NamedTuple
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from geosearch.database.collection_rows import take_turns
 from geosearch.database.connection import Connection
 from geosearch.database.copying import copy_into, point_ewkb
 from geosearch.database.embedding_tables import OPEN, writable_tables
@@ -158,10 +159,7 @@ class Store:
         """
         with self.connection.transaction():
             # Two ingests into one collection take turns, batch by batch.
-            self.connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended('geosearch ingest', %s))",
-                (self.collection_id,),
-            )
+            take_turns(self.connection, [self.collection_id])
             self._find_place()
             examined = [item for item in items if isinstance(item, Examined)]
             stored = self._stored([each.item for each in examined])
