@@ -94,17 +94,18 @@ class Found:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=540)
-    parser.add_argument("--files", type=int, help="of each format, however long it takes")
+    parser.add_argument("--seconds", type=float, help="at most; 540 without --files")
+    parser.add_argument("--files", type=int, help="so many of each format")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    seconds = arguments.seconds / len(arguments.kinds)
+    limit = arguments.seconds or (540 if arguments.files is None else math.inf)
+    seconds = limit / len(arguments.kinds)
     counts = dict.fromkeys(arguments.kinds, sys.maxsize)
     if arguments.files is not None:
-        seconds, formats = math.inf, {"images": len(photos()), "manifests": MANIFEST_SEEDS}
+        formats = {"images": len(photos()), "manifests": MANIFEST_SEEDS}
         if not counts.keys() <= formats.keys():
             parser.error("--files is for --kinds images manifests")
         counts = {kind: arguments.files * formats[kind] for kind in counts}
