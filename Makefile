@@ -6,7 +6,7 @@ STAMP := .venv/.made
 REFERENCES ?= 6000
 QUERIES ?= 400
 WORKERS ?= 2
-BENCHMARKS := accuracy batch density exports extract layers load sql startup train
+BENCHMARKS := accuracy batch density exports extract ingest layers load sql startup train
 
 .PHONY: help setup demo test system lint bench clean
 

@@ -1,12 +1,14 @@
 """Random bad input in every way in: what is not refused in words, hangs, or takes memory.
 
 Images, manifests, filters, arguments of SQL functions as a reader, model specs and checkpoints.
-Each kind has a process of its own and a share of the time. A case may be answered, or refused by an
-error that says why; any other exception is a traceback for somebody, a case of over 30 s a hang.
+Each kind has a process of its own and a share of the time, or so many files of each format. A case
+may be answered, or refused by an error that says why; any other exception is a traceback for
+somebody, a case of over 30 s a hang.
 Leaves what failed in a folder, and ends with 1 if anything did, or if a process took over 2 GB.
 
     python benchmarks/fuzz.py
     python benchmarks/fuzz.py --seconds 60 --kinds images manifests --seed 7
+    python benchmarks/fuzz.py --files 20000 --kinds images manifests
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -66,8 +69,16 @@ class Ground:
     url: str
 
 
+class Case(random.Random):
+    """The numbers of a case, and its own: formats take turns by it."""
+
+    def __init__(self, seed: str, number: int) -> None:
+        super().__init__(seed)
+        self.number = number
+
+
 #: Tries one case, made by the generator; may raise GeosearchError.
-Attempt = Callable[[random.Random], object]
+Attempt = Callable[[Case], object]
 
 
 @dataclass
@@ -83,16 +94,24 @@ class Found:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=540)
+    parser.add_argument("--seconds", type=float, help="at most; 540 without --files")
+    parser.add_argument("--files", type=int, help="so many of each format")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
+    limit = arguments.seconds or (540 if arguments.files is None else math.inf)
+    seconds = limit / len(arguments.kinds)
+    counts = dict.fromkeys(arguments.kinds, sys.maxsize)
+    if arguments.files is not None:
+        formats = {"images": len(photos()), "manifests": MANIFEST_SEEDS}
+        if not counts.keys() <= formats.keys():
+            parser.error("--files is for --kinds images manifests")
+        counts = {kind: arguments.files * formats[kind] for kind in counts}
     with scratch_database() as database, reader_of(database) as url:
         found = {
-            kind: fuzz(kind, url, arguments.seed, arguments.seconds / len(arguments.kinds))
-            for kind in arguments.kinds
+            kind: fuzz(kind, url, arguments.seed, seconds, most) for kind, most in counts.items()
         }
     for kind, each in found.items():
         for number, failure in enumerate(each.failures):
@@ -127,11 +146,11 @@ def reader_of(database: Database) -> Iterator[str]:
             connection.execute(f"DROP ROLE {login}".encode())
 
 
-def fuzz(kind: str, url: str, seed: int, seconds: float) -> Found:
-    """Try cases of a kind until the time is over; a process that hangs or dies is replaced."""
+def fuzz(kind: str, url: str, seed: int, seconds: float, most: int) -> Found:
+    """Try cases of a kind until the time is over, or so many; a process that dies is replaced."""
     found, end, start = Found(), time.monotonic() + seconds, 0
     context = multiprocessing.get_context("spawn")
-    while time.monotonic() < end:
+    while time.monotonic() < end and start < most:
         ours, theirs = context.Pipe()
         with tempfile.TemporaryDirectory(prefix="geosearch-fuzz-") as folder:
             process = context.Process(
@@ -139,16 +158,16 @@ def fuzz(kind: str, url: str, seed: int, seconds: float) -> Found:
             )
             process.start()
             theirs.close()
-            start = watch(ours, found, start, end)
+            start = watch(ours, found, start, end, most)
             process.kill()
             process.join()
     return found
 
 
-def watch(worker: Connection, found: Found, start: int, end: float) -> int:
+def watch(worker: Connection, found: Found, start: int, end: float, most: int) -> int:
     """Take in what a worker says until the end; returns the case that the next begins with."""
     case = start - 1  # before the first: the worker is still loading
-    while (left := end - time.monotonic()) > 0:
+    while (left := end - time.monotonic()) > 0 and case + 1 < most:
         if not worker.poll(min(left, HANG_S)):
             if time.monotonic() < end and case >= start:
                 found.hangs += 1
@@ -180,7 +199,7 @@ def work(kind: str, url: str, folder: Path, seed: int, start: int, parent: Conne
     while True:
         refused, failure = False, None
         try:
-            attempt(random.Random(f"{seed} {kind} {case}"))
+            attempt(Case(f"{seed} {kind} {case}", case))
         except GeosearchError:
             refused = True
         except BaseException:
@@ -248,8 +267,8 @@ def image_cases(ground: Ground) -> Attempt:
     """Photos as ingest and embedding read them."""
     seeds, file = photos(), ground.folder / "photo.jpg"
 
-    def attempt(rng: random.Random) -> None:
-        data = mutated(rng.choice(seeds), rng)
+    def attempt(rng: Case) -> None:
+        data = mutated(seeds[rng.number % len(seeds)], rng)
         file.write_bytes(data)
         examine(Candidate(str(file)))  # a rejection is an answer
         images.decode(images.open_image(data), at_least=224)
@@ -267,6 +286,10 @@ MANIFESTS = {
     "geojson": b'{"type":"FeatureCollection","features":[{"type":"Feature","properties":'
     b'{"uri":"a.jpg","taken_at":"2020"},"geometry":{"type":"Point","coordinates":[8,47]}}]}',
 }
+
+
+#: These, two of Parquet, and one that must be told its columns.
+MANIFEST_SEEDS = len(MANIFESTS) + 3
 
 
 def manifest_cases(ground: Ground) -> Attempt:
@@ -293,8 +316,10 @@ def manifest_cases(ground: Ground) -> Attempt:
         Reading(encoding="utf-16"),
     ]
 
-    def attempt(rng: random.Random) -> None:
-        kind, data = rng.choice(seeds)
+    assert len(seeds) == MANIFEST_SEEDS
+
+    def attempt(rng: Case) -> None:
+        kind, data = seeds[rng.number % len(seeds)]
         file = folder / f"photos.{kind}"
         file.write_bytes(mutated(data, rng))
         for _ in islice(candidates(str(file), rng.choice(readings)), 10_000):

@@ -13,6 +13,7 @@ from geosearch.database.session import open_database
 from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
 from geosearch.deletion.deleted import Deleted
 from geosearch.deletion.photo_deletion import delete_collection, delete_photos
+from geosearch.deletion.photo_moves import Moved, correct_positions, move_photos
 from geosearch.deletion.record_deletion import (
     delete_answers,
     delete_calibration,
@@ -21,6 +22,7 @@ from geosearch.deletion.record_deletion import (
     delete_partition,
 )
 from geosearch.deletion.renaming import rename_collection, rename_model, rename_partition
+from geosearch.deletion.run_undo import Undone, undo_run
 from geosearch.errors import PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
 from geosearch.evaluation.calibrating import (
@@ -56,6 +58,7 @@ from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.filters import GivenFilter, narrowed
 from geosearch.retrieval.indexing import Indexed, index_model
+from geosearch.retrieval.photo_list import read_thumbnail
 
 
 class Geosearch(Closing):
@@ -305,14 +308,60 @@ class Geosearch(Closing):
         self,
         *,
         ids: Sequence[int] = (),
-        run: int | None = None,
         where: GivenFilter = None,
         dry_run: bool = False,
         **conditions: Unpack[Conditions],
     ) -> Deleted:
-        """Delete photos by filter, id or ingest run: `geosearch.deletion.photo_deletion`."""
+        """Delete photos by filter or id: `geosearch.deletion.photo_deletion`."""
         passing = narrowed(where, conditions)
-        return delete_photos(self.database, passing, ids=ids, run=run, dry_run=dry_run)
+        return delete_photos(self.database, passing, ids=ids, dry_run=dry_run)
+
+    @checked_keywords
+    def correct_positions(
+        self,
+        lat: float,
+        lon: float,
+        *,
+        to_accuracy_m: float | None = None,
+        ids: Sequence[int] = (),
+        where: GivenFilter = None,
+        dry_run: bool = False,
+        **conditions: Unpack[Conditions],
+    ) -> Moved:
+        """Give photos another position: `geosearch.deletion.photo_moves`."""
+        passing = narrowed(where, conditions)
+        return correct_positions(
+            self.database,
+            passing,
+            ids=ids,
+            to=(lat, lon),
+            to_accuracy_m=to_accuracy_m,
+            dry_run=dry_run,
+        )
+
+    @checked_keywords
+    def move_photos(
+        self,
+        to_collection: str,
+        *,
+        ids: Sequence[int] = (),
+        where: GivenFilter = None,
+        dry_run: bool = False,
+        **conditions: Unpack[Conditions],
+    ) -> Moved:
+        """Move photos into another collection: `geosearch.deletion.photo_moves`."""
+        passing = narrowed(where, conditions)
+        return move_photos(self.database, passing, ids=ids, to=to_collection, dry_run=dry_run)
+
+    def thumbnail(self, photo_id: int) -> bytes:
+        """The thumbnail of a photo, as WebP: `geosearch.retrieval.photo_list.read_thumbnail`."""
+        with self.database.connection() as connection:
+            return read_thumbnail(connection, whole("photo_id", photo_id))
+
+    @checked_keywords
+    def undo_run(self, run: int, *, dry_run: bool = False) -> Undone:
+        """Take back what an ingest or a correction did: `geosearch.deletion.run_undo`."""
+        return undo_run(self.database, run, dry_run=dry_run)
 
     @checked_keywords
     def delete_collection(self, name: str, *, dry_run: bool = False) -> Deleted:

@@ -110,7 +110,7 @@ def open_image(data: bytes) -> Image.Image:
             Reason.TOO_LARGE,
             f"{image.width} x {image.height} pixels is over GEOSEARCH_MAX_PIXELS={limit}",
         )
-    if image.format in _JPEGS and data.rfind(_END_OF_JPEG) < data.rfind(_SCAN_OF_JPEG):
+    if image.format in _JPEGS and data.find(_SCAN_OF_JPEG, data.rfind(_END_OF_JPEG) + 1) >= 0:
         with room_for(image):  # it is decoded here
             image = _with_end(data) or image
     return image
@@ -127,7 +127,7 @@ def decode(image: Image.Image, *, at_least: int | None = None) -> Image.Image:
     PhotoRejected
         Corrupt (`undecodable`) or incomplete (`truncated`) image data.
     """
-    verify(image, at_least=at_least)
+    _load(image, "RGB", at_least)
     try:
         upright = _eight_bit(_upright(image))
         return upright if upright.mode == "RGB" else upright.convert("RGB")
@@ -135,19 +135,23 @@ def decode(image: Image.Image, *, at_least: int | None = None) -> Image.Image:
         raise PhotoRejected(Reason.UNDECODABLE, _describe(error)) from error
 
 
-def verify(image: Image.Image, *, at_least: int | None = 1) -> None:
-    """Decode an opened image in place, a JPEG at the lowest scale that `at_least` allows.
+def verify(image: Image.Image) -> None:
+    """Decode an opened image in place, to see that it is whole: of a JPEG the brightness, at 1/8.
 
     Raises
     ------
     PhotoRejected
         As `decode`.
     """
+    _load(image, "L", 1)
+
+
+def _load(image: Image.Image, mode: str, at_least: int | None) -> None:
     try:
         # Only JPEG: the draft of an HEIC is its embedded thumbnail, whatever the pixels hold.
         if at_least is not None and image.format in _JPEGS:
             scale = at_least / min(image.size)
-            image.draft("RGB", (_up(image.width, scale), _up(image.height, scale)))
+            image.draft(mode, (_up(image.width, scale), _up(image.height, scale)))
         image.load()
     except Exception as error:
         text = _describe(error)

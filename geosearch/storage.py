@@ -258,6 +258,8 @@ def read_bytes(uri: str) -> bytes:
 
 def _read(uri: str, most: int) -> bytes:
     with open_stream(uri) as stream:
+        if not is_remote(uri):  # one that tells its size is read at once
+            return stream.read(min(os.fstat(stream.fileno()).st_size + 1, most))
         # In parts: a stream asked for more than it has makes room for all of that first.
         data = bytearray()
         while part := stream.read(min(_PART, most - len(data))):

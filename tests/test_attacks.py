@@ -27,6 +27,7 @@ from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import writable_tables
 from geosearch.database.role_grants import grant_role
 from geosearch.deletion.photo_deletion import delete_collection, delete_photos
+from geosearch.deletion.photo_moves import correct_positions, move_photos
 from geosearch.deletion.record_deletion import (
     delete_answers,
     delete_calibration,
@@ -35,6 +36,7 @@ from geosearch.deletion.record_deletion import (
     delete_partition,
 )
 from geosearch.deletion.renaming import rename_collection, rename_model
+from geosearch.deletion.run_undo import undo_run
 from geosearch.errors import GeosearchError
 from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
@@ -631,7 +633,12 @@ def test_nobody_deletes_what_is_anothers_nor_learns_of_it_by_trying(
         lambda database: rename_collection(database, "open", "mine"),
         lambda database: delete_photos(database, where(accuracy_m=50), dry_run=True),
         lambda database: delete_photos(database, where(collection="secret")),
-        lambda database: delete_photos(database, run=1, dry_run=True),
+        lambda database: undo_run(database, 1, dry_run=True),
+        lambda database: undo_run(database, 1),
+        lambda database: correct_positions(database, where(collection="secret"), to=(1, 2)),
+        lambda database: move_photos(database, where(collection="secret"), to="open"),
+        lambda database: move_photos(database, where(collection="open"), to="secret"),
+        *(partial(correct_positions, ids=[key], to=(1, 2)) for key in ids),
         lambda database: delete_model(database, "test/model"),
         lambda database: delete_model(database, "test/model", dry_run=True),
         lambda database: rename_model(database, "test/model", "mine"),

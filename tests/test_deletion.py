@@ -605,7 +605,8 @@ def test_what_a_run_added_is_taken_back(database: Database, tmp_path: Path) -> N
     first = ingest(database, [tmp_path / "0.jpg", tmp_path / "1.jpg"], collection="mine")
     second = ingest(database, [tmp_path], collection="mine")
     gs = Geosearch(database)
-    assert gs.delete_photos(run=second.run_id, dry_run=True).goes["photos"] == 2
-    assert gs.delete_photos(run=second.run_id).goes["photos"] == 2
+    assert second.run_id is not None
+    assert gs.undo_run(second.run_id, dry_run=True).goes["photos"] == 2
+    assert gs.undo_run(second.run_id).goes["photos"] == 2
     left = fetch(database, "SELECT run_id FROM geosearch.photos")
     assert left == [(first.run_id,)] * 2

@@ -64,7 +64,10 @@ CARRIES_NOTHING = {
     "leases": "who works on which model; for those who embed",
 }
 #: Those whose every row belongs to one collection, and lies on its shelf.
-SHELVED = {"all_photos", "all_rejects", "all_embeddings", "all_coverage", "all_guesses"}
+SHELVED = {
+    *("all_photos", "all_photo_changes", "all_thumbnails", "all_rejects", "all_files"),
+    *("all_embeddings", "all_guesses", "all_coverage"),
+}
 
 
 @dataclass

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geosearch.errors import InputError, Reason
+from geosearch.ingest.camera_view import VIEW_FIELDS
 from geosearch.ingest.manifests import COLUMNS, count_rows, read_manifest
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Candidate, Rejection
@@ -150,10 +151,12 @@ MARKS = {"position_source", "localization_id"}
 
 
 @pytest.mark.parametrize(
-    "field", sorted(COLUMNS.keys() - MARKS - {"lat_ref", "lon_ref", "offset", "epsg"})
+    "field",
+    sorted(COLUMNS.keys() - MARKS - {"lat_ref", "lon_ref", "offset", "epsg", "altitude_ref"}),
 )
 def test_every_alias_is_understood_in_any_case(field: str, tmp_path: Path) -> None:
     values = {"lat": "1.5", "lon": "2.5", "accuracy_m": "3.5", "taken_at": "2020-01-02"}
+    values |= dict.fromkeys(VIEW_FIELDS, "4.5") | {"direction_reference": "M"}
     for alias in COLUMNS[field]:
         row = {"uri": "a.jpg", "lat": "9", "lon": "9"}
         row.pop(field, None)
@@ -172,12 +175,15 @@ def test_every_alias_is_understood_in_any_case(field: str, tmp_path: Path) -> No
             "licence": item.licence,
             "title": item.title,
             "source_id": item.source_id,
+            **{name: getattr(item, name) for name in VIEW_FIELDS},
         }
         expected = {
             "lat": 1.5,
             "lon": 2.5,
             "accuracy_m": 3.5,
             "taken_at": datetime(2020, 1, 2),  # its zone is that of the position
+            **dict.fromkeys(VIEW_FIELDS, 4.5),
+            "direction_reference": "magnetic",
         }
         assert found[field] == expected.get(field, "value")
 

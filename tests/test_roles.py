@@ -140,7 +140,10 @@ COMMON = {
     "shelf_changes",
 }
 #: What lies on the open shelf: nothing of it is hidden from any role.
-OPEN_SHELF = r"(photos|rejects|embeddings|guesses|coverage)_open|embeddings_m\d+"
+OPEN_SHELF = (
+    r"(photos|photo_changes|thumbnails|rejects|files|embeddings|guesses|coverage)_open"
+    r"|embeddings_m\d+"
+)
 
 
 def test_every_relation_has_its_rights(world: World) -> None:
@@ -171,6 +174,7 @@ def test_every_relation_has_its_rights(world: World) -> None:
                 assert (analyst, ingester) == (True, True), name
             elif re.fullmatch(OPEN_SHELF, relation):
                 assert (reads_all, analyst, ingester) == (False, True, True), name
+                assert not (reads_some and relation in ("photo_changes_open", "files_open"))
             elif relation == "leases":  # of those who embed
                 assert (reads_some, analyst, ingester) == (False, False, True), name
             else:
@@ -241,6 +245,9 @@ TABLES = (
     "reviews",
     "evaluations",
     "rejects",
+    "files",
+    "photo_changes",
+    "thumbnails",
     "runs",
     "coverage",
     "partitions",

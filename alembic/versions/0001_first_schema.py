@@ -29,7 +29,7 @@ def upgrade() -> None:
         "functions/radius functions/aggregate",
         "functions/place functions/filter functions/recall functions/plan functions/nearest",
         "functions/calibrated functions/localize functions/review functions/version",
-        "layers/lines layers/coverage layers/views layers/tiles",
+        "layers/lines layers/coverage layers/views layers/tiles layers/thumbnails",
         "roles/rights",
     )
     if wants_shipped():

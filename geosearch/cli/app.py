@@ -25,6 +25,7 @@ COMMANDS = {
     "db": ("geosearch.cli.db", "app"),
     "ingest": ("geosearch.cli.ingest", "ingest"),
     "rejects": ("geosearch.cli.ingest", "rejects"),
+    "runs": ("geosearch.cli.runs", "app"),
     "photos": ("geosearch.cli.stored_photos", "app"),
     "models": ("geosearch.cli.models", "app"),
     "embed": ("geosearch.cli.embed", "embed"),

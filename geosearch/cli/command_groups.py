@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -99,11 +100,27 @@ def prepared(command: Any) -> Any:
     command.context_class = _Context
     command.rich_markup_mode = None
     command.parse_args = _suggesting(command.parse_args)
+    command.format_options = partial(_format_options, command)
     if "ignore_unknown_options" not in command.context_settings and all(
         one.name != "verbose" for one in command.params
     ):
         command.params.extend(_VERBOSE)
     return command
+
+
+def _format_options(command: Any, context: Any, formatter: Any) -> None:
+    """Arguments and options, and then those of each group together."""
+    groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+    for one in command.get_params(context):
+        if (record := one.get_help_record(context)) is not None:
+            plain = "Options" if one.param_type_name == "option" else "Arguments"
+            groups.setdefault(getattr(one, "rich_help_panel", None) or plain, []).append(record)
+    for title, records in groups.items():
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)
+    if hasattr(command, "commands"):
+        command.format_commands(context, formatter)
 
 
 def _suggesting(parse: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,9 +14,10 @@ from geosearch.errors import InputError
 if TYPE_CHECKING:
     from geosearch.database.connection import Database
     from geosearch.deletion.deleted import Deleted
+    from geosearch.deletion.photo_moves import Moved
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count what would go; delete none.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 OldArgument = Annotated[str, typer.Argument(metavar="OLD", help="Its name.")]
 NewArgument = Annotated[str, typer.Argument(metavar="NEW", help="Its name from now on.")]
 
@@ -32,7 +33,7 @@ class Asked(NamedTuple):
 def delete(
     context: typer.Context,
     asked: Asked,
-    work: Callable[..., Deleted],
+    work: Callable[..., Deleted | Moved],
     *given: Any,
     unit: str | None = None,
     **named: Any,
@@ -66,14 +67,14 @@ def delete(
         )
 
 
-def _ask(found: Deleted) -> None:
+def _ask(found: Deleted | Moved) -> None:
     if not sys.stdin.isatty():
         raise InputError(
-            f"{found}. Nothing was deleted: nobody is there to ask",
-            "Give --yes to delete, or --dry-run to count.",
+            f"{found}. Nothing was done: nobody is there to ask",
+            "Give --yes to do it, or --dry-run to count.",
         )
     note(str(found))
-    typer.confirm("Delete?", abort=True, err=True)
+    typer.confirm("Go on?", abort=True, err=True)
 
 
 def rename(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from geosearch.cli import console
 from geosearch.cli.console import JsonOption, LimitOption, Table, answer, database
 from geosearch.cli.options import option, taking
-from geosearch.errors import EXIT_SOME_REJECTED
+from geosearch.errors import EXIT_SOME_REJECTED, InputError
 
 if TYPE_CHECKING:
     from geosearch.ingest import IngestSummary
@@ -23,25 +24,34 @@ _KINDS = 5
 _ALWAYS = ("added", "duplicates", "without a position", "rejected", "seen")
 
 CollectionOption = Annotated[
-    str, typer.Option("--collection", help="Collection to put the photos in; made where missing.")
+    str, typer.Option("--collection", help="Collection of the photos; made if missing.")
 ]
 
 
-_VERIFY = "Decode every photo to find broken ones."
-_COLUMNS = "Columns whose names do not tell: lat=Breite,lon=Länge."
-_EXCLUDE = "Leave out files and folders so called; again for more."
+_VERIFY = "Decode all, to find broken ones."
+_COLUMNS = "Columns whose names do not tell."
+_EXCLUDE = "Leave out files and folders so called."
+
+
+_READING, _STORING, _AGAIN = "Reading", "Storing", "Again"
 
 
 @taking(
-    option("keep_unlocated", bool, "Store photos without a usable position too."),
-    option("author", str, "Author of photos that name none."),
-    option("licence", str, "Licence of photos that name none."),
-    option("columns", str, _COLUMNS, metavar="FIELD=COLUMN,…"),
-    option("encoding", str, "Of manifests that are not UTF-8, e.g. cp1252."),
-    option("exclude", list[str], _EXCLUDE, metavar="PATTERN"),
-    option("dry_run", bool, "Do everything, then write nothing."),
-    option("verify", bool, _VERIFY, default=True, spelt="--verify/--no-verify"),
-    option("workers", int, "Threads that read photos.", least=1),
+    option("columns", str, _COLUMNS, metavar="FIELD=COLUMN,…", group=_READING),
+    option("encoding", str, "Of manifests that are not UTF-8.", metavar="NAME", group=_READING),
+    option("exclude", list[str], _EXCLUDE, metavar="PATTERN", group=_READING),
+    option("verify", bool, _VERIFY, True, spelt="--verify/--no-verify", group=_READING),
+    option("workers", int, "Threads that read photos.", least=1, metavar="N", group=_READING),
+    option("keep_unlocated", bool, "Also photos without a usable position.", group=_STORING),
+    option("thumbnails", bool, "Also small pictures, for pages and maps.", group=_STORING),
+    option("author", str, "Author of photos that name none.", metavar="ID", group=_STORING),
+    option("licence", str, "Licence of photos that name none.", metavar="NAME", group=_STORING),
+    option("dry_run", bool, "Do everything, then write nothing.", group=_STORING),
+    option("rehash", bool, "Read files too that are as they were.", group=_AGAIN),
+    option("update", bool, "Change stored photos as sources say now.", group=_AGAIN),
+    option("remove_missing", bool, "Delete photos whose files are gone.", group=_AGAIN),
+    option("watch", bool, "Go on with what changes, until Ctrl-C.", group=_AGAIN),
+    option("interval", float, "Seconds between two looks.", 10, metavar="S", group=_AGAIN),
 )
 def ingest(
     context: typer.Context,
@@ -49,40 +59,71 @@ def ingest(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Folders, photos and manifests (.csv .tsv .parquet .geojson .jsonl), "
-            "as paths or URLs.",
+            help="Folders, photos, manifests; paths or URLs.",
         ),
     ],
     collection: CollectionOption,
     as_json: JsonOption = False,
+    *,
+    watch: bool,
+    interval: float,
+    remove_missing: bool,
     **given: Any,
 ) -> None:
     """Read photos and their positions into a collection.
 
     Positions come from the manifest, else from EXIF, else from XMP. What cannot be used is
-    listed by `geosearch rejects`; the exit code is 3 then. Running it again adds only what is new.
+    listed by `geosearch rejects`; the exit code is 3 then. Run again, it reads what changed.
 
     Example: geosearch ingest ~/Pictures more.csv --collection mine
     """
+    from geosearch.deletion.missing_photos import delete_missing
     from geosearch.ingest import ingest as ingest_photos
 
-    with database(context) as opened, console.progress("ingest", "photos") as report:
-        summary = ingest_photos(opened, sources, collection=collection, **given, progress=report)
-    answer(as_json, summary, lambda: _print(summary, collection))
-    _remark(summary)
-    if summary.unlocated == summary.seen > 0:
-        console.note(
-            "None of these photos says where it was taken. "
-            "Name the positions in a manifest, or store them with --keep-unlocated."
-        )
+    if given["dry_run"] and (watch or remove_missing):
+        raise InputError("--dry-run writes nothing", "Leave out --watch and --remove-missing.")
+
+    def once() -> IngestSummary:
+        with console.progress("ingest", "photos") as report:
+            found = ingest_photos(opened, sources, collection=collection, **given, progress=report)
+        gone = delete_missing(opened, sources, collection=collection) if remove_missing else 0
+        value = found.to_json() | ({"removed": gone} if remove_missing else {})
+        answer(as_json, value, lambda: _print(found, collection, gone))
+        _remark(found)
+        return found
+
+    with database(context) as opened:
+        if watch:
+            _watch(once, sources, interval, given["exclude"])
+            return
+        summary = once()
     if summary.rejected:
         raise typer.Exit(EXIT_SOME_REJECTED)
+
+
+def _watch(
+    once: Callable[[], object], sources: list[str], interval: float, exclude: list[str] | None
+) -> None:
+    """Ingest what there is, and then what changes, until Ctrl-C."""
+    from geosearch.ingest.watching import changes
+
+    try:
+        for _ in changes(sources, interval=interval, exclude=exclude):
+            once()
+            console.note(f"Watching, every {interval:g} s. Ctrl-C ends it.")
+    except KeyboardInterrupt:
+        console.note("Not watched any more. The same command goes on from here.")
 
 
 def _remark(summary: IngestSummary) -> None:
     """Say what was passed over, and what to do about it."""
     from geosearch.ingest.manifests import is_manifest
 
+    if summary.unlocated == summary.seen > 0:
+        console.note(
+            "None of these photos says where it was taken. "
+            "Name the positions in a manifest, or store them with --keep-unlocated."
+        )
     if summary.warnings:
         said = ", ".join(f"{name} of {count:,}" for name, count in summary.warnings.items())
         console.note(f"Left out, because it cannot be read: {said}. The photos are stored.")
@@ -126,7 +167,7 @@ def rejects(
     console.print_rows(as_json, found, columns, columns, limit or _SHOWN, none)
 
 
-def _print(summary: IngestSummary, collection: str) -> None:
+def _print(summary: IngestSummary, collection: str, gone: int) -> None:
     title = f"{collection} (dry run)" if summary.run_id is None else collection
     made = Table(title, "photos", text=[title])
     rows = {
@@ -140,6 +181,10 @@ def _print(summary: IngestSummary, collection: str) -> None:
         "other files": sum(summary.unread.values()),
         "replaced by their edited file": summary.replaced,
         "stored without a position": summary.kept_unlocated,
+        "not read again": summary.unchanged,
+        "under a new name": summary.moved,
+        "changed": summary.updated,
+        "removed with their files": gone,
     }
     for name, count in rows.items():
         if count or name in _ALWAYS:

@@ -76,18 +76,20 @@ def option(
     name: str,
     kind: Any,
     said: str,
-    *,
     default: Any = None,
+    *,
     metavar: str | None = None,
     spelt: str | None = None,
     least: int | None = None,
+    group: str | None = None,
 ) -> inspect.Parameter:
     """An option with its explanation, as a parameter; spelt as its name unless told otherwise.
 
-    Where nothing else is said, what is not given is None, and a flag False.
+    Where nothing else is said, what is not given is None, and a flag False. In help it stands
+    under its `group`.
     """
     names = (spelt or f"--{name.replace('_', '-')}").split()
-    about = typer.Option(*names, metavar=metavar, min=least, help=said)
+    about = typer.Option(*names, metavar=metavar, min=least, help=said, rich_help_panel=group)
     return parameter(name, Annotated[kind, about], bool(default) if kind is bool else default)
 
 

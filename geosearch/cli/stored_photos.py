@@ -1,16 +1,20 @@
-"""`geosearch photos`: those in the database, listed and deleted."""
+"""`geosearch photos`: those in the database, listed, moved and deleted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geosearch.atomic_files import replacing
 from geosearch.cli import deleting
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, LimitOption, connected, print_rows
+from geosearch.cli.console import JsonOption, LimitOption, answer, connected, print_rows
 from geosearch.cli.deleting import DryRunOption, YesOption
-from geosearch.cli.options import make_filter, option, taking
+from geosearch.cli.options import check_ending, make_filter, option, taking
+from geosearch.errors import InputError
 
 if TYPE_CHECKING:
     from geosearch.retrieval import Filter
@@ -23,7 +27,6 @@ app = command_group(
 )
 
 _IDS = option("ids", list[int], "A photo, by its id; repeatable.", spelt="--id")
-_RUN = option("run", int, "Photos that an ingest run added, by its id.")
 #: Shown in the terminal unless --limit says more.
 _SHOWN = 100
 
@@ -58,7 +61,7 @@ def show_list(
 
 
 @app.command("delete")
-@taking(_IDS, _RUN, where=make_filter)
+@taking(_IDS, where=make_filter)
 def delete_some(
     context: typer.Context,
     dry_run: DryRunOption = False,
@@ -67,7 +70,6 @@ def delete_some(
     *,
     where: Filter,
     ids: list[int] | None,
-    **given: Any,
 ) -> None:
     """Delete the photos that all conditions given hold for, and their embeddings; no files.
 
@@ -78,4 +80,65 @@ def delete_some(
     from geosearch.deletion.photo_deletion import delete_photos
 
     asked = deleting.Asked(dry_run, yes, as_json)
-    deleting.delete(context, asked, delete_photos, where, unit="photos", ids=ids or (), **given)
+    deleting.delete(context, asked, delete_photos, where, unit="photos", ids=ids or ())
+
+
+@app.command("move")
+@taking(
+    _IDS,
+    option("to", str, "Position they have from now on, degrees.", metavar="LAT,LON"),
+    option("to_accuracy_m", float, "Accuracy of that position, metres.", metavar="M"),
+    option("to_collection", str, "Collection they belong to from now on.", metavar="NAME"),
+    where=make_filter,
+)
+def move(
+    context: typer.Context,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    *,
+    where: Filter,
+    ids: list[int] | None,
+    to: str | None,
+    to_accuracy_m: float | None,
+    to_collection: str | None,
+) -> None:
+    """Move photos to another position, which `geosearch runs undo` takes back, or collection.
+
+    Those that all conditions given hold for. No file is moved.
+
+    Example: geosearch photos move --id 17 --to 46.948,7.447
+
+    Example: geosearch photos move --collection mine --author ann --to-collection hers --dry-run
+    """
+    from geosearch.deletion.photo_moves import correct_positions, move_photos
+
+    asked = deleting.Asked(dry_run, yes, as_json)
+    if (to is None) == (to_collection is None):
+        raise InputError("where to?", "Give --to LAT,LON, or --to-collection NAME.")
+    if to is None:
+        deleting.delete(context, asked, move_photos, where, ids=ids or (), to=to_collection)
+        return
+    work = partial(correct_positions, to_accuracy_m=to_accuracy_m)
+    deleting.delete(context, asked, work, where, ids=ids or (), to=to)
+
+
+@app.command()
+def thumbnail(
+    context: typer.Context,
+    photo: Annotated[int, typer.Argument(metavar="ID", help="Id of the photo.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, .webp.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the thumbnail of a photo into a file; geosearch ingest --thumbnails stores it.
+
+    Example: geosearch photos thumbnail 17 -o 17.webp
+    """
+    from geosearch.retrieval.photo_list import read_thumbnail
+
+    check_ending("-o", output, (".webp",))
+    with connected(context) as connection:
+        found = read_thumbnail(connection, photo)
+    with replacing(output) as file:
+        file.write_bytes(found)
+    answer(as_json, {"photo": photo, "file": str(output), "bytes": len(found)}, str(output))

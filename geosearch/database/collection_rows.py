@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,6 +72,14 @@ def find_collection(connection: Connection, name: str) -> int:
             else "There are no photos yet. Run: geosearch ingest FOLDER --collection NAME",
         )
     return int(row[0])
+
+
+def take_turns(connection: Connection, collection_ids: Iterable[int]) -> None:
+    """Wait for who else decides by what these collections hold; until the transaction ends."""
+    for key in sorted(set(collection_ids)):
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('geosearch ingest', %s))", (key,)
+        )
 
 
 def list_collections(connection: Connection) -> list[Collection]:

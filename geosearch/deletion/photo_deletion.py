@@ -7,7 +7,12 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from geosearch.database.collection_rows import clean_up, find_collection, owns_tables
+from geosearch.database.collection_rows import (
+    clean_up,
+    find_collection,
+    owns_tables,
+    take_turns,
+)
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import writable_tables
 from geosearch.deletion.deleted import Deleted, count, refusal, require_right
@@ -27,11 +32,10 @@ def delete_photos(
     where: Filter = EVERYTHING,
     *,
     ids: Sequence[int] = (),
-    run: int | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Deleted:
-    """Delete the photos that pass `where`, have these ids, and were added by an ingest run.
+    """Delete the photos that pass `where` and have these ids.
 
     In one transaction: killed, it has deleted all or nothing. The files stay. Those who may not see
     private collections delete public photos alone.
@@ -45,20 +49,20 @@ def delete_photos(
     DatabaseError
         This login may not delete photos, or not these.
     """
-    if where == EVERYTHING and not ids and run is None:
+    if where == EVERYTHING and not ids:
         raise InputError(
             "nothing says which photos to delete",
             "Give conditions or ids; all of a collection: geosearch collections delete NAME.",
         )
     with database.connection() as connection:
         require_right(connection, "photos_open", "photos", "ingester")
-        going = _Going(connection, where, ids, run)
+        going = Going(connection, where, ids)
         going.check(ids)
         found = going.counted("these photos")
         if dry_run:
             return found
         going.delete(progress)
-    return found.done(index_left=_make_good(database, going))
+    return found.done(index_left=make_good(database, going))
 
 
 def delete_collection(
@@ -76,7 +80,7 @@ def delete_collection(
     with database.connection() as connection:
         key = find_collection(connection, name)
         require_right(connection, "all_collections", "collections")
-        going = _Going(connection, InCollections(name))
+        going = Going(connection, InCollections(name))
         found = going.counted(f"the collection {name!r}", key, name)
         if dry_run:
             return found
@@ -86,11 +90,11 @@ def delete_collection(
         if private != (True,):  # else its shelf goes as a whole, and no index has its photos
             going.delete(progress)
         connection.execute("SELECT geosearch.delete_collection(%s)", (key,))
-    return found.done(index_left=_make_good(database, going))
+    return found.done(index_left=make_good(database, going))
 
 
-class _Going:
-    """The photos that are to go, among those that this login may write."""
+class Going:
+    """The photos that are to go: of those that this login may write, and an ingest run added."""
 
     def __init__(
         self,
@@ -99,14 +103,14 @@ class _Going:
         ids: Sequence[int] = (),
         run: int | None = None,
     ) -> None:
-        self._connection = connection
-        names = ("photos", "embeddings", "guesses", "rejects")
-        self._tables = writable_tables(connection, *names)
-        table: sql.Composable = self._tables["photos"]
+        self.connection = connection
+        theirs = ("embeddings", "guesses", "rejects", "files", "photo_changes", "thumbnails")
+        self.tables = writable_tables(connection, "photos", *theirs)
+        table: sql.Composable = self.tables["photos"]
         if run is not None:
             of_run = "(SELECT * FROM {} WHERE run_id = {}) AS added"
             table = sql.SQL(of_run).format(table, sql.Literal(run))
-        self._chosen, self._values = chosen_photos(connection, where, ids, table)
+        self.chosen, self.values = chosen_photos(connection, where, ids, table)
         #: Embeddings that go from the open shelf, whose indexes hold them, by model.
         self.by_model: dict[int, int] = {}
         #: The indexes there are, and the models of those that lose so much that what was measured
@@ -121,13 +125,13 @@ class _Going:
             return
         there = {
             int(key)
-            for (key,) in self._connection.execute(
-                sql.SQL("SELECT id FROM {photos} WHERE id = ANY(%s)").format(**self._tables),
+            for (key,) in self.connection.execute(
+                sql.SQL("SELECT id FROM {photos} WHERE id = ANY(%s)").format(**self.tables),
                 (list(ids),),
             )
         }
         for key in sorted(set(ids) - there):
-            seen = self._connection.execute(
+            seen = self.connection.execute(
                 "SELECT FROM geosearch.photos WHERE id = %s", (key,)
             ).fetchone()
             if seen is not None:
@@ -136,8 +140,8 @@ class _Going:
 
     def counted(self, what: str, collection: int | None = None, name: str = "") -> Deleted:
         """What goes with the photos, and what rests on them; of a collection, all of it."""
-        named = {**self._values, "collection": collection, "name": name}
-        parts = {"chosen": self._chosen, **self._tables}
+        named = {**self.values, "collection": collection, "name": name}
+        parts = {"chosen": self.chosen, **self.tables}
         goes: dict[str, LiteralString] = {
             "photos": "SELECT count(*) FROM ({chosen}) AS chosen",
             "embeddings": "SELECT count(*) FROM {embeddings} WHERE photo_id IN ({chosen})",
@@ -150,7 +154,7 @@ class _Going:
             stays |= _NAMES_COLLECTION
         counts, resting = (
             count(
-                self._connection,
+                self.connection,
                 {kind: sql.SQL(text).format(**parts) for kind, text in kinds.items()},
                 named,
             )
@@ -161,24 +165,21 @@ class _Going:
 
     def delete(self, progress: Progress | None) -> None:
         """Delete them, page by page, and count the coverage of their collections again."""
-        connection = self._connection
+        connection = self.connection
         collections = connection.execute(
             sql.SQL(
                 "SELECT id, name FROM geosearch.collections WHERE id IN ("
                 "SELECT collection_id FROM {photos} WHERE id IN ({chosen})) ORDER BY id"
-            ).format(chosen=self._chosen, **self._tables),
-            self._values,
+            ).format(chosen=self.chosen, **self.tables),
+            self.values,
         ).fetchall()
-        for key, _ in collections:  # an ingest decides by what is stored
-            connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended('geosearch ingest', %s))", (key,)
-            )
+        take_turns(connection, (key for key, _ in collections))
         rows = connection.execute(
             sql.SQL(
                 "SELECT model_id, count(*) FROM {embeddings} "
                 "WHERE photo_id IN ({chosen}) AND shelf = 0 GROUP BY 1"
-            ).format(chosen=self._chosen, **self._tables),
-            self._values,
+            ).format(chosen=self.chosen, **self.tables),
+            self.values,
         )
         self.by_model = dict(rows.fetchall())
         self.indexed = index_aims(connection)
@@ -190,19 +191,19 @@ class _Going:
             if found == (True,) or (lost and aim.target is None):
                 self.forgotten.add(aim.model_id)
         page = sql.SQL("{} AND photo_id > %(after)s ORDER BY photo_id LIMIT %(page)s").format(
-            self._chosen
+            self.chosen
         )
         after, done = 0, 0
         while True:
             ids = [
                 int(key)
                 for (key,) in connection.execute(
-                    page, self._values | {"after": after, "page": _PAGE}
+                    page, self.values | {"after": after, "page": _PAGE}
                 )
             ]
             if not ids:
                 break
-            connection.execute(sql.SQL(_DELETE).format(**self._tables), (ids,))
+            connection.execute(sql.SQL(_DELETE).format(**self.tables), (ids,))
             after, done = ids[-1], done + len(ids)
             if progress is not None:
                 progress(done, max(done, self._photos))
@@ -240,7 +241,7 @@ _NAMES_COLLECTION: dict[str, LiteralString] = {
 }
 
 
-def _make_good(database: Database, going: _Going) -> bool:
+def make_good(database: Database, going: Going) -> bool:
     """Let indexes and the planner's counts be as if the photos had never been there.
 
     True where this login may not: it does not own the tables.

@@ -9,6 +9,7 @@ from PIL import Image
 
 from geosearch import images
 from geosearch.errors import PhotoRejected, Reason
+from geosearch.ingest.corrections import said_by
 from geosearch.ingest.metadata import Metadata
 from geosearch.ingest.photo_times import settled
 from geosearch.ingest.records import (
@@ -20,15 +21,18 @@ from geosearch.ingest.records import (
     storable,
     too_long,
 )
+from geosearch.ingest.thumbnails import make_thumbnail
 from geosearch.storage import as_it_is_there, is_remote, read_bytes
 
 
-def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
+def examine(
+    candidate: Candidate, *, verify: bool = True, thumbnails: bool = False
+) -> Photo | Rejection:
     """Read a candidate, check that it is an image, and read its metadata.
 
     What the source says of a photo goes before what the photo says of itself, but an estimate
-    after it. `verify` decodes
-    the pixels (JPEG at 1/8 scale), which finds truncated and corrupt files.
+    after it. `verify` decodes the pixels (JPEG at 1/8 scale), which finds truncated and corrupt
+    files; so does making a thumbnail.
     """
     if too_long(candidate.uri):
         error = PhotoRejected(
@@ -49,9 +53,10 @@ def examine(candidate: Candidate, *, verify: bool = True) -> Photo | Rejection:
         image = images.open_image(data)
         width, height = image.size
         with images.room_for(image):
-            if verify:
+            thumbnail = make_thumbnail(image) if thumbnails else None
+            if verify and thumbnail is None:
                 images.verify(image)
-            return _photo(candidate, data, image, width, height)
+            return replace(_photo(candidate, data, image, width, height), thumbnail=thumbnail)
     except PhotoRejected as error:
         return Rejection.of(candidate.uri, stage, error, candidate.origin)
     except FileNotFoundError as error:
@@ -93,7 +98,9 @@ def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, he
         title=candidate.title or metadata.title(),
         source_id=candidate.source_id,
         exif=metadata.as_json(),
+        said=said_by(candidate),
         warnings=candidate.warnings,
+        **vars(candidate.or_else(metadata.view(width, height))),
     )
 
 

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from geosearch.errors import PhotoRejected, Reason
+from geosearch.ingest.camera_view import View, field_of_view, north
 from geosearch.ingest.photo_times import read_offset, read_time, with_zone
 from geosearch.ingest.positions import (
     Axis,
@@ -135,6 +136,26 @@ def _accuracy(value: Any) -> float | None:
     metres = _number(value)
     # 0 and huge values are what devices write when they do not know.
     return metres if 0 < metres < 1e7 else None
+
+
+def view(exif: Exif, width: int, height: int) -> View:
+    """How the camera stood, of a picture of these sides as stored."""
+    base, gps = ExifTags.GPS, exif.gps
+    focal = _number(exif.photo.get(ExifTags.Base.FocalLengthIn35mmFilm))
+    if exif.image.get(ExifTags.Base.Orientation) in (5, 6, 7, 8):  # on its side
+        width, height = height, width
+    altitude = _number(gps.get(base.GPSAltitude))
+    below = _number(_first_byte(gps.get(base.GPSAltitudeRef))) in (1, 3)
+    return View(
+        direction_deg=_number(gps.get(base.GPSImgDirection)),
+        direction_reference=north(as_text(gps.get(base.GPSImgDirectionRef, ""))),
+        field_of_view_deg=field_of_view(focal, width, height),
+        altitude_m=-altitude if below else altitude,
+    )
+
+
+def _first_byte(value: Any) -> Any:
+    return value[0] if isinstance(value, bytes) and value else value
 
 
 def original_time(exif: Exif) -> datetime | None:

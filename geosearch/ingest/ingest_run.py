@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from itertools import chain, islice
 from typing import TypedDict
@@ -18,9 +18,10 @@ from geosearch.errors import InputError
 from geosearch.ingest.examine import examine, with_defaults
 from geosearch.ingest.ingest_summary import IngestSummary, Tally
 from geosearch.ingest.manifests import Reading
-from geosearch.ingest.photo_rows import Item, Store
+from geosearch.ingest.photo_rows import Examined, Item, Store
 from geosearch.ingest.records import Candidate, Rejection, Unread, cleaned, shortened
 from geosearch.ingest.sources import candidates, count, locate
+from geosearch.ingest.unchanged import Reader, Step, ToRead
 from geosearch.parallel import ordered_map, processors
 from geosearch.waiting import Progress
 
@@ -40,6 +41,9 @@ class IngestOptions(TypedDict, total=False):
     columns: str | Mapping[str, str] | None
     encoding: str | None
     exclude: Sequence[str] | None
+    rehash: bool
+    update: bool
+    thumbnails: bool
 
 
 def ingest(
@@ -57,11 +61,15 @@ def ingest(
     columns: str | Mapping[str, str] | None = None,
     encoding: str | None = None,
     exclude: Sequence[str] | None = None,
+    rehash: bool = False,
+    update: bool = False,
+    thumbnails: bool = False,
 ) -> IngestSummary:
     """Read photos and their positions into a collection.
 
     The same bytes are one photo of the collection, the first to come: running an ingest again
-    adds nothing, and after a crash it finishes the work. A photo whose file was edited replaces
+    adds nothing, and after a crash it finishes the work. Local files whose size and time are as
+    when they were last read are not opened. A photo whose file was edited replaces
     what the collection held of it, embeddings included. A photo that cannot be used becomes a row
     of `geosearch.rejects` and stops nothing.
 
@@ -91,6 +99,14 @@ def ingest(
         Of manifests that are not UTF-8.
     exclude
         Patterns of names, or of paths below a folder, that are left out.
+    rehash
+        Read all files, those too that are as they were.
+    update
+        Of photos that are there, change what the sources say otherwise: what the row of a manifest
+        says, or what a photo and the files beside it say. What they do not say stays. Each change
+        is a row of `geosearch.photo_changes`.
+    thumbnails
+        Store small pictures, of photos too that are there and have none.
 
     Raises
     ------
@@ -119,32 +135,44 @@ def ingest(
         "columns": dict(reading.columns),
         "encoding": reading.encoding,
         "exclude": list(reading.exclude),
+        "rehash": rehash,
+        "update": update,
+        "thumbnails": thumbnails,
     }
-    items = ordered_map(
-        partial(_examine, verify=verify, author=author, licence=licence),
-        _photos(chain.from_iterable(candidates(uri, reading) for uri in located), unread),
-        workers or processors() + 1,
-    )
-    try:
-        with database.connection() as connection:
-            # Every batch is a transaction of its own; in a dry run all are inside one.
-            with connection.transaction(force_rollback=True) if dry_run else nullcontext():
-                with connection.transaction():
-                    collection_id = ensure_collection(connection, collection)
-                    names = list(map(cleaned, located))
-                    run_id = start_run(connection, "ingest", collection_id, options, sources=names)
-                store = Store(connection, collection_id, run_id, keep_unlocated=keep_unlocated)
+    found = _photos(chain.from_iterable(candidates(uri, reading) for uri in located), unread)
+    given = (_with_defaults(each, author, licence) for each in found)
+    with database.connection() as connection:
+        # Every batch is a transaction of its own; in a dry run all are inside one.
+        with connection.transaction(force_rollback=True) if dry_run else nullcontext():
+            with connection.transaction():
+                collection_id = ensure_collection(connection, collection)
+                names = list(map(cleaned, located))
+                run_id = start_run(connection, "ingest", collection_id, options, sources=names)
+            store = Store(
+                connection,
+                collection_id,
+                run_id,
+                keep_unlocated=keep_unlocated,
+                update=update,
+                folders=located,
+            )
+            given_options = (verify, keep_unlocated, update, thumbnails)
+            reader = Reader(connection, collection_id, given_options, rehash)
+            examined = ordered_map(
+                partial(_examine, verify=verify, thumbnails=thumbnails),
+                reader.steps(given),
+                workers or processors() + 1,
+            )
+            with closing(examined) as items:
                 tally = _write(store, items, _reporter(progress, located, reading))
-                tally.unread = unread
-                summary = IngestSummary.of(tally, None if dry_run else run_id)
-                with connection.transaction():
-                    finish_run(connection, run_id, summary.to_json())
-                # Whatever this run did: the one before may have been killed before its count.
-                with connection.transaction():
-                    refresh_coverage(connection, collection)
-            return summary
-    finally:
-        items.close()
+            tally.unread = unread
+            summary = IngestSummary.of(tally, None if dry_run else run_id)
+            with connection.transaction():
+                finish_run(connection, run_id, summary.to_json())
+            # Whatever this run did: the one before may have been killed before its count.
+            with connection.transaction():
+                refresh_coverage(connection, collection)
+        return summary
 
 
 def _photos(
@@ -158,12 +186,19 @@ def _photos(
             yield item
 
 
-def _examine(
-    item: Candidate | Rejection, *, verify: bool, author: str | None, licence: str | None
-) -> Item:
-    if isinstance(item, Rejection):
-        return item
-    return examine(with_defaults(item, author, licence), verify=verify)
+def _with_defaults(
+    item: Candidate | Rejection, author: str | None, licence: str | None
+) -> Candidate | Rejection:
+    return item if isinstance(item, Rejection) else with_defaults(item, author, licence)
+
+
+def _examine(step: Step, *, verify: bool, thumbnails: bool) -> Item:
+    if isinstance(step, Rejection):
+        return Examined(step)
+    if isinstance(step, ToRead):
+        found = examine(step.candidate, verify=verify, thumbnails=thumbnails)
+        return Examined(found, step.mark)
+    return step
 
 
 def _write(store: Store, items: Iterator[Item], report: Callable[[int], None]) -> Tally:
@@ -175,7 +210,9 @@ def _write(store: Store, items: Iterator[Item], report: Callable[[int], None]) -
 
 
 def _reported(items: Iterable[Item], report: Callable[[int], None], before: int) -> Iterator[Item]:
-    for done, item in enumerate(items, before + 1):
+    done = before
+    for item in items:
+        done += 1 if isinstance(item, Examined) else len(item)
         report(done)
         yield item
 

@@ -20,6 +20,9 @@ class Tally:
     estimated: int = 0
     kept_unlocated: int = 0
     replaced: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    updated: int = 0
     by_reason: Counter[Reason] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
@@ -59,6 +62,12 @@ class IngestSummary(Record):
     replaced
         Photos the collection held from before their file was edited, dropped with their
         embeddings for what the file is now. A file whose new bytes cannot be stored drops nothing.
+    unchanged
+        Of all, the files not read again: their size and time are as they were.
+    moved
+        Of `duplicates`, the photos whose file has another name or folder now.
+    updated
+        Stored photos of which an update changed something, but for positions that were missing.
     by_reason
         `rejected` by reason code.
     warnings
@@ -76,6 +85,9 @@ class IngestSummary(Record):
     estimated: int
     kept_unlocated: int
     replaced: int
+    unchanged: int
+    moved: int
+    updated: int
     by_reason: dict[str, int]
     warnings: dict[str, int]
     unread: dict[str, int]

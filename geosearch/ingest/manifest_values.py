@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,6 +15,10 @@ from geosearch.ingest.positions import Axis, coordinate
 from geosearch.ingest.records import decoded
 from geosearch.installation import optional
 
+_MEASURE = re.compile(
+    r"([-+]?\d+(?:[.,]\d+)?)\s*(?:deg|degrees|°|m|metres|meters)?\.?\s*((?:Above|Below) .*)?",
+    re.IGNORECASE | re.ASCII,
+)
 _EMPTY = {"", "-", "na", "n/a", "nan", "null", "none"}
 
 
@@ -119,6 +124,28 @@ def metres(value: Any) -> float | None:
     if not 0 <= found < 1e9:
         raise PhotoRejected(Reason.BAD_ROW, f"accuracy_m is {found}")
     return found
+
+
+def measure(name: str, value: Any) -> float | None:
+    """Degrees or metres, with or without their unit: `65.5 deg`, `12 m Below Sea Level`.
+
+    Raises
+    ------
+    PhotoRejected
+        `not_a_number`.
+    """
+    said = text(value) if isinstance(value, str | bytes) else None
+    found = None if said is None else _MEASURE.fullmatch(said)
+    if found is None:
+        return number(name, value)
+    metres = float(found[1].replace(",", "."))
+    return -metres if is_below(found[2]) else metres
+
+
+def is_below(reference: Any) -> bool:
+    """Whether what is said beside an altitude means one below the sea: `1`, `Below Sea Level`."""
+    said = text(reference) or ""
+    return said in ("1", "3") or said.lower().startswith("below")
 
 
 def moment(value: Any, offset: Any) -> datetime | None:

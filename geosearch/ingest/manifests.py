@@ -15,6 +15,7 @@ import pyarrow.parquet
 from geosearch.arguments import check_wgs84
 from geosearch.errors import GeosearchError, InputError, PhotoRejected, Reason, unusable_file
 from geosearch.ingest import manifest_values as values
+from geosearch.ingest.camera_view import north
 from geosearch.ingest.delimited import UTF_8, checked_encoding, delimited_rows, text_lines
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import Candidate, Rejection, shortened, storable
@@ -56,6 +57,20 @@ COLUMNS: Mapping[str, Sequence[str]] = {
         *("gpshpositioningerror", "exif:gpshpositioningerror"),
     ),
     "position_source": ("position_source",),
+    "direction_deg": (
+        *("direction_deg", "direction", "heading", "azimuth", "bearing", "compass_angle"),
+        *("gpsimgdirection", "exif:gpsimgdirection", "gimbalyawdegree", "xmp:gimbalyawdegree"),
+    ),
+    "direction_reference": (
+        *("direction_reference", "gpsimgdirectionref", "exif:gpsimgdirectionref"),
+    ),
+    "field_of_view_deg": ("field_of_view_deg", "field_of_view", "fov", "hfov", "composite:fov"),
+    "pitch_deg": ("pitch_deg", "pitch", "gimbalpitchdegree", "xmp:gimbalpitchdegree"),
+    "altitude_m": (
+        *("altitude_m", "altitude", "alt", "elevation", "ele", "composite:gpsaltitude"),
+        *("gpsaltitude", "exif:gpsaltitude"),
+    ),
+    "altitude_ref": ("gpsaltituderef", "exif:gpsaltituderef"),
     "localization_id": ("localization_id",),
     "title": ("title", "caption"),
     "source_id": ("source_id", "photo_id", "id"),
@@ -190,6 +205,13 @@ def _candidate(row: Row, manifest: str, origin: str) -> Candidate:
 
     position = _position(row, optional)
     taken_at = optional("taken_at", lambda: values.moment(row.get("taken_at"), row.get("offset")))
+    view: dict[str, Any] = {
+        name: optional(name, partial(values.measure, name, row.get(name)))
+        for name in ("direction_deg", "field_of_view_deg", "pitch_deg", "altitude_m")
+    }
+    view["direction_reference"] = north(_text(row, "direction_reference") or "")
+    if view["altitude_m"] is not None and values.is_below(row.get("altitude_ref")):
+        view["altitude_m"] = -abs(view["altitude_m"])
     return Candidate(
         uri=_uri(row, manifest),
         origin=origin,
@@ -200,6 +222,7 @@ def _candidate(row: Row, manifest: str, origin: str) -> Candidate:
         title=_text(row, "title"),
         source_id=_text(row, "source_id"),
         warnings=tuple(warnings),
+        **view,
     )
 
 

@@ -16,12 +16,23 @@ from PIL import ExifTags, Image
 
 from geosearch.errors import PhotoRejected
 from geosearch.ingest import exif as exif_tags
+from geosearch.ingest.camera_view import View
 from geosearch.ingest.exif import Exif, read_exif
 from geosearch.ingest.flir import flir_position
 from geosearch.ingest.iptc import Iptc, read_iptc
 from geosearch.ingest.photo_times import believed, first_believable, read_time
 from geosearch.ingest.positions import Position
-from geosearch.ingest.xmp import CC, DC, EXIF, PHOTOSHOP, XMP, Properties, read_xmp, xmp_position
+from geosearch.ingest.xmp import (
+    CC,
+    DC,
+    EXIF,
+    PHOTOSHOP,
+    XMP,
+    Properties,
+    read_xmp,
+    xmp_position,
+    xmp_view,
+)
 
 Value = TypeVar("Value", str, datetime)
 
@@ -83,6 +94,15 @@ class Metadata:
         if self.bad_xmp is not None:
             raise self.bad_xmp
         return xmp_position(self.xmp)
+
+    def view(self, width: int, height: int) -> View:
+        """How the camera stood, of a picture of these sides: EXIF goes before XMP.
+
+        But of a panorama the focal length is that of its parts.
+        """
+        said = xmp_view(self.xmp)
+        across = View(field_of_view_deg=said.field_of_view_deg)
+        return across.or_else(exif_tags.view(self.exif, width, height)).or_else(said)
 
     def taken_at(self) -> datetime | None:
         """When the photo was taken, naive where no zone is named; None if not known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from geosearch.ingest.positions import Position
@@ -132,6 +133,20 @@ def settled(time: datetime, position: Position | None) -> tuple[datetime, Zone]:
     if zone is None:
         return time.replace(tzinfo=UTC), "assumed"
     return time.replace(tzinfo=zone).astimezone(UTC), "position"
+
+
+def rezoned(
+    time: datetime | None, zone: Zone | None, before: Position | None, after: Position
+) -> dict[str, Any]:
+    """Columns of a settled time, of a photo whose position is another now: its clock is the same.
+
+    None of a time that names its zone, of no time, and by an estimate.
+    """
+    if time is None or zone in (None, "known") or after.is_estimate:
+        return {}
+    there = _zone_at(before) if zone == "position" and before is not None else None
+    found, how = settled(time.astimezone(there or UTC).replace(tzinfo=None), after)
+    return {"taken_at": found, "taken_at_zone": how}
 
 
 def _zone_at(position: Position) -> ZoneInfo | None:

@@ -11,7 +11,7 @@ from typing import Literal
 from geosearch.errors import PhotoRejected, Reason
 
 Axis = Literal["latitude", "longitude"]
-Source = Literal["exif", "xmp", "manifest", "estimated"]
+Source = Literal["exif", "xmp", "manifest", "corrected", "estimated"]
 
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _LETTER = re.compile(r"(?<![A-Za-z])(north|south|east|west|[NSEW])(?![A-Za-z])", re.IGNORECASE)

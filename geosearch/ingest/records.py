@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 from geosearch.errors import PhotoRejected, Reason
+from geosearch.ingest.camera_view import View
 from geosearch.ingest.positions import Position
+from geosearch.ingest.thumbnails import Thumbnail
 
 Stage = Literal["read", "decode", "position", "manifest"]
 #: How the zone of a time is known: it is named, it is that of the position, or UTC is assumed.
@@ -24,7 +26,7 @@ _END = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(View):
     """A photo a source names, not yet read, with what the source says of it.
 
     `origin` is the manifest row (`manifest.csv#3`) that names it; None for a photo in a folder.
@@ -67,8 +69,12 @@ class Unread:
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A photo read and checked. `defect` says why a position it carries is not believed."""
+class Photo(View):
+    """A photo read and checked. `defect` says why a position it carries is not believed.
+
+    `said` are the groups of columns, by their first, that an update takes from it even where
+    something else is stored: what the row of a manifest says, or all where there is none.
+    """
 
     uri: str
     origin: str | None
@@ -86,6 +92,8 @@ class Photo:
     title: str | None
     source_id: str | None
     exif: dict[str, Any] | None
+    said: frozenset[str] = frozenset()
+    thumbnail: Thumbnail | None = None
     warnings: tuple[str, ...] = ()
 
 

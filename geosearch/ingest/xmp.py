@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import reduce
 from xml.etree.ElementTree import Element
 
 from defusedxml import ElementTree
 
 from geosearch.errors import PhotoRejected, Reason
+from geosearch.ingest.camera_view import View, north
 from geosearch.ingest.positions import (
     Axis,
     Position,
@@ -27,6 +29,7 @@ DC = "{http://purl.org/dc/elements/1.1/}"
 CC = "{http://creativecommons.org/ns#}"
 PHOTOSHOP = "{http://ns.adobe.com/photoshop/1.0/}"
 XMP = "{http://ns.adobe.com/xap/1.0/}"
+_GPANO = "{http://ns.google.com/photos/1.0/panorama/}"
 _DJI = "{http://www.dji.com/drone-dji/1.0/}"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _DESCRIPTION = f"{_RDF}Description"
@@ -115,6 +118,45 @@ def xmp_position(properties: Properties) -> Position | None:
         _coordinate("longitude", lon, properties.get(f"{EXIF}GPSLongitudeRef")),
         measured_or_guessed("xmp", properties.get(f"{EXIF}GPSProcessingMethod")),
     )
+
+
+def xmp_view(properties: Properties) -> View:
+    """How the camera stood: as EXIF in XMP says, a drone of DJI, or a panorama."""
+
+    def number(name: str) -> float | None:
+        over, _, under = properties.get(name, "").partition("/")
+        try:
+            return float(over) / float(under or 1)
+        except (ValueError, ZeroDivisionError):
+            return None
+
+    altitude = number(f"{EXIF}GPSAltitude")
+    if altitude is not None and properties.get(f"{EXIF}GPSAltitudeRef", "").strip() in ("1", "3"):
+        altitude = -altitude
+    whole, part = (
+        number(f"{_GPANO}{name}WidthPixels") for name in ("FullPano", "CroppedAreaImage")
+    )
+    views = (
+        View(
+            direction_deg=number(f"{EXIF}GPSImgDirection"),
+            direction_reference=north(properties.get(f"{EXIF}GPSImgDirectionRef", "")),
+            altitude_m=altitude,
+            field_of_view_deg=360 * part / whole if part and whole else None,
+        ),
+        View(
+            direction_deg=number(f"{_DJI}GimbalYawDegree"),
+            direction_reference="true",
+            pitch_deg=number(f"{_DJI}GimbalPitchDegree"),
+            altitude_m=number(f"{_DJI}AbsoluteAltitude"),
+        ),
+        # Of the aircraft, where its camera does not turn.
+        View(direction_deg=number(f"{_DJI}FlightYawDegree"), direction_reference="true"),
+        View(
+            direction_deg=number(f"{_GPANO}PoseHeadingDegrees"),
+            pitch_deg=number(f"{_GPANO}PosePitchDegrees"),
+        ),
+    )
+    return reduce(View.or_else, views)
 
 
 def _dji_position(properties: Properties) -> Position | None:

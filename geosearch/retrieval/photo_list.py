@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from geosearch.database.connection import Connection
+from geosearch.errors import NotFoundError
 from geosearch.json_record import Record
 from geosearch.retrieval.algebra import check_references
 from geosearch.retrieval.conditions import Photos
@@ -29,10 +30,12 @@ WHERE {condition}
 _LIST = """
 SELECT p.id, c.name AS collection, p.uri, ST_Y(p.place) AS lat, ST_X(p.place) AS lon,
     p.position_source, p.accuracy_m, p.taken_at, p.author, p.licence, p.title, p.source_id,
-    p.width, p.height
+    p.width, p.height, p.direction_deg, p.direction_reference, p.field_of_view_deg, p.pitch_deg,
+    p.altitude_m
 FROM (SELECT *, coalesce(geom, estimate) AS place FROM (
     SELECT id, collection_id, uri, geom, estimate, position_source, accuracy_m, taken_at, author,
-        licence, title, source_id, width, height
+        licence, title, source_id, width, height, direction_deg, direction_reference,
+        field_of_view_deg, pitch_deg, altitude_m
     FROM geosearch.photos
 ) AS shown) AS p
 JOIN geosearch.collections AS c ON c.id = p.collection_id
@@ -59,6 +62,11 @@ class StoredPhoto(Record):
     source_id: str | None
     width: int
     height: int
+    direction_deg: float | None
+    direction_reference: str | None
+    field_of_view_deg: float | None
+    pitch_deg: float | None
+    altitude_m: float | None
 
 
 def chosen_photos(
@@ -96,3 +104,20 @@ def list_photos(
         return cursor.execute(
             sql.SQL(_LIST).format(chosen=chosen), values | {"limit": limit}
         ).fetchall()
+
+
+def read_thumbnail(connection: Connection, photo_id: int) -> bytes:
+    """The thumbnail of a photo, as WebP.
+
+    Raises
+    ------
+    NotFoundError
+        None is stored, or there is no such photo, as far as this login may see.
+    """
+    row = connection.execute("SELECT geosearch.thumbnail(%s)", (photo_id,)).fetchone()
+    if row is None or row[0] is None:
+        raise NotFoundError(
+            f"there is no thumbnail of photo {photo_id}",
+            "Ingest its folder again with --thumbnails.",
+        )
+    return bytes(row[0])

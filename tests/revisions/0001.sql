@@ -16,15 +16,26 @@ INSERT INTO geosearch.all_runs (id, kind, collection_id, model_id, sources, opti
 
 INSERT INTO geosearch.all_photos (
     id, collection_id, uri, sha256, size_bytes, width, height, format, geom, position_source,
-    estimate, accuracy_m, taken_at, taken_at_zone, author, exif, run_id
+    estimate, accuracy_m, taken_at, taken_at_zone, author, exif, run_id, direction_deg,
+    direction_reference, field_of_view_deg, pitch_deg, altitude_m
 ) VALUES
     (1, 1, '/photos/é%1.jpg', sha256('1'), 9, 4, 3, 'JPEG',
         'SRID=4326;POINT(179.9999999 -12.3456789)', 'exif', NULL, 3.7, '2014-05-01 10:00+02',
-        'known', 'Ann', '{"Make": "x"}', 1),
+        'known', 'Ann', '{"Make": "x"}', 1, 359.9, 'magnetic', 65.5, -90, -12.5),
     (2, 2, '/photos/2.jpg', sha256('2'), 9, 4, 3, 'PNG', NULL, 'estimated',
-        'SRID=4326;POINT(-70.5 45.25)', NULL, NULL, NULL, NULL, NULL, 1);
+        'SRID=4326;POINT(-70.5 45.25)', NULL, NULL, NULL, NULL, NULL, 1,
+        NULL, NULL, NULL, NULL, NULL);
 INSERT INTO geosearch.all_rejects (collection_id, uri, stage, reason, message, photo_id, run_id) VALUES
     (2, '/photos/2.jpg', 'position', 'no_position', 'no GPS tags', 2, 1);
+INSERT INTO geosearch.all_photo_changes (photo_id, collection_id, run_id, old, new) VALUES
+    (1, 1, 1, '{"lat": 1.5, "lon": null}', '{"lat": -12.3456789, "lon": 179.9999999}');
+INSERT INTO geosearch.all_thumbnails (photo_id, collection_id, width, height, webp) VALUES
+    (1, 1, 4, 3, '\x5249464600');
+INSERT INTO geosearch.all_files (
+    collection_id, uri, size_bytes, modified_ns, said, photo_id, reason, run_id
+) VALUES
+    (1, '/photos/é%1.jpg', 9, 1792758591123456789, -9223372036854775808, 1, NULL, 1),
+    (2, '/photos/2.jpg', 9, 0, 7, 2, 'no_position', 1);
 INSERT INTO geosearch.all_embeddings (
     photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, embedding
 ) SELECT id, 1, collection_id, geom, accuracy_m, taken_at, author, '[0.6, 0, -0.8]'

@@ -4,6 +4,26 @@
     <renderer-v2 type="singleSymbol" enableorderby="0" forceraster="0" symbollevels="0">
       <symbols>
         <symbol name="0" type="marker" alpha="1" clip_to_extent="1" force_rhr="0">
+          <!-- The view cone, 6 mm long. In a cluster $geometry is in the coordinates of the map. -->
+          <layer class="GeometryGenerator" enabled="1" pass="0" locked="0">
+            <Option type="Map">
+              <Option name="SymbolType" type="QString" value="Fill"/>
+              <Option name="geometryModifier" type="QString" value="with_variable('place', transform($geometry, @map_crs, 'EPSG:4326'), transform(buffer(wedge_buffer(transform(@place, 'EPSG:4326', 'EPSG:3857'), &quot;direction_deg&quot;, coalesce(&quot;field_of_view_deg&quot;, 10), @map_scale * 0.006 / cos(radians(y(@place)))), 0), 'EPSG:3857', 'EPSG:4326'))"/>
+              <Option name="units" type="QString" value="MapUnit"/>
+            </Option>
+            <symbol name="@0@0" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">
+              <layer class="SimpleFill" enabled="1" pass="0" locked="0">
+                <Option type="Map">
+                  <Option name="style" type="QString" value="solid"/>
+                  <Option name="color" type="QString" value="76,139,245,70"/>
+                  <Option name="outline_style" type="QString" value="solid"/>
+                  <Option name="outline_color" type="QString" value="76,139,245,160"/>
+                  <Option name="outline_width" type="QString" value="0.2"/>
+                  <Option name="outline_width_unit" type="QString" value="MM"/>
+                </Option>
+              </layer>
+            </symbol>
+          </layer>
           <layer class="SimpleMarker" enabled="1" pass="0" locked="0">
             <Option type="Map">
               <Option name="name" type="QString" value="circle"/>

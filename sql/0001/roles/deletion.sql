@@ -9,7 +9,11 @@ DECLARE
 BEGIN
     IF hidden THEN
         -- Not row by row: nothing else is on its shelf.
-        EXECUTE format('TRUNCATE embeddings_c%1$s, guesses_c%1$s, rejects_c%1$s, coverage_c%1$s', collection);
+        EXECUTE format(
+            'TRUNCATE embeddings_c%1$s, guesses_c%1$s, photo_changes_c%1$s, thumbnails_c%1$s, '
+            'rejects_c%1$s, files_c%1$s, coverage_c%1$s',
+            collection
+        );
         EXECUTE format('ALTER TABLE all_photos DETACH PARTITION photos_c%s', collection);
         EXECUTE format('TRUNCATE photos_c%s', collection);
     END IF;

@@ -57,13 +57,16 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE name
     WHEN 'photos' THEN
         'id, collection_id, uri, sha256, geom, title, author, licence, taken_at, taken_at_zone, '
-        'accuracy_m, position_source, estimate, source_id, width, height'
+        'accuracy_m, position_source, estimate, source_id, width, height, direction_deg, '
+        'direction_reference, field_of_view_deg, pitch_deg, altitude_m'
+    WHEN 'thumbnails' THEN
+        'photo_id, collection_id, width, height, webp'
     ELSE
         'photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding'
 END;
 
 COMMENT ON FUNCTION geosearch.read_columns(text) IS
-    'Columns of photos, embeddings or guesses that readers may read.';
+    'Columns of photos, thumbnails, embeddings or guesses that readers may read.';
 
 -- The open shelf is for all roles, a private one for the owner: whom else, set_shared says.
 CREATE FUNCTION geosearch.grant_shelf(shelf bigint) RETURNS void
@@ -88,7 +91,7 @@ BEGIN
             END LOOP;
             CONTINUE;
         END IF;
-        IF item.whole IN ('photos', 'embeddings', 'guesses') THEN
+        IF item.whole IN ('photos', 'thumbnails', 'embeddings', 'guesses') THEN
             PERFORM geosearch.grant_to('geosearch_reader', format(
                 'SELECT (%s) ON %s', geosearch.read_columns(item.whole), item.name
             ));
@@ -147,6 +150,7 @@ DECLARE
     asked CONSTANT text[] := ARRAY[
         'collections (id, name, description, private, shelf)',
         format('photos (%s)', geosearch.read_columns('photos')),
+        format('thumbnails (%s)', geosearch.read_columns('thumbnails')),
         format('embeddings (%s)', geosearch.read_columns('embeddings')),
         format('guesses (%s)', geosearch.read_columns('guesses')),
         'localizations (id, recorded_by)',
@@ -258,14 +262,16 @@ BEGIN
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.whitenings');
     PERFORM geosearch.grant_to(
         'geosearch_ingester',
-        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq'
+        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq, '
+        'geosearch.photo_changes_id_seq'
     );
     PERFORM geosearch.grant_to(
         'geosearch_ingester', 'SELECT, INSERT, UPDATE, DELETE ON geosearch.leases'
     );
     PERFORM geosearch.grant_to(
         'geosearch_owner',
-        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq'
+        'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq, '
+        'geosearch.photo_changes_id_seq'
     );
     PERFORM geosearch.grant_shelf(shelf) FROM unnest(0 || geosearch.shelves()) AS shelf;
 END

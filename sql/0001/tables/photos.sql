@@ -88,17 +88,18 @@ CREATE TABLE geosearch.all_runs (
     started_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
     counts jsonb,
+    undone_at timestamptz,
     collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user,
-    CONSTRAINT all_runs_kind_check CHECK (kind IN ('ingest', 'embed', 'train'))
+    CONSTRAINT all_runs_kind_check CHECK (kind IN ('ingest', 'correct', 'embed', 'train'))
 );
 
 CREATE INDEX ON geosearch.all_runs (collection_id);
 CREATE INDEX ON geosearch.all_runs (model_id);
 
 CALL pg_temp.describe('geosearch.all_runs',
-    'Runs of ingest, embed and train: what was asked, with what software, what came of it.', $$
-    kind: ingest, embed or train.
+    'Runs of ingest, corrections, embed and train: what was asked, with what software, what came of it.', $$
+    kind: ingest, correct (positions by hand), embed or train.
     collection_id: Collection worked on; NULL means all.
     model_id: Model, for embed and train.
     sources: Folders and manifests given.
@@ -106,9 +107,10 @@ CALL pg_temp.describe('geosearch.all_runs',
     started_at: Start of the run.
     finished_at: End; NULL while running or killed.
     counts: Summary of the finished run.
+    undone_at: When what it did was taken back; NULL if it was not.
 $$);
 
--- Photos, their rejects, their embeddings and their coverage lie on shelves: relations of their own,
+-- Photos, their rejects, their files, their embeddings and their coverage lie on shelves: relations of their own,
 -- one for all public collections and one for each private one. roles/shelves.sql says what for.
 -- Each makes its own index on geom. Whoever writes says which shelf; where it is not that of the collection, the row is refused. Numbers
 -- come from sequences: columns of identity do not work in partitions before PostgreSQL 17.
@@ -130,6 +132,11 @@ CREATE TABLE geosearch.all_photos (
     accuracy_m real,
     taken_at timestamptz,
     taken_at_zone text,
+    direction_deg real,
+    direction_reference text,
+    field_of_view_deg real,
+    pitch_deg real,
+    altitude_m real,
     author text,
     licence text,
     title text,
@@ -149,8 +156,16 @@ CREATE TABLE geosearch.all_photos (
         taken_at_zone IN ('known', 'position', 'assumed')
         AND (taken_at IS NOT NULL OR taken_at_zone IS NULL)
     ),
+    CONSTRAINT all_photos_direction_check CHECK (
+        direction_deg >= 0 AND direction_deg < 360
+        AND (direction_reference IN ('true', 'magnetic') OR direction_reference IS NULL)
+    ),
+    CONSTRAINT all_photos_field_of_view_check CHECK (
+        field_of_view_deg > 0 AND field_of_view_deg <= 360
+    ),
+    CONSTRAINT all_photos_pitch_check CHECK (pitch_deg BETWEEN -90 AND 90),
     CONSTRAINT all_photos_position_source_check CHECK (
-        position_source IN ('exif', 'xmp', 'manifest', 'estimated')
+        position_source IN ('exif', 'xmp', 'manifest', 'corrected', 'estimated')
     ),
     -- A guess is no reference: what asks for places asks for geom, where there is none.
     CONSTRAINT all_photos_position_has_source_check CHECK (
@@ -182,11 +197,16 @@ CALL pg_temp.describe('geosearch.all_photos', 'Reference photos with their posit
     height: Height in pixels, as stored.
     format: Image format, e.g. JPEG.
     geom: Known position (WGS 84); NULL if unlocated.
-    position_source: exif, xmp, manifest or estimated; NULL if unlocated.
+    position_source: exif, xmp, manifest, corrected (by hand) or estimated; NULL if unlocated.
     estimate: Position that was estimated (WGS 84), if no other is known.
     accuracy_m: Accuracy of the position, metres.
     taken_at: When taken (UTC if no zone is known).
     taken_at_zone: How the zone of taken_at is known: named (known), from the position (position), or UTC taken for it (assumed).
+    direction_deg: Where the camera looked, degrees clockwise from north.
+    direction_reference: Whose north: true or magnetic; NULL where it is not said.
+    field_of_view_deg: Width of what the upright picture shows, degrees.
+    pitch_deg: How far above the horizon the camera looked, degrees; -90 is straight down.
+    altitude_m: Height above the sea, metres.
     author: Photographer or account.
     licence: Licence of the photo.
     title: Title or caption.
@@ -236,6 +256,96 @@ CALL pg_temp.describe('geosearch.all_rejects',
     photo_id: The stored photo, for stage embed and for photos kept unlocated.
     model_id: Model, for embed.
     run_id: Latest run that saw it.
+$$);
+
+CREATE TABLE geosearch.all_files (
+    collection_id bigint NOT NULL,
+    uri text NOT NULL,
+    size_bytes bigint NOT NULL,
+    modified_ns bigint NOT NULL,
+    said bigint NOT NULL,
+    photo_id bigint,
+    reason text,
+    run_id bigint REFERENCES geosearch.all_runs ON DELETE SET NULL,
+    shelf bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (collection_id, uri, shelf),
+    FOREIGN KEY (collection_id, shelf) REFERENCES geosearch.all_collections (id, shelf)
+        ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
+        ON DELETE CASCADE DEFERRABLE
+) PARTITION BY LIST (shelf);
+
+CREATE INDEX ON geosearch.all_files (photo_id);
+CREATE INDEX ON geosearch.all_files (run_id);
+
+CALL pg_temp.describe('geosearch.all_files',
+    'Files as they were when they were last read: an ingest reads what has changed since.', $$
+    collection_id: Collection the file was read for.
+    uri: Absolute path of the file.
+    size_bytes: Its size in bytes.
+    modified_ns: When it was last changed, nanoseconds since 1970.
+    said: Fingerprint of what its source said of it and of the options.
+    photo_id: The photo with its bytes; NULL if it was not stored.
+    reason: Reason code of its reject, if it was rejected.
+    run_id: Ingest run that read it.
+$$);
+
+CREATE SEQUENCE geosearch.photo_changes_id_seq;
+
+-- Not for readers: where a photo was before may be why it was corrected.
+CREATE TABLE geosearch.all_photo_changes (
+    id bigint NOT NULL DEFAULT nextval('geosearch.photo_changes_id_seq'),
+    photo_id bigint NOT NULL,
+    collection_id bigint NOT NULL,
+    run_id bigint REFERENCES geosearch.all_runs ON DELETE SET NULL,
+    old jsonb NOT NULL,
+    new jsonb NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    changed_by text NOT NULL DEFAULT current_user,
+    shelf bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (id, shelf),
+    FOREIGN KEY (collection_id, shelf) REFERENCES geosearch.all_collections (id, shelf)
+        ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
+        ON DELETE CASCADE DEFERRABLE
+) PARTITION BY LIST (shelf);
+
+ALTER SEQUENCE geosearch.photo_changes_id_seq OWNED BY geosearch.all_photo_changes.id;
+CREATE INDEX ON geosearch.all_photo_changes (photo_id);
+CREATE INDEX ON geosearch.all_photo_changes (run_id);
+
+CALL pg_temp.describe('geosearch.all_photo_changes',
+    'What was changed of photos that were there: an ingest with --update, corrections by hand.', $$
+    photo_id: The photo.
+    collection_id: Its collection.
+    run_id: Run that changed it: its sources and options say from what.
+    old: What was changed, by column, as it was; lat and lon for the position.
+    new: The same as it is since.
+    changed_at: When.
+    changed_by: Role that changed it.
+$$);
+
+CREATE TABLE geosearch.all_thumbnails (
+    photo_id bigint NOT NULL,
+    collection_id bigint NOT NULL,
+    width smallint NOT NULL,
+    height smallint NOT NULL,
+    webp bytea NOT NULL,
+    shelf bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (photo_id, shelf),
+    FOREIGN KEY (collection_id, shelf) REFERENCES geosearch.all_collections (id, shelf)
+        ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
+        ON DELETE CASCADE DEFERRABLE
+) PARTITION BY LIST (shelf);
+
+CALL pg_temp.describe('geosearch.all_thumbnails',
+    'Small pictures of photos, where an ingest was asked for them.', $$
+    photo_id: The photo.
+    collection_id: Its collection.
+    width: Width in pixels, upright; no side is over 512.
+    height: Height in pixels.
+    webp: The picture as a WebP file, without metadata.
 $$);
 
 CREATE TABLE geosearch.all_embeddings (

@@ -1,0 +1,80 @@
+"""What a photo that comes again changes of the stored one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from geosearch.database.photo_changes import GROUPS, Change
+from geosearch.ingest.photo_times import rezoned
+from geosearch.ingest.positions import Position
+from geosearch.ingest.records import Candidate, Photo, Zone
+
+_FIRSTS = tuple(next(iter(group)) for group in GROUPS)
+
+
+@dataclass
+class Known:
+    """A photo the collection holds, or will at the end of this batch; an id of None is to come."""
+
+    uri: str
+    position: Position | None
+    photo_id: int | None = None
+    taken_at: datetime | None = None
+    zone: Zone | None = None
+
+    @property
+    def located(self) -> bool:
+        """Whether it is a reference."""
+        return self.position is not None and not self.position.is_estimate
+
+    @property
+    def estimated(self) -> bool:
+        """Whether its position was guessed."""
+        return self.position is not None and self.position.is_estimate
+
+
+def said_by(candidate: Candidate) -> frozenset[str]:
+    """The groups of columns of which a source speaks: of a photo without a row, all."""
+    if candidate.origin is None:
+        return frozenset(_FIRSTS)
+    position = {"lat"} if candidate.position is not None else set()
+    return frozenset(
+        position | {name for name in _FIRSTS if getattr(candidate, name, None) is not None}
+    )
+
+
+def correction(photo: Photo, known: Known, *, update: bool) -> Change:
+    """What changes of a stored photo: a position where it had none; in an update all that is said.
+
+    An estimate replaces no known position. A time whose zone was that of the position has the zone
+    of the new one.
+    """
+    position = photo.position
+    if position is not None and position.is_estimate and known.located:
+        position = None
+    facts: dict[str, Any] = {name: getattr(photo, name, None) for group in GROUPS for name in group}
+    if position is not None:
+        facts |= {"lat": position.lat, "lon": position.lon}
+        facts |= {"position_source": position.source, "accuracy_m": position.accuracy_m}
+    said = photo.said if update else frozenset()
+    if not known.located:
+        said |= {"lat"}
+    values: dict[str, Any] = {}
+    fills: dict[str, Any] = {}
+    for first, group in zip(_FIRSTS, GROUPS, strict=True):
+        if facts[first] is not None and (update or first in said):
+            (values if first in said else fills).update({name: facts[name] for name in group})
+    if position is not None and "lat" in values and "taken_at" not in values:
+        values |= rezoned(known.taken_at, known.zone, known.position, position)
+    return Change(values, fills)
+
+
+def corrected(first: Photo, later: Photo, *, update: bool) -> Photo:
+    """A photo still to be stored, as one with the same bytes says in the same way."""
+    change = correction(later, Known(first.uri, first.position), update=update)
+    fields = {name: value for name, value in change.values.items() if hasattr(first, name)}
+    if "lat" in change.values:
+        fields |= {"position": later.position, "defect": None}
+    return replace(first, **fields)
