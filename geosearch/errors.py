@@ -113,7 +113,7 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"  # corrupt image data
     TRUNCATED = "truncated"  # the image data end early
     TOO_LARGE = "too_large"  # a decompression bomb, or over the size limit
-    BAD_ROW = "bad_row"  # a manifest row that cannot be parsed
+    BAD_ROW = "bad_row"  # a manifest row, or JSON beside a photo, that cannot be parsed
     ZERO_ZERO = "zero_zero"  # latitude 0, longitude 0: a camera without a fix
     NOT_A_NUMBER = "not_a_number"  # NaN, infinity, or text where a number belongs
     ZERO_DENOMINATOR = "zero_denominator"  # an EXIF rational divided by zero

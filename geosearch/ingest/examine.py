@@ -21,6 +21,7 @@ from geosearch.ingest.records import (
     storable,
     too_long,
 )
+from geosearch.ingest.sidecars import read_sidecars
 from geosearch.ingest.thumbnails import make_thumbnail
 from geosearch.storage import as_it_is_there, is_remote, read_bytes
 
@@ -30,9 +31,9 @@ def examine(
 ) -> Photo | Rejection:
     """Read a candidate, check that it is an image, and read its metadata.
 
-    What the source says of a photo goes before what the photo says of itself, but an estimate
-    after it. `verify` decodes the pixels (JPEG at 1/8 scale), which finds truncated and corrupt
-    files; so does making a thumbnail.
+    What the source says of a photo goes before what the photo and the files beside it say, but an
+    estimate after it. `verify` decodes the pixels (JPEG at 1/8 scale), which finds truncated and
+    corrupt files; so does making a thumbnail.
     """
     if too_long(candidate.uri):
         error = PhotoRejected(
@@ -68,7 +69,8 @@ def examine(
 
 
 def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, height: int) -> Photo:
-    metadata = Metadata.of(image)
+    beside = read_sidecars(candidate.sidecars)
+    metadata = Metadata.of(image, beside)
     position, defect = candidate.position, None
     if position is None or position.is_estimate:
         try:
@@ -96,10 +98,10 @@ def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, he
         author=candidate.author or metadata.author(),
         licence=candidate.licence or metadata.licence(),
         title=candidate.title or metadata.title(),
-        source_id=candidate.source_id,
+        source_id=candidate.source_id or metadata.source_id(),
         exif=metadata.as_json(),
         said=said_by(candidate),
-        warnings=candidate.warnings,
+        warnings=candidate.warnings + ("sidecar",) * (beside.defect is not None),
         **vars(candidate.or_else(metadata.view(width, height))),
     )
 

@@ -1,5 +1,7 @@
-"""What EXIF, IPTC and XMP together say of a photo, by the precedence of the MWG guidelines.
+"""What EXIF, IPTC, XMP and the files beside it together say of a photo.
 
+A sidecar of XMP goes first: whoever wrote it knew the photo. Google Takeout goes last, but for what
+was corrected there. Between them, the precedence of the MWG guidelines:
 Metadata Working Group, Guidelines for Handling Image Metadata 2.0, chapter 5: EXIF goes first, then
 XMP, then IPTC; IPTC goes before XMP where its digest shows that it was changed after.
 """
@@ -7,7 +9,7 @@ XMP, then IPTC; IPTC goes before XMP where its digest shows that it was changed 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -22,6 +24,7 @@ from geosearch.ingest.flir import flir_position
 from geosearch.ingest.iptc import Iptc, read_iptc
 from geosearch.ingest.photo_times import believed, first_believable, read_time
 from geosearch.ingest.positions import Position
+from geosearch.ingest.sidecars import NO_SIDECAR, Sidecar
 from geosearch.ingest.xmp import (
     CC,
     DC,
@@ -39,6 +42,8 @@ Value = TypeVar("Value", str, datetime)
 # What cameras write where a description belongs.
 _NO_DESCRIPTION = re.compile(r"(\w+ )*DIGITAL CAMERA|SONY DSC|DCIM\W.*|Untitled", re.IGNORECASE)
 
+_STARS = re.compile(r"-1|[0-5]")
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -49,19 +54,20 @@ class Metadata:
     xmp: Properties
     bad_xmp: PhotoRejected | None
     applist: list[tuple[str, bytes]]
+    beside: Sidecar
 
     @classmethod
-    def of(cls, image: Image.Image) -> Metadata:
+    def of(cls, image: Image.Image, beside: Sidecar = NO_SIDECAR) -> Metadata:
         """The metadata of an opened image. A PNG is decoded: its EXIF may follow the pixels."""
         exif, bad = read_exif(image), None
         try:
             xmp = read_xmp(image.info.get("xmp"))
         except PhotoRejected as error:
             xmp, bad = {}, error
-        return cls(exif, read_iptc(image), xmp, bad, getattr(image, "applist", []))
+        return cls(exif, read_iptc(image), xmp, bad, getattr(image, "applist", []), beside)
 
     def position(self) -> Position | None:
-        """The position: EXIF's, else FLIR's, else XMP's; None if none has one.
+        """The position: the sidecar's, else of EXIF, FLIR, XMP, or Takeout; None if none has one.
 
         Neither a defective nor an estimated EXIF position hides a good one further on.
 
@@ -70,12 +76,17 @@ class Metadata:
         PhotoRejected
             All that are there are defective; it is the first one's reason.
         """
-        defect: PhotoRejected | None = None
+        defect = self.beside.defect
         estimate: Position | None = None
+        takeout = self.beside.takeout
+        given = takeout and takeout.position
         readers: tuple[Callable[[], Position | None], ...] = (
+            lambda: xmp_position(self.beside.xmp),
+            lambda: given if takeout and takeout.moved else None,
             lambda: exif_tags.gps_position(self.exif.gps),
             lambda: flir_position(self.applist),
             self._xmp_position,
+            lambda: given,
         )
         for read in readers:
             try:
@@ -113,6 +124,8 @@ class Metadata:
         )
         camera = first_believable(
             (
+                _xmp_time(self.beside.xmp, f"{EXIF}DateTimeOriginal"),
+                _xmp_time(self.beside.xmp, f"{PHOTOSHOP}DateCreated"),
                 exif_tags.original_time(self.exif),
                 _xmp_time(self.xmp, f"{EXIF}DateTimeOriginal"),
                 created,
@@ -124,17 +137,21 @@ class Metadata:
         receiver = first_believable(
             (exif_tags.gps_time(self.exif.gps), _xmp_time(self.xmp, f"{EXIF}GPSTimeStamp"))
         )
-        return believed(camera, receiver if receiver and receiver.tzinfo else None)
+        time = believed(camera, receiver if receiver and receiver.tzinfo else None)
+        takeout = self.beside.takeout
+        return takeout.taken_at if takeout and takeout.corrects(time) else time
 
     def author(self) -> str | None:
         """`Artist`, else `XPAuthor`, else `dc:creator` and the IPTC by-line."""
         either = self._either(self.xmp.get(f"{DC}creator"), self.iptc.fields.get("By-line"))
-        return self._exif("Artist") or self._exif("XPAuthor") or either
+        beside = self.beside.xmp.get(f"{DC}creator")
+        return beside or self._exif("Artist") or self._exif("XPAuthor") or either
 
     def licence(self) -> str | None:
         """`cc:license`, else the `Copyright` of EXIF, else `dc:rights` and IPTC's notice."""
         rights = self._either(self.xmp.get(f"{DC}rights"), self.iptc.fields.get("CopyrightNotice"))
-        return self.xmp.get(f"{CC}license") or self._exif("Copyright") or rights
+        beside = self.beside.xmp.get(f"{CC}license") or self.beside.xmp.get(f"{DC}rights")
+        return beside or self.xmp.get(f"{CC}license") or self._exif("Copyright") or rights
 
     def title(self) -> str | None:
         """A title (`dc:title`, IPTC's object name, `XPTitle`), else a description."""
@@ -145,11 +162,28 @@ class Metadata:
         description = self._either(
             self.xmp.get(f"{DC}description"), self.iptc.fields.get("Caption-Abstract")
         )
-        return title or self._exif("XPTitle") or described or description
+        beside, takeout = self.beside.xmp, self.beside.takeout
+        return (
+            beside.get(f"{DC}title")
+            or beside.get(f"{DC}description")
+            or (title or self._exif("XPTitle") or described or description)
+            or (takeout and takeout.title)
+        )
+
+    def source_id(self) -> str | None:
+        """The address of the photo at Google, where Takeout names it."""
+        return self.beside.takeout and self.beside.takeout.source_id
 
     def as_json(self) -> dict[str, Any] | None:
-        """EXIF tags by name, and IPTC's fields under `IPTC`; None if there are none."""
+        """EXIF tags by name, and IPTC's fields under `IPTC`; None if there are none.
+
+        `Rating` (stars, -1 for a rejected photo) is the sidecar's, else that of EXIF, else of XMP.
+        """
         found = exif_tags.as_json(self.exif) or {}
+        beside, own = _rating(self.beside.xmp), _rating(self.xmp)
+        rating = found.get("Rating", own) if beside is None else beside
+        if rating is not None:
+            found["Rating"] = rating
         if self.iptc.fields:
             found["IPTC"] = dict(self.iptc.fields)
         return found or None
@@ -161,8 +195,13 @@ class Metadata:
         return iptc or xmp if self.iptc.edited else xmp or iptc
 
 
-def _xmp_time(properties: Properties, name: str) -> datetime | None:
+def _xmp_time(properties: Mapping[str, str], name: str) -> datetime | None:
     return read_time(properties.get(name, ""))
+
+
+def _rating(properties: Mapping[str, str]) -> int | None:
+    text = properties.get(f"{XMP}Rating", "")
+    return int(text) if _STARS.fullmatch(text) else None
 
 
 def _iptc_time(date: str | None, time: str | None) -> datetime | None:

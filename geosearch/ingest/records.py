@@ -31,7 +31,7 @@ class Candidate(View):
 
     `origin` is the manifest row (`manifest.csv#3`) that names it; None for a photo in a folder.
     `taken_at` is naive where the source names no zone. `warnings` are fields left out of the row
-    because they could not be read.
+    because they could not be read; `sidecars` the files beside it that describe it.
     """
 
     uri: str
@@ -42,6 +42,7 @@ class Candidate(View):
     licence: str | None = None
     title: str | None = None
     source_id: str | None = None
+    sidecars: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 
 from geosearch.errors import InputError, MissingFileError, PhotoRejected, Reason
@@ -18,6 +19,7 @@ from geosearch.ingest.manifests import (
     read_manifest,
 )
 from geosearch.ingest.records import Candidate, Rejection, Unread
+from geosearch.ingest.sidecars import sidecar_files
 from geosearch.installation import remedy
 from geosearch.storage import ending, filesystem, is_remote, resolve, said
 
@@ -65,7 +67,7 @@ def candidates(
     elif Path(uri).is_dir():
         yield from _folder(uri, reading)
     else:
-        yield Candidate(uri)
+        yield from (item for _, item in _files([Path(uri).name], _alike(uri)))
 
 
 def count(uri: str, reading: Reading = AS_THEY_SAY) -> int | None:
@@ -83,36 +85,82 @@ def _folder(top: str, reading: Reading) -> Iterator[Candidate | Rejection | Unre
     Every folder is entered once, so that a loop of links ends.
     """
     visited: set[tuple[int, int]] = set()
-    # What is left to do, the next last: folders nest deeper than Python calls.
-    waiting: list[tuple[str, bool]] = [(top, True)]
+    # What is left to do, the next last: folders, by their paths, nest deeper than Python calls.
+    waiting: list[str | Candidate | Unread] = [top]
     while waiting:
-        path, is_folder = waiting.pop()
-        if path != top and _is_left_out(path, top, reading):
-            continue
-        if not is_folder:
-            yield _file(path)
+        item = waiting.pop()
+        if not isinstance(item, str):
+            yield item
             continue
         try:
-            waiting.extend(_listed(path, visited))
+            waiting.extend(reversed(_listed(item, top, reading, visited)))
         except OSError as error:
             reason = f"the folder cannot be listed: {error.strerror}"
-            yield Rejection.of(path, "read", PhotoRejected(Reason.UNREADABLE, reason))
+            yield Rejection.of(item, "read", PhotoRejected(Reason.UNREADABLE, reason))
 
 
-def _listed(folder: str, visited: set[tuple[int, int]]) -> list[tuple[str, bool]]:
-    """The files and folders in a folder, the last name first; nothing the second time."""
+def _listed(
+    folder: str, top: str, reading: Reading, visited: set[tuple[int, int]]
+) -> list[str | Candidate | Unread]:
+    """The files and folders in a folder, by name; nothing the second time."""
     status = Path(folder).stat()
     if (status.st_dev, status.st_ino) in visited:
         return []
     visited.add((status.st_dev, status.st_ino))
+    folders, names = set(), []
     with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name, reverse=True)
-    kinds = ((entry, _is_folder(entry)) for entry in found)
-    return [
-        (entry.path, within)
-        for entry, within in kinds
-        if within or _is_photo(entry.name) or _is_there(entry)
-    ]
+        for entry in entries:
+            if _is_left_out(entry.path, top, reading):
+                continue
+            if _is_folder(entry):
+                folders.add(entry.name)
+            elif _is_photo(entry.name) or _is_there(entry):
+                names.append(entry.name)
+    paths = _other_parts(folder, top) | {name: os.path.join(folder, name) for name in names}  # noqa: PTH118 - no Path for each of a million
+    files = dict(_files(names, paths))
+    found = ((name, os.path.join(folder, name)) for name in sorted(folders | files.keys()))  # noqa: PTH118
+    return [path if name in folders else files[name] for name, path in found]
+
+
+def _files(
+    names: Iterable[str], paths: Mapping[str, str]
+) -> Iterator[tuple[str, Candidate | Unread]]:
+    """The files of a folder with what describes them, which is not counted apart.
+
+    `paths` are those of all files that may describe one another, `names` those that are wanted.
+    """
+    photos = [name for name in paths if _is_photo(name)]
+    beside = sidecar_files(photos, paths.keys())
+    used = set(chain.from_iterable(beside.values()))
+    for name in names:
+        if name in beside:
+            yield name, Candidate(paths[name], sidecars=tuple(map(paths.__getitem__, beside[name])))
+        elif name not in used:
+            yield name, Unread(ending(name) or "no ending")
+
+
+def _alike(path: str) -> dict[str, str]:
+    """The photo at a path, and the files beside it that begin as its name does."""
+    start = Path(path).stem[:40].lower()
+    try:
+        with os.scandir(Path(path).parent) as entries:
+            found = {each.name: each.path for each in entries}
+    except OSError:  # not every folder can be listed whose files can be read
+        found = {}
+    alike = {name: each for name, each in found.items() if name.lower().startswith(start)}
+    return {Path(path).name: path} | alike
+
+
+def _other_parts(folder: str, top: str) -> dict[str, str]:
+    """The files of one folder of Google Takeout that came in other parts, unpacked side by side."""
+    part, _, below = folder.partition("/Takeout/")
+    parts = Path(part).parent
+    if not below or not parts.is_relative_to(top):
+        return {}
+    found = (each / "Takeout" / below for each in sorted(parts.iterdir()) if str(each) != part)
+    return {
+        file.name: str(file) for each in found if each.is_dir() for file in sorted(each.iterdir())
+    }
 
 
 def _is_left_out(path: str, top: str, reading: Reading) -> bool:
@@ -122,10 +170,6 @@ def _is_left_out(path: str, top: str, reading: Reading) -> bool:
         return True
     below = path[len(top) :].lstrip("/")
     return any(fnmatchcase(name, each) or fnmatchcase(below, each) for each in reading.exclude)
-
-
-def _file(path: str) -> Candidate | Unread:
-    return Candidate(path) if _is_photo(path) else Unread(ending(path) or "no ending")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -154,10 +198,12 @@ def _remote(uri: str, reading: Reading) -> Iterator[Candidate | Rejection | Unre
             folders[:] = sorted(
                 each for each in folders if not _is_left_out(f"{folder}/{each}", top, reading)
             )
-            for name in sorted(files):
-                if not _is_left_out(f"{folder}/{name}", top, reading):
-                    empty = False
-                    yield _file(found.unstrip_protocol(f"{folder}/{name}"))
+            names = [
+                name for name in sorted(files) if not _is_left_out(f"{folder}/{name}", top, reading)
+            ]
+            empty = empty and not names
+            paths = {name: found.unstrip_protocol(f"{folder}/{name}") for name in names}
+            yield from (item for _, item in _files(names, paths))
     except Exception as error:  # fsspec backends raise their own types for network and access
         raise InputError(
             f"cannot list {uri}: {said(error)}",

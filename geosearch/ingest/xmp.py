@@ -7,7 +7,7 @@ attribute or an element; also the decimal forms other writers use.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from xml.etree.ElementTree import Element
 
@@ -102,7 +102,7 @@ def _text(element: Element) -> str:
     return element.text or element.get(f"{_RDF}resource") or ""
 
 
-def xmp_position(properties: Properties) -> Position | None:
+def xmp_position(properties: Mapping[str, str]) -> Position | None:
     """The position in XMP; None if there is neither latitude nor longitude.
 
     Raises
@@ -159,7 +159,7 @@ def xmp_view(properties: Properties) -> View:
     return reduce(View.or_else, views)
 
 
-def _dji_position(properties: Properties) -> Position | None:
+def _dji_position(properties: Mapping[str, str]) -> Position | None:
     """The position that drones of DJI write: signed decimals, the longitude often misspelt."""
     lat = properties.get(f"{_DJI}GpsLatitude")
     lon = properties.get(f"{_DJI}GpsLongitude") or properties.get(f"{_DJI}GpsLongtitude")

@@ -1,0 +1,142 @@
+"""Google Takeout: the JSON beside each photo, and which photo one belongs to by its name.
+
+A name is cut to 46 letters before `.json`, also inside `.supplemental-metadata`; the number of a
+name that came twice moves behind the ending; an edited copy has no JSON of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from geosearch.images import EXTENSIONS
+from geosearch.ingest.photo_times import with_zone
+from geosearch.ingest.positions import Position, checked
+from geosearch.ingest.records import shortened
+
+_ADDED = ".supplemental-metadata"
+_LONGEST = range(47, 42, -1)  # letters that a cut name has, with the number behind it or without
+#: What Google puts to the name of an edited copy, in the languages that are known.
+EDITED = (
+    *("-edited", "-effects", "-smile", "-mix"),
+    *("-bearbeitet", "-modifié", "-ha editado", "-editado", "-modificato", "-bewerkt"),
+    *("-edytowane", "-editat", "-編集済み"),
+)
+_NUMBERED = re.compile(r"(.+)(\(\d+\))")
+# Beyond what zones explain, and what Google rounds away.
+_CORRECTED, _MOVED = timedelta(hours=15), 1e-5
+
+
+@dataclass(frozen=True)
+class Takeout:
+    """What Google knows of a photo. `moved`: somebody gave it another place than its EXIF has."""
+
+    position: Position | None
+    moved: bool
+    taken_at: datetime | None
+    title: str | None
+    source_id: str | None
+
+    @classmethod
+    def of(cls, said: Any) -> Self | None:
+        """The content of a JSON file; None if it is none of Takeout's.
+
+        Raises
+        ------
+        PhotoRejected
+            It has a position that cannot be believed.
+        """
+        if not isinstance(said, dict) or not said.keys() & {"photoTakenTime", "geoData"}:
+            return None
+        here, there = _position(said.get("geoData")), _position(said.get("geoDataExif"))
+        moved = here is not None and there is not None and _apart(here, there)
+        title, described = (shortened(str(said.get(key) or "")) for key in ("title", "description"))
+        if PurePosixPath(title.lower()).suffix in EXTENSIONS:
+            title = ""  # the name of the file
+        return cls(
+            here or there,
+            moved,
+            _time(said.get("photoTakenTime")),
+            described or title or None,
+            shortened(str(said.get("url") or "")) or None,
+        )
+
+    def corrects(self, time: datetime | None) -> bool:
+        """Whether its time goes before the photo's own: no zone explains how they differ."""
+        if self.taken_at is None or time is None:
+            return self.taken_at is not None
+        return abs(with_zone(time, UTC) - self.taken_at) > _CORRECTED
+
+
+def _position(said: Any) -> Position | None:
+    """A position; (0, 0) is Takeout's word for none."""
+    if not isinstance(said, dict):
+        return None
+    lat, lon = (said.get(axis) or 0 for axis in ("latitude", "longitude"))
+    if not isinstance(lat, int | float) or not isinstance(lon, int | float) or lat == lon == 0:
+        return None
+    return checked(lat, lon, "manifest")
+
+
+def _apart(one: Position, other: Position) -> bool:
+    return max(abs(one.lat - other.lat), abs(one.lon - other.lon)) > _MOVED
+
+
+def _time(said: Any) -> datetime | None:
+    stamp = str(said.get("timestamp")) if isinstance(said, dict) else ""
+    try:
+        return datetime.fromtimestamp(int(stamp), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def takeout_files(photos: Iterable[str], files: Iterable[str]) -> dict[str, str]:
+    """Photo → its JSON, of the names in one folder. A cut name that fits two photos fits none."""
+    bodies = {_number(name[: -len(".json")])[::-1]: name for name in files}
+    whole: dict[str, str] = {}
+    cut: dict[str, tuple[str, str]] = {}
+    for photo in photos if bodies else ():
+        for number, name in _names(photo):
+            found = _found(bodies, number, name)
+            if found is not None:
+                whole[photo] = found
+                break
+            keys = ((number, name[:k]) for k in _LONGEST if k < len(name))
+            short = next((bodies[key] for key in keys if key in bodies), None)
+            if short is not None:
+                cut[photo] = short, name
+                break
+    claims = Counter(short for short, _ in set(cut.values()))
+    taken = set(whole.values())
+    return whole | {
+        photo: short
+        for photo, (short, _) in cut.items()
+        if claims[short] == 1 and short not in taken
+    }
+
+
+def _found(bodies: Mapping[tuple[str, str], str], number: str, name: str) -> str | None:
+    full = name + _ADDED
+    lengths = (len(name), *range(len(full), len(name), -1))
+    return next((bodies[key] for k in lengths if (key := (number, full[:k])) in bodies), None)
+
+
+def _names(photo: str) -> Iterable[tuple[str, str]]:
+    """The names that its JSON may have without `.json`, apart from the number behind it."""
+    path = PurePosixPath(photo)
+    for stem, number in dict.fromkeys([(path.stem, ""), _number(path.stem)]):
+        yield number, stem + path.suffix
+        for suffix in (suffix for suffix in EDITED if stem.endswith(suffix)):
+            # What is edited of an HEIC becomes a JPEG.
+            for kind in (path.suffix, ".HEIC", ".heic"):
+                yield number, stem.removesuffix(suffix) + kind
+
+
+def _number(name: str) -> tuple[str, str]:
+    found = _NUMBERED.fullmatch(name)
+    return (found[1], found[2]) if found else (name, "")
