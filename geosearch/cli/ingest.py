@@ -117,7 +117,7 @@ def _watch(
 
 def _remark(summary: IngestSummary) -> None:
     """Say what was passed over, and what to do about it."""
-    from geosearch.ingest.manifests import is_manifest
+    from geosearch.ingest.manifests import SUFFIXES
 
     if summary.unlocated == summary.seen > 0:
         console.note(
@@ -127,7 +127,7 @@ def _remark(summary: IngestSummary) -> None:
     if summary.warnings:
         said = ", ".join(f"{name} of {count:,}" for name, count in summary.warnings.items())
         console.note(f"Left out, because it cannot be read: {said}. The photos are stored.")
-    unused = [kind for kind in summary.unread if is_manifest(f"photos{kind}") and kind != ".json"]
+    unused = [kind for kind in summary.unread if kind in SUFFIXES and kind not in (".json", ".txt")]
     if unused:
         console.note(f"There are {' and '.join(unused)} files: a manifest is read where named.")
     if summary.unread and not summary.seen:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator
+from functools import partial
 from typing import IO
 
 from geosearch.errors import InputError
@@ -13,6 +14,7 @@ from geosearch.errors import InputError
 #: How text is read where nothing says how; a mark of byte order at its start is dropped.
 UTF_8 = "utf-8"
 
+_LONGEST_LINE = 2**26  # a small packed file may hold a line that fills the memory
 _DELIMITERS = ",;\t|"
 _MOST_CHARACTERS = 2**20  # of a row that quotes hold together
 
@@ -37,7 +39,9 @@ def text_lines(stream: IO[bytes], name: str, encoding: str) -> Iterator[str]:
         "surrogateescape" if is_utf_8 else "replace",
         newline=None,
     )
-    for number, line in enumerate(lines):
+    for number, line in enumerate(iter(partial(lines.readline, _LONGEST_LINE), "")):
+        if len(line) == _LONGEST_LINE:
+            raise InputError(f"{name}: a line is longer than {_LONGEST_LINE:,} letters")
         if number == 0 and is_utf_8 and ("\0" in line or line[:2] in _MARKS_OF_UTF_16):
             raise InputError(
                 f"{name} is not UTF-8", "If it is UTF-16, give `encoding` utf-16, or convert it."
@@ -65,14 +69,14 @@ def checked_encoding(encoding: str) -> str:
     return encoding
 
 
-def delimited_rows(stream: IO[bytes], name: str, encoding: str) -> Cells:
+def delimited_rows(text: Iterator[str], name: str) -> Cells:
     """The lines of a CSV or TSV file as cells, the first of them the header; blank ones left out.
 
     CSV is quoted strictly. Where a quote that opens a cell swallows lines that look like rows, or
     is never closed, its line is at fault, and reading goes on at the next. TSV (tabs, in a file
     that ends so) has no quotes, unless its header is quoted.
     """
-    lines = _Lines(text_lines(stream, name, encoding))
+    lines = _Lines(text)
     header = next(lines, "")
     hint = header.strip().strip('"')
     if hint[:4].lower() == "sep=":  # for spreadsheets

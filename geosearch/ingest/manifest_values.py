@@ -86,6 +86,20 @@ def degrees(axis: Axis, name: str, value: Any, reference: Any) -> float | None:
     return coordinate(axis, repr(found), hemisphere)
 
 
+def point(geometry: Any) -> tuple[Any, Any]:
+    """Latitude and longitude of a point of GeoJSON.
+
+    Raises
+    ------
+    PhotoRejected
+        It is none.
+    """
+    found = geometry.get("coordinates") if isinstance(geometry, Mapping) else None
+    if not isinstance(found, list) or geometry.get("type") != "Point" or len(found) < 2:
+        raise PhotoRejected(Reason.BAD_ROW, "the geometry is not a Point")
+    return found[1], found[0]
+
+
 def unprojected(epsg: Any, northing: Any, easting: Any) -> tuple[float | None, float | None]:
     """Latitude and longitude of coordinates in the system with this EPSG code; None where missing.
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import dataclasses
+import gzip
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import IO, Any, cast
 
 import pyarrow
 import pyarrow.parquet
@@ -17,9 +21,11 @@ from geosearch.errors import GeosearchError, InputError, PhotoRejected, Reason, 
 from geosearch.ingest import manifest_values as values
 from geosearch.ingest.camera_view import north
 from geosearch.ingest.delimited import UTF_8, checked_encoding, delimited_rows, text_lines
+from geosearch.ingest.flickr import flickr_row, im2gps_rows, is_yfcc, yfcc_rows
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import Candidate, Rejection, shortened, storable
-from geosearch.storage import ending, open_stream, parse_json, resolve
+from geosearch.ingest.street_level import mapillary_row, stac_row
+from geosearch.storage import ending, local_path, open_stream, parse_json, resolve
 
 #: Field → column names it goes by, lower case with `_`, the preferred first. Those of exiftool have
 #: no `_` and may have a group. No plain `accuracy`: with Flickr and YFCC that is a zoom level.
@@ -136,8 +142,20 @@ AS_THEY_SAY = Reading()
 
 
 def is_manifest(name: str) -> bool:
-    """True if the file ending is that of a manifest."""
-    return ending(name) in _READERS
+    """True if the file ending is that of a manifest, packed by gzip or bzip2 or not."""
+    return _kind(name) in _READERS
+
+
+def _kind(name: str) -> str:
+    """The ending of a manifest, unpacked. Those of YFCC100M have none."""
+    kind = ending(name)
+    if kind in _PACKED:
+        inner = PurePosixPath(local_path(name).stem)
+        name, kind = inner.name, inner.suffix.lower()
+        if kind not in _UNPACKED:
+            kind = ""
+    is_yfcc100m = PurePosixPath(name).name.lower().startswith("yfcc100m_dataset")
+    return ".tsv" if is_yfcc100m and not kind else kind
 
 
 def read_manifest(uri: str, reading: Reading = AS_THEY_SAY) -> Iterator[Candidate | Rejection]:
@@ -148,7 +166,7 @@ def read_manifest(uri: str, reading: Reading = AS_THEY_SAY) -> Iterator[Candidat
     InputError
         The manifest cannot be read, or lacks a column it must have.
     """
-    rows = _READERS.get(ending(uri))
+    rows = _READERS.get(_kind(uri))
     if rows is None:
         raise InputError(
             f"{uri} is not a manifest by its name", f"A manifest ends in {', '.join(SUFFIXES)}."
@@ -170,7 +188,8 @@ def read_manifest(uri: str, reading: Reading = AS_THEY_SAY) -> Iterator[Candidat
 def _opened(uri: str) -> Iterator[IO[bytes]]:
     try:
         with open_stream(uri) as stream:
-            yield stream
+            unpack = _PACKED.get(ending(uri))
+            yield stream if unpack is None else cast("IO[bytes]", unpack(stream))
     except (GeosearchError, MemoryError):
         raise
     except Exception as error:  # csv, Arrow and fsspec's backends raise types of their own
@@ -183,7 +202,7 @@ def _opened(uri: str) -> Iterator[IO[bytes]]:
 
 def count_rows(uri: str) -> int | None:
     """Rows of a manifest where that is known without reading it all."""
-    if ending(uri) != ".parquet":
+    if _kind(uri) != ".parquet":
         return None
     with _opened(uri) as stream:
         return int(pyarrow.parquet.ParquetFile(stream).metadata.num_rows)
@@ -274,7 +293,13 @@ _Rows = Iterator[Row | str]
 
 
 def _csv_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
-    rows = delimited_rows(stream, name, reading.encoding)
+    lines = text_lines(stream, name, reading.encoding)
+    first = next(lines, "")
+    lines = chain([first], lines)
+    if is_yfcc(first):
+        yield from yfcc_rows(lines)
+        return
+    rows = delimited_rows(lines, name)
     _, header = next(rows, (1, []))
     if isinstance(header, str):
         raise InputError(f"{name}: {header}", "The first line names the columns.")
@@ -370,6 +395,14 @@ def _jsonl_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
         yield named(item, is_first=number == 1)
 
 
+def _text_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
+    found = im2gps_rows(text_lines(stream, name, reading.encoding))
+    first = next(found, None)
+    if first is None:
+        raise InputError(f"{name} is no list of photos as the programs of Im2GPS write it")
+    yield from chain([first], found)
+
+
 def _json_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
     """Of a GeoJSON FeatureCollection, or of a list of objects such as exiftool writes."""
     try:
@@ -381,7 +414,11 @@ def _json_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
         raise InputError(f"{name} is not JSON: {error}", "Give a GeoJSON FeatureCollection.") from (
             error
         )
-    items = document.get("features") if isinstance(document, dict) else document
+    items = document
+    if isinstance(document, dict):
+        pages = (document.get("features"), document.get("data"), document.get("photos"))
+        items = next(filter(None, pages), pages[0])
+        items = items.get("photo") if isinstance(items, dict) else items
     if not isinstance(items, list):
         raise InputError(
             f"{name} is neither a GeoJSON FeatureCollection nor a list of objects",
@@ -394,9 +431,21 @@ def _json_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
 
 
 def _json_row(item: Any, *, name: str, reading: Reading, is_first: bool) -> Row | str:
-    """Fields of a JSON object or a GeoJSON feature, whose geometry goes before its properties."""
+    """Fields of a JSON object, or what is wrong with it."""
     if not isinstance(item, dict):
         return f"not a JSON object: {str(item)[:80]}"
+    try:
+        known = (layout(item) for layout in _LAYOUTS if not reading.columns)
+        found = next((row for row in known if row is not None), None)
+        return _plain_row(item, name, reading, is_first) if found is None else found
+    except PhotoRejected as error:
+        return error.message
+    except (TypeError, ValueError, AttributeError) as error:  # a list where there should be a text
+        return f"not as such files are: {error}"
+
+
+def _plain_row(item: dict[str, Any], name: str, reading: Reading, is_first: bool) -> Row | str:
+    """Fields of an object or a GeoJSON feature, whose geometry goes before its properties."""
     is_feature = item.get("type") == "Feature"
     properties = item.get("properties") if is_feature else item
     geometry = item.get("geometry") if is_feature else None
@@ -411,10 +460,7 @@ def _json_row(item: Any, *, name: str, reading: Reading, is_first: bool) -> Row 
     row = {field: cells[index] for field, index in matches.items()}
     if geometry is None:
         return row
-    coordinates = geometry.get("coordinates") if isinstance(geometry, dict) else None
-    if not isinstance(coordinates, list) or geometry.get("type") != "Point" or len(coordinates) < 2:
-        return "the geometry is not a Point"
-    lon, lat = coordinates[:2]
+    lat, lon = values.point(geometry)
     return {**row, "lat": lat, "lon": lon, **_IN_DEGREES}
 
 
@@ -490,6 +536,14 @@ def _columns(
     return columns
 
 
+#: Objects that are known by what they are called; the rest go by the names of columns.
+_LAYOUTS = (mapillary_row, stac_row, flickr_row)
+_PACKED: Mapping[str, Callable[[IO[bytes]], Any]] = {
+    ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
+    ".bz2": bz2.BZ2File,
+}
+_UNPACKED = frozenset({"", ".csv", ".tsv", ".json", ".geojson", ".jsonl", ".ndjson"})
+
 _READERS: Mapping[str, Callable[[IO[bytes], str, Reading], _Rows]] = {
     ".csv": _csv_rows,
     ".tsv": _csv_rows,
@@ -498,6 +552,7 @@ _READERS: Mapping[str, Callable[[IO[bytes], str, Reading], _Rows]] = {
     ".json": _json_rows,
     ".jsonl": _jsonl_rows,
     ".ndjson": _jsonl_rows,
+    ".txt": _text_rows,
 }
 
 #: File endings of manifests.

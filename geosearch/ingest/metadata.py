@@ -79,14 +79,13 @@ class Metadata:
         defect = self.beside.defect
         estimate: Position | None = None
         takeout = self.beside.takeout
-        given = takeout and takeout.position
         readers: tuple[Callable[[], Position | None], ...] = (
             lambda: xmp_position(self.beside.xmp),
-            lambda: given if takeout and takeout.moved else None,
+            lambda: takeout.position if takeout.moved else None,
             lambda: exif_tags.gps_position(self.exif.gps),
             lambda: flir_position(self.applist),
             self._xmp_position,
-            lambda: given,
+            lambda: takeout.position,
         )
         for read in readers:
             try:
@@ -139,7 +138,7 @@ class Metadata:
         )
         time = believed(camera, receiver if receiver and receiver.tzinfo else None)
         takeout = self.beside.takeout
-        return takeout.taken_at if takeout and takeout.corrects(time) else time
+        return takeout.taken_at if takeout.corrects(time) else time
 
     def author(self) -> str | None:
         """`Artist`, else `XPAuthor`, else `dc:creator` and the IPTC by-line."""
@@ -167,12 +166,12 @@ class Metadata:
             beside.get(f"{DC}title")
             or beside.get(f"{DC}description")
             or (title or self._exif("XPTitle") or described or description)
-            or (takeout and takeout.title)
+            or takeout.title
         )
 
     def source_id(self) -> str | None:
         """The address of the photo at Google, where Takeout names it."""
-        return self.beside.takeout and self.beside.takeout.source_id
+        return self.beside.takeout.source_id
 
     def as_json(self) -> dict[str, Any] | None:
         """EXIF tags by name, and IPTC's fields under `IPTC`; None if there are none.

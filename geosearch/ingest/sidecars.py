@@ -17,7 +17,7 @@ class Sidecar:
     """What the files beside a photo say. `defect`: one of them cannot be read, or believed."""
 
     xmp: Mapping[str, str] = field(default_factory=dict)
-    takeout: Takeout | None = None
+    takeout: Takeout = field(default_factory=Takeout)
     defect: PhotoRejected | None = None
 
 
@@ -46,7 +46,7 @@ def sidecar_files(photos: Sequence[str], files: Iterable[str]) -> dict[str, tupl
 def read_sidecars(uris: Iterable[str]) -> Sidecar:
     """The content of the files beside a photo; a later one goes before the others."""
     xmp: dict[str, str] = {}
-    takeout, defect = None, None
+    takeout, defect = Takeout(), None
     for uri in uris:
         try:
             data = read_bytes(uri)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from geosearch.errors import InputError, MissingFileError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
+from geosearch.ingest.file_names import named
 from geosearch.ingest.manifests import (
     AS_THEY_SAY,
     SUFFIXES,
@@ -29,6 +30,8 @@ _SYSTEM_FOLDERS = frozenset(
     | {"RECYCLER", "System Volume Information", "lost+found", "__MACOSX", "Thumbs.db"}
     | {"desktop.ini"}
 )
+
+_File = Candidate | Rejection | Unread
 
 
 def locate(source: str | Path, reading: Reading = AS_THEY_SAY) -> str:
@@ -86,7 +89,7 @@ def _folder(top: str, reading: Reading) -> Iterator[Candidate | Rejection | Unre
     """
     visited: set[tuple[int, int]] = set()
     # What is left to do, the next last: folders, by their paths, nest deeper than Python calls.
-    waiting: list[str | Candidate | Unread] = [top]
+    waiting: list[str | _File] = [top]
     while waiting:
         item = waiting.pop()
         if not isinstance(item, str):
@@ -101,7 +104,7 @@ def _folder(top: str, reading: Reading) -> Iterator[Candidate | Rejection | Unre
 
 def _listed(
     folder: str, top: str, reading: Reading, visited: set[tuple[int, int]]
-) -> list[str | Candidate | Unread]:
+) -> list[str | _File]:
     """The files and folders in a folder, by name; nothing the second time."""
     status = Path(folder).stat()
     if (status.st_dev, status.st_ino) in visited:
@@ -122,9 +125,7 @@ def _listed(
     return [path if name in folders else files[name] for name, path in found]
 
 
-def _files(
-    names: Iterable[str], paths: Mapping[str, str]
-) -> Iterator[tuple[str, Candidate | Unread]]:
+def _files(names: Iterable[str], paths: Mapping[str, str]) -> Iterator[tuple[str, _File]]:
     """The files of a folder with what describes them, which is not counted apart.
 
     `paths` are those of all files that may describe one another, `names` those that are wanted.
@@ -134,9 +135,16 @@ def _files(
     used = set(chain.from_iterable(beside.values()))
     for name in names:
         if name in beside:
-            yield name, Candidate(paths[name], sidecars=tuple(map(paths.__getitem__, beside[name])))
+            yield name, _photo(paths[name], tuple(map(paths.__getitem__, beside[name])))
         elif name not in used:
             yield name, Unread(ending(name) or "no ending")
+
+
+def _photo(uri: str, sidecars: tuple[str, ...] = ()) -> Candidate | Rejection:
+    try:
+        return named(uri, sidecars)
+    except PhotoRejected as error:
+        return Rejection.of(uri, "position", error)
 
 
 def _alike(path: str) -> dict[str, str]:
@@ -188,7 +196,7 @@ def _is_there(entry: os.DirEntry[str]) -> bool:
 
 def _remote(uri: str, reading: Reading) -> Iterator[Candidate | Rejection | Unread]:
     if _is_photo(uri):
-        yield Candidate(uri)
+        yield _photo(uri)
         return
     empty = True
     try:

@@ -36,11 +36,11 @@ _CORRECTED, _MOVED = timedelta(hours=15), 1e-5
 class Takeout:
     """What Google knows of a photo. `moved`: somebody gave it another place than its EXIF has."""
 
-    position: Position | None
-    moved: bool
-    taken_at: datetime | None
-    title: str | None
-    source_id: str | None
+    position: Position | None = None
+    moved: bool = False
+    taken_at: datetime | None = None
+    title: str | None = None
+    source_id: str | None = None
 
     @classmethod
     def of(cls, said: Any) -> Self | None:

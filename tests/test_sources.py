@@ -1,0 +1,400 @@
+"""Sources in the layouts that people have: each photo with its place, each line counted."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geosearch.errors import InputError, Reason
+from geosearch.ingest.manifests import read_manifest
+from geosearch.ingest.records import Candidate, Rejection
+from geosearch.ingest.sources import candidates, locate
+
+from .photo_files import photo
+
+
+def read(path: Path) -> list[Candidate | Rejection]:
+    return list(read_manifest(str(path)))
+
+
+def found(path: Path) -> list[dict[str, Any]]:
+    """What is known of each photo, or the reason why not."""
+    return [
+        {"rejected": item.message}
+        if isinstance(item, Rejection)
+        else {
+            name: value
+            for name, value in {
+                "uri": item.uri.removeprefix(f"{path.parent}/"),
+                "place": item.position and (item.position.lat, item.position.lon),
+                "accuracy_m": item.position and item.position.accuracy_m,
+                **{name: getattr(item, name) for name in _TEXTS},
+            }.items()
+            if value is not None
+        }
+        for item in read(path)
+    ]
+
+
+_TEXTS = ("author", "taken_at", "licence", "title", "source_id")
+
+
+# ---- Flickr -------------------------------------------------------------------------------------
+
+#: A line of YFCC100M, made up, in its 25 columns.
+_YFCC = {
+    "line": "17",
+    "photo": "4394748717",
+    "hash": "d29f01b149167d683f9ddde464bb3db",
+    "user": "48600090482@N01",
+    "nickname": "a+b%21",
+    "taken": "2010-02-25 09:38:57.0",
+    "uploaded": "1267467516",
+    "device": "Canon+EOS",
+    "title": "Snow%2C+bridge",
+    "description": "",
+    "tags": "snow,bridge",
+    "machine_tags": "",
+    "lon": "11.5820",
+    "lat": "48.1351",
+    "accuracy": "16",
+    "page": "http://www.flickr.com/photos/48600090482@N01/4394748717/",
+    "url": "http://farm5.staticflickr.com/4017/4394748717_4c0d616a91.jpg",
+    "licence": "Attribution-NonCommercial-NoDerivs License",
+    "licence_url": "http://creativecommons.org/licenses/by-nc-nd/2.0/",
+    "server": "4017",
+    "farm": "5",
+    "secret": "4c0d616a91",
+    "original": "0abc",
+    "ending": "jpg",
+    "marker": "0",
+}
+_SNOW = {
+    "uri": _YFCC["url"],
+    "place": (48.1351, 11.582),
+    "accuracy_m": pytest.approx(305.75, abs=0.01),
+    "author": "48600090482@N01",
+    "taken_at": datetime(2010, 2, 25, 9, 38, 57),
+    "licence": "CC-BY-NC-ND-2.0",
+    "title": "Snow, bridge",
+    "source_id": "4394748717",
+}
+
+
+def yfcc(*without: str, **cells: str) -> str:
+    return "\t".join(value for name, value in (_YFCC | cells).items() if name not in without)
+
+
+@pytest.mark.parametrize("without", [(), ("line",), ("hash",), ("line", "hash")])
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("yfcc100m_dataset", bytes),
+        ("yfcc100m_dataset.bz2", bz2.compress),
+        ("yfcc100m_dataset-0.bz2", bz2.compress),
+        ("mine.tsv.gz", gzip.compress),
+        ("mine.tsv", bytes),
+    ],
+)
+def test_lines_of_yfcc100m_have_no_header(
+    tmp_path: Path, name: str, pack: Callable[[bytes], bytes], without: tuple[str, ...]
+) -> None:
+    (tmp_path / name).write_bytes(pack((yfcc(*without) + "\n").encode() * 2))
+    assert locate(tmp_path / name)
+    assert found(tmp_path / name) == [_SNOW, _SNOW]
+
+
+@pytest.mark.parametrize(
+    ("cells", "place", "metres"),
+    [
+        ({"accuracy": "11"}, (48.1351, 11.582), 9784.1),
+        ({"accuracy": "3"}, (48.1351, 11.582), 2504688.5),
+        ({"accuracy": ""}, (48.1351, 11.582), None),
+        ({"accuracy": "17"}, (48.1351, 11.582), None),
+        ({"lat": "", "lon": ""}, None, None),
+        ({"lat": "", "lon": "", "machine_tags": "geo:lat=1.5,geo:lon=-2.5"}, (1.5, -2.5), None),
+        ({"lat": "", "lon": "", "machine_tags": "geo%3Alat%3D1.5,geo:long=2"}, (1.5, 2), None),
+    ],
+)
+def test_a_position_of_flickr_is_as_exact_as_its_map_was_zoomed(
+    tmp_path: Path, cells: dict[str, str], place: tuple[float, float] | None, metres: float | None
+) -> None:
+    (tmp_path / "a.tsv").write_text(yfcc(**cells))
+    (only,) = found(tmp_path / "a.tsv")
+    assert only.get("place") == place
+    assert only.get("accuracy_m") == (metres and pytest.approx(metres, rel=1e-5))
+
+
+def test_lines_of_yfcc100m_that_are_no_photos_are_counted(tmp_path: Path) -> None:
+    lines = [yfcc(), yfcc(marker="1"), "", yfcc(lat="95"), yfcc(lat="x"), "a\tb", yfcc()]
+    (tmp_path / "a.tsv").write_text("\n".join(lines))
+    items = read(tmp_path / "a.tsv")
+    assert [isinstance(item, Candidate) for item in items] == [True, *[False] * 5, True]
+    rejected = [item for item in items if isinstance(item, Rejection)]
+    assert [item.reason for item in rejected] == [
+        Reason.BAD_ROW,
+        Reason.BAD_ROW,
+        Reason.OUT_OF_RANGE,
+        Reason.NOT_A_NUMBER,
+        Reason.BAD_ROW,
+    ]
+    assert rejected[0].message == "a video"
+
+
+@pytest.mark.parametrize(
+    ("said", "licence"),
+    [
+        ("0", "All Rights Reserved"),
+        ("4", "CC-BY-2.0"),
+        ("9", "CC0-1.0"),
+        ("12", "Flickr licence 12"),
+        ("https://creativecommons.org/licenses/by-sa/4.0/", "CC-BY-SA-4.0"),
+        ("https://creativecommons.org/publicdomain/zero/1.0/", "CC0-1.0"),
+        ("Attribution License", "Attribution License"),
+        (None, None),
+    ],
+)
+def test_photos_of_flickrs_api(tmp_path: Path, said: str | None, licence: str | None) -> None:
+    item = {
+        "id": "1",
+        "owner": "12@N01",
+        "secret": "abc",
+        "server": "65535",
+        "title": {"_content": "A bridge"},
+        "license": said,
+        "latitude": "48.5",
+        "longitude": 11.5,
+        "accuracy": 16,
+        "datetaken": "2020-05-04 18:39:11",
+    }
+    photos = [
+        item,
+        item | {"latitude": 0, "longitude": 0, "accuracy": 0, "url_o": "https://x/o.jpg"},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({"photos": {"photo": photos, "page": 1}}))
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, photos)))
+    known = {
+        "author": "12@N01",
+        "taken_at": datetime(2020, 5, 4, 18, 39, 11),
+        "title": "A bridge",
+        "source_id": "1",
+    } | ({"licence": licence} if licence else {})
+    place = {"place": (48.5, 11.5), "accuracy_m": pytest.approx(305.75, abs=0.01)}
+    assert found(tmp_path / "a.json") == [
+        {"uri": "https://live.staticflickr.com/65535/1_abc_b.jpg", **place, **known},
+        {"uri": "https://x/o.jpg", **known},
+    ]
+    assert found(tmp_path / "a.jsonl") == found(tmp_path / "a.json")
+
+
+def test_texts_beside_the_photos_of_im2gps(tmp_path: Path) -> None:
+    block = (
+        "photo: 123456 4c0d616a91 4017\nowner: 12@N01\ntitle: A bridge: snow\n"
+        "originalsecret: null\no_height: 1\ndatetaken: 2010-02-25 09:38:57\ntags: geo lat\n"
+        "license: 2\nlatitude: {lat}\nlongitude: 11.5\naccuracy: 16\nviews: 3\n"
+        "interestingness: 1 out of 2\n\n"
+    )
+    (tmp_path / "munich.txt").write_text(
+        f"Query: munich\n\n{block.format(lat=48.5)}{block.format(lat=95)}photo: 7\n\n"
+        "Total images queried: 3\n"
+    )
+    first, second, third = found(tmp_path / "munich.txt")
+    assert first == {
+        "uri": "123456_4c0d616a91_4017_12@N01.jpg",
+        "place": (48.5, 11.5),
+        "accuracy_m": pytest.approx(305.75, abs=0.01),
+        "author": "12@N01",
+        "taken_at": datetime(2010, 2, 25, 9, 38, 57),
+        "licence": "CC-BY-NC-2.0",
+        "title": "A bridge: snow",
+        "source_id": "123456",
+    }
+    assert second.keys() == third.keys() == {"rejected"}
+    (tmp_path / "notes.txt").write_text("milk\n")
+    with pytest.raises(InputError, match=r"notes\.txt is no list of photos"):
+        locate(tmp_path / "notes.txt")
+
+
+# ---- names of files -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        (
+            "@0543256.96@4178906.70@10@S@037.75625@-122.50851@pano7@1@90@0@0@@20130215_103000@@",
+            {
+                "position": (37.75625, -122.50851),
+                "source_id": "pano7",
+                "taken_at": datetime(2013, 2, 15, 10, 30),
+            },
+        ),
+        (
+            "@543256.96@4178906.70@10@S@@@@@@@@@201302@@",
+            {"position": pytest.approx((37.7563, -122.5088), abs=1e-3)},
+        ),
+        (
+            "@334000.00@6250000.00@56@H@@@@@@@@@@@",
+            {"position": pytest.approx((-33.88, 151.2), abs=1e-1)},
+        ),
+        ("42_48.1351_-11.5820", {"position": (48.1351, -11.582), "source_id": "42"}),
+        ("48.1351_11.5820", {"position": (48.1351, 11.582)}),
+        (
+            "Abidjan_00001_999026917_1838ecb7ef_1158_10371983@N06",
+            {"author": "10371983@N06", "source_id": "999026917"},
+        ),
+        ("1002850456_31e79f7a7a_1172_84195579@N00", {"author": "84195579@N00"}),
+        ("IMG_20200101_1.5_2.5", {}),
+        ("@home", {}),
+        ("@a@b@c", {}),
+    ],
+)
+def test_names_that_say_where(tmp_path: Path, name: str, known: dict[str, Any]) -> None:
+    (tmp_path / f"{name}.jpg").write_bytes(photo())
+    (only,) = candidates(locate(tmp_path))
+    assert isinstance(only, Candidate)
+    place = only.position and (only.position.lat, only.position.lon)
+    assert place == known.pop("position", None)
+    for field, value in known.items():
+        assert getattr(only, field) == value
+    assert next(candidates(locate(tmp_path / f"{name}.jpg"))) == only
+
+
+def test_a_name_with_no_place_on_earth_is_a_reject(tmp_path: Path) -> None:
+    for name in ("1_95.0000_2.0000", "@1@2@10@S@0@0@", "@1@2@10@S@x@0@", "@1@2@99@S@@@"):
+        (tmp_path / f"{name}.jpg").write_bytes(photo())
+    items = list(candidates(locate(tmp_path)))
+    assert [item.reason for item in items if isinstance(item, Rejection)] == [
+        Reason.OUT_OF_RANGE,
+        Reason.ZERO_ZERO,
+        Reason.NOT_A_NUMBER,
+        Reason.BAD_ROW,
+    ]
+
+
+# ---- street level -------------------------------------------------------------------------------
+
+
+def test_descriptions_of_mapillarys_tools(tmp_path: Path) -> None:
+    described = {
+        "filename": str(tmp_path / "a.jpg"),
+        "filetype": "image",
+        "MAPLatitude": 48.5,
+        "MAPLongitude": 11.5,
+        "MAPAltitude": 500.1,
+        "MAPCaptureTime": "2021_06_15_14_30_00_123",
+        "MAPCompassHeading": {"TrueHeading": 90.0, "MagneticHeading": 90.0},
+        "MAPSequenceUUID": "0",
+    }
+    failed = {
+        "filename": "b.jpg",
+        "error": {"type": "MapillaryGeoTaggingError", "message": "Unable to extract GPS"},
+        "filetype": "image",
+    }
+    video = {"filename": "c.mp4", "filetype": "video", "MAPGPSTrack": []}
+    (tmp_path / "mapillary_image_description.json").write_text(
+        json.dumps([described, failed, video, described | {"MAPLatitude": 95}])
+    )
+    first, *others = found(tmp_path / "mapillary_image_description.json")
+    assert first == {
+        "uri": "a.jpg",
+        "place": (48.5, 11.5),
+        "taken_at": datetime(2021, 6, 15, 14, 30, 0, 123000, UTC),
+    }
+    assert [each["rejected"] for each in others] == [
+        "mapillary_tools could not use it: Unable to extract GPS",
+        "a video (video)",
+        "latitude 95.0 is beyond ±90 degrees",
+    ]
+
+
+def test_images_of_mapillarys_api(tmp_path: Path) -> None:
+    item = {
+        "id": "849",
+        "geometry": {"type": "Point", "coordinates": [11.0, 48.0]},
+        "computed_geometry": {"type": "Point", "coordinates": [11.5, 48.5]},
+        "captured_at": 1623767400123,
+        "compass_angle": 10.5,
+        "creator": {"username": "ada", "id": "1"},
+    }
+    plain = {name: value for name, value in item.items() if name != "computed_geometry"}
+    lines = [
+        item | {"thumb_2048_url": "https://x/849.jpg?sig=1"},
+        plain,
+        item | {"computed_geometry": {}, "geometry": 7},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "a.json").write_text(json.dumps({"data": lines}))
+    known = {
+        "author": "ada",
+        "licence": "CC-BY-SA-4.0",
+        "source_id": "849",
+        "taken_at": datetime(2021, 6, 15, 14, 30, 0, 123000, UTC),
+    }
+    assert found(tmp_path / "a.jsonl") == [
+        {"uri": "https://x/849.jpg?sig=1", "place": (48.5, 11.5), **known},
+        {"uri": "849.jpg", "place": (48.0, 11.0), **known},
+        {"rejected": "the geometry is not a Point"},
+    ]
+    assert found(tmp_path / "a.json") == found(tmp_path / "a.jsonl")
+
+
+def test_items_of_panoramax_and_other_stac(tmp_path: Path) -> None:
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "0b3a",
+        "geometry": {"type": "Point", "coordinates": [2.9181, 44.98135]},
+        "properties": {
+            "datetime": "2025-08-01T08:00:00Z",
+            "view:azimuth": 260,
+            "pers:interior_orientation": {"field_of_view": 70},
+            "license": "CC-BY-SA-4.0",
+            "quality:horizontal_accuracy": 4,
+        },
+        "providers": [
+            {"name": "the host", "roles": ["host"]},
+            {"name": "Ada", "roles": ["producer"]},
+        ],
+        "assets": {
+            "thumb": {"href": "https://x/thumb.jpg", "roles": ["thumbnail"]},
+            "sd": {"href": "https://x/sd.jpg", "roles": ["visual"]},
+            "hd": {"href": "https://x/hd.jpg", "roles": ["data"]},
+        },
+        "links": [{"rel": "license", "href": "https://spdx.org/licenses/CC-BY-SA-4.0.html"}],
+    }
+    area = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
+    features = [
+        item,
+        item | {"assets": {"sd": {"href": "pictures/sd.jpg"}}, "providers": 7},
+        item | {"geometry": area},
+        item | {"assets": {}},
+        item | {"properties": None},
+    ]
+    (tmp_path / "a.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": features})
+    )
+    first, second, *others = found(tmp_path / "a.geojson")
+    assert first == {
+        "uri": "https://x/hd.jpg",
+        "place": (44.98135, 2.9181),
+        "accuracy_m": 4.0,
+        "author": "Ada",
+        "taken_at": datetime(2025, 8, 1, 8, tzinfo=UTC),
+        "licence": "CC-BY-SA-4.0",
+        "source_id": "0b3a",
+    }
+    assert second["uri"] == "pictures/sd.jpg"
+    assert "author" not in second
+    assert [list(each) for each in others] == [
+        ["rejected"],
+        ["rejected"],
+        ["uri", "place", "author", "source_id"],
+    ]
