@@ -1,4 +1,5 @@
-"""Bytes behind a uri: local paths directly, `s3://`, `https://` and the like through fsspec.
+"""Bytes behind a uri: local paths directly, `s3://`, `https://` and the like through fsspec, and
+what lies inside such a file (`tar://…!/…`).
 
 Paths and addresses may come from strangers: nothing but a regular file is opened, and no address
 in a private network unless a setting allows it.
@@ -20,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 from urllib.parse import quote, unquote, urlsplit
 
+from geosearch.containers import inside, read_inside
 from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.installation import remedy
 from geosearch.settings import image_settings
@@ -66,6 +68,9 @@ def resolve(uri: str, manifest: str | None = None) -> str:
                 f"{uri[:80]!r} is no URL: {error}", "Write file:///folder/photo.jpg, or the path."
             ) from error
         return os.path.abspath(unquote(path))  # noqa: PTH100 - resolves no links
+    if found := inside(uri):
+        kind, file, item = found
+        return f"{kind}://{resolve(file, manifest)}!/{item}"
     if is_remote(uri):
         return uri
     if manifest is None:
@@ -245,7 +250,10 @@ def read_bytes(uri: str) -> bytes:
     """
     limit = image_settings().max_bytes
     try:
-        data = _fetched(uri, limit + 1) if is_remote(uri) else _read(uri, limit + 1)
+        if inside(uri):
+            data = read_inside(uri, open_stream, limit + 1)
+        else:
+            data = _fetched(uri, limit + 1) if is_remote(uri) else _read(uri, limit + 1)
     except ImportError as error:
         extra = "s3" if uri.lower().startswith("s3") else ""
         raise PhotoRejected(Reason.UNREADABLE, f"{error}; run: {remedy(extra)}") from error

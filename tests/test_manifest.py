@@ -300,7 +300,7 @@ def test_rows_are_counted_without_reading_where_the_format_knows(tmp_path: Path)
     assert count_rows(str(write_csv(tmp_path / "photos", ROWS))) is None
 
 
-@pytest.mark.parametrize("name", ["q.txt", "manifest"])
+@pytest.mark.parametrize("name", ["q.doc", "manifest"])
 def test_a_manifest_of_an_unknown_ending_is_an_error_that_names_the_known(name: str) -> None:
     with pytest.raises(InputError, match=r"\.parquet"):
         list(read_manifest(f"/folder/{name}"))

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
+import io
 import json
+import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from geosearch.errors import InputError, Reason
+from geosearch import containers
+from geosearch.database.connection import Database
+from geosearch.errors import InputError, PhotoRejected, Reason
+from geosearch.ingest import ingest
+from geosearch.ingest.examine import examine
 from geosearch.ingest.manifests import read_manifest
-from geosearch.ingest.records import Candidate, Rejection
+from geosearch.ingest.positions import Position
+from geosearch.ingest.records import Candidate, Photo, Rejection
 from geosearch.ingest.sources import candidates, locate
+from geosearch.storage import read_bytes, resolve
 
-from .photo_files import photo
+from .photo_files import gps, photo
 
 
 def read(path: Path) -> list[Candidate | Rejection]:
@@ -114,7 +125,7 @@ def test_lines_of_yfcc100m_have_no_header(
 @pytest.mark.parametrize(
     ("cells", "place", "metres"),
     [
-        ({"accuracy": "11"}, (48.1351, 11.582), 9784.1),
+        ({"accuracy": "11"}, (48.1351, 11.582), 9783.94),
         ({"accuracy": "3"}, (48.1351, 11.582), 2504688.5),
         ({"accuracy": ""}, (48.1351, 11.582), None),
         ({"accuracy": "17"}, (48.1351, 11.582), None),
@@ -398,3 +409,200 @@ def test_items_of_panoramax_and_other_stac(tmp_path: Path) -> None:
         ["rejected"],
         ["uri", "place", "author", "source_id"],
     ]
+
+
+# ---- pictures inside other files ----------------------------------------------------------------
+
+
+def shard(path: Path, files: dict[str, bytes]) -> Path:
+    """A tar archive as webdataset writes it."""
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def of_img2dataset(key: str, **more: Any) -> dict[str, Any]:
+    return {
+        "caption": "A bridge",
+        "url": f"https://example.org/{key}.jpg",
+        "key": key,
+        "status": "success",
+        "error_message": None,
+        "width": 16,
+        "height": 12,
+        "exif": "{}",
+        "latitude": 48.5,
+        "longitude": 11.5,
+    } | more
+
+
+PICTURES = [photo(shade=shade) for shade in range(4)]
+
+
+def test_pictures_of_a_shard_are_read_where_they_lie(
+    module_database: Database, tmp_path: Path
+) -> None:
+    path = shard(
+        tmp_path / "00000.tar",
+        {
+            "000000000.jpg": PICTURES[0],
+            "000000000.txt": b"A caption",
+            "000000000.json": json.dumps(of_img2dataset("000000000")).encode(),
+            "more/000000001.left.jpg": PICTURES[1],
+            "more/000000001.right.jpg": photo(gps(10, 1), shade=2),
+            "more/000000001.txt": b"Two views",
+            "000000002.json": json.dumps(of_img2dataset("000000002")).encode(),
+            "000000003.jpg": PICTURES[3],
+            "000000003.json": b"{",
+            "000000004.jpg": b"no picture",
+        },
+    )
+    uri = f"tar://{path}!/"
+    first, left, right, none, broken, _ = found(path)
+    assert first == {
+        "uri": f"{uri}000000000.jpg",
+        "place": (48.5, 11.5),
+        "title": "A bridge",
+        "source_id": "000000000",
+    }
+    assert left == {
+        "uri": f"{uri}more/000000001.left.jpg",
+        "title": "Two views",
+        "source_id": "000000001",
+    }
+    assert none == {"rejected": "000000002: no picture in this sample"}
+    assert broken["rejected"].startswith("000000003: Expecting property name")
+    summary = ingest(module_database, [path], collection="shards")
+    assert (summary.seen, summary.added, summary.unlocated, summary.rejected) == (6, 2, 1, 3)
+    with module_database.connection() as connection:
+        stored = connection.execute(
+            "SELECT uri, sha256, ST_Y(geom) FROM geosearch.photos ORDER BY uri"
+        ).fetchall()
+    assert [(uri, place) for uri, _, place in stored] == [
+        (first["uri"], 48.5),
+        (right["uri"], pytest.approx(10)),
+    ]
+    # What embed and localize read is the same.
+    assert [hashlib.sha256(read_bytes(uri)).digest() for uri, _, _ in stored] == [
+        bytes(sha256) for _, sha256, _ in stored
+    ]
+
+
+def test_the_table_beside_a_shard_names_its_pictures(tmp_path: Path) -> None:
+    shard(tmp_path / "00000.tar", {f"{key}.webp": PICTURES[0] for key in "ac"})
+    rows = [
+        of_img2dataset("a"),
+        of_img2dataset("b", status="failed_to_download", error_message="HTTP Error 404"),
+        of_img2dataset("c", latitude=None, longitude=None),
+        of_img2dataset("d"),
+    ]
+    table = tmp_path / "00000.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    uri = f"tar://{tmp_path}/00000.tar!/"
+    known = {"title": "A bridge"}
+    assert found(table) == [
+        {"uri": f"{uri}a.webp", "place": (48.5, 11.5), "source_id": "a", **known},
+        {"rejected": "img2dataset could not fetch it: HTTP Error 404"},
+        {"uri": f"{uri}c.webp", "source_id": "c", **known},
+        {"rejected": "the shard has no picture d"},
+    ]
+    # Without the shard its addresses are what there is.
+    (tmp_path / "00000.tar").unlink()
+    assert found(table)[0]["uri"] == "https://example.org/a.jpg"
+
+
+@pytest.mark.parametrize("cut", [0, 300, 512, 1536, 2000])
+def test_a_damaged_shard_is_read_as_far_as_it_goes(tmp_path: Path, cut: int) -> None:
+    path = shard(tmp_path / "a.tar", {f"{key}.jpg": PICTURES[0] for key in "abc"})
+    path.write_bytes(path.read_bytes()[:cut] + b"junk" * 300)
+    items = [examine(item) if isinstance(item, Candidate) else item for item in read(path)]
+    assert items
+    assert isinstance(items[-1], Rejection)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "tar:///etc/passwd!/a.jpg",
+        "tar:///proc/self/environ!/a.jpg",
+        "tar:///missing.tar!/a.jpg",
+        "tar://tar:///a.tar!/b.tar!/a.jpg",
+        "tar://file:///proc/self/mem!/a.jpg",
+        "tar://http://127.0.0.1:1/a.tar!/a.jpg",
+        "tar://ftp://example.org/a.tar!/a.jpg",
+        "parquet:///etc/passwd!/image/1",
+        "parquet:///missing.parquet!/image/1",
+        "tar://!/",
+    ],
+)
+def test_what_is_named_inside_a_file_opens_no_other(uri: str) -> None:
+    with pytest.raises(PhotoRejected) as raised:
+        read_bytes(resolve(uri))
+    assert raised.value.reason == Reason.UNREADABLE
+
+
+def test_manifests_name_pictures_inside_files_beside_them(tmp_path: Path) -> None:
+    shard(tmp_path / "a.tar", {"x.jpg": PICTURES[0]})
+    (tmp_path / "a.csv").write_text("uri,lat,lon\ntar://a.tar!/x.jpg,1,2\ntar://a.tar!/y.jpg,1,2\n")
+    first, second = (examine(item) for item in read(tmp_path / "a.csv"))  # type: ignore[arg-type]
+    assert isinstance(first, Photo)
+    assert first.uri == f"tar://{tmp_path}/a.tar!/x.jpg"
+    assert isinstance(second, Rejection)
+    assert second.message == "the archive has no y.jpg"
+
+
+def hugging_face(path: Path, rows: list[dict[str, Any]], group: int = 2) -> Path:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=group)
+    return path
+
+
+@pytest.mark.parametrize("as_struct", [True, False])
+@pytest.mark.parametrize("kept", [0, 2**28])
+def test_pictures_in_parquet_are_read_where_they_lie(
+    tmp_path: Path, as_struct: bool, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "_BYTES_KEPT", kept)
+    rows = [
+        {
+            "image": {"bytes": data, "path": f"{number}.jpg"} if as_struct else data,
+            "lat": 48.5 + number,
+            "lon": 11.5,
+            "label": number,
+        }
+        for number, data in enumerate([*PICTURES, b"none", None])
+    ]
+    path = hugging_face(tmp_path / "train.parquet", rows, group=4)
+    items = read(path)
+    photos = [examine(item) for item in items if isinstance(item, Candidate)]
+    assert len(photos) == 6
+    for number, item in enumerate(photos[:4]):
+        assert isinstance(item, Photo)
+        assert item.uri == f"parquet://{path}!/image/{number + 1}"
+        assert item.sha256 == hashlib.sha256(PICTURES[number]).digest()
+        assert item.position == Position(48.5 + number, 11.5, "manifest")
+    assert [item.reason for item in photos[4:] if isinstance(item, Rejection)] == [
+        Reason.UNDECODABLE,
+        Reason.UNREADABLE,
+    ]
+    for item in ("image/7", "image/0", "image/-1", "image/x", "label/1", "none/1", "1"):
+        with pytest.raises(PhotoRejected, match="the table has no picture"):
+            read_bytes(f"parquet://{path}!/{item}")
+
+
+def test_pictures_that_parquet_only_names_are_files(tmp_path: Path) -> None:
+    kind = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
+    images = pyarrow.array([{"bytes": None, "path": "a.jpg"}], kind)
+    table = pyarrow.table({"image": images, "lat": [1.0], "lon": [2.0]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert found(tmp_path / "a.parquet") == [{"uri": "a.jpg", "place": (1.0, 2.0)}]
+
+
+def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
+    for data in PICTURES[:2]:
+        path = shard(tmp_path / "a.tar", {"a.jpg": data, data.hex()[:200]: b""})
+        assert read_bytes(f"tar://{path}!/a.jpg") == data
+        path = hugging_face(tmp_path / "a.parquet", [{"image": data}])
+        assert read_bytes(f"parquet://{path}!/image/1") == data

@@ -17,6 +17,7 @@ import pyarrow
 import pyarrow.parquet
 
 from geosearch.arguments import check_wgs84
+from geosearch.containers import picture_column
 from geosearch.errors import GeosearchError, InputError, PhotoRejected, Reason, unusable_file
 from geosearch.ingest import manifest_values as values
 from geosearch.ingest.camera_view import north
@@ -24,6 +25,7 @@ from geosearch.ingest.delimited import UTF_8, checked_encoding, delimited_rows, 
 from geosearch.ingest.flickr import flickr_row, im2gps_rows, is_yfcc, yfcc_rows
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import Candidate, Rejection, shortened, storable
+from geosearch.ingest.shards import OF_SHARD, in_shard, pictures_beside, shard_rows
 from geosearch.ingest.street_level import mapillary_row, stac_row
 from geosearch.storage import ending, local_path, open_stream, parse_json, resolve
 
@@ -318,21 +320,40 @@ def _parquet_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
     geometry = _geometry_column(file.schema_arrow, name)
     indices = _columns(header, name, reading, located=geometry is not None)
     columns = {field: header[index] for field, index in indices.items()}
-    wanted = [*columns.values(), *filter(None, [geometry])]
+    pictures = picture_column(file.schema_arrow, columns["uri"])
+    beside = pictures_beside(name) if {"key", "status"} <= set(header) else {}
+    wanted = [*columns.values(), *filter(None, [geometry]), *filter(header.count, OF_SHARD)]
+    if pictures is not None:
+        # Not the bytes: they are read where they lie, when their turn comes.
+        wanted[wanted.index(columns["uri"])] = f"{columns['uri']}.path"
+    number = 0
     for group in range(file.num_row_groups):
-        left = file.metadata.row_group(group).num_rows
+        about = file.metadata.row_group(group)
+        left = about.num_rows
         try:
             for batch in file.iter_batches(_PARQUET_BATCH, row_groups=[group], columns=wanted):
                 for row in _python_rows(batch):
                     left -= 1
+                    number += 1
                     if isinstance(row, str):
                         yield row
                         continue
-                    fields = {field: row[column] for field, column in columns.items()}
-                    yield _with_geometry(fields, row[geometry]) if geometry else fields
+                    fields = {field: row.get(column) for field, column in columns.items()}
+                    if pictures is not None and _has_values(about, pictures):
+                        fields["uri"] = f"parquet://{name}!/{columns['uri']}/{number}"
+                    found = _with_geometry(fields, row[geometry]) if geometry else fields
+                    yield in_shard(row, found, beside) if beside else found
         except (OSError, pyarrow.ArrowException) as error:
+            number += left
             for _ in range(min(left, _MOST_LOST)):
                 yield f"this part of the file is damaged: {error}"
+
+
+def _has_values(group: Any, column: str) -> bool:
+    """Whether a part of a Parquet file has any value in a column, as far as is known."""
+    about = (group.column(index) for index in range(group.num_columns))
+    known = next(each.statistics for each in about if each.path_in_schema == column)
+    return known is None or not known.has_null_count or known.null_count < group.num_rows
 
 
 def _geometry_column(schema: pyarrow.Schema, name: str) -> str | None:
@@ -401,6 +422,10 @@ def _text_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
     if first is None:
         raise InputError(f"{name} is no list of photos as the programs of Im2GPS write it")
     yield from chain([first], found)
+
+
+def _shard_rows(_stream: IO[bytes], name: str, reading: Reading) -> _Rows:
+    return shard_rows(name, partial(_json_row, name=name, reading=reading, is_first=False))
 
 
 def _json_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
@@ -553,6 +578,7 @@ _READERS: Mapping[str, Callable[[IO[bytes], str, Reading], _Rows]] = {
     ".jsonl": _jsonl_rows,
     ".ndjson": _jsonl_rows,
     ".txt": _text_rows,
+    ".tar": _shard_rows,
 }
 
 #: File endings of manifests.
