@@ -74,7 +74,7 @@ def _index(
                 for member in archive:
                     if member.isreg() and not member.issparse():
                         found[member.name] = member.offset_data, member.size
-                    archive.members = []  # or it keeps them all
+                    archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
                 # It says nothing of what it does not understand, and of an end that is missing.
                 stream.seek(archive.offset)
                 if stream.read(_END) != bytes(_END):

@@ -9,13 +9,19 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
+import pyogrio
 import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from geosearch import containers
 from geosearch.database.connection import Database
@@ -28,6 +34,7 @@ from geosearch.ingest.records import Candidate, Photo, Rejection
 from geosearch.ingest.sources import candidates, locate
 from geosearch.storage import read_bytes, resolve
 
+from .command_line import CommandLine
 from .photo_files import gps, photo
 
 
@@ -547,11 +554,11 @@ def test_what_is_named_inside_a_file_opens_no_other(uri: str) -> None:
 def test_manifests_name_pictures_inside_files_beside_them(tmp_path: Path) -> None:
     shard(tmp_path / "a.tar", {"x.jpg": PICTURES[0]})
     (tmp_path / "a.csv").write_text("uri,lat,lon\ntar://a.tar!/x.jpg,1,2\ntar://a.tar!/y.jpg,1,2\n")
-    first, second = (examine(item) for item in read(tmp_path / "a.csv"))  # type: ignore[arg-type]
-    assert isinstance(first, Photo)
-    assert first.uri == f"tar://{tmp_path}/a.tar!/x.jpg"
-    assert isinstance(second, Rejection)
-    assert second.message == "the archive has no y.jpg"
+    items = [examine(item) for item in read(tmp_path / "a.csv") if isinstance(item, Candidate)]
+    assert [item.uri for item in items] == [f"tar://{tmp_path}/a.tar!/{name}.jpg" for name in "xy"]
+    assert isinstance(items[0], Photo)
+    assert isinstance(items[1], Rejection)
+    assert items[1].message == "the archive has no y.jpg"
 
 
 def hugging_face(path: Path, rows: list[dict[str, Any]], group: int = 2) -> Path:
@@ -578,18 +585,18 @@ def test_pictures_in_parquet_are_read_where_they_lie(
     items = read(path)
     photos = [examine(item) for item in items if isinstance(item, Candidate)]
     assert len(photos) == 6
-    for number, item in enumerate(photos[:4]):
-        assert isinstance(item, Photo)
-        assert item.uri == f"parquet://{path}!/image/{number + 1}"
-        assert item.sha256 == hashlib.sha256(PICTURES[number]).digest()
-        assert item.position == Position(48.5 + number, 11.5, "manifest")
-    assert [item.reason for item in photos[4:] if isinstance(item, Rejection)] == [
+    for number, each in enumerate(photos[:4]):
+        assert isinstance(each, Photo)
+        assert each.uri == f"parquet://{path}!/image/{number + 1}"
+        assert each.sha256 == hashlib.sha256(PICTURES[number]).digest()
+        assert each.position == Position(48.5 + number, 11.5, "manifest")
+    assert [each.reason for each in photos[4:] if isinstance(each, Rejection)] == [
         Reason.UNDECODABLE,
         Reason.UNREADABLE,
     ]
-    for item in ("image/7", "image/0", "image/-1", "image/x", "label/1", "none/1", "1"):
+    for cell in ("image/7", "image/0", "image/-1", "image/x", "label/1", "none/1", "1"):
         with pytest.raises(PhotoRejected, match="the table has no picture"):
-            read_bytes(f"parquet://{path}!/{item}")
+            read_bytes(f"parquet://{path}!/{cell}")
 
 
 def test_pictures_that_parquet_only_names_are_files(tmp_path: Path) -> None:
@@ -606,3 +613,149 @@ def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
         assert read_bytes(f"tar://{path}!/a.jpg") == data
         path = hugging_face(tmp_path / "a.parquet", [{"image": data}])
         assert read_bytes(f"parquet://{path}!/image/1") == data
+
+
+# ---- layers of GIS ------------------------------------------------------------------------------
+
+
+def test_photos_exported_and_ingested_again_are_the_same(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, data in enumerate(PICTURES):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    (tmp_path / "a.csv").write_text(
+        "uri,lat,lon,author,licence,taken_at,accuracy_m,title,source_id,position_source\n"
+        "0.jpg,48.5,11.5,Ada,CC0-1.0,2020-05-04T18:39:11Z,12.5,A bridge,42,\n"
+        "1.jpg,-33.25,151,,,,,,,\n2.jpg,1,2,,,,,,,estimated\n"
+    )
+    ingest(database, [tmp_path / "a.csv"], collection="first")
+    paths = [
+        tmp_path / f"b{ending}" for ending in (".gpkg", ".parquet", ".geojson", ".fgb", ".csv")
+    ]
+    for path in paths:
+        assert CommandLine(database.url, capsys)("export", "photos", "-o", path).code == 0
+    for path in paths:
+        summary = ingest(database, [path], collection=path.suffix)
+        assert (summary.added, summary.estimated, summary.rejected) == (2, 0, 0)
+    with database.connection() as connection:
+        stored = connection.execute(
+            "SELECT uri, sha256, geom, author, licence, taken_at, accuracy_m, title, source_id,"
+            " count(*) FROM geosearch.photos WHERE geom IS NOT NULL GROUP BY 1,2,3,4,5,6,7,8,9"
+        ).fetchall()
+    assert [row[-1] for row in stored] == [1 + len(paths)] * 2
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".shp", ".fgb", ".kml"])
+def test_layers_of_points_that_gdal_reads(tmp_path: Path, ending: str) -> None:
+    layer(tmp_path / f"a{ending}", [(11.5, 48.5), (-70.25, -33.5)])
+    assert [(each["uri"], each["place"]) for each in found(tmp_path / f"a{ending}")] == [
+        ("0.jpg", (48.5, 11.5)),
+        ("1.jpg", (-33.5, -70.25)),
+    ]
+
+
+def test_layers_of_points_may_be_projected(tmp_path: Path) -> None:
+    layer(tmp_path / "a.shp", [(689_000, 5_374_000)], crs="EPSG:25832")
+    assert found(tmp_path / "a.shp") == [
+        {"uri": "0.jpg", "place": pytest.approx((48.49, 11.56), abs=0.01)}
+    ]
+
+
+def test_layers_that_are_no_points_or_name_no_photos(tmp_path: Path) -> None:
+    line = shapely.LineString([(0, 0), (1, 1)])
+    layer(tmp_path / "lines.gpkg", [line])
+    layer(tmp_path / "other.gpkg", [(1, 2)], column="elevation")
+    layer(tmp_path / "mixed.gpkg", [line, (1, 2), None], kind="Unknown")
+    layer(tmp_path / "mixed.gpkg", [(1, 2)], column="elevation", name="more", append=True)
+    (tmp_path / "virtual.gpkg").write_text("<OGRVRTDataSource></OGRVRTDataSource>")
+    (tmp_path / "virtual.kml").write_text("<OGRVRTDataSource><kml></OGRVRTDataSource>")
+    (tmp_path / "cut.gpkg").write_bytes((tmp_path / "lines.gpkg").read_bytes()[:5000])
+    assert found(tmp_path / "mixed.gpkg") == [
+        {"rejected": "the geometry is not a Point"},
+        {"uri": "1.jpg", "place": (2.0, 1.0)},
+        {"uri": "2.jpg"},
+    ]
+    for name, said in (
+        ("lines.gpkg", "no layer of points"),
+        ("other.gpkg", "no column for uri; its columns are elevation"),
+        ("virtual.gpkg", r"not what its ending \.gpkg says"),
+        ("virtual.kml", r"not what its ending \.kml says"),
+        ("cut.gpkg", "cannot read the manifest"),
+    ):
+        with pytest.raises(InputError, match=said):
+            locate(tmp_path / name)
+
+
+def layer(
+    path: Path,
+    places: list[Any],
+    column: str = "uri",
+    crs: str = "EPSG:4326",
+    name: str = "a",
+    kind: str | None = None,
+    *,
+    append: bool = False,
+) -> None:
+    """Write a file of GIS with one photo for each place."""
+    points = [shapely.Point(each) if isinstance(each, tuple) else each for each in places]
+    pyogrio.raw.write(
+        path,
+        np.array([each and shapely.to_wkb(each) for each in points], object),
+        [np.array([f"{number}.jpg" for number in range(len(places))], object)],
+        np.array([column]),
+        geometry_type=kind or points[0].geom_type,
+        crs=crs,
+        layer=name,
+        driver="KML" if path.suffix == ".kml" else None,
+        append=append,
+    )
+
+
+# ---- whatever is in it --------------------------------------------------------------------------
+
+_ITEMS: list[dict[str, Any]] = [
+    {"filename": "a.jpg", "filetype": "image", "MAPLatitude": 1, "MAPCompassHeading": {}},
+    {"id": "1", "captured_at": 1, "geometry": {"type": "Point", "coordinates": [1, 2]}},
+    {
+        "type": "Feature",
+        "id": "1",
+        "geometry": {"type": "Point", "coordinates": [1, 2]},
+        "properties": {"datetime": "2020-01-01", "pers:interior_orientation": {}},
+        "providers": [{"name": "Ada", "roles": ["producer"]}],
+        "assets": {"hd": {"href": "a.jpg", "roles": ["data"]}},
+    },
+    {"id": "1", "owner": "1@N01", "latitude": 1, "longitude": 2, "accuracy": 3, "license": 4},
+]
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(data=st.data())
+def test_every_item_is_a_photo_or_a_reject_whatever_is_in_it(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    items = []
+    for item in data.draw(st.lists(st.sampled_from(_ITEMS), min_size=1, max_size=4)):
+        names = st.sampled_from([*item, "geometry", "error", "creator", "title", "machine_tags"])
+        items.append(item | data.draw(st.dictionaries(names, _VALUES, max_size=3)))
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, items)))
+    # Only a first object that does not say what is a photo in it is an error of the file.
+    with suppress(InputError):
+        assert len(read(tmp_path / "a.jsonl")) == len(items)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(data=st.data())
+def test_a_shard_may_hold_anything(tmp_path: Path, data: st.DataObject) -> None:
+    path = shard(tmp_path / "a.tar", {"a.jpg": b"a", "a.json": b'{"lat": 1}', "b.jpg": b"b" * 600})
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, 4095))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    for item in read(path):
+        if isinstance(item, Candidate):
+            examine(item)

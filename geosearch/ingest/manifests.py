@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import dataclasses
 import gzip
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from geosearch.ingest import manifest_values as values
 from geosearch.ingest.camera_view import north
 from geosearch.ingest.delimited import UTF_8, checked_encoding, delimited_rows, text_lines
 from geosearch.ingest.flickr import flickr_row, im2gps_rows, is_yfcc, yfcc_rows
+from geosearch.ingest.point_layers import point_layers
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import Candidate, Rejection, shortened, storable
 from geosearch.ingest.shards import OF_SHARD, in_shard, pictures_beside, shard_rows
@@ -86,6 +88,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 
 #: What else columns might say of a position that is a geometry.
 _IN_DEGREES: Mapping[str, Any] = {"lat_ref": None, "lon_ref": None, "epsg": None}
+_EPSG = re.compile(r"EPSG:\d+")
 _PARQUET_BATCH = 1000
 _MOST_LOST = 1_000_000  # rows of a damaged part; a damaged count may be any
 
@@ -317,7 +320,7 @@ def _csv_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
 def _parquet_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
     file = pyarrow.parquet.ParquetFile(stream)
     header = file.schema_arrow.names
-    geometry = _geometry_column(file.schema_arrow, name)
+    geometry = _geometry_column(file, name)
     indices = _columns(header, name, reading, located=geometry is not None)
     columns = {field: header[index] for field, index in indices.items()}
     pictures = picture_column(file.schema_arrow, columns["uri"])
@@ -356,10 +359,10 @@ def _has_values(group: Any, column: str) -> bool:
     return known is None or not known.has_null_count or known.null_count < group.num_rows
 
 
-def _geometry_column(schema: pyarrow.Schema, name: str) -> str | None:
+def _geometry_column(file: pyarrow.parquet.ParquetFile, name: str) -> str | None:
     """The column of points of a GeoParquet file; None if it is none."""
     try:
-        said = parse_json((schema.metadata or {}).get(b"geo", b"{}"))
+        said = parse_json((file.metadata.metadata or {}).get(b"geo", b"{}"))
         column = said.get("primary_column")
         about = said.get("columns", {}).get(column, {})
         crs = about.get("crs")
@@ -368,7 +371,7 @@ def _geometry_column(schema: pyarrow.Schema, name: str) -> str | None:
             crs = f"{known.get('authority')}:{known.get('code')}" if known else crs.get("name")
     except (ValueError, AttributeError, TypeError):
         return None
-    if column not in schema.names or about.get("encoding") != "WKB":
+    if column not in file.schema_arrow.names or about.get("encoding") != "WKB":
         return None
     check_wgs84(name, crs)
     return str(column)
@@ -383,6 +386,36 @@ def _with_geometry(row: Row, wkb: bytes | None) -> Row | str:
     if not isinstance(point, shapely.Point) or point.is_empty:
         return "the geometry is not a Point"
     return {**row, "lat": point.y, "lon": point.x, **_IN_DEGREES}
+
+
+def _layer_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
+    """Of all layers of points that name photos."""
+    layers = point_layers(name, stream.read(4096))
+    named = [(layer, _matches(layer.columns, name, reading, located=True)) for layer in layers]
+    if not any("uri" in indices for _, indices in named):
+        _columns(layers[0].columns, name, reading, located=True)  # says what is missing
+    for layer, indices in named:
+        if "uri" not in indices:
+            continue
+        epsg = _epsg(f"{name}, layer {layer.name}", layer.crs)
+        columns = {field: layer.columns[index] for field, index in indices.items()}
+        with layer.batches() as (geometry, batches):
+            for batch in batches:
+                for row in _python_rows(batch):
+                    if isinstance(row, str):
+                        yield row
+                        continue
+                    fields = {field: row[column] for field, column in columns.items()}
+                    found = _with_geometry(fields, row[geometry])
+                    yield found if isinstance(found, str) else {**found, "epsg": epsg}
+
+
+def _epsg(name: str, crs: str | None) -> str | None:
+    """The code of a system other than WGS 84, which has to have one."""
+    if crs is not None and _EPSG.fullmatch(crs):
+        return crs
+    check_wgs84(name, crs)
+    return None
 
 
 def _python_rows(batch: pyarrow.RecordBatch) -> list[Row | str]:
@@ -579,6 +612,7 @@ _READERS: Mapping[str, Callable[[IO[bytes], str, Reading], _Rows]] = {
     ".ndjson": _jsonl_rows,
     ".txt": _text_rows,
     ".tar": _shard_rows,
+    **dict.fromkeys((".gpkg", ".shp", ".fgb", ".kml"), _layer_rows),
 }
 
 #: File endings of manifests.
