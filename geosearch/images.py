@@ -14,12 +14,14 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.installation import remedy
+from geosearch.raw_previews import RAW_ENDINGS, is_raw, raw_preview
 from geosearch.settings import image_settings
 
 #: File endings a folder is searched for, lower case.
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".mpo", ".png", ".webp", ".tif", ".tiff"}
     | {".heic", ".heif", ".hif", ".avif"}
+    | RAW_ENDINGS
 )
 
 # Pillow warns of every oddity in EXIF; ours are reject rows. For good, not by catch_warnings:
@@ -80,7 +82,7 @@ def _raise_pillow_limit(pixels: int) -> None:
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Open (not yet decode) an image held in memory.
+    """Open (not yet decode) an image held in memory; of a raw file the picture it has inside.
 
     Raises
     ------
@@ -93,6 +95,12 @@ def open_image(data: bytes) -> Image.Image:
     _raise_pillow_limit(limit)
     if not data:
         raise PhotoRejected(Reason.UNDECODABLE, "the file is empty")
+    exif = None
+    if is_raw(data):
+        preview = raw_preview(data)
+        if preview is None:
+            raise PhotoRejected(Reason.UNSUPPORTED, "a raw file without a JPEG inside")
+        data, exif = preview
     try:
         image: Image.Image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
@@ -113,6 +121,8 @@ def open_image(data: bytes) -> Image.Image:
     if image.format in _JPEGS and data.find(_SCAN_OF_JPEG, data.rfind(_END_OF_JPEG) + 1) >= 0:
         with room_for(image):  # it is decoded here
             image = _with_end(data) or image
+    if exif is not None:
+        image.info["exif"] = exif
     return image
 
 

@@ -118,13 +118,13 @@ def test_help_has_an_example(runner: CliRunner, command: str) -> None:
 
 def test_what_was_passed_over_is_said(runner: CliRunner, tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    (tmp_path / "raw" / "a.CR2").write_bytes(b"x")
+    (tmp_path / "raw" / "a.CR3").write_bytes(b"x")
     (tmp_path / "raw" / "photos.csv").write_text("file,lat,lon\n")
     (tmp_path / "a.jpg").write_bytes(photo())
     (tmp_path / "m.csv").write_text("file,lat,lon,date\na.jpg,1,2,soon\n")
     result = runner.invoke(app, ["ingest", str(tmp_path / "raw"), "--collection", "c"])
     assert result.exit_code == 0
-    assert "1 .cr2" in result.stderr
+    assert "1 .cr3" in result.stderr
     assert "a manifest is read where named" in result.stderr
     result = runner.invoke(app, ["ingest", str(tmp_path / "m.csv"), "--collection", "c"])
     assert "taken_at of 1" in result.stderr

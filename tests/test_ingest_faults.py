@@ -97,11 +97,11 @@ def test_folders_of_systems_are_left_out_and_other_files_counted(
         put(f"2019/{folder}/a.jpg")
     for name in ("2019/a.jpg", "2019/b.JFIF", "2020/a.jpg", "2020/old/c.jpg", "2020/c_edit.jpg"):
         put(name)
-    for name in ("2019/a.CR2", "2019/b.dng", "2019/b.jxl", "2020/b.jxl", "notes"):
+    for name in ("2019/a.CR3", "2019/b.x3f", "2019/b.jxl", "2020/b.jxl", "notes"):
         put(name)
     summary = ingest(database, [tmp_path], collection="a", dry_run=True)
     assert (summary.seen, summary.added) == (5, 5)
-    assert summary.unread == {".cr2": 1, ".dng": 1, ".jxl": 2, "no ending": 1}
+    assert summary.unread == {".cr3": 1, ".x3f": 1, ".jxl": 2, "no ending": 1}
     for exclude, left in ((["old"], 4), (["2019/*"], 3), (["*_edit.*", "2020/old/*"], 3)):
         summary = ingest(database, [tmp_path], collection="a", exclude=exclude, dry_run=True)
         assert summary.added == left

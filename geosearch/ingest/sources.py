@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from geosearch.errors import InputError, MissingFileError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
@@ -22,6 +22,7 @@ from geosearch.ingest.manifests import (
 from geosearch.ingest.records import Candidate, Rejection, Unread
 from geosearch.ingest.sidecars import sidecar_files
 from geosearch.installation import remedy
+from geosearch.raw_previews import RAW_ENDINGS
 from geosearch.storage import ending, filesystem, is_remote, resolve, said
 
 #: Folders of storage devices and systems: thumbnails, snapshots, what was deleted.
@@ -132,12 +133,20 @@ def _files(names: Iterable[str], paths: Mapping[str, str]) -> Iterator[tuple[str
     """
     photos = [name for name in paths if _is_photo(name)]
     beside = sidecar_files(photos, paths.keys())
+    stems = {PurePosixPath(name).stem for name in photos if ending(name) not in RAW_ENDINGS}
     used = set(chain.from_iterable(beside.values()))
     for name in names:
-        if name in beside:
+        if _is_of_another(name, stems):
+            yield name, Unread(ending(name))
+        elif name in beside:
             yield name, _photo(paths[name], tuple(map(paths.__getitem__, beside[name])))
         elif name not in used:
             yield name, Unread(ending(name) or "no ending")
+
+
+def _is_of_another(name: str, stems: set[str]) -> bool:
+    """Whether a raw file lies beside the photo that the camera made of it."""
+    return ending(name) in RAW_ENDINGS and PurePosixPath(name).stem in stems
 
 
 def _photo(uri: str, sidecars: tuple[str, ...] = ()) -> Candidate | Rejection:
