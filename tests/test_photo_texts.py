@@ -117,6 +117,7 @@ LANGUAGES = (
         ),
         ({"image_tags": {TAG.Artist: "   "}}, {80: "I"}, ("I", None, None)),
         ({"image_tags": {TAG.ImageDescription: "OLYMPUS DIGITAL CAMERA"}}, {}, (None, None, None)),
+        ({"image_tags": {TAG.ImageDescription: '{"MAPLatitude": 1}'}}, {}, (None, None, None)),
         # a licence before a notice of copyright
         (
             {"image_tags": {TAG.Copyright: "E"}, "xmp": xmp('cc:license="CC0"')},

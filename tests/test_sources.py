@@ -521,6 +521,40 @@ def test_the_table_beside_a_shard_names_its_pictures(tmp_path: Path) -> None:
     assert found(table)[0]["uri"] == "https://example.org/a.jpg"
 
 
+EXIF = {
+    "GPS GPSLatitude": "[48, 30, 0]",
+    "GPS GPSLatitudeRef": "S",
+    "GPS GPSLongitude": "[11, 29, 1800/30]",
+    "GPS GPSLongitudeRef": "E",
+    "EXIF DateTimeOriginal": "2020:05:04 18:39:11",
+    "Image Artist": "Ada",
+}
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_img2dataset_keeps_the_exif_that_its_pictures_have_lost(
+    tmp_path: Path, table: bool
+) -> None:
+    rows = [
+        of_img2dataset("a", latitude=None, longitude=None, exif=json.dumps(EXIF)),
+        of_img2dataset("b", exif=json.dumps(EXIF)),
+        of_img2dataset(
+            "c", latitude=None, longitude=None, exif=json.dumps(EXIF | {"GPS GPSLatitude": "[1/0]"})
+        ),
+    ]
+    files = {f"{row['key']}.jpg": PICTURES[0] for row in rows}
+    files |= {f"{row['key']}.json": json.dumps(row).encode() for row in rows}
+    path = shard(tmp_path / "00000.tar", dict(sorted(files.items())))
+    if table:
+        path = tmp_path / "00000.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows[::-1]), path)
+    first, second, third = sorted(found(path), key=lambda each: str(each.get("uri", "x")))
+    taken = {"taken_at": datetime(2020, 5, 4, 18, 39, 11)}
+    assert first.items() >= {"place": (-48.5, 11.5), "author": "Ada", **taken}.items()
+    assert second.items() >= {"place": (48.5, 11.5), "author": "Ada", **taken}.items()
+    assert third == {"rejected": "c: EXIF has a denominator of zero"}
+
+
 @pytest.mark.parametrize("cut", [0, 300, 512, 1536, 2000])
 def test_a_damaged_shard_is_read_as_far_as_it_goes(tmp_path: Path, cut: int) -> None:
     path = shard(tmp_path / "a.tar", {f"{key}.jpg": PICTURES[0] for key in "abc"})

@@ -39,8 +39,10 @@ from geosearch.ingest.xmp import (
 
 Value = TypeVar("Value", str, datetime)
 
-# What cameras write where a description belongs.
-_NO_DESCRIPTION = re.compile(r"(\w+ )*DIGITAL CAMERA|SONY DSC|DCIM\W.*|Untitled", re.IGNORECASE)
+# What cameras write where a description belongs, and the tools of Mapillary.
+_NO_DESCRIPTION = re.compile(
+    r"(\w+ )*DIGITAL CAMERA|SONY DSC|DCIM\W.*|Untitled|\{\"MAP.*", re.IGNORECASE
+)
 
 _STARS = re.compile(r"-1|[0-5]")
 
