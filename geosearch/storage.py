@@ -17,7 +17,7 @@ import socket
 import stat
 import unicodedata
 from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import quote, unquote, urlsplit
 
@@ -82,8 +82,9 @@ def resolve(uri: str, manifest: str | None = None) -> str:
 
 def ending(uri: str) -> str:
     """The ending of a file's name in lower case, `.jpg`; of a URL without its query."""
-    name = urlsplit(uri).path if uri.lower().startswith(("http://", "https://")) else uri
-    return PurePosixPath(name).suffix.lower()
+    name = urlsplit(uri).path if uri[:8].lower().startswith(("http://", "https://")) else uri
+    stem, _, last = name.rstrip("/").rpartition("/")[2].rpartition(".")
+    return f".{last.lower()}" if stem and last else ""
 
 
 def open_stream(uri: str) -> AbstractContextManager[IO[bytes]]:

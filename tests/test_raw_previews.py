@@ -80,6 +80,7 @@ def test_a_raw_file_beside_its_photo_is_counted_and_not_a_second_one(tmp_path: P
         "a.jpg",
         "b.NEF",
     ]
+    assert list(candidates(locate(tmp_path / "a.NEF"))) == [Candidate(str(tmp_path / "a.NEF"))]
 
 
 @pytest.mark.parametrize("pictures", [(), (SENSOR,), (PREVIEW[:100],)])

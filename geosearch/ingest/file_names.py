@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 from typing import Any
 
 from geosearch.ingest.manifest_values import degrees, moment, text, unprojected
@@ -33,7 +32,7 @@ def named(uri: str, sidecars: tuple[str, ...] = ()) -> Candidate:
     PhotoRejected
         Its name has a position that cannot be believed.
     """
-    stem = PurePosixPath(uri).stem
+    stem = uri.rpartition("/")[2].rpartition(".")[0]
     if stem.startswith("@") and stem.count("@") > _FIELDS.index("lon"):
         return Candidate(uri, sidecars=sidecars, **_of_benchmark(stem))
     found = _PLACED.fullmatch(stem)

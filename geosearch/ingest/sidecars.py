@@ -24,23 +24,28 @@ class Sidecar:
 NO_SIDECAR = Sidecar()
 
 
+#: Endings of such files, lower case.
+SIDECARS = frozenset({".xmp", ".json"})
+
+
 def sidecar_files(photos: Sequence[str], files: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Photo → the files that describe it, of the names in one folder.
+    """Photo → the files that describe it, of the names in one folder; those with one alone.
 
     `x.jpg.xmp` is of x.jpg alone, so it goes before `x.xmp`, which is of every x.
     """
-    kinds: dict[str, dict[str, str]] = {".xmp": {}, ".json": {}}
+    kinds: dict[str, dict[str, str]] = {kind: {} for kind in SIDECARS}
     for name in files:
-        path = PurePosixPath(name)
-        if path.suffix.lower() in kinds:
-            kinds[path.suffix.lower()][path.stem] = name
-    of_takeout = takeout_files(photos, kinds[".json"].values())
-    found = {}
-    for photo in photos:
-        stem = PurePosixPath(photo).stem
-        names = [kinds[".xmp"].get(stem), kinds[".xmp"].get(photo), of_takeout.get(photo)]
-        found[photo] = tuple(filter(None, names))
-    return found
+        stem, _, kind = name.rpartition(".")
+        kinds[f".{kind.lower()}"][stem] = name
+    xmp, of_takeout = kinds[".xmp"], takeout_files(photos, kinds[".json"].values())
+    if not xmp and not of_takeout:
+        return {}
+    named = {
+        photo: (xmp.get(photo.rpartition(".")[0]), xmp.get(photo), of_takeout.get(photo))
+        for photo in photos
+    }
+    found = {photo: tuple(filter(None, names)) for photo, names in named.items()}
+    return {photo: names for photo, names in found.items() if names}
 
 
 def read_sidecars(uris: Iterable[str]) -> Sidecar:

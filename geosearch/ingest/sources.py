@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from geosearch.errors import InputError, MissingFileError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
@@ -20,7 +21,7 @@ from geosearch.ingest.manifests import (
     read_manifest,
 )
 from geosearch.ingest.records import Candidate, Rejection, Unread
-from geosearch.ingest.sidecars import sidecar_files
+from geosearch.ingest.sidecars import SIDECARS, sidecar_files
 from geosearch.installation import remedy
 from geosearch.raw_previews import RAW_ENDINGS
 from geosearch.storage import ending, filesystem, is_remote, resolve, said
@@ -131,22 +132,20 @@ def _files(names: Iterable[str], paths: Mapping[str, str]) -> Iterator[tuple[str
 
     `paths` are those of all files that may describe one another, `names` those that are wanted.
     """
-    photos = [name for name in paths if _is_photo(name)]
-    beside = sidecar_files(photos, paths.keys())
-    stems = {PurePosixPath(name).stem for name in photos if ending(name) not in RAW_ENDINGS}
+    kinds = {name: ending(name) for name in paths}
+    photos = [name for name, kind in kinds.items() if kind in EXTENSIONS]
+    beside = sidecar_files(photos, (name for name in paths if kinds[name] in SIDECARS))
     used = set(chain.from_iterable(beside.values()))
+    # Beside the photo that the camera made of it, a raw file is not another one.
+    raw = {name for name in photos if kinds[name] in RAW_ENDINGS}
+    made = {name[: -len(kinds[name])] for name in photos if name not in raw} if raw else set()
     for name in names:
-        if _is_of_another(name, stems):
-            yield name, Unread(ending(name))
-        elif name in beside:
-            yield name, _photo(paths[name], tuple(map(paths.__getitem__, beside[name])))
+        if name in raw and name[: -len(kinds[name])] in made:
+            yield name, Unread(kinds[name])
+        elif kinds[name] in EXTENSIONS:
+            yield name, _photo(paths[name], tuple(paths[each] for each in beside.get(name, ())))
         elif name not in used:
-            yield name, Unread(ending(name) or "no ending")
-
-
-def _is_of_another(name: str, stems: set[str]) -> bool:
-    """Whether a raw file lies beside the photo that the camera made of it."""
-    return ending(name) in RAW_ENDINGS and PurePosixPath(name).stem in stems
+            yield name, Unread(kinds[name] or "no ending")
 
 
 def _photo(uri: str, sidecars: tuple[str, ...] = ()) -> Candidate | Rejection:
@@ -157,15 +156,18 @@ def _photo(uri: str, sidecars: tuple[str, ...] = ()) -> Candidate | Rejection:
 
 
 def _alike(path: str) -> dict[str, str]:
-    """The photo at a path, and the files beside it that begin as its name does."""
-    start = Path(path).stem[:40].lower()
+    """The photo at a path, and what is beside it under like names, but no photo of the same."""
+    stem = Path(path).stem
     try:
         with os.scandir(Path(path).parent) as entries:
             found = {each.name: each.path for each in entries}
     except OSError:  # not every folder can be listed whose files can be read
         found = {}
-    alike = {name: each for name, each in found.items() if name.lower().startswith(start)}
-    return {Path(path).name: path} | alike
+    return {Path(path).name: path} | {
+        name: each
+        for name, each in found.items()
+        if name.startswith(stem[:40]) and not (_is_photo(name) and Path(name).stem == stem)
+    }
 
 
 def _other_parts(folder: str, top: str) -> dict[str, str]:
@@ -174,10 +176,12 @@ def _other_parts(folder: str, top: str) -> dict[str, str]:
     parts = Path(part).parent
     if not below or not parts.is_relative_to(top):
         return {}
-    found = (each / "Takeout" / below for each in sorted(parts.iterdir()) if str(each) != part)
-    return {
-        file.name: str(file) for each in found if each.is_dir() for file in sorted(each.iterdir())
-    }
+    files: dict[str, str] = {}
+    for other in sorted(parts.iterdir()):
+        with suppress(OSError):  # it has no such folder, or it cannot be listed
+            found = (other / "Takeout" / below).iterdir() if str(other) != part else ()
+            files |= {file.name: str(file) for file in sorted(found)}
+    return files
 
 
 def _is_left_out(path: str, top: str, reading: Reading) -> bool:
