@@ -11,7 +11,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags
 
@@ -133,6 +133,7 @@ def test_no_photo_is_described_by_a_file_that_may_be_of_another(
 _NAMES = st.from_regex(r"[a-b]{1,60}(\(\d\))?(-edited)?\.(jpg|png)", fullmatch=True)
 
 
+@settings(max_examples=40)
 @given(st.lists(_NAMES, unique=True, max_size=8), st.data())
 def test_whatever_the_names_every_photo_has_one_json_at_most(
     names: list[str], data: st.DataObject

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +27,7 @@ from hypothesis import strategies as st
 from geosearch import containers
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, PhotoRejected, Reason
-from geosearch.ingest import ingest
+from geosearch.ingest import delimited, ingest, manifests
 from geosearch.ingest.examine import examine
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.positions import Position
@@ -701,6 +702,9 @@ def test_layers_that_are_no_points_or_name_no_photos(tmp_path: Path) -> None:
     layer(tmp_path / "other.gpkg", [(1, 2)], column="elevation")
     layer(tmp_path / "mixed.gpkg", [line, (1, 2), None], kind="Unknown")
     layer(tmp_path / "mixed.gpkg", [(1, 2)], column="elevation", name="more", append=True)
+    layer(tmp_path / "pipe.shp", [(1, 2)])
+    (tmp_path / "pipe.dbf").unlink()
+    os.mkfifo(tmp_path / "pipe.dbf")
     (tmp_path / "virtual.gpkg").write_text("<OGRVRTDataSource></OGRVRTDataSource>")
     (tmp_path / "virtual.kml").write_text("<OGRVRTDataSource><kml></OGRVRTDataSource>")
     (tmp_path / "cut.gpkg").write_bytes((tmp_path / "lines.gpkg").read_bytes()[:5000])
@@ -715,6 +719,7 @@ def test_layers_that_are_no_points_or_name_no_photos(tmp_path: Path) -> None:
         ("virtual.gpkg", r"not what its ending \.gpkg says"),
         ("virtual.kml", r"not what its ending \.kml says"),
         ("cut.gpkg", "cannot read the manifest"),
+        ("pipe.shp", "not a regular file"),
     ):
         with pytest.raises(InputError, match=said):
             locate(tmp_path / name)
@@ -767,7 +772,7 @@ _VALUES = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(data=st.data())
 def test_every_item_is_a_photo_or_a_reject_whatever_is_in_it(
     tmp_path: Path, data: st.DataObject
@@ -793,3 +798,15 @@ def test_a_shard_may_hold_anything(tmp_path: Path, data: st.DataObject) -> None:
     for item in read(path):
         if isinstance(item, Candidate):
             examine(item)
+
+
+def test_a_packed_file_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited, "_LONGEST_LINE", 1000)
+    monkeypatch.setattr(manifests, "_LARGEST_DOCUMENT", 1000)
+    for name in ("a.csv.gz", "a.tsv.bz2", "a.jsonl.gz", "a.json.gz"):
+        pack = gzip.compress if name.endswith(".gz") else bz2.compress
+        (tmp_path / name).write_bytes(pack(b" " * 1001))
+        with pytest.raises(InputError, match=r"longer than|over 2 GiB"):
+            locate(tmp_path / name)

@@ -90,6 +90,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 _IN_DEGREES: Mapping[str, Any] = {"lat_ref": None, "lon_ref": None, "epsg": None}
 _EPSG = re.compile(r"EPSG:\d+")
 _PARQUET_BATCH = 1000
+_LARGEST_DOCUMENT = 2**31  # a small packed file may hold one that fills the memory
 _MOST_LOST = 1_000_000  # rows of a damaged part; a damaged count may be any
 
 Row = Mapping[str, Any]
@@ -464,7 +465,9 @@ def _shard_rows(_stream: IO[bytes], name: str, reading: Reading) -> _Rows:
 def _json_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
     """Of a GeoJSON FeatureCollection, or of a list of objects such as exiftool writes."""
     try:
-        data = stream.read()
+        data = stream.read(_LARGEST_DOCUMENT + 1)
+        if len(data) > _LARGEST_DOCUMENT:
+            raise InputError(f"{name} is over 2 GiB", "JSON lines (.jsonl) are read as a stream.")
         document = parse_json(
             data if reading.encoding == UTF_8 else data.decode(reading.encoding, "replace")
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow
 
 from geosearch.errors import InputError
 from geosearch.installation import optional
-from geosearch.storage import ending, is_remote
+from geosearch.storage import ending, is_remote, regular
 
 _BATCH = 1000
 # GDAL goes by what a file holds, and some formats name other files: what an ending promises is seen
@@ -54,7 +55,7 @@ def point_layers(path: str, beginning: bytes) -> list[PointLayer]:
 
     Raises
     ------
-    InputError
+    InputError, OSError
         It is remote, or not what its ending says, or has no such layer.
     MissingExtraError
         The extra `gis` is not installed.
@@ -65,6 +66,9 @@ def point_layers(path: str, beginning: bytes) -> list[PointLayer]:
     is_kml = _KML in beginning and _VIRTUAL not in beginning
     if not (is_kml if kind == ".kml" else beginning.startswith(_BEGINNINGS[kind])):
         raise InputError(f"{path} is not what its ending {kind} says", "See that it is whole.")
+    for beside in Path(path).parent.iterdir():  # which GDAL opens too, be it a pipe
+        if beside.name.startswith(f"{Path(path).stem}.") and not beside.is_dir():
+            regular(beside)
     pyogrio = optional("reading layers of GIS", "gis", "pyogrio")
     found = []
     for name, geometry in pyogrio.list_layers(path):
