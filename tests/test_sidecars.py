@@ -103,6 +103,10 @@ def place(found: Photo) -> Point | None:
         ("a(2).jpg", "a.jpg.supplemental-metadata(2).json"),
         ("a-edited.jpg", "a.jpg.json"),
         ("a-edited(1).jpg", "a.jpg(1).json"),
+        ("a-edited(1).jpg", "a.jpg.supplemental-metadata.json"),
+        ("a.jpg", "a.supplemental-metadata.json"),
+        ("a(1).jpg", "a.supplemental-metadata(1).json"),
+        ("a-edited.jpg", "a.supplemental-m.json"),
         *((f"a{suffix}.jpg", "a.jpg.supplemental-metadata.json") for suffix in EDITED),
         (f"{LONG[:47]}.jpg", f"{LONG[:46]}.json"),
         (f"{LONG[:47]}(1).jpg", f"{LONG[:46]}(1).json"),
@@ -121,6 +125,8 @@ def test_a_photo_is_described_by_the_file_beside_it(name: str, beside: str) -> N
     [
         (["a.jpg"], ["metadata.json", "a.json", "a.jpg(1).json", "b.jpg.json"]),
         (["a(1).jpg"], ["a.jpg.json", "a.xmp"]),
+        (["a(1).jpg", "a-edited(1).jpg"], ["a.jpg.json"]),
+        (["a.jpg", "a.png"], ["a.supplemental-metadata.json"]),
         ([f"{LONG[:46]}x.jpg", f"{LONG[:46]}y.jpg"], [f"{LONG[:46]}.json"]),
     ],
 )
@@ -165,10 +171,20 @@ def test_each_file_of_a_folder_is_a_photo_or_of_one_or_counted(tmp_path: Path) -
     assert unread == {".json": 2, ".xmp": 1, ".aae": 1}
 
 
-def test_json_may_be_in_another_part_of_a_takeout(tmp_path: Path) -> None:
-    year = "Takeout/Google Photos/Photos from 2020"
-    write(tmp_path, {f"one/{year}/a.jpg": photo(), f"two/{year}/b.jpg": photo(shade=1)})
-    write(tmp_path, {f"two/{year}/a.jpg.json": takeout(GIVEN), f"one/{year}/b.jpg.json": takeout()})
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("001/Takeout", "002/Takeout"),
+        ("Takeout", "Takeout 2"),
+        ("Takeout (1)", "Takeout-3"),
+        ("Takeout", "more/Takeout"),
+    ],
+)
+def test_json_may_be_in_another_part_of_a_takeout(tmp_path: Path, one: str, two: str) -> None:
+    year = "Google Photos/Photos from 2020"
+    write(tmp_path, {f"{one}/{year}/a.jpg": photo(), f"{two}/{year}/b.jpg": photo(shade=1)})
+    write(tmp_path, {f"{two}/{year}/a.jpg.json": takeout(GIVEN)})
+    write(tmp_path, {f"{one}/{year}/b.jpg.json": takeout()})
     assert {name: place(each) for name, each in photos(tmp_path).items()} == {
         "a.jpg": GIVEN,
         "b.jpg": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -33,6 +34,8 @@ _SYSTEM_FOLDERS = frozenset(
     | {"desktop.ini"}
 )
 
+_TAKEOUT = re.compile(r"Takeout(?:[ _-]?\(?\d+\)?)?")
+_IN_TAKEOUT = re.compile(rf"(.*?)/({_TAKEOUT.pattern})/(.+)", re.DOTALL)
 _File = Candidate | Rejection | Unread
 
 
@@ -172,15 +175,18 @@ def _alike(path: str) -> dict[str, str]:
 
 def _other_parts(folder: str, top: str) -> dict[str, str]:
     """The files of one folder of Google Takeout that came in other parts, unpacked side by side."""
-    part, _, below = folder.partition("/Takeout/")
-    parts = Path(part).parent
-    if not below or not parts.is_relative_to(top):
+    found = _IN_TAKEOUT.fullmatch(folder)
+    if found is None:
         return {}
+    around, own, below = Path(found[1]), found[2], found[3]
     files: dict[str, str] = {}
-    for other in sorted(parts.iterdir()):
-        with suppress(OSError):  # it has no such folder, or it cannot be listed
-            found = (other / "Takeout" / below).iterdir() if str(other) != part else ()
-            files |= {file.name: str(file) for file in sorted(found)}
+    for beside in (around, around.parent):
+        for other in sorted(beside.iterdir()) if beside.is_relative_to(top) else ():
+            # `Takeout 2` beside `Takeout`, and `two/Takeout` beside `one/Takeout`.
+            part = other if _TAKEOUT.fullmatch(other.name) else other / "Takeout"
+            if part != around / own:
+                with suppress(OSError):  # it has no such folder, or it cannot be listed
+                    files |= {file.name: str(file) for file in sorted((part / below).iterdir())}
     return files
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -98,43 +98,55 @@ def _time(said: Any) -> datetime | None:
 def takeout_files(photos: Iterable[str], files: Iterable[str]) -> dict[str, str]:
     """Photo → its JSON, of the names in one folder. A cut name that fits two photos fits none."""
     bodies = {_number(name[: -len(".json")])[::-1]: name for name in files}
+    names = frozenset(photos) if bodies else frozenset()
     whole: dict[str, str] = {}
-    cut: dict[str, tuple[str, str]] = {}
-    for photo in photos if bodies else ():
-        for number, name in _names(photo):
-            found = _found(bodies, number, name)
+    cut: dict[str, tuple[str, _Original]] = {}
+    for photo in names:
+        for original in _originals(photo, names):
+            found = next((bodies[key] for key in _whole(*original) if key in bodies), None)
             if found is not None:
                 whole[photo] = found
                 break
-            keys = ((number, name[:k]) for k in _LONGEST if k < len(name))
-            short = next((bodies[key] for key in keys if key in bodies), None)
-            if short is not None:
-                cut[photo] = short, name
-                break
-    claims = Counter(short for short, _ in set(cut.values()))
+            found = next((bodies[key] for key in _cut(*original) if key in bodies), None)
+            if found is not None:
+                cut.setdefault(photo, (found, original))
+    claims = Counter(name for name, _ in set(cut.values()))
     taken = set(whole.values())
-    return whole | {
-        photo: short
-        for photo, (short, _) in cut.items()
-        if claims[short] == 1 and short not in taken
-    }
+    return {
+        photo: name for photo, (name, _) in cut.items() if claims[name] == 1 and name not in taken
+    } | whole
 
 
-def _found(bodies: Mapping[tuple[str, str], str], number: str, name: str) -> str | None:
-    full = name + _ADDED
-    lengths = (len(name), *range(len(full), len(name), -1))
-    return next((bodies[key] for k in lengths if (key := (number, full[:k])) in bodies), None)
+#: The number of a photo, and its name without.
+_Original = tuple[str, str]
 
 
-def _names(photo: str) -> Iterable[tuple[str, str]]:
-    """The names that its JSON may have without `.json`, apart from the number behind it."""
+def _originals(photo: str, photos: Container[str]) -> Iterator[_Original]:
+    """The photos that it may be, or be an edited copy of."""
     path = PurePosixPath(photo)
     for stem, number in dict.fromkeys([(path.stem, ""), _number(path.stem)]):
         yield number, stem + path.suffix
         for suffix in (suffix for suffix in EDITED if stem.endswith(suffix)):
+            before = stem.removesuffix(suffix)
             # What is edited of an HEIC becomes a JPEG.
-            for kind in (path.suffix, ".HEIC", ".heic"):
-                yield number, stem.removesuffix(suffix) + kind
+            yield from ((number, before + kind) for kind in (path.suffix, ".HEIC", ".heic"))
+            if f"{before}{number}{path.suffix}" not in photos:
+                yield "", before + path.suffix  # the copy has a number, and the original none
+
+
+def _whole(number: str, name: str) -> Iterator[_Original]:
+    """What its JSON may be called, the number apart, without `.json`."""
+    full = name + _ADDED
+    yield from ((number, full[:k]) for k in (len(name), *range(len(full), len(name), -1)))
+
+
+def _cut(number: str, name: str) -> Iterator[_Original]:
+    """What its JSON may be called where not all of the name is there."""
+    yield from ((number, name[:k]) for k in _LONGEST if k < len(name))
+    # Some have lost the ending of the photo.
+    stem = PurePosixPath(name).stem
+    full = stem + _ADDED
+    yield from ((number, full[:k]) for k in range(len(full), len(stem) + 1, -1))
 
 
 def _number(name: str) -> tuple[str, str]:
