@@ -331,6 +331,7 @@ def test_author_title_licence_and_rating_of_a_sidecar_go_before_the_photos_own(
         ("a.jpg.json", b"{", Reason.BAD_ROW),
         ("a.jpg.json", b"[" * 100_000, Reason.BAD_ROW),
         ("a.jpg.json", takeout((95, 0)), Reason.OUT_OF_RANGE),
+        ("a.jpg.json", takeout((10**400, 0)), Reason.NOT_A_NUMBER),
         ("a.jpg.json", b'{"geoData": {"latitude": NaN, "longitude": 1}}', Reason.NOT_A_NUMBER),
     ],
 )

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -517,8 +518,12 @@ def test_the_table_beside_a_shard_names_its_pictures(tmp_path: Path) -> None:
         {"uri": f"{uri}c.webp", "source_id": "c", **known},
         {"rejected": "the shard has no picture d"},
     ]
-    # Without the shard its addresses are what there is.
+    # It may be a folder. Without, its addresses are what there is.
     (tmp_path / "00000.tar").unlink()
+    (tmp_path / "00000").mkdir()
+    (tmp_path / "00000" / "a.jpg").write_bytes(PICTURES[0])
+    assert found(table)[0]["uri"] == "00000/a.jpg"
+    shutil.rmtree(tmp_path / "00000")
     assert found(table)[0]["uri"] == "https://example.org/a.jpg"
 
 

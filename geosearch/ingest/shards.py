@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geosearch.containers import tar_members
@@ -123,10 +123,11 @@ def in_shard(row: Row, fields: Row | str, pictures: Mapping[str, str]) -> Row | 
 
 
 def pictures_beside(table: str) -> dict[str, str]:
-    """Key → uri of the pictures in the shard beside a table of img2dataset; empty without one."""
-    shard = table.removesuffix(".parquet") + ".tar"
+    """Key → uri of the pictures in the shard or folder beside a table of img2dataset, if any."""
+    stem = table.removesuffix(".parquet")
     try:
-        members, _ = tar_members(shard, open_stream)
+        files = [f"tar://{stem}.tar!/{name}" for name in tar_members(f"{stem}.tar", open_stream)[0]]
     except Exception:  # there is none; fsspec's backends raise errors of their own
-        return {}
-    return {_key(name): f"tar://{shard}!/{name}" for name in members if ending(name) in EXTENSIONS}
+        folder = Path(stem)
+        files = list(map(str, folder.iterdir())) if folder.is_dir() else []
+    return {PurePosixPath(_key(file)).name: file for file in files if ending(file) in EXTENSIONS}

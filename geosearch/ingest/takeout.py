@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any, Self
 
 from geosearch.images import EXTENSIONS
+from geosearch.ingest import manifest_values as values
 from geosearch.ingest.photo_times import with_zone
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import shortened
@@ -77,10 +78,8 @@ def _position(said: Any) -> Position | None:
     """A position; (0, 0) is Takeout's word for none."""
     if not isinstance(said, dict):
         return None
-    lat, lon = (said.get(axis) or 0 for axis in ("latitude", "longitude"))
-    if not isinstance(lat, int | float) or not isinstance(lon, int | float) or lat == lon == 0:
-        return None
-    return checked(lat, lon, "manifest")
+    lat, lon = (values.number(axis, said.get(axis)) or 0.0 for axis in ("latitude", "longitude"))
+    return None if lat == lon == 0 else checked(lat, lon, "manifest")
 
 
 def _apart(one: Position, other: Position) -> bool:
