@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -645,6 +646,26 @@ def test_pictures_that_parquet_only_names_are_files(tmp_path: Path) -> None:
     table = pyarrow.table({"image": images, "lat": [1.0], "lon": [2.0]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     assert found(tmp_path / "a.parquet") == [{"uri": "a.jpg", "place": (1.0, 2.0)}]
+
+
+def test_files_in_a_bucket_are_looked_into_where_they_are(tmp_path: Path) -> None:
+    path = shard(tmp_path / "a.tar", {"a.jpg": PICTURES[0], "a.json": b'{"lat": 1, "lon": 2}'})
+    table = hugging_face(tmp_path / "a.parquet", [{"image": PICTURES[1], "lat": 3, "lon": 4}])
+    memory = fsspec.filesystem("memory")
+    memory.pipe({f"/inside/{each.name}": each.read_bytes() for each in (path, table)})
+    try:
+        found = [
+            examine(item)
+            for name in ("a.tar", "a.parquet")
+            for item in candidates(locate(f"memory://inside/{name}"))
+            if isinstance(item, Candidate)
+        ]
+    finally:
+        memory.rm("/inside", recursive=True)
+    assert [(item.uri, item.position) for item in found if isinstance(item, Photo)] == [
+        ("tar://memory://inside/a.tar!/a.jpg", Position(1.0, 2.0, "manifest")),
+        ("parquet://memory://inside/a.parquet!/image/1", Position(3.0, 4.0, "manifest")),
+    ]
 
 
 def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
