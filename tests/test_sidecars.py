@@ -324,6 +324,15 @@ def test_author_title_licence_and_rating_of_a_sidecar_go_before_the_photos_own(
     assert photos(tmp_path)["c.jpg"].source_id == "u"
 
 
+def test_where_the_camera_looked_is_what_the_sidecar_says_else_the_photo(tmp_path: Path) -> None:
+    own = {ExifTags.GPS.GPSImgDirection: 10.0, ExifTags.GPS.GPSAltitude: 500.0}
+    sidecar = darktable(exif_GPSImgDirection="905/10", exif_GPSImgDirectionRef="T")
+    write(tmp_path, {"a.jpg": photo(gps(*OWN) | own), "a.xmp": sidecar})
+    found = photos(tmp_path)["a.jpg"]
+    assert (found.direction_deg, found.direction_reference) == (90.5, "true")
+    assert found.altitude_m == 500
+
+
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [

@@ -64,7 +64,8 @@ def found(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-_TEXTS = ("author", "taken_at", "licence", "title", "source_id")
+_VIEW = ("direction_deg", "field_of_view_deg", "altitude_m")
+_TEXTS = (*_VIEW, "author", "taken_at", "licence", "title", "source_id")
 
 
 # ---- Flickr -------------------------------------------------------------------------------------
@@ -254,6 +255,8 @@ def test_texts_beside_the_photos_of_im2gps(tmp_path: Path) -> None:
             {
                 "position": (37.75625, -122.50851),
                 "source_id": "pano7",
+                "direction_deg": 90,
+                "pitch_deg": 0,
                 "taken_at": datetime(2013, 2, 15, 10, 30),
             },
         ),
@@ -327,6 +330,8 @@ def test_descriptions_of_mapillarys_tools(tmp_path: Path) -> None:
     assert first == {
         "uri": "a.jpg",
         "place": (48.5, 11.5),
+        "altitude_m": 500.1,
+        "direction_deg": 90.0,
         "taken_at": datetime(2021, 6, 15, 14, 30, 0, 123000, UTC),
     }
     assert [each["rejected"] for each in others] == [
@@ -355,6 +360,7 @@ def test_images_of_mapillarys_api(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"data": lines}))
     known = {
         "author": "ada",
+        "direction_deg": 10.5,
         "licence": "CC-BY-SA-4.0",
         "source_id": "849",
         "taken_at": datetime(2021, 6, 15, 14, 30, 0, 123000, UTC),
@@ -407,6 +413,8 @@ def test_items_of_panoramax_and_other_stac(tmp_path: Path) -> None:
         "uri": "https://x/hd.jpg",
         "place": (44.98135, 2.9181),
         "accuracy_m": 4.0,
+        "direction_deg": 260.0,
+        "field_of_view_deg": 70.0,
         "author": "Ada",
         "taken_at": datetime(2025, 8, 1, 8, tzinfo=UTC),
         "licence": "CC-BY-SA-4.0",

@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
-from geosearch.ingest.manifest_values import degrees, moment, text, unprojected
+from geosearch.errors import PhotoRejected
+from geosearch.ingest.manifest_values import degrees, measure, moment, text, unprojected
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import Candidate
 
@@ -51,7 +53,15 @@ def _of_benchmark(stem: str) -> dict[str, Any]:
         "position": _position(said),
         "source_id": text(said.get("pano")),
         "taken_at": moment(" ".join(filter(None, time.groups())), None) if time else None,
+        "direction_deg": _number(said, "heading"),
+        "pitch_deg": _number(said, "pitch"),
     }
+
+
+def _number(said: dict[str, str], name: str) -> float | None:
+    with suppress(PhotoRejected):
+        return measure(name, said.get(name))
+    return None
 
 
 def _position(said: dict[str, str]) -> Position | None:

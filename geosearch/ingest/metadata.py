@@ -108,13 +108,14 @@ class Metadata:
         return xmp_position(self.xmp)
 
     def view(self, width: int, height: int) -> View:
-        """How the camera stood, of a picture of these sides: EXIF goes before XMP.
+        """How the camera stood, of a picture of these sides: the sidecar, else EXIF, else XMP.
 
         But of a panorama the focal length is that of its parts.
         """
         said = xmp_view(self.xmp)
         across = View(field_of_view_deg=said.field_of_view_deg)
-        return across.or_else(exif_tags.view(self.exif, width, height)).or_else(said)
+        own = across.or_else(exif_tags.view(self.exif, width, height)).or_else(said)
+        return xmp_view(self.beside.xmp).or_else(own)
 
     def taken_at(self) -> datetime | None:
         """When the photo was taken, naive where no zone is named; None if not known."""

@@ -120,7 +120,7 @@ def xmp_position(properties: Mapping[str, str]) -> Position | None:
     )
 
 
-def xmp_view(properties: Properties) -> View:
+def xmp_view(properties: Mapping[str, str]) -> View:
     """How the camera stood: as EXIF in XMP says, a drone of DJI, or a panorama."""
 
     def number(name: str) -> float | None:
