@@ -387,3 +387,19 @@ def test_a_takeout_and_its_albums_are_one_collection(
             "FROM geosearch.photos"
         ).fetchall()
     assert stored == [(*GIVEN, 1588600000, "https://photos.google.com/photo/AF1Qip")]
+
+
+def test_a_sidecar_that_changed_corrects_its_photo_in_an_update(
+    module_database: Database, tmp_path: Path
+) -> None:
+    write(tmp_path, {"a.jpg": photo(gps(*OWN), shade=7)})
+    for _ in range(2):
+        ingest(module_database, [tmp_path], collection="corrected")
+        write(tmp_path, {"a.xmp": darktable(SIDECAR, xmp_Rating="3")})
+    ingest(module_database, [tmp_path], collection="corrected", update=True)
+    with module_database.connection() as connection:
+        stored = connection.execute(
+            "SELECT ST_Y(geom), ST_X(geom), position_source FROM geosearch.photos WHERE uri = %s",
+            (str(tmp_path / "a.jpg"),),
+        ).fetchall()
+    assert stored == [(*SIDECAR, "xmp")]
