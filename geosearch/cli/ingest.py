@@ -72,8 +72,9 @@ def ingest(
 ) -> None:
     """Read photos and their positions into a collection.
 
-    Positions come from the manifest, else from EXIF, else from XMP. What cannot be used is
-    listed by `geosearch rejects`; the exit code is 3 then. Run again, it reads what changed.
+    Positions come from the manifest, else from a sidecar, EXIF, XMP, or JSON of Takeout. What
+    cannot be used is listed by `geosearch rejects`; the exit code is 3 then. Run again, it reads
+    what changed. Data sets that are known by their layout: docs/ingest.md.
 
     Example: geosearch ingest ~/Pictures more.csv --collection mine
     """
