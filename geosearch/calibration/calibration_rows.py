@@ -67,18 +67,13 @@ def latest_calibration(
 ) -> Calibration | None:
     """The latest calibration of a model for a filter.
 
-    One that was fitted with the very same filter is preferred; otherwise it is the latest that was
-    fitted without any. None if there is neither.
+    One that was fitted with these very conditions, in any order, is preferred; otherwise it is the
+    latest that was fitted without any. None if there is neither.
     """
     found = _select(
         connection,
-        "WHERE model_id = %s AND filter = ANY(%s::jsonb[]) "
-        "ORDER BY (filter = %s) DESC, id DESC LIMIT 1",
-        (
-            model_id,
-            [Jsonb(where.to_json()), Jsonb(EVERYTHING.to_json())],
-            Jsonb(where.to_json()),
-        ),
+        "WHERE id = geosearch.calibration_for(%s, %s)",
+        (model_id, Jsonb(where.to_json())),
     )
     return found[0] if found else None
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from geosearch.json_record import Record
-from geosearch.retrieval import Filter
+from geosearch.retrieval.filters import And, Filter
 
 #: Of this share more or fewer references than there were, the calibration says nothing.
 CHANGE = 0.5
@@ -50,7 +50,7 @@ class Domain(Record):
     def differences(self, references: int, where: Filter) -> tuple[str, ...]:
         """In what a question to so many references by a filter differs, in words."""
         said, fitted = [], Filter.from_json(self.where)
-        if where != fitted:
+        if _conditions(where) != _conditions(fitted):
             said.append(f"it was fitted for {fitted}, not for {where}")
         elif not (1 - CHANGE) * self.references <= references < self.most:
             over = "over " if references >= self.most else ""
@@ -64,3 +64,8 @@ class Domain(Record):
         )
         asked = f"{self.n:,} queries of {self.queries} to {self.references:,} references"
         return f"{asked} on {self.made}; {held}"
+
+
+def _conditions(where: Filter) -> frozenset[Filter]:
+    """All that must hold, in whatever order."""
+    return frozenset(where.parts if isinstance(where, And) else (where,))
