@@ -4,7 +4,7 @@ Each measurement has a process of its own, whose highest resident memory is repo
 number of threads. First many small photos: the rate, the memory as the number grows, and a rerun on
 unchanged files, as a share of the first run. Then photos of 12 megapixels, where decoding
 at 1/8 scale is what takes the time: ingest and decoding alternate, and the ratio of the medians
-is what counts.
+is what counts. Takes 4 GB of disk meanwhile.
 
     python benchmarks/ingest.py --photos 5000 20000 --large 48
 """
