@@ -131,12 +131,15 @@ BEGIN
             WHEN outside IS NOT NULL THEN 'no'
             WHEN NOT found.confident THEN 'widened'
             WHEN found.strange THEN 'no'
+            WHEN found.presence < 0.5 THEN 'unsure'
             ELSE 'yes'
         END;
         answer.calibration_remark := format(
             '%s: %s. %s', answer.calibration, domain_words(fitted -> 'domain'),
             CASE answer.calibration_fits
                 WHEN 'yes' THEN 'It fits here'
+                WHEN 'unsure'
+                    THEN 'It fits here if the place is in this collection, which is not likely'
                 WHEN 'widened' THEN 'This photo is unlike them: its regions were widened'
                 ELSE 'It does not fit here: ' || coalesce(
                     outside, 'the neighbours lie closer or sparser than theirs did'
