@@ -48,6 +48,7 @@ from geosearch.features.backbones import Backbone, load_backbone
 from geosearch.retrieval import EVERYTHING, where
 from geosearch.sample.views import Difficulty, Role, View, draw_view, render
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
+from geosearch.words import format_km
 
 #: West, south, east, north of the window, its centre, and by how much it is shrunk.
 WINDOW, CENTRE, SHRUNK = (0.0, 5.0, 40.0, 45.0), (25.0, 20.0), (1, 10, 100, 1000)
@@ -506,39 +507,70 @@ def _differences(fitted: Fitted, references: int) -> tuple[str, ...]:
 
 
 def _print(result: dict[str, Any]) -> None:
-    print("\n1., 2. Regions that hold 50 and 90 %; calibration error (of perfect ones); says yes")
-    for name, row in {**result["scales"], **result["kinds"]}.items():
-        errors = " ".join(f"{found:.3f}({chance:.3f})" for found, chance in row["ece"])
-        half, most = (100 * row["coverage"][level] for level in LEVELS)
-        print(
-            f"{name:<18} n {row['n']:>4}  median {row['median_km']:>10.4f} km  "
-            f"{half:5.1f} {most:5.1f} %  {errors}  {100 * row['yes']:.1f} %"
-        )
-    print("\nWhat shrinking changes, beside shrinking")
-    for name, row in result["equivariance"].items():
-        print(f"{name:<18} " + "  ".join(f"{what} {value:.4f}" for what, value in row.items()))
-    print("\n3. Doubted, per cent, and by the first neighbour's distance at as many false alarms")
-    for name, row in result["absence"].items():
-        alarms = row.pop("false alarms")
-        cells = "  ".join(
-            f"{what} {100 * found:.1f} ({100 * bare:.1f})" for what, (found, bare) in row.items()
-        )
-        print(f"{name:<18} false alarms {100 * alarms:.1f}  {cells}")
-    print("\n4. Outside the domain: 90 % regions hold; says yes; of those, hold; misled; verdict")
-    for name, row in result["domain"].items():
-        good = row["coverage"] >= 0.85 or row["misled"] <= 0.15
-        print(
-            f"{name:<28} n {row['n']:>4}  {100 * row['coverage']:5.1f} %  "
-            f"{100 * row['yes']:5.1f} %  {100 * row['coverage_of_yes']:5.1f} %  "
-            f"{100 * row['misled']:5.1f} %  {'good' if good else 'MISSED'}"
-        )
+    """The tables of docs/calibration.md."""
+    _table(
+        "queries, n, median error, 50 %, 90 %, says `yes`, "
+        "error at 1/4 medians (of perfect ones), 1/2, 1, 2, 8",
+        {
+            name: [
+                str(row["n"]),
+                format_km(row["median_km"]),
+                *(f"{100 * row['coverage'][level]:.1f} %" for level in LEVELS),
+                f"{100 * row['yes']:.0f} %",
+                *(f"{found:.3f} ({chance:.3f})" for found, chance in row["ece"]),
+            ]
+            for name, row in {**result["scales"], **result["kinds"]}.items()
+        },
+    )
+    _table(
+        "shrunk against the window as it is, median error, 90 % radius, probability, presence",
+        {
+            name: [f"{value:.4f}" for value in row.values()]
+            for name, row in result["equivariance"].items()
+        },
+    )
+    kinds = "featureless", "other photos", "elsewhere"
+    _table(
+        ", ".join(("calibration of, false alarms", *kinds)),
+        {
+            name: [
+                f"{100 * row['false alarms']:.1f} %",
+                *(
+                    "{:.1f} ({:.1f}) %".format(*(100 * each for each in row[kind]))
+                    for kind in kinds
+                    if kind in row
+                ),
+            ]
+            for name, row in result["absence"].items()
+        },
+    )
+    _table(
+        "asked, n, 90 % regions hold, says `yes`, of those hold, says `yes` and does not hold, ",
+        {
+            name: [
+                str(row["n"]),
+                *(f"{100 * row[what]:.1f} %" for what in ("coverage", "yes", "coverage_of_yes")),
+                f"{100 * row['misled']:.1f} %",
+                "good" if row["coverage"] >= 0.85 or row["misled"] <= 0.15 else "missed",
+            ]
+            for name, row in result["domain"].items()
+        },
+    )
+
+
+def _table(head: str, rows: dict[str, list[str]]) -> None:
+    """In Markdown."""
+    names = head.split(", ")
+    print(f"\n| {' | '.join(names)} |\n|{'---|' * len(names)}")
+    for name, cells in rows.items():
+        print(f"| {' | '.join((name, *cells))} |".replace("nan %", "–"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--references", type=int, default=2000)
     parser.add_argument("--labelled", type=int, default=1600)
-    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--queries", type=int, default=2000)
     parser.add_argument("--photos", type=Path, help="folder with photos.csv: file, lat, lon, site")
     parser.add_argument("--site", type=int, default=18, help="photos that make a site")
     parser.add_argument("--grown", action="store_true", help="ask three times the references, too")

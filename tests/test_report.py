@@ -251,28 +251,28 @@ def test_kinds_of_queries_have_coverage_and_reliability_of_their_own(
 
     assert "collection" not in summary.by_kind  # none of the queries is stored
 
-    def stored_as(row: int, collection: str, author: str | None = None) -> None:
-        with stored.database.connection() as connection:
-            (photo,) = add_photos(
-                *(connection, [1.0], [2.0]),
+    def stored_as(collection: str, authors: dict[int, str | None]) -> None:
+        nowhere = np.zeros(len(authors))
+        with stored.database.connection() as connection, connection.cursor() as cursor:
+            photos = add_photos(
+                *(connection, nowhere, nowhere),
                 collection=collection,
-                authors=[author],
-                prefix=f"own{row}",
+                authors=list(authors.values()),
+                prefix=f"own{min(authors)}",
             )
-            connection.execute(
+            cursor.executemany(
                 "UPDATE geosearch.localizations SET photo_sha256 = (SELECT sha256 FROM "
                 "geosearch.photos WHERE id = %s) WHERE id = %s",
-                (photo.photo_id, ids[row]),
+                [(photo.photo_id, ids[row]) for photo, row in zip(photos, authors, strict=True)],
             )
 
-    for name, row in (("towns", 2), ("fields", 3), ("towns", 4)):
-        stored_as(row, name)
+    stored_as("towns", {2: None, 4: None})
+    stored_as("fields", {3: None})
     by_kind = summarize(stored.database, key).by_kind
     assert [(item.kind, item.n) for item in by_kind["collection"]] == [("fields", 1), ("towns", 2)]
     assert "author" not in by_kind
-    for row in range(5, 55):
-        # Of one there are too few.
-        stored_as(row, "towns", "anna" if row < 26 else "bert" if row < 46 else "carl")
+    # Of the last there are too few.
+    stored_as("towns", dict(enumerate(["anna"] * 21 + ["bert"] * 20 + ["carl"] * 9, start=5)))
     by_kind = summarize(stored.database, key).by_kind
     assert [(item.kind, item.n) for item in by_kind["author"]] == [("anna", 21), ("bert", 20)]
 

@@ -316,6 +316,21 @@ def test_localize_answers_as_python_does(
     assert_same(none, world.python(database, query, passing, calibrate=False))
 
 
+def test_sql_is_unsure_where_python_is(world: World) -> None:
+    one = {"calibration": world.calibrations[0], "min_presence": 0.0}
+    said = set()
+    for seed in range(20, 32):
+        query = world.query(seed)
+        # Ever less like any reference: from present to absent.
+        noise = np.random.default_rng(seed).standard_normal(len(query.embedding))
+        blurred = query.embedding + 0.05 * (seed - 20) * noise
+        query = replace(query, embedding=(blurred / np.linalg.norm(blurred)).astype(np.float32))
+        row = world.sql(world.owner, query, collections=["open"], **one)
+        assert_same(row, world.python(world.owner, query, OPEN, **one))
+        said.add(row["calibration_fits"])
+    assert said >= {"yes", "unsure"}
+
+
 def test_the_latest_calibration_for_the_conditions_is_used(world: World) -> None:
     query = world.query(20)
     with world.owner.connection() as connection:
