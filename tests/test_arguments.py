@@ -230,7 +230,7 @@ def gs() -> Geosearch:
         (lambda gs: gs.ingest(5, collection="a"), "sources`?: expected a path or URL", ""),
         (lambda gs: gs.localize("x.jpg", exclude_self=1), "exclude_self`?: expected true", ""),
         (lambda gs: gs.evaluate("q.csv", exclude_self="no"), "exclude_self`?: expected true", ""),
-        (lambda gs: gs.ingest("x", collection="a", verify="no"), "verify`?: expected true", ""),
+        (lambda gs: gs.ingest("x", collection="a", decode="no"), "decode`?: expected true", ""),
         (lambda gs: gs.embed(batchsize=8), "'batchsize'", "Did you mean batch_size?"),
         (lambda gs: gs.evaluate("q.csv", bandwith_km=5), "'bandwith_km'", "bandwidth_km?"),
         (lambda gs: gs.calibrate("q.csv", absent=5), "'absent'", "Did you mean absent_km?"),
