@@ -57,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--references", type=int, default=2000, help="space views")
     parser.add_argument("--queries", type=int, default=200, help="real photos asked; half of warps")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--verify", type=int, nargs="+", default=[10, 20])
     parser.add_argument("--photos", type=Path, required=True, help="manifest of real photos")
     parser.add_argument("--folder", type=Path, help="keep made photos, and use those there")
@@ -69,18 +70,15 @@ def main() -> None:
         gs.ingest(place / "references" / "references", collection="space")
         gs.ingest(given.photos, collection="photos")
         gs.embed()
-        rows = [
-            *_photos(gs, given.photos, given),
-            *_warps(gs, place, given),
-            *_space(gs, place, given),
-        ]
-        cost = _cost(gs, place / "warped-mild", given.verify)
+        rows = [row for kind in given.kinds for row in KINDS[kind](gs, place, given)]
+        cost = _cost(gs, given.photos, given.verify)
     result = {"rows": rows, "cost": cost}
     print(json.dumps(result)) if given.json else _print(result)
 
 
-def _photos(gs: Geosearch, manifest: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
+def _photos(gs: Geosearch, _: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
     """Each of the real photos asked of the others."""
+    manifest = given.photos
     with gs.database.connection() as connection:
         model = find_model(connection, DEFAULT_MODEL)
     asked = stored_queries(gs.database, model, where(collections="photos"))
@@ -213,9 +211,13 @@ def _asked(
     return rows
 
 
-def _cost(gs: Geosearch, folder: Path, verify: list[int]) -> dict[int, float]:
+#: The kinds of queries.
+KINDS = {"photos": _photos, "warps": _warps, "space": _space}
+
+
+def _cost(gs: Geosearch, manifest: Path, verify: list[int]) -> dict[int, float]:
     """CPU seconds of one query, from file to answer, by how many references are verified."""
-    files = sorted(folder.glob("*.jpg"))[:TIMED]
+    files = [query.uri for query in manifest_queries(manifest).queries[::20]][:TIMED]
     spent = {}
     for count in (0, *verify):
         asked = {"verify": count, "calibrate": False, "record": False}

@@ -226,7 +226,7 @@ def gs() -> Geosearch:
         (lambda gs: gs.localize_many(["x.jpg"], exclude_slef=True), "'exclude_slef'", "_self?"),
         (lambda gs: gs.nearest("x.jpg", methd="density"), "'methd'", "There are photo, k, model"),
         (lambda gs: gs.nearest(b"x.jpg"), "photo`?: expected a path or URL, found bytes", ""),
-        (lambda gs: gs.ingest("x", collection="a", verfy=False), "'verfy'", "mean verify?"),
+        (lambda gs: gs.ingest("x", collection="a", deocde=False), "'deocde'", "mean decode?"),
         (lambda gs: gs.ingest(5, collection="a"), "sources`?: expected a path or URL", ""),
         (lambda gs: gs.localize("x.jpg", exclude_self=1), "exclude_self`?: expected true", ""),
         (lambda gs: gs.evaluate("q.csv", exclude_self="no"), "exclude_self`?: expected true", ""),
