@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from scratch import scratch_database
 
-from geosearch.client import Geosearch
+from geosearch.client import Geosearch, LocalizeOptions
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.evaluation import evaluate_each
 from geosearch.evaluation.queries import QuerySet, manifest_queries, stored_queries
@@ -220,7 +220,7 @@ def _cost(gs: Geosearch, manifest: Path, verify: list[int]) -> dict[int, float]:
     files = [query.uri for query in manifest_queries(manifest).queries[::20]][:TIMED]
     spent = {}
     for count in (0, *verify):
-        asked = {"verify": count, "calibrate": False, "record": False}
+        asked = LocalizeOptions(verify=count, calibrate=False, record=False)
         gs.localize(files[0], **asked)
         started = time.process_time()
         for file in files:

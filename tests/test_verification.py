@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
@@ -77,7 +78,8 @@ class World:
     vectors: NDArray[np.float32]
 
     def answer(self, verify: int = 0, query: Query | None = None, **how: Any) -> Localization:
-        parameters = Parameters(**({"method": "nearest", "k": COUNT} | how), verify=verify)
+        given: dict[str, Any] = {"method": "nearest", "k": COUNT, "verify": verify} | how
+        parameters = Parameters(**given)
         asked = query or self.query
         return answer_query(self.database, self.model, asked, parameters, EVERYTHING, NOTHING)
 
@@ -333,7 +335,7 @@ def test_a_picture_matches_itself_at_another_size_and_no_other() -> None:
 
 
 @settings(max_examples=50)
-@given(
+@drawn(
     st.lists(st.integers(NOT_COMPARED, 500), min_size=5, max_size=5),
     st.integers(0, 4),
     st.integers(1, 400),
