@@ -292,7 +292,15 @@ def test_a_calibration_is_for_answers_that_verify_as_many(database: Database) ->
         assert Request().parameters(connection, model, EVERYTHING).fitted is None
         assert Request(verify=2).parameters(connection, model, EVERYTHING).outside == ()
         forced = Request(calibration=made.id).parameters(connection, model, EVERYTHING)
-    assert forced.outside == ("it was fitted with 2 neighbours verified, not 0",)
+    difference = "it was fitted with 2 neighbours verified, not 0"
+    assert forced.outside == (difference,)
+    (in_sql,) = fetch(
+        database,
+        "SELECT geosearch.calibration_for(model_id, filter), geosearch.domain_words(d), "
+        "geosearch.calibration_differs(d, filter, 60) "
+        "FROM geosearch.calibrations, LATERAL (SELECT parameters -> 'domain' AS d) AS one",
+    )
+    assert in_sql == (None, str(domain), difference)
 
 
 def test_without_opencv_the_extra_is_named_before_any_work(

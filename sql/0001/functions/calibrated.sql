@@ -145,6 +145,9 @@ LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 SELECT CASE
     WHEN jsonb_typeof(domain) <> 'object' THEN NULL
+    WHEN (domain ->> 'verify')::integer > 0 THEN format(
+        'it was fitted with %s neighbours verified, not 0', domain ->> 'verify'
+    )
     WHEN geosearch.filter_parts(domain -> 'where') <> geosearch.filter_parts(asked) THEN format(
         'it was fitted for %s, not for %s',
         geosearch.filter_words(domain -> 'where'), geosearch.filter_words(asked)
@@ -181,9 +184,13 @@ CREATE FUNCTION geosearch.domain_words(domain jsonb) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 SELECT format(
-    '%s queries of %s to %s references on %s; %s',
+    '%s queries of %s to %s references%s on %s; %s',
     to_char((domain -> 'n')::bigint, 'FM999,999,999,999'), domain ->> 'queries',
-    to_char((domain -> 'references')::bigint, 'FM999,999,999,999'), domain ->> 'made',
+    to_char((domain -> 'references')::bigint, 'FM999,999,999,999'),
+    CASE WHEN (domain ->> 'verify')::integer > 0
+        THEN format(', %s neighbours verified,', domain ->> 'verify')
+    END,
+    domain ->> 'made',
     (
         SELECT string_agg(
             format('its %s %% regions held %s %%', level, round(100 * share::float8)),
