@@ -138,7 +138,7 @@ def measure(gs: Geosearch, name: str, dim: int) -> list[dict[str, Any]]:
                 "views": count,
                 "whitened": None if model == spec else f"d{fitted.dimension}",
                 "hits": {
-                    limit: [float(own.mean()), *_gain(own.astype(float) - base)]
+                    limit: [float(own.mean()), *gain(own.astype(float) - base)]
                     for limit, own, base in zip(limits, hits, before, strict=True)
                 },
             }
@@ -181,7 +181,7 @@ def _errors(gs: Geosearch, model: str, name: str, references: str) -> NDArray[np
     return np.array(found.errors_km)
 
 
-def _gain(differences: NDArray[np.float64]) -> tuple[float, float, float]:
+def gain(differences: NDArray[np.float64]) -> tuple[float, float, float]:
     """The mean and its 95 % interval, drawing queries again and again."""
     rng = np.random.default_rng(0)
     drawn = differences[rng.integers(0, len(differences), (4000, len(differences)))].mean(axis=1)

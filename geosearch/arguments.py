@@ -155,7 +155,7 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("absent_km", "recall", "duplicate_distance"), number),
     **dict.fromkeys(("method", "weighting", "model", "device"), text),
     **dict.fromkeys(("exact", "calibrate", "exclude_self", "exclude_same_author"), truth),
-    **dict.fromkeys(("record", "rebuild", "force", "retry", "verify", "dry_run"), truth),
+    **dict.fromkeys(("record", "rebuild", "force", "retry", "decode", "dry_run"), truth),
     "partitions": texts,
     "within_km": thresholds,
 }

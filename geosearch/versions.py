@@ -8,7 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from geosearch import __version__
 
-_PACKAGES = ("numpy", "scipy", "torch", "torchvision", "onnxruntime", "pillow")
+_PACKAGES = (
+    *("numpy", "scipy", "torch", "torchvision", "onnxruntime", "pillow"),
+    "opencv-python-headless",
+)
 
 
 @cache

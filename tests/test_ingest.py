@@ -153,7 +153,7 @@ def test_a_photo_is_stored_with_all_that_is_known_of_it(database: Database, tmp_
     data = photo(gps(-33.5, 151.25), size=(40, 30))
     folder = write(tmp_path / "photos", a_jpg=data)
     summary = ingest(
-        database, [folder], collection="c", author="Ada", licence="CC0-1.0", verify=False
+        database, [folder], collection="c", author="Ada", licence="CC0-1.0", decode=False
     )
     ((*stored, exif),) = rows(database, _PHOTOS)
     assert stored == [

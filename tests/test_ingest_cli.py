@@ -75,7 +75,7 @@ def test_a_dry_run_stores_nothing_and_its_options_reach_the_library(
     (tmp_path / "b.jpg").write_bytes(photo())
     (tmp_path / "c.jpg").write_bytes(photo(gps(1, 2), size=(300, 200))[:-50])
     command = ["ingest", str(tmp_path), "--collection", "mine", "--keep-unlocated", "--json"]
-    command += ["--no-verify", "--workers", "1", "--author", "Ada", "--licence", "CC0-1.0"]
+    command += ["--no-decode", "--workers", "1", "--author", "Ada", "--licence", "CC0-1.0"]
     dry = json.loads(runner.invoke(app, [*command, "--dry-run"]).stdout)
     assert (dry["run_id"], dry["added"], dry["kept_unlocated"]) == (None, 2, 1)
     with database.connection() as connection:

@@ -111,7 +111,7 @@ def test_a_name_with_a_nul_is_refused_wherever_a_file_is_named(
         gs.embed("file:\0")
     manifest = tmp_path / "photos.jsonl"
     manifest.write_text('{"uri": "a\\u0000.jpg", "lat": 1, "lon": 2}')
-    assert ingest(database, [manifest], collection="c", verify=True).rejected == 1
+    assert ingest(database, [manifest], collection="c", decode=True).rejected == 1
     for source in ("file:\0", "\0.csv", "file:///\0.jpg"):
         with pytest.raises(InputError):
             ingest(database, [source], collection="c")

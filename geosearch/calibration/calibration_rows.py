@@ -63,17 +63,17 @@ def find_calibration(connection: Connection, calibration_id: int) -> Calibration
 
 
 def latest_calibration(
-    connection: Connection, model_id: int, where: Filter = EVERYTHING
+    connection: Connection, model_id: int, where: Filter = EVERYTHING, verify: int = 0
 ) -> Calibration | None:
-    """The latest calibration of a model for a filter.
+    """The latest calibration of a model for a filter, fitted with so many neighbours verified.
 
     One that was fitted with these very conditions, in any order, is preferred; otherwise it is the
     latest that was fitted without any. None if there is neither.
     """
     found = _select(
         connection,
-        "WHERE id = geosearch.calibration_for(%s, %s)",
-        (model_id, Jsonb(where.to_json())),
+        "WHERE id = geosearch.calibration_for(%s, %s, %s)",
+        (model_id, Jsonb(where.to_json()), verify),
     )
     return found[0] if found else None
 
@@ -102,13 +102,14 @@ def count_passing(
 
 
 def differences(
-    connection: Connection, model_id: int, where: Filter, fitted: Fitted
+    connection: Connection, model_id: int, where: Filter, fitted: Fitted, verify: int
 ) -> tuple[str, ...]:
-    """In what the references and the filter differ from those a calibration was fitted for."""
+    """In what references, filter and verification differ from those of a calibration."""
     domain = fitted.domain
     if domain is None:
         return ()
-    return domain.differences(count_passing(connection, model_id, where, domain.most), where)
+    references = count_passing(connection, model_id, where, domain.most)
+    return domain.differences(references, where, verify)
 
 
 _SELECT = """

@@ -32,7 +32,8 @@ class Domain(Record):
     """What a calibration was fitted for.
 
     `n` queries on the day `made`; `references` that passed the filter `where`; `coverage`: for each
-    level in per cent, the share of the queries held out whose truth was in the region.
+    level in per cent, the share of the queries held out whose truth was in the region; `verify`
+    neighbours of each were verified.
     """
 
     queries: str
@@ -41,15 +42,18 @@ class Domain(Record):
     references: int
     where: Mapping[str, Any]
     coverage: Mapping[str, float]
+    verify: int = 0
 
     @property
     def most(self) -> int:
         """So many references are as many as one need count."""
         return int((1 + CHANGE) * self.references) + 1
 
-    def differences(self, references: int, where: Filter) -> tuple[str, ...]:
+    def differences(self, references: int, where: Filter, verify: int = 0) -> tuple[str, ...]:
         """In what a question to so many references by a filter differs, in words."""
         said, fitted = [], Filter.from_json(self.where)
+        if verify != self.verify:
+            said.append(f"it was fitted with {self.verify} neighbours verified, not {verify}")
         if _conditions(where) != _conditions(fitted):
             said.append(f"it was fitted for {fitted}, not for {where}")
         elif not (1 - CHANGE) * self.references <= references < self.most:
@@ -63,7 +67,8 @@ class Domain(Record):
             for level, share in self.coverage.items()
         )
         asked = f"{self.n:,} queries of {self.queries} to {self.references:,} references"
-        return f"{asked} on {self.made}; {held}"
+        verified = f", {self.verify} neighbours verified," if self.verify else ""
+        return f"{asked}{verified} on {self.made}; {held}"
 
 
 def _conditions(where: Filter) -> frozenset[Filter]:

@@ -31,7 +31,7 @@ _FORCE = options.option(
 
 @options.taking(
     *(options.MODEL, options.neighbours(100), _ABSENT, options.EXACT, options.DEVICE),
-    *(options.WITHIN, options.SAMPLE, options.SEED, _FORCE),
+    *(options.VERIFY, options.WITHIN, options.SAMPLE, options.SEED, _FORCE),
     queries=options.make_queries,
     exclusions=options.make_leakage,
     where=options.make_filter,

@@ -71,6 +71,7 @@ _METHODS = "nearest,im2gps,density"
     option("bandwidth_km", str, "Bandwidths of the density, km or auto: a,b", default="auto"),
     option("weighting", str, _WEIGHTINGS, default=DEFAULT_WEIGHTING),
     options.EXACT,
+    options.VERIFY,
 )
 def make_grid(given: dict[str, Any]) -> list[Parameters]:
     """All combinations of these options.
@@ -88,6 +89,7 @@ def make_grid(given: dict[str, Any]) -> list[Parameters]:
         _list("--bandwidth-km", given["bandwidth_km"], _bandwidth),
         _list("--weighting", given["weighting"], str),
         exact=given["exact"],
+        verify=given["verify"],
     )
 
 

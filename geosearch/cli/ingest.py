@@ -28,7 +28,7 @@ CollectionOption = Annotated[
 ]
 
 
-_VERIFY = "Decode all, to find broken ones."
+_DECODE = "Decode all, to find broken ones."
 _COLUMNS = "Columns whose names do not tell."
 _EXCLUDE = "Leave out files and folders so called."
 
@@ -40,7 +40,7 @@ _READING, _STORING, _AGAIN = "Reading", "Storing", "Again"
     option("columns", str, _COLUMNS, metavar="FIELD=COLUMN,…", group=_READING),
     option("encoding", str, "Of manifests that are not UTF-8.", metavar="NAME", group=_READING),
     option("exclude", list[str], _EXCLUDE, metavar="PATTERN", group=_READING),
-    option("verify", bool, _VERIFY, True, spelt="--verify/--no-verify", group=_READING),
+    option("decode", bool, _DECODE, True, spelt="--decode/--no-decode", group=_READING),
     option("workers", int, "Threads that read photos.", least=1, metavar="N", group=_READING),
     option("keep_unlocated", bool, "Also photos without a usable position.", group=_STORING),
     option("thumbnails", bool, "Also small pictures, for pages and maps.", group=_STORING),

@@ -85,7 +85,7 @@ def localize(
                 remarks.append(f"{Path(found.photo).name}: {found.place_name}")
             if found.lat is None:
                 lost.append(found.photo)
-            remarks.append(_remark(found))
+            remarks += [_remark(found), _verification(found)]
             calibrations[_calibration(found)] = None
             answered = found
             answers.add_row(*_row(found))
@@ -157,7 +157,7 @@ def _show(answer: Localization, limit: int) -> None:
     answers = _table()
     answers.add_row(*_row(answer))
     _print(answers, [])
-    if remark := _remark(answer):
+    for remark in filter(None, (_remark(answer), _verification(answer))):
         say(remark)
     plan = answer.neighbours.plan
     facts = {
@@ -198,14 +198,17 @@ def neighbour_table(
 ) -> Table:
     """The first neighbours as a table, with their weights where there are any."""
     weighted = [] if weights is None else ["weight"]
-    made = Table("rank", "photo", "lat", "lon", "distance", *weighted, text=["photo"])
+    counted = [] if neighbours.inliers is None else ["inliers"]
+    made = Table("rank", "photo", "lat", "lon", "distance", *counted, *weighted, text=["photo"])
     for index in range(len(neighbours))[:limit]:
+        count = neighbours.counted(index)
         made.add_row(
             str(index + 1),
             Path(neighbours.uri[index]).name,
             f"{neighbours.lat[index]:.5f}",
             f"{neighbours.lon[index]:.5f}",
             f"{neighbours.distance[index]:.4f}",
+            *(["-" if count is None else str(count)] if counted else []),
             *([] if weights is None else [f"{weights[index]:.4f}"]),
         )
     return made
@@ -227,6 +230,12 @@ def _remark(answer: Localization) -> str | None:
     return f"{name}: not in this collection (presence {answer.presence:.2f}, below {least:.2f})"
 
 
+def _verification(answer: Localization) -> str | None:
+    """What comparing the picture with those of references came to, and cost."""
+    made = answer.neighbours.verification
+    return None if made is None else f"{Path(answer.photo).name}: {made}"
+
+
 def _calibration(answer: Localization) -> str:
     if not answer.parameters.retrieves:
         return "none: agreement is the probability of the likeliest cell, by its classifiers"
@@ -239,12 +248,18 @@ def _others(calibrations: list[Calibration], where: Filter) -> str | None:
     """In words, the calibrations that do not apply where none does."""
     if not calibrations:
         return None
-    named = [f"calibration {one.id} is for {one.where}" for one in calibrations[-_NAMED:]]
+    named = [f"calibration {one.id} is for {_made_for(one)}" for one in calibrations[-_NAMED:]]
     more = len(calibrations) - len(named)
     return (
         f"no calibration is for {where}: {'; '.join(named)}{f'; and {more} more' if more else ''}. "
         f"Ask with that filter, or give --calibration {calibrations[-1].id}"
     )
+
+
+def _made_for(calibration: Calibration) -> str:
+    domain = calibration.fitted.domain
+    verified = f" with --verify {domain.verify}" if domain and domain.verify else ""
+    return f"{calibration.where}{verified}"
 
 
 def _row(answer: Localization) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ def nearest(
         neighbour_table(found.neighbours).print()
         if excluded is not None:
             say(f"references left out: {excluded}")
+        if found.neighbours.verification is not None:
+            say(str(found.neighbours.verification))
         say(f"{plan.strategy}: {plan.reason}", dim=True)
 
     value = {"photo": photo, "neighbours": found.neighbours, "plan": plan}

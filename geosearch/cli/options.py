@@ -149,6 +149,13 @@ def neighbours(k: int) -> inspect.Parameter:
     return option("k", int, "Neighbours to retrieve; all of them vote.", default=k)
 
 
+VERIFY = option(
+    "verify",
+    int,
+    "Compare the photo with the N nearest references picture by picture, and rank them anew.",
+    default=0,
+    metavar="N",
+)
 SAMPLE = option("sample", int, "Take N of the queries, drawn at random.", metavar="N")
 WITHIN = option(
     "within_km",
@@ -174,6 +181,7 @@ DUPLICATES = option(
     ),
     option("weighting", str, "Neighbour weights: power:N, softmax:T or uniform."),
     EXACT,
+    VERIFY,
     option("calibration", int, "Use this calibration, not the latest that applies.", metavar="ID"),
     option("no_calibration", bool, "Use no calibration."),
     option("parameters", str, PARAMETERS, metavar="JSON|FILE"),
@@ -189,6 +197,8 @@ def make_parameters(given: dict[str, Any]) -> dict[str, Any]:
     more = read_parameters(given.pop("parameters"))
     if given.pop("no_calibration"):
         more["calibrate"] = False
+    if not given["verify"]:
+        del given["verify"]
     return more | {
         name: value for name, value in given.items() if value is not None and value is not False
     }

@@ -21,6 +21,7 @@ from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import ExactOthers, Exclusions, Found
 from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.sphere import great_circle_km
+from geosearch.verification import verified
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,13 @@ class Task:
 
     @property
     def k(self) -> int:
-        """Neighbours to retrieve."""
+        """Neighbours that are shared."""
         return max(item.k for item in self.parameters)
+
+    @property
+    def verify(self) -> int:
+        """Neighbours to verify, the same for all that retrieve any."""
+        return max(item.verify for item in self.parameters)
 
     @property
     def main(self) -> int:
@@ -81,7 +87,7 @@ def answers(
         started = time.perf_counter()
         found, shared_ms = search(number, query)
         given = answer_from(
-            replace(found, neighbours=found.neighbours.first(main.k)),
+            found.first(main.k),
             model,
             query,
             main,
@@ -110,11 +116,17 @@ def _exact_search(
     if not queries:
         return _search_each(database, model, task)  # never called
     started = time.perf_counter()
+    k = max(task.k, task.verify)
     others = ExactOthers(
-        database, model.id, queries, task.k, task.where, task.exclusions, device=task.device
+        database, model.id, queries, k, task.where, task.exclusions, device=task.device
     )
     share_ms = 1000 * (time.perf_counter() - started) / len(queries)
-    return lambda number, _: (others.neighbours(number), share_ms)
+
+    def search(number: int, query: Query) -> tuple[Found, float]:
+        found = verified(database, others.neighbours(number), query, task.verify)
+        return found.first(task.k), share_ms
+
+    return search
 
 
 def _numbered(
@@ -160,7 +172,8 @@ def _misses_by(batch: Sequence[Answered], parameters: Parameters) -> list[Miss]:
     if not parameters.retrieves:
         return [_miss(_by_cells(item, parameters)) for item in batch]
     answered = [index for index, nearest in enumerate(found) if len(nearest)]
-    arrays = [[getattr(found[i], name) for i in answered] for name in ("lat", "lon", "distance")]
+    names = ("lat", "lon", "effective_distance")
+    arrays = [[getattr(found[i], name) for i in answered] for name in names]
     fitted = parameters.fitted
     located = (
         locate_many(

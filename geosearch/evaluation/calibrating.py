@@ -44,6 +44,7 @@ from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.place_conditions import Near
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
+from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
 
@@ -74,6 +75,7 @@ class CalibrateOptions(TypedDict, total=False):
     """Options of `calibrate`, for those who pass them on."""
 
     k: int
+    verify: int
     exact: bool
     absent_km: float | None
     within_km: tuple[float, ...] | None
@@ -89,6 +91,7 @@ def calibrate(
     *,
     model: str | Backbone = DEFAULT_MODEL,
     k: int = 100,
+    verify: int = 0,
     where: Filter = EVERYTHING,
     exclusions: Exclusions = LEAKAGE,
     exact: bool = False,
@@ -109,6 +112,8 @@ def calibrate(
         `where` themselves, each answered by the others.
     k
         Neighbours to retrieve; the calibration may settle on fewer.
+    verify
+        Verify so many of them geometrically; the calibration is for answers that do the same.
     absent_km
         To learn what absence looks like, each query is asked again without the references nearer
         to its true place than this, kilometres; None hides what is near at the scale
@@ -132,7 +137,8 @@ def calibrate(
     row, backbone, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
 
-    how = _How(k, where, exclusions, exact, absent_km)
+    require_opencv(verify)
+    how = _How(k, verify, where, exclusions, exact, absent_km)
     usable = _answered(database, row, backbone, asked, how, progress)
     if len(usable) < FEWEST:
         raise InputError(
@@ -166,6 +172,7 @@ def calibrate(
         references=references,
         where=where.to_json(),
         coverage=figures["coverage"],
+        verify=verify,
     )
     fitted = replace(refit(usable, fitted, shared), domain=domain)
     calibration = Calibration(
@@ -177,6 +184,7 @@ def calibrate(
         queries=asked.name,
         options={
             "k": k,
+            "verify": verify,
             "exact": exact,
             "absent_km": absent_km,
             "force": force,
@@ -240,12 +248,15 @@ def check_calibration(
     where, fitted = where or calibration.where, calibration.fitted
     row, backbone, asked = find_queries(database, queries, calibration.model, where, device)
     asked = asked.sample(sample, seed)
-    how = _How(fitted.k, where, exclusions, exact, calibration.options.get("absent_km"))
+    verify = 0 if fitted.domain is None else fitted.domain.verify
+    require_opencv(verify)
+    absent_km = calibration.options.get("absent_km")
+    how = _How(fitted.k, verify, where, exclusions, exact, absent_km)
     usable = _answered(database, row, backbone, asked, how, progress)
     if not usable:
         raise InputError(f"{asked.name}: none of the queries can be used")
     with database.connection() as connection:
-        outside = differences(connection, row.id, where, fitted)
+        outside = differences(connection, row.id, where, fitted, verify)
     return Checked(
         calibration_id,
         asked.name,
@@ -262,6 +273,7 @@ Usable = tuple[Labelled, Example, Example | None]
 
 class _How(NamedTuple):
     k: int
+    verify: int
     where: Filter
     exclusions: Exclusions
     exact: bool
@@ -287,11 +299,12 @@ def _answered(
         left_out = replace(how.exclusions, same_author=False) if named else how.exclusions
 
         def search(passing: Filter) -> Example | None:
-            found = nearest_others(
-                database, model.id, query, how.k, passing, left_out, exact=how.exact
-            )
-            near = found.neighbours
-            return Example(near.lat, near.lon, near.distance, labelled.truth) if len(near) else None
+            k = max(how.k, how.verify)
+            found = nearest_others(database, model.id, query, k, passing, left_out, exact=how.exact)
+            near = verified(database, found, query, how.verify).neighbours.first(how.k)
+            if not len(near):
+                return None
+            return Example(near.lat, near.lon, near.effective_distance, labelled.truth)
 
         found = search(how.where)
         if found is None:

@@ -245,6 +245,8 @@ def evaluate_each(
             check_k(k)
         if len({item.restrict_cells for item in chosen if item.retrieves}) > 1:
             raise InputError("an evaluation needs parameters that all search in the same cells")
+        if len({item.verify for item in chosen if item.retrieves}) > 1:
+            raise InputError("an evaluation needs parameters that all verify as many neighbours")
         task = Task(chosen, where, exclusions, regions, "cuda" if on == "cuda" else "cpu")
         recorded = [_recorded(item, exclusions, sample, seed) for item in chosen]
         within_km = within_km or distances_that_fit(connection, row.id, where)

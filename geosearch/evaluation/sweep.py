@@ -31,8 +31,9 @@ def grid(
     weightings: Sequence[str],
     *,
     exact: bool = False,
+    verify: int = 0,
 ) -> list[Parameters]:
-    """All combinations that can differ.
+    """All combinations that can differ; `verify` neighbours are verified for each.
 
     A bandwidth of None follows the neighbours. `nearest` and `geocell` have neither k nor bandwidth
     nor weighting, `im2gps` no bandwidth, and the density of one neighbour has its mode there
@@ -47,14 +48,20 @@ def grid(
         parse_weighting(weighting)
     made: list[Parameters] = []
     for method in methods:
-        if method in ("nearest", "geocell"):
-            made.append(Parameters(method, int(method == "nearest"), exact=exact))
+        if method == "geocell":
+            made.append(Parameters(method, 0, exact=exact))
+            continue
+        if method == "nearest":
+            made.append(Parameters(method, 1, exact=exact, verify=verify))
             continue
         for size in k:
             alone = method == "density" and size == 1
             for weighting in weightings[:1] if alone else weightings:
                 widths = (None,) if method == "im2gps" else bandwidths_km[: 1 if alone else None]
-                made += [Parameters(method, size, width, weighting, exact) for width in widths]
+                made += [
+                    Parameters(method, size, width, weighting, exact, verify=verify)
+                    for width in widths
+                ]
     return list(dict.fromkeys(made))
 
 

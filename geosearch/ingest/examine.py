@@ -27,12 +27,12 @@ from geosearch.storage import as_it_is_there, is_remote, read_bytes
 
 
 def examine(
-    candidate: Candidate, *, verify: bool = True, thumbnails: bool = False
+    candidate: Candidate, *, decode: bool = True, thumbnails: bool = False
 ) -> Photo | Rejection:
     """Read a candidate, check that it is an image, and read its metadata.
 
     What the source says of a photo goes before what the photo and the files beside it say, but an
-    estimate after it. `verify` decodes the pixels (JPEG at 1/8 scale), which finds truncated and
+    estimate after it. `decode` reads the pixels (JPEG at 1/8 scale), which finds truncated and
     corrupt files; so does making a thumbnail.
     """
     if too_long(candidate.uri):
@@ -55,7 +55,7 @@ def examine(
         width, height = image.size
         with images.room_for(image):
             thumbnail = make_thumbnail(image) if thumbnails else None
-            if verify and thumbnail is None:
+            if decode and thumbnail is None:
                 images.verify(image)
             return replace(_photo(candidate, data, image, width, height), thumbnail=thumbnail)
     except PhotoRejected as error:

@@ -33,7 +33,7 @@ class IngestOptions(TypedDict, total=False):
 
     keep_unlocated: bool
     dry_run: bool
-    verify: bool
+    decode: bool
     workers: int | None
     progress: Progress | None
     author: str | None
@@ -53,7 +53,7 @@ def ingest(
     collection: str,
     keep_unlocated: bool = False,
     dry_run: bool = False,
-    verify: bool = True,
+    decode: bool = True,
     workers: int | None = None,
     progress: Progress | None = None,
     author: str | None = None,
@@ -84,7 +84,7 @@ def ingest(
         Store photos without a usable position too.
     dry_run
         Do all the work in one transaction, then roll it back.
-    verify
+    decode
         Decode every photo, to find truncated and corrupt ones now rather than later.
     workers
         Threads that read photos; default: one per processor, and one.
@@ -129,7 +129,7 @@ def ingest(
     options = {
         "collection": collection,
         "keep_unlocated": keep_unlocated,
-        "verify": verify,
+        "decode": decode,
         "author": author,
         "licence": licence,
         "columns": dict(reading.columns),
@@ -156,10 +156,10 @@ def ingest(
                 update=update,
                 folders=located,
             )
-            given_options = (verify, keep_unlocated, update, thumbnails)
+            given_options = (decode, keep_unlocated, update, thumbnails)
             reader = Reader(connection, collection_id, given_options, rehash)
             examined = ordered_map(
-                partial(_examine, verify=verify, thumbnails=thumbnails),
+                partial(_examine, decode=decode, thumbnails=thumbnails),
                 reader.steps(given),
                 workers or processors() + 1,
             )
@@ -192,11 +192,11 @@ def _with_defaults(
     return item if isinstance(item, Rejection) else with_defaults(item, author, licence)
 
 
-def _examine(step: Step, *, verify: bool, thumbnails: bool) -> Item:
+def _examine(step: Step, *, decode: bool, thumbnails: bool) -> Item:
     if isinstance(step, Rejection):
         return Examined(step)
     if isinstance(step, ToRead):
-        found = examine(step.candidate, verify=verify, thumbnails=thumbnails)
+        found = examine(step.candidate, decode=decode, thumbnails=thumbnails)
         return Examined(found, step.mark)
     return step
 

@@ -19,6 +19,7 @@ from geosearch.json_record import plain
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import Excluded
+from geosearch.retrieval.tuning import MAX_EF_SEARCH
 from geosearch.sphere import great_circle_km
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Parameters:
     restrict_cells
         Search only in the fewest cells that hold this share of the probability, between 0 and 1;
         None searches everywhere.
+    verify
+        Verify so many of the nearest neighbours geometrically (`geosearch.verification`).
     partitions, classifiers, geocells
         Of `geocell` and of `restrict_cells`: names of the partitions, all that the model has
         classifiers over if there are none; ids of the classifiers; and these themselves, None
@@ -78,6 +81,7 @@ class Parameters:
     fitted: Fitted | None = None
     outside: tuple[str, ...] = ()
     restrict_cells: float | None = None
+    verify: int = 0
     partitions: tuple[str, ...] = ()
     classifiers: tuple[int, ...] = ()
     geocells: Geocells | None = field(default=None, compare=False, repr=False)
@@ -86,6 +90,12 @@ class Parameters:
         settle(self)
         check_choice("method", self.method, METHODS)
         check_range("bandwidth_km", self.bandwidth_km, 0.001, 20_000)
+        check_range("verify", self.verify, 0, MAX_EF_SEARCH)
+        if self.verify and not self.retrieves:
+            raise InputError(
+                "`verify` verifies neighbours, which `method` geocell does without",
+                "Leave one of them out.",
+            )
         if self.min_presence is not None and not 0 <= self.min_presence <= 1:
             raise InputError(
                 f"`min_presence`: {self.min_presence:g} is no probability", "Choose 0 to 1."
@@ -142,6 +152,8 @@ class Parameters:
             given |= {"partitions": list(self.partitions), "classifiers": list(self.classifiers)}
         if self.restrict_cells is not None:
             given["restrict_cells"] = self.restrict_cells
+        if self.verify:
+            given["verify"] = self.verify
         return given
 
     @classmethod
@@ -163,7 +175,7 @@ def calibrated(parameters: Parameters, found: Neighbours, place: Place | None) -
     fitted, least = parameters.fitted, parameters.min_presence
     if fitted is None or place is None:
         return None
-    return Calibrated(fitted, found.lat, found.lon, found.distance, place, least)
+    return Calibrated(fitted, found.lat, found.lon, found.effective_distance, place, least)
 
 
 _FITS = {
@@ -349,6 +361,7 @@ class Localization:
 
     def to_json(self) -> dict[str, Any]:
         """The object that `geosearch localize --json` prints."""
+        verification = self.neighbours.verification
         return {
             "localization_id": self.id,
             "photo": self.photo,
@@ -369,6 +382,7 @@ class Localization:
                 for neighbour, weight in zip(self.neighbours.to_json(), self.weights, strict=True)
             ],
             "plan": dict(self.plan),
+            **({} if verification is None else {"verification": verification.to_json()}),
             "model": self.model["name"],
             "parameters": self.parameters.to_json(),
             "filter": self.where.to_json(),

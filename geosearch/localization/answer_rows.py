@@ -22,11 +22,15 @@ from geosearch.localization.answer import Localization, Parameters
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours, Plan
 from geosearch.retrieval.duplicates import Excluded
+from geosearch.retrieval.neighbours import NOT_COMPARED, Verification
 from geosearch.thresholds import whole_if_even
 
 _NEIGHBOURS = sql.Identifier("geosearch", "localization_neighbours")
-_NEIGHBOUR_COLUMNS = ("localization_id", "rank", "photo_id", "uri", "geom", "distance", "weight")
-_NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "float8"]
+_NEIGHBOUR_COLUMNS = (
+    *("localization_id", "rank", "photo_id", "uri", "geom"),
+    *("distance", "inliers", "weight"),
+)
+_NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "int4", "float8"]
 
 #: A calibration that was removed since is not named.
 _CALIBRATION = "(SELECT id FROM geosearch.calibrations WHERE id = {})"
@@ -86,6 +90,7 @@ def save(
                             found.uri[index],
                             point_ewkb(found.lat[index], found.lon[index]),
                             float(found.distance[index]),
+                            found.counted(index),
                             float(answer.weights[index]),
                         )
                     )
@@ -107,7 +112,7 @@ def save(
 def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
     """The columns of an answer."""
     place, truth, fitted = answer.place, answer.truth, answer.parameters.fitted
-    probability = plain(answer.probability_within_km)
+    probability, verification = plain(answer.probability_within_km), answer.neighbours.verification
     return {
         "photo_uri": answer.query.uri,
         "photo_sha256": answer.query.sha256,
@@ -117,6 +122,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "parameters": Jsonb(answer.parameters.to_json()),
         "filter": Jsonb(answer.where.to_json()),
         "plan": Jsonb(dict(answer.plan)),
+        "verification": None if verification is None else Jsonb(verification.to_json()),
         "software": Jsonb(dict(answer.software)),
         "query_embedding": Vector(answer.query.embedding),
         "estimate": None if place is None else point_ewkb(place.lat, place.lon),
@@ -145,12 +151,13 @@ _SELECT = """
 SELECT id, photo_uri, photo_sha256, query_embedding, model_id, model, parameters, filter, plan,
     ST_Y(estimate), ST_X(estimate), agreement, radius_50_km, radius_90_km, modes, elapsed_ms,
     software, ST_Y(truth), ST_X(truth), error_km, created_at, excluded,
-    truth_level, calibration, confident, probability_within_km, place, low_information
+    truth_level, calibration, confident, probability_within_km, place, low_information,
+    verification
 FROM geosearch.localizations WHERE id = %s
 """
 
 _SELECT_NEIGHBOURS = """
-SELECT photo_id, uri, ST_Y(geom), ST_X(geom), distance, weight
+SELECT photo_id, uri, ST_Y(geom), ST_X(geom), distance, weight, coalesce(inliers, %s)
 FROM geosearch.localization_neighbours WHERE localization_id = %s ORDER BY rank
 """
 
@@ -172,7 +179,9 @@ def load(database: Database, localization_id: int) -> Localization:
         row = connection.execute(_SELECT, (localization_id,)).fetchone()
         if row is None:
             raise no_answer(localization_id)
-        neighbours = connection.execute(_SELECT_NEIGHBOURS, (localization_id,)).fetchall()
+        neighbours = connection.execute(
+            _SELECT_NEIGHBOURS, (NOT_COMPARED, localization_id)
+        ).fetchall()
         regions = connection.execute(_SELECT_REGIONS, (localization_id,)).fetchall()
     return _read(row, neighbours, regions)
 
@@ -180,7 +189,7 @@ def load(database: Database, localization_id: int) -> Localization:
 def _read(
     row: tuple[Any, ...], neighbours: list[tuple[Any, ...]], regions: list[tuple[Any, ...]]
 ) -> Localization:
-    columns = list(zip(*neighbours, strict=True)) if neighbours else [()] * 6
+    columns = list(zip(*neighbours, strict=True)) if neighbours else [()] * 7
     parameters = Parameters.from_json(row[6], row[23])
     radii = {0.5: row[12], 0.9: row[13]}
     place = Place(
@@ -216,6 +225,8 @@ def _read(
             lon=np.array(columns[3], dtype=np.float64),
             distance=np.array(columns[4], dtype=np.float64),
             plan=Plan.from_json(row[8]),
+            inliers=None if row[28] is None else np.array(columns[6], dtype=np.int64),
+            verification=None if row[28] is None else Verification(**row[28]),
         ),
         elapsed_ms=row[15],
         software=row[16],

@@ -26,6 +26,7 @@ from geosearch.retrieval.duplicates import NOTHING, Exclusions, Found, nearest_o
 from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.retrieval.place_conditions import Within
 from geosearch.storage import resolve
+from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
 
@@ -100,10 +101,13 @@ def chosen_parameters(
     ------
     InputError, NotFoundError
         As `Request.parameters` and `find_geocells`.
+    MissingExtraError
+        Neighbours are to be verified, and OpenCV is not installed.
     """
     chosen = parameters or Request()
     if isinstance(chosen, Request):
         chosen = chosen.parameters(connection, model, where)
+    require_opencv(chosen.verify)
     if not chosen.classifies or chosen.geocells is not None:
         return chosen
     from geosearch.geocells import find_geocells  # few questions need them
@@ -136,16 +140,20 @@ def find_neighbours(
 ) -> Found:
     """What a query is answered by: its nearest neighbours, with `restrict_cells` in likely cells.
 
-    None for a method that goes without. `k` instead of that of the parameters finds more.
+    None for a method that goes without. `k` instead of that of the parameters finds more. Those
+    that the parameters have verified are.
     """
     if not parameters.retrieves:
         return Found(NO_NEIGHBOURS, where, None)
     share, geocells = parameters.restrict_cells, parameters.geocells
     if share is not None and geocells is not None:
         where &= Within(geocells.likely(query.embedding).area(share))
-    return nearest_others(
-        database, model.id, query, k or parameters.k, where, exclusions, exact=parameters.exact
+    k = k or parameters.k
+    found = nearest_others(
+        *(database, model.id, query, max(k, parameters.verify), where, exclusions),
+        exact=parameters.exact,
     )
+    return verified(database, found, query, parameters.verify).first(k)
 
 
 def answer_query(
@@ -178,9 +186,13 @@ def answer_from(
     retrieval_ms: float,
     regions: bool,
 ) -> Localization:
-    """The answer that a query's neighbours or cells lead to, without recording it."""
+    """The answer that a query's neighbours or cells lead to, without recording it.
+
+    `retrieval_ms` were spent to find them; those of their verification are in it.
+    """
     started = time.perf_counter()
     neighbours, place = found.neighbours, _place(found.neighbours, query, parameters, regions)
+    verification = neighbours.verification
     if place is not None:
         parameters = _resolved(parameters, place)
     within: Mapping[float, float] = {}
@@ -201,6 +213,9 @@ def answer_from(
         "retrieval": retrieval_ms,
         "density": 1000 * (time.perf_counter() - started),
     }
+    if verification is not None:
+        elapsed["verification"] = 1000 * verification.seconds
+        elapsed["retrieval"] -= elapsed["verification"]
     elapsed["total"] = sum(elapsed.values())
     return Localization(
         query=query,
@@ -227,11 +242,11 @@ def _place(found: Neighbours, query: Query, parameters: Parameters, regions: boo
     if not len(found):
         return None
     if fitted is not None:
-        return fitted.place(found.lat, found.lon, found.distance)
+        return fitted.place(found.lat, found.lon, found.effective_distance)
     return locate(
         found.lat,
         found.lon,
-        found.distance,
+        found.effective_distance,
         method=parameters.method,
         bandwidth_km=parameters.bandwidth_km,
         weighting=parameters.weighting,

@@ -13,7 +13,8 @@ from geosearch.features.model_rows import Model, model_by_fingerprint, model_by_
 from geosearch.json_record import Record
 from geosearch.localization.answer import Localization
 from geosearch.localization.answer_rows import load
-from geosearch.localization.localizing import answer_query, chosen_parameters
+from geosearch.localization.localizing import answer_from, chosen_parameters, find_neighbours
+from geosearch.retrieval.neighbours import NOT_COMPARED, Neighbours
 from geosearch.sphere import great_circle_km
 
 #: Estimates further apart than this, in degrees, are different.
@@ -71,6 +72,8 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
             *_plan_changes(before, after),
             *_software_changes(before, after),
         ]
+        if before.neighbours.inliers is not None:
+            changes.append("inliers are those recorded: no file was compared again")
     if not neighbours_same and not changes:
         changes.append("the neighbours' order differs, by distances that are nearly equal")
     if neighbours_same and not same and not changes:
@@ -83,11 +86,29 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
 
 
 def _answer_again(database: Database, before: Localization, model: Model) -> Localization:
-    # The cells that the search was restricted to are in its filter.
-    parameters = replace(before.parameters, restrict_cells=None)
+    # The cells that the search was restricted to are in its filter. Inliers are those recorded, as
+    # the embedding is: no file is read.
+    verify = before.parameters.verify
+    parameters = replace(before.parameters, restrict_cells=None, verify=0)
     with database.connection() as connection:
         parameters = chosen_parameters(connection, model, before.where, parameters)
-    return answer_query(database, model, before.query, parameters, before.where, regions=False)
+    k = max(parameters.k, verify)
+    found = find_neighbours(database, model, before.query, parameters, before.where, k=k)
+    found = replace(found, neighbours=_with_inliers(found.neighbours, before.neighbours))
+    return answer_from(
+        *(found.first(parameters.k), model, before.query, replace(parameters, verify=verify)),
+        retrieval_ms=0,
+        regions=False,
+    )
+
+
+def _with_inliers(found: Neighbours, known: Neighbours) -> Neighbours:
+    """The neighbours verified as far as those recorded were."""
+    if known.inliers is None or known.verification is None:
+        return found
+    inliers = dict(zip(known.photo_id.tolist(), known.inliers.tolist(), strict=True))
+    again = [inliers.get(key, NOT_COMPARED) for key in found.photo_id.tolist()]
+    return found.verified(np.array(again, dtype=np.int64), known.verification)
 
 
 def _same_estimate(before: Place | None, after: Place | None) -> bool:

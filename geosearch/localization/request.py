@@ -32,6 +32,7 @@ class Asking(Conditions, total=False):
     calibrate: bool
     min_presence: float | None
     restrict_cells: float | None
+    verify: int
     partitions: str | Iterable[str]
 
 
@@ -43,7 +44,8 @@ class Request:
     of a calibration: `calibration` by its id, or else the latest of the model for the filter.
     With `calibrate` False, or if there is none, they are the defaults. A value given here is used
     as it is, without calibration, which holds only for the values it was fitted with; the same goes
-    for `restrict_cells`. That and `partitions` are as in `Parameters`.
+    for `restrict_cells`. That, `verify` and `partitions` are as in `Parameters`. A calibration is
+    used with the `verify` it was fitted with.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class Request:
     calibrate: bool = True
     min_presence: float | None = None
     restrict_cells: float | None = None
+    verify: int = 0
     partitions: tuple[str, ...] = ()
 
     @classmethod
@@ -149,7 +152,8 @@ class Request:
                 min_presence=fitted.min_presence if least is None else least,
                 calibration_id=calibration.id,
                 fitted=fitted,
-                outside=differences(connection, model.id, where, fitted),
+                outside=differences(connection, model.id, where, fitted, self.verify),
+                verify=self.verify,
             )
         if self.min_presence is not None:
             raise InputError(
@@ -165,6 +169,7 @@ class Request:
             self.weighting,
             self.exact,
             restrict_cells=self.restrict_cells,
+            verify=self.verify,
             partitions=self.partitions,
         )
 
@@ -173,7 +178,9 @@ class Request:
     ) -> Calibration | None:
         if self.calibration is None:
             wanted = self.calibrate and self.open
-            return latest_calibration(connection, model.id, where) if wanted else None
+            if not wanted:
+                return None
+            return latest_calibration(connection, model.id, where, self.verify)
         if not self.open:
             raise InputError(
                 f"`calibration`: {self.calibration} fixes method, k, bandwidth and weighting",

@@ -7,7 +7,7 @@ method is, so evaluations leave such references out, and say how many they were.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from psycopg import sql
@@ -110,6 +110,10 @@ class Found:
     neighbours: Neighbours
     where: Filter
     excluded: Excluded | None
+
+    def first(self, k: int) -> Found:
+        """With the `k` nearest of the neighbours."""
+        return replace(self, neighbours=self.neighbours.first(k))
 
 
 def nearest_others(

@@ -13,6 +13,7 @@ from geosearch.arguments import check_range
 from geosearch.database.connection import Database, SearchConnection
 from geosearch.database.embedding_tables import GUESSES
 from geosearch.errors import InputError
+from geosearch.json_record import Record
 from geosearch.retrieval.facts import Facts, with_facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.plan import Plan, exact_plan, few_enough, found_recall, index_plan
@@ -26,9 +27,43 @@ ASKED_FOR = "exact search was asked for"
 _SMALLEST, _LARGEST = 2.0**-25, 65520.0
 
 
+#: In place of the inliers of a neighbour that was not compared.
+NOT_COMPARED = -1
+
+#: So many inliers, the least that are believed, count as half the distance (docs/verification.md).
+_HALVING = 8.0
+
+
+@dataclass(frozen=True)
+class Verification(Record):
+    """What comparing the first neighbours with the query picture by picture came to.
+
+    So many were `compared`, of these so many are `alike`: they show the query's own scene. The
+    files of others were `unreadable`: missing, forbidden, broken, or not what was ingested, and
+    nothing tells which of it. Without `query_read`, the query's own file is. It took `seconds`.
+    """
+
+    alike: int
+    compared: int
+    unreadable: int
+    seconds: float
+    query_read: bool
+
+    def __str__(self) -> str:
+        if not self.query_read:
+            return "not verified: its own file cannot be read, or has changed since it was embedded"
+        lost = f"; {self.unreadable} could not be read" if self.unreadable else ""
+        scene = f"{self.alike} of {self.compared} references show its very scene"
+        return f"verified in {self.seconds:.1f} s: {scene}{lost}"
+
+
 @dataclass(frozen=True)
 class Neighbours:
-    """k neighbours, nearest first: ids, uris, degrees, cosine distances (0 to 2), and the plan."""
+    """k neighbours, nearest first: ids, uris, degrees, cosine distances (0 to 2), and the plan.
+
+    Of a verified search, those with inliers come first: `inliers` (k,) are the matches of local
+    features that agree with the query's, or `NOT_COMPARED`.
+    """
 
     photo_id: NDArray[np.int64]
     uri: tuple[str, ...]
@@ -36,17 +71,43 @@ class Neighbours:
     lon: NDArray[np.float64]
     distance: NDArray[np.float64]
     plan: Plan
+    inliers: NDArray[np.int64] | None = None
+    verification: Verification | None = None
 
     def __len__(self) -> int:
         return len(self.photo_id)
 
+    @property
+    def effective_distance(self) -> NDArray[np.float64]:
+        """What weights and calibrations go by (k,): the distances, less where there are inliers.
+
+        Neighbours with inliers are at most half as far as the nearest, so nearer than all others.
+        """
+        if self.inliers is None:
+            return self.distance
+        effective = self.distance / (1 + np.maximum(self.inliers, 0) / _HALVING)
+        alike = self.inliers > 0
+        if alike.any():
+            effective[alike] *= min(1.0, float(self.distance.min() / 2 / effective[alike].max()))
+        return effective
+
     def first(self, k: int) -> Neighbours:
         """The `k` nearest of them."""
-        columns = ("photo_id", "uri", "lat", "lon", "distance")
-        return replace(self, **{name: getattr(self, name)[:k] for name in columns})
+        return self._chosen(np.arange(min(k, len(self))))
+
+    def verified(self, inliers: NDArray[np.int64], verification: Verification) -> Neighbours:
+        """The neighbours ranked by their distances and inliers (k,) together."""
+        found = replace(self, inliers=inliers, verification=verification)
+        return found._chosen(np.argsort(found.effective_distance, kind="stable"))
+
+    def _chosen(self, index: NDArray[np.intp]) -> Neighbours:
+        columns = ("photo_id", "lat", "lon", "distance", "inliers")
+        values = ((name, getattr(self, name)) for name in columns)
+        chosen = {name: value[index] for name, value in values if value is not None}
+        return replace(self, uri=tuple(self.uri[each] for each in index), **chosen)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The neighbours in order of rank, as JSON."""
+        """The neighbours in order of rank, as JSON; `inliers` are there if some were verified."""
         return [
             {
                 "rank": index + 1,
@@ -56,8 +117,14 @@ class Neighbours:
                 "lon": float(self.lon[index]),
                 "distance": float(self.distance[index]),
             }
+            | ({} if self.inliers is None else {"inliers": self.counted(index)})
             for index in range(len(self))
         ]
+
+    def counted(self, index: int) -> int | None:
+        """The inliers of a neighbour; None if it was not compared."""
+        found = NOT_COMPARED if self.inliers is None else int(self.inliers[index])
+        return None if found == NOT_COMPARED else found
 
 
 #: Those of a query that nothing is searched for.

@@ -95,15 +95,15 @@ INSERT INTO geosearch.all_calibrations (
 ) VALUES (1, 1, 'some/model', '{}', 'density', '{"bandwidth": 25}', '{}', 'q.csv', '{}',
     9, 9, 0, '{}');
 INSERT INTO geosearch.all_localizations (
-    id, photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, software,
-    query_embedding, estimate, agreement, radius_50_km, modes, elapsed_ms, truth, error_km,
-    evaluation_id, calibration_id, confident, calibration_fits, kind_above_km, truth_level
+    id, photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, verification,
+    software, query_embedding, estimate, agreement, radius_50_km, modes, elapsed_ms, truth,
+    error_km, evaluation_id, calibration_id, confident, calibration_fits, kind_above_km, truth_level
 ) VALUES (1, '/queries/2.jpg', sha256('q'), 1, '{"name": "some/model"}', 'density',
-    '{"k": 10}', '{}', '{"how": "exact"}', '{}', '[0.6, 0, -0.8]', 'SRID=4326;POINT(1 2)', 0.9, 12.5,
-    '[]', '{}', 'SRID=4326;POINT(1.1 2)', 11.1, 1, 1, true, 'yes', 0, 0.4);
+    '{"k": 10}', '{}', '{"how": "exact"}', '{"alike": 1}', '{}', '[0.6, 0, -0.8]',
+    'SRID=4326;POINT(1 2)', 0.9, 12.5, '[]', '{}', 'SRID=4326;POINT(1.1 2)', 11.1, 1, 1, true, 'yes', 0, 0.4);
 INSERT INTO geosearch.all_localization_neighbours (
-    localization_id, rank, photo_id, uri, geom, distance, weight
-) VALUES (1, 1, 1, '/photos/é%1.jpg', 'SRID=4326;POINT(1 2)', 0.125, 1);
+    localization_id, rank, photo_id, uri, geom, distance, inliers, weight
+) VALUES (1, 1, 1, '/photos/é%1.jpg', 'SRID=4326;POINT(1 2)', 0.125, 40, 1);
 INSERT INTO geosearch.all_localization_regions (localization_id, level, geom, area_km2) VALUES
     (1, 0.5, 'SRID=4326;MULTIPOLYGON(((0 0, 2 0, 2 3, 0 0)))', 37000);
 INSERT INTO geosearch.all_localization_cells (localization_id, level, share, area_km2, geom) VALUES

@@ -92,19 +92,24 @@ END;
 COMMENT ON FUNCTION geosearch.filter_json IS
     'The conditions of geosearch.localize as calibrations keep a filter.';
 
-CREATE FUNCTION geosearch.calibration_for(model bigint, asked jsonb) RETURNS bigint
+-- In SQL no neighbours are verified: 0.
+CREATE FUNCTION geosearch.calibration_for(
+    model bigint, asked jsonb, verified integer DEFAULT 0
+) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL UNSAFE
 BEGIN ATOMIC
 SELECT c.id
 FROM geosearch.calibrations AS c, geosearch.filter_parts(c.filter) AS parts,
     geosearch.filter_parts(asked) AS wanted
 WHERE c.model_id = calibration_for.model AND parts IN (wanted, '{}')
+    AND coalesce((c.parameters #>> '{domain,verify}')::integer, 0) = verified
 ORDER BY parts = wanted DESC, c.id DESC
 LIMIT 1;
 END;
 
-COMMENT ON FUNCTION geosearch.calibration_for(bigint, jsonb) IS
-    'The latest visible calibration of a model for a filter, or else for none; NULL if there is none.';
+COMMENT ON FUNCTION geosearch.calibration_for(bigint, jsonb, integer) IS
+    'The latest visible calibration of a model for a filter, or else for none, fitted with so many '
+    'neighbours verified; NULL if there is none.';
 
 CREATE FUNCTION geosearch.find_calibration(id bigint, model bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE
@@ -140,6 +145,9 @@ LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 SELECT CASE
     WHEN jsonb_typeof(domain) <> 'object' THEN NULL
+    WHEN (domain ->> 'verify')::integer > 0 THEN format(
+        'it was fitted with %s neighbours verified, not 0', domain ->> 'verify'
+    )
     WHEN geosearch.filter_parts(domain -> 'where') <> geosearch.filter_parts(asked) THEN format(
         'it was fitted for %s, not for %s',
         geosearch.filter_words(domain -> 'where'), geosearch.filter_words(asked)
@@ -176,9 +184,13 @@ CREATE FUNCTION geosearch.domain_words(domain jsonb) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 SELECT format(
-    '%s queries of %s to %s references on %s; %s',
+    '%s queries of %s to %s references%s on %s; %s',
     to_char((domain -> 'n')::bigint, 'FM999,999,999,999'), domain ->> 'queries',
-    to_char((domain -> 'references')::bigint, 'FM999,999,999,999'), domain ->> 'made',
+    to_char((domain -> 'references')::bigint, 'FM999,999,999,999'),
+    CASE WHEN (domain ->> 'verify')::integer > 0
+        THEN format(', %s neighbours verified,', domain ->> 'verify')
+    END,
+    domain ->> 'made',
     (
         SELECT string_agg(
             format('its %s %% regions held %s %%', level, round(100 * share::float8)),

@@ -97,6 +97,7 @@ SELECT
     neighbours.photo_id AS neighbour_id,
     neighbours.uri AS neighbour,
     neighbours.distance,
+    neighbours.inliers,
     neighbours.weight,
     neighbours.geom
 FROM geosearch.localization_neighbours AS neighbours
@@ -231,6 +232,8 @@ BEGIN
             ('geocells', 'id', 'Id of the cell.'),
             ('borders', 'id', 'Id of the border.'),
             (NULL, 'height', 'Height in pixels, as stored.'),
+            (NULL, 'inliers',
+                'Matches of local features that agree on one scene; NULL if it was not compared.'),
             (NULL, 'iso_a2', 'ISO 3166-1 alpha-2 code, if known.'),
             (NULL, 'iso_a3', 'ISO 3166-1 alpha-3 code, if known.'),
             (NULL, 'kind', 'country, or region: a group or part of some.'),
@@ -261,7 +264,7 @@ BEGIN
             ('estimates', 'position_source', 'estimated: ingest makes no reference of it.'),
             (NULL, 'radius_km_50', 'Radius round the estimate with half the density, kilometres.'),
             (NULL, 'radius_km_90', 'Radius round the estimate with 90 % of it, kilometres.'),
-            (NULL, 'rank', '1 is the nearest.'),
+            (NULL, 'rank', '1 is the best.'),
             (NULL, 'share', 'Share of the probability in the cell, 0 to 1.'),
             (NULL, 'source_id', 'Identifier at the source.'),
             (NULL, 'spread_km', 'Spread of the photos round their medoid, kilometres.'),

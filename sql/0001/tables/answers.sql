@@ -110,6 +110,7 @@ CREATE TABLE geosearch.all_localizations (
     parameters jsonb NOT NULL,
     filter jsonb NOT NULL,
     plan jsonb NOT NULL,
+    verification jsonb,
     software jsonb NOT NULL,
     query_embedding vector NOT NULL,
     estimate geometry(Point, 4326),
@@ -162,6 +163,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     photo_sha256: sha256 of the query's bytes.
     model: Name and fingerprint, kept if it goes.
     plan: How the neighbours were retrieved.
+    verification: What comparing them with the picture came to and cost; NULL if they were not.
     query_embedding: Embedding of the query.
     estimate: Estimated position; NULL without neighbours.
     place: The estimate in words, as geosearch.place_name gave them.
@@ -192,19 +194,22 @@ CREATE TABLE geosearch.all_localization_neighbours (
     uri text NOT NULL,
     geom geometry(Point, 4326) NOT NULL,
     distance float8 NOT NULL,
+    inliers integer,
     weight float8 NOT NULL,
     UNIQUE (localization_id, rank),
-    CONSTRAINT all_localization_neighbours_rank_check CHECK (rank >= 1)
+    CONSTRAINT all_localization_neighbours_rank_check CHECK (rank >= 1),
+    CONSTRAINT all_localization_neighbours_inliers_check CHECK (inliers >= 0)
 );
 
 CREATE INDEX ON geosearch.all_localization_neighbours USING spgist (geom);
 
 CALL pg_temp.describe('geosearch.all_localization_neighbours', 'The neighbours an answer rests on.', $$
-    rank: 1 is the nearest.
+    rank: 1 is the best.
     photo_id: The photo; it may be gone since.
     uri: The photo's uri at the time.
     geom: The photo's position at the time.
     distance: Cosine distance to the query.
+    inliers: Matches of local features that agree on one scene; NULL if it was not compared.
     weight: Weight in the estimate; all sum to 1.
 $$);
 

@@ -1,0 +1,83 @@
+"""The nearest neighbours of a query, compared with it picture by picture."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from geosearch.database.connection import Database
+from geosearch.errors import PhotoRejected
+from geosearch.parallel import ordered_map, processors
+from geosearch.query import Query
+from geosearch.retrieval.duplicates import Found
+from geosearch.retrieval.neighbours import NOT_COMPARED, Verification
+from geosearch.storage import read_bytes
+from geosearch.verification.local_features import (
+    LocalFeatures,
+    inliers,
+    local_features,
+    opencv,
+)
+
+
+def require_opencv(n: int) -> None:
+    """See before any work that `n` neighbours can be verified.
+
+    Raises
+    ------
+    MissingExtraError
+        `n` is not 0, and OpenCV is not installed.
+    """
+    if n:
+        opencv()
+
+
+def verified(database: Database, found: Found, query: Query, n: int) -> Found:
+    """The neighbours, the first `n` of them verified and all of them ranked anew.
+
+    Files are read by their uris in the database, which come from whoever ingested them. So none
+    tells anything unless its bytes are those that were ingested: a uri that someone planted, who
+    does not have the file, finds out nothing about it. A file that cannot be read or is another by
+    now leaves its neighbour as it is, and is counted.
+    """
+    if not n:
+        return found
+    started = time.perf_counter()
+    neighbours = found.neighbours
+    inliers_of = np.full(len(neighbours), NOT_COMPARED)
+    own = _features(query.uri, query.sha256)
+    if own is not None:
+        ids = [int(key) for key in neighbours.photo_id[:n]]
+        with database.connection() as connection:
+            rows = connection.execute(
+                "SELECT id, sha256 FROM geosearch.photos WHERE id = ANY(%s)", (ids,)
+            ).fetchall()
+        digests = {key: bytes(sha256) for key, sha256 in rows}
+
+        def compare(rank: int) -> int:
+            # A photo that was deleted in between has no bytes that would do.
+            theirs = _features(neighbours.uri[rank], digests.get(ids[rank], b""))
+            return NOT_COMPARED if theirs is None else inliers(own, theirs)
+
+        inliers_of[: len(ids)] = list(ordered_map(compare, range(len(ids)), processors()))
+    compared = int(np.sum(inliers_of != NOT_COMPARED))
+    made = Verification(
+        alike=int(np.sum(inliers_of > 0)),
+        compared=compared,
+        unreadable=0 if own is None else min(n, len(neighbours)) - compared,
+        seconds=round(time.perf_counter() - started, 3),
+        query_read=own is not None,
+    )
+    return replace(found, neighbours=neighbours.verified(inliers_of, made))
+
+
+def _features(uri: str, sha256: bytes) -> LocalFeatures | None:
+    """The features of a photo's picture if its bytes are those with this sha256; None if not."""
+    try:
+        data = read_bytes(uri)
+        return local_features(data) if hashlib.sha256(data).digest() == sha256 else None
+    except PhotoRejected:
+        return None
