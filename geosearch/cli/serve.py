@@ -51,7 +51,7 @@ def serve(
             models or [DEFAULT_MODEL],
             host,
             port,
-            login=auth,
+            auth=auth,
             device=device,
             browse=browse,
             started=started,

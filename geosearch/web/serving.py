@@ -24,14 +24,14 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     *,
-    login: bool = False,
+    auth: bool = False,
     device: str = "auto",
     browse: bool = False,
     started: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve page and API until SIGINT or SIGTERM; answers that are at work then are finished.
 
-    `login`: everybody logs in as a role of the database. Else all are the login of `database`, and
+    `auth`: everybody logs in as a role of the database. Else all are the login of `database`, and
     only this machine is served. `started` is called with the address, which `browse` opens.
 
     Raises
@@ -48,7 +48,7 @@ def serve(
     from geosearch.web.engine import Engine
 
     local = host in LOOPBACK
-    if not local and not login:
+    if not local and not auth:
         raise InputError(
             f"`host`: {host} lets other machines in, and all would have this login's rights",
             "Have them log in as roles of the database: give `auth`. See docs/web.md.",
@@ -56,7 +56,7 @@ def serve(
     listening = _listening(host, port)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listening.getsockname()[1]}"
-    gate = LoginGate(database, reachable_url(database)) if login else Gate(database)
+    gate = LoginGate(database, reachable_url(database)) if auth else Gate(database)
     app = make_application(Engine(models, device), gate, {*LOOPBACK, host} if local else None)
     server = uvicorn.Server(
         uvicorn.Config(
