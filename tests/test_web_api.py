@@ -338,3 +338,46 @@ def test_without_a_built_page_there_is_a_word_on_how_to_build_it(
         for address in ("/", "/a/17"):
             assert "built" in page.get(address).text
         assert page.get("/no/such.js").status_code == 404
+
+
+# ---- jobs ---------------------------------------------------------------------------------------
+
+
+def events(client: TestClient, job: str, **headers: str) -> list[tuple[str, Any]]:
+    """The events of a job, to its end."""
+    with client.stream("GET", f"jobs/{job}/events", headers=headers) as answered:
+        assert answered.headers["content-type"].startswith("text/event-stream")
+        text = "".join(answered.iter_text())
+    found = []
+    for block in text.strip().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines())
+        found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+def test_several_photos_are_answered_in_the_background(client: TestClient, photo: bytes) -> None:
+    files = [("photos", (name, photo)) for name in ("a.jpg", "b.jpg")]
+    files.insert(1, ("photos", ("not.txt", b"no photo")))
+    begun = client.post("jobs", files=files, data={"request": '{"parameters": {"k": 3}}'})
+    assert begun.status_code == 202
+    job = begun.json()["id"]
+    (*answers, (last, end)) = events(client, job)
+    assert [kind for kind, _ in answers] == ["answer"] * 3
+    assert [value["photo"] for _, value in answers] == ["a.jpg", "not.txt", "b.jpg"]
+    assert answers[1][1]["error"]["reason"] == "undecodable"
+    recorded = client.get(f"answers/{answers[2][1]['localization_id']}").json()
+    assert len(recorded["neighbours"]) == 3
+    assert (last, end["state"], end["answered"], end["failed"]) == ("end", "done", 3, 1)
+    assert [kind for kind, _ in events(client, job, **{"Last-Event-ID": "2"})] == ["answer", "end"]
+    assert len(client.get(f"jobs/{job}").json()["answers"]) == 3
+    assert job in [one["id"] for one in client.get("jobs").json()]
+    problem(client.get("jobs/nonsense"), 404)
+
+
+def test_a_job_is_stopped(client: TestClient, photo: bytes) -> None:
+    files = [("photos", (f"{number}.jpg", photo)) for number in range(40)]
+    job = client.post("jobs", files=files).json()["id"]
+    client.delete(f"jobs/{job}")
+    _, end = events(client, job)[-1]
+    assert end["state"] == "cancelled"
+    assert end["answered"] < 40

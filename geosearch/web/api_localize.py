@@ -64,7 +64,8 @@ ANSWER: dict[str, Any] = {
     "created_at": None,
 }
 
-_REQUEST = (
+#: What the field `request` of a form is.
+ASKED = (
     "What to answer by, as JSON: the fields of Asked, such as "
     '{"filter": {"country": "CH"}, "include": ["regions"]}.'
 )
@@ -84,7 +85,7 @@ def localize(
     asker: Asker,
     engine: Models,
     photo: Photo,
-    request: Annotated[str, Form(description=_REQUEST)] = "{}",
+    request: Annotated[str, Form(description=ASKED)] = "{}",
 ) -> Response:
     """Answer an uploaded photo. Its own position is not looked at."""
     asked = read_asked(request)
@@ -154,7 +155,7 @@ def _bytes(photo: UploadFile) -> bytes:
 
 def _photo_id(connection: Connection, asked: AskedOfPhoto) -> int:
     if (asked.photo_id is None) == (asked.uri is None):
-        raise InputError("one of `photo_id` and `uri` says which photo", "Give one.")
+        raise InputError("one of photo_id and uri says which photo", "Give one.")
     if asked.photo_id is not None:
         return asked.photo_id
     row = connection.execute(

@@ -146,6 +146,6 @@ def read_filter(text: str | None) -> Filter:
         value = json.loads(text or "{}")
     except ValueError as error:
         raise InputError(
-            f"`filter`: not JSON: {error}", 'For example: {"country": "CH"}'
+            f"the filter is not JSON: {error}", 'For example: {"country": "CH"}'
         ) from error
     return Filter.from_json(value)

@@ -16,6 +16,7 @@ from geosearch.settings import WebSettings
 from geosearch.web import (
     api_answers,
     api_catalogue,
+    api_jobs,
     api_localize,
     api_photos,
     api_session,
@@ -24,6 +25,7 @@ from geosearch.web import (
 from geosearch.web.access import Gate
 from geosearch.web.engine import Engine
 from geosearch.web.guards import Guard
+from geosearch.web.jobs import Jobs
 from geosearch.web.page_files import BesideApi, Page
 from geosearch.web.picture_bytes import Thumbnails
 from geosearch.web.problems import Problem, add_handlers
@@ -32,20 +34,27 @@ _ABOUT = """Find where a photo was taken, by its nearest neighbours among geotag
 
 Values are those that the commands print with `--json`. Errors are problem details (RFC 9457).
 """
-_ROUTERS = (api_session, api_catalogue, api_localize, api_answers, api_photos, api_tiles)
+_ROUTERS = (api_session, api_catalogue, api_localize, api_jobs, api_answers, api_photos, api_tiles)
 
 
-def make_application(engine: Engine, gate: Gate, hosts: Collection[str] | None) -> Guard:
+def make_application(
+    engine: Engine,
+    gate: Gate,
+    hosts: Collection[str] | None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Guard:
     """The application behind its guard; `hosts` are the names that it answers to, None for any.
+    `stopping`: the server is about to end, and waits for answers that have no end of their own.
 
     Models are loaded while it starts; until then `/api/v1/status` says `warming`.
     """
 
     @asynccontextmanager
-    async def running(_: FastAPI) -> AsyncIterator[None]:
+    async def running(app: FastAPI) -> AsyncIterator[None]:
         warming = Thread(target=engine.warm, args=(gate.own.database,))
         warming.start()
         yield
+        await run_in_threadpool(app.state.jobs.close)
         await run_in_threadpool(warming.join)
         gate.close()
 
@@ -61,7 +70,8 @@ def make_application(engine: Engine, gate: Gate, hosts: Collection[str] | None) 
     )
     settings = WebSettings()
     app.state.engine, app.state.gate, app.state.settings = engine, gate, settings
-    app.state.thumbnails = Thumbnails()
+    app.state.thumbnails, app.state.jobs = Thumbnails(), Jobs()
+    app.state.stopping = stopping
     api = APIRouter(prefix="/api/v1")
     for module in _ROUTERS:
         api.include_router(module.router)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import webbrowser
 from collections.abc import Callable, Sequence
-from threading import Timer
+from typing import Any
 
 from geosearch.database.connection import Database
 from geosearch.database.session import reachable_url
@@ -57,18 +58,23 @@ def serve(
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listening.getsockname()[1]}"
     gate = LoginGate(database, reachable_url(database)) if auth else Gate(database)
-    app = make_application(Engine(models, device), gate, {*LOOPBACK, host} if local else None)
-    server = uvicorn.Server(
+    ending = threading.Event()
+
+    class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
+        def handle_exit(self, *given: Any) -> None:
+            ending.set()
+            super().handle_exit(*given)
+
+    hosts = {*LOOPBACK, host} if local else None
+    app = make_application(Engine(models, device), gate, hosts, ending.is_set)
+    server = Server(
         uvicorn.Config(
-            app,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=_END_S,
+            app, log_level="warning", server_header=False, timeout_graceful_shutdown=_END_S
         )
     )
     started(address)
     if browse:
-        Timer(1.0, webbrowser.open, [address]).start()
+        threading.Timer(1.0, webbrowser.open, [address]).start()
     server.run([listening])
 
 
