@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated
@@ -18,12 +18,15 @@ from fastapi import Depends, Request
 from psycopg.conninfo import make_conninfo
 from starlette.exceptions import HTTPException
 
-from geosearch.database.connection import Database
-from geosearch.errors import GeosearchError, InputError, UnreachableError
+from geosearch.database.access_tokens import role_of_token
+from geosearch.database.connection import Database, parse, pooled
+from geosearch.errors import GeosearchError, InputError, NotAllowedError, UnreachableError
 
 COOKIE = "geosearch_session"
 #: A session ends after so many seconds without a request, and at the latest.
 IDLE_S, LONGEST_S = 8 * 3600.0, 7 * 24 * 3600.0
+#: How errors speak of the database to those who need not know where it is.
+_LABEL = "of this server"
 #: Connections of each kind that a role may have: many roles share those of the server.
 _POOL = 4
 #: Methods that change nothing.
@@ -97,6 +100,7 @@ class LoginGate(Gate):
         self._url = url
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
+        self._of_tokens: dict[str, Caller] = {}
         self._throttle = Throttle()
 
     def log_in(self, role: str, password: str, address: str) -> tuple[str, Caller]:
@@ -114,13 +118,16 @@ class LoginGate(Gate):
         self._throttle.check(role, address)
         if not role or not password or "\0" in role + password:
             raise HTTPException(401, "role or password is wrong")
-        url = make_conninfo(self._url, user=role, password=password)
-        database = Database(url, label="of this server", pool_size=_POOL)
+        # Options of the environment are those of the server's own login.
+        options = parse(self._url).get("options", "")
+        url = make_conninfo(self._url, user=role, password=password, options=options)
+        database = Database(url, label=_LABEL, pool_size=_POOL)
         try:
             with database.connection() as connection:
                 # Else whoever names a role would have its rights: sockets often ask for nothing.
                 asked = connection.pgconn.used_password
                 connection.execute("SELECT FROM geosearch.collections LIMIT 1")
+                row = connection.execute("SELECT current_user").fetchone()
         except UnreachableError as error:
             database.close()
             if "does not let this user in" not in error.message:
@@ -130,11 +137,12 @@ class LoginGate(Gate):
         except GeosearchError as error:
             database.close()
             raise HTTPException(403, "this role may not read geosearch's tables") from error
-        if not asked:
+        if not asked or row != (role,):
             database.close()
             raise InputError(
-                "the server of the database lets this role in without a password",
-                "Have pg_hba.conf ask for one (scram-sha-256) on the way that the server connects.",
+                "the server of the database lets this role in without a password, or as another",
+                "Have pg_hba.conf ask for one (scram-sha-256) on the way that the server connects; "
+                "a URL that sets a role cannot be logged in by.",
             )
         self._throttle.passed(role, address)
         key, session = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
@@ -149,10 +157,13 @@ class LoginGate(Gate):
         """End the session of a request."""
         with self._lock:
             session = self._sessions.pop(request.cookies.get(COOKIE, ""), None)
-        _close([] if session is None else [session])
+        _close([] if session is None else [session.caller])
 
     def caller(self, request: Request) -> Caller:
-        """As of `Gate`: by the session."""
+        """As of `Gate`: by a token, or else by the session."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self._by_token(token.strip())
         now = time.monotonic()
         with self._lock:
             session = self._sessions.get(request.cookies.get(COOKIE, ""))
@@ -173,19 +184,63 @@ class LoginGate(Gate):
     def close(self) -> None:
         """End all sessions."""
         with self._lock:
-            ended = [*self._sessions.values()]
+            ended = [*(session.caller for session in self._sessions.values())]
+            ended += self._of_tokens.values()
             self._sessions.clear()
+            self._of_tokens.clear()
         _close(ended)
 
-    def _pop_over(self) -> list[_Session]:
+    def _by_token(self, token: str) -> Caller:
+        """Who a token stands for: the server's own login, as that role (SET ROLE), for which it has
+        to be a member of the role.
+
+        Raises
+        ------
+        HTTPException
+            401: there is no such token, or not any more.
+        NotAllowedError
+            The server's login may not act as the role.
+        """
+        with self.own.database.connection() as connection:
+            role = role_of_token(connection, token)
+        if role is None:
+            raise HTTPException(401, "the token is unknown, has expired or was revoked")
+        with self._lock:
+            known = self._of_tokens.get(role)
+        return known or self._act_as(role)
+
+    def _act_as(self, role: str) -> Caller:
+        url = self.own.database.url
+        escaped = role.replace("\\", "\\\\").replace(" ", "\\ ")
+        options = f"{parse(url).get('options', '')} -c role={escaped}".strip()
+        database = Database(make_conninfo(url, options=options), label=_LABEL, pool_size=_POOL)
+        try:
+            with database.connection() as connection:
+                row = connection.execute("SELECT current_user").fetchone()
+                # A pooler may leave the option out, or give the next statement another backend.
+                if row != (role,) or pooled(connection):
+                    raise UnreachableError("a pooler stands before the database")
+        except UnreachableError as error:
+            database.close()
+            raise NotAllowedError(
+                f"the server's login, {self.own.role}, cannot act as {role}",
+                f"GRANT the role {role} to {self.own.role}, and connect without a pooler.",
+            ) from error
+        with self._lock:
+            known = self._of_tokens.setdefault(role, Caller(role, database))
+        if known.database is not database:
+            database.close()
+        return known
+
+    def _pop_over(self) -> list[Caller]:
         now = time.monotonic()
         keys = [key for key, session in self._sessions.items() if session.over(now)]
-        return [self._sessions.pop(key) for key in keys]
+        return [self._sessions.pop(key).caller for key in keys]
 
 
-def _close(sessions: Sequence[_Session]) -> None:
-    for session in sessions:
-        session.caller.database.close()
+def _close(callers: Iterable[Caller]) -> None:
+    for caller in callers:
+        caller.database.close()
 
 
 class Throttle:

@@ -27,10 +27,17 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], responses=PROBLEMS)
 _JOB = {"id": "Zk3vQ1", "state": "running", "photos": 3, "answered": 1, "failed": 0}
 #: Seconds between looks at a job, and between signs of life.
 _LOOK_S, _ALIVE_S = 0.1, 15.0
-_EVENTS = {
+_EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events of kind answer, one for each photo, then one of kind end",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+                }
+            }
+        },
     }
 }
 
@@ -88,12 +95,10 @@ def read(asker: Asker, jobs: Kept, id: str) -> Response:
     return said(job.to_json() | {"answers": [*job.answers]})
 
 
-@router.delete("/{id}", summary="Stop a job", responses=shows(_JOB))
+@router.delete("/{id}", summary="Stop and forget a job", responses=shows(_JOB))
 def cancel(asker: Asker, jobs: Kept, id: str) -> Response:
-    """Answer no more of its photos; answers that are recorded stay."""
-    job = jobs.find(asker.role, id)
-    job.cancelled.set()
-    return said(job)
+    """Answer no more of its photos, and forget it; answers that are recorded stay."""
+    return said(jobs.remove(asker.role, id))
 
 
 @router.get("/{id}/events", summary="A job as it goes on", responses=_EVENTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from shapely.geometry import mapping
 
 from geosearch.database.connection import Database
@@ -51,11 +51,13 @@ class Asked(BaseModel):
         [], description="Photos that must not be neighbours, by id."
     )
     exclude_authors: list[str] = Field([], description="Authors whose photos must not be.")
-    exclude_self: bool = Field(False, description="Leave out photos with the query's bytes.")
+    exclude_self: StrictBool = Field(False, description="Leave out photos with the query's bytes.")
     exclude_duplicates: float | bool | None = Field(
         None, description="Leave out photos at a smaller cosine distance; true: 0.02."
     )
-    record: bool | None = Field(None, description="Store the answer; by default where one may.")
+    record: StrictBool | None = Field(
+        None, description="Store the answer; by default where one may."
+    )
     include: list[Include] = Field(
         [], description="Also show the regions, the density, and the neighbours' metadata."
     )

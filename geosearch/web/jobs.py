@@ -92,6 +92,14 @@ class Jobs:
             raise NotFoundError("there is no such job", "When the server ends, its jobs are gone.")
         return found
 
+    def remove(self, role: str, job_id: str) -> Job:
+        """Stop one of a role, and forget it; errors as of `find`."""
+        job = self.find(role, job_id)
+        job.cancelled.set()
+        with self._lock:
+            self._jobs.pop(job.id, None)
+        return job
+
     def close(self) -> None:
         """Cancel all, and wait for the answers at work."""
         for job in self._jobs.values():
