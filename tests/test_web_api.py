@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from starlette.testclient import TestClient
 
 from geosearch.database.connection import Database
+from geosearch.errors import InputError
 from geosearch.features import embed, load_backbone
 from geosearch.ingest import ingest
 from geosearch.sample.space import SpaceSample, write_space_sample
@@ -382,3 +395,129 @@ def test_a_job_is_stopped(client: TestClient, photo: bytes) -> None:
     problem(client.delete(f"jobs/{job}"), 404)
     begun = client.post("jobs", files=files[:1]).json()["id"]
     assert events(client, begun)[-1][1]["state"] == "done"
+
+
+# ---- the command --------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parent.parent
+JSON = {"Content-Type": "application/json"}
+#: The program of schemathesis, which lies in an environment of its own.
+SCHEMATHESIS = os.environ.get("GEOSEARCH_TEST_SCHEMATHESIS", "schemathesis")
+
+
+@contextmanager
+def serving(database: Database, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Host and port of a server that is ready, and its process, which has ended well at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "geosearch", "serve", "--port", "0", "--json", *options],
+        env=os.environ | {"GEOSEARCH_DATABASE_URL": database.url, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        place = urlsplit(json.loads(process.stdout.readline())["address"]).netloc
+        while ask(place, "GET", "/api/v1/status")["state"] == "warming":
+            time.sleep(0.1)
+        yield place, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+
+
+def ask(place: str, method: str, address: str) -> Any:
+    connection = http.client.HTTPConnection(place)
+    connection.request(method, address)
+    value = json.loads(connection.getresponse().read())
+    connection.close()
+    return value
+
+
+def test_the_examples_of_the_documentation_work_and_answers_at_work_are_finished(
+    module_database: Database, folder: Path, tmp_path: Path
+) -> None:
+    with serving(module_database) as (place, process):
+        run_examples(place, folder, tmp_path)
+        with psycopg.connect(module_database.url) as lock:
+            lock.execute("LOCK TABLE geosearch.all_localizations IN SHARE MODE")
+            connection = http.client.HTTPConnection(place)
+            connection.request("POST", "/api/v1/answers/1/again", '{"record": true}', JSON)
+            while not waits(lock):
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        answered = connection.getresponse()
+        assert (answered.status, json.loads(answered.read())["place"] is not None) == (200, True)
+
+
+def waits(connection: psycopg.Connection[Any]) -> bool:
+    """Whether somebody waits for a lock."""
+    row = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+    return row is not None and row[0] > 0
+
+
+def run_examples(place: str, folder: Path, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+    for name, number in (("holiday", 1), ("other", 2)):
+        shutil.copy(folder / "queries" / f"00000{number}.jpg", tmp_path / f"{name}.jpg")
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "web.md").read_text(), re.DOTALL)
+    script = 'set -euo pipefail\ncurl() { command curl --fail-with-body -sS "$@"; echo; }\n'
+    script += "".join(blocks).replace("localhost:8000", place)
+    ran = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout[-500:]
+    assert ran.stdout.count('"estimate": {"lat"') >= 6
+    assert "event: end" in ran.stdout
+    for name, begin in {"lines.kml": b"<?xml", "thumbnail.webp": b"RIFF", "tile.mvt": b""}.items():
+        assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+def test_what_cannot_be_served_is_said(
+    module_database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = CommandLine(module_database.url, capsys)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ran = command("serve", "--port", taken.getsockname()[1])
+    assert (ran.code, "Stop what listens there" in ran.err) == (InputError.exit_code, True)
+    ran = command("serve", "--host", "0.0.0.0")
+    assert (ran.code, "--auth" in ran.err) == (InputError.exit_code, True)
+
+
+def test_tokens_are_made_listed_and_revoked(
+    module_database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = CommandLine(module_database.url, capsys)
+    made = command("tokens", "create", "--name", "nightly", "--json").json()
+    assert made["token"].startswith("geosearch_")
+    (listed,) = command("tokens", "list", "--json").json()
+    assert (listed["id"], listed["name"]) == (made["id"], "nightly")
+    assert made["token"] not in command("tokens", "list").out
+    assert command("tokens", "revoke", made["id"]).code == 0
+    assert command("tokens", "list", "--json").json() == []
+    assert command("tokens", "revoke", made["id"]).code == 4
+    assert command("tokens", "create", "--name", "x", "--days", 0).code == InputError.exit_code
+
+
+@pytest.mark.system
+def test_no_request_that_the_description_allows_or_not_is_a_fault(
+    module_database: Database, folder: Path
+) -> None:
+    if shutil.which(SCHEMATHESIS) is None:
+        pytest.skip("there is no schemathesis: GEOSEARCH_TEST_SCHEMATHESIS names its program")
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance"
+    with serving(module_database) as (place, _):
+        ran = subprocess.run(
+            [
+                *(SCHEMATHESIS, "run", f"http://{place}/api/v1/openapi.json", "--checks"),
+                f"{checks},response_schema_conformance",
+            ],
+            capture_output=True,
+            text=True,
+        )
+    assert ran.returncode == 0, ran.stdout[-5000:]

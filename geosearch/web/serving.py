@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from geosearch.database.connection import Database
 from geosearch.database.session import reachable_url
@@ -61,9 +61,10 @@ def serve(
     ending = threading.Event()
 
     class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
-        def handle_exit(self, *given: Any) -> None:
+        def handle_exit(self, number: int, _: object) -> None:
             ending.set()
-            super().handle_exit(*given)
+            self.force_exit = self.should_exit and number == signal.SIGINT
+            self.should_exit = True
 
     hosts = {*LOOPBACK, host} if local else None
     app = make_application(Engine(models, device), gate, hosts, ending.is_set)
