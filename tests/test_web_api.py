@@ -233,6 +233,23 @@ def test_an_answer_is_exported(client: TestClient, photo: bytes, module_database
     ]
 
 
+def test_an_answer_is_decided_on_and_the_decision_taken_back(
+    client: TestClient, photo: bytes
+) -> None:
+    key = localize(client, photo)["localization_id"]
+    here = f"answers/{key}/reviews"
+    moved = client.post(here, json={"decision": "move", "to": [1.5, 2.5], "remark": "by eye"})
+    assert (moved.json()["lat"], moved.json()["lon"]) == (1.5, 2.5)
+    (listed,) = client.get("reviews", params={"answer": key}).json()
+    assert listed == moved.json()
+    assert client.delete(here).json() == {"undone": listed["review_id"]}
+    problem(client.delete(here), 404)
+    problem(client.post(here, json={"decision": "move"}), 400)
+    problem(client.post(here, json={"decision": "move", "to": [95, 0]}), 400)
+    problem(client.post(here, json={"decision": "nonsense"}), 422)
+    problem(client.post("answers/999999/reviews", json={"decision": "accept"}), 404)
+
+
 # ---- photos -------------------------------------------------------------------------------------
 
 

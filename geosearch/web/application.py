@@ -19,6 +19,7 @@ from geosearch.web import (
     api_jobs,
     api_localize,
     api_photos,
+    api_reviews,
     api_session,
     api_tiles,
 )
@@ -34,7 +35,10 @@ _ABOUT = """Find where a photo was taken, by its nearest neighbours among geotag
 
 Values are those that the commands print with `--json`. Errors are problem details (RFC 9457).
 """
-_ROUTERS = (api_session, api_catalogue, api_localize, api_jobs, api_answers, api_photos, api_tiles)
+_ROUTERS = (
+    *(api_session, api_catalogue, api_localize, api_jobs, api_answers, api_reviews),
+    *(api_photos, api_tiles),
+)
 
 
 def make_application(
