@@ -233,23 +233,6 @@ def test_an_answer_is_exported(client: TestClient, photo: bytes, module_database
     ]
 
 
-def test_an_answer_is_decided_on_and_the_decision_taken_back(
-    client: TestClient, photo: bytes
-) -> None:
-    key = localize(client, photo)["localization_id"]
-    here = f"answers/{key}/reviews"
-    moved = client.post(here, json={"decision": "move", "to": [1.5, 2.5], "remark": "by eye"})
-    assert (moved.json()["lat"], moved.json()["lon"]) == (1.5, 2.5)
-    (listed,) = client.get("reviews", params={"answer": key}).json()
-    assert listed == moved.json()
-    assert client.delete(here).json() == {"undone": listed["review_id"]}
-    problem(client.delete(here), 404)
-    problem(client.post(here, json={"decision": "move"}), 400)
-    problem(client.post(here, json={"decision": "move", "to": [95, 0]}), 400)
-    problem(client.post(here, json={"decision": "nonsense"}), 422)
-    problem(client.post("answers/999999/reviews", json={"decision": "accept"}), 404)
-
-
 # ---- photos -------------------------------------------------------------------------------------
 
 
@@ -538,3 +521,23 @@ def test_no_request_that_the_description_allows_or_not_is_a_fault(
             text=True,
         )
     assert ran.returncode == 0, ran.stdout[-5000:]
+
+
+def test_a_decision_on_an_answer_is_kept_listed_and_taken_back(
+    client: TestClient, photo: bytes
+) -> None:
+    number = localize(client, photo)["localization_id"]
+    moved = client.post(
+        f"answers/{number}/reviews", json={"decision": "move", "to": [34.7, 10.8], "remark": "pier"}
+    ).json()
+    assert (moved["lat"], moved["lon"], moved["remark"]) == (34.7, 10.8, "pier")
+    assert client.get("answers").json()["answers"][0]["decision"] == "move"
+    client.post(f"answers/{number}/reviews", json={"decision": "accept"})
+    decisions = [one["decision"] for one in client.get(f"answers/{number}/reviews").json()]
+    assert decisions == ["move", "accept"]
+    client.delete(f"answers/{number}/reviews/last")
+    assert client.get("answers").json()["answers"][0]["decision"] == "move"
+    client.delete(f"answers/{number}/reviews/last")
+    problem(client.delete(f"answers/{number}/reviews/last"), 404)
+    problem(client.post(f"answers/{number}/reviews", json={"decision": "move"}), 400)
+    problem(client.post("answers/999999/reviews", json={"decision": "accept"}), 404)

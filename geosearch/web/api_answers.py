@@ -47,6 +47,7 @@ _LISTED = {
             "model": "packaged/efficientnet-lite0",
             "photo_sha256": "00",
             "recorded_by": "ann",
+            "decision": None,
         }
     ],
     "next": 16,

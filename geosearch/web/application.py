@@ -36,8 +36,14 @@ _ABOUT = """Find where a photo was taken, by its nearest neighbours among geotag
 Values are those that the commands print with `--json`. Errors are problem details (RFC 9457).
 """
 _ROUTERS = (
-    *(api_session, api_catalogue, api_localize, api_jobs, api_answers, api_reviews),
-    *(api_photos, api_tiles),
+    api_session,
+    api_catalogue,
+    api_localize,
+    api_jobs,
+    api_answers,
+    api_reviews,
+    api_photos,
+    api_tiles,
 )
 
 

@@ -62,9 +62,9 @@ def serve(
 
     class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
         def handle_exit(self, number: int, _: object) -> None:
-            ending.set()
-            self.force_exit = self.should_exit and number == signal.SIGINT
+            self.force_exit = ending.is_set() and number == signal.SIGINT  # asked twice
             self.should_exit = True
+            ending.set()
 
     hosts = {*LOOPBACK, host} if local else None
     app = make_application(Engine(models, device), gate, hosts, ending.is_set)
