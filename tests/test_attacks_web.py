@@ -109,7 +109,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def _fill(database: Database) -> None:
     with database.connection() as connection:
-        for name, role in {"ann": "analyst", "rea": "reader", "web": "reader"}.items():
+        for name, role in {
+            "ann": "analyst",
+            "rea": "reader",
+            "ria": "reader",
+            "web": "reader",
+        }.items():
             create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
             connection.execute(create.format(sql.Identifier(name), sql.Literal(PASSWORD)))
             grant_role(connection, role, name)
@@ -278,6 +283,16 @@ def test_a_private_photo_is_no_query_and_no_neighbour(world: World) -> None:
     assert {neighbour["photo_id"] for neighbour in found["neighbours"]} == set(OPEN)
     like = client.get("photos/1/like", params={"model": MODEL}).json()
     assert {neighbour["photo_id"] for neighbour in like["neighbours"]} == {2, 3}
+
+
+def test_a_reader_asks_and_nothing_is_recorded(world: World) -> None:
+    client = world.as_role("ria")
+    assert client.get("session").json()["may_record"] is False
+    asked = {"photo_id": 1, "model": MODEL, "include": ["embedding"]}
+    found = client.post("localize/stored", json=asked).json()
+    again = {"embedding": found["embedding"], "model": MODEL, "exclude_photos": [1]}
+    assert client.post("localize/embedding", json=again).json()["localization_id"] is None
+    problem(client.post("localize/stored", json=asked | {"record": True}), 403)
 
 
 def test_no_count_list_or_tile_tells_of_private_photos(world: World) -> None:

@@ -132,6 +132,19 @@ def test_a_recorded_answer_is_asked_again_without_an_upload(
     assert (none["neighbours"], none["estimate"]) == ([], None)
 
 
+def test_an_answer_that_was_not_recorded_is_asked_again_by_its_embedding(
+    client: TestClient, photo: bytes
+) -> None:
+    found = localize(client, photo, record=False, include=["embedding"])
+    asked = {"embedding": found["embedding"], "parameters": {"k": 5}}
+    again = client.post("localize/embedding", json=asked).json()
+    assert again["neighbours"][0]["photo_id"] == found["neighbours"][0]["photo_id"]
+    assert (len(again["neighbours"]), again["localization_id"]) == (5, None)
+    for embedding, status in (([1.0, 0.5], 400), ([0.0] * 1280, 400), ([1e300] * 1280, 422)):
+        problem(client.post("localize/embedding", json={"embedding": embedding}), status)
+    problem(client.post("localize/embedding", json=asked | {"record": True}), 422)
+
+
 def test_a_stored_photo_is_placed_without_itself(client: TestClient) -> None:
     stored = client.get("photos/1").json()
     for which in ({"photo_id": 1}, {"uri": stored["uri"]}):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, File, Form, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
@@ -13,10 +14,12 @@ from starlette.responses import Response
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
+from geosearch.features.backbones import normalised
 from geosearch.features.extraction import stored_query
 from geosearch.features.model_rows import find_model
 from geosearch.images import open_image
 from geosearch.ingest.metadata import Metadata
+from geosearch.query import Query
 from geosearch.settings import image_settings
 from geosearch.web.access import Asker
 from geosearch.web.asking import MOST, Asked, Models, answer
@@ -80,6 +83,17 @@ class AskedOfPhoto(Asked):
     uri: str | None = Field(None, description="Its address, exactly as a collection has it.")
 
 
+class AskedByEmbedding(Asked):
+    """The embedding that an answer showed, and what to answer by."""
+
+    embedding: list[Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]] = Field(
+        min_length=1, max_length=4000, description="Of `include`."
+    )
+    photo: str = Field("photo", max_length=255, description="What the photo is called.")
+    low_information: str | None = Field(None, description="As the answer said.")
+    record: Literal[False] | None = Field(None, description="Such an answer is not recorded.")
+
+
 @router.post("/localize", summary="Where was this photo taken?", responses=shows(ANSWER))
 def localize(
     asker: Asker,
@@ -106,8 +120,21 @@ def localize_stored(asker: Asker, engine: Models, asked: AskedOfPhoto) -> Respon
     with asker.database.connection() as connection:
         model = find_model(connection, asked.model or engine.models[0])
         query = stored_query(connection, model, _photo_id(connection, asked))
-    plain = Asked(**asked.model_dump(exclude={"photo_id", "uri"}))
-    return said(answer(asker, model, query, plain, record=False))
+    return said(answer(asker, model, query, asked, record=False))
+
+
+@router.post(
+    "/localize/embedding",
+    summary="Where was the photo with this embedding taken?",
+    responses=shows(ANSWER),
+)
+def localize_embedding(asker: Asker, engine: Models, asked: AskedByEmbedding) -> Response:
+    """Ask again about an upload whose answer was not recorded: nothing is uploaded twice."""
+    with asker.database.connection() as connection:
+        model = find_model(connection, asked.model or engine.models[0])
+    embedding = normalised(np.array([asked.embedding], np.float32))[0]
+    query = Query(asked.photo, bytes(32), embedding, low_information=asked.low_information)
+    return said(answer(asker, model, query, asked, record=False))
 
 
 @router.post(

@@ -23,7 +23,7 @@ from geosearch.web.access import Caller
 from geosearch.web.engine import Engine
 
 #: What may be shown beside an answer.
-Include = Literal["regions", "density", "photos"]
+Include = Literal["regions", "density", "photos", "embedding"]
 
 #: Ids in the database.
 MOST = 2**63 - 1
@@ -59,7 +59,7 @@ class Asked(BaseModel):
         None, description="Store the answer; by default where one may."
     )
     include: list[Include] = Field(
-        [], description="Also show the regions, the density, and the neighbours' metadata."
+        [], description="Also show these: photos are the neighbours' metadata."
     )
 
 
@@ -90,6 +90,8 @@ def shown(database: Database, found: Localization, include: list[Include]) -> di
         value["regions"] = regions(found)
     if "density" in include:
         value["density"] = density(found)
+    if "embedding" in include:
+        value["embedding"] = found.query.embedding
     if "photos" in include:
         ids = found.neighbours.photo_id.tolist()
         with database.connection() as connection:
