@@ -24,6 +24,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from geosearch.database.connection import Database
+from geosearch.deletion.photo_deletion import delete_collection
 from geosearch.errors import InputError
 from geosearch.features import embed, load_backbone
 from geosearch.ingest import ingest
@@ -286,6 +287,23 @@ def test_a_thumbnail_is_small_and_known_again(client: TestClient, folder: Path) 
     tag = {"If-None-Match": found.headers["etag"]}
     assert client.get("photos/3/thumbnail", headers=tag).status_code == 304
     assert client.get("photos/3/thumbnail?size=1024", headers=tag).status_code == 200
+
+
+def test_a_stored_thumbnail_is_shown_where_the_file_is_gone(
+    client: TestClient, tmp_path: Path, module_database: Database
+) -> None:
+    from PIL import Image
+
+    path = tmp_path / "large.jpg"
+    path.write_bytes(photo_files.photo(photo_files.gps(1, 2), size=(1500, 900)))
+    ingest(module_database, [path], collection="stored", thumbnails=True)
+    where = '{"collection": "stored"}'
+    (photo,) = client.get("photos", params={"filter": where}).json()["photos"]
+    path.unlink()
+    for size, side in (("256", 256), ("1024", 512)):
+        found = client.get(f"photos/{photo['id']}/thumbnail", params={"size": size})
+        assert Image.open(io.BytesIO(found.content)).width == side
+    delete_collection(module_database, "stored")
 
 
 # ---- what there is ------------------------------------------------------------------------------

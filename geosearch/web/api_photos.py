@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,11 @@ PHOTO: dict[str, Any] = {
     "source_id": None,
     "width": 4000,
     "height": 3000,
+    "direction_deg": None,
+    "direction_reference": None,
+    "field_of_view_deg": None,
+    "pitch_deg": None,
+    "altitude_m": None,
 }
 
 Id = Annotated[int, Path(ge=1, le=MOST, description="Id of the photo.")]
@@ -102,11 +108,10 @@ def thumbnail(
 ) -> Response:
     """At most so many pixels wide and high, without the photo's metadata."""
     with asker.database.connection() as connection:
-        uri, sha256 = photo_file(connection, id)
-    tag, kept = f"{sha256.hex()[:32]}-{size}", request.app.state.thumbnails
-    assert isinstance(kept, Thumbnails)
-    known = has(request, f'"{tag}"')
-    content = b"" if known else kept.thumbnail(uri, sha256, int(size))
+        photo = photo_file(connection, id)
+    kept: Thumbnails = request.app.state.thumbnails
+    tag = f"{hashlib.sha256(photo.stored or photo.sha256).hexdigest()[:32]}-{size}"
+    content = b"" if has(request, f'"{tag}"') else kept.thumbnail(photo, int(size))
     return tagged(request, content, "image/webp", tag)
 
 

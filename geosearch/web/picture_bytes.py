@@ -1,4 +1,4 @@
-"""Thumbnails of photos, made of the files that the database names, and kept for a while."""
+"""Thumbnails of photos: those that are stored, or made of their files and kept for a while."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 
 from geosearch.database.connection import Connection
 from geosearch.errors import NotFoundError, PhotoRejected, Reason
@@ -26,22 +27,34 @@ class Thumbnails:
         self._kept: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._size = 0
 
-    def thumbnail(self, uri: str, sha256: bytes, side: int) -> bytes:
-        """Of the photo at an address, which must have these bytes still: whoever names a file that
-        is none of the collections' cannot know its sha256, and so sees nothing of it.
+    def thumbnail(self, photo: PhotoFile, side: int) -> bytes:
+        """The small one of what the database has stored, where it has; else of the file.
+
+        The file must still have its bytes: whoever names one that is none of the collections'
+        cannot know its sha256, and so sees nothing of it.
 
         Raises
         ------
         PhotoRejected
-            The file cannot be read or decoded, or has changed.
+            Nothing is stored, and the file cannot be read or decoded, or has changed.
         """
-        key = sha256, side
+        if photo.stored is not None and side == SIDES[0]:
+            return _webp(photo.stored, side)
+        try:
+            return self._of_file(photo, side)
+        except PhotoRejected:
+            if photo.stored is None:
+                raise
+            return photo.stored
+
+    def _of_file(self, photo: PhotoFile, side: int) -> bytes:
+        key = photo.sha256, side
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        data = read_bytes(uri)
-        if hashlib.sha256(data).digest() != sha256:
+        data = read_bytes(photo.uri)
+        if hashlib.sha256(data).digest() != photo.sha256:
             raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
         made = _webp(data, side)
         with self._lock:
@@ -53,8 +66,16 @@ class Thumbnails:
         return made
 
 
-def photo_file(connection: Connection, photo_id: int) -> tuple[str, bytes]:
-    """Address and sha256 of a photo.
+class PhotoFile(NamedTuple):
+    """Address and sha256 of a photo, and its thumbnail, WebP, if one is stored."""
+
+    uri: str
+    sha256: bytes
+    stored: bytes | None
+
+
+def photo_file(connection: Connection, photo_id: int) -> PhotoFile:
+    """The file of a photo.
 
     Raises
     ------
@@ -62,11 +83,12 @@ def photo_file(connection: Connection, photo_id: int) -> tuple[str, bytes]:
         There is none, as far as this login may see.
     """
     row = connection.execute(
-        "SELECT uri, sha256 FROM geosearch.photos WHERE id = %s", (photo_id,)
+        "SELECT uri, sha256, geosearch.thumbnail(id) FROM geosearch.photos WHERE id = %s",
+        (photo_id,),
     ).fetchone()
     if row is None:
         raise NotFoundError(f"there is no photo {photo_id}", "Ids: geosearch photos list")
-    return str(row[0]), bytes(row[1])
+    return PhotoFile(str(row[0]), bytes(row[1]), None if row[2] is None else bytes(row[2]))
 
 
 def _webp(data: bytes, side: int) -> bytes:
