@@ -50,7 +50,7 @@ def main() -> None:
             gs.ingest(folder / "references", collection="space")
             gs.embed()
             photos = sorted((folder / "queries").glob("*.jpg"))
-            result = alone(gs, address, photos, arguments.rounds)
+            result = alone(gs, address, process, photos, arguments.rounds)
             result |= together(gs, address, process, photos, arguments.clients, arguments.seconds)
     if arguments.json:
         print(json.dumps(result))
@@ -101,15 +101,26 @@ def asking(address: str) -> Ask:
     return ask
 
 
-def alone(gs: Geosearch, address: str, photos: list[Path], rounds: int) -> dict[str, float]:
-    """Median milliseconds of one answer at a time by either way, in turns."""
+def alone(
+    gs: Geosearch,
+    address: str,
+    process: subprocess.Popen[str],
+    photos: list[Path],
+    rounds: int,
+) -> dict[str, float]:
+    """Median milliseconds of one answer at a time by either way, in turns, and mean milliseconds
+    of processor time: of this process, and of the server and this process, PostgreSQL's left out.
+    """
     ways: dict[str, Ask] = {"library": lambda photo: asked(gs, photo), "http": asking(address)}
     took: dict[str, list[float]] = {way: [] for way in ways}
+    busy: dict[str, list[float]] = {way: [] for way in ways}
     for number, photo in zip(range(rounds + 3), itertools.cycle(photos), strict=False):
         for way, ask in ways.items():
+            before = processor_ms(process.pid)
             ms = timed(ask, photo)
             if number >= 3:  # both are warm then
                 took[way].append(ms)
+                busy[way].append(processor_ms(process.pid) - before)
     library, over_http = (statistics.median(took[way]) for way in ways)
     added = statistics.median(
         ours - theirs for theirs, ours in zip(took["library"], took["http"], strict=True)
@@ -119,6 +130,8 @@ def alone(gs: Geosearch, address: str, photos: list[Path], rounds: int) -> dict[
         "http_p50_ms": over_http,
         "http_adds_ms": over_http - library,
         "http_adds_ms_paired": added,
+        "library_processor_ms": statistics.mean(busy["library"]),
+        "http_processor_ms": statistics.mean(busy["http"]),
     }
 
 
@@ -198,6 +211,13 @@ def timed(ask: Ask, photo: Path) -> float:
     started = time.perf_counter()
     ask(photo)
     return 1000 * (time.perf_counter() - started)
+
+
+def processor_ms(server: int) -> float:
+    """Processor time that this process and the server have taken, milliseconds."""
+    fields = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return 1000 * (time.process_time() + ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def resident_mb(pid: int) -> float:

@@ -16,6 +16,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from psycopg.conninfo import make_conninfo
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from geosearch.database.access_tokens import role_of_token
@@ -289,9 +290,10 @@ def _keys(role: str, address: str) -> tuple[tuple[str | None, str | None], ...]:
     return (role, address), (None, address), (role, None)
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     gate: Gate = request.app.state.gate
-    return gate.caller(request)
+    # Nothing to look up needs no thread, to which the way is long on a busy machine.
+    return await run_in_threadpool(gate.caller, request) if gate.closed else gate.own
 
 
 #: Who asks, as a parameter of a route.

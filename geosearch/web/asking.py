@@ -132,7 +132,7 @@ def density(found: Localization) -> dict[str, Any]:
     }
 
 
-def _engine(request: Request) -> Engine:
+async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
 
