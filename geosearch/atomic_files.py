@@ -60,12 +60,13 @@ def _held_folder(parent: Path) -> Iterator[Path]:
     for left in parent.glob(f"{_BEGIN}*{_END}"):
         with suppress(OSError), _locked(left):
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(mkdtemp(dir=parent, prefix=_BEGIN, suffix=_END))
+    folder = Path(mkdtemp(dir=parent, prefix=_BEGIN))
     try:
         with ExitStack() as lock:
             with suppress(OSError):  # where folders cannot be locked none is ever removed either
                 lock.enter_context(_locked(folder))
-            folder.mkdir(exist_ok=True)  # should another have removed it before it was locked
+            # Not before: another writer would take it for what a killed one left, and remove it.
+            folder = folder.rename(folder.with_suffix(_END))
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The errors geosearch raises on purpose, and the exit codes of its commands.
+"""The errors geosearch raises on purpose, the exit codes of its commands, and its HTTP statuses.
 
 Every error says what is wrong, names the file or argument, and carries the remedy. It names an
 argument in backquotes, as Python spells it, and each face spells it in its own way: the command
@@ -35,10 +35,12 @@ _FIELD = re.compile(r"`([a-z][a-z0-9_]*)`")
 class GeosearchError(Exception):
     """Base of all deliberate errors: a message and, where there is one, a remedy.
 
-    `fields` are the arguments that the message is about.
+    `fields` are the arguments that the message is about. `http_status` is what the server answers
+    with.
     """
 
     exit_code = 1
+    http_status = 500
 
     def __init__(self, message: str, remedy: str | None = None) -> None:
         self._written = message, remedy
@@ -61,6 +63,7 @@ class InputError(GeosearchError, ValueError):
     """An argument, file or manifest the user gave cannot be used."""
 
     exit_code = 2
+    http_status = 400
 
 
 class MissingFileError(InputError, FileNotFoundError):
@@ -77,12 +80,26 @@ class NotFoundError(GeosearchError, KeyError):
     """A named row (collection, model, localization) does not exist."""
 
     exit_code = 4
+    http_status = 404
 
 
 class DatabaseError(GeosearchError):
     """The database cannot be used: it is too old, or lacks the schema, an extension or a right."""
 
     exit_code = 5
+    http_status = 503
+
+
+class NotAllowedError(DatabaseError):
+    """This login lacks a right, or what it asks for is another's."""
+
+    http_status = 403
+
+
+class RefusedError(DatabaseError):
+    """A value that a function of the database, or the database itself, does not take."""
+
+    http_status = 400
 
 
 class UnreachableError(DatabaseError, ConnectionError):
@@ -97,12 +114,14 @@ class ModelError(GeosearchError):
     """A backbone or its weights cannot be loaded, or fail their check."""
 
     exit_code = 6
+    http_status = 503
 
 
 class MissingExtraError(GeosearchError, ImportError):
     """An optional dependency is needed and not installed."""
 
     exit_code = 7
+    http_status = 501
 
 
 class Reason(StrEnum):
@@ -131,6 +150,11 @@ class PhotoRejected(GeosearchError):  # noqa: N818 - an event of a run, not a fa
     """One photo cannot be used. Becomes a reject row; never stops a run."""
 
     exit_code = EXIT_SOME_REJECTED
+
+    @property
+    def http_status(self) -> int:  # type: ignore[override]
+        """Too large, or nothing that can be worked with."""
+        return 413 if self.reason is Reason.TOO_LARGE else 422
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)

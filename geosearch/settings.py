@@ -97,6 +97,18 @@ class ImageSettings:
         self.private_urls = _setting("GEOSEARCH_PRIVATE_URLS", _yes, False)
 
 
+class WebSettings:
+    """The server of `geosearch serve`.
+
+    `GEOSEARCH_UPLOAD_BYTES`: most bytes of one request, with all its photos.
+    `GEOSEARCH_BASEMAP_STYLE`: URL of a map style for the page; unset means its own map.
+    """
+
+    def __init__(self) -> None:
+        self.upload_bytes = _setting("GEOSEARCH_UPLOAD_BYTES", _count, 256 * 1024 * 1024)
+        self.basemap_style = _setting("GEOSEARCH_BASEMAP_STYLE", str, None)
+
+
 @cache
 def image_settings() -> ImageSettings:
     """The image limits, read once: they are asked for on every photo."""

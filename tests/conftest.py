@@ -63,13 +63,13 @@ def server_url() -> Iterator[str]:
 
 
 @contextmanager
-def running_server() -> Iterator[PrivateServer]:
-    """A private server in a folder of its own."""
+def running_server(port: int | None = None) -> Iterator[PrivateServer]:
+    """A private server in a folder of its own; with a port, it listens there too."""
     from geosearch.database.server import PrivateServer
 
     with server_folder() as folder:
         server = PrivateServer(folder, durable=False)
-        server.start()
+        server.start(port)
         try:
             yield server
         finally:

@@ -62,6 +62,7 @@ CARRIES_NOTHING = {
     "places": "towns, from a file",
     "shelf_changes": "how often shelves came or went",
     "leases": "who works on which model; for those who embed",
+    "tokens": "for geosearch_owner alone: which roles have tokens of the server",
 }
 #: Those whose every row belongs to one collection, and lies on its shelf.
 SHELVED = {

@@ -15,7 +15,7 @@ import geosearch
 from geosearch import errors
 from geosearch.cli.app import app
 from geosearch.cli.command_groups import leaf, spelling
-from geosearch.errors import EXIT_CODES, GeosearchError, InputError
+from geosearch.errors import EXIT_CODES, GeosearchError, InputError, PhotoRejected
 from geosearch.localization import Request
 from geosearch.retrieval import where
 from tests.command_line import CommandLine
@@ -170,6 +170,14 @@ def _kinds(kind: type[GeosearchError]) -> Iterator[type[GeosearchError]]:
     yield kind
     for child in kind.__subclasses__():
         yield from _kinds(child)
+
+
+def test_all_http_statuses_are_in_the_documentation() -> None:
+    kinds = [kind for kind in _kinds(GeosearchError) if kind is not PhotoRejected]
+    rejected = {PhotoRejected(reason, "").http_status for reason in errors.Reason}
+    page = (PACKAGE.parent / "docs" / "errors.md").read_text()
+    documented = {int(code) for code in re.findall(r"^\| (\d{3}) \|", page, flags=re.MULTILINE)}
+    assert {kind.http_status for kind in kinds} | rejected == documented
 
 
 def test_all_exit_codes_are_in_one_list_which_help_and_documentation_repeat(

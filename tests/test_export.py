@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,16 @@ def test_what_a_killed_export_left_is_removed_by_the_next_and_nothing_else(tmp_p
         other.write_text("of one who writes at the same time")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["other.csv", "out.geojson"]
     assert path.read_text() == "whole"
+
+
+def test_many_who_write_beside_one_another_lose_nothing(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        with replacing(tmp_path / f"{number}.txt") as part:
+            part.write_text("whole")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(write, range(200)))) == 200
+    assert len(list(tmp_path.iterdir())) == 200
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -54,6 +54,8 @@ COMMANDS = {
     "borders": ("geosearch.cli.borders", "app"),
     "collections": ("geosearch.cli.collections", "app"),
     "roles": ("geosearch.cli.roles", "app"),
+    "tokens": ("geosearch.cli.tokens", "app"),
+    "serve": ("geosearch.cli.serve", "serve"),
 }
 
 

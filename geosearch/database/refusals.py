@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from geosearch.errors import DatabaseError, UnreachableError
+from geosearch.errors import DatabaseError, NotAllowedError, RefusedError, UnreachableError
 
 _AGAIN = "Run the same command again: what was committed stays, the rest is done then."
 _ROOM = f"Make room on the disk of the server. {_AGAIN}"
@@ -120,6 +120,7 @@ def meaning(state: str | None) -> Meaning:
     return next(MEANINGS[key] for key in (known, known[:2], "") if key in MEANINGS)
 
 
+_NO_RIGHT = "42501"
 #: With this and a hint, functions of ours refuse what they are given (`geosearch.refuse`).
 OURS = "22023"
 
@@ -128,10 +129,15 @@ def refused(error: psycopg.Error, subject: str) -> DatabaseError:
     """The error for what a server refused; the message begins with `subject`."""
     diag = error.diag
     if error.sqlstate == OURS and diag.message_hint:
-        return DatabaseError(f"{subject}: {diag.message_primary}", diag.message_hint)
+        return RefusedError(f"{subject}: {diag.message_primary}", diag.message_hint)
     if _LOCKS in (diag.message_hint or ""):
         return DatabaseError(f"{subject}: it has no room for so many locks", _MORE_LOCKS)
-    return DatabaseError(f"{subject}: {_words(error)}", meaning(error.sqlstate).remedy)
+    kind = DatabaseError
+    if error.sqlstate == _NO_RIGHT:
+        kind = NotAllowedError
+    elif isinstance(error, psycopg.DataError):
+        kind = RefusedError
+    return kind(f"{subject}: {_words(error)}", meaning(error.sqlstate).remedy)
 
 
 def lost(error: psycopg.Error, label: str) -> UnreachableError:

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from geosearch.database.connection import Connection
 from geosearch.database.schema import SCHEMA
-from geosearch.errors import DatabaseError, NotFoundError
+from geosearch.errors import NotAllowedError, NotFoundError
 from geosearch.json_record import Record
 
 #: A statement that gives one number.
@@ -46,7 +46,7 @@ class Deleted(Record):
 
 
 def require_right(connection: Connection, table: str, what: str, role: str = "owner") -> None:
-    """Raise `DatabaseError` for a login that may not delete from a table."""
+    """Raise `NotAllowedError` for a login that may not delete from a table."""
     if not may_delete(connection, table):
         raise refusal(what, role)
 
@@ -59,9 +59,9 @@ def may_delete(connection: Connection, table: str) -> bool:
     return row is not None and bool(row[0])
 
 
-def refusal(what: str, role: str = "owner") -> DatabaseError:
+def refusal(what: str, role: str = "owner") -> NotAllowedError:
     """That this login may not delete or rename this."""
-    return DatabaseError(
+    return NotAllowedError(
         f"this login may not delete or rename {what}",
         f"It takes the role geosearch_{role}: geosearch roles grant {role} --to USER",
     )
@@ -74,7 +74,7 @@ def require_own(connection: Connection, table: str, ids: Collection[int], what: 
     ------
     NotFoundError
         There is no such row, as far as this login may see.
-    DatabaseError
+    NotAllowedError
         Some are others'.
     """
     rows = connection.execute(
@@ -94,7 +94,7 @@ def require_own(connection: Connection, table: str, ids: Collection[int], what: 
     others = sorted((key, author) for key, author, own in rows if not own)
     if others:
         key, author = others[0]
-        raise DatabaseError(
+        raise NotAllowedError(
             f"{what} {key} was recorded by {author}, and {len(others):,} of these by others",
             f"Only {author} and geosearch_owner delete it.",
         )

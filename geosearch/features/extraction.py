@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.arguments import path
-from geosearch.database.connection import Database
+from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import stored_embedding
-from geosearch.errors import PhotoRejected, Reason
+from geosearch.errors import NotFoundError, PhotoRejected, Reason
 from geosearch.features.backbones import Backbone
 from geosearch.features.low_information import low_information
 from geosearch.features.model_rows import Model, require_model
@@ -87,6 +87,29 @@ def embed_photo(
     return model, Query(uri, sha256, embedding, ms=ms)
 
 
+def stored_query(connection: Connection, model: Model, photo_id: int) -> Query:
+    """A photo of the database as a query, by its stored embedding: no file is read.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such photo, or it is not embedded with the model.
+    """
+    row = connection.execute(
+        "SELECT uri, sha256, author, taken_at FROM geosearch.photos WHERE id = %s", (photo_id,)
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"there is no photo {photo_id}", "Ids: geosearch photos list")
+    uri, sha256, author, taken_at = row
+    embedding = stored_embedding(connection, model.id, sha256)
+    if embedding is None:
+        raise NotFoundError(
+            f"photo {photo_id} is not embedded with the model {model.name}",
+            f"Only photos with a position are. Run: geosearch embed --model {model.name}",
+        )
+    return Query(uri, bytes(sha256), embedding, author, taken_at)
+
+
 def embed_files(
     backbone: Backbone, uris: Iterable[str], progress: Progress | None = None
 ) -> Iterator[Outcome]:
@@ -107,11 +130,12 @@ def embed_batch(
     expected: Sequence[bytes] | None = None,
     *,
     look: bool = False,
+    read: Callable[[str], bytes] = read_bytes,
 ) -> list[Outcome]:
     """Read, decode and embed photos as one batch; each takes an equal share of its time.
 
     `expected` are their sha256 where known: a file that has changed since is rejected. `look` sees
-    if a picture has too little information to tell a place.
+    if a picture has too little information to tell a place. `read` gives the bytes behind a uri.
     """
     started = time.perf_counter()
     outcomes: list[Outcome | None] = [None] * len(uris)
@@ -121,7 +145,7 @@ def embed_batch(
     for place, uri in enumerate(uris):
         stage = "read"
         try:
-            data = read_bytes(uri)
+            data = read(uri)
             sha256 = hashlib.sha256(data).digest()
             if expected is not None and sha256 != expected[place]:
                 raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")

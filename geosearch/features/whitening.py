@@ -8,7 +8,7 @@ row of `models` with one of `whitenings`; its spec is `whitened:NAME`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -145,9 +145,16 @@ class WhitenedBackbone(Backbone):
 
 
 def find_backbone(
-    database: Database, spec: str, *, device: str = "auto", at_once: bool = True
+    database: Database,
+    spec: str,
+    *,
+    device: str = "auto",
+    at_once: bool = True,
+    load: Callable[..., Backbone] = load_backbone,
 ) -> Backbone:
     """The backbone of any spec: `whitened:NAME` out of the database, others as `load_backbone`.
+
+    `load` may be another that gives what that does, such as one that keeps it.
 
     Raises
     ------
@@ -157,7 +164,7 @@ def find_backbone(
         The model it comes of cannot be loaded, or has other weights by now.
     """
     if not spec.startswith(PREFIX):
-        return load_backbone(spec, device=device, at_once=at_once)
+        return load(spec, device=device, at_once=at_once)
     with database.connection() as connection:
         row = connection.execute(
             """
@@ -178,7 +185,7 @@ def find_backbone(
             binary=True,
         ).fetchall()
         known = model_by_id(connection, base_id)
-    base = load_backbone(base_spec, device=device, at_once=at_once)
+    base = load(base_spec, device=device, at_once=at_once)
     if known is None or known.fingerprint != base.description.fingerprint:
         raise ModelError(
             f"{spec} was fitted to embeddings of {base_spec} with other weights or preprocessing",

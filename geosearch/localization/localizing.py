@@ -77,14 +77,22 @@ def localize(
 
     embedded = embed_files(backbone, uris)
     for done, given in enumerate(ordered_map(answer, embedded, database.pool_size), start=1):
-        if isinstance(given, Localization) and given.lat is not None:
-            with database.connection() as connection:
-                (given,) = with_places(connection, [given])
-                (key,) = save(connection, [given]) if record else (None,)
-            given = replace(given, id=key)
-        yield given
+        yield recorded(database, given, record=record) if isinstance(given, Localization) else given
         if progress is not None:
             progress(done, len(uris))
+
+
+def recorded(database: Database, answer: Localization, *, record: bool = True) -> Localization:
+    """The answer with its place in words and, unless `record` is false, stored under an id.
+
+    One without a place, for want of neighbours, is left as it is.
+    """
+    if answer.lat is None:
+        return answer
+    with database.connection() as connection:
+        (named,) = with_places(connection, [answer])
+        (key,) = save(connection, [named]) if record else (None,)
+    return replace(named, id=key)
 
 
 def chosen_parameters(

@@ -47,12 +47,7 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
     """
     before = load(database, localization_id)
     with database.connection() as connection:
-        # One that was deleted and has embedded the photos again has another id.
-        model = (
-            model_by_fingerprint(connection, before.model["fingerprint"])
-            if before.model_id is None
-            else model_by_id(connection, before.model_id)
-        )
+        model = model_of(connection, before)
     if model is None:
         gone = (
             f"the model {before.model['name']} (fingerprint {before.model['fingerprint'][:12]}) "
@@ -83,6 +78,16 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
             else "other photos are in the cells that the filter leaves"
         )
     return Reproduction(localization_id, same, neighbours_same, shift_km, tuple(changes))
+
+
+def model_of(connection: Connection, answer: Localization) -> Model | None:
+    """The model that gave an answer; None where it was removed."""
+    # One that was deleted and has embedded the photos again has another id.
+    return (
+        model_by_fingerprint(connection, answer.model["fingerprint"])
+        if answer.model_id is None
+        else model_by_id(connection, answer.model_id)
+    )
 
 
 def _answer_again(database: Database, before: Localization, model: Model) -> Localization:

@@ -39,8 +39,15 @@ FROM (SELECT *, coalesce(geom, estimate) AS place FROM (
     FROM geosearch.photos
 ) AS shown) AS p
 JOIN geosearch.collections AS c ON c.id = p.collection_id
-WHERE p.id IN ({chosen})
+WHERE p.id IN ({chosen}) AND p.id > %(after)s
 ORDER BY p.id LIMIT %(limit)s
+"""
+
+_NEAREST = """
+SELECT id, geosearch.great_circle_km(geom, ST_SetSRID(ST_Point(%(lon)s, %(lat)s), 4326)) AS km
+FROM geosearch.photos
+WHERE geom IS NOT NULL AND id IN ({chosen})
+ORDER BY km, id LIMIT %(limit)s
 """
 
 
@@ -94,15 +101,18 @@ def list_photos(
     where: Filter = EVERYTHING,
     ids: Sequence[int] = (),
     limit: int | None = None,
+    after: int = 0,
 ) -> list[StoredPhoto]:
     """The photos this login may see that pass a filter and have these ids, in order.
+
+    Those `after` an id, at most `limit`: the next page of a list.
 
     Errors as of `chosen_photos`.
     """
     chosen, values = chosen_photos(connection, where, ids)
     with connection.cursor(row_factory=class_row(StoredPhoto)) as cursor:
         return cursor.execute(
-            sql.SQL(_LIST).format(chosen=chosen), values | {"limit": limit}
+            sql.SQL(_LIST).format(chosen=chosen), values | {"limit": limit, "after": after}
         ).fetchall()
 
 
@@ -121,3 +131,20 @@ def read_thumbnail(connection: Connection, photo_id: int) -> bytes:
             "Ingest its folder again with --thumbnails.",
         )
     return bytes(row[0])
+
+
+def nearest_photos(
+    connection: Connection, lat: float, lon: float, where: Filter, limit: int
+) -> list[tuple[StoredPhoto, float]]:
+    """The photos that pass a filter, nearest to a point in degrees first, with their kilometres.
+
+    All that pass are compared: the filter is to keep near. Errors as of `chosen_photos`.
+    """
+    chosen, values = chosen_photos(connection, where)
+    rows = connection.execute(
+        sql.SQL(_NEAREST).format(chosen=chosen),
+        values | {"lat": lat, "lon": lon, "limit": limit},
+    ).fetchall()
+    away = {int(key): float(km) for key, km in rows}
+    found = list_photos(connection, ids=[*away]) if away else []
+    return sorted(((photo, away[photo.id]) for photo in found), key=lambda pair: pair[1])

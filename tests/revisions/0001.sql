@@ -117,5 +117,7 @@ SELECT geosearch.refresh_coverage();
 SELECT geosearch.set_private(2, true), geosearch.set_shared(2, 'geosearch_analyst', true);
 INSERT INTO geosearch.all_qgis_projects (name, metadata, content) VALUES ('map', '{}', '\x504b');
 
+INSERT INTO geosearch.tokens (role, name, sha256, expires_at)
+VALUES ('ann', 'a script', sha256('t'), now());
 INSERT INTO geosearch.leases (work, holder, expires_at)
 VALUES ('embed 1', gen_random_uuid(), now());

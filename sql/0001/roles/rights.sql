@@ -273,6 +273,10 @@ BEGIN
         'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq, '
         'geosearch.photo_changes_id_seq'
     );
+    -- A token is its maker's: nobody makes one that is another's.
+    IF to_regrole('geosearch_owner') IS NOT NULL THEN
+        REVOKE INSERT, UPDATE ON geosearch.tokens FROM geosearch_owner;
+    END IF;
     PERFORM geosearch.grant_shelf(shelf) FROM unnest(0 || geosearch.shelves()) AS shelf;
 END
 $$;

@@ -1,0 +1,1 @@
+"""The server: a page, and what it asks, over HTTP."""

@@ -1,0 +1,300 @@
+"""Who asks: everybody as the server's own login, or each as a role of the database.
+
+With logins, a request runs on connections of its own role, so what that role may not see is not
+there: in searches, tiles, thumbnails, counts and errors alike (docs/roles.md).
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated
+
+from fastapi import Depends, Request
+from psycopg.conninfo import make_conninfo
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from geosearch.database.access_tokens import role_of_token
+from geosearch.database.connection import Database, parse, pooled
+from geosearch.errors import GeosearchError, InputError, NotAllowedError, UnreachableError
+
+COOKIE = "geosearch_session"
+#: A session ends after so many seconds without a request, and at the latest.
+IDLE_S, LONGEST_S = 8 * 3600.0, 7 * 24 * 3600.0
+#: How errors speak of the database to those who need not know where it is.
+_LABEL = "of this server"
+#: Connections of each kind that a role may have: many roles share those of the server.
+_POOL = 4
+#: Methods that change nothing.
+_READING = {"GET", "HEAD", "OPTIONS"}
+
+
+@dataclass(frozen=True, eq=False)
+class Caller:
+    """Who asks: a role, the database as it sees that, and the token its page must send."""
+
+    role: str
+    database: Database
+    csrf_token: str | None = None
+
+    @cached_property
+    def may_record(self) -> bool:
+        """Whether its answers can be stored."""
+        with self.database.connection() as connection:
+            row = connection.execute(
+                "SELECT has_table_privilege('geosearch.localizations', 'INSERT')"
+            ).fetchone()
+        return row is not None and bool(row[0])
+
+
+class Gate:
+    """Lets everybody in, as the login that the server has itself."""
+
+    #: Whether one has to log in.
+    closed = False
+
+    def __init__(self, database: Database) -> None:
+        with database.connection() as connection:
+            row = connection.execute("SELECT current_user").fetchone()
+        assert row is not None
+        self.own = Caller(str(row[0]), database)
+
+    def caller(self, request: Request) -> Caller:  # noqa: ARG002
+        """Who makes this request.
+
+        Raises
+        ------
+        HTTPException
+            401: nobody that is known. 403: a page's request without its token.
+        """
+        return self.own
+
+    def close(self) -> None:
+        """End all sessions."""
+
+
+@dataclass(eq=False)
+class _Session:
+    caller: Caller
+    began: float = field(default_factory=time.monotonic)
+    used: float = field(default_factory=time.monotonic)
+
+    def over(self, now: float) -> bool:
+        return now - self.used > IDLE_S or now - self.began > LONGEST_S
+
+
+class LoginGate(Gate):
+    """Lets roles of the database in, by their passwords, which PostgreSQL itself checks.
+
+    Sessions are kept in memory: when the server ends, so do they.
+    """
+
+    closed = True
+
+    def __init__(self, database: Database, url: str) -> None:
+        super().__init__(database)
+        self._url = url
+        self._lock = threading.Lock()
+        self._sessions: dict[str, _Session] = {}
+        self._of_tokens: dict[str, Caller] = {}
+        self._throttle = Throttle()
+
+    def log_in(self, role: str, password: str, address: str) -> tuple[str, Caller]:
+        """The key of a new session, and who it is.
+
+        Raises
+        ------
+        HTTPException
+            401: role or password is wrong. 429: there were too many attempts.
+        InputError
+            The server of the database lets this role in without asking for the password.
+        UnreachableError
+            The database cannot be reached.
+        """
+        self._throttle.check(role, address)
+        if not role or not password or "\0" in role + password:
+            raise HTTPException(401, "role or password is wrong")
+        # Options of the environment are those of the server's own login.
+        options = parse(self._url).get("options", "")
+        url = make_conninfo(self._url, user=role, password=password, options=options)
+        database = Database(url, label=_LABEL, pool_size=_POOL)
+        try:
+            with database.connection() as connection:
+                # Else whoever names a role would have its rights: sockets often ask for nothing.
+                asked = connection.pgconn.used_password
+                connection.execute("SELECT FROM geosearch.collections LIMIT 1")
+                row = connection.execute("SELECT current_user").fetchone()
+        except UnreachableError as error:
+            database.close()
+            if "does not let this user in" not in error.message:
+                raise
+            self._throttle.failed(role, address)
+            raise HTTPException(401, "role or password is wrong") from error
+        except GeosearchError as error:
+            database.close()
+            raise HTTPException(403, "this role may not read geosearch's tables") from error
+        if not asked or row != (role,):
+            database.close()
+            raise InputError(
+                "the server of the database lets this role in without a password, or as another",
+                "Have pg_hba.conf ask for one (scram-sha-256) on the way that the server connects; "
+                "a URL that sets a role cannot be logged in by.",
+            )
+        self._throttle.passed(role, address)
+        key, session = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        caller = Caller(role, database, session)
+        with self._lock:
+            over = self._pop_over()
+            self._sessions[key] = _Session(caller)
+        _close(over)
+        return key, caller
+
+    def log_out(self, request: Request) -> None:
+        """End the session of a request."""
+        with self._lock:
+            session = self._sessions.pop(request.cookies.get(COOKIE, ""), None)
+        _close([] if session is None else [session.caller])
+
+    def caller(self, request: Request) -> Caller:
+        """As of `Gate`: by a token, or else by the session."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self._by_token(token.strip())
+        now = time.monotonic()
+        with self._lock:
+            session = self._sessions.get(request.cookies.get(COOKIE, ""))
+            if session is not None and not session.over(now):
+                session.used = now
+            else:
+                session = None
+        if session is None:
+            raise HTTPException(401, "nobody is logged in")
+        caller = session.caller
+        given = request.headers.get("x-csrf-token", "")
+        if request.method not in _READING and not secrets.compare_digest(
+            given.encode(), str(caller.csrf_token).encode()
+        ):
+            raise HTTPException(403, "the header X-CSRF-Token is not that of the session")
+        return caller
+
+    def close(self) -> None:
+        """End all sessions."""
+        with self._lock:
+            ended = [*(session.caller for session in self._sessions.values())]
+            ended += self._of_tokens.values()
+            self._sessions.clear()
+            self._of_tokens.clear()
+        _close(ended)
+
+    def _by_token(self, token: str) -> Caller:
+        """Who a token stands for: the server's own login, as that role (SET ROLE), for which it has
+        to be a member of the role.
+
+        Raises
+        ------
+        HTTPException
+            401: there is no such token, or not any more.
+        NotAllowedError
+            The server's login may not act as the role.
+        """
+        with self.own.database.connection() as connection:
+            role = role_of_token(connection, token)
+        if role is None:
+            raise HTTPException(401, "the token is unknown, has expired or was revoked")
+        with self._lock:
+            known = self._of_tokens.get(role)
+        return known or self._act_as(role)
+
+    def _act_as(self, role: str) -> Caller:
+        url = self.own.database.url
+        escaped = role.replace("\\", "\\\\").replace(" ", "\\ ")
+        options = f"{parse(url).get('options', '')} -c role={escaped}".strip()
+        database = Database(make_conninfo(url, options=options), label=_LABEL, pool_size=_POOL)
+        try:
+            with database.connection() as connection:
+                row = connection.execute("SELECT current_user").fetchone()
+                # A pooler may leave the option out, or give the next statement another backend.
+                if row != (role,) or pooled(connection):
+                    raise UnreachableError("a pooler stands before the database")
+        except UnreachableError as error:
+            database.close()
+            raise NotAllowedError(
+                f"the server's login, {self.own.role}, cannot act as {role}",
+                f"GRANT the role {role} to {self.own.role}, and connect without a pooler.",
+            ) from error
+        with self._lock:
+            known = self._of_tokens.setdefault(role, Caller(role, database))
+        if known.database is not database:
+            database.close()
+        return known
+
+    def _pop_over(self) -> list[Caller]:
+        now = time.monotonic()
+        keys = [key for key, session in self._sessions.items() if session.over(now)]
+        return [self._sessions.pop(key).caller for key in keys]
+
+
+def _close(callers: Iterable[Caller]) -> None:
+    for caller in callers:
+        caller.database.close()
+
+
+class Throttle:
+    """Makes who fails to log in wait: longer each time, from some failures on.
+
+    Counted for a role at an address, for an address, and for a role: the last so late that others
+    can hardly lock its owner out.
+    """
+
+    _FREE = (5, 20, 100)
+    _LONGEST_S = 900.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures: dict[tuple[str | None, str | None], tuple[int, float]] = {}
+
+    def check(self, role: str, address: str) -> None:
+        """Raise `HTTPException` 429 for who has to wait."""
+        now = time.monotonic()
+        with self._lock:
+            waits = [self._failures.get(key, (0, 0.0))[1] - now for key in _keys(role, address)]
+        if max(waits) > 0:
+            raise HTTPException(
+                429, "too many attempts to log in", {"Retry-After": f"{max(waits):.0f}"}
+            )
+
+    def failed(self, role: str, address: str) -> None:
+        """Count a failure."""
+        now = time.monotonic()
+        with self._lock:
+            for key, (_, until) in [*self._failures.items()]:
+                if until < now - self._LONGEST_S:
+                    del self._failures[key]
+            for key, free in zip(_keys(role, address), self._FREE, strict=True):
+                count = self._failures.get(key, (0, 0.0))[0] + 1
+                wait = 0.0 if count < free else min(2.0 ** min(count - free, 20), self._LONGEST_S)
+                self._failures[key] = count, now + wait
+
+    def passed(self, role: str, address: str) -> None:
+        """Forget the failures of who is in now."""
+        with self._lock:
+            self._failures.pop((role, address), None)
+
+
+def _keys(role: str, address: str) -> tuple[tuple[str | None, str | None], ...]:
+    return (role, address), (None, address), (role, None)
+
+
+async def _caller(request: Request) -> Caller:
+    gate: Gate = request.app.state.gate
+    # Nothing to look up needs no thread, to which the way is long on a busy machine.
+    return await run_in_threadpool(gate.caller, request) if gate.closed else gate.own
+
+
+#: Who asks, as a parameter of a route.
+Asker = Annotated[Caller, Depends(_caller)]

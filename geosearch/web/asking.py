@@ -1,0 +1,141 @@
+"""From what a request asks for to an answer as `geosearch localize --json` prints it, or more."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from shapely.geometry import mapping
+
+from geosearch.database.connection import Database
+from geosearch.density.density_cells import DensityCells
+from geosearch.features.model_rows import Model
+from geosearch.localization import Localization
+from geosearch.localization import Request as Parameters
+from geosearch.localization.localizing import answer_query, chosen_parameters, recorded
+from geosearch.query import Query
+from geosearch.retrieval import Filter
+from geosearch.retrieval.conditions import ByAuthors, Photos
+from geosearch.retrieval.duplicates import Exclusions
+from geosearch.retrieval.photo_list import list_photos
+from geosearch.web.access import Caller
+from geosearch.web.engine import Engine
+
+#: What may be shown beside an answer.
+Include = Literal["regions", "density", "photos", "embedding"]
+
+#: Ids in the database.
+MOST = 2**63 - 1
+
+
+class Asked(BaseModel):
+    """What to answer by."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "filter": {"country": "CH", "after": "2015-01-01"},
+                "parameters": {"k": 50},
+                "exclude_authors": ["ann"],
+                "include": ["regions"],
+            }
+        },
+    )
+
+    model: str | None = Field(None, description="One of the server's; by default its first.")
+    filter: dict[str, Any] = Field({}, description="Which photos may be neighbours: docs/filters.")
+    parameters: dict[str, Any] = Field({}, description="Fields of geosearch.localization.Request.")
+    exclude_photos: list[Annotated[int, Field(ge=1, le=MOST)]] = Field(
+        [], description="Photos that must not be neighbours, by id."
+    )
+    exclude_authors: list[str] = Field([], description="Authors whose photos must not be.")
+    exclude_self: StrictBool = Field(False, description="Leave out photos with the query's bytes.")
+    exclude_duplicates: float | bool | None = Field(
+        None, description="Leave out photos at a smaller cosine distance; true: 0.02."
+    )
+    record: StrictBool | None = Field(
+        None, description="Store the answer; by default where one may."
+    )
+    include: list[Include] = Field(
+        [], description="Also show these: photos are the neighbours' metadata."
+    )
+
+
+def answer(
+    caller: Caller, model: Model, query: Query, asked: Asked, *, record: bool | None = None
+) -> dict[str, Any]:
+    """The answer to a query, recorded as `asked` or else as `record` says, or where one may."""
+    database, where = caller.database, Filter.from_json(asked.filter)
+    parameters = Parameters.from_json(asked.parameters)
+    with database.connection() as connection:
+        chosen = chosen_parameters(connection, model, where, parameters)
+    if asked.exclude_photos:
+        where &= ~Photos(*asked.exclude_photos)
+    if asked.exclude_authors:
+        where &= ~ByAuthors(*asked.exclude_authors)
+    exclusions = Exclusions(asked.exclude_self, asked.exclude_duplicates)
+    found = answer_query(database, model, query, chosen, where, exclusions)
+    wanted = record if asked.record is None else asked.record
+    found = recorded(database, found, record=caller.may_record if wanted is None else wanted)
+    return shown(database, found, asked.include)
+
+
+def shown(database: Database, found: Localization, include: list[Include]) -> dict[str, Any]:
+    """An answer as JSON, with what is to be shown beside it."""
+    value = found.to_json()
+    value["created_at"] = found.created_at
+    if "regions" in include:
+        value["regions"] = regions(found)
+    if "density" in include:
+        value["density"] = density(found)
+    if "embedding" in include:
+        value["embedding"] = found.query.embedding
+    if "photos" in include:
+        ids = found.neighbours.photo_id.tolist()
+        with database.connection() as connection:
+            value["photos"] = list_photos(connection, ids=ids) if ids else []
+    return value
+
+
+def regions(found: Localization) -> dict[str, Any]:
+    """The regions of an answer as GeoJSON, the largest first."""
+    features = [
+        {
+            "type": "Feature",
+            "geometry": mapping(region.geometry),
+            "properties": {"level": level, "area_km2": region.area_km2},
+        }
+        for level, region in sorted(found.regions.items(), reverse=True)
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def density(found: Localization) -> dict[str, Any]:
+    """The density of an answer as cells, the densest first; none for a method without one.
+
+    Each is west, south, east, north in degrees, probability per square kilometre, and the share of
+    the probability in it and all denser ones.
+    """
+    names = ["west", "south", "east", "north", "density_per_km2", "level"]
+    if found.density is None:
+        return {"columns": names, "cells": []}
+    cells = DensityCells.of(found.density)
+    sides = (cells.west, cells.south, cells.east, cells.north)
+    per_km2 = (float(f"{value:.4g}") for value in cells.share / cells.area_km2)
+    rows = zip(*(side.round(6).tolist() for side in sides), per_km2, strict=True)
+    levels = cells.level.round(5).tolist()
+    return {
+        "columns": names,
+        "cells": [[*row, level] for row, level in zip(rows, levels, strict=True)],
+    }
+
+
+async def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+#: The models, as a parameter of a route.
+Models = Annotated[Engine, Depends(_engine)]

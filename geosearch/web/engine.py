@@ -1,0 +1,107 @@
+"""What all requests share: networks, loaded once, and whether the server is ready."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from geosearch.arguments import check_choice
+from geosearch.database.connection import Database
+from geosearch.errors import GeosearchError, NotFoundError, PhotoRejected
+from geosearch.features import Backbone, Rejected, load_backbone
+from geosearch.features.extraction import embed_batch
+from geosearch.features.model_rows import Model, require_model
+from geosearch.features.whitening import find_backbone
+from geosearch.localization.localizing import answer_query, chosen_parameters
+from geosearch.parallel import processors
+from geosearch.query import Query
+from geosearch.retrieval import EVERYTHING
+
+#: Photos that are decoded and embedded at once, for each processor: more only take memory.
+_AT_ONCE = 2
+
+
+class Engine:
+    """The models that photos are embedded with, by spec; the first is that of who names none.
+
+    `state` is `warming`, then `ready`, or `failed`, and then `message` says why.
+    """
+
+    def __init__(self, models: Sequence[str], device: str = "auto") -> None:
+        self.models = tuple(dict.fromkeys(models))
+        self.state = "warming"
+        self.message: str | None = None
+        self._device = device
+        self._loading = threading.Lock()
+        self._loaded: dict[str, Backbone] = {}
+        self._found: WeakKeyDictionary[Database, dict[str, Backbone]] = WeakKeyDictionary()
+        self._room = threading.BoundedSemaphore(_AT_ONCE * processors())
+
+    def warm(self, database: Database) -> None:
+        """Load the networks, and answer once with each: the first who asks must not wait for it."""
+        try:
+            for spec in self.models:
+                self._warm(database, spec)
+        except GeosearchError as error:
+            self.state, self.message = "failed", str(error)
+        except Exception as error:
+            self.state, self.message = "failed", f"{type(error).__name__}: {error}"
+            raise
+        else:
+            self.state = "ready"
+
+    def embedded(
+        self, database: Database, spec: str | None, name: str, data: bytes
+    ) -> tuple[Model, Query]:
+        """A photo held in memory as a query, and its model; `name` is what it is called.
+
+        Raises
+        ------
+        InputError
+            The server has no such model loaded: no other is ever loaded for a request.
+        NotFoundError
+            Nothing is embedded with the model here.
+        PhotoRejected
+            The photo cannot be decoded or embedded.
+        """
+        backbone = self._backbone(database, spec)
+        with database.connection() as connection:
+            model = require_model(connection, backbone.description)
+        with self._room:
+            (found,) = embed_batch(backbone, [name], look=True, read=lambda _: data)
+        if isinstance(found, Rejected):
+            said = found.rejection
+            raise PhotoRejected(said.reason, f"{name}: {said.message}") from said
+        return model, found
+
+    def _backbone(self, database: Database, spec: str | None) -> Backbone:
+        spec = self.models[0] if spec is None else spec
+        check_choice("model", spec, self.models)
+        known = self._found.setdefault(database, {})
+        if spec not in known:
+            known[spec] = find_backbone(database, spec, device=self._device, load=self._load)
+        return known[spec]
+
+    def _load(self, spec: str, *, device: str, at_once: bool) -> Backbone:
+        with self._loading:
+            if spec not in self._loaded:
+                self._loaded[spec] = load_backbone(spec, device=device, at_once=at_once)
+            return self._loaded[spec]
+
+    def _warm(self, database: Database, spec: str) -> None:
+        from PIL import Image
+
+        picture = io.BytesIO()
+        noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+        Image.fromarray(noise).save(picture, "JPEG")
+        try:
+            model, query = self.embedded(database, spec, "warming", picture.getvalue())
+        except NotFoundError:  # no photo is embedded yet, or this login sees no whitened model
+            return
+        with database.connection() as connection:
+            parameters = chosen_parameters(connection, model, EVERYTHING, None)
+        answer_query(database, model, query, parameters, EVERYTHING).to_json()

@@ -1,0 +1,101 @@
+"""Thumbnails of photos: those that are stored, or made of their files and kept for a while."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from geosearch.database.connection import Connection
+from geosearch.errors import NotFoundError, PhotoRejected, Reason
+from geosearch.images import decode, open_image, room_for
+from geosearch.storage import read_bytes
+
+#: Longer sides that there are, pixels: for a strip, and for looking closely.
+SIDES = (256, 1024)
+#: Bytes of thumbnails kept in memory.
+_KEPT = 64 * 2**20
+
+
+class Thumbnails:
+    """WebP by the sha256 of the photo and the longer side; who may have one is asked before."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._size = 0
+
+    def thumbnail(self, photo: PhotoFile, side: int) -> bytes:
+        """The small one of what the database has stored, where it has; else of the file.
+
+        The file must still have its bytes: whoever names one that is none of the collections'
+        cannot know its sha256, and so sees nothing of it.
+
+        Raises
+        ------
+        PhotoRejected
+            Nothing is stored, and the file cannot be read or decoded, or has changed.
+        """
+        if photo.stored is not None and side == SIDES[0]:
+            return _webp(photo.stored, side)
+        try:
+            return self._of_file(photo, side)
+        except PhotoRejected:
+            if photo.stored is None:
+                raise
+            return photo.stored
+
+    def _of_file(self, photo: PhotoFile, side: int) -> bytes:
+        key = photo.sha256, side
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        data = read_bytes(photo.uri)
+        if hashlib.sha256(data).digest() != photo.sha256:
+            raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
+        made = _webp(data, side)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = made
+                self._size += len(made)
+            while self._size > _KEPT:
+                self._size -= len(self._kept.popitem(last=False)[1])
+        return made
+
+
+class PhotoFile(NamedTuple):
+    """Address and sha256 of a photo, and its thumbnail, WebP, if one is stored."""
+
+    uri: str
+    sha256: bytes
+    stored: bytes | None
+
+
+def photo_file(connection: Connection, photo_id: int) -> PhotoFile:
+    """The file of a photo.
+
+    Raises
+    ------
+    NotFoundError
+        There is none, as far as this login may see.
+    """
+    row = connection.execute(
+        "SELECT uri, sha256, geosearch.thumbnail(id) FROM geosearch.photos WHERE id = %s",
+        (photo_id,),
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"there is no photo {photo_id}", "Ids: geosearch photos list")
+    return PhotoFile(str(row[0]), bytes(row[1]), None if row[2] is None else bytes(row[2]))
+
+
+def _webp(data: bytes, side: int) -> bytes:
+    image = open_image(data)
+    with room_for(image):
+        picture = decode(image, at_least=side)
+    picture.thumbnail((side, side))
+    out = io.BytesIO()
+    picture.save(out, "WEBP", quality=80, method=2)
+    return out.getvalue()

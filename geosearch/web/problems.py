@@ -1,0 +1,105 @@
+"""Errors over HTTP: problem details (RFC 9457), with the statuses of `geosearch.errors`."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from geosearch.errors import GeosearchError, PhotoRejected
+from geosearch.web.said import said
+
+MEDIA_TYPE = "application/problem+json"
+
+logger = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """What went wrong, and what to do about it."""
+
+    title: str
+    status: int
+    detail: str
+    remedy: str | None = None
+    fields: list[str] = []
+    reason: str | None = None
+
+
+#: For `responses` of every route: what any of them may answer instead.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, description in {
+        400: "A value cannot be used",
+        401: "Nobody is logged in",
+        403: "This role may not, or the request comes from another site",
+        404: "It does not exist, as far as this role may see",
+        405: "The address does not take this method",
+        413: "The request, or a photo in it, is too large",
+        421: "The server is not known by the name that was asked for",
+        422: "The request is not as described here, or a photo cannot be read",
+        429: "Too many attempts",
+        500: "A fault of geosearch",
+        501: "An optional package is missing on the server",
+        503: "The database or a model cannot be used",
+    }.items()
+}
+
+
+def problem(
+    status: int,
+    detail: str,
+    remedy: str | None = None,
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> Response:
+    """The answer that says a problem."""
+    value = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    value |= {"remedy": remedy, "fields": [], "reason": None} | more
+    return said(value, status, MEDIA_TYPE, headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Have an application answer with problems where something goes wrong."""
+
+    @app.exception_handler(GeosearchError)
+    def _(_: Request, error: GeosearchError) -> Response:
+        reason = error.reason if isinstance(error, PhotoRejected) else None
+        fields = list(error.fields)
+        return problem(error.http_status, error.message, error.remedy, fields=fields, reason=reason)
+
+    @app.exception_handler(RequestValidationError)
+    def _(_: Request, error: RequestValidationError) -> Response:
+        parts = [(".".join(map(str, one["loc"])), str(one["msg"])) for one in error.errors()]
+        detail = "; ".join(f"{place}: {message}" for place, message in parts)
+        return problem(422, detail, fields=[place for place, _ in parts])
+
+    @app.exception_handler(HTTPException)
+    def _(_: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        return problem(error.status_code, str(error.detail), headers=headers)
+
+    for kind, detail in {
+        RecursionError: "the request is nested too deep",
+        UnicodeError: "the request has text that is no Unicode",
+        OverflowError: "the request has a number that is too large",
+    }.items():
+        app.add_exception_handler(kind, _refusing(detail))
+
+    @app.exception_handler(Exception)
+    def _(request: Request, error: Exception) -> Response:
+        logger.error("%s %s", request.method, request.url.path, exc_info=error)
+        remedy = "This is a fault of geosearch. The log of the server shows where."
+        return problem(500, type(error).__name__, remedy)
+
+
+def _refusing(detail: str) -> Any:
+    return lambda _request, _error: problem(400, detail)

@@ -1,0 +1,552 @@
+"""Attempts on the server: by who is not let in, by who is, by other sites, and by hostile files."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from starlette.exceptions import HTTPException
+from starlette.testclient import TestClient
+
+from geosearch.database import migrations
+from geosearch.database.access_tokens import create_token, list_tokens, revoke_token
+from geosearch.database.collection_rows import set_private
+from geosearch.database.connection import Connection, Database
+from geosearch.database.copying import PhotoKey
+from geosearch.database.role_grants import grant_role
+from geosearch.errors import DatabaseError, NotFoundError
+from geosearch.features.extraction import stored_query
+from geosearch.features.model_rows import find_model
+from geosearch.ingest import ingest
+from geosearch.localization import Parameters
+from geosearch.localization.localizing import answer_query, recorded
+from geosearch.retrieval import EVERYTHING
+from geosearch.web.access import COOKIE, LoginGate, Throttle
+from geosearch.web.application import make_application
+from geosearch.web.engine import Engine
+from tests import photo_files
+from tests.conftest import running_server
+from tests.rows import add_embeddings, add_model
+from tests.test_web_api import problem
+from tests.vector_tiles import read_tile
+
+PASSWORD = "correct horse"
+MODEL = "test/model"
+#: Photos 1 to 3 are in the collection `open`, 4 to 6 in `secret`, which is private.
+OPEN, SECRET = (1, 2, 3), (4, 5, 6)
+#: An answer of the owner's, which rests on both.
+ANSWER = 1
+
+
+@dataclass
+class World:
+    """A server of the database that asks for passwords, and the API over it."""
+
+    database: Database
+    url: str
+    client: TestClient
+
+    @contextmanager
+    def connection(self, role: str) -> Iterator[Connection]:
+        with (
+            Database(make_conninfo(self.url, user=role, password=PASSWORD)) as database,
+            database.connection() as connection,
+        ):
+            yield connection
+
+    def log_in(self, role: str, password: str = PASSWORD) -> Any:
+        self.client.cookies.clear()
+        return self.client.post("session", json={"role": role, "password": password})
+
+    def as_role(self, role: str) -> TestClient:
+        """The client, with a session of the role."""
+        answered = self.log_in(role)
+        assert answered.status_code == 200, answered.text
+        self.client.headers["X-CSRF-Token"] = answered.json()["csrf_token"]
+        return self.client
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("photos")
+    for number, name in enumerate(["open"] * 3 + ["secret"] * 3):
+        (folder / name).mkdir(exist_ok=True)
+        picture = photo_files.photo(
+            photo_files.gps(40 + number, 10 + number),
+            shade=number,
+            size=(64, 48),
+            image_tags={0x013B: f"author of {name}"},
+        )
+        (folder / name / f"{number}.jpg").write_bytes(picture)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with running_server(port) as server:
+        migrations.upgrade(server.url)
+        url = str(server.tcp_url())
+        with Database(server.url) as database:
+            for name in ("open", "secret"):
+                ingest(database, [folder / name], collection=name)
+            _fill(database)
+            with Database(make_conninfo(url, user="web", password=PASSWORD)) as web:
+                app = make_application(Engine(["none"]), LoginGate(web, url), None)
+                with TestClient(app, "http://photos.example") as client:
+                    client.base_url = client.base_url.join("/api/v1/")
+                    yield World(database, url, client)
+
+
+def _fill(database: Database) -> None:
+    with database.connection() as connection:
+        for name, role in {
+            "ann": "analyst",
+            "rea": "reader",
+            "ria": "reader",
+            "web": "reader",
+        }.items():
+            create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+            connection.execute(create.format(sql.Identifier(name), sql.Literal(PASSWORD)))
+            grant_role(connection, role, name)
+        connection.execute("CREATE ROLE mute LOGIN PASSWORD 'correct horse'; GRANT ann TO web")
+        model = add_model(connection, 8)
+        keys = connection.execute(
+            "SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence, "
+            "shelf FROM geosearch.photos ORDER BY id"
+        ).fetchall()
+        vectors = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
+        add_embeddings(connection, model, [PhotoKey(*key) for key in keys], vectors)
+        connection.execute("SELECT geosearch.refresh_coverage()")
+        row = find_model(connection, MODEL)
+        query = stored_query(connection, row, 1)
+    given = answer_query(database, row, query, Parameters(k=6), EVERYTHING)
+    assert recorded(database, given).id == ANSWER
+    with database.connection() as connection:
+        set_private(connection, "secret", private=True)
+
+
+# ---- who is let in ------------------------------------------------------------------------------
+
+
+def test_nothing_but_the_state_is_told_to_who_is_not_logged_in(world: World) -> None:
+    world.client.cookies.clear()
+    open_to_all = {("get", "/api/v1/status"), ("post", "/api/v1/session")}
+    described = world.client.get("openapi.json").json()["paths"]
+    asked = 0
+    for path, methods in described.items():
+        for method in methods:
+            if (method, path) in open_to_all:
+                continue
+            address = re.sub(r"\{[^}]*\}", "1", path).replace("tiles/1/1/1/1", "tiles/photos/1/1/1")
+            refused = world.client.request(method, f"http://photos.example{address}")
+            assert refused.status_code == 401, (method, path, refused.text)
+            asked += 1
+    assert asked > 30
+    assert world.client.get("status").json()["login"] is True
+
+
+def test_a_session_is_in_a_cookie_that_scripts_and_other_sites_do_not_get(world: World) -> None:
+    answered = world.log_in("ann")
+    cookie = answered.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert answered.json()["role"] == "ann"
+    assert world.client.cookies[COOKIE] not in answered.text
+    client = world.as_role("ann")
+    assert client.get("session").json()["may_record"] is True
+    kept = client.cookies[COOKIE]
+    client.delete("session")
+    client.cookies.set(COOKIE, kept)
+    problem(client.get("session"), 401)
+
+
+@pytest.mark.parametrize(
+    ("role", "password"),
+    [("ann", "wrong"), ("nobody", PASSWORD), ("ann", ""), ("", ""), ("ann\0", PASSWORD)],
+)
+def test_who_is_unknown_and_whose_password_is_wrong_hear_the_same(
+    world: World, role: str, password: str
+) -> None:
+    assert problem(world.log_in(role, password), 401)["detail"] == "role or password is wrong"
+
+
+def test_a_role_without_rights_is_not_let_in(world: World) -> None:
+    problem(world.log_in("mute"), 403)
+
+
+def test_nobody_gets_in_where_the_database_asks_for_no_password(world: World) -> None:
+    """The socket of the private server lets in whoever reaches it, under any name."""
+    with Database(world.database.url) as database:
+        gate = LoginGate(database, world.database.url)
+        with TestClient(make_application(Engine(["none"]), gate, None)) as client:
+            session = {"role": "ann", "password": "whatever"}
+            refused = problem(client.post("/api/v1/session", json=session), 400)
+    assert "without a password" in refused["detail"]
+
+
+def test_guessing_takes_longer_each_time(world: World) -> None:
+    throttle = Throttle()
+    for _ in range(5):
+        throttle.check("ann", "10.0.0.1")
+        throttle.failed("ann", "10.0.0.1")
+    with pytest.raises(HTTPException) as refused:
+        throttle.check("ann", "10.0.0.1")
+    assert refused.value.status_code == 429
+    throttle.check("bob", "10.0.0.1")
+    throttle.check("ann", "10.0.0.2")
+    for number in range(20):
+        throttle.failed(f"role {number}", "10.0.0.3")
+    with pytest.raises(HTTPException):
+        throttle.check("any other", "10.0.0.3")
+    answers = [world.log_in("rea", "wrong").status_code for _ in range(6)]
+    assert answers == [401] * 5 + [429]
+    assert world.log_in("rea").status_code == 429
+
+
+# ---- other sites --------------------------------------------------------------------------------
+
+
+def test_another_site_changes_nothing(world: World) -> None:
+    client = world.as_role("ann")
+    token = client.headers.pop("X-CSRF-Token")
+    problem(client.post("filters/check", json={"filter": {}}), 403)
+    client.headers["X-CSRF-Token"] = "wrong"
+    problem(client.post("filters/check", json={"filter": {}}), 403)
+    client.headers["X-CSRF-Token"] = token
+    assert client.post("filters/check", json={"filter": {}}).status_code == 200
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://photos.example.evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
+        problem(client.post("filters/check", json={"filter": {}}, headers=headers), 403)
+    own = {"Origin": "http://photos.example"}
+    assert client.post("filters/check", json={"filter": {}}, headers=own).status_code == 200
+
+
+def test_a_name_that_leads_to_this_machine_is_not_answered(world: World) -> None:
+    app = make_application(Engine(["none"]), LoginGate(world.database, world.url), {"localhost"})
+    with TestClient(app, "http://localhost:8000") as client:
+        assert client.get("/api/v1/status").status_code == 200
+        for host in ("evil.example", "localhost.evil.example", "", "[", "127.0.0.1:8000"):
+            problem(client.get("/api/v1/status", headers={"Host": host}), 421)
+
+
+def test_every_answer_forbids_what_a_page_must_not_do(world: World) -> None:
+    for address in ("status", "nonsense", "photos/1", "http://photos.example/"):
+        headers = world.client.get(address).headers
+        policy = headers["content-security-policy"]
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+# ---- private photos -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "photos/{}",
+        "photos/{}/thumbnail",
+        "photos/{}/like?model=" + MODEL,
+    ],
+)
+def test_a_private_photo_is_not_there(world: World, address: str) -> None:
+    client = world.as_role("ann")
+    assert client.get(address.format(OPEN[0])).status_code == 200
+    hidden, absent = (problem(client.get(address.format(key)), 404) for key in (4, 999))
+    assert json.dumps(hidden).replace("4", "") == json.dumps(absent).replace("999", "").replace(
+        "4", ""
+    )
+
+
+def test_a_private_photo_is_no_query_and_no_neighbour(world: World) -> None:
+    client = world.as_role("ann")
+    with world.database.connection() as connection:
+        row = connection.execute("SELECT uri FROM geosearch.photos WHERE id = 4").fetchone()
+    assert row is not None
+    for which in ({"photo_id": 4}, {"uri": row[0]}):
+        problem(client.post("localize/stored", json=which | {"model": MODEL}), 404)
+    found = client.post("localize/stored", json={"photo_id": 1, "model": MODEL}).json()
+    assert {neighbour["photo_id"] for neighbour in found["neighbours"]} == set(OPEN)
+    like = client.get("photos/1/like", params={"model": MODEL}).json()
+    assert {neighbour["photo_id"] for neighbour in like["neighbours"]} == {2, 3}
+
+
+def test_a_reader_asks_and_nothing_is_recorded(world: World) -> None:
+    client = world.as_role("ria")
+    assert client.get("session").json()["may_record"] is False
+    asked = {"photo_id": 1, "model": MODEL, "include": ["embedding"]}
+    found = client.post("localize/stored", json=asked).json()
+    again = {"embedding": found["embedding"], "model": MODEL, "exclude_photos": [1]}
+    assert client.post("localize/embedding", json=again).json()["localization_id"] is None
+    problem(client.post("localize/stored", json=asked | {"record": True}), 403)
+
+
+def test_no_count_list_or_tile_tells_of_private_photos(world: World) -> None:
+    client = world.as_role("ann")
+    assert [one["name"] for one in client.get("collections").json()] == ["open"]
+    assert client.get("models").json()[0]["photos"] == 3
+    choices = client.get("choices").json()
+    assert (choices["photos"], choices["authors"]) == (3, {"author of open": 3})
+    assert [one["id"] for one in client.get("photos").json()["photos"]] == list(OPEN)
+    near = client.get("photos/near", params={"lat": 44, "lon": 14, "km": 20016}).json()
+    assert {one["id"] for one in near["photos"]} == set(OPEN)
+    check = client.post("filters/check", json={"filter": {"author": "author of secret"}}).json()
+    assert (check["photos"], check["of"]) == (0, 3)
+    problem(client.post("filters/check", json={"filter": {"collection": "secret"}}), 404)
+    cells = client.get("coverage").json()["features"]
+    assert sum(cell["properties"]["photos"] for cell in cells) == 3
+    (layer,) = read_tile(client.get("tiles/photos/0/0/0.mvt").content)
+    assert sum(each.properties["count"] for each in layer.features) == 3
+
+
+def test_an_answer_that_rests_on_private_photos_is_not_there(world: World) -> None:
+    client = world.as_role("ann")
+    here = "answers/{}"
+    export = [f"/export/{name}" for name in ("regions.geojson", "lines.kml", "project.qgz")]
+    for address in ("", "/neighbours", "/regions", "/density", *export, "/export/neighbours.sql"):
+        hidden, absent = (problem(client.get(here.format(key) + address), 404) for key in (1, 999))
+        assert hidden["detail"].replace("1", "") == absent["detail"].replace("999", "")
+    problem(client.post("answers/1/again", json={}), 404)
+    problem(client.post("answers/1/reproduce"), 404)
+    problem(client.delete("answers/1"), 404)
+    assert client.get("answers").json()["answers"] == []
+    assert client.get("tiles/estimates/0/0/0.mvt", params={"answer": 1}).content == b""
+
+
+def test_a_thumbnail_that_another_has_asked_for_stays_hidden(world: World) -> None:
+    """They are kept in memory for all: who may see one is asked each time."""
+    with world.database.connection() as connection:
+        connection.execute("ALTER ROLE mute PASSWORD 'correct horse'")
+        grant_role(connection, "owner", "mute")
+    client = world.as_role("mute")
+    seen = client.get("photos/4/thumbnail")
+    assert seen.status_code == 200
+    client = world.as_role("ann")
+    problem(client.get("photos/4/thumbnail"), 404)
+    tag = {"If-None-Match": seen.headers["etag"]}
+    problem(client.get("photos/4/thumbnail", headers=tag), 404)
+    with world.database.connection() as connection:
+        connection.execute("REVOKE geosearch_owner FROM mute")
+
+
+def test_nobody_deletes_anothers_answer_nor_sees_anothers_jobs(world: World) -> None:
+    client = world.as_role("ann")
+    asked = {"photo_id": 1, "model": MODEL, "record": True}
+    key = client.post("localize/stored", json=asked).json()["localization_id"]
+    job = client.post("jobs", files=[("photos", photo_files.photo())]).json()["id"]
+    with world.database.connection() as connection:
+        connection.execute("CREATE ROLE bob LOGIN PASSWORD 'correct horse'")
+        grant_role(connection, "analyst", "bob")
+    client = world.as_role("bob")
+    assert client.get(f"answers/{key}").status_code == 200
+    problem(client.delete(f"answers/{key}"), 403)
+    problem(client.get(f"jobs/{job}"), 404)
+    problem(client.get(f"jobs/{job}/events"), 404)
+    assert client.get("jobs").json() == []
+    assert world.as_role("ann").delete(f"answers/{key}").status_code == 200
+
+
+# ---- tokens -------------------------------------------------------------------------------------
+
+
+def test_a_token_stands_for_who_made_it_until_it_is_revoked(world: World) -> None:
+    with world.connection("ann") as connection:
+        key, token = create_token(connection, "nightly", 1)
+    world.client.cookies.clear()
+    del world.client.headers["X-CSRF-Token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert world.client.get("session", headers=bearer).json()["role"] == "ann"
+    found = world.client.post("filters/check", json={"filter": {}}, headers=bearer).json()
+    assert found["of"] == 3
+    problem(world.client.get("photos/4", headers=bearer), 404)
+    for wrong in (f"{token}x", "", "x" * 5000, "geosearch_"):
+        refused = world.client.get("session", headers={"Authorization": f"Bearer {wrong}"})
+        problem(refused, 401)
+    with world.connection("ann") as connection:
+        revoke_token(connection, key)
+    problem(world.client.get("session", headers=bearer), 401)
+
+
+def test_a_token_works_only_for_roles_that_the_server_may_act_as(world: World) -> None:
+    with world.connection("rea") as connection:
+        _, token = create_token(connection, "nightly", 1)
+    bearer = {"Authorization": f"Bearer {token}"}
+    refused = problem(world.client.get("session", headers=bearer), 403)
+    assert "cannot act as rea" in refused["detail"]
+
+
+def test_tokens_are_ones_own_and_are_kept_as_sums_alone(world: World) -> None:
+    with world.connection("ann") as connection:
+        key, token = create_token(connection, "mine", 1)
+        assert [one.name for one in list_tokens(connection)] == ["mine"]
+    with pytest.raises(DatabaseError, match="permission denied"), world.connection("ann") as own:
+        own.execute("SELECT * FROM geosearch.tokens")
+    with world.connection("rea") as connection:
+        assert key not in [one.id for one in list_tokens(connection)]
+        with pytest.raises(NotFoundError):
+            revoke_token(connection, key)
+    with world.database.connection() as connection:
+        stored = connection.execute("SELECT tokens::text FROM geosearch.tokens").fetchall()
+        assert token not in str(stored)
+        assert key in [one.id for one in list_tokens(connection)]
+        connection.execute("SET LOCAL ROLE geosearch_owner")
+        assert key in [one.id for one in list_tokens(connection)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(
+                "INSERT INTO geosearch.tokens (role, name, sha256, expires_at) "
+                "VALUES ('ann', 'forged', sha256('x'), now())"
+            )
+
+
+def test_an_expired_token_lets_nobody_in(world: World) -> None:
+    with world.connection("ann") as connection:
+        key, token = create_token(connection, "short", 1)
+    with world.database.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.tokens SET expires_at = now() - interval '1 s' WHERE id = %s", (key,)
+        )
+    problem(world.client.get("session", headers={"Authorization": f"Bearer {token}"}), 401)
+
+
+# ---- hostile requests and files -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/assets/..%2f..%2f..%2fetc%2fpasswd",
+        "/assets/....//....//etc/passwd",
+        "//etc/passwd",
+        "/assets/%00",
+        "/api/v1/countries/..%2f..%2fetc%2fpasswd",
+        "/api/v1/tiles/..%2f../0/0/0.mvt",
+    ],
+)
+def test_no_address_leads_out_of_the_page(world: World, address: str) -> None:
+    client = world.as_role("ann")
+    found = client.get(f"http://photos.example{address}")
+    assert found.status_code < 500 or "not built" in found.text
+    assert "root:" not in found.text
+
+
+def test_no_path_in_a_request_is_opened(world: World) -> None:
+    client = world.as_role("ann")
+    for uri in ("file:///etc/passwd", "/etc/passwd", "http://169.254.169.254/", "s3://b/k"):
+        refused = client.post("localize/stored", json={"uri": uri, "model": MODEL})
+        assert problem(refused, 404)["detail"] == "no photo of the collections has this address"
+    within = {"filter": {"within": "/etc/passwd"}}
+    assert "no file" not in problem(client.post("filters/check", json=within), 400)["detail"]
+    photo = photo_files.photo(size=(64, 48))
+    for model in ("file:/etc/passwd", "torchvision/resnet50", "../x"):
+        data = {"request": json.dumps({"model": model})}
+        files = {"photo": ("../../etc/passwd", photo)}
+        problem(client.post("localize", files=files, data=data), 400)
+
+
+def test_a_photo_row_that_names_another_file_shows_nothing_of_it(world: World) -> None:
+    """An ingester may name any file; of one that is no photo of hers she does not know the sum."""
+    asked: list[str] = []
+
+    class Inner(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+
+    with HTTPServer(("127.0.0.1", 0), Inner) as inner:
+        Thread(target=inner.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{inner.server_address[1]}/secret"
+        with world.database.connection() as connection:
+            before = connection.execute("SELECT uri FROM geosearch.photos WHERE id = 3").fetchone()
+            assert before is not None
+        client = world.as_role("ann")
+        for uri in ("/etc/passwd", "/proc/self/environ", address, "/no/such/file"):
+            with world.database.connection() as connection:
+                set_uri = "UPDATE geosearch.all_photos SET uri = %s WHERE id = 3"
+                connection.execute(set_uri, (uri,))
+            problem(client.get("photos/3/thumbnail?size=1024"), 422)
+        with world.database.connection() as connection:
+            connection.execute(set_uri, before)
+        inner.shutdown()
+    assert asked == []
+
+
+def test_a_file_name_is_text_and_nothing_else(world: World) -> None:
+    from starlette.datastructures import UploadFile
+
+    from geosearch.web.api_localize import named
+
+    for given, kept in {
+        "../../etc/passwd": "passwd",
+        "C:\\photos\\a.jpg": "a.jpg",
+        "a\x1b[2J\u202e.jpg": "a[2J.jpg",
+        "": "photo",
+        "..": "photo",
+        "x" * 900: "x" * 255,
+        "<img src=x onerror=alert(1)>.jpg": "<img src=x onerror=alert(1)>.jpg",
+    }.items():
+        assert named(UploadFile(None, filename=given)) == kept  # type: ignore[arg-type]
+    client = world.as_role("ann")
+    refused = client.post("localize", files={"photo": ("<script>.jpg", b"no photo")})
+    assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_what_is_too_large_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEOSEARCH_UPLOAD_BYTES", "100000")
+    app = make_application(Engine(["none"]), LoginGate(world.database, world.url), None)
+    with TestClient(app) as client:
+        address, read = "/api/v1/session", 0
+
+        def endless() -> Iterator[bytes]:
+            nonlocal read
+            while True:
+                read += 50_000
+                yield b"x" * 50_000
+
+        form = {"Content-Type": "multipart/form-data; boundary=x"}
+        long = client.post("/api/v1/localize", content=b"x" * 100_001, headers=form)
+        problem(long, 413)
+        problem(client.post(address, content=b"{" * 100_001), 413)
+        lying = form | {"Content-Length": "-5"}
+        problem(client.post("/api/v1/localize", content=b"x", headers=lying), 413)
+
+
+@pytest.mark.parametrize(
+    "filter_",
+    [
+        '{"not":' * 2000 + "{}" + "}" * 2000,
+        '{"authors": ["\\u0000"]}',
+        '{"authors": ["\\ud800"]}',
+        '{"photos": [1e400]}',
+        '{"photos": [' + "9" * 400 + "]}",
+        '{"bbox": [NaN, 0, 1, 1]}',
+        '{"near": [0, 0, 1e999]}',
+        '{"after": "9999-99-99"}',
+        '{"sha256": ["zz"]}',
+        "[]",
+        "null",
+        '"x"',
+    ],
+)
+def test_a_hostile_filter_is_refused_or_passes_nothing(world: World, filter_: str) -> None:
+    client = world.as_role("ann")
+    found = client.get("photos", params={"filter": filter_})
+    assert found.status_code < 500, found.text
+    assert found.status_code >= 400 or found.json()["photos"] == []
+    headers = {"Content-Type": "application/json"}
+    found = client.post("filters/check", content=f'{{"filter": {filter_}}}', headers=headers)
+    assert found.status_code < 500, found.text
