@@ -116,7 +116,7 @@ class Reader:
         found = state(uri)
         if found is None or found[1] > time.time_ns() - _SETTLED_NS:
             return None
-        beside = [state(each) for each in getattr(candidate, "sidecars", ())]
+        beside = [state(each) for each in candidate.sidecars]
         said = _fingerprint(replace(candidate, uri="", origin=None), self.options, beside)
         return Mark(uri, *found, said)
 
