@@ -23,7 +23,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -92,28 +94,20 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=1500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--at-once", type=int, default=3, help="passes, each with its own server")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    rng, start = random.Random(arguments.seed), time.monotonic()
-    killed: Counter[str] = Counter()
-    faults: list[str] = []
+    start = time.monotonic()
+    storm = Storm(arguments.kills, start + arguments.seconds)
     with TemporaryDirectory(prefix="geosearch-storm-", dir="/tmp") as name:
         ground = Path(name)
         ground.chmod(0o711)
         prepare(ground)
-        expected, durations = calm(ground)
-        passes = 0
-        while sum(killed.values()) < arguments.kills:
-            if time.monotonic() - start > arguments.seconds:
-                break
-            with fresh_server(ground) as server:
-                for step, command in enumerate(commands(ground)):
-                    for _ in range(KILLS_EACH):
-                        if sum(killed.values()) < arguments.kills:
-                            kill_once(server, command, durations[step], rng, killed, faults)
-                    finish(server, command, faults)
-                faults += differences(expected, state(server, ground))
-            passes += 1
+        storm.expected, storm.durations = calm(ground)
+        seeds = range(arguments.seed, arguments.seed + arguments.at_once)
+        with ThreadPoolExecutor(arguments.at_once) as pool:
+            list(pool.map(lambda seed: storm.rage(ground, random.Random(seed)), seeds))
+    killed, passes, faults = storm.killed, storm.passes, storm.faults
     report = {"kills": dict(killed), "passes": passes, "faults": faults}
     if arguments.json:
         print(json.dumps(report))
@@ -128,6 +122,35 @@ def main() -> None:
     print("the state at the end of each pass is that of a run without kills")
 
 
+@dataclass
+class Storm:
+    """How many kills are wanted, and until when; what came of them."""
+
+    kills: int
+    end: float
+    expected: dict[str, Any] = field(default_factory=dict)
+    durations: list[float] = field(default_factory=list)
+    killed: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    passes: int = 0
+
+    def rages(self) -> bool:
+        return sum(self.killed.values()) < self.kills and time.monotonic() < self.end
+
+    def rage(self, ground: Path, rng: random.Random) -> None:
+        """Pass after pass, each to its end."""
+        while self.rages():
+            with fresh_server(ground) as server:
+                for step, command in enumerate(commands(ground, server)):
+                    for _ in range(KILLS_EACH):
+                        if self.rages():
+                            duration = self.durations[step]
+                            kill_once(server, command, duration, rng, self.killed, self.faults)
+                    finish(server, command, self.faults)
+                self.faults += differences(self.expected, state(server))
+            self.passes += 1
+
+
 def prepare(ground: Path) -> None:
     """Photos of two collections, labelled queries and a model, in `ground`."""
     run = [sys.executable, "-m", "geosearch", "sample", "space"]
@@ -139,8 +162,9 @@ def prepare(ground: Path) -> None:
     subprocess.run([sys.executable, "-c", MODEL, ground / "small.safetensors"], check=True)
 
 
-def commands(ground: Path) -> list[list[str]]:
-    """The commands of a pass, in order; what they write lies in `ground`/out."""
+def commands(ground: Path, server: Path) -> list[list[str]]:
+    """The commands of a pass, in order; what they write lies in `out` beside the server."""
+    out = server.parent / "out"
     model = ["--model", f"file:{ground}/small.safetensors"]
     queries = [str(path) for path in sorted((ground / "kept" / "queries").glob("*.jpg"))]
     return [
@@ -151,9 +175,9 @@ def commands(ground: Path) -> list[list[str]]:
         ["calibrate", f"{ground}/labelled/queries.csv", "--collection", "kept", *model],
         ["localize", *queries, "--collection", "kept", *model],
         ["collections", "delete", "gone", "--yes"],
-        ["export", "photos", "-o", f"{ground}/out/photos.geojson"],
+        ["export", "photos", "-o", f"{out}/photos.geojson"],
         [
-            *("train", "-o", f"{ground}/out/new.safetensors", "--collection", "kept"),
+            *("train", "-o", f"{out}/new.safetensors", "--collection", "kept"),
             *("--backbone", f"file:{ground}/small.safetensors", "--loss", "contrastive"),
             *("--epochs", "2", "--batch-size", "16", "--workers", "1"),
         ],
@@ -163,14 +187,11 @@ def commands(ground: Path) -> list[list[str]]:
 @contextmanager
 def fresh_server(ground: Path) -> Iterator[Path]:
     """The data directory of a new private server, and an empty folder `out` beside."""
-    with (
-        TemporaryDirectory(prefix="server-", dir=ground) as name,
-        TemporaryDirectory(prefix="out-", dir=ground) as out,
-    ):
-        server = Path(name)
-        server.chmod(0o711)
-        (ground / "out").unlink(missing_ok=True)
-        (ground / "out").symlink_to(out)
+    with TemporaryDirectory(prefix="pass-", dir=ground) as name:
+        Path(name).chmod(0o711)
+        server = Path(name) / "server"
+        server.mkdir(mode=0o711)
+        (server.parent / "out").mkdir()
         try:
             start(server, ["db", "upgrade"]).communicate()
             yield server
@@ -183,7 +204,7 @@ def start(server: Path, command: list[str]) -> subprocess.Popen[str]:
     variables = {name: value for name, value in os.environ.items() if "GEOSEARCH" not in name}
     variables |= {
         "GEOSEARCH_DATA_DIR": str(server),
-        "GEOSEARCH_CACHE_DIR": str(server.parent / "cache"),
+        "GEOSEARCH_CACHE_DIR": str(server.parent.parent / "cache"),
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.Popen(
@@ -196,14 +217,14 @@ def calm(ground: Path) -> tuple[dict[str, Any], list[float]]:
     """The state after a pass without kills, and the seconds each command takes."""
     durations = []
     with fresh_server(ground) as server:
-        for command in commands(ground):
+        for command in commands(ground, server):
             began = time.monotonic()
             faults: list[str] = []
             finish(server, command, faults)
             if faults:
                 sys.exit("\n".join(["without any kill:", *faults]))
             durations.append(time.monotonic() - began)
-        return state(server, ground), durations
+        return state(server), durations
 
 
 def kill_once(
@@ -269,7 +290,7 @@ def connect(server: Path) -> psycopg.Connection[Any]:
     )
 
 
-def state(server: Path, ground: Path) -> dict[str, Any]:
+def state(server: Path) -> dict[str, Any]:
     """What the database and the files hold, by name."""
     held: dict[str, Any] = {}
     start(server, ["db", "start"]).communicate()
@@ -284,7 +305,7 @@ def state(server: Path, ground: Path) -> dict[str, Any]:
             "SELECT parameters FROM geosearch.all_calibrations ORDER BY id DESC LIMIT 1"
         ).fetchone()
         held["calibrations"] = None if row is None else sorted(row[0])
-    for path in (ground / "out").iterdir():
+    for path in (server.parent / "out").iterdir():
         if path.suffix == ".safetensors":  # its description names the run
             weights = load_file(path)
             held["weights"] = {name: hash(value.tobytes()) for name, value in weights.items()}
