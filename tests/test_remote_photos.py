@@ -206,11 +206,11 @@ def test_photos_in_a_bucket_are_listed_and_read(
         bucket.pipe("photos/2019/a.jpg", photo(gps(1, 2), shade=1))
         bucket.pipe("photos/2019/b é.jpg", photo(gps(1, 2), shade=2))
         bucket.pipe("photos/2019/@eaDir/a.jpg", photo(gps(1, 2), shade=3))
-        bucket.pipe("photos/2019/c.cr2", b"x")
+        bucket.pipe("photos/2019/c.cr3", b"x")
         bucket.pipe("photos/m.csv", b"file,lat,lon\n2019/a.jpg,3,4\n2019/none.jpg,1,2\n")
         fsspec.filesystem("s3").clear_instance_cache()
         summary = ingest(database, ["s3://photos/2019"], collection="a")
-        assert (summary.seen, summary.added, summary.unread) == (2, 2, {".cr2": 1})
+        assert (summary.seen, summary.added, summary.unread) == (2, 2, {".cr3": 1})
         summary = ingest(database, ["s3://photos/m.csv"], collection="b")
         assert (summary.seen, summary.added, summary.rejected) == (2, 1, 1)
     finally:
