@@ -150,7 +150,7 @@ def test_neighbours_of_what_can_be_read_are_verified(
     client: TestClient, photo: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where only a name is known, as of an upload of yesterday, no such file is looked for."""
-    parameters = {"parameters": {"verify": 3}}
+    parameters: dict[str, Any] = {"parameters": {"verify": 3}}
     found = localize(client, photo, **parameters, include=["embedding"])
     assert found["verification"]["query_read"] is True
     stored = client.post("localize/stored", json={"photo_id": 1} | parameters).json()

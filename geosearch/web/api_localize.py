@@ -87,7 +87,7 @@ class AskedByEmbedding(Asked):
     """The embedding that an answer showed, and what to answer by."""
 
     embedding: list[Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]] = Field(
-        min_length=1, max_length=4000, description="Of `include`."
+        min_length=1, max_length=4000, description="As an answer shows it."
     )
     photo: str = Field("photo", max_length=255, description="What the photo is called.")
     low_information: str | None = Field(None, description="As the answer said.")
