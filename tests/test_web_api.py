@@ -472,7 +472,7 @@ def serving(database: Database, *options: str) -> Iterator[tuple[str, subprocess
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
+    assert (process.returncode, "Traceback" in errors) == (0, False), errors
 
 
 def ask(place: str, method: str, address: str) -> Any:
@@ -553,6 +553,7 @@ def test_tokens_are_made_listed_and_revoked(
 
 
 @pytest.mark.system
+@pytest.mark.timeout(1200)
 def test_no_request_that_the_description_allows_or_not_is_a_fault(
     module_database: Database, folder: Path
 ) -> None:
@@ -563,7 +564,7 @@ def test_no_request_that_the_description_allows_or_not_is_a_fault(
         ran = subprocess.run(
             [
                 *(SCHEMATHESIS, "run", f"http://{place}/api/v1/openapi.json", "--checks"),
-                f"{checks},response_schema_conformance",
+                *(f"{checks},response_schema_conformance", "--max-examples", "30"),
             ],
             capture_output=True,
             text=True,
