@@ -87,7 +87,7 @@ class AskedByEmbedding(Asked):
     """The embedding that an answer showed, and what to answer by."""
 
     embedding: list[Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]] = Field(
-        min_length=1, max_length=4000, description="Of `include`."
+        min_length=1, max_length=4000, description="As an answer shows it."
     )
     photo: str = Field("photo", max_length=255, description="What the photo is called.")
     low_information: str | None = Field(None, description="As the answer said.")
@@ -103,8 +103,9 @@ def localize(
 ) -> Response:
     """Answer an uploaded photo. Its own position is not looked at."""
     asked = read_asked(request)
-    model, query = engine.embedded(asker.database, asked.model, named(photo), _bytes(photo))
-    return said(answer(asker, model, query, asked))
+    data = _bytes(photo)
+    model, query = engine.embedded(asker.database, asked.model, named(photo), data)
+    return said(answer(asker, model, query, asked, picture=data))
 
 
 @router.post(
@@ -120,7 +121,7 @@ def localize_stored(asker: Asker, engine: Models, asked: AskedOfPhoto) -> Respon
     with asker.database.connection() as connection:
         model = find_model(connection, asked.model or engine.models[0])
         query = stored_query(connection, model, _photo_id(connection, asked))
-    return said(answer(asker, model, query, asked, record=False))
+    return said(answer(asker, model, query, asked, record=False, stored=True))
 
 
 @router.post(
