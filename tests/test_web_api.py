@@ -146,6 +146,23 @@ def test_an_answer_that_was_not_recorded_is_asked_again_by_its_embedding(
     problem(client.post("localize/embedding", json=asked | {"record": True}), 422)
 
 
+def test_neighbours_of_what_can_be_read_are_verified(
+    client: TestClient, photo: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only a name is known, as of an upload of yesterday, no such file is looked for."""
+    parameters = {"parameters": {"verify": 3}}
+    found = localize(client, photo, **parameters, include=["embedding"])
+    assert found["verification"]["query_read"] is True
+    stored = client.post("localize/stored", json={"photo_id": 1} | parameters).json()
+    assert stored["verification"]["query_read"] is True
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "query.jpg").write_bytes(photo)
+    again = client.post(f"answers/{found['localization_id']}/again", json=parameters)
+    assert "not kept" in problem(again, 400)["detail"]
+    by_embedding = {"embedding": found["embedding"], "photo": "/etc/passwd"} | parameters
+    problem(client.post("localize/embedding", json=by_embedding), 400)
+
+
 def test_a_stored_photo_is_placed_without_itself(client: TestClient) -> None:
     stored = client.get("photos/1").json()
     for which in ({"photo_id": 1}, {"uri": stored["uri"]}):

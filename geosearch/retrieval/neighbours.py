@@ -87,8 +87,9 @@ class Neighbours:
             return self.distance
         effective = self.distance / (1 + np.maximum(self.inliers, 0) / _HALVING)
         alike = self.inliers > 0
-        if alike.any():
-            effective[alike] *= min(1.0, float(self.distance.min() / 2 / effective[alike].max()))
+        largest = effective[alike].max(initial=0)
+        if largest > 0:
+            effective[alike] *= min(1.0, float(self.distance.min() / 2 / largest))
         return effective
 
     def first(self, k: int) -> Neighbours:

@@ -128,7 +128,7 @@ def read_thumbnail(connection: Connection, photo_id: int) -> bytes:
     if row is None or row[0] is None:
         raise NotFoundError(
             f"there is no thumbnail of photo {photo_id}",
-            "Ingest its folder again with --thumbnails.",
+            "Run: geosearch ingest FOLDER --collection NAME --thumbnails",
         )
     return bytes(row[0])
 

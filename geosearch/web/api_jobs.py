@@ -68,7 +68,7 @@ def start(
 
     def answered(name: str, data: bytes) -> dict[str, Any]:
         model, query = engine.embedded(asker.database, asked.model, name, data)
-        found = answer(asker, model, query, asked)
+        found = answer(asker, model, query, asked, picture=data)
         del found["neighbours"]  # read them with the answer
         return found
 

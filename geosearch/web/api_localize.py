@@ -103,8 +103,9 @@ def localize(
 ) -> Response:
     """Answer an uploaded photo. Its own position is not looked at."""
     asked = read_asked(request)
-    model, query = engine.embedded(asker.database, asked.model, named(photo), _bytes(photo))
-    return said(answer(asker, model, query, asked))
+    data = _bytes(photo)
+    model, query = engine.embedded(asker.database, asked.model, named(photo), data)
+    return said(answer(asker, model, query, asked, picture=data))
 
 
 @router.post(
@@ -120,7 +121,7 @@ def localize_stored(asker: Asker, engine: Models, asked: AskedOfPhoto) -> Respon
     with asker.database.connection() as connection:
         model = find_model(connection, asked.model or engine.models[0])
         query = stored_query(connection, model, _photo_id(connection, asked))
-    return said(answer(asker, model, query, asked, record=False))
+    return said(answer(asker, model, query, asked, record=False, stored=True))
 
 
 @router.post(

@@ -40,7 +40,7 @@ class Decided(BaseModel):
 
     decision: Decision
     to: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
-        None, description="Where it was taken, latitude and longitude: of `move` alone."
+        None, description="Where it was taken, latitude and longitude: of a move alone."
     )
     remark: str | None = Field(None, description="Why, in the reviewer's words.")
 

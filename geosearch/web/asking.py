@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
@@ -10,6 +14,7 @@ from shapely.geometry import mapping
 
 from geosearch.database.connection import Database
 from geosearch.density.density_cells import DensityCells
+from geosearch.errors import InputError
 from geosearch.features.model_rows import Model
 from geosearch.localization import Localization
 from geosearch.localization import Request as Parameters
@@ -64,22 +69,52 @@ class Asked(BaseModel):
 
 
 def answer(
-    caller: Caller, model: Model, query: Query, asked: Asked, *, record: bool | None = None
+    caller: Caller,
+    model: Model,
+    query: Query,
+    asked: Asked,
+    *,
+    record: bool | None = None,
+    picture: bytes | None = None,
+    stored: bool = False,
 ) -> dict[str, Any]:
-    """The answer to a query, recorded as `asked` or else as `record` says, or where one may."""
+    """The answer to a query, recorded as `asked` or else as `record` says, or where one may.
+
+    `picture` are its bytes, or it is one of the photos `stored`. Else neighbours cannot be
+    verified: what a request calls a photo is no file to be read.
+    """
     database, where = caller.database, Filter.from_json(asked.filter)
     parameters = Parameters.from_json(asked.parameters)
     with database.connection() as connection:
         chosen = chosen_parameters(connection, model, where, parameters)
+    if chosen.verify and picture is None and not stored:
+        raise InputError(
+            "`verify` compares pictures, and that of an earlier question is not kept",
+            "Leave it out, or upload the photo again.",
+        )
     if asked.exclude_photos:
         where &= ~Photos(*asked.exclude_photos)
     if asked.exclude_authors:
         where &= ~ByAuthors(*asked.exclude_authors)
     exclusions = Exclusions(asked.exclude_self, asked.exclude_duplicates)
-    found = answer_query(database, model, query, chosen, where, exclusions)
+    with _on_disk(query, picture if chosen.verify else None) as readable:
+        found = answer_query(database, model, readable, chosen, where, exclusions)
+    found = replace(found, query=query)
     wanted = record if asked.record is None else asked.record
     found = recorded(database, found, record=caller.may_record if wanted is None else wanted)
     return shown(database, found, asked.include)
+
+
+@contextmanager
+def _on_disk(query: Query, picture: bytes | None) -> Iterator[Query]:
+    """The query, and its picture, if there is one to be read, for so long in a file."""
+    if picture is None:
+        yield query
+        return
+    with NamedTemporaryFile(prefix="geosearch-") as stream:
+        stream.write(picture)
+        stream.flush()
+        yield replace(query, uri=stream.name)
 
 
 def shown(database: Database, found: Localization, include: list[Include]) -> dict[str, Any]:
