@@ -17,31 +17,41 @@ export interface AnswerActions {
 
 export function answerPanel(answer: Answer, picture: Node, actions: AnswerActions): HTMLElement {
   const said = say(answer);
+  const changed =
+    actions.recorded &&
+    el(
+      "p",
+      { class: "note" },
+      words.unrecorded,
+      " ",
+      button(words.recordedAnswer, actions.recorded, { class: "link" }),
+    );
   return el(
     "section",
     { class: "answer", "aria-label": words.answer },
-    picture,
     el(
       "div",
-      { class: "sentence", role: "status" },
-      el("h1", {}, said.first),
-      ...said.then.map((text) => el("p", {}, text)),
-    ),
-    actions.recorded &&
+      { class: "head" },
+      picture,
       el(
-        "p",
-        { class: "note" },
-        words.unrecorded,
-        " ",
-        button(words.recordedAnswer, actions.recorded, { class: "link" }),
+        "div",
+        { class: "sentence", role: "status" },
+        el("h1", {}, said.first),
+        ...said.then.map((text) => el("p", {}, text)),
       ),
-    answer.estimate && estimate(answer.estimate, actions),
-    chanceBars(answer),
-    regionList(answer),
-    otherPlaces(answer, actions),
-    own(actions),
-    howItWasFound(answer),
-    answer.localization_id !== null && takeAway(answer.localization_id),
+    ),
+    el(
+      "div",
+      { class: "rest" },
+      answer.estimate && estimate(answer.estimate, actions),
+      changed,
+      chanceBars(answer),
+      regionList(answer),
+      otherPlaces(answer, actions),
+      own(actions),
+      howItWasFound(answer),
+      answer.localization_id !== null && takeAway(answer.localization_id),
+    ),
   );
 }
 

@@ -55,6 +55,8 @@ export class App {
   private recorded: Answer | null = null;
   private shown: Answer | null = null;
   private now: Conditions = none();
+  /** Whether there is no photo to compare with. */
+  private empty = false;
   private pending: AbortController | null = null;
   private patience = 0;
 
@@ -93,7 +95,7 @@ export class App {
       el(
         "header",
         {},
-        el("span", { class: "logo" }, el("img", { src: "/data/icon.svg", alt: "" }), words.title),
+        el("span", { class: "logo" }, words.title),
         el("nav", { "aria-label": words.title }, this.links.answer, this.links.explore),
         button("◐", () => this.changeTheme(), { "aria-label": words.theme, title: words.theme }),
         session !== null && status.login && button(words.logOut(session.role), () => void this.leave()),
@@ -101,7 +103,13 @@ export class App {
       this.main,
     );
     addEventListener("popstate", () => this.route(true));
-    void this.filters.load().catch(() => undefined); // what it cannot offer, can be typed
+    void this.filters.load().then(
+      (known) => {
+        this.empty = known.photos === 0;
+        if (this.main.dataset.mode === "start") this.start();
+      },
+      () => undefined, // what it cannot offer, can be typed
+    );
     // First all that can be read, then the map, which takes longer.
     requestAnimationFrame(() =>
       setTimeout(() => {
@@ -139,7 +147,7 @@ export class App {
     }
     if (move && view !== null) this.map?.look(view);
     if (shown.what === "explore") this.enterExplore(shown.photo);
-    else if (shown.what === "start") void this.start();
+    else if (shown.what === "start") this.start();
     else void this.attempt(() => this.openAnswer(shown.id, shown.asked, view));
   }
 
@@ -156,12 +164,11 @@ export class App {
     else void this.attempt(() => this.explore.photo(photo));
   }
 
-  private async start(): Promise<void> {
+  private start(): void {
     this.forget();
     this.filters.show(this.now);
     fill(this.panel);
-    const known = await api.choices().catch(() => null);
-    if (known?.photos === 0) this.tell(words.emptyTitle, words.emptyHelp);
+    if (this.empty) this.tell(words.emptyTitle, words.emptyHelp);
   }
 
   private forget(): void {
@@ -384,7 +391,7 @@ export class App {
   }
 
   private point(photo: number | null): void {
-    this.map?.point(photo);
+    this.map?.point(photo ?? this.strip.chosen);
     this.strip.point(photo);
   }
 

@@ -4,6 +4,7 @@ import type { LayerSpecification, SourceSpecification, StyleSpecification } from
 import polylabel from "polylabel";
 import { feature, mesh } from "topojson-client";
 import type { GeometryCollection, Topology } from "topojson-specification";
+import { near } from "./sphere";
 import type { Feature, FeatureCollection, MultiPolygon, Polygon, Position } from "geojson";
 
 type Atlas = Topology<{ countries: GeometryCollection<{ name: string }> }>;
@@ -73,6 +74,7 @@ export function groundLayers(): LayerSpecification[] {
       paint: {
         // As on the pictures of answers: grey and dark, so that the answer is what shines.
         ...fade(1, 0),
+        "raster-fade-duration": 0,
         "raster-saturation": -0.35,
         "raster-brightness-max": 0.68,
         "raster-brightness-min": 0.05,
@@ -129,6 +131,11 @@ export async function* ground(): AsyncGenerator<[source: string, data: GeoJSON.G
     Polygon | MultiPolygon,
     { name: string }
   >;
+  for (const { geometry } of countries.features) {
+    for (const rings of geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates) {
+      for (const ring of rings) unroll(ring);
+    }
+  }
   yield ["land", countries];
   yield ["borders", mesh(atlas, atlas.objects.countries, (a, b) => a !== b)];
   yield ["countries", collection(countries.features.map(labelled))];
@@ -137,6 +144,16 @@ export async function* ground(): AsyncGenerator<[source: string, data: GeoJSON.G
     "towns",
     collection(towns.map(([name, lon, lat, people]) => point([lon, lat], { name, people }))),
   ];
+}
+
+/** Have a ring go on past 180°, where the atlas jumps back; one round a pole, to that pole. */
+function unroll(ring: Position[]): void {
+  for (let i = 1; i < ring.length; i++) ring[i]![0] = near(ring[i]![0]!, ring[i - 1]![0]!);
+  const [first, last] = [ring[0]!, ring.at(-1)!];
+  if (Math.abs(last[0]! - first[0]!) > 180) {
+    const pole = last[1]! < 0 ? -90 : 90;
+    ring.push([last[0]!, pole], [first[0]!, pole], [...first]);
+  }
 }
 
 async function read<T>(path: string): Promise<T> {

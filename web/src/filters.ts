@@ -24,7 +24,7 @@ export class FilterBar {
   }
 
   /** Read what there is to choose from. */
-  async load(): Promise<void> {
+  async load(): Promise<api.Choices> {
     const [choices, collections, countries] = await Promise.all([
       api.choices(),
       api.collections(),
@@ -34,6 +34,7 @@ export class FilterBar {
     this.collections = collections.map(({ name }) => name);
     this.countries = countries;
     this.render();
+    return choices;
   }
 
   show(conditions: Conditions): void {

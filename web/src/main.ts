@@ -23,6 +23,8 @@ function say(title: string, help: string): void {
 
 async function begin(): Promise<void> {
   let status: api.Status;
+  const entering = api.session();
+  entering.catch(() => undefined);
   try {
     status = await api.status();
   } catch {
@@ -40,7 +42,7 @@ async function begin(): Promise<void> {
     return;
   }
   try {
-    new App(status, await api.session());
+    new App(status, await entering);
   } catch (error) {
     if (error instanceof api.Refusal && error.status === 401) {
       const form = loginForm((session) => new App(status, session));

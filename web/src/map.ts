@@ -56,6 +56,7 @@ export class AnswerMap {
       center: view ? [view.lon, view.lat] : [10, 25],
       zoom: view?.zoom ?? 1.2,
       attributionControl: false,
+      fadeDuration: 0,
       dragRotate: false,
       pitchWithRotate: false,
       locale: {

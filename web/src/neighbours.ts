@@ -22,6 +22,8 @@ export class NeighbourStrip {
   private readonly list = el("ol", { class: "neighbours" });
   private readonly compared = el("div", { class: "compared", role: "region", "aria-label": words.compare });
   private answer: Answer | null = null;
+  /** The photo beside the query, if one is. */
+  chosen: number | null = null;
 
   constructor(private readonly actions: NeighbourActions) {
     this.element.append(this.list, this.compared);
@@ -77,6 +79,7 @@ export class NeighbourStrip {
     const neighbour = this.answer?.neighbours.find(({ photo_id }) => photo_id === photo);
     if (neighbour === undefined) return;
     for (const [id, item] of this.items) item.classList.toggle("chosen", id === photo);
+    this.chosen = photo;
     this.actions.pointed(photo);
     const known = this.answer?.photos?.find(({ id }) => id === photo);
     fill(this.compared, this.comparison(neighbour, known));
@@ -84,6 +87,7 @@ export class NeighbourStrip {
   }
 
   close(): void {
+    this.chosen = null;
     fill(this.compared);
     for (const item of this.items.values()) item.classList.remove("chosen");
   }
