@@ -486,12 +486,16 @@ function circle(lat: number, lon: number, km: number): [number, number][] {
   });
 }
 
-/** What holds the answer: its regions, unless they are much of the world, and its modes. */
+/** Regions that grow by more than this from 50 to 90 % are spread out: then the inner one is shown. */
+const SPREAD = 4;
+
+/** What holds the answer: its outer region, or the inner one and the likely modes. */
 function boundsOf({ estimate, regions, modes, neighbours }: Answer, own: LatLon | null): LngLatBoundsLike | null {
   const centre = estimate ?? modes[0] ?? neighbours[0];
   if (centre === undefined) return null;
-  const inner = regions?.features.find(({ properties }) => properties.level === 0.5);
-  const around = (inner?.geometry.coordinates ?? []).flat(2) as [number, number][];
+  const [outer, inner] = regions?.features ?? [];
+  const compact = outer && inner && outer.properties.area_km2 < SPREAD * inner.properties.area_km2;
+  const around = ((compact ? outer : inner)?.geometry.coordinates ?? []).flat(2) as [number, number][];
   const places = modes.slice(1, MODES).filter(({ mass }) => mass >= 0.15);
   const all: [number, number][] = [
     [centre.lon, centre.lat],
