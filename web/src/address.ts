@@ -11,7 +11,8 @@ export interface View {
 export type Shown =
   | { what: "start" }
   | { what: "answer"; id: number; asked: Asked | null }
-  | { what: "explore"; photo: number | null };
+  | { what: "explore"; photo: number | null }
+  | { what: "review" };
 
 export function read(url: URL = new URL(location.href)): { shown: Shown; view: View | null } {
   return { shown: shownAt(url), view: viewAt(url.hash) };
@@ -24,7 +25,7 @@ function shownAt(url: URL): Shown {
     const photo = url.searchParams.get("photo");
     return { what: "explore", photo: photo === null ? null : Number(photo) || null };
   }
-  return { what: "start" };
+  return { what: url.pathname === "/review" ? "review" : "start" };
 }
 
 function askedIn(text: string | null): Asked | null {
@@ -49,6 +50,8 @@ export function pathOf(shown: Shown): string {
   switch (shown.what) {
     case "start":
       return "/";
+    case "review":
+      return "/review";
     case "answer": {
       const filter = shown.asked === null ? "" : `?f=${encodeURIComponent(JSON.stringify(shown.asked))}`;
       return `/a/${shown.id}${filter}`;

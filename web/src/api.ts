@@ -95,6 +95,25 @@ export interface Reproduced {
   changes: string[];
 }
 
+export type Decision = "accept" | "move" | "reject" | "unsure";
+
+export interface ReviewOf {
+  decision: Decision;
+}
+
+/** A recorded answer in a list, with what was decided on it last. */
+export interface Listed {
+  id: number;
+  photo: string;
+  created_at: string;
+  lat: number | null;
+  lon: number | null;
+  place: string | null;
+  agreement: number | null;
+  error_km: number | null;
+  decision: Decision | null;
+}
+
 export interface Collection {
   name: string;
   photos: number;
@@ -211,6 +230,24 @@ export const again = (id: number, asked: Asked, signal: AbortSignal): Promise<An
   send(`/answers/${id}/again`, { ...asked, include: SHOWN }, signal);
 
 export const reproduce = (id: number): Promise<Reproduced> => send(`/answers/${id}/reproduce`, {});
+
+/** The latest answers, those of a lower id than `before`. */
+export function answers(before: number | null): Promise<{ answers: Listed[]; next: number | null }> {
+  return ask(`/answers?limit=200${before === null ? "" : `&before=${before}`}`);
+}
+
+export const decide = (
+  id: number,
+  decision: Decision,
+  to: { lat: number; lon: number } | null,
+): Promise<ReviewOf> =>
+  send(`/answers/${id}/reviews`, { decision, to: to === null ? null : [to.lat, to.lon] });
+
+export const undoReview = (id: number): Promise<unknown> =>
+  ask(`/answers/${id}/reviews/last`, { method: "DELETE" });
+
+/** What was decided on an answer, oldest first. */
+export const reviews = (id: number): Promise<ReviewOf[]> => ask(`/answers/${id}/reviews`);
 
 export const exported = (id: number, name: string): string => `${ROOT}/answers/${id}/export/${name}`;
 

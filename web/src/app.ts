@@ -12,6 +12,7 @@ import { FilterBar } from "./filters";
 import { makeMap, type AnswerMap } from "./map";
 import { NeighbourStrip } from "./neighbours";
 import { PhotoInput, type Queued } from "./photo_input";
+import { Review } from "./review";
 import { say } from "./sentence";
 import { greatCircleKm } from "./sphere";
 import { words } from "./strings";
@@ -26,7 +27,7 @@ export class App {
   private readonly mapBox = el("div", { class: "map" });
   private readonly legend = el("div", { class: "legend" });
   private readonly main = el("main", {});
-  private readonly links: Record<"answer" | "explore", HTMLElement>;
+  private readonly links: Record<"answer" | "explore" | "review", HTMLElement>;
   private readonly input = new PhotoInput(
     (files) => this.take(files),
     (photo) => this.choose(photo),
@@ -44,6 +45,11 @@ export class App {
     goTo: (lat, lon) => this.map?.goTo(lat, lon),
     choose: (photo) => this.open({ what: "explore", photo }),
     placeThis: (photo) => void this.placeStored(photo),
+  });
+  private readonly review = new Review({
+    show: (id) => this.showReviewed(id),
+    pick: () => this.map?.pick() ?? Promise.resolve(null),
+    failed: (error) => void this.attempt(() => Promise.reject(error)),
   });
   private map: AnswerMap | null = null;
 
@@ -76,6 +82,7 @@ export class App {
     this.links = {
       answer: link(words.answer, { what: "start" }),
       explore: link(words.explore, { what: "explore", photo: null }),
+      review: link(words.review, { what: "review" }),
     };
     this.main.append(
       el("aside", {}, this.input.element, this.panel),
@@ -88,6 +95,7 @@ export class App {
           draw: (shape) => this.draw(shape),
         })).element,
         this.strip.element,
+        this.review.element,
       ),
     );
     document.body.replaceChildren(
@@ -96,7 +104,7 @@ export class App {
         "header",
         {},
         el("span", { class: "logo" }, words.title),
-        el("nav", { "aria-label": words.title }, this.links.answer, this.links.explore),
+        el("nav", { "aria-label": words.title }, ...Object.values(this.links)),
         button("◐", () => this.changeTheme(), { "aria-label": words.theme, title: words.theme }),
         session !== null && status.login && button(words.logOut(session.role), () => void this.leave()),
       ),
@@ -142,11 +150,12 @@ export class App {
     this.main.dataset.mode = shown.what;
     this.map?.explore(shown.what === "explore");
     for (const [name, link] of Object.entries(this.links)) {
-      if ((name === "explore") === (shown.what === "explore")) link.setAttribute("aria-current", "page");
+      if (name === (shown.what === "start" ? "answer" : shown.what)) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
     if (move && view !== null) this.map?.look(view);
     if (shown.what === "explore") this.enterExplore(shown.photo);
+    else if (shown.what === "review") void this.attempt(() => this.enterReview());
     else if (shown.what === "start") this.start();
     else void this.attempt(() => this.openAnswer(shown.id, shown.asked, view));
   }
@@ -162,6 +171,21 @@ export class App {
     fill(this.panel, this.explore.element);
     if (photo === null) this.explore.start();
     else void this.attempt(() => this.explore.photo(photo));
+  }
+
+  private async enterReview(): Promise<void> {
+    this.forget();
+    fill(this.panel);
+    await this.review.enter();
+  }
+
+  private async showReviewed(id: number): Promise<void> {
+    const answer = await api.readAnswer(id);
+    if (this.main.dataset.mode !== "review") return;
+    this.current = this.photoOf(id);
+    this.recorded = this.shown = answer;
+    this.map?.show(answer, true);
+    fill(this.panel, this.described(answer, answer));
   }
 
   private start(): void {

@@ -10,6 +10,7 @@ import {
   type GeoJSONSource,
   type LayerSpecification,
   type LngLatBoundsLike,
+  type MapMouseEvent,
   type StyleSpecification,
 } from "maplibre-gl";
 import type { Feature } from "geojson";
@@ -178,6 +179,29 @@ export class AnswerMap {
   showArea(area: Area | null): void {
     this.area = area;
     void this.ready.then(() => this.source("area")?.setData(collection(areaFeatures(area))));
+  }
+
+  /** Let a place be clicked; null if Escape is pressed instead. */
+  pick(): Promise<LatLon | null> {
+    const { map } = this;
+    map.getCanvas().style.cursor = "crosshair";
+    this.listening = false;
+    return new Promise((resolve) => {
+      const end = (place: LatLon | null): void => {
+        map.off("click", click);
+        removeEventListener("keydown", escape);
+        map.getCanvas().style.cursor = "";
+        this.listening = true;
+        resolve(place);
+      };
+      const click = (event: MapMouseEvent): void =>
+        end({ lat: event.lngLat.lat, lon: near(event.lngLat.lng, 0) });
+      const escape = (event: KeyboardEvent): void => {
+        if (event.key === "Escape") end(null);
+      };
+      map.on("click", click);
+      addEventListener("keydown", escape);
+    });
   }
 
   explore(on: boolean): void {

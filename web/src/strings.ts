@@ -181,6 +181,32 @@ export const words = {
   similar: "Photos like this one",
   photo: (id: number) => `Photo ${id}`,
 
+  // Review.
+  review: "Review",
+  order: "First",
+  orders: {
+    open: "what needs a person most",
+    confidence: "the least agreement",
+    error: "the largest error",
+    latest: "the latest",
+  },
+  accept: "Accept",
+  move: "Move the pin",
+  reject: "Reject",
+  unsure: "Unsure",
+  undo: "Undo",
+  key: (key: string) => `Key ${key}`,
+  reviewKeys: "Keys: j k go, a m r s decide, u takes back.",
+  reviewColumns: ["Photo", "Place", "Agreement", "Error", "Asked", "Decision"],
+  decisions: { accept: "accepted", move: "moved", reject: "rejected", unsure: "unsure" },
+  decided: (photo: string, decision: string) => `${photo}: ${decision}`,
+  undone: (photo: string) => `${photo}: taken back`,
+  latLon: "Latitude, longitude",
+  pick: "Click where it was taken; Escape leaves it.",
+  noAnswers: "There are no answers yet.",
+  more: "More",
+  off: distance,
+
   // States.
   warming: "Warming up: the network is being loaded. This takes some seconds.",
   failed: "No model can be used, so no photo can be answered.",
