@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,15 +20,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import psycopg
 import pytest
 from PIL import Image
 
+from geosearch.database import migrations
 from geosearch.database.connection import Database
 from geosearch.features import embed, load_backbone
 from geosearch.ingest import ingest
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.web.page_files import FOLDER
 from tests import photo_files
+from tests.conftest import create_database, drop_database, running_server
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -380,6 +384,42 @@ def test_exploring_leads_from_a_photo_to_its_likes_and_its_place(opened: Opener)
     assert page.locator(".neighbours li").count() > 10
 
 
+# ---- review -------------------------------------------------------------------------------------
+
+
+def test_answers_are_decided_on_by_the_keyboard(opened: Opener, folder: Path, address: str) -> None:
+    page = opened()
+    give(page, *sorted((folder / "queries").glob("*.jpg"))[:3])
+    page.wait_for_selector(".queue .answered:nth-child(3)")
+    page.click("nav >> text=Review")
+    page.select_option("#order", "latest")
+    page.wait_for_selector(".review tr[aria-current]")
+    page.evaluate("document.activeElement.blur()")
+
+    def listed() -> list[Any]:
+        latest = page.request.get(f"{address}/api/v1/answers?limit=3").json()["answers"]
+        return [answer["decision"] for answer in latest]
+
+    def pressed(key: str, decided: str) -> None:
+        with page.expect_response(re.compile("/reviews")) as replied:
+            page.keyboard.press(key)
+        assert replied.value.ok
+        page.wait_for_selector(f".review .bar p:has-text('{decided}')")
+
+    pressed("a", "accepted")
+    pressed("r", "rejected")
+    picture(page, "web-review.png")
+    page.fill("#to", "47.5, 8.5")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".review .bar p:has-text('moved')")
+    assert listed() == ["accept", "reject", "move"]
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("k")
+    page.wait_for_selector(".review tbody tr:nth-child(3)[aria-current]")
+    pressed("u", "taken back")
+    assert listed() == ["accept", "reject", None]
+
+
 # ---- states -------------------------------------------------------------------------------------
 
 
@@ -424,8 +464,6 @@ def test_a_server_that_warms_up_or_goes_away_is_waited_for(opened: Opener, query
 def test_an_empty_database_says_how_to_fill_it(
     opened: Opener, template_database: str, server_url: str
 ) -> None:
-    from tests.conftest import create_database, drop_database
-
     url = create_database(server_url, template_database)
     try:
         with serving(url) as address:
@@ -434,6 +472,28 @@ def test_an_empty_database_says_how_to_fill_it(
             page.wait_for_selector("text=geosearch ingest FOLDER")
     finally:
         drop_database(url)
+
+
+def test_where_logins_are_asked_for_one_logs_in_and_out(opened: Opener) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with running_server(port) as server:
+        migrations.upgrade(server.url)
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE ann LOGIN PASSWORD 'correct horse'")
+            connection.execute("GRANT geosearch_analyst TO ann")
+        with serving(str(server.tcp_url()), "--auth") as address:
+            page = opened(address)
+            for password in ("wrong", "correct horse"):
+                page.fill("[name=username]", "ann")
+                page.fill("[name=password]", password)
+                page.keyboard.press("Enter")
+                if password == "wrong":
+                    page.wait_for_selector("text=Role or password is wrong.")
+            page.wait_for_selector("#files", state="attached")
+            page.click("text=Log out ann")
+            page.wait_for_selector("[name=password]")
 
 
 def test_names_of_strangers_are_text(opened: Opener, query: Path) -> None:
