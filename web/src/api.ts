@@ -15,6 +15,8 @@ export interface Status {
 
 export interface Session {
   role: string;
+  /** Whether its answers are kept. */
+  may_record: boolean;
   csrf_token: string | null;
 }
 
@@ -86,6 +88,7 @@ export interface Answer {
   regions?: GeoJSON.FeatureCollection<GeoJSON.MultiPolygon, { level: number; area_km2: number }>;
   density?: Density;
   photos?: Photo[];
+  embedding?: number[];
 }
 
 export interface Reproduced {
@@ -155,6 +158,7 @@ export class Refusal extends Error {
 }
 
 let csrfToken: string | null = null;
+let mayRecord = true;
 
 async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
   const headers = new Headers(init.headers);
@@ -200,6 +204,7 @@ export const logOut = (): Promise<unknown> => ask("/session", { method: "DELETE"
 
 function entered(found: Session): Session {
   csrfToken = found.csrf_token;
+  mayRecord = found.may_record;
   return found;
 }
 
@@ -207,7 +212,8 @@ function entered(found: Session): Session {
 export function localize(photo: File, asked: Asked): Promise<Answer> {
   const form = new FormData();
   form.append("photo", photo);
-  form.append("request", JSON.stringify({ ...asked, include: SHOWN }));
+  const include = mayRecord ? SHOWN : [...SHOWN, "embedding"]; // to ask again by
+  form.append("request", JSON.stringify({ ...asked, include }));
   return ask("/localize", { method: "POST", body: form });
 }
 
@@ -225,9 +231,13 @@ const shown = new URLSearchParams(SHOWN.map((name) => ["include", name])).toStri
 
 export const readAnswer = (id: number): Promise<Answer> => ask(`/answers/${id}?${shown}`);
 
-/** The photo of an answer asked once more, in another way, from its recorded embedding. */
-export const again = (id: number, asked: Asked, signal: AbortSignal): Promise<Answer> =>
-  send(`/answers/${id}/again`, { ...asked, include: SHOWN }, signal);
+/** The photo of an answer asked once more, in another way: nothing is uploaded. */
+export function again(answer: Answer, asked: Asked, signal: AbortSignal): Promise<Answer> {
+  const { localization_id: id, embedding, photo, low_information } = answer;
+  const body = { ...asked, include: SHOWN };
+  if (id !== null) return send(`/answers/${id}/again`, body, signal);
+  return send("/localize/embedding", { ...body, embedding, photo, low_information }, signal);
+}
 
 export const reproduce = (id: number): Promise<Reproduced> => send(`/answers/${id}/reproduce`, {});
 

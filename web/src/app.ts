@@ -42,7 +42,7 @@ export class App {
   });
   private readonly filters: FilterBar;
   private readonly explore = new Explore({
-    goTo: (lat, lon) => this.map?.goTo(lat, lon),
+    goTo: (lat, lon) => this.map?.goTo(lat, lon, true),
     choose: (photo) => this.open({ what: "explore", photo }),
     placeThis: (photo) => void this.placeStored(photo),
   });
@@ -167,6 +167,7 @@ export class App {
 
   private enterExplore(photo: number | null): void {
     this.map?.show(null, false);
+    this.map?.showArea(null);
     this.strip.show(null);
     fill(this.panel, this.explore.element);
     if (photo === null) this.explore.start();
@@ -191,7 +192,10 @@ export class App {
   private start(): void {
     this.forget();
     this.filters.show(this.now);
-    fill(this.panel);
+    fill(
+      this.panel,
+      el("p", { class: "note" }, button(words.noPhoto, () => this.open({ what: "explore", photo: null }), { class: "link" })),
+    );
     if (this.empty) this.tell(words.emptyTitle, words.emptyHelp);
   }
 
@@ -325,10 +329,14 @@ export class App {
 
   private described(answer: Answer, recorded: Answer): HTMLElement {
     const id = recorded.localization_id;
+    const back = (): void => {
+      if (id === null) this.present(recorded, recorded, false);
+      else this.open({ what: "answer", id, asked: null });
+    };
     return answerPanel(answer, this.picture(), {
       goTo: (lat, lon) => this.map?.goTo(lat, lon),
       reveal: () => this.reveal(),
-      recorded: answer === recorded || id === null ? null : () => this.open({ what: "answer", id, asked: null }),
+      recorded: answer === recorded ? null : back,
     });
   }
 
@@ -364,18 +372,14 @@ export class App {
   }
 
   private async askAgain(how: Asked, fit: boolean): Promise<void> {
-    const { recorded, current } = this;
+    const { recorded } = this;
     if (recorded === null) return;
     this.pending?.abort();
     const pending = (this.pending = new AbortController());
     this.map?.faint();
     this.panel.classList.add("faint");
     try {
-      const id = recorded.localization_id;
-      let answer: Answer;
-      if (id !== null) answer = await api.again(id, how, pending.signal);
-      else if (current !== null) answer = await api.localize(current.file, how);
-      else return;
+      const answer = await api.again(recorded, how, pending.signal);
       if (!pending.signal.aborted) this.present(recorded, answer, fit);
     } finally {
       if (this.pending === pending) this.panel.classList.remove("faint");

@@ -152,7 +152,9 @@ export class AnswerMap {
     this.map.jumpTo({ center: [lon, lat], zoom });
   }
 
-  goTo(lat: number, lon: number): void {
+  /** Bring a place into view; `mark` it where it is not part of an answer. */
+  goTo(lat: number, lon: number, mark = false): void {
+    if (mark) void this.ready.then(() => this.source("pointer")?.setData(collection([point([lon, lat], {})])));
     const zoom = Math.max(this.map.getZoom(), 6);
     this.map.easeTo({ center: [lon, lat], zoom, duration: this.duration });
   }

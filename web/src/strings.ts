@@ -35,6 +35,7 @@ export const words = {
 
   // A photo comes in.
   drop: "Drop a photo here, paste it, or choose one.",
+  noPhoto: "No photo at hand? Explore the photos there are, and see where one would be placed.",
   choose: "Choose photos",
   camera: "Take a photo",
   another: "Another photo",
@@ -67,7 +68,7 @@ export const words = {
   fits: {
     yes: "Photos like this one were checked: these figures hold for it.",
     widened: "This photo is unlike those that were checked, so its regions were widened.",
-    no: "Photos like this one were not checked, so no probability is given.",
+    no: "Answers like this one were not checked, so no probability is given.",
   },
   uncalibrated: "These photos are not calibrated, so no probability is given.",
   nothing: "No photo passes the filter.",
