@@ -308,8 +308,11 @@ def test_an_author_left_out_is_gone_and_can_come_back(opened: Opener, query: Pat
     assert asked(page) == {"exclude_authors": [author]}
     assert author not in {photo["author"] for photo in found["photos"]}
     assert found["neighbours"]
-    found = answered(page, lambda: page.click("text=Bring them back"))
-    assert author in {photo["author"] for photo in found["photos"]}
+    page.click("text=Bring them back")
+    page.wait_for_selector("text=This is a changed question", state="detached")
+    assert asked(page) == {}
+    page.click(".neighbours li:first-child button")
+    assert page.inner_text(".comparison dt:has-text('Author') + dd") == author
 
 
 def test_back_and_forward_go_through_answers(opened: Opener, query: Path) -> None:

@@ -366,8 +366,11 @@ export class App {
     this.patience = window.setTimeout(() => {
       const how = asked(this.now);
       const id = recorded.localization_id;
-      if (id !== null) address.go({ what: "answer", id, asked: how });
-      void this.attempt(() => this.askAgain(how, false));
+      const same = JSON.stringify(how) === JSON.stringify(asked(conditions(recorded)));
+      if (id !== null) address.go({ what: "answer", id, asked: same ? null : how });
+      this.pending?.abort();
+      if (same) this.present(recorded, recorded, false);
+      else void this.attempt(() => this.askAgain(how, false));
     }, PATIENCE_MS);
   }
 
