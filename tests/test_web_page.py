@@ -409,6 +409,7 @@ def test_answers_are_decided_on_by_the_keyboard(opened: Opener, folder: Path, ad
 
     pressed("a", "accepted")
     pressed("r", "rejected")
+    page.wait_for_selector(".head img[alt$='000001.jpg']")  # on to the next
     picture(page, "web-review.png")
     page.fill("#to", "47.5, 8.5")
     page.keyboard.press("Enter")

@@ -61,6 +61,8 @@ export class App {
   private recorded: Answer | null = null;
   private shown: Answer | null = null;
   private now: Conditions = none();
+  /** The answer that is to be shown while reviewing: the last that was asked for. */
+  private reviewed: number | null = null;
   /** Whether there is no photo to compare with. */
   private empty = false;
   private pending: AbortController | null = null;
@@ -181,8 +183,9 @@ export class App {
   }
 
   private async showReviewed(id: number): Promise<void> {
+    this.reviewed = id;
     const answer = await api.readAnswer(id);
-    if (this.main.dataset.mode !== "review") return;
+    if (this.main.dataset.mode !== "review" || this.reviewed !== id) return;
     this.current = this.photoOf(id);
     this.recorded = this.shown = answer;
     this.map?.show(answer, true);

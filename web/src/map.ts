@@ -70,6 +70,14 @@ export class AnswerMap {
     this.map.addControl(new NavigationControl({ showCompass: false }), "top-right");
     this.map.addControl(new ScaleControl(), "bottom-left");
     this.map.addControl(new AttributionControl({ compact: true }), "bottom-right");
+    if (matchMedia("(max-width: 48rem)").matches) {
+      // Where it would cover the map, whose it is is told when asked.
+      this.map.once("idle", () => {
+        const said = container.querySelector(".maplibregl-ctrl-attrib");
+        said?.classList.remove("maplibregl-compact-show");
+        said?.removeAttribute("open");
+      });
+    }
     this.ready = new Promise((resolve) => this.map.once("style.load", () => resolve()));
     void this.ready.then(() => this.furnish());
     this.map.on("moveend", () => {
