@@ -30,6 +30,7 @@ from geosearch.database.connection import Database
 from geosearch.features import embed, load_backbone
 from geosearch.ingest import ingest
 from geosearch.sample.space import SpaceSample, write_space_sample
+from geosearch.sphere import great_circle_km
 from geosearch.web.page_files import FOLDER
 from tests import photo_files
 from tests.conftest import create_database, drop_database, running_server
@@ -262,35 +263,48 @@ def test_neighbours_and_figures_are_those_of_the_api(
 # ---- asking in another way ----------------------------------------------------------------------
 
 
-def test_a_box_drawn_on_the_map_changes_the_answer(mapped: Opener, query: Path) -> None:
+def test_areas_drawn_on_the_map_change_the_answer(mapped: Opener, query: Path) -> None:
     page = mapped()
     give(page, query)
     before = sentence(page)
-    # Much of the world: there are photos in any large box of it.
+    # Much of the world: there are photos in any large area of it.
     page = mapped(page.url.split("#")[0] + "#1.5/25/20")
     sentence(page)
     page.wait_for_selector("canvas")
-    page.click(".areas >> text=Box")
-    page.wait_for_selector("text=Click two corners")
-    page.wait_for_timeout(500)
     ground = page.locator(".map").bounding_box()
     x, y = ground["x"] + ground["width"] / 2, ground["y"] + ground["height"] / 2
-    page.mouse.click(x - 250, y - 150)
 
-    def finish() -> None:
-        page.mouse.move(x + 100, y + 100, steps=4)
-        page.mouse.click(x + 100, y + 100)
+    def drawn(shape: str, hint: str, *corners: tuple[int, int]) -> Any:
+        page.click(f".areas >> text={shape}")
+        page.wait_for_selector(f"text={hint}")
+        page.wait_for_timeout(500)
 
-    found = answered(page, finish)
+        def draw() -> None:
+            for right, down in corners:
+                page.mouse.move(x + right, y + down, steps=4)
+                page.mouse.click(x + right, y + down)
+
+        found = answered(page, draw)
+        assert found["neighbours"]
+        return found["neighbours"]
+
+    found = drawn("Box", "Click two corners", (-250, -150), (100, 100))
     west, south, east, north = asked(page)["filter"]["bbox"]
     assert west < east
     assert south < north
-    assert found["neighbours"]
-    for one in found["neighbours"]:
+    for one in found:
         assert south <= one["lat"] <= north
         assert west <= one["lon"] <= east
     page.wait_for_selector("text=of 120 photos pass" if not PICTURES else "text=pass")
     picture(page, "web-filter.png")
+    found = drawn("Circle", "Click the middle", (0, 0), (150, 0))
+    lat, lon, km = asked(page)["filter"]["near"]
+    assert (lat, lon) == (pytest.approx(25, abs=1), pytest.approx(20, abs=1))
+    for one in found:
+        assert great_circle_km(lat, lon, one["lat"], one["lon"]) <= km
+    drawn("Polygon", "Click the corners", (-200, -150), (200, -150), (0, 150), (0, 150))
+    (ring,) = asked(page)["filter"]["within"]["coordinates"]
+    assert len(ring) == 4
     page.click("text=Back to the recorded answer")
     page.wait_for_selector("text=This is a changed question", state="detached")
     assert sentence(page) == before

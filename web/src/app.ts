@@ -54,7 +54,7 @@ export class App {
   private map: AnswerMap | null = null;
 
   private readonly queue: Queued[] = [];
-  /** The queued photo that an answer is of, by the answer's id, and what it last answered. */
+  /** What the photos of the queue were answered. */
   private readonly answered = new Map<Queued, Answer>();
   private current: Queued | null = null;
   /** As it was recorded; and what is shown of it, which may be asked in another way. */
@@ -74,10 +74,11 @@ export class App {
         "a",
         {
           href: address.pathOf(shown),
-          onclick: (event: Event) => {
+          onclick: ((event: MouseEvent) => {
+            if (event.ctrlKey || event.metaKey || event.shiftKey) return; // into a tab of its own
             event.preventDefault();
             this.open(shown);
-          },
+          }) as EventListener,
         },
         text,
       );
@@ -490,7 +491,6 @@ export class App {
     const look = async (): Promise<void> => {
       try {
         await api.status();
-        this.recorded ??= null;
         panel.querySelector(".gone")?.remove();
         for (const photo of this.queue) {
           if (photo.state === "failed" && photo === this.current) photo.state = "waiting";

@@ -214,6 +214,7 @@ export class AnswerMap {
     });
   }
 
+  /** Show the photos there are, instead of an answer. */
   explore(on: boolean): void {
     this.exploring = on;
     void this.ready.then(() => {

@@ -38,13 +38,9 @@ export const words = {
   noPhoto: "No photo at hand? Explore the photos there are, and see where one would be placed.",
   choose: "Choose photos",
   camera: "Take a photo",
-  another: "Another photo",
-  dropNow: "Let go to ask where this is",
   photos: "Your photos",
   waiting: "waiting",
   asking: "Looking for photos like this one …",
-  askingAgain: "Asking again …",
-  again: "Try again",
   failedPhoto: (name: string) => `${name} could not be answered`,
   yourPhoto: (name: string) => `Your photo, ${name}`,
   noPicture: "The picture itself was not kept, only what the network saw in it.",
@@ -85,7 +81,6 @@ export const words = {
   place: (rank: number, mass: number) => `Place ${rank}, ${percent(mass)} of the evidence`,
   percent,
   opacity: "Density",
-  estimate: "The estimate",
 
   // How it was found.
   found: "How it was found",
@@ -95,7 +90,6 @@ export const words = {
   method: "Method",
   time: "Time",
   calibration: "Calibration",
-  noCalibration: "none",
   searched: "Search",
   exactSearch: "all matching photos were compared",
   indexSearch: "by an index",
@@ -126,7 +120,6 @@ export const words = {
   ownPosition: "The photo's own position",
 
   // Neighbours.
-  neighbours: (n: number) => count(n, "neighbour"),
   neighboursOf: "Neighbours, the nearest first",
   neighbour: (rank: number, weight: number) => `Neighbour ${rank}, weight ${percent(weight)}`,
   weight: "Weight",
@@ -161,11 +154,9 @@ export const words = {
     circle: "Click the middle, then the rim of the circle.",
     polygon: "Click the corners; a double click ends it.",
   } as Record<string, string>,
-  area: "Area",
   areaOf: { bbox: "a box", near: "a circle", within: "a polygon" } as Record<string, string>,
   removeArea: "Remove the area",
   coordinates: "West, south, east, north",
-  apply: "Apply",
   country: "Country",
   anyCountry: "any country",
   after: "From",
@@ -175,7 +166,6 @@ export const words = {
 
   // Explore.
   exploreHelp: "Click a photo or a group of photos; elsewhere, the map says what is near.",
-  group: (n: number) => count(n, "photo"),
   nearHere: (n: number, place: string | null) =>
     n === 0 ? "There are no photos near here." : `${count(n, "photo")} near here${place ? `, ${place}` : ""}`,
   nearestFirst: "The nearest first",
