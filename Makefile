@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.made
+PAGE := geosearch/web/page/index.html
 REFERENCES ?= 6000
 QUERIES ?= 400
 WORKERS ?= 2
@@ -13,12 +14,15 @@ BENCHMARKS := accuracy batch density exports extract ingest layers load sql star
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-setup: $(STAMP)  ## Make .venv and install PostgreSQL with PostGIS and pgvector
+setup: $(STAMP) $(PAGE)  ## Make .venv and the page, install PostgreSQL with PostGIS and pgvector
 	@scripts/install-postgres
 
 $(STAMP): pyproject.toml constraints.txt scripts/make-venv
 	scripts/make-venv
 	@touch $@
+
+$(PAGE): $(STAMP) $(wildcard web/*.* web/src/*) scripts/make-page scripts/make-page-data
+	@scripts/make-page
 
 demo: setup  ## Run the main job on real images; answers in demo/ (REFERENCES=6000 QUERIES=400)
 	scripts/demo $(REFERENCES) $(QUERIES)
@@ -34,6 +38,7 @@ lint: $(STAMP)  ## Check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@if [ -d web/node_modules ]; then cd web && npm run --silent check; fi
 
 bench: setup  ## Run the benchmarks
 	@set -e; for name in $(BENCHMARKS); do \
@@ -46,5 +51,5 @@ bench: setup  ## Run the benchmarks
 	fi
 
 clean:  ## Remove what builds, tests and the demo left; keeps .venv
-	rm -rf build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist demo geosearch/web/page .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find geosearch tests benchmarks alembic -name __pycache__ -prune -exec rm -rf {} +

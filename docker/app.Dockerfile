@@ -1,4 +1,13 @@
 # geosearch itself: the wheel, with the versions of constraints.txt, run by an ordinary user.
+FROM node:22-slim AS page
+
+WORKDIR /src/web
+COPY web/package.json web/package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY web ./
+RUN npm run build
+
+
 FROM python:3.12-slim AS build
 
 WORKDIR /src
@@ -8,6 +17,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY alembic alembic
 COPY sql sql
 COPY geosearch geosearch
+COPY --from=page /src/geosearch/web/page geosearch/web/page
 RUN python -m build --wheel --no-isolation --outdir /dist
 
 
@@ -29,6 +39,9 @@ RUN wheel=$(echo /tmp/dist/*.whl) \
 
 WORKDIR /srv/geosearch
 COPY scripts/demo scripts/demo
+COPY scripts/make-page-data scripts/make-page-data
+RUN python scripts/make-page-data \
+    "$(python -c 'from geosearch.web.page_files import FOLDER; print(FOLDER / "data")')"
 # Machine code for the search for modes is kept in the cache of who compiles it: now, and not anew in
 # every container.
 RUN su geosearch -c 'python -c "from geosearch.density.modes import machine_code; machine_code()"'

@@ -93,6 +93,15 @@ def test_the_wheel_carries_every_migration_and_sql_file(wheel: Path) -> None:
                 assert f"geosearch/_bundled/{file.relative_to(ROOT)}" in carried
 
 
+def test_the_wheel_carries_the_page(wheel: Path) -> None:
+    page = ROOT / "geosearch" / "web" / "page"
+    built = {str(file.relative_to(ROOT)) for file in page.rglob("*") if file.is_file()}
+    if not built:
+        pytest.skip("the page is not built")
+    assert built <= set(zipfile.ZipFile(wheel).namelist())
+    assert "geosearch/web/page/assets/licences.txt" in built
+
+
 def test_the_wheel_carries_the_package_and_nothing_of_its_surroundings(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     about = f"{DISTRIBUTION.replace('-', '_')}-0.1.0.dist-info"

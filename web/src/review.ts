@@ -1,0 +1,215 @@
+// Many answers, decided on one after the other, by the keyboard.
+
+import * as api from "./api";
+import type { Decision, Listed } from "./api";
+import { button, el, fill } from "./dom";
+import type { LatLon } from "./sphere";
+import { words } from "./strings";
+
+export interface ReviewActions {
+  /** Show an answer on the map and in words. */
+  show(id: number): Promise<void>;
+  /** Let a place be chosen on the map; null if it is not. */
+  pick(): Promise<LatLon | null>;
+  failed(error: unknown): void;
+}
+
+type Order = "open" | "confidence" | "error" | "latest";
+
+/** The answers of an order, first those a person should look at first. */
+const ORDERS: Record<Order, (a: Listed, b: Listed) => number> = {
+  // Neither clear nor hopeless, and nobody has decided yet.
+  open: (a, b) =>
+    Number(a.decision !== null) - Number(b.decision !== null) || doubt(a) - doubt(b) || b.id - a.id,
+  confidence: (a, b) => (a.agreement ?? 0) - (b.agreement ?? 0),
+  error: (a, b) => (b.error_km ?? -1) - (a.error_km ?? -1),
+  latest: (a, b) => b.id - a.id,
+};
+
+const doubt = ({ agreement }: Listed): number => Math.abs((agreement ?? 0) - 0.5);
+
+export class Review {
+  readonly element = el("section", { class: "review", "aria-label": words.review });
+  private answers: Listed[] = [];
+  private next: number | null = null;
+  private order: Order = "open";
+  private at = 0;
+  private busy = false;
+  private readonly said = el("p", { class: "note", role: "status" });
+
+  constructor(private readonly actions: ReviewActions) {
+    addEventListener("keydown", (event) => this.key(event));
+  }
+
+  async enter(): Promise<void> {
+    this.answers = [];
+    this.next = null;
+    await this.more();
+    this.go(0);
+  }
+
+  private async more(): Promise<void> {
+    const page = await api.answers(this.next);
+    this.answers.push(...page.answers);
+    this.next = page.next;
+    this.sort();
+  }
+
+  private sort(): void {
+    const now = this.answers[this.at];
+    this.answers.sort(ORDERS[this.order]);
+    this.at = Math.max(0, now === undefined ? 0 : this.answers.indexOf(now));
+    this.render();
+  }
+
+  private get current(): Listed | undefined {
+    return this.answers[this.at];
+  }
+
+  private render(): void {
+    const select = el(
+      "select",
+      {
+        id: "order",
+        onchange: () => {
+          this.order = select.value as Order;
+          this.at = 0;
+          this.answers.sort(ORDERS[this.order]);
+          this.go(0);
+        },
+      },
+      ...(Object.keys(ORDERS) as Order[]).map((order) =>
+        el("option", { value: order, selected: order === this.order }, words.orders[order]),
+      ),
+    );
+    const keys: [string, string, () => void][] = [
+      ["a", words.accept, () => void this.decide("accept")],
+      ["m", words.move, () => void this.move()],
+      ["r", words.reject, () => void this.decide("reject")],
+      ["s", words.unsure, () => void this.decide("unsure")],
+      ["u", words.undo, () => void this.undo()],
+    ];
+    fill(
+      this.element,
+      el(
+        "div",
+        { class: "bar" },
+        el("label", {}, words.order, select),
+        ...keys.map(([key, text, act]) =>
+          button(text, act, { disabled: this.current === undefined, "aria-keyshortcuts": key, title: words.key(key) }),
+        ),
+        this.placeField(),
+        el("span", { class: "note" }, words.reviewKeys),
+        this.said,
+      ),
+      el(
+        "div",
+        { class: "rows" },
+        el(
+          "table",
+          {},
+          el("thead", {}, el("tr", {}, ...words.reviewColumns.map((name) => el("th", { scope: "col" }, name)))),
+          el("tbody", {}, ...this.answers.map((answer, i) => this.row(answer, i))),
+        ),
+        this.next !== null && button(words.more, () => void this.more().catch(this.actions.failed)),
+      ),
+    );
+    this.element.querySelector("tr[aria-current]")?.scrollIntoView({ block: "nearest" });
+  }
+
+  private row(answer: Listed, i: number): HTMLElement {
+    return el(
+      "tr",
+      { "aria-current": i === this.at && "true", onclick: () => this.go(i) },
+      el("th", { scope: "row" }, answer.photo.split("/").at(-1) ?? answer.photo),
+      el("td", {}, answer.place ?? words.unknown),
+      el("td", {}, answer.agreement === null ? "–" : words.percent(answer.agreement)),
+      el("td", {}, answer.error_km === null ? "–" : words.off(answer.error_km)),
+      el("td", {}, answer.created_at.slice(0, 10)),
+      el("td", { class: answer.decision ?? "" }, answer.decision === null ? "" : words.decisions[answer.decision]),
+    );
+  }
+
+  /** Where it was taken, by numbers, for who does not click. */
+  private placeField(): HTMLElement {
+    const input = el("input", {
+      id: "to",
+      placeholder: words.latLon,
+      "aria-label": words.latLon,
+      onchange: () => {
+        const [lat, lon] = input.value.split(/[\s,;]+/).map(Number);
+        if (Number.isFinite(lat) && Number.isFinite(lon)) void this.decide("move", { lat: lat!, lon: lon! });
+      },
+    });
+    return input;
+  }
+
+  private go(to: number): void {
+    this.at = Math.max(0, Math.min(this.answers.length - 1, to));
+    this.render();
+    const { current } = this;
+    if (current === undefined) fill(this.said, words.noAnswers);
+    else void this.actions.show(current.id).catch(this.actions.failed);
+  }
+
+  private key(event: KeyboardEvent): void {
+    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
+    if (!this.element.isConnected || this.element.offsetParent === null || typing) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const act: Record<string, () => void> = {
+      j: () => this.go(this.at + 1),
+      k: () => this.go(this.at - 1),
+      a: () => void this.decide("accept"),
+      m: () => void this.move(),
+      r: () => void this.decide("reject"),
+      s: () => void this.decide("unsure"),
+      u: () => void this.undo(),
+    };
+    const found = act[event.key];
+    if (found === undefined) return;
+    event.preventDefault();
+    found();
+  }
+
+  private async move(): Promise<void> {
+    fill(this.said, words.pick);
+    const place = await this.actions.pick();
+    fill(this.said);
+    if (place !== null) await this.decide("move", place);
+  }
+
+  private async decide(decision: Decision, to: LatLon | null = null): Promise<void> {
+    const { current } = this;
+    await this.change(async () => {
+      if (current === undefined) return;
+      await api.decide(current.id, decision, to);
+      current.decision = decision;
+      this.go(this.at + 1);
+      fill(this.said, words.decided(current.photo, words.decisions[decision]));
+    });
+  }
+
+  private async undo(): Promise<void> {
+    const { current } = this;
+    await this.change(async () => {
+      if (current === undefined) return;
+      await api.undoReview(current.id);
+      current.decision = (await api.reviews(current.id)).at(-1)?.decision ?? null;
+      this.render();
+      fill(this.said, words.undone(current.photo));
+    });
+  }
+
+  /** One change at a time: a key that is held must not decide on what follows. */
+  private async change(how: () => Promise<void>): Promise<void> {
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      await how();
+    } catch (error) {
+      fill(this.said, error instanceof api.Refusal ? error.detail : words.wentWrong);
+    } finally {
+      this.busy = false;
+    }
+  }
+}
