@@ -555,7 +555,7 @@ def test_tokens_are_made_listed_and_revoked(
 @pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_no_request_that_the_description_allows_or_not_is_a_fault(
-    module_database: Database, folder: Path
+    module_database: Database, folder: Path, tmp_path: Path
 ) -> None:
     if shutil.which(SCHEMATHESIS) is None:
         pytest.skip("there is no schemathesis: GEOSEARCH_TEST_SCHEMATHESIS names its program")
@@ -566,6 +566,7 @@ def test_no_request_that_the_description_allows_or_not_is_a_fault(
                 *(SCHEMATHESIS, "run", f"http://{place}/api/v1/openapi.json", "--checks"),
                 *(f"{checks},response_schema_conformance", "--max-examples", "30"),
             ],
+            cwd=tmp_path,  # where it keeps what it found
             capture_output=True,
             text=True,
         )
