@@ -59,6 +59,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "text": (None, *WORDS),
     "jsonb": ("{}", '{"collections": ["towns"]}', '{"not": {"or": [{}, 3]}}', '{"and": 3}',
         '{"collections": ["a"]}', None, "{}", "[]", "null", '{"not": {"a": [1, {}]}}'),
+    "bytea": (None, "", r"\x00", r"\x" + "00" * 32),
     "name": (None, "geosearch_reader", "", "x" * 100),
     "text[]": (None, "{}", "{NULL}", '{""}', "{{a,b},{c,d}}", "[0:0]={a}"),
     "bigint[]": (None, "{}", "{NULL}", "{-1}", "{{1,2},{3,4}}", "{9223372036854775807}"),
