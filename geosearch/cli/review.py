@@ -24,18 +24,18 @@ RemarkOption = Annotated[str | None, typer.Option("--remark", help="Why, in your
 ToOption = Annotated[str, typer.Option("--to", metavar="LAT,LON", help="Where it was taken.")]
 
 
-@app.command()
-def accept(
-    context: typer.Context,
-    answer_id: AnswerArgument,
-    remark: RemarkOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The photo was taken where the answer says.
+def _add_command(decision: Decision, about: str, example: str) -> None:
+    @app.command(decision, help=f"{about}\n\nExample: geosearch review {decision} {example}")
+    def _(
+        context: typer.Context,
+        answer_id: AnswerArgument,
+        remark: RemarkOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        _decide(context, answer_id, decision, None, remark, as_json)
 
-    Example: geosearch review accept 17
-    """
-    _decide(context, answer_id, "accept", None, remark, as_json)
+
+_add_command("accept", "The photo was taken where the answer says.", "17")
 
 
 @app.command()
@@ -53,32 +53,8 @@ def move(
     _decide(context, answer_id, "move", to, remark, as_json)
 
 
-@app.command()
-def reject(
-    context: typer.Context,
-    answer_id: AnswerArgument,
-    remark: RemarkOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The answer is wrong.
-
-    Example: geosearch review reject 17
-    """
-    _decide(context, answer_id, "reject", None, remark, as_json)
-
-
-@app.command()
-def unsure(
-    context: typer.Context,
-    answer_id: AnswerArgument,
-    remark: RemarkOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """One cannot tell.
-
-    Example: geosearch review unsure 17 --remark "any beach"
-    """
-    _decide(context, answer_id, "unsure", None, remark, as_json)
+_add_command("reject", "The answer is wrong.", "17")
+_add_command("unsure", "One cannot tell.", '17 --remark "any beach"')
 
 
 @app.command()
