@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
 
 from psycopg import sql
 
@@ -74,15 +75,15 @@ def check_filter(connection: Connection, where: Filter) -> FilterCheck:
     where = where.of_references
     parts = where.parts if isinstance(where, And) else (where,)
     others = [joined(And, [*parts[:place], *parts[place + 1 :]]) for place in range(len(parts))]
+    # One condition alone is the filter, and without it there is none: each is counted once.
+    passing = cache(partial(_passing, connection))
     return FilterCheck(
         where,
         str(where),
-        _passing(connection, where),
-        _passing(connection, EVERYTHING),
+        passing(where),
+        passing(EVERYTHING),
         tuple(
-            ConditionCount(
-                part, str(part), _passing(connection, part), _passing(connection, without)
-            )
+            ConditionCount(part, str(part), passing(part), passing(without))
             for part, without in zip(parts, others, strict=True)
         ),
     )
