@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import ipaddress
 import json
 import os
@@ -262,6 +263,22 @@ def read_bytes(uri: str) -> bytes:
         raise PhotoRejected(Reason.UNREADABLE, said(error)) from error
     if len(data) > limit:
         raise PhotoRejected(Reason.TOO_LARGE, f"the file is over GEOSEARCH_MAX_BYTES={limit}")
+    return data
+
+
+def read_ingested(uri: str, sha256: bytes) -> bytes:
+    """The bytes of a photo that was ingested with this sha256.
+
+    A uri that somebody planted, who does not have the file, so tells nothing about it.
+
+    Raises
+    ------
+    PhotoRejected
+        As `read_bytes`, and `unreadable` where the file has other bytes by now.
+    """
+    data = read_bytes(uri)
+    if hashlib.sha256(data).digest() != sha256:
+        raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
     return data
 
 

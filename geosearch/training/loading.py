@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geosearch.errors import InputError, PhotoRejected, Reason
+from geosearch.errors import InputError, PhotoRejected
 from geosearch.features.description import Description
 from geosearch.images import open_image
 from geosearch.parallel import ordered_map, processors
 from geosearch.settings import CacheSettings
-from geosearch.storage import read_bytes
+from geosearch.storage import read_ingested
 from geosearch.training.augment import Augmentation
 from geosearch.training.batches import Indices
 from geosearch.training.network import Features, Network
@@ -63,10 +63,7 @@ class Pixels:
         """One photo's pixels; None and an entry in `failures` where it cannot be read."""
         sha256 = self.photos.sha256[row]
         try:
-            data = read_bytes(self.photos.uris[row])
-            if hashlib.sha256(data).digest() != sha256:
-                raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
-            image = open_image(data)
+            image = open_image(read_ingested(self.photos.uris[row], sha256))
             if version is None:
                 return self.preprocessing.apply(image)
             return self.how.apply(image, self.preprocessing, sha256, version)

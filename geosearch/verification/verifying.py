@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from geosearch.parallel import ordered_map, processors
 from geosearch.query import Query
 from geosearch.retrieval.duplicates import Found
 from geosearch.retrieval.neighbours import NOT_COMPARED, Verification
-from geosearch.storage import read_bytes
+from geosearch.storage import read_ingested
 from geosearch.verification.local_features import (
     LocalFeatures,
     inliers,
@@ -38,9 +37,8 @@ def require_opencv(n: int) -> None:
 def verified(database: Database, found: Found, query: Query, n: int) -> Found:
     """The neighbours, the first `n` of them verified and all of them ranked anew.
 
-    Files are read by their uris in the database, which come from whoever ingested them. So none
-    tells anything unless its bytes are those that were ingested: a uri that someone planted, who
-    does not have the file, finds out nothing about it. A file that cannot be read or is another by
+    Files are read by their uris in the database, which come from whoever ingested them, and used
+    only if their bytes are those that were ingested. A file that cannot be read or is another by
     now leaves its neighbour as it is, and is counted.
     """
     if not n:
@@ -77,7 +75,6 @@ def verified(database: Database, found: Found, query: Query, n: int) -> Found:
 def _features(uri: str, sha256: bytes) -> LocalFeatures | None:
     """The features of a photo's picture if its bytes are those with this sha256; None if not."""
     try:
-        data = read_bytes(uri)
-        return local_features(data) if hashlib.sha256(data).digest() == sha256 else None
+        return local_features(read_ingested(uri, sha256))
     except PhotoRejected:
         return None
