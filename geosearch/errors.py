@@ -83,6 +83,11 @@ class NotFoundError(GeosearchError, KeyError):
     http_status = 404
 
 
+def no_photo(photo_id: int) -> NotFoundError:
+    """There is no photo of this id, as far as this login may see."""
+    return NotFoundError(f"there is no photo {photo_id}", "Ids: geosearch photos list")
+
+
 class DatabaseError(GeosearchError):
     """The database cannot be used: it is too old, or lacks the schema, an extension or a right."""
 

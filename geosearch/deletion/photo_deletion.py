@@ -16,7 +16,7 @@ from geosearch.database.collection_rows import (
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import writable_tables
 from geosearch.deletion.deleted import Deleted, count, refusal, require_right
-from geosearch.errors import InputError, NotFoundError
+from geosearch.errors import InputError, no_photo
 from geosearch.retrieval.facts import forget
 from geosearch.retrieval.filters import EVERYTHING, Filter, InCollections
 from geosearch.retrieval.indexing import Aim, index_aims, rebuild_indexes
@@ -136,7 +136,7 @@ class Going:
             ).fetchone()
             if seen is not None:
                 raise refusal("photos of a private collection")
-            raise NotFoundError(f"there is no photo {key}", "Ids: geosearch photos list")
+            raise no_photo(key)
 
     def counted(self, what: str, collection: int | None = None, name: str = "") -> Deleted:
         """What goes with the photos, and what rests on them; of a collection, all of it."""

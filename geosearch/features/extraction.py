@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from geosearch.arguments import path
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import stored_embedding
-from geosearch.errors import NotFoundError, PhotoRejected, Reason
+from geosearch.errors import NotFoundError, PhotoRejected, Reason, no_photo
 from geosearch.features.backbones import Backbone
 from geosearch.features.low_information import low_information
 from geosearch.features.model_rows import Model, require_model
@@ -99,7 +99,7 @@ def stored_query(connection: Connection, model: Model, photo_id: int) -> Query:
         "SELECT uri, sha256, author, taken_at FROM geosearch.photos WHERE id = %s", (photo_id,)
     ).fetchone()
     if row is None:
-        raise NotFoundError(f"there is no photo {photo_id}", "Ids: geosearch photos list")
+        raise no_photo(photo_id)
     uri, sha256, author, taken_at = row
     embedding = stored_embedding(connection, model.id, sha256)
     if embedding is None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from geosearch import images
 
-#: Pixels of the longer side, at most.
+#: Pixels of the longer side of those that are kept, at most.
 SIDE = 512
 _QUALITY = 75
 
@@ -22,8 +22,10 @@ class Thumbnail(NamedTuple):
     webp: bytes
 
 
-def make_thumbnail(image: Image.Image) -> Thumbnail:
+def make_thumbnail(image: Image.Image, side: int = SIDE) -> Thumbnail:
     """Decode an opened image in place, and make its thumbnail; no picture is enlarged.
+
+    `side` are the pixels of its longer side, at most.
 
     Raises
     ------
@@ -31,9 +33,9 @@ def make_thumbnail(image: Image.Image) -> Thumbnail:
         As `images.decode`.
     """
     # What a JPEG is decoded to: the shorter side that it has when the longer is small enough.
-    shorter = -(-SIDE * min(image.size) // max(image.size))
+    shorter = -(-side * min(image.size) // max(image.size))
     small = images.decode(image, at_least=shorter)
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     # Of all, the profile alone shapes what is seen.
     small.save(out, "WEBP", quality=_QUALITY, method=2, icc_profile=image.info.get("icc_profile"))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from geosearch.errors import InputError, NotFoundError
+from geosearch.errors import InputError, no_photo
 from geosearch.features.extraction import stored_query
 from geosearch.features.model_rows import find_model
 from geosearch.retrieval import Filter
@@ -96,7 +96,7 @@ def read(asker: Asker, id: Id) -> Response:
     with asker.database.connection() as connection:
         found = list_photos(connection, ids=[id])
     if not found:
-        raise NotFoundError(f"there is no photo {id}", "Ids: geosearch photos list")
+        raise no_photo(id)
     return said(found[0])
 
 

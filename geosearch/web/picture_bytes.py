@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
 from geosearch.database.connection import Connection
-from geosearch.errors import NotFoundError, PhotoRejected, Reason
-from geosearch.images import decode, open_image, room_for
-from geosearch.storage import read_bytes
+from geosearch.errors import PhotoRejected, no_photo
+from geosearch.images import open_image, room_for
+from geosearch.ingest.thumbnails import make_thumbnail
+from geosearch.storage import read_ingested
 
 #: Longer sides that there are, pixels: for a strip, and for looking closely.
 SIDES = (256, 1024)
@@ -53,10 +52,7 @@ class Thumbnails:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        data = read_bytes(photo.uri)
-        if hashlib.sha256(data).digest() != photo.sha256:
-            raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
-        made = _webp(data, side)
+        made = _webp(read_ingested(photo.uri, photo.sha256), side)
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = made
@@ -87,15 +83,11 @@ def photo_file(connection: Connection, photo_id: int) -> PhotoFile:
         (photo_id,),
     ).fetchone()
     if row is None:
-        raise NotFoundError(f"there is no photo {photo_id}", "Ids: geosearch photos list")
+        raise no_photo(photo_id)
     return PhotoFile(str(row[0]), bytes(row[1]), None if row[2] is None else bytes(row[2]))
 
 
 def _webp(data: bytes, side: int) -> bytes:
     image = open_image(data)
     with room_for(image):
-        picture = decode(image, at_least=side)
-    picture.thumbnail((side, side))
-    out = io.BytesIO()
-    picture.save(out, "WEBP", quality=80, method=2)
-    return out.getvalue()
+        return make_thumbnail(image, side).webp
