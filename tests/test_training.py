@@ -25,6 +25,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from geosearch import storage
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, ModelError, NotFoundError
 from geosearch.evaluation import evaluate
@@ -38,7 +39,7 @@ from geosearch.ingest import ingest
 from geosearch.retrieval import nearest
 from geosearch.retrieval.duplicates import Exclusions
 from geosearch.storage import read_bytes
-from geosearch.training import Augmentation, Training, loading
+from geosearch.training import Augmentation, Training
 from geosearch.training.augment import _Cut
 from geosearch.training.loading import Loader
 from geosearch.training.network import Network
@@ -477,7 +478,7 @@ def test_another_training_reads_no_photo_twice(
     def forbidden(uri: str) -> bytes:
         raise AssertionError(f"{uri} is read again")
 
-    monkeypatch.setattr(loading, "read_bytes", forbidden)
+    monkeypatch.setattr(storage, "read_bytes", forbidden)
     other = small(place, cache_frozen=2, loss="contrastive", partitions=(), epochs=4)
     second = run(module_database, tmp_path / "b.safetensors", other)
     assert second.cache == first.cache
@@ -499,7 +500,7 @@ def test_few_photos_are_read_ahead_however_many_there_are(
         read.append(uri)
         return read_bytes(uri)
 
-    monkeypatch.setattr(loading, "read_bytes", counted)
+    monkeypatch.setattr(storage, "read_bytes", counted)
     network = Network(resolve(training.backbone), training.freeze, "cpu")
     loader = Loader(photos, network, training, workers=2)
     endless = repeat(np.arange(8))
