@@ -38,6 +38,7 @@ class Compared:
 
 
 # Without the index's cast or operator the HNSW index does not apply: matching rows are compared.
+# A row without a photo where none match: it says whether the facts are true.
 _EXACT = """
 WITH matching AS MATERIALIZED (
     SELECT photo_id, embedding <=> %(query)s AS distance
@@ -47,13 +48,16 @@ WITH matching AS MATERIALIZED (
 )
 SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance, (SELECT count(*) FROM matching)
     {watch}
-FROM (
-    SELECT photo_id, distance
-    FROM matching
-    ORDER BY distance, photo_id
-    LIMIT {k}
-) AS n
-JOIN {photos} AS p ON p.id = n.photo_id
+FROM (VALUES (true)) AS always
+LEFT JOIN (
+    (
+        SELECT photo_id, distance
+        FROM matching
+        ORDER BY distance, photo_id
+        LIMIT {k}
+    ) AS n
+    JOIN {photos} AS p ON p.id = n.photo_id
+) ON true
 ORDER BY n.distance, n.photo_id
 """
 _LIMIT = "LIMIT %(bound)s"
@@ -68,8 +72,7 @@ SELECT count(*) FROM {table} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0) WHERE
 _EXACT_IF_FEW = """
 WITH sampled AS MATERIALIZED ({sampled})
 SELECT (SELECT count FROM sampled), found.* {watch}
-FROM (VALUES (true)) AS always
-LEFT JOIN ({exact}) AS found ON true
+FROM ({exact}) AS found
 ORDER BY found.distance, found.photo_id
 """
 _LIMIT_BY_SAMPLE = (
@@ -202,7 +205,7 @@ class Search:
         )
         found = self._fetch(statement, planner)
         passing = int(found[0][0])
-        met = self._compared([row[1:] for row in found if row[1] is not None])
+        met = self._compared([row[1:] for row in found])
         return replace(
             met,
             complete=passing <= most and met.matches < bound,
@@ -262,7 +265,7 @@ class Search:
 
     @staticmethod
     def _compared(rows: Rows) -> Compared:
-        return Compared(rows, int(rows[0][5]) if rows else 0)
+        return Compared([row for row in rows if row[0] is not None], int(rows[0][5]))
 
     def _fetch(self, statement: str, planner: Planner) -> list[tuple[Any, ...]]:
         """Rows of a statement, which says in its last column whether the facts are still true."""
