@@ -11,8 +11,10 @@ import typer
 from geosearch.cli import console
 from geosearch.cli.command_groups import command_group
 from geosearch.sample.space import SpaceSample, write_space_sample
+from geosearch.sample.trip import TripSample, write_trip_sample
 from geosearch.sample.views import Difficulty
 from geosearch.sample.window import EARTH, Window
+from geosearch.sample.worlds import Over
 
 app = command_group(
     """Make sample photos that need no download.
@@ -63,4 +65,51 @@ def space(
         asdict(summary),
         f"{summary.references:,} references and {summary.queries:,} queries "
         f"({summary.difficulty}) in {summary.directory}, {summary.written:,} newly cut",
+    )
+
+
+@app.command()
+def trip(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")],
+    photos: Annotated[int, typer.Option(help="Photos of the journeys.")] = 200,
+    references: Annotated[int, typer.Option(help="Photos by other people, located.")] = 1000,
+    over: Annotated[
+        Over, typer.Option(help="The Earth from space, or a city that is drawn.")
+    ] = Over.SPACE,
+    seed: Annotated[int, typer.Option(help="Another seed, other journeys.")] = 0,
+    trips: Annotated[int, typer.Option(help="Journeys that the photos are of.")] = 4,
+    cameras: Annotated[
+        int, typer.Option(help="Cameras; the clock of the first is right, others are off.")
+    ] = 3,
+    missing: Annotated[float, typer.Option(help="Share of photos without position.")] = 0.7,
+    wrong_clocks: Annotated[
+        float, typer.Option(help="Share of photos whose time is another than their camera had.")
+    ] = 0.05,
+    faults: Annotated[
+        float, typer.Option(help="Share of the located photos that are wrong, for an audit.")
+    ] = 0.05,
+    gaps: Annotated[float, typer.Option(help="Share of the tracks that is missing.")] = 0.2,
+    blank: Annotated[float, typer.Option(help="Share of photos that show nothing.")] = 0.1,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Make journeys: photos with the times and positions that cameras write, tracks, the truth.
+
+    Writes mine/trip-01/*.jpg …, a track for each trip in tracks, photos that other people took
+    thereabouts in references, and truth.csv: where and when each was taken, what its clock was
+    ahead, and what is wrong with it. The same seed gives the same files. An interrupted run is
+    completed by running it again.
+
+    Example: geosearch sample trip --over city --seed 1 -o trip
+    """
+    wanted = TripSample(
+        photos, references, over, seed, trips, cameras, missing, wrong_clocks, faults, gaps, blank
+    )
+    with console.progress("taking photos", "photos") as report:
+        summary = write_trip_sample(wanted, output, progress=report)
+    console.answer(
+        as_json,
+        asdict(summary),
+        f"{summary.photos:,} photos of {summary.trips:,} trips, {summary.located:,} with a "
+        f"position and {summary.wrong:,} with a wrong one or a wrong time, and "
+        f"{summary.references:,} references in {summary.directory}, {summary.written:,} newly made",
     )

