@@ -129,7 +129,9 @@ def settled(time: datetime, position: Position | None) -> tuple[datetime, Zone]:
     """The time in UTC, and how its zone is known: it names it, or the position does, or neither."""
     if time.tzinfo is not None:
         return time.astimezone(UTC), "known"
-    zone = None if position is None or position.is_estimate else _zone_at(position)
+    zone = None
+    if position is not None and not position.is_estimate:
+        zone = zone_at(position.lat, position.lon)
     if zone is None:
         return time.replace(tzinfo=UTC), "assumed"
     return time.replace(tzinfo=zone).astimezone(UTC), "position"
@@ -144,15 +146,16 @@ def rezoned(
     """
     if time is None or zone in (None, "known") or after.is_estimate:
         return {}
-    there = _zone_at(before) if zone == "position" and before is not None else None
+    there = zone_at(before.lat, before.lon) if zone == "position" and before else None
     found, how = settled(time.astimezone(there or UTC).replace(tzinfo=None), after)
     return {"taken_at": found, "taken_at_zone": how}
 
 
-def _zone_at(position: Position) -> ZoneInfo | None:
+def zone_at(lat: float, lon: float) -> ZoneInfo | None:
+    """The zone of clocks at a position in degrees; None if it is not known."""
     import tzfpy  # takes memory, and many photos name their zone
 
     try:
-        return ZoneInfo(tzfpy.get_tz(position.lon, position.lat))
+        return ZoneInfo(tzfpy.get_tz(lon, lat))
     except (ZoneInfoNotFoundError, ValueError):
         return None
