@@ -16,6 +16,7 @@ class Query:
     `sha256` is of its bytes and `embedding` a unit vector (D,). `author` and `taken_at` are its
     own where they are known. `ms` are the milliseconds that its features took. `low_information`
     says why the picture can hardly tell a place, if so (`geosearch.features.low_information`).
+    `picture` is a small WebP of it, where one is to be kept with the answer.
     """
 
     uri: str
@@ -25,3 +26,4 @@ class Query:
     taken_at: datetime | None = None
     ms: float = 0.0
     low_information: str | None = None
+    picture: bytes | None = None

@@ -17,6 +17,7 @@ import re
 import socket
 import stat
 import unicodedata
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -35,6 +36,12 @@ _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 #: Regular files by what they say of themselves, but some of them wait for ever or never end.
 _KERNEL = tuple(map(Path, ("/proc", "/sys")))
+#: Networks of IPv6 whose addresses end in one of IPv4 that they lead to.
+_HOLDING_IPV4 = tuple(map(ipaddress.ip_network, ("::/96", "64:ff9b::/96")))
+#: Networks for use within a network that Python's `is_global` does not know as such.
+_WITHIN = tuple(map(ipaddress.ip_network, ("fec0::/10", "64:ff9b:1::/48")))
+#: Redirects that are followed to what a stranger named.
+_REDIRECTS = 5
 #: Storage whose address is not in the URL, or checked when it is connected to.
 _OPEN_TO_ALL = frozenset(
     {"http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
@@ -217,9 +224,47 @@ def is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     # Addresses of IPv6 that lead to one of IPv4.
     inner = ip.version == 6 and (ip.ipv4_mapped or ip.sixtofour)
-    if not inner and ip.version == 6 and ip in ipaddress.ip_network("64:ff9b::/96"):
+    if not inner and any(ip in network for network in _HOLDING_IPV4):
         inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.is_global and not ip.is_multicast if not inner else is_public(str(inner))
+    if inner:
+        return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast and not any(ip in each for each in _WITHIN)
+
+
+def read_public(url: str) -> bytes:
+    """Read a photo at an address of the Internet that a stranger names, whatever settings allow.
+
+    As `read_bytes`, but it is asked for once, and of an address that cannot be reached the error
+    does not tell why: else it would tell what there is in the networks of this machine.
+
+    Raises
+    ------
+    PhotoRejected
+        `unreadable` (no such photo, no http or https, or not of the Internet) or `too_large`.
+    """
+    limit = image_settings().max_bytes
+    try:
+        parts = urlsplit(url)
+        if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+            raise PhotoRejected(Reason.UNREADABLE, "it is no address that begins with https://")
+        data = asyncio.run(_fetch_public(url, limit + 1))
+    except PhotoRejected:
+        raise
+    except Exception as error:  # of addresses of strangers, aiohttp raises all there is
+        answered = isinstance(getattr(error, "status", None), int)
+        message = said(error) if answered else "nothing can be fetched from this address"
+        raise PhotoRejected(Reason.UNREADABLE, message) from error
+    if len(data) > limit:
+        raise PhotoRejected(Reason.TOO_LARGE, f"the file is over {limit:,} bytes")
+    return data
+
+
+async def _fetch_public(url: str, most: int) -> bytes:
+    async with asyncio.timeout(image_settings().url_timeout):
+        # What a server packs could unpack to any size.
+        plain = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
+        async with await _public_client(**plain) as session:
+            return await _download(session, url, most, pauses=(), max_redirects=_REDIRECTS)
 
 
 def said(error: BaseException) -> str:
@@ -308,15 +353,17 @@ def _fetched(uri: str, most: int) -> bytes:
     return cast("bytes", sync(found.loop, fetch))
 
 
-async def _download(session: Any, uri: str, most: int) -> bytes:
+async def _download(
+    session: Any, uri: str, most: int, pauses: Iterable[int] | None = None, **options: Any
+) -> bytes:
     import aiohttp
     from yarl import URL
 
     # As it is written: signatures are of the very letters. Only what no URL may hold is escaped.
     url = URL(quote(_PERCENT.sub("%25", uri), safe=_OF_URLS), encoded=True)
-    for pause in (*_PAUSES, None):
+    for pause in (*(_PAUSES if pauses is None else pauses), None):
         try:
-            async with session.get(url) as response:
+            async with session.get(url, **options) as response:
                 if pause is None or response.status not in _BUSY:
                     response.raise_for_status()
                     data = bytearray()

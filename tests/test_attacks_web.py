@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from itertools import takewhile
 from threading import Thread
 from typing import Any
 
@@ -20,19 +23,22 @@ from psycopg.conninfo import make_conninfo
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
+from geosearch import storage
 from geosearch.database import migrations
 from geosearch.database.access_tokens import create_token, list_tokens, revoke_token
 from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey
 from geosearch.database.role_grants import grant_role
-from geosearch.errors import DatabaseError, NotFoundError
+from geosearch.errors import DatabaseError, NotFoundError, PhotoRejected, Reason
 from geosearch.features.extraction import stored_query
 from geosearch.features.model_rows import find_model
 from geosearch.ingest import ingest
 from geosearch.localization import Parameters
 from geosearch.localization.localizing import answer_query, recorded
 from geosearch.retrieval import EVERYTHING
+from geosearch.settings import image_settings
+from geosearch.storage import read_public
 from geosearch.web.access import COOKIE, LoginGate, Throttle
 from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
@@ -483,6 +489,180 @@ def test_a_photo_row_that_names_another_file_shows_nothing_of_it(world: World) -
             connection.execute(set_uri, before)
         inner.shutdown()
     assert asked == []
+
+
+@contextmanager
+def network(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]) -> Iterator[Any]:
+    """A server of an inner network that `names` lead to, and the hosts that it was asked as; where
+    it sends on whoever asks for `/to/HOST` or `/on/NUMBER`.
+    """
+    asked: list[str] = []
+
+    class Inner(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Host"].partition(":")[0])
+            _, where, what = self.path.split("/", 2)
+            if where == "photo":
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain")  # what it says it is counts nothing
+                self.end_headers()
+                self.wfile.write(photo_files.photo(size=(64, 48)))
+                return
+            self.send_response(302)
+            on = f"/on/{int(what) + 1}" if where == "on" else what
+            self.send_header("Location", on)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    def resolved(host: str, port: int, *_: Any, **__: Any) -> Any:
+        found = names[host].pop(0) if len(names[host]) > 1 else names[host][0]
+        if ":" in found:
+            return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (found, port, 0, 0))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (found, port))]
+
+    with HTTPServer(("127.0.0.1", 0), Inner) as inner:
+        Thread(target=inner.serve_forever, daemon=True).start()
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", resolved)
+            yield inner.server_address[1], asked
+        inner.shutdown()
+
+
+INSIDE = (
+    *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"),
+    *("0.0.0.0", "224.0.0.1", "240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1"),
+    *("::1", "::", "fe80::1", "fd00:ec2::254", "ff02::1", "2001:db8::1"),
+    *("::ffff:127.0.0.1", "::ffff:a9fe:a9fe", "::127.0.0.1", "64:ff9b::7f00:1"),
+    *("2002:7f00:1::", "64:ff9b:1::7f00:1", "fec0::1"),
+)
+
+
+def test_no_address_of_an_inner_network_is_fetched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By number and by name, whatever the settings of ingest allow."""
+    monkeypatch.setenv("GEOSEARCH_PRIVATE_URLS", "yes")
+    client, names = world.as_role("ann"), {f"{n}.test": [ip] for n, ip in enumerate(INSIDE)}
+    literal = [f"[{ip}]" if ":" in ip else ip for ip in INSIDE]
+    with network(monkeypatch, names) as (port, asked):
+        for host in (*names, *literal):
+            refused = client.post("localize/url", json={"url": f"http://{host}:{port}/photo/1"})
+            detail = problem(refused, 422)["detail"]
+            assert detail == "nothing can be fetched from this address", host
+    assert asked == []
+
+
+def test_no_spelling_of_this_machine_is_fetched(world: World) -> None:
+    asked: list[str] = []
+
+    class Inner(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+
+    client = world.as_role("ann")
+    with HTTPServer(("127.0.0.1", 0), Inner) as inner:
+        Thread(target=inner.serve_forever, daemon=True).start()
+        for host in ("2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost", "LOCALHOST."):
+            url = f"http://{host}:{inner.server_address[1]}/photo/1"
+            problem(client.post("localize/url", json={"url": url}), 422)
+        inner.shutdown()
+    assert asked == []
+
+
+def test_what_is_no_web_address_is_not_opened(world: World) -> None:
+    client = world.as_role("ann")
+    for url in (
+        *("file:///etc/passwd", "/etc/passwd", "ftp://example.org/a.jpg", "s3://bucket/a.jpg"),
+        *("gopher://127.0.0.1:70/_x", "data:image/png;base64,AAAA", "http://", "https:///a.jpg"),
+        *("http://[::1", "http://a\x00b/", "http://photos.test:99999/", "javascript:alert(1)", ""),
+        "tar://http://photos.test/a.tar!/a.jpg",
+    ):
+        problem(client.post("localize/url", json={"url": url}), 422)
+
+
+def test_a_name_or_a_redirect_that_leads_inside_is_not_followed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server of the test stands for one outside; by another name, for one inside."""
+    client, outside = world.as_role("ann"), "127.0.0.1"
+    is_public = storage.is_public
+    monkeypatch.setattr(storage, "is_public", lambda ip: ip == outside or is_public(ip))
+    # A name that is public when it is looked up first, and private then: it is looked up once.
+    names = {"outside.test": [outside], "inside.test": ["127.0.0.2"]}
+    names |= {"rebound.test": [outside, "127.0.0.2"]}
+
+    def fetched(url: str) -> bytes | str:
+        try:
+            return read_public(url)
+        except PhotoRejected as refused:
+            return refused.message
+
+    with network(monkeypatch, names) as (port, asked):
+        here = f"http://outside.test:{port}"
+        assert fetched(f"{here}/photo/1") == photo_files.photo(size=(64, 48))
+        assert fetched(f"{here}/to/{here}/photo/1") == photo_files.photo(size=(64, 48))
+        assert fetched(f"http://rebound.test:{port}/photo/1")[:2] == b"\xff\xd8"
+        asked.clear()
+        for inside in (f"http://inside.test:{port}/photo/1", "file:///etc/passwd", "//[::1]/"):
+            assert fetched(f"{here}/to/{inside}") == "nothing can be fetched from this address"
+        assert asked == ["outside.test"] * 3
+        asked.clear()
+        assert "photo" not in str(fetched(f"{here}/on/0"))  # for ever
+        assert len(asked) < 10
+    problem(client.post("localize/url", json={"url": "http://outside.invalid/"}), 422)
+
+
+def test_what_never_ends_or_comes_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "is_public", lambda _: True)
+    monkeypatch.setenv("GEOSEARCH_URL_TIMEOUT", "1")
+    monkeypatch.setenv("GEOSEARCH_MAX_BYTES", "200000")
+    image_settings.cache_clear()
+    sent = 0
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            nonlocal sent
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip" if "zip" in self.path else "identity")
+            self.end_headers()
+            bomb = gzip.compress(b"x" * 10_000_000)
+            with suppress(OSError):
+                while "zip" not in self.path:
+                    sent += self.wfile.write(b"x" * (1 if "slow" in self.path else 10_000))
+                    time.sleep(0.3 if "slow" in self.path else 0)
+                self.wfile.write(bomb)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_address[1]}"
+        try:
+            with pytest.raises(PhotoRejected) as refused:
+                read_public(f"{here}/endless")
+            assert refused.value.reason is Reason.TOO_LARGE
+            with pytest.raises(PhotoRejected) as refused:
+                read_public(f"{here}/slow")
+            assert refused.value.reason is Reason.UNREADABLE
+            assert len(read_public(f"{here}/zip")) < 20_000  # as it came
+        finally:
+            server.shutdown()
+            image_settings.cache_clear()
+    assert sent < 5_000_000
+
+
+def test_many_slow_addresses_keep_nobody_waiting(world: World) -> None:
+    client = world.as_role("ann")
+    room, asked = world.client.app.app.state.fetching, {"url": "http://127.0.0.1/"}  # type: ignore[attr-defined]
+    taken = list(takewhile(bool, (room.acquire(blocking=False) for _ in range(99))))
+    assert "being fetched" in problem(client.post("localize/url", json=asked), 429)["detail"]
+    for _ in taken:
+        room.release()
+    for _ in range(2 * len(taken)):
+        problem(client.post("localize/url", json=asked), 422)
 
 
 def test_a_file_name_is_text_and_nothing_else(world: World) -> None:

@@ -13,16 +13,21 @@ import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
+from geosearch import storage
 from geosearch.database.connection import Database
 from geosearch.deletion.photo_deletion import delete_collection
 from geosearch.errors import InputError
@@ -131,6 +136,65 @@ def test_a_recorded_answer_is_asked_again_without_an_upload(
     authors = {"exclude_authors": ["NASA Blue Marble"], "record": True}
     none = client.post(f"answers/{before['localization_id']}/again", json=authors).json()
     assert (none["neighbours"], none["estimate"]) == ([], None)
+
+
+def test_a_small_picture_is_kept_with_an_answer_where_that_is_asked_for(
+    client: TestClient, photo: bytes
+) -> None:
+    number = localize(client, photo)["localization_id"]
+    problem(client.get(f"answers/{number}/picture"), 404)
+    found = localize(client, photo, keep_picture=True, include=["picture"])
+    kept = client.get(f"answers/{found['localization_id']}/picture")
+    assert kept.headers["content-type"] == "image/webp"
+    assert found["picture"] == f"data:image/webp;base64,{b64encode(kept.content).decode()}"
+    with Image.open(io.BytesIO(kept.content)) as small:
+        assert (max(small.size), dict(small.getexif())) == (256, {})
+    copied = client.post(f"answers/{found['localization_id']}/again", json={"record": True}).json()
+    again = client.get(f"answers/{copied['localization_id']}/picture")
+    assert again.content == kept.content
+    assert (
+        client.get(again.url, headers={"If-None-Match": again.headers["etag"]}).status_code == 304
+    )
+    unrecorded = localize(client, photo, keep_picture=True, record=False, include=["picture"])
+    assert unrecorded["picture"] == found["picture"]
+    assert client.delete(f"answers/{found['localization_id']}").status_code == 200
+    problem(client.get(f"answers/{found['localization_id']}/picture"), 404)
+
+
+def test_the_picture_of_a_photo_of_the_collections_is_its_thumbnail(client: TestClient) -> None:
+    asked = {"photo_id": 2, "record": True, "exclude_self": True}
+    number = client.post("localize/stored", json=asked).json()["localization_id"]
+    shown = client.get(f"answers/{number}/picture").content
+    assert shown == client.get("photos/2/thumbnail").content
+
+
+def test_a_photo_at_an_address_is_answered_as_if_it_were_uploaded(
+    client: TestClient, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if "lake" in self.path else 404)
+            self.end_headers()
+            self.wfile.write(photo if self.path.endswith("jpg?size=9") else b"<html>")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setattr(storage, "is_public", lambda _: True)  # this machine stands for another
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_address[1]}"
+        asked = {"url": f"{here}/a/the%20lake.jpg?size=9", "include": ["picture"]}
+        found = client.post("localize/url", json=asked).json()
+        none = problem(client.post("localize/url", json={"url": f"{here}/a.jpg"}), 422)
+        page = problem(client.post("localize/url", json={"url": f"{here}/lake.html"}), 422)
+        server.shutdown()
+    assert (found["photo"], none["reason"], page["reason"]) == (
+        *("the lake.jpg", "unreadable", "undecodable"),
+    )
+    assert none["detail"] == "the server answers 404 Not Found"
+    assert found["estimate"] == localize(client, photo)["estimate"]
+    assert found["picture"].startswith("data:image/webp;base64,")
 
 
 def test_an_answer_that_was_not_recorded_is_asked_again_by_its_embedding(

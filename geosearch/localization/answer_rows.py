@@ -116,6 +116,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
     return {
         "photo_uri": answer.query.uri,
         "photo_sha256": answer.query.sha256,
+        "picture": answer.query.picture,
         "model_id": answer.model_id,
         "model": Jsonb(dict(answer.model)),
         "method": answer.parameters.method,
@@ -152,8 +153,14 @@ SELECT id, photo_uri, photo_sha256, query_embedding, model_id, model, parameters
     ST_Y(estimate), ST_X(estimate), agreement, radius_50_km, radius_90_km, modes, elapsed_ms,
     software, ST_Y(truth), ST_X(truth), error_km, created_at, excluded,
     truth_level, calibration, confident, probability_within_km, place, low_information,
-    verification
+    verification, picture
 FROM geosearch.localizations WHERE id = %s
+"""
+
+_PICTURE = """
+SELECT picture, (
+    SELECT min(id) FROM geosearch.photos WHERE uri = photo_uri AND sha256 = photo_sha256
+) FROM geosearch.localizations WHERE id = %s
 """
 
 _SELECT_NEIGHBOURS = """
@@ -186,6 +193,21 @@ def load(database: Database, localization_id: int) -> Localization:
     return _read(row, neighbours, regions)
 
 
+def read_picture(connection: Connection, localization_id: int) -> tuple[bytes | None, int | None]:
+    """The small WebP that is kept with an answer, and the photo of the collections it is of, by id,
+    if it is one that this login may see; None each where there is none.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such answer.
+    """
+    row = connection.execute(_PICTURE, (localization_id,)).fetchone()
+    if row is None:
+        raise no_answer(localization_id)
+    return row[0] and bytes(row[0]), row[1]
+
+
 def _read(
     row: tuple[Any, ...], neighbours: list[tuple[Any, ...]], regions: list[tuple[Any, ...]]
 ) -> Localization:
@@ -212,6 +234,7 @@ def _read(
             bytes(row[2]),
             np.asarray(row[3].to_numpy(), dtype=np.float32),
             low_information=row[27],
+            picture=row[29] and bytes(row[29]),
         ),
         model_id=row[4],
         model=row[5],

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
 from starlette.responses import Response
 
@@ -20,13 +20,15 @@ from geosearch.layers.layer_rows import read_answers
 from geosearch.layers.selection import Selection
 from geosearch.localization import load, reproduce
 from geosearch.localization.answer_list import list_answers
+from geosearch.localization.answer_rows import read_picture
 from geosearch.localization.neighbour_sql import neighbours_in_sql
 from geosearch.localization.reproduction import model_of
 from geosearch.web.access import Asker
 from geosearch.web.api_localize import ANSWER
+from geosearch.web.api_photos import thumbnail
 from geosearch.web.asking import MOST, Asked, Include, answer, density, regions, shown
 from geosearch.web.problems import PROBLEMS
-from geosearch.web.said import gives, said, shows
+from geosearch.web.said import gives, said, shows, tagged
 
 router = APIRouter(prefix="/answers", tags=["answers"], responses=PROBLEMS)
 
@@ -111,6 +113,22 @@ def show_regions(asker: Asker, id: Id) -> Response:
 def show_density(asker: Asker, id: Id) -> Response:
     """Rectangles in degrees with their probability per square kilometre, the densest first."""
     return said(density(load(asker.database, id)))
+
+
+@router.get(
+    "/{id}/picture",
+    summary="The photo that was asked about, small",
+    responses=gives("image/webp", "A small WebP"),
+)
+def picture(request: Request, asker: Asker, id: Id) -> Response:
+    """What is kept with the answer, or the thumbnail of the photo of the collections that it is."""
+    with asker.database.connection() as connection:
+        kept, photo = read_picture(connection, id)
+    if kept is not None:
+        return tagged(request, kept, "image/webp")
+    if photo is None:
+        raise NotFoundError(f"no picture is kept with localization {id}")
+    return thumbnail(request, asker, photo)
 
 
 @router.post("/{id}/again", summary="The same photo, asked in another way", responses=shows(ANSWER))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import PurePosixPath
+from threading import BoundedSemaphore
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from geosearch.database.connection import Connection
@@ -21,6 +24,7 @@ from geosearch.images import open_image
 from geosearch.ingest.metadata import Metadata
 from geosearch.query import Query
 from geosearch.settings import image_settings
+from geosearch.storage import read_public
 from geosearch.web.access import Asker
 from geosearch.web.asking import MOST, Asked, Models, answer
 from geosearch.web.problems import PROBLEMS
@@ -83,6 +87,12 @@ class AskedOfPhoto(Asked):
     uri: str | None = Field(None, description="Its address, exactly as a collection has it.")
 
 
+class AskedOfUrl(Asked):
+    """A photo on the Internet, and what to answer by."""
+
+    url: str = Field(max_length=4000, description="Its address: http or https.")
+
+
 class AskedByEmbedding(Asked):
     """The embedding that an answer showed, and what to answer by."""
 
@@ -105,6 +115,25 @@ def localize(
     asked = read_asked(request)
     data = _bytes(photo)
     model, query = engine.embedded(asker.database, asked.model, named(photo), data)
+    return said(answer(asker, model, query, asked, picture=data))
+
+
+@router.post(
+    "/localize/url", summary="Where was the photo at this address taken?", responses=shows(ANSWER)
+)
+def localize_url(request: Request, asker: Asker, engine: Models, asked: AskedOfUrl) -> Response:
+    """Fetch a photo and answer it as if it were uploaded: from the Internet alone, never from an
+    address in a private network, by whatever names and redirects it is reached.
+    """
+    room: BoundedSemaphore = request.app.state.fetching
+    if not room.acquire(blocking=False):
+        raise HTTPException(429, "too many photos are being fetched", {"Retry-After": "5"})
+    try:
+        data = read_public(asked.url)
+    finally:
+        room.release()
+    name = file_name(unquote(urlsplit(asked.url).path))
+    model, query = engine.embedded(asker.database, asked.model, name, data)
     return said(answer(asker, model, query, asked, picture=data))
 
 
@@ -167,8 +196,13 @@ def read_asked(text: str) -> Asked:
 
 
 def named(photo: UploadFile) -> str:
-    """What an upload is called: the last part of its name, without what does not print."""
-    whole = unicodedata.normalize("NFC", (photo.filename or "").replace("\\", "/"))
+    """What an upload is called."""
+    return file_name(photo.filename or "")
+
+
+def file_name(given: str) -> str:
+    """The last part of a name that a stranger gave, without what does not print."""
+    whole = unicodedata.normalize("NFC", given.replace("\\", "/"))
     name = "".join(c for c in PurePosixPath(whole).name if c.isprintable())[:255]
     return name if name.strip(". ") else "photo"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from threading import Thread
+from threading import BoundedSemaphore, Thread
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -35,6 +35,8 @@ _ABOUT = """Find where a photo was taken, by its nearest neighbours among geotag
 
 Values are those that the commands print with `--json`. Errors are problem details (RFC 9457).
 """
+#: Photos that are fetched from elsewhere at once.
+_FETCHED_AT_ONCE = 4
 _ROUTERS = (
     api_session,
     api_catalogue,
@@ -81,6 +83,8 @@ def make_application(
     settings = WebSettings()
     app.state.engine, app.state.gate, app.state.settings = engine, gate, settings
     app.state.thumbnails, app.state.jobs = Thumbnails(), Jobs()
+    # Slow addresses must not take the threads that answer others.
+    app.state.fetching = BoundedSemaphore(_FETCHED_AT_ONCE)
     app.state.stopping = stopping
     api = APIRouter(prefix="/api/v1")
     for module in _ROUTERS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from tempfile import NamedTemporaryFile
@@ -16,9 +18,12 @@ from geosearch.database.connection import Database
 from geosearch.density.density_cells import DensityCells
 from geosearch.errors import InputError
 from geosearch.features.model_rows import Model
+from geosearch.images import open_image, room_for
+from geosearch.ingest.thumbnails import make_thumbnail
 from geosearch.localization import Localization
 from geosearch.localization import Request as Parameters
 from geosearch.localization.localizing import answer_query, chosen_parameters, recorded
+from geosearch.parallel import processors
 from geosearch.query import Query
 from geosearch.retrieval import Filter
 from geosearch.retrieval.conditions import ByAuthors, Photos
@@ -28,7 +33,11 @@ from geosearch.web.access import Caller
 from geosearch.web.engine import Engine
 
 #: What may be shown beside an answer.
-Include = Literal["regions", "density", "photos", "embedding"]
+Include = Literal["regions", "density", "photos", "embedding", "picture"]
+
+#: Pixels of the longer side of a query's small picture, at most.
+PICTURE_SIDE = 320
+_beside = ThreadPoolExecutor(processors(), thread_name_prefix="geosearch-picture")
 
 #: Ids in the database.
 MOST = 2**63 - 1
@@ -63,8 +72,15 @@ class Asked(BaseModel):
     record: StrictBool | None = Field(
         None, description="Store the answer; by default where one may."
     )
+    keep_picture: StrictBool = Field(
+        False,
+        description="With the recorded answer, keep a small picture of what was uploaded or "
+        "fetched, for all who may see the answer.",
+    )
     include: list[Include] = Field(
-        [], description="Also show these: photos are the neighbours' metadata."
+        [],
+        description="Also show these: photos are the neighbours' metadata, picture is a small one "
+        "of what was uploaded or fetched, as a data URL.",
     )
 
 
@@ -97,12 +113,26 @@ def answer(
     if asked.exclude_authors:
         where &= ~ByAuthors(*asked.exclude_authors)
     exclusions = Exclusions(asked.exclude_self, asked.exclude_duplicates)
+    wanted = record if asked.record is None else asked.record
+    record = caller.may_record if wanted is None else wanted
+    keep, show = record and asked.keep_picture, "picture" in asked.include
+    # Made while others search.
+    small = _beside.submit(_small, picture) if picture is not None and (keep or show) else None
     with _on_disk(query, picture if chosen.verify else None) as readable:
         found = answer_query(database, model, readable, chosen, where, exclusions)
-    found = replace(found, query=query)
-    wanted = record if asked.record is None else asked.record
-    found = recorded(database, found, record=caller.may_record if wanted is None else wanted)
-    return shown(database, found, asked.include)
+    webp = query.picture if small is None else small.result()
+    found = replace(found, query=replace(query, picture=webp if keep else query.picture))
+    found = recorded(database, found, record=record)
+    value = shown(database, found, asked.include)
+    if show:
+        value["picture"] = webp and f"data:image/webp;base64,{b64encode(webp).decode()}"
+    return value
+
+
+def _small(picture: bytes) -> bytes:
+    image = open_image(picture)
+    with room_for(image):
+        return make_thumbnail(image, PICTURE_SIDE).webp
 
 
 @contextmanager

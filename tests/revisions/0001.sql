@@ -96,10 +96,10 @@ INSERT INTO geosearch.all_calibrations (
     9, 9, 0, '{}');
 INSERT INTO geosearch.all_localizations (
     id, photo_uri, photo_sha256, model_id, model, method, parameters, filter, plan, verification,
-    software, query_embedding, estimate, agreement, radius_50_km, modes, elapsed_ms, truth,
+    software, query_embedding, picture, estimate, agreement, radius_50_km, modes, elapsed_ms, truth,
     error_km, evaluation_id, calibration_id, confident, calibration_fits, kind_above_km, truth_level
 ) VALUES (1, '/queries/2.jpg', sha256('q'), 1, '{"name": "some/model"}', 'density',
-    '{"k": 10}', '{}', '{"how": "exact"}', '{"alike": 1}', '{}', '[0.6, 0, -0.8]',
+    '{"k": 10}', '{}', '{"how": "exact"}', '{"alike": 1}', '{}', '[0.6, 0, -0.8]', '\x5249464600',
     'SRID=4326;POINT(1 2)', 0.9, 12.5, '[]', '{}', 'SRID=4326;POINT(1.1 2)', 11.1, 1, 1, true, 'yes', 0, 0.4);
 INSERT INTO geosearch.all_localization_neighbours (
     localization_id, rank, photo_id, uri, geom, distance, inliers, weight

@@ -113,6 +113,7 @@ CREATE TABLE geosearch.all_localizations (
     verification jsonb,
     software jsonb NOT NULL,
     query_embedding vector NOT NULL,
+    picture bytea,
     estimate geometry(Point, 4326),
     place text,
     agreement float8,
@@ -136,6 +137,7 @@ CREATE TABLE geosearch.all_localizations (
     collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user,
     CONSTRAINT all_localizations_sha256_length_check CHECK (octet_length(photo_sha256) = 32),
+    CONSTRAINT all_localizations_picture_size_check CHECK (octet_length(picture) <= 262144),
     CONSTRAINT all_localizations_method_check CHECK (
         method IN ('nearest', 'im2gps', 'density', 'geocell')
     ),
@@ -165,6 +167,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     plan: How the neighbours were retrieved.
     verification: What comparing them with the picture came to and cost; NULL if they were not.
     query_embedding: Embedding of the query.
+    picture: Small picture of the query, WebP, where it was to be kept.
     estimate: Estimated position; NULL without neighbours.
     place: The estimate in words, as geosearch.place_name gave them.
     agreement: Share of the evidence that agrees on the estimate, 0 to 1.
