@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -148,3 +148,17 @@ def module_database(server_url: str, template_database: str) -> Iterator[Databas
     with Database(url) as opened:
         yield opened
     drop_database(url)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that connections execute from now on, of all threads."""
+    executed: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def recorded(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        executed.append(query if isinstance(query, str) else str(query))
+        return execute(cursor, query, *arguments, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", recorded)
+    return executed

@@ -318,7 +318,10 @@ def test_an_answer_is_exported(client: TestClient, photo: bytes, module_database
     here = f"answers/{found['localization_id']}/export"
     layer = client.get(f"{here}/neighbours.geojson").json()
     assert len(layer["features"]) == 5
-    assert "<kml" in client.get(f"{here}/estimates.kml").text
+    kml = client.get(f"{here}/estimates.kml")
+    assert "<kml" in kml.text
+    assert kml.headers["content-type"] == "application/vnd.google-earth.kml+xml"
+    problem(client.get(f"{here}/estimates.exe"), 422)
     assert client.get(f"{here}/project.qgz").content.startswith(b"PK")
     statement = client.get(f"{here}/neighbours.sql").text
     with module_database.connection() as connection:
@@ -366,8 +369,28 @@ def test_a_thumbnail_is_small_and_known_again(client: TestClient, folder: Path) 
     assert found.headers["content-type"] == "image/webp"
     assert max(Image.open(io.BytesIO(found.content)).size) <= 256
     tag = {"If-None-Match": found.headers["etag"]}
-    assert client.get("photos/3/thumbnail", headers=tag).status_code == 304
+    for known in (found.headers["etag"], f'"x", W/{found.headers["etag"]}', "*"):
+        again = client.get("photos/3/thumbnail", headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == found.headers["etag"]
     assert client.get("photos/3/thumbnail?size=1024", headers=tag).status_code == 200
+
+
+def test_a_stored_thumbnail_is_not_read_for_who_has_it(
+    client: TestClient, tmp_path: Path, module_database: Database, statements: list[str]
+) -> None:
+    path = tmp_path / "kept.jpg"
+    path.write_bytes(photo_files.photo(photo_files.gps(1, 2), size=(300, 200)))
+    ingest(module_database, [path], collection="kept", thumbnails=True)
+    where = {"filter": '{"collection": "kept"}'}
+    (photo,) = client.get("photos", params=where).json()["photos"]
+    found = client.get(f"photos/{photo['id']}/thumbnail")
+    assert "SELECT geosearch.thumbnail(%s)" in statements
+    statements.clear()
+    tag = {"If-None-Match": found.headers["etag"]}
+    assert client.get(f"photos/{photo['id']}/thumbnail", headers=tag).status_code == 304
+    assert [one for one in statements if "thumbnail(" in one] == []
+    delete_collection(module_database, "kept")
 
 
 def test_a_stored_thumbnail_is_shown_where_the_file_is_gone(
@@ -442,6 +465,22 @@ def test_coverage_is_cells_of_a_size(client: TestClient) -> None:
 def test_unknown_addresses_and_methods_are_problems(client: TestClient) -> None:
     problem(client.get("nonsense"), 404)
     problem(client.put("answers"), 405)
+
+
+@pytest.mark.parametrize("address", ["status", "photos/3", "photos/3/thumbnail", "nonsense"])
+def test_the_head_of_an_answer_is_that_of_the_answer(client: TestClient, address: str) -> None:
+    whole, head = client.get(address), client.head(address)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert dict(head.headers) == dict(whole.headers)
+    assert int(head.headers["content-length"]) > 0
+
+
+def test_nobody_between_keeps_what_depends_on_who_asks(client: TestClient) -> None:
+    for address in ("photos/3", "photos/3/thumbnail", "tiles/photos/0/0/0.mvt", "photos/99"):
+        headers = client.get(address).headers
+        assert headers["cache-control"] == "private, no-cache"
+        assert "Cookie, Authorization" in headers["vary"]
+    assert client.get("session").headers["cache-control"] == "no-store"
 
 
 def test_large_answers_are_compressed(client: TestClient) -> None:

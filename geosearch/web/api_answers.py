@@ -55,6 +55,7 @@ _LISTED = {
     "next": 16,
 }
 _GEOJSON = "application/geo+json"
+_FORMS = {"geojson": _GEOJSON, "kml": "application/vnd.google-earth.kml+xml"}
 _LAYERS = {layer.name: layer for layer in (ESTIMATES, REGIONS, NEIGHBOURS, LINES)}
 
 
@@ -183,31 +184,6 @@ def delete(asker: Asker, id: Id) -> Response:
     return said(delete_answers(asker.database, Selection((id,))))
 
 
-@router.get(
-    "/{id}/export/{layer}.geojson",
-    summary="A layer of it as GeoJSON",
-    responses=shows({"type": "FeatureCollection", "features": []}, media_type=_GEOJSON),
-)
-def export_geojson(
-    asker: Asker, id: Id, layer: Literal["estimates", "regions", "neighbours", "lines"]
-) -> Response:
-    """What `geosearch export LAYER --id ID` writes."""
-    return _file(_written(asker, id, layer, ".geojson"), f"{layer}-{id}.geojson", _GEOJSON)
-
-
-_KML = "application/vnd.google-earth.kml+xml"
-
-
-@router.get(
-    "/{id}/export/{layer}.kml", summary="A layer of it as KML", responses=gives(_KML, "The file")
-)
-def export_kml(
-    asker: Asker, id: Id, layer: Literal["estimates", "regions", "neighbours", "lines"]
-) -> Response:
-    """What `geosearch export LAYER --id ID` writes, for Google Earth and the like."""
-    return _file(_written(asker, id, layer, ".kml"), f"{layer}-{id}.kml", _KML)
-
-
 _QGZ = "application/zip"
 
 
@@ -235,13 +211,24 @@ def export_sql(asker: Asker, id: Id) -> Response:
     return _file(text.encode(), f"neighbours-{id}.sql", "application/sql")
 
 
-def _written(asker: Asker, id: int, layer: str, ending: str) -> bytes:
+@router.get(
+    "/{id}/export/{layer}.{form}",
+    summary="A layer of it as GeoJSON or KML",
+    responses={200: {"description": "The file", "content": {kind: {} for kind in _FORMS.values()}}},
+)
+def export_layer(
+    asker: Asker,
+    id: Id,
+    layer: Literal["estimates", "regions", "neighbours", "lines"],
+    form: Literal["geojson", "kml"],
+) -> Response:
+    """What `geosearch export LAYER --id ID` writes: for maps, and for Google Earth and the like."""
     with TemporaryDirectory(prefix="geosearch-") as folder:
-        path = Path(folder) / f"layer{ending}"
+        path = Path(folder) / f"layer.{form}"
         with asker.database.connection() as connection:
             rows = read_answers(connection, _LAYERS[layer], Selection((id,)))
             write_layers(path, [rows])
-        return path.read_bytes()
+        return _file(path.read_bytes(), f"{layer}-{id}.{form}", _FORMS[form])
 
 
 def _file(content: bytes, name: str, media_type: str) -> Response:

@@ -20,7 +20,7 @@ from geosearch.web.api_localize import ANSWER, ASKED, named, read_asked
 from geosearch.web.asking import Models, answer
 from geosearch.web.jobs import Job, Jobs
 from geosearch.web.problems import PROBLEMS
-from geosearch.web.said import said, shows
+from geosearch.web.said import UNKEPT, said, shows
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=PROBLEMS)
 
@@ -112,9 +112,7 @@ def events(
     """Server-sent events, from the first answer, or after that of `Last-Event-ID`."""
     job = jobs.find(asker.role, id)
     stream = _stream(request, job, last_event_id)
-    return StreamingResponse(
-        stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+    return StreamingResponse(stream, media_type="text/event-stream", headers=UNKEPT)
 
 
 async def _stream(request: Request, job: Job, told: int) -> AsyncIterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from geosearch.retrieval.filters import Near
 from geosearch.retrieval.photo_list import list_photos, nearest_photos
 from geosearch.web.access import Asker
 from geosearch.web.asking import MOST, Models
-from geosearch.web.picture_bytes import Thumbnails, photo_file
+from geosearch.web.picture_bytes import Thumbnails, photo_file, stored_thumbnail
 from geosearch.web.problems import PROBLEMS
 from geosearch.web.said import gives, has, said, shows, tagged
 
@@ -109,10 +108,12 @@ def thumbnail(
     """At most so many pixels wide and high, without the photo's metadata."""
     with asker.database.connection() as connection:
         photo = photo_file(connection, id)
+        tag = photo.tag(int(size))
+        if has(request, tag):
+            return tagged(request, b"", "image/webp", tag)
+        stored = stored_thumbnail(connection, id) if photo.stored else None
     kept: Thumbnails = request.app.state.thumbnails
-    tag = f"{hashlib.sha256(photo.stored or photo.sha256).hexdigest()[:32]}-{size}"
-    content = b"" if has(request, f'"{tag}"') else kept.thumbnail(photo, int(size))
-    return tagged(request, content, "image/webp", tag)
+    return tagged(request, kept.thumbnail(photo, stored, int(size)), "image/webp", tag)
 
 
 @router.get(

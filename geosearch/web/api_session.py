@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from geosearch.web.access import COOKIE, LONGEST_S, Asker, Caller, LoginGate
 from geosearch.web.problems import PROBLEMS
-from geosearch.web.said import said, shows
+from geosearch.web.said import UNKEPT, said, shows
 
 router = APIRouter(prefix="/session", tags=["session"], responses=PROBLEMS)
 
@@ -32,7 +32,7 @@ def read(asker: Asker) -> Response:
     """The role, whether its answers can be recorded, and the token that its page must send as the
     header X-CSRF-Token with all that is not read only; null where there is no session.
     """
-    return said(_described(asker))
+    return said(_described(asker), headers=UNKEPT)
 
 
 @router.post("", summary="Log in", responses=shows(_SESSION))
@@ -43,7 +43,7 @@ def log_in(request: Request, login: Login) -> Response:
         raise HTTPException(404, "this server has no logins: everybody is let in")
     address = request.client.host if request.client else ""
     key, caller = gate.log_in(login.role, login.password, address)
-    response = said(_described(caller))
+    response = said(_described(caller), headers=UNKEPT)
     response.set_cookie(
         COOKIE,
         key,

@@ -22,6 +22,7 @@ from geosearch.web import (
     api_reviews,
     api_session,
     api_tiles,
+    api_tokens,
 )
 from geosearch.web.access import Gate
 from geosearch.web.engine import Engine
@@ -46,6 +47,7 @@ _ROUTERS = (
     api_reviews,
     api_photos,
     api_tiles,
+    api_tokens,
 )
 
 
@@ -96,6 +98,7 @@ def make_application(
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     return Guard(
         app,
+        admit=gate.admit,
         hosts=hosts,
         most_bytes=settings.upload_bytes,
         basemap=settings.basemap_style is not None,

@@ -1,37 +1,50 @@
 """What no request gets past: names of the server, other sites, sizes; and headers of every answer.
 
 A page elsewhere may point a name of its own at this machine (DNS rebinding), and may send forms
-here: so the server answers to its own names, and changes nothing for another site.
+here: so the server answers to its own names, and changes nothing for another site. Uploads of who
+is not let in, and those that do not come, are not waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from geosearch.web.problems import problem
+from geosearch.errors import GeosearchError
+from geosearch.web.problems import failed, problem, refused
 
 _READING = {"GET", "HEAD", "OPTIONS"}
 #: Bytes of a request that has no photos.
 _PLAIN_BYTES = 4 * 2**20
+#: Seconds to wait for the next part of a request.
+_NEXT_S = 30.0
 
 
 class Guard:
     """Refuses, or lets through to `app`.
 
-    `hosts` are the names that the server answers to, None for any; `most_bytes` the most that a
-    request may have; `basemap` whether the page may fetch maps from elsewhere.
+    `admit` raises `HTTPException` for who may not send photos; `hosts` are the names that the
+    server answers to, None for any; `most_bytes` the most that a request may have; `basemap`
+    whether the page may fetch maps from elsewhere.
     """
 
     def __init__(
-        self, app: ASGIApp, *, hosts: Collection[str] | None, most_bytes: int, basemap: bool
+        self,
+        app: ASGIApp,
+        *,
+        admit: Callable[[Request], Awaitable[object]],
+        hosts: Collection[str] | None,
+        most_bytes: int,
+        basemap: bool,
     ) -> None:
-        self.app, self._hosts, self._most_bytes = app, hosts, most_bytes
+        self.app, self._admit, self._hosts, self._most_bytes = app, admit, hosts, most_bytes
         elsewhere = " https:" if basemap else ""
         self._headers = {
             "Content-Security-Policy": (
@@ -48,28 +61,59 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # there are none
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers, seen = Headers(scope=scope), 0
+        headers, seen, whole = Headers(scope=scope), 0, False
         photos = headers.get("content-type", "").lower().startswith("multipart/")
         most = self._most_bytes if photos else min(_PLAIN_BYTES, self._most_bytes)
+        only_head = scope["method"] == "HEAD"
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
+            nonlocal seen, whole
+            if whole:  # what comes now is the end of the connection
+                return await receive()
+            try:
+                async with asyncio.timeout(_NEXT_S):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"nothing came for {_NEXT_S:.0f} s") from None
+            seen, whole = seen + len(message.get("body", b"")), not message.get("more_body", False)
             if seen > most:
                 raise HTTPException(413, f"the request is over {most:,} bytes")
             return message
 
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self._headers)
+                given = MutableHeaders(scope=message)
+                given.update(self._headers)
+                if "cache-control" not in given:
+                    # Another may log in there: browsers ask each time, and nobody between keeps it.
+                    given["cache-control"] = "private, no-cache"
+                    given.add_vary_header("Cookie, Authorization")
+            elif only_head:
+                message = {**message, "body": b""}
             await send(message)
 
         refusal = self._refusal(scope["method"], headers, most)
+        if refusal is None and photos:
+            refusal = await self._not_admitted(Request(scope))
+        if only_head:
+            scope = {**scope, "method": "GET"}
         await (refusal or self.app)(scope, counted, headed)
+
+    async def _not_admitted(self, request: Request) -> Response | None:
+        """The problem of who may not send photos: of those nothing is read before."""
+        try:
+            await self._admit(request)
+        except HTTPException as error:
+            return refused(error)
+        except GeosearchError as error:
+            return failed(error)
+        return None
 
     def _refusal(self, method: str, headers: Headers, most: int) -> Response | None:
         host = headers.get("host", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from typing import NamedTuple
@@ -26,8 +27,8 @@ class Thumbnails:
         self._kept: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._size = 0
 
-    def thumbnail(self, photo: PhotoFile, side: int) -> bytes:
-        """The small one of what the database has stored, where it has; else of the file.
+    def thumbnail(self, photo: PhotoFile, stored: bytes | None, side: int) -> bytes:
+        """The small one of what the database has `stored`, where it has; else of the file.
 
         The file must still have its bytes: whoever names one that is none of the collections'
         cannot know its sha256, and so sees nothing of it.
@@ -37,14 +38,14 @@ class Thumbnails:
         PhotoRejected
             Nothing is stored, and the file cannot be read or decoded, or has changed.
         """
-        if photo.stored is not None and side == SIDES[0]:
-            return _webp(photo.stored, side)
+        if stored is not None and side == SIDES[0]:
+            return _webp(stored, side)
         try:
             return self._of_file(photo, side)
         except PhotoRejected:
-            if photo.stored is None:
+            if stored is None:
                 raise
-            return photo.stored
+            return stored
 
     def _of_file(self, photo: PhotoFile, side: int) -> bytes:
         key = photo.sha256, side
@@ -63,11 +64,15 @@ class Thumbnails:
 
 
 class PhotoFile(NamedTuple):
-    """Address and sha256 of a photo, and its thumbnail, WebP, if one is stored."""
+    """Address and sha256 of a photo, and whether a thumbnail of it is stored."""
 
     uri: str
     sha256: bytes
-    stored: bytes | None
+    stored: bool
+
+    def tag(self, side: int) -> str:
+        """What changes when its thumbnail does; it does not tell the sha256."""
+        return f"{hashlib.sha256(self.sha256 + bytes([self.stored])).hexdigest()[:32]}-{side}"
 
 
 def photo_file(connection: Connection, photo_id: int) -> PhotoFile:
@@ -79,12 +84,19 @@ def photo_file(connection: Connection, photo_id: int) -> PhotoFile:
         There is none, as far as this login may see.
     """
     row = connection.execute(
-        "SELECT uri, sha256, geosearch.thumbnail(id) FROM geosearch.photos WHERE id = %s",
+        "SELECT uri, sha256, EXISTS (SELECT FROM geosearch.thumbnails WHERE photo_id = p.id) "
+        "FROM geosearch.photos AS p WHERE id = %s",
         (photo_id,),
     ).fetchone()
     if row is None:
         raise no_photo(photo_id)
-    return PhotoFile(str(row[0]), bytes(row[1]), None if row[2] is None else bytes(row[2]))
+    return PhotoFile(str(row[0]), bytes(row[1]), bool(row[2]))
+
+
+def stored_thumbnail(connection: Connection, photo_id: int) -> bytes | None:
+    """The thumbnail of a photo that is stored, WebP; None if there is none."""
+    row = connection.execute("SELECT geosearch.thumbnail(%s)", (photo_id,)).fetchone()
+    return None if row is None or row[0] is None else bytes(row[0])
 
 
 def _webp(data: bytes, side: int) -> bytes:

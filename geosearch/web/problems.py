@@ -43,6 +43,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         403: "This role may not, or the request comes from another site",
         404: "It does not exist, as far as this role may see",
         405: "The address does not take this method",
+        408: "The rest of the request did not come",
         413: "The request, or a photo in it, is too large",
         421: "The server is not known by the name that was asked for",
         422: "The request is not as described here, or a photo cannot be read",
@@ -67,25 +68,28 @@ def problem(
     return said(value, status, MEDIA_TYPE, headers)
 
 
+def failed(error: GeosearchError) -> Response:
+    """The problem of an error of ours."""
+    reason = error.reason if isinstance(error, PhotoRejected) else None
+    fields = list(error.fields)
+    return problem(error.http_status, error.message, error.remedy, fields=fields, reason=reason)
+
+
+def refused(error: HTTPException) -> Response:
+    """The problem of a refusal by the server."""
+    return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+
+
 def add_handlers(app: FastAPI) -> None:
     """Have an application answer with problems where something goes wrong."""
-
-    @app.exception_handler(GeosearchError)
-    def _(_: Request, error: GeosearchError) -> Response:
-        reason = error.reason if isinstance(error, PhotoRejected) else None
-        fields = list(error.fields)
-        return problem(error.http_status, error.message, error.remedy, fields=fields, reason=reason)
+    app.add_exception_handler(GeosearchError, lambda _, error: failed(error))  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, lambda _, error: refused(error))  # type: ignore[arg-type]
 
     @app.exception_handler(RequestValidationError)
     def _(_: Request, error: RequestValidationError) -> Response:
         parts = [(".".join(map(str, one["loc"])), str(one["msg"])) for one in error.errors()]
         detail = "; ".join(f"{place}: {message}" for place, message in parts)
         return problem(422, detail, fields=[place for place, _ in parts])
-
-    @app.exception_handler(HTTPException)
-    def _(_: Request, error: HTTPException) -> Response:
-        headers = dict(error.headers or {})
-        return problem(error.status_code, str(error.detail), headers=headers)
 
     for kind, detail in {
         RecursionError: "the request is nested too deep",

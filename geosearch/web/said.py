@@ -13,6 +13,9 @@ from starlette.responses import Response
 from geosearch.json_record import plain
 from geosearch.untrusted import for_json
 
+#: Headers of what no browser may keep either.
+UNKEPT = {"Cache-Control": "no-store"}
+
 
 def said(
     value: Any,
@@ -26,21 +29,19 @@ def said(
 
 
 def tagged(request: Request, content: bytes, media_type: str, tag: str | None = None) -> Response:
-    """Bytes with their ETag, or 304 where the client has them.
-
-    Browsers keep them and ask each time whether they are still right: another may log in there.
-    """
-    tag = f'"{tag or hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
+    """Bytes with their ETag, or 304 where the client has them."""
+    tag = tag or hashlib.sha256(content).hexdigest()[:32]
+    headers = {"ETag": f'"{tag}"'}
     if has(request, tag):
         return Response(None, 304, headers)
     return Response(content, 200, headers, media_type)
 
 
 def has(request: Request, tag: str) -> bool:
-    """Whether the client says that it has what this quoted ETag is of."""
-    known = request.headers.get("if-none-match", "")
-    return tag in (each.strip().removeprefix("W/") for each in known.split(","))
+    """Whether the client says that it has what this ETag, without its quotes, is of."""
+    known = request.headers.get("if-none-match", "").split(",")
+    wanted = {f'"{tag}"', "*"}
+    return not wanted.isdisjoint(each.strip().removeprefix("W/") for each in known)
 
 
 def shows(
