@@ -82,8 +82,8 @@ def refused(error: HTTPException) -> Response:
 
 def add_handlers(app: FastAPI) -> None:
     """Have an application answer with problems where something goes wrong."""
-    app.add_exception_handler(GeosearchError, lambda _, error: failed(error))  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, lambda _, error: refused(error))  # type: ignore[arg-type]
+    app.add_exception_handler(GeosearchError, lambda _, error: failed(error))
+    app.add_exception_handler(HTTPException, lambda _, error: refused(error))
 
     @app.exception_handler(RequestValidationError)
     def _(_: Request, error: RequestValidationError) -> Response:
