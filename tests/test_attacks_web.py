@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from itertools import takewhile
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
+import uvicorn
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.testclient import TestClient
+from starlette.types import Message
+from starlette.websockets import WebSocketDisconnect
 
 from geosearch import storage
 from geosearch.database import migrations
@@ -30,6 +38,7 @@ from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey
 from geosearch.database.role_grants import grant_role
+from geosearch.deletion.photo_deletion import delete_collection
 from geosearch.errors import DatabaseError, NotFoundError, PhotoRejected, Reason
 from geosearch.features.extraction import stored_query
 from geosearch.features.model_rows import find_model
@@ -39,9 +48,12 @@ from geosearch.localization.localizing import answer_query, recorded
 from geosearch.retrieval import EVERYTHING
 from geosearch.settings import image_settings
 from geosearch.storage import read_public
-from geosearch.web.access import COOKIE, LoginGate, Throttle
+from geosearch.web import access, api_catalogue, guards, slow_clients
+from geosearch.web.access import COOKIE, Caller, Gate, LoginGate, Throttle
 from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
+from geosearch.web.guards import Guard
+from geosearch.web.slow_clients import Impatient
 from tests import photo_files
 from tests.conftest import running_server
 from tests.rows import add_embeddings, add_model
@@ -63,6 +75,20 @@ class World:
     database: Database
     url: str
     client: TestClient
+    gate: LoginGate
+    app: Guard
+
+    @contextmanager
+    def new_role(self, name: str, level: str) -> Iterator[Connection]:
+        """A role for so long, and a connection that can change it."""
+        with self.database.own_connection(autocommit=True) as connection:
+            create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+            connection.execute(create.format(sql.Identifier(name), sql.Literal(PASSWORD)))
+            grant_role(connection, level, name)
+            try:
+                yield connection
+            finally:
+                connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
     @contextmanager
     def connection(self, role: str) -> Iterator[Connection]:
@@ -107,10 +133,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 ingest(database, [folder / name], collection=name)
             _fill(database)
             with Database(make_conninfo(url, user="web", password=PASSWORD)) as web:
-                app = make_application(Engine(["none"]), LoginGate(web, url), None)
+                gate = LoginGate(web, url)
+                app = make_application(Engine(["none"]), gate, None)
                 with TestClient(app, "http://photos.example") as client:
                     client.base_url = client.base_url.join("/api/v1/")
-                    yield World(database, url, client)
+                    yield World(database, url, client, gate, app)
 
 
 def _fill(database: Database) -> None:
@@ -203,20 +230,131 @@ def test_nobody_gets_in_where_the_database_asks_for_no_password(world: World) ->
 def test_guessing_takes_longer_each_time(world: World) -> None:
     throttle = Throttle()
     for _ in range(5):
-        throttle.check("ann", "10.0.0.1")
-        throttle.failed("ann", "10.0.0.1")
+        throttle.begin("ann", "10.0.0.1")
     with pytest.raises(HTTPException) as refused:
-        throttle.check("ann", "10.0.0.1")
+        throttle.begin("ann", "10.0.0.1")
     assert refused.value.status_code == 429
-    throttle.check("bob", "10.0.0.1")
-    throttle.check("ann", "10.0.0.2")
+    throttle.begin("bob", "10.0.0.1")
+    throttle.begin("ann", "10.0.0.2")
     for number in range(20):
-        throttle.failed(f"role {number}", "10.0.0.3")
+        throttle.begin(f"role {number}", "10.0.0.3")
     with pytest.raises(HTTPException):
-        throttle.check("any other", "10.0.0.3")
+        throttle.begin("any other", "10.0.0.3")
     answers = [world.log_in("rea", "wrong").status_code for _ in range(6)]
     assert answers == [401] * 5 + [429]
     assert world.log_in("rea").status_code == 429
+
+
+def test_who_knows_the_password_is_never_made_to_wait_nor_ends_the_wait_of_who_guesses() -> None:
+    throttle = Throttle()
+    for _ in range(200):
+        throttle.take_back(throttle.begin("ann", "10.0.0.1"))
+        throttle.passed("ann", "10.0.0.1")
+    for number in range(19):
+        throttle.begin(f"role {number}", "10.0.0.1")
+    own = throttle.begin("ann", "10.0.0.1")  # beside one that guesses
+    with pytest.raises(HTTPException):
+        throttle.begin("role 20", "10.0.0.1")
+    throttle.take_back(own)
+    throttle.begin("role 20", "10.0.0.1")
+    with pytest.raises(HTTPException):
+        throttle.begin("role 21", "10.0.0.1")
+
+
+def test_many_guesses_at_once_are_many_guesses(world: World) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        session = {"role": "nobody at all", "password": "guess"}
+        found = pool.map(lambda _: world.client.post("session", json=session), range(20))
+        statuses = Counter(one.status_code for one in found)
+    assert statuses == {401: 5, 429: 15}
+
+
+def test_a_session_that_was_planted_is_nobodys(world: World) -> None:
+    world.client.cookies.clear()
+    world.client.cookies.set(COOKIE, "planted")
+    problem(world.client.get("session"), 401)
+    session = {"role": "ann", "password": PASSWORD}
+    keys = [
+        world.client.post("session", json=session).headers["set-cookie"].split(";")[0]
+        for _ in range(2)
+    ]
+    assert len({*keys, f"{COOKIE}=planted"}) == 3
+    other = {"Origin": "https://evil.example"}
+    problem(world.client.post("session", json=session, headers=other), 403)
+
+
+def test_a_session_by_tls_travels_by_tls_alone(world: World) -> None:
+    client = TestClient(world.app, "https://photos.example")
+    session = {"role": "ann", "password": PASSWORD}
+    cookie = client.post("/api/v1/session", json=session).headers["set-cookie"].lower()
+    assert "; secure" in cookie
+    assert "domain=" not in cookie
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER ROLE tim PASSWORD 'another'",
+        "ALTER ROLE tim NOLOGIN",
+        "ALTER ROLE tim VALID UNTIL '2000-01-01'",
+        "DROP ROLE tim",
+    ],
+)
+def test_who_would_not_be_let_in_any_more_is_out(
+    world: World, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.new_role("tim", "reader") as connection:
+        client = world.as_role("tim")
+        monkeypatch.setattr(access, "CHECK_S", 0)
+        assert client.get("photos/1").status_code == 200
+        connection.execute(change.encode())
+        for _ in range(2):
+            problem(client.get("photos/1"), 401)
+
+
+def test_sessions_of_a_role_share_its_connections_and_give_them_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held() -> int:
+        with world.database.connection() as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = 'ria'"
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    keys = []
+    for _ in range(12):
+        client = world.as_role("ria")
+        assert client.get("photos/1/like", params={"model": MODEL}).status_code == 200
+        keys.append(client.cookies[COOKIE])
+    assert 1 <= held() <= 8
+    client.cookies.clear()
+    client.cookies.set(COOKIE, keys[0])
+    client.headers["X-CSRF-Token"] = client.get("session").json()["csrf_token"]
+    assert client.delete("session").status_code == 200
+    client.cookies.set(COOKIE, keys[1])
+    assert client.get("photos/1").status_code == 200  # the others go on
+    monkeypatch.setattr(access, "CHECK_S", 0)
+    monkeypatch.setattr(access, "_UNUSED_S", 0)
+    world.as_role("ann").get("session")
+    assert held() == 0
+
+
+def test_what_is_asked_while_one_logs_out_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.new_role("tom", "reader"):
+        client = world.as_role("tom")
+        let_in = world.gate.caller
+
+        def late(request: Request) -> Caller:
+            found = let_in(request)
+            world.gate.log_out(request)
+            return found
+
+        monkeypatch.setattr(world.gate, "caller", late)
+        problem(client.get("photos/1"), 401)
 
 
 # ---- other sites --------------------------------------------------------------------------------
@@ -262,20 +400,64 @@ def test_every_answer_forbids_what_a_page_must_not_do(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "address",
+    ("method", "address", "hidden"),
     [
-        "photos/{}",
-        "photos/{}/thumbnail",
-        "photos/{}/like?model=" + MODEL,
+        ("GET", "photos/{}", 4),
+        ("GET", "photos/{}/thumbnail", 4),
+        ("GET", "photos/{}/thumbnail?size=1024", 4),
+        ("GET", "photos/{}/like?model=" + MODEL, 4),
+        ("GET", 'photos?filter={{"photos":[{}]}}', 4),
+        ("GET", "answers/{}", ANSWER),
+        ("GET", "answers/{}/neighbours", ANSWER),
+        ("GET", "answers/{}/regions", ANSWER),
+        ("GET", "answers/{}/density", ANSWER),
+        ("GET", "answers/{}/reviews", ANSWER),
+        ("GET", "answers/{}/export/lines.geojson", ANSWER),
+        ("GET", "answers/{}/export/lines.kml", ANSWER),
+        ("GET", "answers/{}/export/project.qgz", ANSWER),
+        ("GET", "answers/{}/export/neighbours.sql", ANSWER),
+        ("GET", "tiles/estimates/0/0/0.mvt?answer={}", ANSWER),
+        ("POST", "answers/{}/again", ANSWER),
+        ("POST", "answers/{}/reproduce", ANSWER),
+        ("DELETE", "answers/{}", ANSWER),
+        ("POST", "localize/stored", 4),
     ],
 )
-def test_a_private_photo_is_not_there(world: World, address: str) -> None:
+def test_what_is_hidden_and_what_is_not_there_are_one_in_all_but_their_number(
+    world: World, statements: list[str], method: str, address: str, hidden: int
+) -> None:
+    """In the answer, byte for byte, and in what is asked of the database: so in its time too."""
     client = world.as_role("ann")
-    assert client.get(address.format(OPEN[0])).status_code == 200
-    hidden, absent = (problem(client.get(address.format(key)), 404) for key in (4, 999))
-    assert json.dumps(hidden).replace("4", "") == json.dumps(absent).replace("999", "").replace(
-        "4", ""
-    )
+
+    def met(key: int) -> tuple[int, str, list[tuple[str, str]], list[str]]:
+        body = {"photo_id": key, "model": MODEL} if address == "localize/stored" else {}
+        statements.clear()
+        json_ = None if method == "GET" else body
+        found = client.request(method, address.format(key), json=json_)
+        text = re.sub(rf"\b{key}\b", "KEY", found.text)
+        told = [(name, value) for name, value in found.headers.items() if name != "content-length"]
+        return found.status_code, text, told, [*statements]
+
+    absent = 987_654_321
+    met(absent)  # what is asked once for a connection is asked
+    assert met(hidden) == met(absent)
+    assert statements
+    assert client.get("photos/1").status_code == 200
+
+
+def test_a_photo_by_a_hidden_address_and_by_none_are_one(
+    world: World, statements: list[str]
+) -> None:
+    client = world.as_role("ann")
+    with world.database.connection() as connection:
+        row = connection.execute("SELECT uri FROM geosearch.photos WHERE id = 4").fetchone()
+    assert row is not None
+    met = []
+    for uri in ("/no/such.jpg", row[0], "/no/such.jpg"):
+        statements.clear()
+        found = client.post("localize/stored", json={"uri": uri, "model": MODEL})
+        met.append((problem(found, 404), [*statements]))
+    assert met[1] == met[2]
 
 
 def test_a_private_photo_is_no_query_and_no_neighbour(world: World) -> None:
@@ -393,6 +575,43 @@ def test_a_token_works_only_for_roles_that_the_server_may_act_as(world: World) -
     bearer = {"Authorization": f"Bearer {token}"}
     refused = problem(world.client.get("session", headers=bearer), 403)
     assert "cannot act as rea" in refused["detail"]
+
+
+def test_a_token_ends_with_what_the_server_may(world: World) -> None:
+    """At once, though connections that act as the role are open."""
+    with world.new_role("tess", "reader") as connection:
+        connection.execute("GRANT tess TO web")
+        with world.connection("tess") as own:
+            _, token = create_token(own, "nightly", 1)
+        world.client.cookies.clear()
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert world.client.get("photos/1", headers=bearer).status_code == 200
+        connection.execute("REVOKE tess FROM web")
+        problem(world.client.get("photos/1", headers=bearer), 403)
+        connection.execute("GRANT tess TO web")
+        assert world.client.get("photos/1", headers=bearer).status_code == 200
+        connection.execute("DROP ROLE tess")
+        problem(world.client.get("photos/1", headers=bearer), 403)
+
+
+def test_a_token_is_made_and_revoked_by_who_is_logged_in_and_by_no_token(world: World) -> None:
+    client = world.as_role("ann")
+    made = client.post("tokens", json={"name": "mine", "days": 1})
+    assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
+    bearer = {"Authorization": f"Bearer {made.json()['token']}"}
+    assert made.json()["id"] in [one["id"] for one in client.get("tokens").json()]
+    assert made.json()["token"] not in client.get("tokens").text
+    here = f"tokens/{made.json()['id']}"
+    problem(world.as_role("rea").delete(here), 404)
+    world.client.cookies.clear()
+    assert world.client.get("session", headers=bearer).json()["role"] == "ann"
+    problem(world.client.post("tokens", json={"name": "for ever"}, headers=bearer), 403)
+    assert world.as_role("ann").delete(here).json() == {"revoked": made.json()["id"]}
+    world.client.cookies.clear()
+    problem(world.client.get("session", headers=bearer), 401)
+    for wrong in ({"name": ""}, {"name": "x", "days": 0}, {"name": "x\0"}):
+        refused = world.as_role("ann").post("tokens", json=wrong)
+        assert refused.status_code in (400, 422)
 
 
 def test_tokens_are_ones_own_and_are_kept_as_sums_alone(world: World) -> None:
@@ -685,24 +904,186 @@ def test_a_file_name_is_text_and_nothing_else(world: World) -> None:
     assert refused.headers["content-type"] == "application/problem+json"
 
 
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+BEGIN = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
+
+
 def test_what_is_too_large_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEOSEARCH_UPLOAD_BYTES", "100000")
-    app = make_application(Engine(["none"]), LoginGate(world.database, world.url), None)
-    with TestClient(app) as client:
-        address, read = "/api/v1/session", 0
+    app = make_application(Engine(["none"]), Gate(world.database), None)
+    client = TestClient(app)
+    long = client.post("/api/v1/localize", content=b"x" * 100_001, headers=FORM)
+    problem(long, 413)
+    problem(client.post("/api/v1/session", content=b"{" * 100_001), 413)
+    lying = FORM | {"Content-Length": "-5"}
+    problem(client.post("/api/v1/localize", content=b"x", headers=lying), 413)
+    # Nor where no length is told.
+    assert sent(app, FORM, [BEGIN, *[b"x" * 30_000] * 100]) == (413, 5)
 
-        def endless() -> Iterator[bytes]:
-            nonlocal read
-            while True:
-                read += 50_000
-                yield b"x" * 50_000
 
-        form = {"Content-Type": "multipart/form-data; boundary=x"}
-        long = client.post("/api/v1/localize", content=b"x" * 100_001, headers=form)
-        problem(long, 413)
-        problem(client.post(address, content=b"{" * 100_001), 413)
-        lying = form | {"Content-Length": "-5"}
-        problem(client.post("/api/v1/localize", content=b"x", headers=lying), 413)
+def test_nothing_is_read_of_photos_of_who_is_not_let_in(world: World) -> None:
+    assert sent(world.app, FORM, [BEGIN, b"x" * 1000]) == (401, 0)
+    assert sent(world.app, FORM | {"Authorization": "Bearer x"}, [BEGIN, b"x" * 1000]) == (401, 0)
+    world.as_role("ann")
+    cookie = {"Cookie": f"{COOKIE}={world.client.cookies[COOKIE]}"}
+    assert sent(world.app, FORM | cookie, [BEGIN, b"x" * 1000]) == (403, 0)
+
+
+def test_an_upload_that_does_not_come_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "NEXT_S", 0.05)
+    app = make_application(Engine(["none"]), Gate(world.database), None)
+    assert sent(app, FORM, [BEGIN, b"x", None]) == (408, 2)
+
+
+def sent(app: Guard, headers: dict[str, str], parts: list[bytes | None]) -> tuple[int, int]:
+    """The status of a request whose body is these parts; how many were taken; None: none comes."""
+    taken, statuses = 0, []
+
+    async def receive() -> Message:
+        nonlocal taken
+        part = parts[taken]
+        if part is None:
+            await asyncio.sleep(60)
+        taken += 1
+        return {"type": "http.request", "body": part, "more_body": taken < len(parts)}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/api/v1/localize",
+        "query_string": b"",
+        "client": ("10.0.0.9", 1),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    asyncio.run(app(scope, receive, send))
+    (status,) = statuses
+    return status, taken
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"".join(
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' for _ in range(1500)
+        ),
+        BEGIN.replace(b"a.jpg", b"a" * 100_000) + b"x\r\n",
+        b"--x\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(5000)) + b"\r\nx\r\n",
+        b"--x\r\n\r\nx\r\n",
+        BEGIN,
+        b"",
+    ],
+    ids=["many fields", "long name", "many headers", "no name", "cut off", "empty"],
+)
+def test_a_hostile_form_is_refused(world: World, form: bytes) -> None:
+    client = world.as_role("ann")
+    for address in ("localize", "jobs", "position"):
+        refused = client.post(address, content=form + b"--x--\r\n", headers=FORM)
+        problem(refused, refused.status_code)
+        assert 400 <= refused.status_code < 500
+
+
+def test_a_hostile_connection_is_closed_and_others_are_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headers that do not come or do not end, what is no HTTP, upgrades to what is not spoken."""
+    monkeypatch.setattr(slow_clients, "HEAD_S", 0.5)
+    config = uvicorn.Config(world.app, http=Impatient, lifespan="off", log_level="critical")
+    server = uvicorn.Server(config)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        place = listening.getsockname()
+        thread = Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            status = b"GET /api/v1/status HTTP/1.1\r\nHost: photos.example\r\n"
+            upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n"
+            assert talk(place, b"") == b""
+            assert talk(place, status) == b""  # its headers never end
+            assert talk(place, status + b"X: " + b"y" * 100_000).startswith(b"HTTP/1.1 400")
+            assert talk(place, b"\x16\x03\x01 no HTTP\r\n\r\n").startswith(b"HTTP/1.1 400")
+            assert talk(place, status + upgrade + b"\r\n").startswith(b"HTTP/1.1 200")
+            assert b"nobody" not in talk(place, status + b"Connection: close\r\n\r\n")
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def talk(place: tuple[str, int], request: bytes) -> bytes:
+    """All that comes back, until the server closes the connection or has answered."""
+    with socket.create_connection(place, timeout=30) as connection:
+        connection.sendall(request)
+        found = connection.recv(65536)
+        while found and b"}" not in found and (more := connection.recv(65536)):
+            found += more
+        return found
+
+
+def test_no_websocket_is_opened(world: World) -> None:
+    for address in ("/", "/api/v1/status", "/api/v1/jobs/1/events"):
+        with pytest.raises(WebSocketDisconnect), world.client.websocket_connect(address):
+            pass
+
+
+def test_a_method_is_what_it_is(world: World) -> None:
+    client = world.as_role("ann")
+    for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"):
+        problem(client.post("answers/1", headers={name: "DELETE"}), 405)
+        assert client.get("session?_method=DELETE", headers={name: "DELETE"}).status_code == 200
+    assert client.get("session").status_code == 200
+    for method in ("TRACE", "PATCH", "PUT", "CONNECT"):
+        problem(client.request(method, "answers/1"), 405)
+
+
+def test_a_fault_tells_nothing_outside_and_moves_no_cursor_in_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def faulty(*_: object) -> None:
+        raise RuntimeError("the secret")
+
+    monkeypatch.setattr(api_catalogue, "find_border", faulty)
+    client = TestClient(world.app, "http://photos.example", raise_server_exceptions=False)
+    client.cookies = world.as_role("ann").cookies
+    refused = problem(client.get("/api/v1/countries/a%0aERROR forged%1b[2J%e2%80%ae"), 500)
+    assert "secret" not in json.dumps(refused)
+    (line,) = (one.getMessage() for one in caplog.records if one.name == "geosearch.web.problems")
+    assert line == "GET /api/v1/countries/a\\nERROR forged\\x1b[2J\\u202e"
+
+
+def test_what_strangers_wrote_is_data_and_never_a_page(world: World, tmp_path: Path) -> None:
+    script = "<script>alert(1)</script>"
+    picture = photo_files.photo(
+        photo_files.gps(1, 2), size=(64, 48), image_tags={0x013B: script, 0x010E: script}
+    )
+    name = tmp_path / "<img src=x onerror=alert(1)>.jpg"
+    name.write_bytes(picture)
+    ingest(world.database, [name], collection=script)
+    with world.database.connection() as connection:
+        row = connection.execute("SELECT max(id) FROM geosearch.photos").fetchone()
+    assert row is not None
+    client = world.as_role("ann")
+    photo = client.get(f"photos/{row[0]}")
+    assert (photo.json()["author"], photo.json()["collection"]) == (script, script)
+    answers = [
+        photo,
+        client.get("choices"),
+        client.get("collections"),
+        client.get(f"countries/{script}"),
+        client.get(f"http://photos.example/api/v1/{script}"),
+        client.post("localize", files={"photo": (name.name, b"no photo")}),
+        client.get(f"tiles/{script}/0/0/0.mvt"),
+    ]
+    for found in answers:
+        assert found.headers["content-type"] in ("application/json", "application/problem+json")
+        assert found.headers["x-content-type-options"] == "nosniff"
+    delete_collection(world.database, script)
 
 
 @pytest.mark.parametrize(

@@ -464,7 +464,9 @@ def test_coverage_is_cells_of_a_size(client: TestClient) -> None:
 
 def test_unknown_addresses_and_methods_are_problems(client: TestClient) -> None:
     problem(client.get("nonsense"), 404)
-    problem(client.put("answers"), 405)
+    refused = client.put("answers/1")
+    problem(refused, 405)
+    assert refused.headers["allow"] == "HEAD, GET, DELETE"
 
 
 @pytest.mark.parametrize("address", ["status", "photos/3", "photos/3/thumbnail", "nonsense"])
@@ -693,4 +695,6 @@ def test_a_decision_on_an_answer_is_kept_listed_and_taken_back(
     client.delete(f"answers/{number}/reviews/last")
     problem(client.delete(f"answers/{number}/reviews/last"), 404)
     problem(client.post(f"answers/{number}/reviews", json={"decision": "move"}), 400)
+    no_point = {"decision": "move", "to": [False, 0]}
+    problem(client.post(f"answers/{number}/reviews", json=no_point), 422)
     problem(client.post("answers/999999/reviews", json={"decision": "accept"}), 404)

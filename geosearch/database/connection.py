@@ -141,6 +141,11 @@ class Database(Closing):
         self._pool.close()
         self._searchers.close()
 
+    def close_idle(self, seconds: float) -> None:
+        """Close the connections that were in use so long ago, or longer."""
+        self._pool.close_idle(seconds)
+        self._searchers.close_idle(seconds)
+
     def connection(self) -> AbstractContextManager[Connection]:
         """A pooled connection in a transaction: committed at the end, rolled back on error.
 

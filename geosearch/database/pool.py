@@ -17,6 +17,10 @@ C = TypeVar("C", bound="psycopg.Connection[tuple[Any, ...]]")
 TRUSTED_S = 1.0
 
 
+class ClosedError(RuntimeError):
+    """Somebody asks for a connection of what was closed."""
+
+
 class Pool(Generic[C]):
     """At most `size` connections made by `connect`; its errors reach who asked for one, at once."""
 
@@ -33,7 +37,7 @@ class Pool(Generic[C]):
         Waits while all are in use.
         """
         if self._closed:
-            raise RuntimeError("the database was closed")
+            raise ClosedError("the database was closed")
         with self._free:
             connection = self._alive() or self._connect()
             try:
@@ -51,6 +55,15 @@ class Pool(Generic[C]):
         self._closed = True
         while self._idle:
             self._idle.pop()[0].close()
+
+    def close_idle(self, seconds: float) -> None:
+        """Close those that were in use so long ago, or longer."""
+        while self._idle:
+            connection, used_at = self._idle.pop(0)
+            if time.monotonic() - used_at < seconds:
+                self._idle.insert(0, (connection, used_at))
+                return
+            connection.close()
 
     def _alive(self) -> C | None:
         while self._idle:

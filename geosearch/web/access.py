@@ -26,10 +26,15 @@ from geosearch.errors import GeosearchError, InputError, NotAllowedError, Unreac
 COOKIE = "geosearch_session"
 #: A session ends after so many seconds without a request, and at the latest.
 IDLE_S, LONGEST_S = 8 * 3600.0, 7 * 24 * 3600.0
+#: Seconds after which the password of a session is tried again: it may be another by now, or the
+#: role gone, and connections that are open would not tell.
+CHECK_S = 60.0
 #: How errors speak of the database to those who need not know where it is.
 _LABEL = "of this server"
-#: Connections of each kind that a role may have: many roles share those of the server.
-_POOL = 4
+#: Connections of each kind that a role may have, in all its sessions, and seconds after which those
+#: that are not used are closed: many roles share those of the server.
+_POOL, _UNUSED_S = 4, 300.0
+_MAY_ACT = "SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s"
 #: Methods that change nothing.
 _READING = {"GET", "HEAD", "OPTIONS"}
 
@@ -89,6 +94,7 @@ class _Session:
     caller: Caller
     began: float = field(default_factory=time.monotonic)
     used: float = field(default_factory=time.monotonic)
+    checked: float = field(default_factory=time.monotonic)
 
     def over(self, now: float) -> bool:
         return now - self.used > IDLE_S or now - self.began > LONGEST_S
@@ -122,7 +128,7 @@ class LoginGate(Gate):
         UnreachableError
             The database cannot be reached.
         """
-        self._throttle.check(role, address)
+        before = self._throttle.begin(role, address)
         if not role or not password or "\0" in role + password:
             raise HTTPException(401, "role or password is wrong")
         # Options of the environment are those of the server's own login.
@@ -135,15 +141,15 @@ class LoginGate(Gate):
                 asked = connection.pgconn.used_password
                 connection.execute("SELECT FROM geosearch.collections LIMIT 1")
                 row = connection.execute("SELECT current_user").fetchone()
-        except UnreachableError as error:
-            database.close()
-            if "does not let this user in" not in error.message:
-                raise
-            self._throttle.failed(role, address)
-            raise HTTPException(401, "role or password is wrong") from error
         except GeosearchError as error:
             database.close()
+            if _shut_out(error):
+                raise HTTPException(401, "role or password is wrong") from error
+            self._throttle.take_back(before)
+            if isinstance(error, UnreachableError):
+                raise
             raise HTTPException(403, "this role may not read geosearch's tables") from error
+        self._throttle.take_back(before)
         if not asked or row != (role,):
             database.close()
             raise InputError(
@@ -152,19 +158,23 @@ class LoginGate(Gate):
                 "a URL that sets a role cannot be logged in by.",
             )
         self._throttle.passed(role, address)
-        key, session = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        caller = Caller(role, database, session)
+        key, csrf_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         with self._lock:
             over = self._pop_over()
+            open_ones = (session.caller.database for session in self._sessions.values())
+            same = next((one for one in open_ones if one.url == url), database)
+            caller = Caller(role, same, csrf_token)
             self._sessions[key] = _Session(caller)
-        _close(over)
+        if same is not database:
+            database.close()
+        self._close(over)
         return key, caller
 
     def log_out(self, request: Request) -> None:
         """End the session of a request."""
         with self._lock:
             session = self._sessions.pop(request.cookies.get(COOKIE, ""), None)
-        _close([] if session is None else [session.caller])
+        self._close([] if session is None else [session.caller])
 
     def caller(self, request: Request) -> Caller:
         """As of `Gate`: by a token, or else by the session."""
@@ -174,12 +184,17 @@ class LoginGate(Gate):
         now = time.monotonic()
         with self._lock:
             session = self._sessions.get(request.cookies.get(COOKIE, ""))
-            if session is not None and not session.over(now):
-                session.used = now
-            else:
-                session = None
-        if session is None:
-            raise HTTPException(401, "nobody is logged in")
+            if session is None or session.over(now):
+                raise HTTPException(401, "nobody is logged in")
+            session.used = now
+            due = now - session.checked > CHECK_S
+            session.checked = now if due else session.checked
+        if due:
+            for caller in self._callers():
+                caller.database.close_idle(_UNUSED_S)
+            if not _still_let_in(session.caller):
+                self.log_out(request)
+                raise HTTPException(401, "the role of this session, or its password, has changed")
         caller = session.caller
         given = request.headers.get("x-csrf-token", "")
         if request.method not in _READING and not secrets.compare_digest(
@@ -197,12 +212,11 @@ class LoginGate(Gate):
 
     def close(self) -> None:
         """End all sessions."""
+        ended = self._callers()
         with self._lock:
-            ended = [*(session.caller for session in self._sessions.values())]
-            ended += self._of_tokens.values()
             self._sessions.clear()
             self._of_tokens.clear()
-        _close(ended)
+        self._close(ended)
 
     def _by_token(self, token: str) -> Caller:
         """Who a token stands for: the server's own login, as that role (SET ROLE), for which it has
@@ -213,14 +227,19 @@ class LoginGate(Gate):
         HTTPException
             401: there is no such token, or not any more.
         NotAllowedError
-            The server's login may not act as the role.
+            The server's login may not act as the role, or there is no such role any more.
         """
         with self.own.database.connection() as connection:
             role = role_of_token(connection, token)
+            row = connection.execute(_MAY_ACT, (role,)).fetchone()
         if role is None:
             raise HTTPException(401, "the token is unknown, has expired or was revoked")
+        may_act = row == (True,)
         with self._lock:
-            known = self._of_tokens.get(role)
+            known = (self._of_tokens.get if may_act else self._of_tokens.pop)(role, None)
+        if not may_act:  # connections that act as the role may still be open
+            self._close([] if known is None else [known])
+            raise self._cannot_act(role)
         return known or self._act_as(role)
 
     def _act_as(self, role: str) -> Caller:
@@ -236,15 +255,30 @@ class LoginGate(Gate):
                     raise UnreachableError("a pooler stands before the database")
         except UnreachableError as error:
             database.close()
-            raise NotAllowedError(
-                f"the server's login, {self.own.role}, cannot act as {role}",
-                f"GRANT the role {role} to {self.own.role}, and connect without a pooler.",
-            ) from error
+            raise self._cannot_act(role) from error
         with self._lock:
             known = self._of_tokens.setdefault(role, Caller(role, database))
         if known.database is not database:
             database.close()
         return known
+
+    def _cannot_act(self, role: str) -> NotAllowedError:
+        return NotAllowedError(
+            f"the server's login, {self.own.role}, cannot act as {role}",
+            f"GRANT the role {role} to {self.own.role}, and connect without a pooler.",
+        )
+
+    def _callers(self) -> list[Caller]:
+        with self._lock:
+            of_sessions = [session.caller for session in self._sessions.values()]
+            return [*of_sessions, *self._of_tokens.values()]
+
+    def _close(self, callers: Iterable[Caller]) -> None:
+        """Close the databases of these that no session has any more."""
+        with self._lock:
+            kept = {session.caller.database for session in self._sessions.values()}
+        for database in {caller.database for caller in callers} - kept:
+            database.close()
 
     def _pop_over(self) -> list[Caller]:
         now = time.monotonic()
@@ -252,9 +286,23 @@ class LoginGate(Gate):
         return [self._sessions.pop(key).caller for key in keys]
 
 
-def _close(callers: Iterable[Caller]) -> None:
-    for caller in callers:
-        caller.database.close()
+def _still_let_in(caller: Caller) -> bool:
+    try:
+        with caller.database.own_connection():
+            return True
+    except UnreachableError as error:
+        if not _shut_out(error):
+            raise
+        return False
+
+
+def _shut_out(error: GeosearchError) -> bool:
+    """Whether it is for the role or the password that a connection was refused."""
+    return "does not let this user in" in error.message
+
+
+#: Whose failures are counted together: of a role, an address, or both.
+_Key = tuple[str | None, str | None]
 
 
 class Throttle:
@@ -269,29 +317,42 @@ class Throttle:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._failures: dict[tuple[str | None, str | None], tuple[int, float]] = {}
+        self._failures: dict[_Key, tuple[int, float]] = {}
 
-    def check(self, role: str, address: str) -> None:
-        """Raise `HTTPException` 429 for who has to wait."""
-        now = time.monotonic()
-        with self._lock:
-            waits = [self._failures.get(key, (0, 0.0))[1] - now for key in _keys(role, address)]
-        if max(waits) > 0:
-            raise HTTPException(
-                429, "too many attempts to log in", {"Retry-After": f"{max(waits):.0f}"}
-            )
+    def begin(self, role: str, address: str) -> dict[_Key, float]:
+        """Count an attempt as a failure, until it is taken back: of many at once each is one.
 
-    def failed(self, role: str, address: str) -> None:
-        """Count a failure."""
-        now = time.monotonic()
+        Returns what `take_back` needs.
+
+        Raises
+        ------
+        HTTPException
+            429: one has to wait.
+        """
+        now, keys = time.monotonic(), _keys(role, address)
         with self._lock:
+            before = {key: self._failures.get(key, (0, 0.0))[1] for key in keys}
+            wait = max(before.values()) - now
+            if wait > 0:
+                raise HTTPException(
+                    429, "too many attempts to log in", {"Retry-After": f"{wait:.0f}"}
+                )
             for key, (_, until) in [*self._failures.items()]:
                 if until < now - self._LONGEST_S:
                     del self._failures[key]
-            for key, free in zip(_keys(role, address), self._FREE, strict=True):
+            for key, free in zip(keys, self._FREE, strict=True):
                 count = self._failures.get(key, (0, 0.0))[0] + 1
                 wait = 0.0 if count < free else min(2.0 ** min(count - free, 20), self._LONGEST_S)
                 self._failures[key] = count, now + wait
+        return before
+
+    def take_back(self, before: dict[_Key, float]) -> None:
+        """What was begun was no failure."""
+        with self._lock:
+            for key, until in before.items():
+                count, _ = self._failures.pop(key, (0, 0.0))
+                if count > 1:
+                    self._failures[key] = count - 1, until
 
     def passed(self, role: str, address: str) -> None:
         """Forget the failures of who is in now."""
@@ -299,7 +360,7 @@ class Throttle:
             self._failures.pop((role, address), None)
 
 
-def _keys(role: str, address: str) -> tuple[tuple[str | None, str | None], ...]:
+def _keys(role: str, address: str) -> tuple[_Key, ...]:
     return (role, address), (None, address), (role, None)
 
 

@@ -188,7 +188,9 @@ def countries(
         media_type="application/geo+json",
     ),
 )
-def country(asker: Asker, name: Annotated[str, Path(description="Name or ISO code.")]) -> Response:
+def country(
+    asker: Asker, name: Annotated[str, Path(description="Name or ISO code.", examples=["CH"])]
+) -> Response:
     """As GeoJSON, by the borders that are loaded."""
     with asker.database.connection() as connection:
         area = find_border(connection, name)
@@ -251,7 +253,10 @@ def place_name(
     ),
 )
 def coverage(
-    asker: Asker, cell_km: Annotated[int, Query(description="222 or 56.")] = 222
+    asker: Asker,
+    cell_km: Annotated[
+        int, Query(description="Side of a cell.", json_schema_extra={"enum": [222, 56]})
+    ] = 222,
 ) -> Response:
     """Cells of equal area with the photos last counted in them, as GeoJSON."""
     if cell_km not in (222, 56):

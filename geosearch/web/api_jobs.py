@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from fastapi import APIRouter, Depends, File, Form, Header, Request, UploadFile
 from starlette.responses import Response, StreamingResponse
 
 from geosearch.json_record import plain
+from geosearch.storage import read_bytes
 from geosearch.untrusted import for_json
 from geosearch.web.access import Asker
 from geosearch.web.api_localize import ANSWER, ASKED, named, read_asked
@@ -66,9 +68,10 @@ def start(
     """Begin; what becomes of them is told by the job's events."""
     asked = read_asked(request)
 
-    def answered(name: str, data: bytes) -> dict[str, Any]:
-        model, query = engine.embedded(asker.database, asked.model, name, data)
-        found = answer(asker, model, query, asked, picture=data)
+    def answered(name: str, path: Path) -> dict[str, Any]:
+        read = partial(read_bytes, str(path))
+        model, query = engine.embedded(asker.database, asked.model, name, read)
+        found = answer(asker, model, query, asked, picture=read)
         del found["neighbours"]  # read them with the answer
         return found
 

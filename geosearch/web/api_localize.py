@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from pathlib import PurePosixPath
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -26,7 +27,7 @@ from geosearch.query import Query
 from geosearch.settings import image_settings
 from geosearch.storage import read_public
 from geosearch.web.access import Asker
-from geosearch.web.asking import MOST, Asked, Models, answer
+from geosearch.web.asking import MOST, Asked, Models, Number, answer
 from geosearch.web.problems import PROBLEMS
 from geosearch.web.said import said, shows
 
@@ -96,7 +97,7 @@ class AskedOfUrl(Asked):
 class AskedByEmbedding(Asked):
     """The embedding that an answer showed, and what to answer by."""
 
-    embedding: list[Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]] = Field(
+    embedding: list[Annotated[Number, Field(ge=-1, le=1)]] = Field(
         min_length=1, max_length=4000, description="As an answer shows it."
     )
     photo: str = Field("photo", max_length=255, description="What the photo is called.")
@@ -113,9 +114,9 @@ def localize(
 ) -> Response:
     """Answer an uploaded photo. Its own position is not looked at."""
     asked = read_asked(request)
-    data = _bytes(photo)
-    model, query = engine.embedded(asker.database, asked.model, named(photo), data)
-    return said(answer(asker, model, query, asked, picture=data))
+    read = _reading(photo)
+    model, query = engine.embedded(asker.database, asked.model, named(photo), read)
+    return said(answer(asker, model, query, asked, picture=read))
 
 
 @router.post(
@@ -133,8 +134,8 @@ def localize_url(request: Request, asker: Asker, engine: Models, asked: AskedOfU
     finally:
         room.release()
     name = file_name(unquote(urlsplit(asked.url).path))
-    model, query = engine.embedded(asker.database, asked.model, name, data)
-    return said(answer(asker, model, query, asked, picture=data))
+    model, query = engine.embedded(asker.database, asked.model, name, lambda: data)
+    return said(answer(asker, model, query, asked, picture=lambda: data))
 
 
 @router.post(
@@ -177,7 +178,7 @@ def position(asker: Asker, photo: Photo) -> Response:  # noqa: ARG001 - only for
 
     No other address of the server looks at it, and no answer rests on it.
     """
-    return said({"position": Metadata.of(open_image(_bytes(photo))).position()})
+    return said({"position": Metadata.of(open_image(_reading(photo)())).position()})
 
 
 def read_asked(text: str) -> Asked:
@@ -207,12 +208,20 @@ def file_name(given: str) -> str:
     return name if name.strip(". ") else "photo"
 
 
-def _bytes(photo: UploadFile) -> bytes:
-    limit = image_settings().max_bytes
-    data = photo.file.read(limit + 1)
-    if len(data) > limit:
-        raise PhotoRejected(Reason.TOO_LARGE, f"the file is over {limit:,} bytes")
-    return data
+def _reading(photo: UploadFile) -> Callable[[], bytes]:
+    """What gives the bytes of an upload, to several threads too: each holds them while it needs."""
+    one = Lock()
+
+    def read() -> bytes:
+        limit = image_settings().max_bytes
+        with one:
+            photo.file.seek(0)
+            data = photo.file.read(limit + 1)
+        if len(data) > limit:
+            raise PhotoRejected(Reason.TOO_LARGE, f"the file is over {limit:,} bytes")
+        return data
+
+    return read
 
 
 def _photo_id(connection: Connection, asked: AskedOfPhoto) -> int:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from geosearch.localization.reviews import Decision, decide, list_reviews, undo
 from geosearch.web.access import Asker
 from geosearch.web.api_answers import Id
+from geosearch.web.asking import Number
 from geosearch.web.problems import PROBLEMS
 from geosearch.web.said import said, shows
 
@@ -39,7 +40,7 @@ class Decided(BaseModel):
     )
 
     decision: Decision
-    to: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
+    to: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = Field(
         None, description="Where it was taken, latitude and longitude: of a move alone."
     )
     remark: str | None = Field(None, description="Why, in the reviewer's words.")

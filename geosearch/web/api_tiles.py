@@ -29,7 +29,7 @@ Number = Annotated[int, Path(ge=0, le=2**24 - 1)]
 def tile(
     request: Request,
     asker: Asker,
-    layer: str,
+    layer: Annotated[str, Path(json_schema_extra={"enum": [*LAYERS]})],
     z: Annotated[int, Path(ge=0, le=24)],
     x: Number,
     y: Number,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -42,6 +42,9 @@ _beside = ThreadPoolExecutor(processors(), thread_name_prefix="geosearch-picture
 #: Ids in the database.
 MOST = 2**63 - 1
 
+#: A number of a body, which true and false are not.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
 
 class Asked(BaseModel):
     """What to answer by."""
@@ -66,7 +69,7 @@ class Asked(BaseModel):
     )
     exclude_authors: list[str] = Field([], description="Authors whose photos must not be.")
     exclude_self: StrictBool = Field(False, description="Leave out photos with the query's bytes.")
-    exclude_duplicates: float | bool | None = Field(
+    exclude_duplicates: Annotated[Number, Field(gt=0, le=2)] | StrictBool | None = Field(
         None, description="Leave out photos at a smaller cosine distance; true: 0.02."
     )
     record: StrictBool | None = Field(
@@ -91,12 +94,12 @@ def answer(
     asked: Asked,
     *,
     record: bool | None = None,
-    picture: bytes | None = None,
+    picture: Callable[[], bytes] | None = None,
     stored: bool = False,
 ) -> dict[str, Any]:
     """The answer to a query, recorded as `asked` or else as `record` says, or where one may.
 
-    `picture` are its bytes, or it is one of the photos `stored`. Else neighbours cannot be
+    `picture` gives its bytes, or it is one of the photos `stored`. Else neighbours cannot be
     verified: what a request calls a photo is no file to be read.
     """
     database, where = caller.database, Filter.from_json(asked.filter)
@@ -129,20 +132,20 @@ def answer(
     return value
 
 
-def _small(picture: bytes) -> bytes:
-    image = open_image(picture)
+def _small(picture: Callable[[], bytes]) -> bytes:
+    image = open_image(picture())
     with room_for(image):
         return make_thumbnail(image, PICTURE_SIDE).webp
 
 
 @contextmanager
-def _on_disk(query: Query, picture: bytes | None) -> Iterator[Query]:
+def _on_disk(query: Query, picture: Callable[[], bytes] | None) -> Iterator[Query]:
     """The query, and its picture, if there is one to be read, for so long in a file."""
     if picture is None:
         yield query
         return
     with NamedTemporaryFile(prefix="geosearch-") as stream:
-        stream.write(picture)
+        stream.write(picture())
         stream.flush()
         yield replace(query, uri=stream.name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,7 +21,7 @@ from geosearch.parallel import processors
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING
 
-#: Photos that are decoded and embedded at once, for each processor: more only take memory.
+#: Photos that are read, decoded and embedded at once, for each processor: more only take memory.
 _AT_ONCE = 2
 
 
@@ -55,9 +55,9 @@ class Engine:
             self.state = "ready"
 
     def embedded(
-        self, database: Database, spec: str | None, name: str, data: bytes
+        self, database: Database, spec: str | None, name: str, read: Callable[[], bytes]
     ) -> tuple[Model, Query]:
-        """A photo held in memory as a query, and its model; `name` is what it is called.
+        """A photo as a query, and its model; `name` is what it is called, `read` gives its bytes.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class Engine:
         with database.connection() as connection:
             model = require_model(connection, backbone.description)
         with self._room:
-            (found,) = embed_batch(backbone, [name], look=True, read=lambda _: data)
+            (found,) = embed_batch(backbone, [name], look=True, read=lambda _: read())
         if isinstance(found, Rejected):
             said = found.rejection
             raise PhotoRejected(said.reason, f"{name}: {said.message}") from said
@@ -99,7 +99,7 @@ class Engine:
         noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
         Image.fromarray(noise).save(picture, "JPEG")
         try:
-            model, query = self.embedded(database, spec, "warming", picture.getvalue())
+            model, query = self.embedded(database, spec, "warming", picture.getvalue)
         except NotFoundError:  # no photo is embedded yet, or this login sees no whitened model
             return
         with database.connection() as connection:

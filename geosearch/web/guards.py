@@ -24,7 +24,7 @@ _READING = {"GET", "HEAD", "OPTIONS"}
 #: Bytes of a request that has no photos.
 _PLAIN_BYTES = 4 * 2**20
 #: Seconds to wait for the next part of a request.
-_NEXT_S = 30.0
+NEXT_S = 30.0
 
 
 class Guard:
@@ -77,10 +77,10 @@ class Guard:
             if whole:  # what comes now is the end of the connection
                 return await receive()
             try:
-                async with asyncio.timeout(_NEXT_S):
+                async with asyncio.timeout(NEXT_S):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, f"nothing came for {_NEXT_S:.0f} s") from None
+                raise HTTPException(408, f"nothing came for {NEXT_S:.0f} s") from None
             seen, whole = seen + len(message.get("body", b"")), not message.get("more_body", False)
             if seen > most:
                 raise HTTPException(413, f"the request is over {most:,} bytes")

@@ -21,8 +21,8 @@ _AT_ONCE = 2
 #: Jobs of a role that are not over yet, and seconds for which one that is over is known.
 _OPEN, _KEPT_S = 4, 3600.0
 
-#: From the name and the bytes of a photo to its answer.
-Answer = Callable[[str, bytes], dict[str, Any]]
+#: From the name of a photo and the file where it lies to its answer.
+Answer = Callable[[str, Path], dict[str, Any]]
 
 
 @dataclass(eq=False)
@@ -123,7 +123,7 @@ def _work(job: Job, folder: TemporaryDirectory[str], answer: Answer) -> None:
 def _answered(photo: str, path: Path, answer: Answer) -> dict[str, Any]:
     reason = None
     try:
-        return answer(photo, path.read_bytes())
+        return answer(photo, path)
     except PhotoRejected as error:
         reason, message = error.reason, error.message
     except GeosearchError as error:

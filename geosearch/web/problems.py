@@ -11,8 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
+from geosearch.database.pool import ClosedError
 from geosearch.errors import GeosearchError, PhotoRejected
+from geosearch.untrusted import for_terminal
 from geosearch.web.said import said
 
 MEDIA_TYPE = "application/problem+json"
@@ -83,7 +87,12 @@ def refused(error: HTTPException) -> Response:
 def add_handlers(app: FastAPI) -> None:
     """Have an application answer with problems where something goes wrong."""
     app.add_exception_handler(GeosearchError, lambda _, error: failed(error))
-    app.add_exception_handler(HTTPException, lambda _, error: refused(error))
+
+    @app.exception_handler(HTTPException)
+    def _(request: Request, error: HTTPException) -> Response:
+        if "Allow" in (error.headers or {}):  # it has those of one route, of several for an address
+            error.headers = {"Allow": ", ".join(_methods(app, request.scope))}
+        return refused(error)
 
     @app.exception_handler(RequestValidationError)
     def _(_: Request, error: RequestValidationError) -> Response:
@@ -91,19 +100,32 @@ def add_handlers(app: FastAPI) -> None:
         detail = "; ".join(f"{place}: {message}" for place, message in parts)
         return problem(422, detail, fields=[place for place, _ in parts])
 
-    for kind, detail in {
-        RecursionError: "the request is nested too deep",
-        UnicodeError: "the request has text that is no Unicode",
-        OverflowError: "the request has a number that is too large",
-    }.items():
-        app.add_exception_handler(kind, _refusing(detail))
+    for kind, status, detail in (
+        (RecursionError, 400, "the request is nested too deep"),
+        (UnicodeError, 400, "the request has text that is no Unicode"),
+        (OverflowError, 400, "the request has a number that is too large"),
+        (ClosedError, 401, "the session has ended"),
+    ):
+        app.add_exception_handler(kind, _refusing(status, detail))
 
     @app.exception_handler(Exception)
     def _(request: Request, error: Exception) -> Response:
-        logger.error("%s %s", request.method, request.url.path, exc_info=error)
+        where = for_terminal(request.scope["path"], keep="")
+        logger.error("%s %s", request.method, where, exc_info=error)
         remedy = "This is a fault of geosearch. The log of the server shows where."
         return problem(500, type(error).__name__, remedy)
 
 
-def _refusing(detail: str) -> Any:
-    return lambda _request, _error: problem(400, detail)
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """Those that the address of a request takes."""
+    taken = [
+        method
+        for method in ("GET", "POST", "DELETE")
+        for route in app.router.routes
+        if route.matches({**scope, "method": method})[0] is Match.FULL
+    ]
+    return ["HEAD", *taken] if "GET" in taken else taken
+
+
+def _refusing(status: int, detail: str) -> Any:
+    return lambda _request, _error: problem(status, detail)

@@ -47,6 +47,7 @@ def serve(
     from geosearch.web.access import Gate, LoginGate
     from geosearch.web.application import make_application
     from geosearch.web.engine import Engine
+    from geosearch.web.slow_clients import Impatient
 
     local = host in LOOPBACK
     if not local and not auth:
@@ -70,7 +71,12 @@ def serve(
     app = make_application(Engine(models, device), gate, hosts, ending.is_set)
     server = Server(
         uvicorn.Config(
-            app, log_level="warning", server_header=False, timeout_graceful_shutdown=_END_S
+            app,
+            http=Impatient,
+            ws="none",
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=_END_S,
         )
     )
     started(address)
