@@ -1,10 +1,10 @@
 """Answers over HTTP, beside the same call in the library.
 
 First one photo after the other, in turns: what HTTP adds. Then many clients at once beside as many
-threads in the library, in turns too: answers per second, how long each took, and the server's
-memory after the first and after the last turn.
+threads in the library, in turns of a minute: answers per second, how long each took, and the
+server's memory after the first and after the last turn. At the end each bound, and if it holds.
 
-    python benchmarks/serve.py --clients 32 --seconds 300
+    python benchmarks/serve.py                     each way serves 32 clients for 5 minutes
 """
 
 from __future__ import annotations
@@ -32,15 +32,22 @@ from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.sample.space import SpaceSample, write_space_sample
 
-#: Turns of library and server among many clients.
-TURNS = 4
+#: Seconds for which many clients ask by one way before it is the other's turn.
+TURN_S = 60
+#: What must hold: the least and the most of figures.
+BOUNDS = {
+    "http_adds_ms": (-np.inf, 15),
+    "ratio": (0.9, np.inf),
+    "errors": (0, 0),
+    "memory_ratio": (0.95, 1.05),
+}
 
 Ask = Callable[[Path], None]
 
 
 def main() -> None:
     arguments = read_arguments(
-        __doc__, references=300, queries=20, rounds=60, clients=32, seconds=60
+        __doc__, references=300, queries=20, rounds=100, clients=32, seconds=300
     )
     with scratch_database() as database, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -58,6 +65,9 @@ def main() -> None:
     print(f"{arguments.references} references, {os.cpu_count()} cores")
     for name, value in result.items():
         print(f"{name:<28}{value:>10,.2f}")
+    for name, (least, most) in BOUNDS.items():
+        verdict = "holds" if least <= result[name] <= most else "MISSED"
+        print(f"{verdict}: {name} is {result[name]:,.2f}, bounds {least:g} to {most:g}")
 
 
 @contextmanager
@@ -151,10 +161,11 @@ def together(
     took: dict[str, list[float]] = {way: [] for way in ways}
     spent = dict.fromkeys(ways, 0.0)
     errors, memory = 0, []
-    for _ in range(TURNS):
+    turns = max(1, seconds // TURN_S)
+    for _ in range(turns):
         for way, make in ways.items():
             started = time.perf_counter()
-            found, failed = crowd(make, photos, clients, started + seconds / TURNS)
+            found, failed = crowd(make, photos, clients, started + seconds / turns)
             spent[way] += time.perf_counter() - started
             took[way] += found
             errors += failed
@@ -170,6 +181,7 @@ def together(
         "errors": errors,
         "memory_first_mb": memory[0],
         "memory_last_mb": memory[-1],
+        "memory_ratio": memory[-1] / memory[0],
     }
 
 

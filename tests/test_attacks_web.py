@@ -324,7 +324,7 @@ def test_sessions_of_a_role_share_its_connections_and_give_them_back(
         return int(row[0])
 
     keys = []
-    for _ in range(12):
+    for _ in range(6):
         client = world.as_role("ria")
         assert client.get("photos/1/like", params={"model": MODEL}).status_code == 200
         keys.append(client.cookies[COOKIE])

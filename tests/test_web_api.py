@@ -554,8 +554,10 @@ def test_a_job_is_stopped(client: TestClient, photo: bytes) -> None:
 
 ROOT = Path(__file__).parent.parent
 JSON = {"Content-Type": "application/json"}
-#: The program of schemathesis, which lies in an environment of its own.
-SCHEMATHESIS = os.environ.get("GEOSEARCH_TEST_SCHEMATHESIS", "schemathesis")
+#: The program of schemathesis, which has an environment of its own: its pins disagree with ours.
+SCHEMATHESIS = os.environ.get(
+    "GEOSEARCH_TEST_SCHEMATHESIS", str(ROOT / ".venv/schemathesis/bin/schemathesis")
+)
 
 
 @contextmanager
@@ -658,24 +660,30 @@ def test_tokens_are_made_listed_and_revoked(
 
 
 @pytest.mark.system
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(600)
 def test_no_request_that_the_description_allows_or_not_is_a_fault(
-    module_database: Database, folder: Path, tmp_path: Path
+    module_database: Database, folder: Path, client: TestClient, photo: bytes, tmp_path: Path
 ) -> None:
     if shutil.which(SCHEMATHESIS) is None:
-        pytest.skip("there is no schemathesis: GEOSEARCH_TEST_SCHEMATHESIS names its program")
-    checks = "not_a_server_error,status_code_conformance,content_type_conformance"
+        pytest.skip("there is no schemathesis: scripts/install-test-programs installs it")
+    for _ in range(3):
+        number = localize(client, photo)["localization_id"]
+        client.post(f"answers/{number}/reviews", json={"decision": "accept"})
     with serving(module_database) as (place, _):
         ran = subprocess.run(
             [
-                *(SCHEMATHESIS, "run", f"http://{place}/api/v1/openapi.json", "--checks"),
-                *(f"{checks},response_schema_conformance", "--max-examples", "30"),
+                *(SCHEMATHESIS, "run", f"http://{place}/api/v1/openapi.json"),
+                # What a description cannot say, such as that a filter names a collection that is
+                # there, is refused too.
+                *("--exclude-checks", "positive_data_acceptance"),
+                *("--max-examples", os.environ.get("GEOSEARCH_TEST_EXAMPLES", "10")),
+                *("--continue-on-failure", "--no-color", "--workers", "2"),
             ],
             cwd=tmp_path,  # where it keeps what it found
             capture_output=True,
             text=True,
         )
-    assert ran.returncode == 0, ran.stdout[-5000:]
+    assert ran.returncode == 0, ran.stdout[-10_000:]
 
 
 def test_a_decision_on_an_answer_is_kept_listed_and_taken_back(
