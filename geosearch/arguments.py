@@ -153,9 +153,11 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("k", "calibration", "workers", "batch_size", "sample", "seed"), whole),
     **dict.fromkeys(("bandwidth_km", "min_presence", "restrict_cells"), number),
     **dict.fromkeys(("absent_km", "recall", "duplicate_distance"), number),
+    **dict.fromkeys(("min_probability", "at_most_km"), number),
     **dict.fromkeys(("method", "weighting", "model", "device"), text),
     **dict.fromkeys(("exact", "calibrate", "exclude_self", "exclude_same_author"), truth),
     **dict.fromkeys(("record", "rebuild", "force", "retry", "decode", "dry_run"), truth),
+    **dict.fromkeys(("estimates", "overwrite"), truth),
     "partitions": texts,
     "within_km": thresholds,
 }

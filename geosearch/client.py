@@ -59,6 +59,7 @@ from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.filters import GivenFilter, narrowed
 from geosearch.retrieval.indexing import Indexed, index_model
 from geosearch.retrieval.photo_list import read_thumbnail
+from geosearch.write_back.write_back_run import WrittenBack, write_back
 
 
 class Geosearch(Closing):
@@ -352,6 +353,37 @@ class Geosearch(Closing):
         """Move photos into another collection: `geosearch.deletion.photo_moves`."""
         passing = narrowed(where, conditions)
         return move_photos(self.database, passing, ids=ids, to=to_collection, dry_run=dry_run)
+
+    @checked_keywords
+    def write_back(
+        self,
+        *,
+        ids: Sequence[int] = (),
+        where: GivenFilter = None,
+        embed: bool = False,
+        csv: str | PathLike[str] | None = None,
+        immich: str | None = None,
+        estimates: bool = False,
+        min_probability: float | None = None,
+        at_most_km: float = 1,
+        overwrite: bool = False,
+        dry_run: bool = False,
+        **conditions: Unpack[Conditions],
+    ) -> WrittenBack:
+        """Write positions to where the photos are: `geosearch.write_back.write_back_run`."""
+        return write_back(
+            self.database,
+            narrowed(where, conditions),
+            ids=ids,
+            embed=embed,
+            csv=csv,
+            immich=immich,
+            estimates=estimates,
+            min_probability=min_probability,
+            at_most_km=at_most_km,
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
 
     def thumbnail(self, photo_id: int) -> bytes:
         """The thumbnail of a photo, as WebP: `geosearch.retrieval.photo_list.read_thumbnail`."""

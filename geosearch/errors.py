@@ -136,6 +136,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"  # a format no installed decoder reads
     UNDECODABLE = "undecodable"  # corrupt image data
     TRUNCATED = "truncated"  # the image data end early
+    NOT_WRITABLE = "not_writable"  # what a position is to be written to, and cannot
     TOO_LARGE = "too_large"  # a decompression bomb, or over the size limit
     BAD_ROW = "bad_row"  # a manifest row, or JSON beside a photo, that cannot be parsed
     ZERO_ZERO = "zero_zero"  # latitude 0, longitude 0: a camera without a fix

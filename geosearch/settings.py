@@ -97,6 +97,17 @@ class ImageSettings:
         self.private_urls = _setting("GEOSEARCH_PRIVATE_URLS", _yes, False)
 
 
+class ImmichSettings:
+    """An Immich server that positions are written to.
+
+    `GEOSEARCH_IMMICH_KEY`: an API key of it, with `asset.read` and `asset.update`.
+    """
+
+    def __init__(self) -> None:
+        self.key = _setting("GEOSEARCH_IMMICH_KEY", str, None)
+        self.timeout = image_settings().url_timeout
+
+
 class WebSettings:
     """The server of `geosearch serve`.
 

@@ -141,7 +141,7 @@ COMMON = {
 }
 #: What lies on the open shelf: nothing of it is hidden from any role.
 OPEN_SHELF = (
-    r"(photos|photo_changes|thumbnails|rejects|files|embeddings|guesses|coverage)_open"
+    r"(photos|photo_changes|write_backs|thumbnails|rejects|files|embeddings|guesses|coverage)_open"
     r"|embeddings_m\d+"
 )
 
@@ -174,7 +174,10 @@ def test_every_relation_has_its_rights(world: World) -> None:
                 assert (analyst, ingester) == (True, True), name
             elif re.fullmatch(OPEN_SHELF, relation):
                 assert (reads_all, analyst, ingester) == (False, True, True), name
-                assert not (reads_some and relation in ("photo_changes_open", "files_open"))
+                assert not (
+                    reads_some
+                    and relation in ("photo_changes_open", "write_backs_open", "files_open")
+                )
             elif relation == "leases":  # of those who embed
                 assert (reads_some, analyst, ingester) == (False, False, True), name
             else:
@@ -247,6 +250,7 @@ TABLES = (
     "rejects",
     "files",
     "photo_changes",
+    "write_backs",
     "thumbnails",
     "runs",
     "coverage",

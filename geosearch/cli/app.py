@@ -37,6 +37,7 @@ COMMANDS = {
     "show": ("geosearch.cli.localize", "show"),
     "reproduce": ("geosearch.cli.localize", "reproduce"),
     "answers": ("geosearch.cli.recorded_answers", "app"),
+    "write-back": ("geosearch.cli.write_back", "write_back"),
     "review": ("geosearch.cli.review", "app"),
     "evaluate": ("geosearch.cli.evaluate", "evaluate"),
     "sweep": ("geosearch.cli.evaluate", "sweep"),

@@ -53,7 +53,7 @@ def delete(
             if asked.dry_run:
                 answer(asked.as_json, found, str(found))
                 return
-            _ask(found)
+            ask(found)
         if unit is None:
             done = work(opened, *given, **named)
         else:
@@ -67,7 +67,14 @@ def delete(
         )
 
 
-def _ask(found: Deleted | Moved) -> None:
+def ask(found: object) -> None:
+    """Ask whether to go on with what was counted.
+
+    Raises
+    ------
+    InputError
+        Nobody is there to ask.
+    """
     if not sys.stdin.isatty():
         raise InputError(
             f"{found}. Nothing was done: nobody is there to ask",

@@ -104,8 +104,9 @@ class Going:
         run: int | None = None,
     ) -> None:
         self.connection = connection
-        theirs = ("embeddings", "guesses", "rejects", "files", "photo_changes", "thumbnails")
-        self.tables = writable_tables(connection, "photos", *theirs)
+        theirs = ("embeddings", "guesses", "rejects", "files", "thumbnails")
+        logs = ("photo_changes", "write_backs")
+        self.tables = writable_tables(connection, "photos", *theirs, *logs)
         table: sql.Composable = self.tables["photos"]
         if run is not None:
             of_run = "(SELECT * FROM {} WHERE run_id = {}) AS added"

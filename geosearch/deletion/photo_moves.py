@@ -213,6 +213,7 @@ _MOVE: tuple[LiteralString, ...] = (
     "DELETE FROM {rejects} WHERE photo_id = ANY(%(ids)s)",
     "DELETE FROM {files} WHERE photo_id = ANY(%(ids)s)",
     "DELETE FROM {photo_changes} WHERE photo_id = ANY(%(ids)s) AND shelf <> %(shelf)s",
+    "DELETE FROM {write_backs} WHERE photo_id = ANY(%(ids)s) AND shelf <> %(shelf)s",
     "UPDATE {photos} SET collection_id = %(target)s, shelf = %(shelf)s WHERE id = ANY(%(ids)s)",
     "UPDATE {embeddings} SET collection_id = %(target)s, shelf = %(shelf)s "
     "WHERE photo_id = ANY(%(ids)s)",
@@ -221,4 +222,5 @@ _MOVE: tuple[LiteralString, ...] = (
     "UPDATE {thumbnails} SET collection_id = %(target)s, shelf = %(shelf)s "
     "WHERE photo_id = ANY(%(ids)s)",
     "UPDATE {photo_changes} SET collection_id = %(target)s WHERE photo_id = ANY(%(ids)s)",
+    "UPDATE {write_backs} SET collection_id = %(target)s WHERE photo_id = ANY(%(ids)s)",
 )

@@ -21,6 +21,7 @@ from geosearch.ingest.photo_times import read_offset, read_time, with_zone
 from geosearch.ingest.positions import (
     Axis,
     Position,
+    believed_accuracy,
     checked,
     coordinate,
     from_parts,
@@ -106,7 +107,8 @@ def gps_position(gps: Tags) -> Position | None:
     source = measured_or_guessed(
         "exif", as_text(gps.get(base.GPSProcessingMethod, ""), base.GPSProcessingMethod)
     )
-    return checked(lat, lon, source, _accuracy(gps.get(base.GPSHPositioningError)))
+    accuracy = believed_accuracy(_number(gps.get(base.GPSHPositioningError)))
+    return checked(lat, lon, source, accuracy)
 
 
 def _coordinate(axis: Axis, value: Any, reference: Any) -> float:
@@ -130,12 +132,6 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):
         return math.nan
-
-
-def _accuracy(value: Any) -> float | None:
-    metres = _number(value)
-    # 0 and huge values are what devices write when they do not know.
-    return metres if 0 < metres < 1e7 else None
 
 
 def view(exif: Exif, width: int, height: int) -> View:

@@ -18,6 +18,10 @@ _LETTER = re.compile(r"(?<![A-Za-z])(north|south|east|west|[NSEW])(?![A-Za-z])",
 _HEMISPHERES = {"latitude": {"N": 1.0, "S": -1.0}, "longitude": {"E": 1.0, "W": -1.0}}
 
 
+#: What the forms that positions are written in may round away, degrees: a centimetre.
+_SAME_DEG = 1e-7
+
+
 @dataclass(frozen=True)
 class Position:
     """A checked position: degrees (WGS 84), where it was read, its accuracy in metres if known."""
@@ -32,6 +36,15 @@ class Position:
         """Whether it was guessed: the photo is no reference then."""
         return self.source == "estimated"
 
+    def is_at(self, other: Position) -> bool:
+        """Whether the other is the same place, to 1e-7 degrees, and as much of an estimate."""
+        east = abs(self.lon - other.lon)
+        return (
+            abs(self.lat - other.lat) <= _SAME_DEG
+            and min(east, 360 - east) <= _SAME_DEG
+            and self.is_estimate == other.is_estimate
+        )
+
 
 def measured_or_guessed(source: Source, method: str | None) -> Source:
     """The source of a position in a photo's metadata, by its GPSProcessingMethod.
@@ -40,6 +53,11 @@ def measured_or_guessed(source: Source, method: str | None) -> Source:
     """
     guessed = (method or "").strip(" \0").lower().startswith("geosearch")
     return "estimated" if guessed else source
+
+
+def believed_accuracy(metres: float | None) -> float | None:
+    """An accuracy in metres; none for 0 and huge ones, which devices write that do not know."""
+    return metres if metres is not None and 0 < metres < 1e7 else None
 
 
 def checked(lat: float, lon: float, source: Source, accuracy_m: float | None = None) -> Position:

@@ -7,8 +7,8 @@ attribute or an element; also the decimal forms other writers use.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import reduce
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial, reduce
 from xml.etree.ElementTree import Element
 
 from defusedxml import ElementTree
@@ -18,6 +18,7 @@ from geosearch.ingest.camera_view import View, north
 from geosearch.ingest.positions import (
     Axis,
     Position,
+    believed_accuracy,
     checked,
     coordinate,
     measured_or_guessed,
@@ -31,13 +32,13 @@ PHOTOSHOP = "{http://ns.adobe.com/photoshop/1.0/}"
 XMP = "{http://ns.adobe.com/xap/1.0/}"
 _GPANO = "{http://ns.google.com/photos/1.0/panorama/}"
 _DJI = "{http://www.dji.com/drone-dji/1.0/}"
-_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
-_DESCRIPTION = f"{_RDF}Description"
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_DESCRIPTION = f"{RDF}Description"
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 _PACKET = re.compile(r"<(?:\w+:)?(x[am]pmeta|RDF)\b.*?</(?:\w+:)?\1\s*>", re.DOTALL)
 _NOTHING = re.compile(r"(?:<\?(?:(?!\?>).)*\?>|[\s\0\ufeff])*", re.DOTALL)
-_NOT_XML = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+XML_FORBIDS = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 # With the widths of their letters: after junk a letter may begin at any byte.
 _ENCODINGS = (("utf-8", 1), ("utf-16-be", 2), ("utf-16-le", 2), ("utf-32-be", 4), ("utf-32-le", 4))
 
@@ -61,7 +62,7 @@ def read_xmp(packet: bytes | str | None) -> Properties:
     try:
         if packets is None:
             raise ValueError("no RDF in it")
-        xml = _NOT_XML.sub("", packets[0]).encode("utf-8", "replace")
+        xml = XML_FORBIDS.sub("", packets[0]).encode("utf-8", "replace")
         root = ElementTree.fromstring(xml)
         found = dict(_properties(root))
     except Exception as error:  # of hostile XML the parser raises more than it says
@@ -81,25 +82,30 @@ def _decoded(packet: bytes) -> str:
 
 def _properties(root: Element) -> Iterator[tuple[str, str]]:
     """The properties of the picture, those said last first."""
-    descriptions = [each for rdf in root.iter(f"{_RDF}RDF") for each in rdf.findall(_DESCRIPTION)]
-    abouts = [each.get(f"{_RDF}about", "") for each in descriptions]
-    subject = "" if "" in abouts else next(iter(abouts), "")
+    descriptions = [each for rdf in root.iter(f"{RDF}RDF") for each in rdf.findall(_DESCRIPTION)]
+    abouts = [each.get(f"{RDF}about", "") for each in descriptions]
+    subject = subject_of(abouts)
     for description, about in reversed(list(zip(descriptions, abouts, strict=True))):
         if about == subject:
             yield from ((child.tag, _text(child)) for child in reversed(description))
             yield from description.attrib.items()
 
 
+def subject_of(abouts: Sequence[str]) -> str:
+    """Which of these the picture is, by what the descriptions of a packet are about."""
+    return "" if "" in abouts else next(iter(abouts), "")
+
+
 def _text(element: Element) -> str:
     """The text of a simple property; of a list its items, of alternatives the default."""
     for kind in ("Alt", "Seq", "Bag"):
-        items = [each for each in element.findall(f"{_RDF}{kind}/{_RDF}li") if each.text]
+        items = [each for each in element.findall(f"{RDF}{kind}/{RDF}li") if each.text]
         if items and kind == "Alt":
             default = (each for each in items if each.get(_LANG) == "x-default")
             return next(default, items[0]).text or ""
         if items:
             return "; ".join(each.text or "" for each in items)
-    return element.text or element.get(f"{_RDF}resource") or ""
+    return element.text or element.get(f"{RDF}resource") or ""
 
 
 def xmp_position(properties: Mapping[str, str]) -> Position | None:
@@ -117,19 +123,13 @@ def xmp_position(properties: Mapping[str, str]) -> Position | None:
         _coordinate("latitude", lat, properties.get(f"{EXIF}GPSLatitudeRef")),
         _coordinate("longitude", lon, properties.get(f"{EXIF}GPSLongitudeRef")),
         measured_or_guessed("xmp", properties.get(f"{EXIF}GPSProcessingMethod")),
+        believed_accuracy(_number(properties, f"{EXIF}GPSHPositioningError")),
     )
 
 
 def xmp_view(properties: Mapping[str, str]) -> View:
     """How the camera stood: as EXIF in XMP says, a drone of DJI, or a panorama."""
-
-    def number(name: str) -> float | None:
-        over, _, under = properties.get(name, "").partition("/")
-        try:
-            return float(over) / float(under or 1)
-        except (ValueError, ZeroDivisionError):
-            return None
-
+    number = partial(_number, properties)
     altitude = number(f"{EXIF}GPSAltitude")
     if altitude is not None and properties.get(f"{EXIF}GPSAltitudeRef", "").strip() in ("1", "3"):
         altitude = -altitude
@@ -157,6 +157,14 @@ def xmp_view(properties: Mapping[str, str]) -> View:
         ),
     )
     return reduce(View.or_else, views)
+
+
+def _number(properties: Mapping[str, str], name: str) -> float | None:
+    over, _, under = properties.get(name, "").partition("/")
+    try:
+        return float(over) / float(under or 1)
+    except (ValueError, ZeroDivisionError):
+        return None
 
 
 def _dji_position(properties: Mapping[str, str]) -> Position | None:

@@ -29,6 +29,13 @@ INSERT INTO geosearch.all_rejects (collection_id, uri, stage, reason, message, p
     (2, '/photos/2.jpg', 'position', 'no_position', 'no GPS tags', 2, 1);
 INSERT INTO geosearch.all_photo_changes (photo_id, collection_id, run_id, old, new) VALUES
     (1, 1, 1, '{"lat": 1.5, "lon": null}', '{"lat": -12.3456789, "lon": 179.9999999}');
+INSERT INTO geosearch.all_write_backs (
+    photo_id, collection_id, target, path, old, new, sha256, reason, message, written_at
+) VALUES
+    (1, 1, 'sidecar', '/photos/é%1.jpg.xmp', NULL, '{"lat": -12.3456789, "lon": 179.9999999}',
+        sha256('x'), NULL, NULL, '2026-05-01 10:00+02'),
+    (2, 2, 'embed', '/photos/2.jpg', '{"lat": 1, "lon": 2}', '{"lat": 45.25, "lon": -70.5}',
+        NULL, 'unreadable', 'the file has changed', NULL);
 INSERT INTO geosearch.all_thumbnails (photo_id, collection_id, width, height, webp) VALUES
     (1, 1, 4, 3, '\x5249464600');
 INSERT INTO geosearch.all_files (

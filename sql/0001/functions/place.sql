@@ -53,16 +53,68 @@ RETURN (
 COMMENT ON FUNCTION geosearch.part_of(geometry, geometry, float8) IS
     'The part of a country that a position is in, such as "northern "; NULL where none can be named.';
 
+CREATE FUNCTION geosearch.country_at(spot geometry) RETURNS SETOF geosearch.borders
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 1 COST 1000
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    -- Borders are coarse: a position so near to a country, in degrees, is in it.
+    coast CONSTANT float8 := 0.05;
+BEGIN
+    RETURN QUERY SELECT b.* FROM borders AS b
+    WHERE b.kind = 'country' AND ST_Intersects(b.geom, spot)
+    ORDER BY b.id LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT b.* FROM borders AS b
+        WHERE b.kind = 'country' AND ST_DWithin(b.geom, spot, coast)
+        ORDER BY ST_Distance(b.geom, spot), b.id LIMIT 1;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.country_at(geometry) IS
+    'The country that a position is in, or next to, as a row of borders.';
+
+-- A town counts for more the larger and the nearer it is; how near matters less where the
+-- position is uncertain. Those of another country, which a reader would not expect, count less.
+CREATE FUNCTION geosearch.town_at(spot geometry, home text, radius_km float8)
+RETURNS TABLE (
+    name text, admin1 text, country text, iso_a2 text, geom geometry, km float8, reach_km float8
+)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 COST 10000
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+SELECT found.name, found.admin1, found.country, found.iso_a2, found.geom, found.km,
+    -- By 3,000 people per square kilometre: what population makes of the size of a town.
+    greatest(sqrt(found.population / 3000::float8 / pi()), 1)
+FROM (
+    SELECT p.*, great_circle_km(p.geom, spot) AS km
+    FROM (
+        (SELECT * FROM places AS p
+        ORDER BY p.geom::geography <-> spot::geography LIMIT 20)
+        UNION
+        (SELECT * FROM places AS p WHERE p.population >= 100000
+        ORDER BY p.geom::geography <-> spot::geography LIMIT 8)
+        UNION
+        (SELECT * FROM places AS p WHERE p.population >= 1000000
+        ORDER BY p.geom::geography <-> spot::geography LIMIT 4)
+    ) AS p
+) AS found
+ORDER BY (found.population + 1000) ^ 0.12 / (found.km + greatest(radius_km, 2))
+    * CASE WHEN found.iso_a2 <> home THEN 0.3 ELSE 1 END DESC, found.id
+LIMIT 1
+$$;
+
+COMMENT ON FUNCTION geosearch.town_at(geometry, text, float8) IS
+    'The town by which one names a position in a country (ISO 3166-1 alpha-2) that is known within '
+    'a radius in kilometres: how far it is, and how far it reaches.';
+
 CREATE FUNCTION geosearch.place_name(geom geometry, radius_km float8 DEFAULT 0) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
     compass CONSTANT text[] := '{N, NE, E, SE, S, SW, W, NW}';
-    -- People per square kilometre of a town: what population makes of its size.
-    crowd CONSTANT float8 := 3000;
-    -- Borders are coarse: a position so near to a country, in degrees, is in it.
-    coast CONSTANT float8 := 0.05;
     -- Within so many kilometres of a position there is a town to speak of, ...
     near CONSTANT float8 := 300;
     -- ... and an answer less sure than this is about a part of a country, ...
@@ -89,34 +141,8 @@ BEGIN
     -- Next to nothing, squared, is less than a float8 can hold.
     spot := ST_SetSRID(ST_Point(round(ST_X(spot)::numeric, 9), round(ST_Y(spot)::numeric, 9)), 4326);
 
-    SELECT b.* INTO country FROM borders AS b
-    WHERE b.kind = 'country' AND ST_Intersects(b.geom, spot)
-    ORDER BY b.id LIMIT 1;
-    IF country.id IS NULL THEN
-        SELECT b.* INTO country FROM borders AS b
-        WHERE b.kind = 'country' AND ST_DWithin(b.geom, spot, coast)
-        ORDER BY ST_Distance(b.geom, spot), b.id LIMIT 1;
-    END IF;
-
-    -- A town counts for more the larger and the nearer it is; how near matters less where the
-    -- position is uncertain. Those of another country, which a reader would not expect, count less.
-    SELECT found.*, greatest(sqrt(found.population / crowd / pi()), 1) AS reach_km INTO town
-    FROM (
-        SELECT p.*, great_circle_km(p.geom, spot) AS km
-        FROM (
-            (SELECT * FROM places AS p
-            ORDER BY p.geom::geography <-> spot::geography LIMIT 20)
-            UNION
-            (SELECT * FROM places AS p WHERE p.population >= 100000
-            ORDER BY p.geom::geography <-> spot::geography LIMIT 8)
-            UNION
-            (SELECT * FROM places AS p WHERE p.population >= 1000000
-            ORDER BY p.geom::geography <-> spot::geography LIMIT 4)
-        ) AS p
-    ) AS found
-    ORDER BY (found.population + 1000) ^ 0.12 / (found.km + greatest(radius, 2))
-        * CASE WHEN found.iso_a2 <> country.iso_a2 THEN 0.3 ELSE 1 END DESC, found.id
-    LIMIT 1;
+    SELECT * INTO country FROM country_at(spot);
+    SELECT * INTO town FROM town_at(spot, country.iso_a2, radius);
 
     home := concat_ws(
         ', ',

@@ -263,7 +263,7 @@ BEGIN
     PERFORM geosearch.grant_to(
         'geosearch_ingester',
         'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq, '
-        'geosearch.photo_changes_id_seq'
+        'geosearch.photo_changes_id_seq, geosearch.write_backs_id_seq'
     );
     PERFORM geosearch.grant_to(
         'geosearch_ingester', 'SELECT, INSERT, UPDATE, DELETE ON geosearch.leases'
@@ -271,7 +271,7 @@ BEGIN
     PERFORM geosearch.grant_to(
         'geosearch_owner',
         'USAGE ON SEQUENCE geosearch.photos_id_seq, geosearch.rejects_id_seq, '
-        'geosearch.photo_changes_id_seq'
+        'geosearch.photo_changes_id_seq, geosearch.write_backs_id_seq'
     );
     -- A token is its maker's: nobody makes one that is another's.
     IF to_regrole('geosearch_owner') IS NOT NULL THEN

@@ -325,6 +325,52 @@ CALL pg_temp.describe('geosearch.all_photo_changes',
     changed_by: Role that changed it.
 $$);
 
+CREATE SEQUENCE geosearch.write_backs_id_seq;
+
+-- Not for readers either: where a file said that it was taken before.
+CREATE TABLE geosearch.all_write_backs (
+    id bigint NOT NULL DEFAULT nextval('geosearch.write_backs_id_seq'),
+    photo_id bigint NOT NULL,
+    collection_id bigint NOT NULL,
+    target text NOT NULL,
+    path text NOT NULL,
+    old jsonb,
+    new jsonb NOT NULL,
+    sha256 bytea,
+    reason text,
+    message text,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    written_at timestamptz,
+    written_by text NOT NULL DEFAULT current_user,
+    shelf bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (id, shelf),
+    FOREIGN KEY (collection_id, shelf) REFERENCES geosearch.all_collections (id, shelf)
+        ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
+        ON DELETE CASCADE DEFERRABLE,
+    CONSTRAINT all_write_backs_target_check CHECK (target IN ('sidecar', 'embed', 'immich')),
+    CONSTRAINT all_write_backs_failed_check CHECK (written_at IS NULL OR reason IS NULL)
+) PARTITION BY LIST (shelf);
+
+ALTER SEQUENCE geosearch.write_backs_id_seq OWNED BY geosearch.all_write_backs.id;
+CREATE INDEX ON geosearch.all_write_backs (photo_id);
+
+CALL pg_temp.describe('geosearch.all_write_backs',
+    'Positions written to where the photos are, and those that could not be.', $$
+    photo_id: The photo.
+    collection_id: Its collection.
+    target: sidecar (XMP), embed (EXIF of the file) or immich.
+    path: The file written, or the address of the asset.
+    old: The position that was said there: lat, lon, accuracy_m, source; NULL if none was.
+    new: The position written: lat, lon, accuracy_m, source; localization_id of an estimate.
+    sha256: sha256 of the file as it is since.
+    reason: Reason code, if it could not be written.
+    message: What exactly was wrong.
+    started_at: When.
+    written_at: When it was there; NULL if it was not, or a kill came between.
+    written_by: Role that wrote it.
+$$);
+
 CREATE TABLE geosearch.all_thumbnails (
     photo_id bigint NOT NULL,
     collection_id bigint NOT NULL,

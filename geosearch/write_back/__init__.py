@@ -1,0 +1,1 @@
+"""Positions that geosearch knows, written to where the photos are."""

@@ -1,0 +1,410 @@
+"""Positions that geosearch knows and the files do not have, written to where the photos are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, LiteralString
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from geosearch.arguments import check_range, path
+from geosearch.atomic_files import write_table
+from geosearch.database.connection import Connection, Database
+from geosearch.database.embedding_tables import writable_tables
+from geosearch.errors import InputError, NotAllowedError, PhotoRejected, Reason
+from geosearch.ingest.positions import Position
+from geosearch.json_record import Record
+from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.retrieval.photo_list import chosen_photos
+from geosearch.waiting import Progress
+from geosearch.write_back.embed_target import Embedded
+from geosearch.write_back.immich_target import Immich
+from geosearch.write_back.sidecar_target import Sidecars
+from geosearch.write_back.targets import Found, Known, Target
+from geosearch.write_back.xmp_edit import Names
+
+_PAGE = 500
+
+_WRITTEN: LiteralString = """
+SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256, ST_Y(p.geom) AS lat, ST_X(p.geom) AS lon,
+    p.accuracy_m::text::float8 AS accuracy_m, p.position_source AS source, NULL::bigint AS answer
+FROM {photos} AS p
+WHERE p.id IN ({chosen}) AND p.geom IS NOT NULL AND p.position_source IN ('corrected', 'reviewed')
+"""
+#: Of each photo the latest answer, if nobody has decided against it.
+_ESTIMATED: LiteralString = """
+SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256, ST_Y(l.estimate), ST_X(l.estimate),
+    1000 * l.radius_90_km, 'estimated', l.id
+FROM {photos} AS p
+JOIN (
+    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, radius_90_km,
+        probability_within_km
+    FROM geosearch.localizations
+    WHERE evaluation_id IS NULL
+    ORDER BY photo_sha256, id DESC
+) AS l ON l.photo_sha256 = p.sha256
+WHERE p.id IN ({chosen}) AND p.geom IS NULL AND l.estimate IS NOT NULL AND (
+    SELECT max(value::float8) FROM jsonb_each_text(l.probability_within_km) AS within (km, value)
+    WHERE km::float8 <= %(at_most_km)s
+) >= %(min_probability)s AND NOT EXISTS (
+    SELECT FROM geosearch.reviews AS r
+    WHERE r.localization_id = l.id AND r.decision <> 'accept'
+)
+"""
+_PAGED: LiteralString = "SELECT * FROM ({all}) AS k WHERE id > %(after)s ORDER BY id LIMIT %(page)s"
+_COUNT: LiteralString = "SELECT count(*) FROM ({all}) AS k"
+_COPIES: LiteralString = """
+SELECT uri FROM {files} WHERE photo_id = %s AND collection_id = %s AND uri <> %s ORDER BY uri
+"""
+_NAMES: LiteralString = """
+SELECT t.name, t.admin1, coalesce(c.name, t.country), coalesce(c.iso_a2, t.iso_a2)
+FROM (SELECT ST_SetSRID(ST_Point(%(lon)s, %(lat)s), 4326) AS spot) AS s
+LEFT JOIN LATERAL geosearch.country_at(spot) AS c ON true
+LEFT JOIN LATERAL geosearch.town_at(spot, c.iso_a2, 0) AS t ON t.km <= t.reach_km
+"""
+_FORGET: LiteralString = """
+DELETE FROM {write_backs}
+WHERE photo_id = %(photo_id)s AND target = %(target)s AND path = %(path)s AND written_at IS NULL
+"""
+_NOTE: LiteralString = """
+INSERT INTO {write_backs}
+    (photo_id, collection_id, shelf, target, path, old, new, sha256, reason, message)
+VALUES (%(photo_id)s, %(collection_id)s, %(shelf)s, %(target)s, %(path)s, %(old)s, %(new)s,
+    %(sha256)s, %(reason)s, %(message)s)
+"""
+#: What a run has left there, whether or not it was killed before it could say so.
+_LEFT: LiteralString = """
+SELECT FROM {write_backs}
+WHERE photo_id = %(photo_id)s AND target = %(target)s AND path = %(path)s AND reason IS NULL
+    AND sha256 = %(sha256)s
+"""
+#: The photo of a file that was written, in each collection that has it.
+_FOLLOW: LiteralString = """
+UPDATE {photos} AS p SET sha256 = w.sha256, size_bytes = %(bytes)s
+FROM {write_backs} AS w
+WHERE p.uri = %(path)s AND p.sha256 = %(before)s
+    AND w.photo_id = %(photo_id)s AND w.target = %(target)s AND w.path = %(path)s
+    AND w.written_at IS NULL AND w.reason IS NULL
+"""
+_TAKEN: LiteralString = """
+SELECT FROM {photos} AS p JOIN {photos} AS o USING (collection_id)
+WHERE p.uri = %(path)s AND p.sha256 = %(before)s AND o.sha256 = %(sha256)s
+"""
+_DONE: LiteralString = """
+UPDATE {write_backs} SET written_at = now()
+WHERE photo_id = %(photo_id)s AND target = %(target)s AND path = %(path)s
+    AND written_at IS NULL AND reason IS NULL
+"""
+
+
+@dataclass(frozen=True)
+class NotWritten(Record):
+    """A position that could not be written, and why."""
+
+    photo_id: int
+    path: str
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class WrittenBack(Record):
+    """How many positions were written, or would be (`dry_run`), and to what.
+
+    `there`: the same was said there before. `kept`: another position is said there, which only
+    `overwrite` replaces. `failures` are those that could not be written.
+    """
+
+    target: str
+    dry_run: bool
+    written: int
+    there: int = 0
+    kept: int = 0
+    failures: tuple[NotWritten, ...] = ()
+
+    def __str__(self) -> str:
+        verb = "would write" if self.dry_run else "wrote"
+        parts = [f"{verb} {self.written:,} positions ({self.target})"]
+        if self.there:
+            parts.append(f"{self.there:,} are there already")
+        if self.kept:
+            parts.append(f"{self.kept:,} have another position there, which --overwrite replaces")
+        if self.failures:
+            parts.append(f"{len(self.failures):,} cannot be written")
+        return "; ".join(parts)
+
+
+def write_back(
+    database: Database,
+    where: Filter = EVERYTHING,
+    *,
+    ids: Sequence[int] = (),
+    embed: bool = False,
+    csv: str | PathLike[str] | None = None,
+    immich: str | None = None,
+    estimates: bool = False,
+    min_probability: float | None = None,
+    at_most_km: float = 1,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> WrittenBack:
+    """Write the positions that were corrected or reviewed into XMP sidecars of the photos.
+
+    Or, to `embed`, into the photos themselves, by exiftool; or to those of an `immich` server, by
+    its URL; or into a table, `csv`.
+
+    Of the photos that pass `where` and have these ids; other files with the same bytes that the
+    collection knows are written too. With `estimates` also the latest answers on photos without a
+    position, where an error of at most `at_most_km` has `min_probability`: they say that they are
+    estimates, and ingest reads them as such. A position that is there is replaced only to
+    `overwrite`, and never by an estimate. What was written, and what could not be, are rows of
+    `geosearch.write_backs`. A killed run leaves each file old or new; run again, it goes on.
+
+    Raises
+    ------
+    InputError
+        Nothing says which photos, or how probable estimates must be.
+    NotFoundError
+        There is no such collection or country.
+    DatabaseError
+        This login may not write positions back.
+    """
+    _check(where, ids, estimates, min_probability, at_most_km)
+    target = _target(embed, csv, immich, estimates)
+    values = {"min_probability": min_probability, "at_most_km": at_most_km}
+    with database.own_connection(autocommit=True) as connection:
+        source = _Source(connection, where, ids, values, estimates=estimates)
+        if isinstance(target, Path):
+            return _table(target, source, dry_run=dry_run)
+        run = _Run(connection, target, overwrite=overwrite, dry_run=dry_run)
+        total = source.count() if progress is not None else None
+        for number, known in enumerate(source.known()):
+            if progress is not None:
+                progress(number, total)
+            run.photo(known)
+    counts = run.counts
+    return WrittenBack(
+        target.kind, dry_run, counts["written"], counts["there"], counts["kept"], (*run.failures,)
+    )
+
+
+def _target(
+    embed: bool, csv: str | PathLike[str] | None, immich: str | None, estimates: bool
+) -> Target | Path:
+    if embed + (csv is not None) + (immich is not None) > 1:
+        raise InputError("`embed`, `csv` and `immich` exclude one another", "Give one, or none.")
+    if csv is not None:
+        return Path(path("csv", csv))
+    if immich is not None:
+        if estimates:
+            raise InputError("Immich cannot tell estimates from positions", "Accept them first.")
+        return Immich(immich)
+    return Embedded() if embed else Sidecars()
+
+
+def _table(file: Path, source: _Source, *, dry_run: bool) -> WrittenBack:
+    """Positions as a manifest that ingest reads, estimates as such."""
+    names = ("sha256", "uri", "lat", "lon", "accuracy_m", "position_source", "localization_id")
+    rows = [
+        (
+            each.sha256.hex(),
+            each.uri,
+            each.position.lat,
+            each.position.lon,
+            each.position.accuracy_m,
+            each.position.source,
+            each.localization_id,
+        )
+        for each in source.known()
+    ]
+    if not dry_run:
+        write_table(file, [names, *rows])
+    return WrittenBack("csv", dry_run, len(rows))
+
+
+def _check(
+    where: Filter,
+    ids: Sequence[int],
+    estimates: bool,
+    min_probability: float | None,
+    at_most_km: float,
+) -> None:
+    if where == EVERYTHING and not ids:
+        raise InputError("nothing says which photos", "Give a collection, conditions or ids.")
+    if estimates != (min_probability is not None):
+        raise InputError(
+            "`estimates` and `min_probability` go together",
+            "Give both, such as a probability of 0.95, or neither.",
+        )
+    check_range("min_probability", min_probability, 0, 1)
+    check_range("at_most_km", at_most_km, 0)
+
+
+class _Source:
+    """Photos with positions to write, in the order of their ids."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        where: Filter,
+        ids: Sequence[int],
+        values: dict[str, Any],
+        *,
+        estimates: bool,
+    ) -> None:
+        allowed = connection.execute(
+            "SELECT has_table_privilege('geosearch.write_backs_open', 'DELETE')"
+        ).fetchone()
+        if allowed != (True,):
+            raise NotAllowedError(
+                "this login may not write positions back",
+                "It takes the role geosearch_ingester: geosearch roles grant ingester --to USER",
+            )
+        self._connection = connection
+        tables = writable_tables(connection, "photos")
+        chosen, more = chosen_photos(connection, where, ids, tables["photos"])
+        self._values = {**values, **more}
+        wanted = (_WRITTEN, _ESTIMATED) if estimates else (_WRITTEN,)
+        self._all = sql.SQL(" UNION ALL ").join(
+            sql.SQL(each).format(chosen=chosen, **tables) for each in wanted
+        )
+
+    def count(self) -> int:
+        """How many there are."""
+        statement = sql.SQL(_COUNT).format(all=self._all)
+        ((count,),) = self._connection.execute(statement, self._values).fetchall()
+        return int(count)
+
+    def known(self) -> Iterator[Known]:
+        """All of them."""
+        after, statement = 0, sql.SQL(_PAGED).format(all=self._all)
+        while True:
+            values = {**self._values, "after": after, "page": _PAGE}
+            rows = self._connection.execute(statement, values).fetchall()
+            for key, collection, shelf, uri, sha256, lat, lon, accuracy_m, source, answer in rows:
+                position = Position(lat, lon, source, accuracy_m)
+                names = partial(_names, self._connection, lat, lon)
+                yield Known(key, collection, shelf, uri, bytes(sha256), position, answer, names)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
+
+def _names(connection: Connection, lat: float, lon: float) -> Names:
+    ((*found,),) = connection.execute(_NAMES, {"lat": lat, "lon": lon}).fetchall()
+    return Names(*(each or "" for each in found))
+
+
+class _Run:
+    """What becomes of each photo, and the log of it."""
+
+    def __init__(
+        self, connection: Connection, target: Target, *, overwrite: bool, dry_run: bool
+    ) -> None:
+        self._connection, self._target = connection, target
+        self._overwrite, self._dry_run = overwrite, dry_run
+        self._tables = writable_tables(connection, "photos", "files", "write_backs")
+        self.counts: Counter[str] = Counter()
+        self.failures: list[NotWritten] = []
+
+    def photo(self, known: Known) -> None:
+        """Write the position of a photo to all files with its bytes."""
+        copies = (known.photo_id, known.collection_id, known.uri) if self._target.copies else ()
+        rows = self._connection.execute(self._sql(_COPIES), copies).fetchall() if copies else []
+        for uri in (*(uri for (uri,) in rows), known.uri):  # the one the photo is known by last
+            found = None
+            try:
+                found = self._target.find(known, uri)
+                self.counts[self._one(known, found)] += 1
+            except PhotoRejected as error:
+                at = uri if found is None else found.at
+                self.failures.append(NotWritten(known.photo_id, at, error.reason, error.message))
+                if not self._dry_run:
+                    self._note(known, at, found, error=error)
+
+    def _one(self, known: Known, found: Found) -> str:
+        log = self._about(known, found.at)
+        if found.sha256 not in (None, known.sha256) and not self._left(found, log):
+            raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
+        if found.own is not None and found.own.is_at(known.position):
+            if not self._dry_run:  # a run that was killed has written it, but not that it has
+                self._done(known, found, log)
+            return "there"
+        others = [each for each in (found.own, found.read) if each and not each.is_estimate]
+        if any(not each.is_at(known.position) for each in others) and (
+            known.position.is_estimate or not self._overwrite
+        ):
+            return "kept"
+        if self._dry_run:
+            self._target.check(found, known, overwrite=self._overwrite)
+            return "written"
+        begin = partial(self._begin, known, found)
+        self._target.write(found, known, begin, overwrite=self._overwrite)
+        self._done(known, found, log)
+        return "written"
+
+    def _left(self, found: Found, log: dict[str, Any]) -> bool:
+        """Whether a run that was killed has left the photo as it is."""
+        values = {**log, "sha256": found.sha256}
+        return self._connection.execute(self._sql(_LEFT), values).fetchone() is not None
+
+    def _done(self, known: Known, found: Found, log: dict[str, Any]) -> None:
+        """Note that it is written; the photo is known by its new bytes then."""
+        values = {**log, "before": known.sha256}
+        with self._connection.transaction():
+            if self._target.kind == "embed":
+                values["bytes"] = Path(found.at).stat().st_size
+                self._connection.execute(self._sql(_FOLLOW), values)
+            self._connection.execute(self._sql(_DONE), values)
+
+    def _begin(self, known: Known, found: Found, sha256: bytes | None) -> None:
+        values = {"path": found.at, "before": known.sha256, "sha256": sha256}
+        if self._connection.execute(self._sql(_TAKEN), values).fetchone() is not None:
+            raise PhotoRejected(Reason.NOT_WRITABLE, "another photo has the bytes it would have")
+        self._note(known, found.at, found, sha256)
+
+    def _note(
+        self,
+        known: Known,
+        at: str,
+        found: Found | None,
+        sha256: bytes | None = None,
+        error: PhotoRejected | None = None,
+    ) -> None:
+        """Note what is about to be written, or could not be, in place of what was noted so."""
+        old = found and (found.own or found.read)
+        position = _as_json(known.position, localization_id=known.localization_id)
+        values = self._about(known, at) | {
+            "collection_id": known.collection_id,
+            "shelf": known.shelf,
+            "old": old and Jsonb(_as_json(old)),
+            "new": Jsonb(position),
+            "sha256": sha256,
+            "reason": error and error.reason.value,
+            "message": error and error.message,
+        }
+        with self._connection.transaction():
+            self._connection.execute(self._sql(_FORGET), values)
+            self._connection.execute(self._sql(_NOTE), values)
+
+    def _about(self, known: Known, at: str) -> dict[str, Any]:
+        return {"photo_id": known.photo_id, "target": self._target.kind, "path": at}
+
+    def _sql(self, template: LiteralString) -> sql.Composed:
+        return sql.SQL(template).format(**self._tables)
+
+
+def _as_json(position: Position, **more: Any) -> dict[str, Any]:
+    said = {"lat": position.lat, "lon": position.lon, "accuracy_m": position.accuracy_m}
+    return {
+        name: value
+        for name, value in {**said, "source": position.source, **more}.items()
+        if value is not None
+    }

@@ -1,0 +1,389 @@
+"""Positions written back to where the photos are, which the next ingest reads as they were."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from geosearch.client import Geosearch
+from geosearch.database.connection import Database
+from geosearch.errors import InputError, MissingExtraError, Reason
+from geosearch.images import open_image, register_heif
+from geosearch.ingest import ingest
+from geosearch.write_back.write_back_run import WrittenBack, write_back
+
+from .command_line import CommandLine
+from .photo_files import gps, photo, xmp
+from .rows import fetch
+
+#: Needs all digits, and a minute that is carried.
+HERE = (46.9999999999, -7.4474321)
+THERE = (-33.5, 151.25)
+EXIFTOOL = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+
+
+class LogRow(NamedTuple):
+    """A row of `geosearch.write_backs`."""
+
+    target: str
+    path: str
+    old: Any
+    new: Any
+    sha256: bytes | None
+    written: bool
+    reason: str | None
+
+
+class World:
+    """A folder and its collection."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database, self.folder, self.name = database, folder, folder.name
+        self.gs = Geosearch(database)
+
+    def add(self, **files: bytes) -> None:
+        """Write files, `a_jpg` as a.jpg, and ingest the folder."""
+        self.add_named({name.replace("_", "."): data for name, data in files.items()})
+
+    def add_named(self, files: Mapping[str, bytes]) -> None:
+        for name, data in files.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_bytes(data)
+            os.utime(self.folder / name, (1, 1))  # one that has just been written is not known yet
+        ingest(self.database, [self.folder], collection=self.name, keep_unlocated=True)
+
+    def correct(self, lat: float, lon: float, accuracy_m: float | None = None) -> None:
+        """Say where all photos were taken."""
+        self.gs.correct_positions(lat, lon, to_accuracy_m=accuracy_m, collection=self.name)
+
+    def write(self, **options: Any) -> WrittenBack:
+        return self.gs.write_back(collection=self.name, **options)
+
+    def ingested(self, name: str = "again") -> dict[str, tuple[Any, ...]]:
+        """What a fresh ingest of the folder has for each photo: position, source, accuracy."""
+        name = f"{self.name} {name}"
+        ingest(self.database, [self.folder], collection=name, keep_unlocated=True)
+        rows = fetch(
+            self.database,
+            "SELECT regexp_replace(uri, '.*/', ''), ST_Y(coalesce(geom, estimate)),"
+            " ST_X(coalesce(geom, estimate)), position_source, accuracy_m FROM geosearch.photos"
+            " JOIN geosearch.collections AS c ON c.id = collection_id WHERE c.name = %s",
+            name,
+        )
+        return {file: tuple(rest) for file, *rest in rows}
+
+    def log(self) -> list[LogRow]:
+        """What the log says of this collection."""
+        rows = fetch(
+            self.database,
+            "SELECT target, path, old, new, w.sha256, written_at IS NOT NULL, reason"
+            " FROM geosearch.write_backs AS w JOIN geosearch.collections AS c"
+            " ON c.id = collection_id WHERE c.name = %s ORDER BY w.id",
+            self.name,
+        )
+        return [LogRow(*row) for row in rows]
+
+    def photo_id(self, file: str) -> int:
+        ((key,),) = fetch(
+            self.database,
+            "SELECT p.id FROM geosearch.photos AS p JOIN geosearch.collections AS c"
+            " ON c.id = collection_id WHERE c.name = %s AND uri LIKE '%%/' || %s",
+            self.name,
+            file,
+        )
+        return int(key)
+
+    def bytes(self) -> dict[str, bytes]:
+        return {each.name: each.read_bytes() for each in sorted(self.folder.iterdir())}
+
+
+@pytest.fixture
+def world(module_database: Database, tmp_path: Path) -> World:
+    return World(module_database, tmp_path)
+
+
+def near(point: tuple[float, float]) -> Any:
+    return pytest.approx(point, abs=1e-7, rel=0)
+
+
+FORMATS = {
+    "a.jpg": "JPEG",
+    "b.png": "PNG",
+    "c.tif": "TIFF",
+    "d.webp": "WEBP",
+    "e.heic": "HEIF",
+    "f.avif": "AVIF",
+    "g.mpo": "MPO",
+}
+
+
+def of_all_formats() -> dict[str, bytes]:
+    register_heif()
+    return {name: photo(shade=n, format=kind) for n, (name, kind) in enumerate(FORMATS.items())}
+
+
+def test_sidecars_are_read_again_as_they_were_and_photos_stay_as_they_are(world: World) -> None:
+    files = of_all_formats()
+    world.add_named(files)
+    world.correct(*HERE, accuracy_m=12.3)
+    done = world.write()
+    assert (done.written, done.there, done.kept, done.failures) == (len(files), 0, 0, ())
+    assert {name: world.bytes()[name] for name in files} == files
+    found = world.ingested()
+    assert set(found) == set(files)
+    for lat, lon, source, accuracy in found.values():
+        assert (lat, lon) == near(HERE)
+        assert (source, accuracy) == ("xmp", pytest.approx(12.3))
+    assert (world.folder / "a.jpg.xmp").read_text().count("corrected") == 1
+    # Nothing is left to do, and nothing is done.
+    before = world.bytes()
+    again = world.write()
+    assert (again.written, again.there) == (0, len(files))
+    assert world.bytes() == before
+    log = world.log()
+    assert {(row.target, row.written, row.reason) for row in log} == {("sidecar", True, None)}
+    assert (log[0].old, log[0].new["lat"], log[0].new["source"]) == (None, HERE[0], "corrected")
+    assert log[0].sha256 == hashlib.sha256(before["a.jpg.xmp"]).digest()
+
+
+def test_names_of_the_place_come_with_it(world: World) -> None:
+    world.add(a_jpg=photo(), b_jpg=photo(shade=1))
+    world.correct(46.948, 7.4474)
+    world.gs.correct_positions(0.5, -30.5, ids=[world.photo_id("b.jpg")])  # at sea
+    world.write()
+    for part in ("City>Bern<", "CountryName>Switzerland<", "CountryCode>CH<"):
+        assert part in (world.folder / "a.jpg.xmp").read_text()
+    assert "LocationCreated>" not in (world.folder / "b.jpg.xmp").read_text()
+
+
+def test_only_what_was_corrected_is_written(world: World) -> None:
+    world.add(a_jpg=photo(gps(*THERE)), b_jpg=photo(shade=1))
+    before = world.bytes()
+    assert str(world.write()) == "wrote 0 positions (sidecar)"
+    assert world.bytes() == before
+
+
+def test_another_position_is_kept_unless_it_is_to_be_overwritten(world: World) -> None:
+    described = xmp('exif:GPSLatitude="1,0.0N" exif:GPSLongitude="1,0.0E"').encode()
+    world.add_named({"a.jpg": photo(gps(*THERE)), "b.jpg": photo(shade=1), "b.jpg.xmp": described})
+    world.correct(*HERE)
+    before = world.bytes()
+    assert (world.write().kept, world.write(dry_run=True).kept) == (2, 2)
+    assert world.bytes() == before
+    assert world.write(overwrite=True, dry_run=True).written == 2
+    assert world.bytes() == before
+    assert world.write(overwrite=True).written == 2
+    assert world.bytes()["a.jpg"] == before["a.jpg"]
+    assert all(found[:2] == near(HERE) for found in world.ingested().values())
+    assert [row.old["lat"] for row in world.log()] == [pytest.approx(THERE[0]), 1.0]
+
+
+def test_the_sidecar_that_is_there_is_used_where_it_is_of_this_photo_alone(world: World) -> None:
+    empty = xmp('my:note="x" xmlns:my="urn:mine"').encode()
+    world.add_named(
+        {
+            "a.jpg": photo(),
+            "a.xmp": empty,
+            "b.jpg": photo(shade=1),
+            "b.png": photo(shade=2, format="PNG"),
+            "b.XMP": empty,
+            "c.jpg": photo(shade=3),
+            "c.jpg.xmp": empty,
+            "c.xmp": empty,
+        }
+    )
+    world.correct(*HERE)
+    assert world.write().written == 4
+    files = world.bytes()
+    assert sorted(name for name in files if name.lower().endswith(".xmp")) == [
+        *("a.xmp", "b.XMP", "b.jpg.xmp", "b.png.xmp", "c.jpg.xmp", "c.xmp")
+    ]
+    assert files["b.XMP"] == files["c.xmp"] == empty
+    assert b'my:note="x"' in files["a.xmp"]
+    assert b'my:note="x"' in files["c.jpg.xmp"]
+    assert all(found[:2] == near(HERE) for found in world.ingested().values())
+
+
+def test_all_copies_of_a_photo_are_written(world: World) -> None:
+    world.add_named({"2020/a.jpg": photo(), "album/a.jpg": photo()})
+    world.correct(*HERE)
+    ingest(world.database, [world.folder], collection=world.name, keep_unlocated=True)
+    assert world.write().written == 2
+    assert len(list(world.folder.rglob("*.xmp"))) == 2
+
+
+def broken(world: World) -> dict[str, Reason]:
+    """Make each of these files one that cannot be written to."""
+    folder = world.folder
+    (folder / "gone.jpg").unlink()
+    (folder / "changed.jpg").write_bytes(photo(shade=99))
+    (folder / "link.jpg").rename(folder / "target")
+    (folder / "link.jpg").symlink_to(folder / "target")
+    (folder / "linked.jpg.xmp").symlink_to(folder / "elsewhere.xmp")
+    (folder / "bad.jpg.xmp").write_bytes(b"<x:xmpmeta")
+    (folder / "folder.jpg.xmp").mkdir()
+    return {
+        "gone.jpg": Reason.UNREADABLE,
+        "changed.jpg.xmp": Reason.UNREADABLE,
+        "link.jpg": Reason.NOT_WRITABLE,
+        "linked.jpg.xmp": Reason.NOT_WRITABLE,
+        "bad.jpg.xmp": Reason.BAD_XMP,
+        "folder.jpg.xmp": Reason.UNREADABLE,
+    }
+
+
+def test_what_cannot_be_written_is_said_of_each_and_stops_nothing(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("gone", "changed", "link", "linked", "bad", "folder", "good")
+    world.add_named({f"{name}.jpg": photo(shade=n) for n, name in enumerate(names)})
+    world.correct(*HERE)
+    reasons = broken(world)
+    run = CommandLine(world.database.url, capsys)
+    for words in (("--dry-run",), ("--yes",), ("--yes",)):
+        ran = run("write-back", "--collection", world.name, "--json", *words)
+        assert ran.code == 3
+        said = ran.json()
+        assert {Path(each["path"]).name: each["reason"] for each in said["failures"]} == reasons
+    assert said["there"] == 1
+    assert not (world.folder / "elsewhere.xmp").exists()
+    # Of each the last failure alone is kept.
+    log = {Path(row.path).name: row.reason for row in world.log()}
+    assert log == {**reasons, "good.jpg.xmp": None}
+    assert [row.written for row in world.log()].count(True) == 1
+    assert len(world.log()) == 7
+
+
+@EXIFTOOL
+def test_exif_is_read_again_as_it_was_and_the_picture_is_the_same(world: World) -> None:
+    files = of_all_formats()
+    world.add_named(files)
+    world.correct(*HERE, accuracy_m=12.5)
+    done = world.write(embed=True)
+    assert done.failures == ()
+    assert done.written == len(files)
+    now = world.bytes()
+    assert {name: now[f"{name}_original"] for name in files} == files
+    for name, data in files.items():
+        assert now[name] != data
+        assert open_image(now[name]).tobytes() == open_image(data).tobytes()
+    # It is known by its new bytes: nothing comes twice, and nothing goes.
+    ids = [world.photo_id(name) for name in files]
+    summary = ingest(world.database, [world.folder], collection=world.name, keep_unlocated=True)
+    assert (summary.added, summary.duplicates) == (0, len(files))
+    assert [world.photo_id(name) for name in files] == ids
+    for lat, lon, source, accuracy in world.ingested().values():
+        assert (lat, lon) == near(HERE)
+        assert (source, accuracy) == ("exif", 12.5)
+    assert (world.write(embed=True).there, world.write(embed=True).written) == (len(files), 0)
+    # The backup is what the photo was before its first change.
+    world.correct(*THERE)
+    assert world.write(embed=True, overwrite=True).written == len(files)
+    assert {name: world.bytes()[f"{name}_original"] for name in files} == files
+
+
+@EXIFTOOL
+def test_nothing_is_embedded_that_a_sidecar_would_hide_or_that_exiftool_cannot(
+    world: World,
+) -> None:
+    described = xmp('exif:GPSLatitude="1,0.0N" exif:GPSLongitude="1,0.0E"').encode()
+    world.add_named({"a.jpg": photo(), "a.jpg.xmp": described, "b.jpg": photo(shade=1)})
+    world.correct(*HERE)
+    (world.folder / "b.jpg").write_bytes(photo(shade=2))
+    before = world.bytes()
+    done = world.write(embed=True, overwrite=True)
+    assert [each.reason for each in done.failures] == [Reason.NOT_WRITABLE, Reason.UNREADABLE]
+    assert world.bytes() == before
+
+
+@EXIFTOOL
+def test_copies_are_embedded_too_and_stay_one_photo(world: World) -> None:
+    world.add_named({"2020/a.jpg": photo(), "album/a.jpg": photo()})
+    world.correct(*HERE)
+    ingest(world.database, [world.folder], collection=world.name, keep_unlocated=True)
+    assert world.write(embed=True).written == 2
+    summary = ingest(world.database, [world.folder], collection=world.name, keep_unlocated=True)
+    assert (summary.added, summary.unlocated, summary.duplicates) == (0, 0, 2)
+
+
+def test_without_exiftool_it_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add(a_jpg=photo())
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingExtraError, match="needs exiftool"):
+        world.write(embed=True)
+
+
+def test_a_table_has_the_positions_and_is_a_manifest(world: World) -> None:
+    world.add(a_jpg=photo())
+    world.correct(*HERE, accuracy_m=3)
+    file = world.folder / "out.csv"
+    assert world.write(csv=file, dry_run=True).written == 1
+    assert not file.exists()
+    assert world.write(csv=file).written == 1
+    (row,) = csv.DictReader(file.open())
+    assert row["sha256"] == hashlib.sha256((world.folder / "a.jpg").read_bytes()).hexdigest()
+    assert (float(row["lat"]), float(row["lon"]), row["accuracy_m"]) == (*HERE, "3.0")
+    assert row["position_source"] == "corrected"
+    ingest(world.database, [file], collection=f"{world.name} again")
+    assert world.ingested()["a.jpg"][:2] == HERE
+
+
+ANSWER = """
+INSERT INTO geosearch.localizations (photo_uri, photo_sha256, model, method, parameters, filter,
+    plan, software, query_embedding, estimate, radius_90_km, modes, elapsed_ms,
+    probability_within_km, collection_ids)
+SELECT uri, sha256, '{}', 'density', '{}', '{}', '{}', '{}', '[1]',
+    ST_SetSRID(ST_Point(%s, %s), 4326), 0.5, '[]', '{}', %s::jsonb, '{}'
+FROM geosearch.photos WHERE id = %s RETURNING id
+"""
+
+
+def test_probable_answers_are_written_as_estimates_and_stay_so(world: World) -> None:
+    names = ("sure", "unsure", "rejected", "known", "later")
+    world.add_named({f"{name}.jpg": photo(shade=n) for n, name in enumerate(names)})
+    world.gs.correct_positions(*THERE, ids=[world.photo_id("known.jpg")])
+    for name in names:
+        share = '{"1": 0.5}' if name == "unsure" else '{"0.5": 0.96, "25": 0.99}'
+        fetch(world.database, ANSWER, HERE[1], HERE[0], share, world.photo_id(f"{name}.jpg"))
+    fetch(world.database, ANSWER, HERE[1], HERE[0], '{"25": 0.99}', world.photo_id("later.jpg"))
+    fetch(
+        world.database,
+        "INSERT INTO geosearch.reviews (localization_id, photo_uri, photo_sha256, decision, shown,"
+        " collection_ids) SELECT id, photo_uri, photo_sha256, 'reject', '{}', '{}'"
+        " FROM geosearch.localizations WHERE photo_uri = %s RETURNING id",
+        str(world.folder / "rejected.jpg"),
+    )
+    assert world.write(dry_run=True).written == 1
+    done = world.write(estimates=True, min_probability=0.95)
+    assert done.written == 2
+    found = world.ingested()
+    assert found["sure.jpg"][:2] == near(HERE)
+    assert found["sure.jpg"][2:] == ("estimated", 500.0)
+    assert found["known.jpg"][2] == "xmp"
+    assert {found[f"{name}.jpg"][0] for name in ("unsure", "rejected", "later")} == {None}
+    # Once somebody knows, it is a position; and no estimate takes its place.
+    world.gs.correct_positions(*HERE, ids=[world.photo_id("sure.jpg")])
+    assert world.write().written == 1
+    assert world.ingested("once more")["sure.jpg"][2] == "xmp"
+
+
+def test_what_is_asked_for_must_make_sense(world: World) -> None:
+    world.add(a_jpg=photo())
+    for options, said in (
+        ({"embed": True, "csv": "x.csv"}, "exclude one another"),
+        ({"estimates": True}, "go together"),
+        ({"min_probability": 0.5}, "go together"),
+        ({"estimates": True, "min_probability": 2}, "out of range"),
+        ({"immich": "https://x", "estimates": True, "min_probability": 0.5}, "cannot tell"),
+    ):
+        with pytest.raises(InputError, match=said):
+            world.write(**options)
+    with pytest.raises(InputError, match="which photos"):
+        write_back(world.database)
