@@ -67,7 +67,7 @@ CARRIES_NOTHING = {
 #: Those whose every row belongs to one collection, and lies on its shelf.
 SHELVED = {
     *("all_photos", "all_photo_changes", "all_thumbnails", "all_rejects", "all_files"),
-    *("all_embeddings", "all_guesses", "all_coverage"),
+    *("all_embeddings", "all_queries", "all_coverage"),
 }
 
 
