@@ -22,6 +22,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import psycopg
 import pytest
 from PIL import Image
@@ -34,6 +35,7 @@ from geosearch.errors import InputError
 from geosearch.features import embed, load_backbone
 from geosearch.ingest import ingest
 from geosearch.sample.space import SpaceSample, write_space_sample
+from geosearch.sphere import EARTH_RADIUS_KM, unit_vectors
 from geosearch.web.access import Gate
 from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
@@ -121,6 +123,27 @@ def test_regions_density_and_photos_are_shown_where_asked_for(
     assert cells[0]["density_per_km2"] >= cells[-1]["density_per_km2"]
     ids = {neighbour["photo_id"] for neighbour in found["neighbours"]}
     assert {photo["id"] for photo in found["photos"]} == ids
+
+
+def test_kernels_are_the_density_that_cells_and_regions_are_of(
+    client: TestClient, photo: bytes
+) -> None:
+    found = localize(client, photo, include=["density", "kernels", "regions"], record=False)
+    cells, shown = np.array(found["density"]["cells"]), found["kernels"]
+    lat, lon, log_peak, kappa = np.array(shown["kernels"]).T
+
+    def log_density(points: Any) -> Any:
+        cosine = np.clip(unit_vectors(*points) @ unit_vectors(lat, lon).T, -1, 1)
+        return np.log(np.exp(log_peak - kappa * (1 - cosine)).sum(axis=1))
+
+    west, south, east, north, per_km2, level = cells[:: len(cells) // 50].T
+    middles = (south + north) / 2, (west + east) / 2
+    logs = log_density(middles)
+    assert np.exp(logs) / EARTH_RADIUS_KM**2 == pytest.approx(per_km2, rel=0.25)
+    shares, thresholds = np.array(shown["levels"]).T
+    assert (np.diff(shares) > 0).all()
+    assert (np.diff(thresholds) < 0).all()
+    assert np.interp(-logs, -thresholds, shares) == pytest.approx(level, abs=0.06)
 
 
 def test_a_recorded_answer_is_asked_again_without_an_upload(

@@ -176,7 +176,7 @@ def give(page: Any, *photos: Any) -> None:
 
 def sentence(page: Any) -> str:
     """The answer's first words, as soon as they are there."""
-    page.wait_for_selector("aside:not(.faint) .sentence h1")
+    page.wait_for_selector("main:not([aria-busy]) aside:not(.faint) .sentence h1")
     return str(page.inner_text(".sentence h1"))
 
 

@@ -16,6 +16,7 @@ from shapely.geometry import mapping
 
 from geosearch.database.connection import Database
 from geosearch.density.density_cells import DensityCells
+from geosearch.density.levels import Levels
 from geosearch.errors import InputError
 from geosearch.features.model_rows import Model
 from geosearch.images import open_image, room_for
@@ -29,15 +30,19 @@ from geosearch.retrieval import Filter
 from geosearch.retrieval.conditions import ByAuthors, Photos
 from geosearch.retrieval.duplicates import Exclusions
 from geosearch.retrieval.photo_list import list_photos
+from geosearch.sphere import lat_lon
 from geosearch.web.access import Caller
 from geosearch.web.engine import Engine
 
 #: What may be shown beside an answer.
-Include = Literal["regions", "density", "photos", "embedding", "picture"]
+Include = Literal["regions", "density", "kernels", "photos", "embedding", "picture"]
 
 #: Pixels of the longer side of a query's small picture, at most.
 PICTURE_SIDE = 320
 _beside = ThreadPoolExecutor(processors(), thread_name_prefix="geosearch-picture")
+
+#: Levels of a density by which it is drawn.
+_LEVELS = (0.01, *(n / 20 for n in range(1, 20)), 0.97, 0.98, 0.99, 0.995)
 
 #: Ids in the database.
 MOST = 2**63 - 1
@@ -158,6 +163,8 @@ def shown(database: Database, found: Localization, include: list[Include]) -> di
         value["regions"] = regions(found)
     if "density" in include:
         value["density"] = density(found)
+    if "kernels" in include:
+        value["kernels"] = kernels(found)
     if "embedding" in include:
         value["embedding"] = found.query.embedding
     if "photos" in include:
@@ -198,6 +205,29 @@ def density(found: Localization) -> dict[str, Any]:
         "columns": names,
         "cells": [[*row, level] for row, level in zip(rows, levels, strict=True)],
     }
+
+
+def kernels(found: Localization) -> dict[str, Any]:
+    """The density of an answer itself, as `Levels` have it; nothing for a method without one.
+
+    Its logarithm per steradian at a point is the log of the sum of exp(log_peak - kappa (1 - cos
+    a)) over the kernels, a being the angle to each. `levels` says which share of the probability
+    lies where it is higher than that.
+    """
+    value: dict[str, Any] = {
+        "columns": ["lat", "lon", "log_peak", "kappa"],
+        "kernels": [],
+        "levels": [],
+    }
+    if found.density is None:
+        return value
+    levels = Levels.of(found.density)
+    mixture = levels.mixture
+    lat, lon = lat_lon(mixture.centres)
+    columns = (lat.round(7), lon.round(7), mixture.log_peaks.round(4), mixture.kappa.round(2))
+    value["kernels"] = [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+    value["levels"] = [[each, round(levels.threshold(each), 4)] for each in _LEVELS]
+    return value
 
 
 async def _engine(request: Request) -> Engine:

@@ -48,9 +48,10 @@ export interface Mode {
   mass: number;
 }
 
-export interface Density {
-  columns: string[];
-  cells: [west: number, south: number, east: number, north: number, perKm2: number, level: number][];
+/** The density itself: kernels on the sphere, and which share of it lies above a log density. */
+export interface Kernels {
+  kernels: [lat: number, lon: number, logPeak: number, kappa: number][];
+  levels: [level: number, logDensity: number][];
 }
 
 /** A filter as the server reads it: conditions by name, all of which must hold. */
@@ -86,7 +87,7 @@ export interface Answer {
   elapsed_ms: Record<string, number>;
   created_at: string | null;
   regions?: GeoJSON.FeatureCollection<GeoJSON.MultiPolygon, { level: number; area_km2: number }>;
-  density?: Density;
+  kernels?: Kernels;
   photos?: Photo[];
   embedding?: number[];
 }
@@ -138,7 +139,7 @@ export interface Checked {
   conditions: { text: string; alone: number; without: number }[];
 }
 
-const SHOWN = ["regions", "density", "photos"];
+const SHOWN = ["regions", "kernels", "photos"];
 
 /** What the server said no with: problem details (RFC 9457), or that it did not say anything. */
 export class Refusal extends Error {

@@ -6,7 +6,7 @@ import { answerPanel } from "./answer_panel";
 import * as api from "./api";
 import { Refusal, type Answer, type Asked } from "./api";
 import { asked, conditions, none, type Conditions } from "./conditions";
-import { button, el, fill } from "./dom";
+import { button, el, fill, painted } from "./dom";
 import { Explore } from "./explore";
 import { FilterBar } from "./filters";
 import { makeMap, type AnswerMap } from "./map";
@@ -122,12 +122,10 @@ export class App {
       () => undefined, // what it cannot offer, can be typed
     );
     // First all that can be read, then the map, which takes longer.
-    requestAnimationFrame(() =>
-      setTimeout(() => {
-        this.makeMap();
-        this.route(false);
-      }),
-    );
+    void painted().then(() => {
+      this.makeMap();
+      this.route(false);
+    });
   }
 
   private makeMap(): void {
@@ -320,11 +318,17 @@ export class App {
     this.shown = answer;
     this.main.dataset.mode = "answer";
     this.now = conditions(answer);
-    this.filters.show(this.now);
-    this.map?.show(answer, fit);
-    this.map?.showArea(this.now.area);
-    this.strip.show(answer);
     fill(this.panel, this.described(answer, recorded));
+    // The words are read while the rest is drawn, which takes longer.
+    this.main.setAttribute("aria-busy", "true");
+    void painted().then(() => {
+      if (this.shown !== answer) return;
+      this.filters.show(this.now);
+      this.strip.show(answer);
+      this.map?.show(answer, fit);
+      this.map?.showArea(this.now.area);
+      this.main.removeAttribute("aria-busy");
+    });
     const said = say(answer);
     this.mapBox.setAttribute("aria-label", words.mapOf([said.first, ...said.then].join(" ")));
     document.title = `${said.first} ${words.title}`;
@@ -412,7 +416,7 @@ export class App {
     const { current, recorded } = this;
     const name = current?.file.name ?? recorded?.photo.split("/").at(-1) ?? "";
     if (current !== null) {
-      return el("img", { class: "query", src: current.url, alt: words.yourPhoto(name) });
+      return el("img", { class: "query", src: current.url, alt: words.yourPhoto(name), decoding: "async" });
     }
     return el("p", { class: "query missing" }, name, el("br"), words.noPicture);
   }

@@ -31,6 +31,13 @@ export function button(text: string, onclick: () => void, attributes: Attributes
   return el("button", { type: "button", onclick: () => onclick(), ...attributes }, text);
 }
 
+/** When what was changed before is on the screen. */
+export const painted = (): Promise<void> =>
+  new Promise((resolve) => {
+    requestAnimationFrame(() => setTimeout(resolve));
+    setTimeout(resolve, 200); // a page in the background is not painted
+  });
+
 function present(children: Child[]): (Node | string)[] {
   return children
     .filter((child) => child !== null && child !== undefined && child !== false)

@@ -6,6 +6,7 @@ import {
   NavigationControl,
   ScaleControl,
   setWorkerUrl,
+  type CanvasSource,
   type FilterSpecification,
   type GeoJSONSource,
   type LayerSpecification,
@@ -16,8 +17,10 @@ import {
 import type { Feature } from "geojson";
 import type { View } from "./address";
 import { tiles, type Answer, type Neighbour } from "./api";
+import { drawDensity, type Extent } from "./density_image";
 import { collection, colour, ground, groundLayers, offlineStyle, point } from "./basemap";
 import type { Area } from "./conditions";
+import { el } from "./dom";
 import { greatCircle, near, type LatLon } from "./sphere";
 import { words } from "./strings";
 
@@ -30,12 +33,17 @@ export interface Listener {
 }
 
 const PAD = 48;
+/** Pixels of the map for one of the density, which are smooth in between; and how far beyond the map
+ * it is drawn, as a share of its sides. */
+const GRAIN = 5;
+const BEYOND = 0.1;
 
 export class AnswerMap {
   private readonly map: MapLibre;
   private readonly ready: Promise<void>;
   private answer: Answer | null = null;
   private opacity = 0.8;
+  private readonly density = el("canvas", { width: 1, height: 1 });
   private pointedAt: number | null = null;
   private own: LatLon | null = null;
   private area: Area | null = null;
@@ -78,11 +86,13 @@ export class AnswerMap {
         said?.removeAttribute("open");
       });
     }
+    this.map.once("idle", () => performance.mark("map drawn"));
     this.ready = new Promise((resolve) => this.map.once("style.load", () => resolve()));
     void this.ready.then(() => this.furnish());
     this.map.on("moveend", () => {
       const { lat, lng } = this.map.getCenter();
       listener.moved({ zoom: this.map.getZoom(), lat, lon: near(lng, 0) });
+      void this.ready.then(() => this.redrawDensity());
     });
   }
 
@@ -93,10 +103,17 @@ export class AnswerMap {
 
   private async furnish(): Promise<void> {
     for (const [name, source] of Object.entries(sources())) this.map.addSource(name, source);
+    const corners = cornersOf({ west: -1, south: -1, east: 1, north: 1 });
+    this.map.addSource("density", {
+      type: "canvas",
+      canvas: this.density,
+      animate: false,
+      coordinates: corners,
+    });
     const names = this.map.getStyle().layers.find(({ type }) => type === "symbol")?.id;
     for (const layer of answerLayers()) {
       // Names stay readable on what is laid over the ground.
-      this.map.addLayer(layer, layer.type === "fill" ? names : undefined);
+      this.map.addLayer(layer, ["fill", "raster"].includes(layer.type) ? names : undefined);
     }
     this.listen();
     this.redraw();
@@ -142,18 +159,22 @@ export class AnswerMap {
     this.own = null;
     this.pointedAt = null;
     this.container.classList.remove("faint");
-    void this.ready.then(() => this.redraw());
-    if (fit) this.fit();
+    void this.ready.then(() => {
+      this.redraw();
+      if (!fit || !this.fit()) this.redrawDensity(); // else when it is there
+    });
   }
 
   /** The answer shown is about to be replaced. */
   faint(): void {
-    this.container.classList.add("faint");
+    if (this.answer !== null) this.container.classList.add("faint");
   }
 
-  fit(): void {
+  /** Bring the answer into view; false where there is none. */
+  fit(): boolean {
     const bounds = this.answer && boundsOf(this.answer, this.own);
     if (bounds) this.map.fitBounds(bounds, { padding: PAD, maxZoom: 13, duration: this.duration });
+    return bounds !== null;
   }
 
   look({ zoom, lat, lon }: View): void {
@@ -176,7 +197,7 @@ export class AnswerMap {
 
   setOpacity(opacity: number): void {
     this.opacity = opacity;
-    void this.ready.then(() => this.map.setPaintProperty("density", "fill-opacity", opacity));
+    void this.ready.then(() => this.map.setPaintProperty("density", "raster-opacity", opacity));
   }
 
   /** Show where the photo itself says that it was taken. */
@@ -263,7 +284,7 @@ export class AnswerMap {
     const { answer, own } = this;
     const regions = answer?.regions?.features ?? [];
     this.source("regions")?.setData(collection(regions as Feature[]));
-    this.source("density")?.setData(collection(answer ? cells(answer) : []));
+    this.map.setLayoutProperty("density", "visibility", "none"); // until it is drawn
     this.source("neighbours")?.setData(collection(answer ? neighbourPoints(answer.neighbours) : []));
     this.source("modes")?.setData(collection(answer ? modePoints(answer) : []));
     const revealed: Feature[] = [];
@@ -275,6 +296,36 @@ export class AnswerMap {
     this.source("area")?.setData(collection(areaFeatures(this.area)));
     this.setOpacity(this.opacity);
     this.redrawPointer();
+  }
+
+  /** Draw the density as it is where the map is now. */
+  private redrawDensity(): void {
+    const { answer, map, density } = this;
+    const kernels = answer?.kernels;
+    if (map.getLayer("density") === undefined) return;
+    const shown = kernels !== undefined && kernels.kernels.length > 0;
+    map.setLayoutProperty("density", "visibility", shown ? "visible" : "none");
+    if (!shown) return;
+    const [{ clientWidth, clientHeight }, bounds] = [this.container, map.getBounds()];
+    const middle = near(map.getCenter().lng, 0);
+    const turn = Math.min(180, (bounds.getEast() - bounds.getWest()) * (0.5 + BEYOND));
+    const high = (bounds.getNorth() - bounds.getSouth()) * BEYOND;
+    const extent = {
+      west: middle - turn,
+      east: middle + turn,
+      south: Math.max(-85, bounds.getSouth() - high),
+      north: Math.min(85, bounds.getNorth() + high),
+    };
+    const [width, height] = [clientWidth, clientHeight].map((side) =>
+      Math.max(2, Math.ceil((side * (1 + 2 * BEYOND)) / GRAIN)),
+    ) as [number, number];
+    const image = drawDensity(kernels, extent, [width, height], rgb(colour("series-2")));
+    [density.width, density.height] = [width, height];
+    density.getContext("2d")!.putImageData(image, 0, 0);
+    const source = map.getSource<CanvasSource>("density");
+    source?.setCoordinates(cornersOf(extent));
+    source?.play();
+    source?.pause(); // which takes the new picture in
   }
 
   private redrawPointer(): void {
@@ -302,7 +353,7 @@ export function makeMap(...given: ConstructorParameters<typeof AnswerMap>): Answ
 }
 
 function sources(): StyleSpecification["sources"] {
-  const names = ["density", "regions", "area", "pointer", "neighbours", "own", "modes"];
+  const names = ["regions", "area", "pointer", "neighbours", "own", "modes"];
   return Object.fromEntries(
     names.map((name) => [name, { type: "geojson", data: collection([]), tolerance: 0.1 }]),
   );
@@ -318,9 +369,10 @@ function answerLayers(): LayerSpecification[] {
   return [
     {
       id: "density",
-      type: "fill",
+      type: "raster",
       source: "density",
-      paint: { "fill-color": ["interpolate-lab", ["linear"], ["get", "level"], 0, estimate, 1, `${estimate}00`], "fill-antialias": false },
+      layout: { visibility: "none" },
+      paint: { "raster-fade-duration": 0, "raster-resampling": "linear" },
     },
     {
       id: "region-inner-fill",
@@ -477,12 +529,13 @@ function neighbourPoints(neighbours: Neighbour[]): Feature[] {
     .reverse();
 }
 
-function cells({ density }: Answer): Feature[] {
-  return (density?.cells ?? []).map(([west, south, east, north, , level]) => ({
-    type: "Feature",
-    properties: { level },
-    geometry: { type: "Polygon", coordinates: [ring([west, south, east, north])] },
-  }));
+function cornersOf({ west, south, east, north }: Extent): CanvasSource["coordinates"] {
+  return [[west, north], [east, north], [east, south], [west, south]];
+}
+
+/** Red, green and blue of a colour written as `#rrggbb`. */
+function rgb(hex: string): [number, number, number] {
+  return [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)) as [number, number, number];
 }
 
 function ring([west, south, east, north]: [number, number, number, number]): [number, number][] {
