@@ -125,7 +125,7 @@ def hide(database: Database, seed: int) -> None:
 
 #: As many rows for every seed, and no two alike.
 RECORDED: tuple[LiteralString, ...] = (
-    "INSERT INTO geosearch.all_guesses"
+    "INSERT INTO geosearch.all_queries"
     " (photo_id, model_id, collection_id, geom, author, embedding, shelf)"
     " SELECT photo_id, model_id, collection_id, geom, author, embedding, shelf"
     " FROM geosearch.all_embeddings WHERE collection_id = %(secret)s ORDER BY photo_id LIMIT 20",

@@ -136,7 +136,7 @@ def test_an_undone_run_has_never_been(database: Database, folder: Path) -> None:
 
 def test_a_position_that_was_missing_is_gone_again(database: Database, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(photo())
-    ingest(database, [tmp_path / "a.jpg"], collection="c", keep_unlocated=True)
+    ingest(database, [tmp_path / "a.jpg"], collection="c")
     before = fetch(database, FACTS)
     table = manifest(tmp_path / "m.csv", "file,lat,lon", "a.jpg,1,2")
     run = ingest(database, [table], collection="c").run_id

@@ -74,7 +74,7 @@ SHELVED = {
         "all_rejects",
         "all_files",
     ),
-    *("all_embeddings", "all_guesses", "all_coverage"),
+    *("all_embeddings", "all_queries", "all_coverage"),
 }
 
 

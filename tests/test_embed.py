@@ -33,6 +33,7 @@ from geosearch.features.preprocessing import Preprocessing
 from geosearch.ingest import ingest
 from geosearch.query import Query
 from tests.photo_files import gps, photo
+from tests.rows import fetch
 
 
 class MeanColours:
@@ -178,10 +179,22 @@ def test_only_the_collection_asked_for_is_embedded(database: Database, tmp_path:
         embed(database, backbone(), collection="third")
 
 
-def test_photos_without_a_position_are_not_embedded(database: Database, tmp_path: Path) -> None:
-    (tmp_path / "unlocated.jpg").write_bytes(photo())
-    ingest(database, [tmp_path], collection="test", keep_unlocated=True)
+def test_photos_without_a_position_are_embedded_apart(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "unlocated.jpg").write_bytes(photo(size=(300, 200)))
+    (tmp_path / "located.jpg").write_bytes(photo(gps(1, 2), size=(300, 200)))
+    ingest(database, [tmp_path], collection="test")
+    assert embed(database, backbone()).embedded == 2
     assert embed(database, backbone()).pending == 0
+    assert fetch(
+        database,
+        "SELECT uri, e.photo_id IS NOT NULL, q.photo_id IS NOT NULL"
+        " FROM geosearch.photos AS p LEFT JOIN geosearch.embeddings AS e ON e.photo_id = p.id"
+        " LEFT JOIN geosearch.queries AS q ON q.photo_id = p.id"
+        " WHERE (e.photo_id IS NULL) <> (q.photo_id IS NULL) ORDER BY p.id",
+    ) == [
+        (str(tmp_path / "located.jpg"), True, False),
+        (str(tmp_path / "unlocated.jpg"), False, True),
+    ]
 
 
 def test_photos_that_fail_are_reject_rows_and_stop_nothing(

@@ -111,7 +111,7 @@ def test_a_position_that_comes_later_takes_the_place_of_an_estimate(
         manifest.write_text(f"uri,lat,lon,position_source\n{unknown},{lat},13.4,{source}\n")
         return ingest(database, [manifest], collection="mine")
 
-    assert ingest(database, [unknown], collection="mine", keep_unlocated=True).kept_unlocated == 1
+    assert ingest(database, [unknown], collection="mine").kept_unlocated == 1
     assert run("estimated", 52.5).estimated == 1
     assert stored(database) == [("unknown.jpg", "estimated", None, "POINT(13.4 52.5)")]
     assert run("survey", 48).added == 1
@@ -176,7 +176,7 @@ def query_of(database: Database) -> Any:
     """The embedding of the last photo, which is a guessed one."""
     ((embedding,),) = fetch(
         database,
-        "SELECT embedding FROM geosearch.guesses ORDER BY photo_id DESC LIMIT 1",
+        "SELECT embedding FROM geosearch.queries ORDER BY photo_id DESC LIMIT 1",
     )
     return np.asarray(embedding.to_numpy(), np.float32)
 
@@ -212,9 +212,9 @@ def test_sql_finds_the_same(embedded: Database) -> None:
     for asked, count in ((False, KNOWN), (None, KNOWN), (True, KNOWN + GUESSED)):
         found = fetch(
             embedded,
-            "SELECT n.photo_id, n.distance FROM geosearch.guesses AS g, "
+            "SELECT n.photo_id, n.distance FROM geosearch.queries AS g, "
             "geosearch.nearest(g.embedding, '1', include_estimated => %s) AS n "
-            "WHERE g.photo_id = (SELECT max(photo_id) FROM geosearch.guesses) ORDER BY n.rank",
+            "WHERE g.photo_id = (SELECT max(photo_id) FROM geosearch.queries) ORDER BY n.rank",
             asked,
         )
         assert len(found) == count
@@ -224,7 +224,7 @@ def test_sql_finds_the_same(embedded: Database) -> None:
     # A guessed photo may be asked about; among its neighbours it is not.
     ((n,),) = fetch(
         embedded,
-        "SELECT count(*) FROM (SELECT max(photo_id) AS g FROM geosearch.guesses) AS last, "
+        "SELECT count(*) FROM (SELECT max(photo_id) AS g FROM geosearch.queries) AS last, "
         "geosearch.nearest_to_photo(g, '1', include_estimated => true) AS n",
     )
     assert n == KNOWN + GUESSED - 1
@@ -260,8 +260,8 @@ def test_an_estimate_that_becomes_known_is_embedded_as_a_reference(embedded: Dat
             "UPDATE geosearch.all_photos SET geom = estimate, estimate = NULL, "
             "position_source = 'manifest' WHERE estimate IS NOT NULL"
         )
-    assert fetch(embedded, "SELECT FROM geosearch.guesses") == []
-    assert Geosearch(embedded).embed().embedded == GUESSED
+    assert fetch(embedded, "SELECT FROM geosearch.queries") == []
+    assert Geosearch(embedded).embed().pending == 0  # they came along
     assert len(fetch(embedded, "SELECT FROM geosearch.embeddings")) == KNOWN + GUESSED
 
 
@@ -276,12 +276,12 @@ def test_estimates_go_private_with_their_collection_and_are_deleted_with_it(
     with embedded.connection() as connection:
         connection.execute("SET LOCAL ROLE geosearch_reader")
         hidden = connection.execute(
-            "SELECT (SELECT count(photo_id) FROM geosearch.guesses),"
+            "SELECT (SELECT count(photo_id) FROM geosearch.queries),"
             " (SELECT count(id) FROM geosearch.photos)"
         ).fetchone()
         assert hidden == (0, 0)
     Geosearch(embedded).delete_collection("mine")
-    assert fetch(embedded, "SELECT FROM geosearch.guesses") == []
+    assert fetch(embedded, "SELECT FROM geosearch.queries") == []
     with pytest.raises(NotFoundError):
         Geosearch(embedded).delete_collection("mine")
 

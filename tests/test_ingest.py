@@ -102,7 +102,7 @@ def test_hard_files_have_the_positions_exiftool_reads(
         positions = {
             Path(uri).name: (lat, lon)
             for uri, lat, lon in connection.execute(
-                "SELECT uri, ST_Y(geom), ST_X(geom) FROM geosearch.photos"
+                "SELECT uri, ST_Y(geom), ST_X(geom) FROM geosearch.photos WHERE geom IS NOT NULL"
             )
         }
     reasons = {
@@ -183,14 +183,16 @@ def test_a_manifest_goes_before_exif_and_exif_fills_what_it_leaves_out(
         "seen": 3,
         "added": 2,
         "unlocated": 1,
+        "kept_unlocated": 1,
     }
-    a, b = rows(database, _PHOTOS)
+    a, b, c = rows(database, _PHOTOS)
     assert a[6:15] == (
         # midnight in Chad
         *(10.0, 20.0, "manifest", 5.0, datetime(2001, 2, 2, 23, tzinfo=UTC), "Grace"),
         *(None, "Bridge", "007"),
     )
     assert b[6:15] == (3.0, 4.0, "exif", None, None, "Ada", None, None, None)
+    assert c[6:15] == (None, None, None, None, None, "Ada", None, None, None)
 
 
 def test_what_cannot_be_used_is_a_reject_row_with_file_stage_and_reason(
@@ -211,6 +213,7 @@ def test_what_cannot_be_used_is_a_reject_row_with_file_stage_and_reason(
     assert counts(summary) == {
         "seen": 9,
         "added": 1,
+        "kept_unlocated": 1,
         "rejected": 8,
         "by_reason": {
             "not_a_number": 1,
@@ -244,11 +247,11 @@ def test_rejects_of_an_unknown_collection_or_stage_are_errors(database: Database
         list_rejects(database, stage="lunch")
 
 
-def test_photos_without_a_usable_position_are_kept_when_asked(
+def test_photos_without_a_usable_position_are_kept_unless_asked_otherwise(
     database: Database, tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "photos", bare_jpg=photo(), text_jpg=b"no", zero_jpg=photo(gps(0, 0)))
-    without = ingest(database, [folder], collection="c")
+    without = ingest(database, [folder], collection="c", skip_unlocated=True)
     assert counts(without) == {
         "seen": 3,
         "unlocated": 1,
@@ -256,7 +259,7 @@ def test_photos_without_a_usable_position_are_kept_when_asked(
         "by_reason": {"undecodable": 1, "zero_zero": 1},
     }
     assert rows(database, _PHOTOS) == []
-    kept = ingest(database, [folder], collection="c", keep_unlocated=True)
+    kept = ingest(database, [folder], collection="c")
     assert counts(kept) == counts(without) | {"kept_unlocated": 2}
     stored, rejects = content(database)
     assert [(row[0], row[6], row[8]) for row in stored] == [
@@ -267,7 +270,7 @@ def test_photos_without_a_usable_position_are_kept_when_asked(
         ("undecodable", None),
         ("zero_zero", str(folder / "zero.jpg")),
     ]
-    again = ingest(database, [folder], collection="c", keep_unlocated=True)
+    again = ingest(database, [folder], collection="c")
     assert counts(again) == {
         "seen": 3,
         "duplicates": 1,
@@ -409,7 +412,7 @@ def test_a_photo_kept_without_a_position_gains_one_from_a_later_manifest(
     database: Database, tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "photos", zero_jpg=photo(gps(0, 0)))
-    ingest(database, [folder], collection="c", keep_unlocated=True)
+    ingest(database, [folder], collection="c")
     path = manifest(tmp_path / "m.csv", "file,lat,lon,accuracy_m", "photos/zero.jpg,10,20,3")
     assert counts(ingest(database, [path], collection="c")) == {"seen": 1, "added": 1}
     ((uri, *_, lat, lon, source, accuracy),) = (row[:10] for row in rows(database, _PHOTOS))
@@ -477,7 +480,7 @@ def test_batches_do_not_change_the_result(
         *("d.jpg,,", "e.jpg,,", "e.jpg,7,8"),
     )  # fmt: skip
     for _ in range(2):
-        ingest(database, [path], collection="c", keep_unlocated=True)
+        ingest(database, [path], collection="c")
         stored = [(Path(row[0]).name, row[6], row[7]) for row in rows(database, _PHOTOS)]
         assert stored == [("a.jpg", 10, 20), ("d.jpg", 5, 6), ("e.jpg", 7, 8)]
         # c.jpg has no position of its own, and is another file than the one that was stored.
@@ -504,7 +507,7 @@ from geosearch.ingest import ingest, ingest_run
 
 ingest_run._BATCH = 10
 with Database(sys.argv[1]) as database:
-    ingest(database, sys.argv[2:], collection="c", keep_unlocated=True,
+    ingest(database, sys.argv[2:], collection="c",
            progress=lambda done, total: print(done, flush=True))
 """
 
@@ -541,13 +544,13 @@ def test_a_killed_run_run_again_equals_one_clean_run(
         _wait_until_alone(database)
     killed = content(database)
     assert len(killed[0]) > 0
-    summary = ingest(database, [folder, path], collection="c", keep_unlocated=True)
+    summary = ingest(database, [folder, path], collection="c")
     assert_adds_up(summary)
     assert summary.duplicates > 0
 
     migrations.upgrade(empty_url)
     with Database(empty_url) as clean:
-        ingest(clean, [folder, path], collection="c", keep_unlocated=True)
+        ingest(clean, [folder, path], collection="c")
         expected = content(clean)
         assert content(database) == expected
         assert killed[0] != expected[0]

@@ -36,7 +36,7 @@ def test_a_clean_ingest_ends_with_0_and_its_json_adds_up(runner: CliRunner, tmp_
         "rejected": 0,
         "unlocated": 1,
         "estimated": 0,
-        "kept_unlocated": 0,
+        "kept_unlocated": 1,
         "replaced": 0,
         "unchanged": 0,
         "moved": 0,
@@ -74,7 +74,7 @@ def test_a_dry_run_stores_nothing_and_its_options_reach_the_library(
     (tmp_path / "a.jpg").write_bytes(photo(gps(1, 2)))
     (tmp_path / "b.jpg").write_bytes(photo())
     (tmp_path / "c.jpg").write_bytes(photo(gps(1, 2), size=(300, 200))[:-50])
-    command = ["ingest", str(tmp_path), "--collection", "mine", "--keep-unlocated", "--json"]
+    command = ["ingest", str(tmp_path), "--collection", "mine", "--json"]
     command += ["--no-decode", "--workers", "1", "--author", "Ada", "--licence", "CC0-1.0"]
     dry = json.loads(runner.invoke(app, [*command, "--dry-run"]).stdout)
     assert (dry["run_id"], dry["added"], dry["kept_unlocated"]) == (None, 2, 1)
@@ -99,7 +99,8 @@ def test_photos_without_any_position_get_a_hint(runner: CliRunner, tmp_path: Pat
     (tmp_path / "a.jpg").write_bytes(photo())
     result = runner.invoke(app, ["ingest", str(tmp_path), "--collection", "mine"])
     assert result.exit_code == 0
-    assert "--keep-unlocated" in result.stderr
+    assert "nothing to find them by yet" in result.stderr
+    assert "next: geosearch embed" in result.stdout
 
 
 def test_a_missing_source_is_an_input_error(runner: CliRunner) -> None:
@@ -136,7 +137,7 @@ def test_the_next_step_is_said_where_more_is_kept_without_a_position(
 ) -> None:
     (tmp_path / "a.jpg").write_bytes(photo(gps(1, 2)))
     (tmp_path / "b.jpg").write_bytes(photo(shade=1))
-    result = runner.invoke(app, ["ingest", str(tmp_path), "--collection", "c", "--keep-unlocated"])
+    result = runner.invoke(app, ["ingest", str(tmp_path), "--collection", "c"])
     assert "next: geosearch embed" in result.stdout
 
 

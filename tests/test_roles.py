@@ -141,7 +141,7 @@ COMMON = {
 }
 #: What lies on the open shelf: nothing of it is hidden from any role.
 OPEN_SHELF = (
-    r"(photos|photo_changes|write_backs|thumbnails|rejects|files|embeddings|guesses|coverage)_open"
+    r"(photos|photo_changes|write_backs|thumbnails|rejects|files|embeddings|queries|coverage)_open"
     r"|embeddings_m\d+"
 )
 
@@ -239,7 +239,7 @@ READER_ATTEMPTS = (
 TABLES = (
     "photos",
     "embeddings",
-    "guesses",
+    "queries",
     "collections",
     "localizations",
     "localization_neighbours",

@@ -501,6 +501,7 @@ def test_pictures_of_a_shard_are_read_where_they_lie(
         ).fetchall()
     assert [(uri, place) for uri, _, place in stored] == [
         (first["uri"], 48.5),
+        (left["uri"], None),
         (right["uri"], pytest.approx(10)),
     ]
     # What embed and localize read is the same.

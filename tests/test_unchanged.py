@@ -44,6 +44,7 @@ def read(database: Database, tmp_path: Path) -> Read:
             return read_bytes(uri)
 
         with patch.object(examine, "read_bytes", reading):
+            options = {"skip_unlocated": True} | options
             summary = ingest(database, sources or [tmp_path], collection="c", **options)
         return summary, sorted(opened)
 
@@ -88,8 +89,8 @@ def test_unchanged_files_are_not_opened_and_count_as_what_they_were(
         (str(folder / "broken.jpg"), again.run_id)
     ]
     assert len(read(rehash=True)[1]) == 4
-    assert len(read(keep_unlocated=True)[1]) == 4  # which would store what was not
-    assert read(keep_unlocated=True)[1] == []
+    assert len(read(skip_unlocated=False)[1]) == 4  # which would store what was not
+    assert read(skip_unlocated=False)[1] == []
 
 
 def test_what_changed_is_read(database: Database, folder: Path, read: Read) -> None:

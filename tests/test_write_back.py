@@ -57,7 +57,7 @@ class World:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_bytes(data)
             os.utime(self.folder / name, (1, 1))  # one that has just been written is not known yet
-        ingest(self.database, [self.folder], collection=self.name, keep_unlocated=True)
+        ingest(self.database, [self.folder], collection=self.name)
 
     def correct(self, lat: float, lon: float, accuracy_m: float | None = None) -> None:
         """Say where all photos were taken."""
@@ -69,7 +69,7 @@ class World:
     def ingested(self, name: str = "again") -> dict[str, tuple[Any, ...]]:
         """What a fresh ingest of the folder has for each photo: position, source, accuracy."""
         name = f"{self.name} {name}"
-        ingest(self.database, [self.folder], collection=name, keep_unlocated=True)
+        ingest(self.database, [self.folder], collection=name)
         rows = fetch(
             self.database,
             "SELECT regexp_replace(uri, '.*/', ''), ST_Y(coalesce(geom, estimate)),"
@@ -214,7 +214,7 @@ def test_the_sidecar_that_is_there_is_used_where_it_is_of_this_photo_alone(world
 def test_all_copies_of_a_photo_are_written(world: World) -> None:
     world.add_named({"2020/a.jpg": photo(), "album/a.jpg": photo()})
     world.correct(*HERE)
-    ingest(world.database, [world.folder], collection=world.name, keep_unlocated=True)
+    ingest(world.database, [world.folder], collection=world.name)
     assert world.write().written == 2
     assert len(list(world.folder.rglob("*.xmp"))) == 2
 
@@ -276,7 +276,7 @@ def test_exif_is_read_again_as_it_was_and_the_picture_is_the_same(world: World) 
         assert open_image(now[name]).tobytes() == open_image(data).tobytes()
     # It is known by its new bytes: nothing comes twice, and nothing goes.
     ids = [world.photo_id(name) for name in files]
-    summary = ingest(world.database, [world.folder], collection=world.name, keep_unlocated=True)
+    summary = ingest(world.database, [world.folder], collection=world.name)
     assert (summary.added, summary.duplicates) == (0, len(files))
     assert [world.photo_id(name) for name in files] == ids
     for lat, lon, source, accuracy in world.ingested().values():
@@ -307,9 +307,9 @@ def test_nothing_is_embedded_that_a_sidecar_would_hide_or_that_exiftool_cannot(
 def test_copies_are_embedded_too_and_stay_one_photo(world: World) -> None:
     world.add_named({"2020/a.jpg": photo(), "album/a.jpg": photo()})
     world.correct(*HERE)
-    ingest(world.database, [world.folder], collection=world.name, keep_unlocated=True)
+    ingest(world.database, [world.folder], collection=world.name)
     assert world.write(embed=True).written == 2
-    summary = ingest(world.database, [world.folder], collection=world.name, keep_unlocated=True)
+    summary = ingest(world.database, [world.folder], collection=world.name)
     assert (summary.added, summary.unlocated, summary.duplicates) == (0, 0, 2)
 
 

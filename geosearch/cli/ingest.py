@@ -42,7 +42,7 @@ _READING, _STORING, _AGAIN = "Reading", "Storing", "Again"
     option("exclude", list[str], _EXCLUDE, metavar="PATTERN", group=_READING),
     option("decode", bool, _DECODE, True, spelt="--decode/--no-decode", group=_READING),
     option("workers", int, "Threads that read photos.", least=1, metavar="N", group=_READING),
-    option("keep_unlocated", bool, "Also photos without a usable position.", group=_STORING),
+    option("skip_unlocated", bool, "No photos without a usable position.", group=_STORING),
     option("thumbnails", bool, "Also small pictures, for pages and maps.", group=_STORING),
     option("author", str, "Author of photos that name none.", metavar="ID", group=_STORING),
     option("licence", str, "Licence of photos that name none.", metavar="NAME", group=_STORING),
@@ -122,8 +122,8 @@ def _remark(summary: IngestSummary) -> None:
 
     if summary.unlocated == summary.seen > 0:
         console.note(
-            "None of these photos says where it was taken. "
-            "Name the positions in a manifest, or store them with --keep-unlocated."
+            "None of these photos says where it was taken: there is nothing to find them by yet. "
+            "Ingest photos with positions too, or name the positions in a manifest."
         )
     if summary.warnings:
         said = ", ".join(f"{name} of {count:,}" for name, count in summary.warnings.items())
@@ -191,5 +191,5 @@ def _print(summary: IngestSummary, collection: str, gone: int) -> None:
         if count or name in _ALWAYS:
             made.add_row(name, f"{count:,}")
     made.print()
-    if summary.run_id is not None and summary.added:
+    if summary.run_id is not None and (summary.added or summary.kept_unlocated):
         console.say(f"next: geosearch embed --collection {shlex.quote(collection)}")

@@ -32,6 +32,7 @@ COLUMNS = (
     "author",
     "licence",
     "shelf",
+    "low_information",
     "embedding",
 )
 _NULL = struct.pack("!i", -1)
@@ -44,14 +45,16 @@ class PhotoKey(NamedTuple):
 
     photo_id: int
     collection_id: int
-    geom: bytes  # EWKB
+    geom: bytes | None  # EWKB
     accuracy_m: float | None
     taken_at: datetime | None
     author: str | None
     licence: str | None
     shelf: int = OPEN
-    #: Whether its position was estimated: it is no reference then.
-    guessed: bool = False
+    #: False without a known position: it is no reference then.
+    reference: bool = True
+    #: Why its picture can hardly tell a place, if so and if it was looked at.
+    low_information: str | None = None
 
 
 @contextmanager
@@ -79,15 +82,15 @@ def copy_embeddings(
     ValueError
         Lengths differ, or a value is not finite.
     """
-    guessed = np.array([photo.guessed for photo in photos], dtype=bool)
-    if guessed.any() and not guessed.all():
-        for kind in (guessed, ~guessed):
+    references = np.array([photo.reference for photo in photos], dtype=bool)
+    if references.any() and not references.all():
+        for kind in (references, ~references):
             chosen = [photos[number] for number in np.flatnonzero(kind).tolist()]
             copy_embeddings(connection, model_id, chosen, embeddings[kind])
         return
     rows = encode_rows(model_id, photos, embeddings)
     public = all(photo.shelf == OPEN for photo in photos)
-    name = "guesses" if guessed.any() else "embeddings"
+    name = "embeddings" if references.all() else "queries"
     if name == "embeddings" and public:
         table = embedding_table(model_id)
     else:
@@ -116,12 +119,13 @@ def encode_rows(
             _FIRST_FIELDS.pack(
                 len(COLUMNS), 8, photo.photo_id, 8, model_id, 8, photo.collection_id
             ),
-            _field(photo.geom),
+            _NULL if photo.geom is None else _field(photo.geom),
             _NULL if photo.accuracy_m is None else struct.pack("!if", 4, photo.accuracy_m),
             _timestamp(photo.taken_at),
-            _NULL if photo.author is None else _field(photo.author.encode()),
-            _NULL if photo.licence is None else _field(photo.licence.encode()),
+            _text(photo.author),
+            _text(photo.licence),
             struct.pack("!iq", 8, photo.shelf),
+            _text(photo.low_information),
             head,
             vector.tobytes(),
         )
@@ -135,6 +139,10 @@ def point_ewkb(lat: float, lon: float) -> bytes:
 
 def _field(data: bytes) -> bytes:
     return struct.pack("!i", len(data)) + data
+
+
+def _text(value: str | None) -> bytes:
+    return _NULL if value is None else _field(value.encode())
 
 
 def _timestamp(value: datetime | None) -> bytes:

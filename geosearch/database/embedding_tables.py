@@ -19,7 +19,7 @@ from geosearch.database.schema import SCHEMA
 #: The shelf of the public collections.
 OPEN = 0
 #: In place of a shelf: the photos of all of them whose positions were estimated.
-GUESSES = -1
+ESTIMATED = -1
 #: Names of the tables of private ones, as a regular expression of PostgreSQL and of Python.
 PRIVATE_SHELF = "_c[0-9]+(_m[0-9]+)?$"
 #: Columns of embeddings and of photos that every reader may read.
@@ -42,19 +42,27 @@ def create_embedding_table(connection: Connection, model_id: int) -> None:
 
 def stored_embedding(
     connection: Connection, model_id: int, sha256: bytes
-) -> NDArray[np.float32] | None:
-    """The embedding (D,) of a photo with these bytes, in half precision; None if there is none."""
+) -> tuple[NDArray[np.float32], str | None] | None:
+    """The embedding (D,) of a photo with these bytes, in half precision; None if there is none.
+
+    And why its picture can hardly tell a place, if it was looked at and cannot.
+    """
     row = connection.execute(
         """
-        SELECT embeddings.embedding
+        SELECT found.embedding, found.low_information
         FROM geosearch.photos
-            JOIN geosearch.embeddings ON embeddings.photo_id = photos.id
-        WHERE photos.sha256 = %s AND embeddings.model_id = %s
+            JOIN (
+                SELECT photo_id, model_id, embedding, low_information FROM geosearch.embeddings
+                UNION ALL
+                SELECT photo_id, model_id, embedding, low_information FROM geosearch.queries
+            ) AS found ON found.photo_id = photos.id
+        WHERE photos.sha256 = %s AND found.model_id = %s
+        ORDER BY found.low_information
         LIMIT 1
         """,
         (sha256, model_id),
     ).fetchone()
-    return None if row is None else np.asarray(row[0].to_numpy(), np.float32)
+    return None if row is None else (np.asarray(row[0].to_numpy(), np.float32), row[1])
 
 
 def private_shelves(connection: Connection) -> tuple[int, ...]:
@@ -65,18 +73,18 @@ def private_shelves(connection: Connection) -> tuple[int, ...]:
 
 def embeddings_on(model_id: int, shelves: Sequence[int]) -> sql.Composable:
     """What to select one model's embeddings from, on these shelves; give it an alias."""
-    guesses = sql.SQL("{} WHERE model_id = {}").format(
-        sql.Identifier(SCHEMA, "guesses"), sql.Literal(model_id)
+    estimated = sql.SQL("{} WHERE model_id = {} AND geom IS NOT NULL").format(
+        sql.Identifier(SCHEMA, "queries"), sql.Literal(model_id)
     )
     return _union(
         _EMBEDDINGS,
-        [guesses if each == GUESSES else embedding_table(model_id, each) for each in shelves],
+        [estimated if each == ESTIMATED else embedding_table(model_id, each) for each in shelves],
     )
 
 
 def photos_on(shelves: Sequence[int]) -> sql.Composable:
     """What to select photos from, on these shelves; give it an alias."""
-    if GUESSES in shelves:
+    if ESTIMATED in shelves:
         return sql.SQL(
             "(SELECT id, uri, sha256, coalesce(geom, estimate) AS geom, author FROM {})"
         ).format(sql.Identifier(SCHEMA, "photos"))
@@ -89,7 +97,7 @@ def visible_embeddings(
 ) -> sql.Composable:
     """What to select one model's embeddings from: all this login may see; give it an alias."""
     shelves = (OPEN, *private_shelves(connection))
-    return embeddings_on(model_id, (*shelves, GUESSES) if estimated else shelves)
+    return embeddings_on(model_id, (*shelves, ESTIMATED) if estimated else shelves)
 
 
 def writable_tables(connection: Connection, *names: str) -> dict[str, sql.Identifier]:

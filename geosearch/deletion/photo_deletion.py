@@ -104,7 +104,7 @@ class Going:
         run: int | None = None,
     ) -> None:
         self.connection = connection
-        theirs = ("embeddings", "guesses", "rejects", "files", "thumbnails")
+        theirs = ("embeddings", "queries", "rejects", "files", "thumbnails")
         logs = ("photo_changes", "write_backs")
         self.tables = writable_tables(connection, "photos", *theirs, *logs)
         table: sql.Composable = self.tables["photos"]
@@ -146,7 +146,7 @@ class Going:
         goes: dict[str, LiteralString] = {
             "photos": "SELECT count(*) FROM ({chosen}) AS chosen",
             "embeddings": "SELECT count(*) FROM {embeddings} WHERE photo_id IN ({chosen})",
-            "guesses": "SELECT count(*) FROM {guesses} WHERE photo_id IN ({chosen})",
+            "queries": "SELECT count(*) FROM {queries} WHERE photo_id IN ({chosen})",
             "rejects": "SELECT count(*) FROM {rejects} WHERE photo_id IN ({chosen})",
         }
         stays: dict[str, LiteralString] = {"answers": _ANSWERS}

@@ -217,7 +217,7 @@ _MOVE: tuple[LiteralString, ...] = (
     "UPDATE {photos} SET collection_id = %(target)s, shelf = %(shelf)s WHERE id = ANY(%(ids)s)",
     "UPDATE {embeddings} SET collection_id = %(target)s, shelf = %(shelf)s "
     "WHERE photo_id = ANY(%(ids)s)",
-    "UPDATE {guesses} SET collection_id = %(target)s, shelf = %(shelf)s "
+    "UPDATE {queries} SET collection_id = %(target)s, shelf = %(shelf)s "
     "WHERE photo_id = ANY(%(ids)s)",
     "UPDATE {thumbnails} SET collection_id = %(target)s, shelf = %(shelf)s "
     "WHERE photo_id = ANY(%(ids)s)",

@@ -48,7 +48,7 @@ def delete_model(database: Database, name: str, *, dry_run: bool = False) -> Del
         require_right(connection, "models", "models")
         of_model = "model_id = %(id)s"
         _require_no_whitened(connection, model)
-        kinds = ("embeddings", "guesses", "indexes", "classifiers", "whitenings", "rejects", "runs")
+        kinds = ("embeddings", "queries", "indexes", "classifiers", "whitenings", "rejects", "runs")
         goes = rows_with(of_model, *kinds)
         stays = rows_with(of_model, "localizations", "evaluations", "calibrations")
         found = _counted(connection, f"the model {model.name} ({model.id})", model.id, goes, stays)

@@ -44,7 +44,7 @@ _PAGE = 4096
 class EmbedSummary:
     """What an embed run did: `pending` = `embedded` + `rejected` + `gone`.
 
-    `gone` photos were deleted, or lost their position, while the run was at work.
+    `gone` photos were deleted while the run was at work.
     `skipped` photos were rejected by an earlier run and not tried again.
     """
 
@@ -66,6 +66,7 @@ class _Pending:
     collection_id: int
     uri: str
     sha256: bytes
+    reference: bool
 
 
 class EmbedOptions(TypedDict, total=False):
@@ -89,8 +90,9 @@ def embed(
     retry: bool = False,
     progress: Progress | None = None,
 ) -> EmbedSummary:
-    """Embed every photo that has a position, known or estimated, and no embedding of the model yet.
+    """Embed every photo that has no embedding of the model yet.
 
+    Those without a known position are no references: their embeddings lie apart, to be asked about.
     For a whitened model, photos are embedded with the one it comes of first, and those embeddings
     are whitened.
 
@@ -193,7 +195,10 @@ def embed_pending(
             if isinstance(backbone, WhitenedBackbone):
                 return _whitened(database, backbone, batch)
             outcomes = embed_batch(
-                backbone, [photo.uri for photo in batch], [photo.sha256 for photo in batch]
+                backbone,
+                [photo.uri for photo in batch],
+                [photo.sha256 for photo in batch],
+                look=not all(photo.reference for photo in batch),
             )
             return list(zip(batch, outcomes, strict=True))
 
@@ -232,25 +237,25 @@ def _whitened(
             _sql(
                 connection,
                 """
-                SELECT photo_id, embedding FROM {embeddings} AS e
+                SELECT photo_id, embedding, low_information FROM {embeddings} AS e
                 WHERE model_id = %(base)s AND photo_id = ANY(%(photos)s)
-                UNION ALL SELECT photo_id, embedding FROM {guesses} AS g
+                UNION ALL SELECT photo_id, embedding, low_information FROM {queries} AS q
                 WHERE model_id = %(base)s AND photo_id = ANY(%(photos)s)
                 """,
             ),
             {"base": backbone.base_id, "photos": [photo.id for photo in batch]},
             binary=True,
         ).fetchall()
-    stored = {key: embedding.to_numpy() for key, embedding in rows}
+    stored = {key: (embedding.to_numpy(), reason) for key, embedding, reason in rows}
     there = [photo for photo in batch if photo.id in stored]
     if not there:
         return []
     started = time.perf_counter()
-    vectors = np.stack([stored[photo.id] for photo in there]).astype(np.float32)
+    vectors = np.stack([stored[photo.id][0] for photo in there]).astype(np.float32)
     embeddings = backbone.whitening.apply(vectors)
     ms = 1000 * (time.perf_counter() - started) / len(there)
     return [
-        (photo, outcome_of(photo.uri, photo.sha256, embedding, ms))
+        (photo, outcome_of(photo.uri, photo.sha256, embedding, ms, stored[photo.id][1]))
         for photo, embedding in zip(there, embeddings, strict=True)
     ]
 
@@ -280,19 +285,18 @@ def _chunks(results: _Results) -> _Results:
         yield chunk
 
 
-# Photos to embed: with a known or estimated position, without an embedding of the model but with
-# one of the model it comes of, if it comes of one, and not rejected for good.
+# Photos to embed: without an embedding of the model but with one of the model it comes of, if it
+# comes of one, and not rejected for good.
 _TO_DO = """
     FROM {photos} AS photos
-    WHERE photos.position_source IS NOT NULL
-        AND (%(collection)s::bigint IS NULL OR photos.collection_id = %(collection)s)
+    WHERE (%(collection)s::bigint IS NULL OR photos.collection_id = %(collection)s)
         AND NOT EXISTS (
             SELECT FROM {embeddings} AS embeddings
             WHERE embeddings.model_id = %(model)s AND embeddings.photo_id = photos.id
         )
         AND NOT EXISTS (
-            SELECT FROM {guesses} AS guesses
-            WHERE guesses.model_id = %(model)s AND guesses.photo_id = photos.id
+            SELECT FROM {queries} AS queries
+            WHERE queries.model_id = %(model)s AND queries.photo_id = photos.id
         )
         AND (
             %(base)s::bigint IS NULL
@@ -301,8 +305,8 @@ _TO_DO = """
                 WHERE embeddings.model_id = %(base)s AND embeddings.photo_id = photos.id
             )
             OR EXISTS (
-                SELECT FROM {guesses} AS guesses
-                WHERE guesses.model_id = %(base)s AND guesses.photo_id = photos.id
+                SELECT FROM {queries} AS queries
+                WHERE queries.model_id = %(base)s AND queries.photo_id = photos.id
             )
         )
 """
@@ -318,7 +322,7 @@ _REJECTED = """
 
 def _sql(connection: Connection, template: LiteralString) -> sql.Composed:
     """A statement over what this login may write."""
-    tables = writable_tables(connection, "photos", "rejects", "embeddings", "guesses")
+    tables = writable_tables(connection, "photos", "rejects", "embeddings", "queries")
     parts = {"to_do": sql.SQL(_TO_DO), "rejected": sql.SQL(_REJECTED)}
     return sql.SQL(template).format(
         **tables, **{name: part.format(**tables) for name, part in parts.items()}
@@ -351,7 +355,8 @@ def _survey(connection: Connection, asked: dict[str, Any]) -> tuple[int, int, in
 def _pending(database: Database, asked: dict[str, Any]) -> Iterator[_Pending]:
     """Photos to do up to id `last`, by id, a page at a time: memory does not grow with them."""
     statement = """
-        SELECT photos.id, photos.collection_id, photos.uri, photos.sha256
+        SELECT photos.id, photos.collection_id, photos.uri, photos.sha256,
+            photos.geom IS NOT NULL AS reference
         {to_do}
             AND (%(retry)s OR NOT {rejected})
             AND photos.id > %(after)s AND photos.id <= %(last)s
@@ -387,9 +392,9 @@ def _write(
                 """
                 SELECT
                     id AS photo_id, collection_id, ST_AsEWKB(coalesce(geom, estimate)) AS geom,
-                    accuracy_m, taken_at, author, licence, shelf, geom IS NULL AS guessed
+                    accuracy_m, taken_at, author, licence, shelf, geom IS NOT NULL AS reference
                 FROM {photos} AS photos
-                WHERE id = ANY(%s) AND position_source IS NOT NULL
+                WHERE id = ANY(%s)
                 ORDER BY id
                 FOR SHARE
                 """,
@@ -398,7 +403,7 @@ def _write(
         ).fetchall()
     there = {key.photo_id: key for key in keys}
     embedded = [
-        (there[photo.id], outcome.embedding)
+        (there[photo.id]._replace(low_information=outcome.low_information), outcome.embedding)
         for photo, outcome in chunk
         if isinstance(outcome, Query) and photo.id in there
     ]

@@ -78,13 +78,12 @@ def embed_photo(
         data = read_bytes(uri)
         sha256 = hashlib.sha256(data).digest()
         with database.connection() as connection:
-            embedding = stored_embedding(connection, model.id, sha256)
-        if embedding is None:
-            embedding = embed_query(backbone, data)
+            stored = stored_embedding(connection, model.id, sha256)
+        embedding, reason = stored or (embed_query(backbone, data), None)
     except PhotoRejected as rejection:
         raise PhotoRejected(rejection.reason, f"{photo}: {rejection.message}") from rejection
     ms = 1000 * (time.perf_counter() - started)
-    return model, Query(uri, sha256, embedding, ms=ms)
+    return model, Query(uri, sha256, embedding, ms=ms, low_information=reason)
 
 
 def stored_query(connection: Connection, model: Model, photo_id: int) -> Query:
@@ -101,13 +100,14 @@ def stored_query(connection: Connection, model: Model, photo_id: int) -> Query:
     if row is None:
         raise no_photo(photo_id)
     uri, sha256, author, taken_at = row
-    embedding = stored_embedding(connection, model.id, sha256)
-    if embedding is None:
+    stored = stored_embedding(connection, model.id, sha256)
+    if stored is None:
         raise NotFoundError(
             f"photo {photo_id} is not embedded with the model {model.name}",
-            f"Only photos with a position are. Run: geosearch embed --model {model.name}",
+            f"Run: geosearch embed --model {model.name}",
         )
-    return Query(uri, bytes(sha256), embedding, author, taken_at)
+    embedding, reason = stored
+    return Query(uri, bytes(sha256), embedding, author, taken_at, low_information=reason)
 
 
 def embed_files(

@@ -46,10 +46,10 @@ def said_by(candidate: Candidate) -> frozenset[str]:
 
 
 def correction(photo: Photo, known: Known, *, update: bool) -> Change:
-    """What changes of a stored photo: a position where it had none; in an update all that is said.
+    """What changes of a stored photo: in an update, all that is said.
 
-    An estimate replaces no known position. A time whose zone was that of the position has the zone
-    of the new one.
+    One without a position gets it, and what it lacks besides. An estimate replaces no known
+    position. A time whose zone was that of the position has the zone of the new one.
     """
     position = photo.position
     if position is not None and position.is_estimate and known.located:
@@ -59,12 +59,13 @@ def correction(photo: Photo, known: Known, *, update: bool) -> Change:
         facts |= {"lat": position.lat, "lon": position.lon}
         facts |= {"position_source": position.source, "accuracy_m": position.accuracy_m}
     said = photo.said if update else frozenset()
+    fill = update or (position is not None and not known.located)
     if not known.located:
         said |= {"lat"}
     values: dict[str, Any] = {}
     fills: dict[str, Any] = {}
     for first, group in zip(_FIRSTS, GROUPS, strict=True):
-        if facts[first] is not None and (update or first in said):
+        if facts[first] is not None and (fill or first in said):
             (values if first in said else fills).update({name: facts[name] for name in group})
     if position is not None and "lat" in values and "taken_at" not in values:
         values |= rezoned(known.taken_at, known.zone, known.position, position)
@@ -74,7 +75,10 @@ def correction(photo: Photo, known: Known, *, update: bool) -> Change:
 def corrected(first: Photo, later: Photo, *, update: bool) -> Photo:
     """A photo still to be stored, as one with the same bytes says in the same way."""
     change = correction(later, Known(first.uri, first.position), update=update)
-    fields = {name: value for name, value in change.values.items() if hasattr(first, name)}
+    lacking = {name: value for name, value in change.fills.items() if not getattr(first, name)}
+    fields = lacking | {
+        name: value for name, value in change.values.items() if hasattr(first, name)
+    }
     if "lat" in change.values:
         fields |= {"position": later.position, "defect": None}
     return replace(first, **fields)

@@ -31,7 +31,7 @@ _BATCH = 500
 class IngestOptions(TypedDict, total=False):
     """Options of `ingest`, for those who pass them on."""
 
-    keep_unlocated: bool
+    skip_unlocated: bool
     dry_run: bool
     decode: bool
     workers: int | None
@@ -51,7 +51,7 @@ def ingest(
     sources: Paths,
     *,
     collection: str,
-    keep_unlocated: bool = False,
+    skip_unlocated: bool = False,
     dry_run: bool = False,
     decode: bool = True,
     workers: int | None = None,
@@ -80,8 +80,8 @@ def ingest(
         lines), as paths or URLs.
     collection
         Name of the collection; created where missing.
-    keep_unlocated
-        Store photos without a usable position too.
+    skip_unlocated
+        Do not store photos without a usable position.
     dry_run
         Do all the work in one transaction, then roll it back.
     decode
@@ -128,7 +128,7 @@ def ingest(
     unread: Counter[str] = Counter()
     options = {
         "collection": collection,
-        "keep_unlocated": keep_unlocated,
+        "skip_unlocated": skip_unlocated,
         "decode": decode,
         "author": author,
         "licence": licence,
@@ -152,11 +152,11 @@ def ingest(
                 connection,
                 collection_id,
                 run_id,
-                keep_unlocated=keep_unlocated,
+                skip_unlocated=skip_unlocated,
                 update=update,
                 folders=located,
             )
-            given_options = (decode, keep_unlocated, update, thumbnails)
+            given_options = (decode, skip_unlocated, update, thumbnails)
             reader = Reader(connection, collection_id, given_options, rehash)
             examined = ordered_map(
                 partial(_examine, decode=decode, thumbnails=thumbnails),

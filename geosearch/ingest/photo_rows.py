@@ -138,14 +138,14 @@ class Store:
         collection_id: int,
         run_id: int,
         *,
-        keep_unlocated: bool,
+        skip_unlocated: bool,
         update: bool = False,
         folders: Sequence[str] = (),
     ) -> None:
         self.connection = connection
         self.collection_id = collection_id
         self.run_id = run_id
-        self.keep_unlocated = keep_unlocated
+        self.skip_unlocated = skip_unlocated
         self.update = update
         #: Below which a photo whose file is gone takes the name of another with its bytes.
         self.folders = folders
@@ -329,7 +329,7 @@ class _Batch:
         self.held: dict[str, set[bytes]] = {}
         for sha256, photo in known.items():
             self.held.setdefault(photo.uri, set()).add(sha256)
-        self.keep_unlocated = store.keep_unlocated
+        self.skip_unlocated = store.skip_unlocated
         self.tally = Tally()
         self.new: dict[bytes, Photo] = {}
         self.changes: dict[int, Change] = {}
@@ -454,7 +454,9 @@ class _Batch:
         self.accepted.add(uri)
 
     def _without_position(self, photo: Photo, known: Known | None) -> None:
-        kept = self.keep_unlocated and known is None
+        # A file that lost its position in an editor keeps the photo it was.
+        held = (self.known[sha256] for sha256 in self.held.get(photo.uri, ()))
+        kept = not (self.skip_unlocated or known or any(each.located for each in held))
         if kept:
             self._add(photo)
             self.tally.kept_unlocated += 1

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Database, SearchConnection
-from geosearch.database.embedding_tables import GUESSES
+from geosearch.database.embedding_tables import ESTIMATED
 from geosearch.errors import InputError
 from geosearch.json_record import Record
 from geosearch.retrieval.facts import Facts, with_facts
@@ -185,11 +185,11 @@ def nearest(
                 exact,
             )
             private = _admitted(connection, known, where)
-            more = (*private, *([GUESSES] if where.includes_estimated else []))
+            more = (*private, *([ESTIMATED] if where.includes_estimated else []))
             if not more:
                 return found
             there = Search(connection, known, query, k, references, shelves=more)
-            kind = "private or estimated" if GUESSES in more else "private"
+            kind = "private or estimated" if ESTIMATED in more else "private"
             return _merge(found, there.exact(), sum(private.values()), k, kind)
 
         return with_facts(database, connection, model_id, search)

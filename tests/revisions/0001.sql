@@ -47,7 +47,7 @@ INSERT INTO geosearch.all_embeddings (
     photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, embedding
 ) SELECT id, 1, collection_id, geom, accuracy_m, taken_at, author, '[0.6, 0, -0.8]'
 FROM geosearch.all_photos WHERE geom IS NOT NULL;
-INSERT INTO geosearch.all_guesses (
+INSERT INTO geosearch.all_queries (
     photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, embedding
 ) SELECT id, 1, collection_id, estimate, accuracy_m, taken_at, author, '[0, 0.8, 0.6]'
 FROM geosearch.all_photos WHERE estimate IS NOT NULL;

@@ -74,8 +74,8 @@ BEGIN
     SELECT e.embedding INTO own
     FROM embeddings AS e WHERE e.model_id = known AND e.photo_id = photo;
     IF NOT FOUND THEN
-        SELECT g.embedding INTO own
-        FROM guesses AS g WHERE g.model_id = known AND g.photo_id = photo;
+        SELECT q.embedding INTO own
+        FROM queries AS q WHERE q.model_id = known AND q.photo_id = photo;
     END IF;
     IF NOT FOUND THEN
         PERFORM refuse(
@@ -84,7 +84,7 @@ BEGIN
             ),
             CASE
                 WHEN EXISTS (SELECT FROM photos AS p WHERE p.id = photo)
-                THEN 'Only photos with a position are. Run: geosearch embed --model ' || model
+                THEN 'Run: geosearch embed --model ' || model
                 ELSE 'There is no such photo. Ids: SELECT id, uri FROM geosearch.photos'
             END
         );

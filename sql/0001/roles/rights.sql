@@ -62,11 +62,12 @@ RETURN CASE name
     WHEN 'thumbnails' THEN
         'photo_id, collection_id, width, height, webp'
     ELSE
-        'photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding'
+        'photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, embedding, '
+        'low_information'
 END;
 
 COMMENT ON FUNCTION geosearch.read_columns(text) IS
-    'Columns of photos, thumbnails, embeddings or guesses that readers may read.';
+    'Columns of photos, thumbnails, embeddings or queries that readers may read.';
 
 -- The open shelf is for all roles, a private one for the owner: whom else, set_shared says.
 CREATE FUNCTION geosearch.grant_shelf(shelf bigint) RETURNS void
@@ -91,7 +92,7 @@ BEGIN
             END LOOP;
             CONTINUE;
         END IF;
-        IF item.whole IN ('photos', 'thumbnails', 'embeddings', 'guesses') THEN
+        IF item.whole IN ('photos', 'thumbnails', 'embeddings', 'queries') THEN
             PERFORM geosearch.grant_to('geosearch_reader', format(
                 'SELECT (%s) ON %s', geosearch.read_columns(item.whole), item.name
             ));
@@ -152,7 +153,7 @@ DECLARE
         format('photos (%s)', geosearch.read_columns('photos')),
         format('thumbnails (%s)', geosearch.read_columns('thumbnails')),
         format('embeddings (%s)', geosearch.read_columns('embeddings')),
-        format('guesses (%s)', geosearch.read_columns('guesses')),
+        format('queries (%s)', geosearch.read_columns('queries')),
         'localizations (id, recorded_by)',
         'evaluations (id, recorded_by)',
         'calibrations (id, created_at, model_id, model, filter, parameters, figures, queries, options,'

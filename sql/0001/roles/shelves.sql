@@ -3,7 +3,7 @@
 -- right on any relation with rows that are hidden from it, and a table all_x is for geosearch_owner.
 -- The view x shows what of it the caller may see:
 --
--- * Of shelved tables (photos, their changes and write-backs, thumbnails, rejects, files, embeddings, guesses, coverage), the shelf of the public collections,
+-- * Of shelved tables (photos, their changes and write-backs, thumbnails, rejects, files, embeddings, queries, coverage), the shelf of the public collections,
 --   x_open, and each private one, x_c<collection>, if the caller may read it. That is a condition
 --   without columns: PostgreSQL asks it once, before the first row, and skips the shelf if it is not
 --   met. What the caller asks about its rows is never asked.
@@ -16,7 +16,7 @@
 
 CREATE FUNCTION geosearch.shelved_tables() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '{photos, photo_changes, write_backs, thumbnails, rejects, files, embeddings, guesses, coverage}'::text[];
+RETURN '{photos, photo_changes, write_backs, thumbnails, rejects, files, embeddings, queries, coverage}'::text[];
 
 COMMENT ON FUNCTION geosearch.shelved_tables() IS
     'Tables whose rows are a collection''s, each on its shelf.';
@@ -295,7 +295,7 @@ SELECT format('(%s)', string_agg(
     format(
         'SELECT photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, '
         'embedding FROM '
-        || CASE shelf WHEN -1 THEN 'geosearch.guesses WHERE model_id = %2$s'
+        || CASE shelf WHEN -1 THEN 'geosearch.queries WHERE model_id = %2$s AND geom IS NOT NULL'
             ELSE 'geosearch.embeddings_c%1$s_m%2$s' END,
         shelf, model
     ),
@@ -305,7 +305,7 @@ FROM unnest(shelves) AS shelf;
 END;
 
 COMMENT ON FUNCTION geosearch.embeddings_on(bigint, bigint[]) IS
-    'What to select one model''s embeddings from, on these private shelves; -1: its guesses.';
+    'What to select one model''s embeddings from, on these private shelves; -1: of estimated positions.';
 
 CREATE FUNCTION geosearch.rests_on_the_gone() RETURNS boolean
 LANGUAGE plpgsql STABLE
@@ -498,7 +498,7 @@ DECLARE
 BEGIN
     PERFORM make_views();  -- first: they name its relations
     FOREACH name IN ARRAY ARRAY[
-        'photo_changes', 'write_backs', 'thumbnails', 'rejects', 'files', 'embeddings', 'guesses',
+        'photo_changes', 'write_backs', 'thumbnails', 'rejects', 'files', 'embeddings', 'queries',
         'coverage', 'photos'
     ] LOOP
         EXECUTE format('DROP TABLE %I', name || '_c' || shelf);
@@ -530,7 +530,7 @@ BEGIN
         UPDATE all_collections SET private = wanted WHERE id = collection;  -- its photos follow
         UPDATE all_embeddings SET shelf = CASE WHEN wanted THEN collection ELSE 0 END
         WHERE collection_id = collection;
-        UPDATE all_guesses SET shelf = CASE WHEN wanted THEN collection ELSE 0 END
+        UPDATE all_queries SET shelf = CASE WHEN wanted THEN collection ELSE 0 END
         WHERE collection_id = collection;
         SET CONSTRAINTS ALL IMMEDIATE;
         IF wanted THEN

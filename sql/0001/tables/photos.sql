@@ -404,6 +404,7 @@ CREATE TABLE geosearch.all_embeddings (
     author text,
     licence text,
     embedding halfvec NOT NULL,
+    low_information text,
     created_at timestamptz NOT NULL DEFAULT now(),
     shelf bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (model_id, photo_id, shelf),
@@ -429,11 +430,13 @@ CALL pg_temp.describe('geosearch.all_embeddings',
     author: Copy of the photo's column.
     licence: Copy of the photo's column.
     embedding: L2-normalised embedding, float16.
+    low_information: Why the picture can hardly tell a place; NULL too where it was not looked at.
 $$);
 
--- Apart, so that no index, plan, measurement or count knows of them: who asks for estimated positions
--- has these compared besides.
-CREATE TABLE geosearch.all_guesses (
+-- Of photos that are no references, and so apart: no index, plan, measurement, training or count knows
+-- of them, and geom, which embeddings must have, keeps the others from going astray. They ask; who
+-- asks for estimated positions has those compared besides that have one.
+CREATE TABLE geosearch.all_queries (
     LIKE geosearch.all_embeddings INCLUDING DEFAULTS,
     PRIMARY KEY (model_id, photo_id, shelf),
     FOREIGN KEY (model_id) REFERENCES geosearch.models ON DELETE CASCADE,
@@ -441,40 +444,48 @@ CREATE TABLE geosearch.all_guesses (
         ON DELETE CASCADE DEFERRABLE
 ) PARTITION BY LIST (shelf);
 
-CREATE INDEX ON geosearch.all_guesses (photo_id);
+ALTER TABLE geosearch.all_queries ALTER COLUMN geom DROP NOT NULL;
+CREATE INDEX ON geosearch.all_queries (photo_id);
 
-CALL pg_temp.describe('geosearch.all_guesses',
-    'Embeddings of photos whose position was estimated, as in all_embeddings: no references.', $$
+CALL pg_temp.describe('geosearch.all_queries',
+    'Embeddings of photos without a known position, as in all_embeddings: no references.', $$
     photo_id: The photo.
     model_id: The model.
     collection_id: Copy of the photo's column.
-    geom: Copy of the photo's estimate.
+    geom: Copy of the photo's estimate; NULL if unlocated.
     accuracy_m: Copy of the photo's column.
     taken_at: Copy of the photo's column.
     author: Copy of the photo's column.
     licence: Copy of the photo's column.
     embedding: L2-normalised embedding, float16.
+    low_information: Why the picture can hardly tell a place; NULL too where it was not looked at.
 $$);
 
--- Embeddings carry copies of the photo's filter columns; this keeps them true. A photo that loses
--- its position loses its embeddings: without one it can never be a neighbour.
+-- Embeddings carry copies of the photo's filter columns; this keeps them true, and lets those of a
+-- photo that becomes a reference, or is one no longer, change places.
 -- With the rights of the tables' owner: what it changes is the photo's own, on the same shelf.
 CREATE FUNCTION geosearch.sync_embeddings() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, geosearch, public, pg_temp AS $$
 BEGIN
     IF NEW.geom IS NULL THEN
-        DELETE FROM all_embeddings WHERE photo_id = NEW.id AND shelf = NEW.shelf;
-    ELSE
-        UPDATE all_embeddings
-        SET collection_id = NEW.collection_id, geom = NEW.geom, accuracy_m = NEW.accuracy_m,
+        WITH gone AS (
+            DELETE FROM all_embeddings AS e WHERE e.photo_id = NEW.id AND e.shelf = NEW.shelf
+            RETURNING e.*
+        )
+        INSERT INTO all_queries SELECT * FROM gone;
+        UPDATE all_queries
+        SET collection_id = NEW.collection_id, geom = NEW.estimate, accuracy_m = NEW.accuracy_m,
             taken_at = NEW.taken_at, author = NEW.author, licence = NEW.licence
         WHERE photo_id = NEW.id AND shelf = NEW.shelf;
-    END IF;
-    IF NEW.estimate IS NULL THEN
-        DELETE FROM all_guesses WHERE photo_id = NEW.id AND shelf = NEW.shelf;
     ELSE
-        UPDATE all_guesses
-        SET collection_id = NEW.collection_id, geom = NEW.estimate, accuracy_m = NEW.accuracy_m,
+        UPDATE all_queries SET geom = NEW.geom WHERE photo_id = NEW.id AND shelf = NEW.shelf;
+        WITH gone AS (
+            DELETE FROM all_queries AS q WHERE q.photo_id = NEW.id AND q.shelf = NEW.shelf
+            RETURNING q.*
+        )
+        INSERT INTO all_embeddings SELECT * FROM gone;
+        UPDATE all_embeddings
+        SET collection_id = NEW.collection_id, geom = NEW.geom, accuracy_m = NEW.accuracy_m,
             taken_at = NEW.taken_at, author = NEW.author, licence = NEW.licence
         WHERE photo_id = NEW.id AND shelf = NEW.shelf;
     END IF;

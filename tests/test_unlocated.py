@@ -1,0 +1,157 @@
+"""Photos without a position: kept, embedded to be asked about, and no references anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from geosearch.client import Geosearch
+from geosearch.database.connection import Database
+from geosearch.database.coverage import refresh_coverage
+from geosearch.errors import DatabaseError
+from geosearch.evaluation.queries import stored_queries
+from geosearch.features.extraction import stored_query
+from geosearch.features.model_rows import count_embeddings, find_model
+from geosearch.geocells.geocell_rows import photo_positions
+from geosearch.query import Query
+from geosearch.retrieval import nearest
+from geosearch.retrieval.batch import nearest_batch
+from geosearch.retrieval.duplicates import Exclusions, nearest_others
+from geosearch.retrieval.exact import ExactSearch
+from geosearch.retrieval.filters import EVERYTHING, where
+from geosearch.retrieval.indexes import build_index
+from geosearch.training.photos import read_photos
+from tests.photo_files import gps, photo
+from tests.rows import fetch
+
+LOCATED, UNLOCATED = 8, 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos 0 to 7 say where they were taken; 8 to 10, with the pictures of 0 to 2, do not."""
+    made = tmp_path_factory.mktemp("photos")
+    for number in range(LOCATED + UNLOCATED):
+        position = gps(10 + number, 20 + number) if number < LOCATED else None
+        data = photo(position, shade=number % LOCATED, size=(64, 48))
+        made.joinpath(f"{number:02}.jpg").write_bytes(data)
+    return made
+
+
+@pytest.fixture(scope="module")
+def embedded(module_database: Database, folder: Path) -> Database:
+    """The photos, embedded with the default model; their ids are by their names from 1."""
+    gs = Geosearch(module_database)
+    summary = gs.ingest(folder, collection="mine", workers=1)
+    assert (summary.added, summary.unlocated, summary.kept_unlocated) == (LOCATED, 3, 3)
+    assert gs.embed().embedded == LOCATED + UNLOCATED
+    return module_database
+
+
+REFERENCES = [*range(1, LOCATED + 1)]
+
+
+def query(database: Database) -> Query:
+    """The first photo without a position: it has the picture of photo 1."""
+    with database.connection() as connection:
+        return stored_query(connection, find_model(connection, "1"), LOCATED + 1)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("estimated", [False, True])
+def test_no_search_finds_an_unlocated_photo(
+    embedded: Database, indexed: bool, estimated: bool
+) -> None:
+    if indexed:
+        assert build_index(embedded, 1, 1280).rows == LOCATED
+    asked, vector = where(include_estimated=estimated), query(embedded).embedding
+    same = Exclusions(same_bytes=True)
+    found = [
+        nearest(embedded, 1, vector, 20, asked),
+        nearest(embedded, 1, vector, 20, asked, exact=True),
+        nearest_others(embedded, 1, query(embedded), 20, asked, same).neighbours,
+        nearest_others(
+            embedded, 1, query(embedded), 20, asked, Exclusions(same_bytes=True)
+        ).neighbours,
+        ExactSearch(embedded, 1, vector[None], 20, asked).neighbours(0),
+    ]
+    for each in found:
+        assert (each.photo_id[0], sorted(each.photo_id)) == (1, REFERENCES)
+    assert nearest_batch(embedded, 1, vector[None], 20, asked).count[0] == LOCATED
+    assert fetch(
+        embedded,
+        "SELECT array_agg(photo_id ORDER BY photo_id)"
+        " FROM geosearch.nearest_to_photo(9, '1', k => 20, include_estimated => %s)",
+        estimated,
+    ) == [(REFERENCES,)]
+    assert fetch(
+        embedded,
+        "SELECT neighbours FROM geosearch.localize_photo(9, '1', include_estimated => %s)",
+        estimated,
+    ) == [(LOCATED,)]
+
+
+def test_nothing_counts_an_unlocated_photo_as_a_reference(embedded: Database) -> None:
+    with embedded.connection() as connection:
+        model = find_model(connection, "1")
+        assert count_embeddings(connection) == {1: LOCATED}
+        assert len(photo_positions(connection)[0]) == LOCATED  # of which partitions are made
+        assert len(read_photos(connection, "mine")) == LOCATED  # which is trained on
+        refresh_coverage(connection)
+        assert connection.execute(
+            "SELECT sum(photos) FROM geosearch.gis_coverage WHERE cell_km > 100"
+        ).fetchone() == (LOCATED,)
+        assert connection.execute("SELECT count(*) FROM geosearch.gis_photos").fetchone() == (
+            LOCATED,
+        )
+        assert connection.execute("SELECT total FROM geosearch.search_facts(1)").fetchone() == (
+            LOCATED,
+        )
+    # Which evaluations, calibrations and whitenings are by.
+    assert len(stored_queries(embedded, model, EVERYTHING)) == LOCATED
+    # The database itself refuses what would be a reference without a place.
+    with pytest.raises(DatabaseError, match="not-null"):
+        fetch(
+            embedded,
+            "INSERT INTO geosearch.all_embeddings SELECT * FROM geosearch.all_queries",
+        )
+
+
+def test_an_embedding_goes_where_its_photo_belongs(embedded: Database) -> None:
+    """A photo that gets a position is a reference at once; one that loses it asks again."""
+    before = query(embedded)
+    assert before.low_information == "smooth"
+    for place, source in (("SRID=4326;POINT(8 47)", "corrected"), (None, None)):
+        fetch(
+            embedded,
+            "UPDATE geosearch.all_photos SET geom = %s, position_source = %s"
+            " WHERE id = 9 RETURNING id",
+            *(place, source),
+        )
+        after = query(embedded)
+        assert after.embedding.tolist() == before.embedding.tolist()
+        assert after.low_information == before.low_information
+        assert len(nearest(embedded, 1, before.embedding, 20)) == LOCATED + (place is not None)
+    assert Geosearch(embedded).embed().pending == 0
+
+
+def test_a_located_photo_that_comes_again_brings_all_it_says(
+    database: Database, folder: Path, tmp_path: Path
+) -> None:
+    gs = Geosearch(database)
+    bare = folder / "08.jpg"
+    gs.ingest(bare, collection="mine", author="Ann")
+    manifest = tmp_path / "photos.csv"
+    manifest.write_text(f"uri,lat,lon,title,author\n{bare},47,8,A lake,Bob\n")
+    assert gs.ingest(manifest, collection="mine").added == 1
+    assert fetch(database, "SELECT ST_Y(geom), title, author FROM geosearch.photos") == [
+        (47, "A lake", "Ann")
+    ]
+    # An editor that drops the position does not drop what is known.
+    located = tmp_path / "edited.jpg"
+    located.write_bytes((folder / "00.jpg").read_bytes())
+    gs.ingest(located, collection="edited")
+    located.write_bytes(photo(shade=99))
+    summary = gs.ingest(located, collection="edited")
+    assert (summary.unlocated, summary.kept_unlocated, summary.replaced) == (1, 0, 0)
