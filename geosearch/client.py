@@ -58,7 +58,7 @@ from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.filters import GivenFilter, narrowed
 from geosearch.retrieval.indexing import Indexed, index_model
-from geosearch.retrieval.photo_list import read_thumbnail
+from geosearch.retrieval.photo_list import StoredPhoto, list_photos, read_thumbnail
 from geosearch.write_back.write_back_run import WrittenBack, write_back
 
 
@@ -384,6 +384,21 @@ class Geosearch(Closing):
             overwrite=overwrite,
             dry_run=dry_run,
         )
+
+    @checked_keywords
+    def photos(
+        self,
+        *,
+        unlocated: bool = False,
+        ids: Sequence[int] = (),
+        where: GivenFilter = None,
+        limit: int | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> list[StoredPhoto]:
+        """The photos of a filter, or all: `geosearch.retrieval.photo_list.list_photos`."""
+        passing = narrowed(where, conditions)
+        with self.database.connection() as connection:
+            return list_photos(connection, passing, ids, limit, unlocated=unlocated)
 
     def thumbnail(self, photo_id: int) -> bytes:
         """The thumbnail of a photo, as WebP: `geosearch.retrieval.photo_list.read_thumbnail`."""

@@ -21,7 +21,9 @@ from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.exact import ExactSearch
 from geosearch.retrieval.filters import EVERYTHING, where
 from geosearch.retrieval.indexes import build_index
+from geosearch.retrieval.photo_list import photo_history
 from geosearch.training.photos import read_photos
+from tests.command_line import CommandLine
 from tests.photo_files import gps, photo
 from tests.rows import fetch
 
@@ -116,6 +118,31 @@ def test_nothing_counts_an_unlocated_photo_as_a_reference(embedded: Database) ->
             embedded,
             "INSERT INTO geosearch.all_embeddings SELECT * FROM geosearch.all_queries",
         )
+
+
+def test_photos_are_listed_and_shown_with_their_history(
+    embedded: Database, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gs, geosearch = Geosearch(embedded), CommandLine(embedded.url, capsys)
+    listed = geosearch("photos", "list", "--unlocated", "--collection", "mine", "--json").json()
+    assert [photo["id"] for photo in listed] == [9, 10, 11]
+    assert [photo.id for photo in gs.photos(unlocated=True, limit=2)] == [9, 10]
+    assert gs.photos(unlocated=True, near=(10, 20, 20000)) == []
+    shown = geosearch("photos", "show", folder / "00.jpg", "--json").json()
+    assert (shown["id"], shown["lat"], shown["history"]) == (1, 10, [])
+    gs.correct_positions(10, 20.5, ids=[1])
+    (change,) = geosearch("photos", "show", 1, "--json").json()["history"]
+    assert (change["old"]["lon"], change["new"]["lon"]) == (20, 20.5)
+    assert (change["run_id"], change["changed_by"]) == (3, "geosearch")
+    assert "lon               20 → 20.5" in geosearch("photos", "show", 1).out
+    gs.undo_run(3)
+    with embedded.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_reader")
+        assert photo_history(connection, 1) is None
+    gs.ingest(folder / "00.jpg", collection="again")
+    assert "several collections" in geosearch("photos", "show", folder / "00.jpg").err
+    assert "no photo 99" in geosearch("photos", "show", 99).err
+    gs.delete_collection("again")
 
 
 def test_an_embedding_goes_where_its_photo_belongs(embedded: Database) -> None:

@@ -11,13 +11,14 @@ import typer
 from geosearch.atomic_files import replacing
 from geosearch.cli import deleting
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, LimitOption, answer, connected, print_rows
+from geosearch.cli.console import JsonOption, LimitOption, answer, connected, print_rows, say
 from geosearch.cli.deleting import DryRunOption, YesOption
 from geosearch.cli.options import check_ending, make_filter, option, taking
 from geosearch.errors import InputError
 
 if TYPE_CHECKING:
     from geosearch.retrieval import Filter
+    from geosearch.retrieval.photo_list import PhotoChange, StoredPhoto
 
 app = command_group(
     """Photos in the database; geosearch ingest adds some.
@@ -32,24 +33,31 @@ _SHOWN = 100
 
 
 @app.command("list")
-@taking(_IDS, where=make_filter)
+@taking(
+    _IDS,
+    option("unlocated", bool, "Those without a position, not an estimated one either."),
+    where=make_filter,
+)
 def show_list(
     context: typer.Context,
     limit: LimitOption = None,
     as_json: JsonOption = False,
     *,
     ids: list[int] | None,
+    unlocated: bool,
     where: Filter,
 ) -> None:
     """List photos, all or those of a filter, with their positions.
 
     Example: geosearch photos list --country CH --author ann --json
+
+    Example: geosearch photos list --unlocated --collection mine
     """
     from geosearch.retrieval.photo_list import list_photos
 
     most = limit if as_json or limit else _SHOWN
     with connected(context) as connection:
-        found = list_photos(connection, where, ids or (), most)
+        found = list_photos(connection, where, ids or (), most, unlocated=unlocated)
     columns = {
         "id": lambda item: str(item.id),
         "collection": lambda item: item.collection,
@@ -58,6 +66,42 @@ def show_list(
         "source": lambda item: item.position_source or "",
     }
     print_rows(as_json, found, columns, ("collection", "photo", "source"), none="no such photo")
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    photo: Annotated[str, typer.Argument(metavar="ID|FILE", help="Its id, or path or URL.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is known of a photo, and what was changed of it, when and by whom.
+
+    Readers are not shown the changes.
+
+    Example: geosearch photos show 17
+    """
+    from geosearch.retrieval.photo_list import find_photo, photo_history
+
+    with connected(context) as connection:
+        found = find_photo(connection, photo)
+        history = photo_history(connection, found.id)
+    answer(as_json, found.to_json() | {"history": history}, lambda: _show(found, history))
+
+
+def _show(photo: StoredPhoto, history: list[PhotoChange] | None) -> None:
+    for name, value in photo.to_json().items():
+        if value is not None:
+            say(f"{name:<20}{value}")
+    for change in history or ():
+        by = f"{change.changed_at:%Y-%m-%d %H:%M:%S %Z}, {change.changed_by}"
+        say(f"changed {by}{'' if change.run_id is None else f', run {change.run_id}'}")
+        for name, old in change.old.items():
+            if old != change.new[name]:
+                say(f"  {name:<18}{_said(old)} → {_said(change.new[name])}")
+
+
+def _said(value: object) -> str:
+    return "nothing" if value is None else str(value)
 
 
 @app.command("delete")

@@ -11,11 +11,12 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from geosearch.database.connection import Connection
-from geosearch.errors import NotFoundError
+from geosearch.errors import InputError, NotFoundError, no_photo
 from geosearch.json_record import Record
 from geosearch.retrieval.algebra import check_references
 from geosearch.retrieval.conditions import Photos
 from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.storage import resolve
 
 # A filter is a condition on the columns that embeddings have of their photos.
 _CHOSEN = """
@@ -40,6 +41,7 @@ FROM (SELECT *, coalesce(geom, estimate) AS place FROM (
 ) AS shown) AS p
 JOIN geosearch.collections AS c ON c.id = p.collection_id
 WHERE p.id IN ({chosen}) AND p.id > %(after)s
+    AND (NOT %(unlocated)s OR p.position_source IS NULL)
 ORDER BY p.id LIMIT %(limit)s
 """
 
@@ -102,17 +104,71 @@ def list_photos(
     ids: Sequence[int] = (),
     limit: int | None = None,
     after: int = 0,
+    *,
+    unlocated: bool = False,
 ) -> list[StoredPhoto]:
     """The photos this login may see that pass a filter and have these ids, in order.
 
-    Those `after` an id, at most `limit`: the next page of a list.
+    Those `after` an id, at most `limit`: the next page of a list. `unlocated`: only those without a
+    position, and without an estimated one.
 
     Errors as of `chosen_photos`.
     """
     chosen, values = chosen_photos(connection, where, ids)
     with connection.cursor(row_factory=class_row(StoredPhoto)) as cursor:
         return cursor.execute(
-            sql.SQL(_LIST).format(chosen=chosen), values | {"limit": limit, "after": after}
+            sql.SQL(_LIST).format(chosen=chosen),
+            values | {"limit": limit, "after": after, "unlocated": unlocated},
+        ).fetchall()
+
+
+def find_photo(connection: Connection, photo: int | str) -> StoredPhoto:
+    """A photo this login may see, by its id, or by its path or URL.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    InputError
+        Several collections have one of this name.
+    """
+    if isinstance(photo, str) and not photo.isdecimal():
+        uri = resolve(photo)
+        rows = connection.execute("SELECT id FROM geosearch.photos WHERE uri = %s", (uri,))
+        ids = sorted(int(key) for (key,) in rows)
+        if len(ids) > 1:
+            raise InputError(f"{photo}: several collections have it", f"Give an id: {ids}")
+        if not ids:
+            raise NotFoundError(f"there is no photo {uri}", "See: geosearch photos list")
+    else:
+        ids = [int(photo)]
+    found = list_photos(connection, ids=ids)
+    if not found:
+        raise no_photo(ids[0])
+    return found[0]
+
+
+@dataclass(frozen=True)
+class PhotoChange(Record):
+    """A change of a photo: what of it was `old` is `new` since, by name; by which run, if one."""
+
+    changed_at: datetime
+    changed_by: str
+    old: dict[str, Any]
+    new: dict[str, Any]
+    run_id: int | None
+
+
+def photo_history(connection: Connection, photo_id: int) -> list[PhotoChange] | None:
+    """What was changed of a photo, oldest first; None where this login may not see it."""
+    right = "SELECT has_table_privilege('geosearch.photo_changes', 'SELECT')"
+    if connection.execute(right).fetchone() != (True,):
+        return None
+    with connection.cursor(row_factory=class_row(PhotoChange)) as cursor:
+        return cursor.execute(
+            "SELECT changed_at, changed_by, old, new, run_id FROM geosearch.photo_changes "
+            "WHERE photo_id = %s ORDER BY id",
+            (photo_id,),
         ).fetchall()
 
 

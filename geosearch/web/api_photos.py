@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from geosearch.errors import InputError, no_photo
+from geosearch.errors import InputError
 from geosearch.features.extraction import stored_query
 from geosearch.features.model_rows import find_model
 from geosearch.retrieval import Filter
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.filters import Near
-from geosearch.retrieval.photo_list import list_photos, nearest_photos
+from geosearch.retrieval.photo_list import find_photo, list_photos, nearest_photos
 from geosearch.web.access import Asker
 from geosearch.web.asking import MOST, Models
 from geosearch.web.picture_bytes import Thumbnails, photo_file, stored_thumbnail
@@ -93,10 +93,7 @@ def near(
 def read(asker: Asker, id: Id) -> Response:
     """As `geosearch photos list --json` has it."""
     with asker.database.connection() as connection:
-        found = list_photos(connection, ids=[id])
-    if not found:
-        raise no_photo(id)
-    return said(found[0])
+        return said(find_photo(connection, id))
 
 
 @router.get(
