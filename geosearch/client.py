@@ -23,7 +23,7 @@ from geosearch.deletion.record_deletion import (
 )
 from geosearch.deletion.renaming import rename_collection, rename_model, rename_partition
 from geosearch.deletion.run_undo import Undone, undo_run
-from geosearch.errors import PhotoRejected
+from geosearch.errors import InputError, PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
 from geosearch.evaluation.calibrating import (
     CalibrateOptions,
@@ -51,6 +51,7 @@ from geosearch.localization import (
     Request,
     load,
     localize,
+    localize_stored,
     reproduce,
 )
 from geosearch.localization.request import Asking
@@ -154,18 +155,31 @@ class Geosearch(Closing):
 
     @checked_keywords
     def localize(
-        self, photo: str | PathLike[str], **options: Unpack[LocalizeOptions]
+        self,
+        photo: str | PathLike[str] | None = None,
+        *,
+        photo_id: int | None = None,
+        **options: Unpack[LocalizeOptions],
     ) -> Localization:
-        """Estimate where `photo` was taken; options are the keywords of `localize_many`.
+        """Estimate where `photo`, or the stored photo of this id, was taken.
 
-        For example `gs.localize("unknown.jpg", k=50, near=(46.8, 8.2, 200), after="2015-01-01")`.
+        Options are the keywords of `localize_many`. For example
+        `gs.localize("unknown.jpg", k=50, near=(46.8, 8.2, 200), after="2015-01-01")`.
 
         Raises
         ------
         PhotoRejected
             The photo cannot be read.
+        NotFoundError
+            There is no stored photo of this id.
         """
-        (answer,) = self.localize_many([path("photo", photo)], **options)
+        if (photo is None) == (photo_id is None):
+            raise InputError("`photo`: give it or `photo_id`, and not both")
+        if photo_id is not None:
+            given = self.localize_stored([whole("photo_id", photo_id)], **options)
+        else:
+            given = self.localize_many([path("photo", photo)], **options)
+        (answer,) = given
         if isinstance(answer, Failure):
             raise PhotoRejected(answer.reason, f"{answer.photo}: {answer.message}")
         return answer
@@ -199,6 +213,40 @@ class Geosearch(Closing):
             parameters=request,
             where=passing,
             exclusions=Exclusions(exclude_self, exclude_duplicates),
+            record=record,
+        )
+
+    @checked_keywords
+    def localize_stored(
+        self,
+        photo_ids: Sequence[int] | None = None,
+        *,
+        of: str | Sequence[str] = (),
+        model: str = DEFAULT_MODEL,
+        parameters: Parameters | Request | None = None,
+        exclude_self: bool = True,
+        exclude_duplicates: float | bool | None = None,
+        device: str = "auto",
+        record: bool = True,
+        where: GivenFilter = None,
+        **asking: Unpack[Asking],
+    ) -> Iterator[Localization | Failure]:
+        """Localize photos of the database: those of these ids, or else all without a position.
+
+        Of the latter those in the collections `of`, by default in all that the filter lets through,
+        and new ones alone: `geosearch.localization.localizing.localize_stored`. Other keywords are
+        as in `localize_many`.
+        """
+        request, passing = Request.of(asking, parameters, where)
+        return localize_stored(
+            self.database,
+            photo_ids,
+            of=[of] if isinstance(of, str) else of,
+            model=model,
+            parameters=request,
+            where=passing,
+            exclusions=Exclusions(exclude_self, exclude_duplicates),
+            device=device,
             record=record,
         )
 
@@ -399,6 +447,21 @@ class Geosearch(Closing):
             overwrite=overwrite,
             dry_run=dry_run,
         )
+
+    @checked_keywords
+    def photos(
+        self,
+        *,
+        unlocated: bool = False,
+        ids: Sequence[int] = (),
+        where: GivenFilter = None,
+        limit: int | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> list[StoredPhoto]:
+        """The photos of a filter, or all: `geosearch.retrieval.photo_list.list_photos`."""
+        passing = narrowed(where, conditions)
+        with self.database.connection() as connection:
+            return list_photos(connection, passing, ids, limit, unlocated=unlocated)
 
     def thumbnail(self, photo_id: int) -> bytes:
         """The thumbnail of a photo, as WebP: `geosearch.retrieval.photo_list.read_thumbnail`."""

@@ -9,11 +9,12 @@ import pytest
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
-from geosearch.errors import DatabaseError
+from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.evaluation.queries import stored_queries
 from geosearch.features.extraction import stored_query
 from geosearch.features.model_rows import count_embeddings, find_model
 from geosearch.geocells.geocell_rows import photo_positions
+from geosearch.localization import Localization
 from geosearch.query import Query
 from geosearch.retrieval import nearest
 from geosearch.retrieval.batch import nearest_batch
@@ -182,3 +183,56 @@ def test_a_located_photo_that_comes_again_brings_all_it_says(
     located.write_bytes(photo(shade=99))
     summary = gs.ingest(located, collection="edited")
     assert (summary.unlocated, summary.kept_unlocated, summary.replaced) == (1, 0, 0)
+
+
+# ---- localizing ---------------------------------------------------------------------------------
+
+
+def test_all_without_a_position_are_localized_once(
+    embedded: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    geosearch = CommandLine(embedded.url, capsys)
+    asked = ("localize", "--unlocated", "--collection", "mine", "--no-calibration")
+    # As if it had been killed after the first.
+    first = next(Geosearch(embedded).localize_stored(collection="mine", calibrate=False))
+    assert isinstance(first, Localization)
+    assert first.photo.endswith("08.jpg")
+    assert first.query.low_information == "smooth"
+    assert geosearch(*asked, "--k", 5, "--of", "mine", "--no-record", "--json").out.count("\n") == 3
+    rest = geosearch(*asked)
+    assert rest.code == 0, rest.err
+    assert ("08.jpg" in rest.out, "09.jpg" in rest.out, "10.jpg" in rest.out) == (False, True, True)
+    assert geosearch(*asked, "--json").out == ""  # no new ones
+    again = [*Geosearch(embedded).localize_stored(k=5, collection="mine")]  # asked otherwise
+    assert len(again) == UNLOCATED
+    assert [*Geosearch(embedded).localize_stored(k=5, collection="mine")] == []
+    assert "no collection 'hers'" in geosearch(*asked, "--of", "hers").err
+    assert geosearch("localize").code == 2
+    assert geosearch("localize", "a.jpg", "--unlocated").code == 2
+
+
+def test_a_stored_photo_is_localized_without_itself(embedded: Database) -> None:
+    gs = Geosearch(embedded)
+    answer = gs.localize(photo_id=1)
+    assert 1 not in answer.neighbours.photo_id.tolist()
+    assert answer.excluded is not None
+    assert answer.excluded.same_bytes == 1
+    assert answer.question is not None
+    assert gs.reproduce(answer.id or 0).same
+    with pytest.raises(NotFoundError, match="no photo 99"):
+        gs.localize(photo_id=99)
+    with pytest.raises(InputError, match="photo_id"):
+        gs.localize("a.jpg", photo_id=1)
+
+
+def test_what_is_not_embedded_is_embedded_from_its_file(database: Database, folder: Path) -> None:
+    gs = Geosearch(database)
+    gs.ingest(folder, collection="mine")
+    with pytest.raises(NotFoundError, match="embed"):
+        gs.localize(photo_id=9)
+    gs.embed()
+    stored = gs.localize(photo_id=9, record=False)
+    fetch(database, "DELETE FROM geosearch.all_queries WHERE photo_id = 9 RETURNING photo_id")
+    fresh = gs.localize(photo_id=9, record=False)
+    assert fresh.query.low_information == stored.query.low_information == "smooth"
+    assert (fresh.lat, fresh.lon) == pytest.approx((stored.lat, stored.lon), abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,35 +36,59 @@ _RECORD = options.option(
 )
 
 
+_IDS = options.option("photo_ids", list[int], "A photo of the database.", spelt="--photo-id")
+_UNLOCATED = options.option(
+    "unlocated", bool, "All photos of the database that have no position and no such answer yet."
+)
+_OF = options.option(
+    "of", list[str], "--unlocated: those of this collection; repeatable.", metavar="NAME"
+)
+
+
 @options.taking(
-    *(options.MODEL, options.DEVICE, _RECORD),
+    *(_IDS, _UNLOCATED, _OF, options.MODEL, options.DEVICE, _RECORD),
     asked=options.make_parameters,
     exclusions=options.make_exclusions,
     where=options.make_filter,
 )
 def localize(
     context: typer.Context,
-    photos: Annotated[list[str], typer.Argument(help="Photos: paths or URLs.")],
+    photos: Annotated[list[str] | None, typer.Argument(help="Photos: paths or URLs.")] = None,
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the answer.")
     ] = None,
     as_json: JsonOption = False,
     *,
     asked: dict[str, Any],
+    photo_ids: list[int] | None,
+    unlocated: bool,
+    of: list[str] | None,
     **given: Any,
 ) -> None:
     """Estimate where photos were taken. `geosearch show` reads recorded answers back.
+
+    Those of files, or of the database: then by their stored embeddings, and without themselves
+    among the neighbours. --unlocated asks about those of the collections that are searched, or
+    --of others; killed, the same command goes on.
 
     The latest calibration of the model is used unless --method, --k, --bandwidth-km, --weighting
     or restrict_cells in --parameters is given. With --json, one object per photo and line. A photo
     without neighbours has no place, and its answer is not recorded: exit code 8.
 
     Example: geosearch localize holiday.jpg --near 46.8,8.2,200 --map holiday.png
+
+    Example: geosearch localize --unlocated --collection mine
     """
-    from geosearch.localization import Failure, Request
+    from geosearch.localization import Failure, Request, localize_stored
     from geosearch.localization import localize as localize_photos
 
-    if map_file is not None and len(photos) > 1:
+    if sum(map(bool, (photos, photo_ids, unlocated))) != 1:
+        raise InputError(
+            "nothing, or too much, says which photos", "Give photos, --photo-id ID or --unlocated."
+        )
+    if of and not unlocated:
+        raise InputError("--of is of --unlocated", "Leave it out, or give both.")
+    if map_file is not None and (unlocated or len(photos or photo_ids or ()) > 1):
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
     options.check_map(map_file)
     request = Request.from_json(asked)
@@ -75,7 +100,13 @@ def localize(
     failures: list[Failure] = []
     lost: list[str] = []
     with database(context) as opened, console.progress("localize", "photos") as report:
-        for found in localize_photos(opened, photos, parameters=request, **given, progress=report):
+        common = {"parameters": request, **given, "progress": report}
+        if photos:
+            found_answers = localize_photos(opened, photos, **common)
+        else:
+            common["exclusions"] = replace(given["exclusions"], same_bytes=True)
+            found_answers = localize_stored(opened, photo_ids, of=of or (), **common)
+        for found in found_answers:
             if as_json:
                 console.print_json(found)
             if isinstance(found, Failure):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from typing import TypeVar
@@ -94,20 +94,56 @@ def stored_query(connection: Connection, model: Model, photo_id: int) -> Query:
     NotFoundError
         There is no such photo, or it is not embedded with the model.
     """
-    row = connection.execute(
-        "SELECT uri, sha256, author, taken_at FROM geosearch.photos WHERE id = %s", (photo_id,)
-    ).fetchone()
-    if row is None:
+    found = _stored_queries(connection, model, [photo_id])
+    if not found:
         raise no_photo(photo_id)
-    uri, sha256, author, taken_at = row
-    stored = stored_embedding(connection, model.id, sha256)
-    if stored is None:
+    (query,) = found
+    if not len(query.embedding):
         raise NotFoundError(
             f"photo {photo_id} is not embedded with the model {model.name}",
             f"Run: geosearch embed --model {model.name}",
         )
-    embedding, reason = stored
-    return Query(uri, bytes(sha256), embedding, author, taken_at, low_information=reason)
+    return query
+
+
+def embed_stored(
+    database: Database, backbone: Backbone, model: Model, photo_ids: Iterable[int]
+) -> Iterator[Outcome]:
+    """Photos of the database as queries, in order, but for those that are deleted meanwhile.
+
+    By their stored embeddings; of those that have none the files are read and embedded.
+    """
+    for batch in batched(photo_ids, backbone.batch_size):
+        with database.connection() as connection:
+            queries = _stored_queries(connection, model, batch)
+        bare = [query for query in queries if not len(query.embedding)]
+        files = [query.uri for query in bare], [query.sha256 for query in bare]
+        made = iter(embed_batch(backbone, *files, look=True) if bare else ())
+        for query in queries:
+            if len(query.embedding):
+                yield query
+                continue
+            outcome = next(made)
+            if isinstance(outcome, Query):
+                outcome = replace(outcome, author=query.author, taken_at=query.taken_at)
+            yield outcome
+
+
+def _stored_queries(connection: Connection, model: Model, photo_ids: Sequence[int]) -> list[Query]:
+    """The photos there are of these ids, with an empty embedding where none is stored."""
+    rows = connection.execute(
+        "SELECT uri, sha256, author, taken_at FROM geosearch.photos WHERE id = ANY(%(ids)s) "
+        "ORDER BY array_position(%(ids)s, id)",
+        {"ids": list(photo_ids)},
+    ).fetchall()
+    queries = []
+    for uri, digest, author, taken_at in rows:
+        stored = stored_embedding(connection, model.id, digest)
+        embedding, reason = stored or (np.zeros(0, np.float32), None)
+        queries.append(
+            Query(uri, bytes(digest), embedding, author, taken_at, low_information=reason)
+        )
+    return queries
 
 
 def embed_files(

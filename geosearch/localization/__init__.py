@@ -2,7 +2,7 @@
 
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.answer_rows import load
-from geosearch.localization.localizing import localize
+from geosearch.localization.localizing import localize, localize_stored
 from geosearch.localization.reproduction import Reproduction, reproduce
 from geosearch.localization.request import Request
 
@@ -14,5 +14,6 @@ __all__ = [
     "Request",
     "load",
     "localize",
+    "localize_stored",
     "reproduce",
 ]

@@ -203,6 +203,7 @@ class Localization:
     low information is never confident.
     `place_name` says the estimate in words, as far as it is known (`geosearch.place_name` in SQL).
     `where` names all that was left out; `excluded` counts it, None if nothing was to be.
+    `question` is the same in all answers to what was asked in the same way.
     """
 
     query: Query
@@ -221,6 +222,7 @@ class Localization:
     confident: bool | None = None
     excluded: Excluded | None = None
     place_name: str | None = None
+    question: str | None = field(default=None, compare=False)
     id: int | None = None
     created_at: Any = field(default=None, compare=False)
 

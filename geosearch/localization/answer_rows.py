@@ -138,6 +138,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "truth_level": answer.truth_level,
         "excluded": None if answer.excluded is None else Jsonb(answer.excluded.to_json()),
         "evaluation_id": evaluation_id,
+        "question": answer.question,
         "calibration_id": answer.parameters.calibration_id,
         "calibration": None if fitted is None else Jsonb(fitted.to_json()),
         "confident": answer.confident,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Self
 
 import numpy as np
+from psycopg.types.json import Jsonb
 
 from geosearch.arguments import Paths, paths
+from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DEFAULT_WEIGHTING
 from geosearch.density import Place, locate
 from geosearch.features import Backbone, Rejected, embed_files
-from geosearch.features.extraction import Outcome
+from geosearch.features.extraction import Outcome, embed_stored
 from geosearch.features.model_rows import Model, require_model
 from geosearch.features.whitening import find_backbone
 from geosearch.localization.answer import Failure, Localization, Parameters, calibrated
@@ -24,12 +29,15 @@ from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter, Neighbours
 from geosearch.retrieval.duplicates import NOTHING, Exclusions, Found, nearest_others
 from geosearch.retrieval.neighbours import NO_NEIGHBOURS
+from geosearch.retrieval.photo_list import find_photo
 from geosearch.retrieval.place_conditions import Within
 from geosearch.storage import resolve
 from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
 
+#: A stored photo is no answer to itself.
+ITSELF = Exclusions(same_bytes=True)
 #: Levels of the radii and regions of an answer.
 LEVELS = (0.5, 0.9)
 
@@ -65,21 +73,145 @@ def localize(
         model if isinstance(model, Backbone) else find_backbone(database, model, device=device)
     )
     with database.connection() as connection:
-        row = require_model(connection, backbone.description)
-        where = where or EVERYTHING
-        chosen = chosen_parameters(connection, row, where, parameters)
+        asking = _Asking.of(connection, backbone, where, parameters, exclusions)
     uris = [resolve(photo) for photo in paths("photos", photos)]
+    yield from asking.answers(
+        database, embed_files(backbone, uris), len(uris), record=record, progress=progress
+    )
 
-    def answer(outcome: Outcome) -> Localization | Failure:
-        if isinstance(outcome, Rejected):
-            return failure(outcome)
-        return answer_query(database, row, outcome, chosen, where, exclusions)
 
-    embedded = embed_files(backbone, uris)
-    for done, given in enumerate(ordered_map(answer, embedded, database.pool_size), start=1):
-        yield recorded(database, given, record=record) if isinstance(given, Localization) else given
-        if progress is not None:
-            progress(done, len(uris))
+def localize_stored(
+    database: Database,
+    ids: Sequence[int] | None = None,
+    *,
+    of: Sequence[str] = (),
+    model: str | Backbone = DEFAULT_MODEL,
+    parameters: Parameters | Request | None = None,
+    where: Filter | None = None,
+    exclusions: Exclusions = ITSELF,
+    device: str = "auto",
+    record: bool = True,
+    progress: Progress | None = None,
+) -> Iterator[Localization | Failure]:
+    """Localize photos of the database: those of these ids, or else all without a position.
+
+    Of the latter those in the collections `of`, by default in all that the filter lets through, and
+    new ones alone: not what the same question (model, parameters, filter, exclusions) has a
+    recorded answer to, so that a run that was killed goes on. Stored embeddings are used where
+    there are any. All else is as in `localize`, but that references with a photo's own bytes do
+    not answer by default.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such photo or collection; or as `localize`.
+    ModelError
+        As `localize`.
+    """
+    backbone = (
+        model
+        if isinstance(model, Backbone)
+        else find_backbone(database, model, device=device, at_once=False)
+    )
+    with database.connection() as connection:
+        asking = _Asking.of(connection, backbone, where, parameters, exclusions)
+        if ids is not None:
+            for key in ids:
+                find_photo(connection, key)
+        else:
+            asked = {
+                "of": [find_collection(connection, name) for name in of] or None,
+                "filter": Jsonb(asking.where.to_json()),
+                "question": asking.question,
+            }
+            rows = connection.execute(_UNLOCATED, asked).fetchall()
+            ids = [int(key) for (key,) in rows]
+    yield from asking.answers(
+        database,
+        embed_stored(database, backbone, asking.model, ids),
+        len(ids),
+        record=record,
+        progress=progress,
+    )
+
+
+# Of those with the same bytes the first. Answers first: they may come out of a function.
+_UNLOCATED = """
+WITH answered AS MATERIALIZED (
+    SELECT photo_sha256 FROM geosearch.localizations WHERE question = %(question)s
+)
+SELECT min(id) FROM geosearch.photos
+WHERE position_source IS NULL
+    AND collection_id IN (
+        SELECT unnest(coalesce(%(of)s::bigint[], geosearch.admitted_collections(%(filter)s)))
+    )
+    AND sha256 NOT IN (SELECT photo_sha256 FROM answered)
+GROUP BY sha256
+ORDER BY 1
+"""
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What all photos of a run are answered by."""
+
+    model: Model
+    parameters: Parameters
+    where: Filter
+    exclusions: Exclusions
+
+    @classmethod
+    def of(
+        cls,
+        connection: Connection,
+        backbone: Backbone,
+        where: Filter | None,
+        parameters: Parameters | Request | None,
+        exclusions: Exclusions,
+    ) -> Self:
+        row = require_model(connection, backbone.description)
+        passing = where or EVERYTHING
+        chosen = chosen_parameters(connection, row, passing, parameters)
+        return cls(row, chosen, passing, exclusions)
+
+    @property
+    def question(self) -> str:
+        """By what the same question is known again: sha256, hex."""
+        asked = [
+            self.model.fingerprint,
+            self.parameters.to_json(),
+            self.where.to_json(),
+            self.exclusions.to_json(),
+        ]
+        return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    def answers(
+        self,
+        database: Database,
+        outcomes: Iterable[Outcome],
+        total: int,
+        *,
+        record: bool,
+        progress: Progress | None,
+    ) -> Iterator[Localization | Failure]:
+        """The answers to queries, in their order, each recorded before it is given."""
+        question = self.question
+
+        def answer(outcome: Outcome) -> Localization | Failure:
+            if isinstance(outcome, Rejected):
+                return failure(outcome)
+            given = answer_query(
+                database, self.model, outcome, self.parameters, self.where, self.exclusions
+            )
+            return replace(given, question=question)
+
+        for done, given in enumerate(ordered_map(answer, outcomes, database.pool_size), start=1):
+            if isinstance(given, Localization):
+                yield recorded(database, given, record=record)
+            else:
+                yield given
+            if progress is not None:
+                progress(done, total)
 
 
 def recorded(database: Database, answer: Localization, *, record: bool = True) -> Localization:

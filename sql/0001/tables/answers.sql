@@ -133,6 +133,7 @@ CREATE TABLE geosearch.all_localizations (
     probability_within_km jsonb,
     truth_level float8,
     excluded jsonb,
+    question text,
     created_at timestamptz NOT NULL DEFAULT now(),
     collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user,
@@ -158,6 +159,8 @@ CREATE INDEX ON geosearch.all_localizations (created_at);
 CREATE INDEX ON geosearch.all_localizations USING spgist (estimate);
 CREATE INDEX ON geosearch.all_localizations (evaluation_id);
 CREATE INDEX ON geosearch.all_localizations (model_id);
+CREATE INDEX ON geosearch.all_localizations (photo_sha256);
+CREATE INDEX ON geosearch.all_localizations (question);
 
 CALL pg_temp.describe('geosearch.all_localizations',
     'Answers: a query photo, everything the answer rests on, and the estimate.', $$
@@ -187,6 +190,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     probability_within_km: Probability of an error of at most so many kilometres; NULL without calibration.
     truth_level: Level of the smallest region that holds the truth; NULL without truth.
     excluded: References left out of the search, by reason.
+    question: sha256, hex, of model, parameters, filter and exclusions as they were asked; NULL if not noted.
 $$);
 
 CREATE TABLE geosearch.all_localization_neighbours (
