@@ -125,10 +125,10 @@ def dropped_photo(picture: Path) -> bytes:
     with Image.open(picture) as image:
         large = np.asarray(image.convert("RGB").resize(SIZE, Image.Resampling.BICUBIC), np.float32)
     noisy = large + np.random.default_rng(0).normal(0, 5, large.shape).astype(np.float32)
-    image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    grown = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
     for quality in range(95, 40, -3):
         stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=quality)
+        grown.save(stream, "JPEG", quality=quality)
         if stream.tell() <= BYTES:
             break
     return stream.getvalue()

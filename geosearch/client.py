@@ -448,21 +448,6 @@ class Geosearch(Closing):
             dry_run=dry_run,
         )
 
-    @checked_keywords
-    def photos(
-        self,
-        *,
-        unlocated: bool = False,
-        ids: Sequence[int] = (),
-        where: GivenFilter = None,
-        limit: int | None = None,
-        **conditions: Unpack[Conditions],
-    ) -> list[StoredPhoto]:
-        """The photos of a filter, or all: `geosearch.retrieval.photo_list.list_photos`."""
-        passing = narrowed(where, conditions)
-        with self.database.connection() as connection:
-            return list_photos(connection, passing, ids, limit, unlocated=unlocated)
-
     def thumbnail(self, photo_id: int) -> bytes:
         """The thumbnail of a photo, as WebP: `geosearch.retrieval.photo_list.read_thumbnail`."""
         with self.database.connection() as connection:
