@@ -69,12 +69,15 @@ def testmachine_code_climbs_as_the_python_that_it_is_made_of(
     assert_same(fast, found(compiled_climb.climb, mixture))
 
 
-def testmachine_code_takes_over_when_there_is_much_to_climb(
+def test_machine_code_takes_over_when_there_is_much_to_climb(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(modes, "_pairs", 0)
     used = [modes._climber(modes.PATIENCE // 2) for _ in range(3)]
     assert used == [climb.climb, climb.climb, compiled_climb.climb]
+    monkeypatch.setattr(modes, "_pairs", 0)
+    modes.expect_many()
+    assert modes._climber(1) is compiled_climb.climb
 
 
 def test_a_long_wait_for_the_compiler_is_announced(

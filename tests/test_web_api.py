@@ -62,6 +62,8 @@ def client(module_database: Database, folder: Path) -> Iterator[TestClient]:
     app = make_application(Engine([MODEL], "cpu"), Gate(module_database), {"localhost"})
     with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         client.base_url = client.base_url.join("/api/v1/")
+        while client.get("status").json()["state"] == "warming":
+            time.sleep(0.05)
         yield client
 
 
@@ -665,6 +667,48 @@ def test_what_cannot_be_served_is_said(
     assert (ran.code, "Stop what listens there" in ran.err) == (InputError.exit_code, True)
     ran = command("serve", "--host", "0.0.0.0")
     assert (ran.code, "--auth" in ran.err) == (InputError.exit_code, True)
+
+
+FIRST = """
+import json, sys, time
+from pathlib import Path
+from starlette.testclient import TestClient
+from geosearch.database.connection import Database
+from geosearch.density import compiled_climb, modes
+from geosearch.web.access import Gate
+from geosearch.web.application import make_application
+from geosearch.web.engine import Engine
+
+url, model, photo = sys.argv[1:]
+with Database(url) as database:
+    app = make_application(Engine([model], "cpu"), Gate(database), None)
+    with TestClient(app) as client:
+        while client.get("/api/v1/status").json()["state"] == "warming":
+            time.sleep(0.05)
+        before = set(sys.modules)
+        asked = {"include": ["regions", "density", "photos", "picture", "embedding"]}
+        found = client.post(
+            "/api/v1/localize",
+            files={"photo": Path(photo).read_bytes()},
+            data={"request": json.dumps(asked)},
+        )
+        client.get("/api/v1/photos/1/thumbnail")
+        loaded = sorted(set(sys.modules) - before)
+        compiled = modes._climber(1) is compiled_climb.climb
+        print(json.dumps([found.status_code, compiled, loaded]))
+"""
+
+
+def test_the_first_answer_loads_nothing(module_database: Database, folder: Path) -> None:
+    """What it needs is there when the server says that it is ready."""
+    photo = folder / "queries" / "000002.jpg"
+    ran = subprocess.run(
+        [sys.executable, "-c", FIRST, module_database.url, MODEL, str(photo)],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == [200, True, []]
 
 
 def test_tokens_are_made_listed_and_revoked(

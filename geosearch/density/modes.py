@@ -71,6 +71,13 @@ def _climber(pairs: int) -> Callable[[Array, Array], int]:
     return climb.climb if _pairs <= PATIENCE else machine_code()
 
 
+def expect_many() -> None:
+    """Have the machine code from now on, for who will find the modes of many answers."""
+    global _pairs
+    machine_code()
+    _pairs = PATIENCE + 1
+
+
 @cache
 def machine_code() -> Callable[[Array, Array], int]:
     """The climb as machine code, loaded, or compiled where it is not on disk yet."""

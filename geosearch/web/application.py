@@ -31,6 +31,7 @@ from geosearch.web.jobs import Jobs
 from geosearch.web.page_files import BesideApi, Page
 from geosearch.web.picture_bytes import Thumbnails
 from geosearch.web.problems import Problem, add_handlers
+from geosearch.web.warming import warm
 
 _ABOUT = """Find where a photo was taken, by its nearest neighbours among geotagged photos.
 
@@ -65,7 +66,7 @@ def make_application(
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
-        warming = Thread(target=engine.warm, args=(gate.own.database,))
+        warming = Thread(target=warm, args=(engine, gate.own))
         warming.start()
         yield
         await run_in_threadpool(app.state.jobs.close)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
 from geosearch.arguments import check_choice
 from geosearch.database.connection import Database
-from geosearch.errors import GeosearchError, NotFoundError, PhotoRejected
+from geosearch.errors import PhotoRejected
 from geosearch.features import Backbone, Rejected, load_backbone
 from geosearch.features.extraction import embed_batch
 from geosearch.features.model_rows import Model, require_model
 from geosearch.features.whitening import find_backbone
-from geosearch.localization.localizing import answer_query, chosen_parameters
 from geosearch.parallel import processors
 from geosearch.query import Query
-from geosearch.retrieval import EVERYTHING
 
 #: Photos that are read, decoded and embedded at once, for each processor: more only take memory.
 _AT_ONCE = 2
@@ -41,19 +36,6 @@ class Engine:
         self._found: WeakKeyDictionary[Database, dict[str, Backbone]] = WeakKeyDictionary()
         self._room = threading.BoundedSemaphore(_AT_ONCE * processors())
 
-    def warm(self, database: Database) -> None:
-        """Load the networks, and answer once with each: the first who asks must not wait for it."""
-        try:
-            for spec in self.models:
-                self._warm(database, spec)
-        except GeosearchError as error:
-            self.state, self.message = "failed", str(error)
-        except Exception as error:
-            self.state, self.message = "failed", f"{type(error).__name__}: {error}"
-            raise
-        else:
-            self.state = "ready"
-
     def embedded(
         self, database: Database, spec: str | None, name: str, read: Callable[[], bytes]
     ) -> tuple[Model, Query]:
@@ -69,14 +51,13 @@ class Engine:
             The photo cannot be decoded or embedded.
         """
         backbone = self._backbone(database, spec)
-        with database.connection() as connection:
-            model = require_model(connection, backbone.description)
         with self._room:
             (found,) = embed_batch(backbone, [name], look=True, read=lambda _: read())
         if isinstance(found, Rejected):
             said = found.rejection
             raise PhotoRejected(said.reason, f"{name}: {said.message}") from said
-        return model, found
+        with database.connection() as connection:
+            return require_model(connection, backbone.description), found
 
     def _backbone(self, database: Database, spec: str | None) -> Backbone:
         spec = self.models[0] if spec is None else spec
@@ -91,17 +72,3 @@ class Engine:
             if spec not in self._loaded:
                 self._loaded[spec] = load_backbone(spec, device=device, at_once=at_once)
             return self._loaded[spec]
-
-    def _warm(self, database: Database, spec: str) -> None:
-        from PIL import Image
-
-        picture = io.BytesIO()
-        noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-        Image.fromarray(noise).save(picture, "JPEG")
-        try:
-            model, query = self.embedded(database, spec, "warming", picture.getvalue)
-        except NotFoundError:  # no photo is embedded yet, or this login sees no whitened model
-            return
-        with database.connection() as connection:
-            parameters = chosen_parameters(connection, model, EVERYTHING, None)
-        answer_query(database, model, query, parameters, EVERYTHING).to_json()
