@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
+import subprocess
+import sys
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -96,11 +101,37 @@ def test_the_application_waits_for_the_database_then_upgrades_then_runs_the_demo
     assert script in copied(ROOT / "docker" / "app.Dockerfile")
 
 
+def test_the_page_is_served_to_who_logs_in(services: Any) -> None:
+    web = services["web"]
+    assert web["command"] == ["geosearch", "serve", "--host", "0.0.0.0", "--auth"]
+    assert all(port.startswith("127.0.0.1:") and port.endswith(":8000") for port in web["ports"])
+    assert web["depends_on"] == {"geosearch": {"condition": "service_completed_successfully"}}
+
+
+@pytest.mark.parametrize("state", ["ready", "warming", "failed"])
+def test_the_server_is_healthy_when_it_is_ready(services: Any, state: str) -> None:
+    class Status(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/api/v1/status"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"state": state, "message": "no such model"}).encode())
+
+    kind, *program, script = services["web"]["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", ["python", "-c"])
+    with HTTPServer(("127.0.0.1", 0), Status) as server:
+        Thread(target=server.handle_request).start()
+        script = script.replace(":8000/", f":{server.server_port}/")
+        ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == (state != "ready")
+    assert (state in ran.stderr) == (state != "ready")
+
+
 def test_the_application_has_the_databases_credentials(services: Any) -> None:
     of_database = services["db"]["environment"]
     user, name = of_database["POSTGRES_USER"], of_database["POSTGRES_DB"]
     password = of_database["POSTGRES_PASSWORD"]
-    for service in ("geosearch", "demo"):
+    for service in ("geosearch", "demo", "web"):
         url = services[service]["environment"]["GEOSEARCH_DATABASE_URL"]
         assert url == f"postgresql://{user}:{password}@db:5432/{name}"
 
@@ -123,7 +154,7 @@ def test_the_application_knows_the_extras_it_was_built_with() -> None:
     final = len(lines) - 1 - next(n for n, line in enumerate(lines[::-1]) if line[:4] == "FROM")
     assert all(final < lines.index(line) < lines.index(install) for line in known)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {"heic", "gis", "s3"} <= set(extras["optional-dependencies"])
+    assert {"heic", "gis", "s3", "web"} <= set(extras["optional-dependencies"])
 
 
 def test_the_demo_keeps_its_answers_and_the_database_its_data(services: Any) -> None:
