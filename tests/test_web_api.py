@@ -699,6 +699,7 @@ with Database(url) as database:
 """
 
 
+@pytest.mark.system
 def test_the_first_answer_loads_nothing(module_database: Database, folder: Path) -> None:
     """What it needs is there when the server says that it is ready."""
     photo = folder / "queries" / "000002.jpg"

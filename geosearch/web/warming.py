@@ -39,5 +39,5 @@ def _answer_once(engine: Engine, caller: Caller, spec: str) -> None:
         model, query = engine.embedded(caller.database, spec, "warming", picture.getvalue)
     except NotFoundError:  # no photo is embedded yet, or this login sees no whitened model
         return
-    asked = Asked(record=False, include=[*get_args(Include)])
+    asked = Asked.model_validate({"record": False, "include": get_args(Include)})
     answer(caller, model, query, asked, picture=picture.getvalue)
