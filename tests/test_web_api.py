@@ -579,7 +579,7 @@ def test_a_job_is_stopped(client: TestClient, photo: bytes) -> None:
 
 ROOT = Path(__file__).parent.parent
 JSON = {"Content-Type": "application/json"}
-#: The program of schemathesis, which has an environment of its own: its pins disagree with ours.
+#: The program of schemathesis, which has an environment of its own.
 SCHEMATHESIS = os.environ.get(
     "GEOSEARCH_TEST_SCHEMATHESIS", str(ROOT / ".venv/schemathesis/bin/schemathesis")
 )
