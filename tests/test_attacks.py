@@ -42,6 +42,7 @@ from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
 from geosearch.retrieval.filters import where
 from geosearch.retrieval.indexes import build_index
+from geosearch.write_back.write_back_run import write_back
 from tests.answers import make_answer
 from tests.conftest import create_database, drop_database
 from tests.rows import add_embeddings, add_model, add_photos
@@ -129,6 +130,10 @@ RECORDED: tuple[LiteralString, ...] = (
     " (photo_id, model_id, collection_id, geom, author, embedding, shelf)"
     " SELECT photo_id, model_id, collection_id, geom, author, embedding, shelf"
     " FROM geosearch.all_embeddings WHERE collection_id = %(secret)s ORDER BY photo_id LIMIT 20",
+    "INSERT INTO geosearch.all_write_backs"
+    " (photo_id, collection_id, target, path, new, message, shelf)"
+    " SELECT id, collection_id, 'sidecar', uri, jsonb_build_object('lat', %(seed)s::int),"
+    " 'message' || %(seed)s, shelf FROM geosearch.all_photos WHERE collection_id = %(secret)s",
     "INSERT INTO geosearch.evaluations (queries, model, method, parameters, filter, software) "
     "VALUES ('queries' || %(seed)s, 'model' || %(seed)s, 'nearest', '{}', '{}', '{}')",
     "INSERT INTO geosearch.runs (kind, collection_id, sources, options, software) "
@@ -637,6 +642,9 @@ def test_nobody_deletes_what_is_anothers_nor_learns_of_it_by_trying(
         lambda database: undo_run(database, 1),
         lambda database: correct_positions(database, where(collection="secret"), to=(1, 2)),
         lambda database: move_photos(database, where(collection="secret"), to="open"),
+        lambda database: write_back(database, where(collection="secret"), dry_run=True),
+        lambda database: write_back(database, where(collection="secret"), overwrite=True),
+        *(partial(write_back, ids=[key], overwrite=True) for key in ids),
         lambda database: move_photos(database, where(collection="open"), to="secret"),
         *(partial(correct_positions, ids=[key], to=(1, 2)) for key in ids),
         lambda database: delete_model(database, "test/model"),
@@ -657,6 +665,8 @@ def test_nobody_deletes_what_is_anothers_nor_learns_of_it_by_trying(
         "SELECT geosearch.drop_shelf(2)",
         "DELETE FROM geosearch.photos WHERE id > 400",
         "DELETE FROM geosearch.photos_c2",
+        "DELETE FROM geosearch.write_backs_c2",
+        "UPDATE geosearch.write_backs SET path = '/' RETURNING message",
         "DELETE FROM geosearch.all_photos",
         "TRUNCATE geosearch.photos_open",
         "DELETE FROM geosearch.models RETURNING id",

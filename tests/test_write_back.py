@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from geosearch.client import Geosearch
+from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Database
-from geosearch.errors import InputError, MissingExtraError, Reason
+from geosearch.errors import InputError, MissingExtraError, NotAllowedError, NotFoundError, Reason
 from geosearch.images import open_image, register_heif
 from geosearch.ingest import ingest
+from geosearch.retrieval.filters import where
 from geosearch.write_back.write_back_run import WrittenBack, write_back
 
 from .command_line import CommandLine
@@ -262,6 +270,7 @@ def test_what_cannot_be_written_is_said_of_each_and_stops_nothing(
 
 
 @EXIFTOOL
+@pytest.mark.system
 def test_exif_is_read_again_as_it_was_and_the_picture_is_the_same(world: World) -> None:
     files = of_all_formats()
     world.add_named(files)
@@ -372,6 +381,215 @@ def test_probable_answers_are_written_as_estimates_and_stay_so(world: World) -> 
     world.gs.correct_positions(*HERE, ids=[world.photo_id("sure.jpg")])
     assert world.write().written == 1
     assert world.ingested("once more")["sure.jpg"][2] == "xmp"
+
+
+# ---- who may, and what others planted -----------------------------------------------------------
+
+
+def as_role(world: World, role: str) -> Database:
+    return Database(make_conninfo(world.database.url, options=f"-c role=geosearch_{role}"))
+
+
+def test_an_ingester_writes_public_photos_back_and_an_owner_private_ones_too(world: World) -> None:
+    world.add(a_jpg=photo())
+    world.correct(*HERE)
+    for role in ("reader", "analyst"):
+        with as_role(world, role) as database, pytest.raises(NotAllowedError, match="ingester"):
+            write_back(database, where(collection=world.name))
+    with world.database.connection() as connection:
+        set_private(connection, world.name, private=True)
+    with as_role(world, "ingester") as database:
+        with pytest.raises(NotFoundError):
+            write_back(database, where(collection=world.name))
+        assert write_back(database, ids=[world.photo_id("a.jpg")]).written == 0
+    with as_role(world, "owner") as database:
+        assert write_back(database, where(collection=world.name)).written == 1
+    (row,) = fetch(
+        world.database,
+        "SELECT w.shelf = c.id, written_by FROM geosearch.all_write_backs AS w"
+        " JOIN geosearch.all_collections AS c ON c.id = collection_id WHERE c.name = %s",
+        world.name,
+    )
+    assert row == (True, "geosearch_owner")
+    with world.database.connection() as connection:
+        set_private(connection, world.name, private=False)
+    with as_role(world, "ingester") as database:
+        assert write_back(database, where(collection=world.name)).there == 1
+
+
+@pytest.mark.parametrize("embed", [False, pytest.param(True, marks=EXIFTOOL)])
+def test_a_row_that_names_a_file_it_does_not_know_writes_nothing(world: World, embed: bool) -> None:
+    """Who adds rows has not therefore the file, nor a right to write beside it."""
+    world.add(a_jpg=photo())
+    world.correct(*HERE)
+    key = world.photo_id("a.jpg")
+    fetch(world.database, "DELETE FROM geosearch.all_files WHERE photo_id = %s RETURNING uri", key)
+    other = world.folder.parent / f"{world.name} other"
+    other.mkdir()
+    (other / "a.jpg").write_bytes(photo(shade=1))
+    (other / "-overwrite_original.jpg").write_bytes(photo(shade=1))
+    for planted in (
+        *(f"{other}/a.jpg", f"{other}/../{other.name}/a.jpg", "a.jpg", "-overwrite_original.jpg"),
+        *(f"file://{other}/a.jpg", f"tar://{other}/a.tar!/a.jpg", "https://127.0.0.1:1/a.jpg"),
+        *("/dev/stdin", "/proc/self/mem", f"{other}", f"{other}/a.jpg\n-b"),
+    ):
+        fetch(
+            world.database,
+            "UPDATE geosearch.all_photos SET uri = %s WHERE id = %s RETURNING id",
+            planted,
+            key,
+        )
+        done = world.write(embed=embed, overwrite=True)
+        assert (done.written, len(done.failures)) == (0, 1), planted
+    assert sorted(each.name for each in other.iterdir()) == ["-overwrite_original.jpg", "a.jpg"]
+    assert (other / "a.jpg").read_bytes() == photo(shade=1)
+
+
+# ---- Immich -------------------------------------------------------------------------------------
+
+
+class ImmichStub:
+    """What its API documents of the calls that are made: assets by id, and what was asked."""
+
+    def __init__(self) -> None:
+        self.assets: dict[str, dict[str, Any]] = {}
+        self.asked: list[tuple[str, str, Any]] = []
+        self.answer: Callable[[str], tuple[int, Any] | None] = lambda _: None
+
+    def add(self, data: bytes, path: str, position: tuple[float, float] | None = None) -> str:
+        key = str(uuid4())
+        lat, lon = position or (None, None)
+        self.assets[key] = {
+            "id": key,
+            "checksum": base64.b64encode(hashlib.sha1(data).digest()).decode(),
+            "originalPath": path,
+            "exifInfo": {"latitude": lat, "longitude": lon, "make": "x"},
+        }
+        return key
+
+    def position(self, key: str) -> tuple[Any, Any]:
+        exif = self.assets[key]["exifInfo"]
+        return exif["latitude"], exif["longitude"]
+
+    def reply(self, method: str, path: str, key: str | None, body: Any) -> tuple[int, Any]:
+        self.asked.append((method, path, body))
+        if key != "secret":
+            return 401, {"message": "Invalid API key"}
+        if (own := self.answer(path)) is not None:
+            return own
+        if (method, path) == ("POST", "/api/search/metadata"):
+            items = [each for each in self.assets.values() if self._fits(each, body)]
+            shown = [each if body.get("withExif") else {**each, "exifInfo": None} for each in items]
+            return 200, {"assets": {"items": shown, "total": len(items), "nextPage": None}}
+        asset = self.assets.get(path.removeprefix("/api/assets/"))
+        if asset is None:
+            return 400, {"message": "Not found or no asset.update access"}
+        if method == "PUT":
+            asset["exifInfo"] |= body
+        return 200, asset
+
+    @staticmethod
+    def _fits(asset: dict[str, Any], body: dict[str, Any]) -> bool:
+        if "checksum" in body:
+            return bool(asset["checksum"] == body["checksum"])
+        return body["originalPath"] in asset["originalPath"]
+
+
+@pytest.fixture
+def immich(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ImmichStub, str]]:
+    """A stub of an Immich server, and its URL."""
+    stub = ImmichStub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _reply(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            key = self.headers.get("x-api-key")
+            status, value = stub.reply(self.command, self.path, key, body)
+            self.send_response(status)
+            if status == 302:
+                self.send_header("Location", value)
+            self.end_headers()
+            self.wfile.write(value if isinstance(value, bytes) else json.dumps(value).encode())
+
+        do_GET = do_POST = do_PUT = _reply  # noqa: N815 - as http.server calls them
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setenv("GEOSEARCH_IMMICH_KEY", "secret")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield stub, f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def test_photos_in_immich_get_their_positions(world: World, immich: tuple[ImmichStub, str]) -> None:
+    stub, url = immich
+    files = {name: photo(shade=n) for n, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "d.jpg"))}
+    world.add_named(files)
+    world.correct(*HERE)
+    by_bytes = stub.add(files["a.jpg"], "/elsewhere/1.jpg")
+    placed = stub.add(files["b.jpg"], "/elsewhere/2.jpg", THERE)
+    stub.add(b"", f"{world.folder}/c.jpg.bak")
+    by_path = stub.add(b"", f"{world.folder}/c.jpg")
+    (world.folder / "c.jpg").unlink()  # it is only where Immich sees it
+    asked = {"immich": url + "/"}
+    first = world.write(**asked, dry_run=True)
+    assert not any(method == "PUT" for method, _, _ in stub.asked)
+    done = world.write(**asked)
+    for found in (first, done):
+        assert (found.written, found.kept, found.there) == (2, 1, 0)
+        assert [Path(each.path).name for each in found.failures] == ["d.jpg"]
+    assert stub.position(by_bytes) == stub.position(by_path) == HERE
+    assert stub.position(placed) == THERE
+    assert world.write(**asked).there == 2
+    assert world.write(**asked, overwrite=True).written == 1
+    assert stub.position(placed) == HERE
+    assert {row.path for row in world.log() if row.written} == {
+        f"{url}/photos/{key}" for key in (by_bytes, by_path, placed)
+    }
+
+
+def test_an_immich_that_does_not_do_as_it_says_is_told_of(
+    world: World, immich: tuple[ImmichStub, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub, url = immich
+    data = photo()
+    world.add(a_jpg=data)
+    world.correct(*HERE)
+    stub.add(data, "/1.jpg")
+    for answer in (
+        lambda path: (500, {}) if "search" in path else None,
+        lambda path: (200, []) if "search" in path else None,
+        lambda path: (200, b"<html>") if "search" in path else None,
+        lambda path: (302, "http://127.0.0.1:1/") if "search" in path else None,
+        lambda path: (200, {"exifInfo": {"latitude": "x"}}) if "assets" in path else None,
+        lambda path: (
+            (200, {"assets": {"items": [{"id": "../../users", "checksum": "x"}]}})
+            if "search" in path
+            else None
+        ),
+    ):
+        stub.answer = answer
+        done = world.write(immich=url)
+        assert {each.reason for each in done.failures} <= {Reason.NOT_WRITABLE, Reason.UNREADABLE}
+        assert (done.written, len(done.failures)) == (0, 1)
+    stub.answer = lambda _: None
+    monkeypatch.setenv("GEOSEARCH_IMMICH_KEY", "another")
+    with pytest.raises(InputError, match="refuses the key"):
+        world.write(immich=url)
+    monkeypatch.delenv("GEOSEARCH_IMMICH_KEY")
+    with pytest.raises(InputError, match="GEOSEARCH_IMMICH_KEY is not set"):
+        world.write(immich=url)
+    monkeypatch.setenv("GEOSEARCH_IMMICH_KEY", "secret")
+    for address in ("file:///etc/passwd", "photos.example.org", "ftp://x/"):
+        with pytest.raises(InputError, match="no address"):
+            world.write(immich=address)
+    with pytest.raises(InputError, match="does not answer"):
+        world.write(immich="http://127.0.0.1:1")
 
 
 def test_what_is_asked_for_must_make_sense(world: World) -> None:

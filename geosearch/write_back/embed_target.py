@@ -52,7 +52,7 @@ class Embedded:
         """What the photo says, and the files beside it."""
         file = self._files.read(uri)
         own = file.position(with_sidecars=False)
-        return Found(uri, own, file.position(), file, file.sha256)
+        return Found(str(file.path), own, file.position(), file, file.sha256)
 
     def check(self, found: Found, known: Known, *, overwrite: bool) -> None:  # noqa: ARG002
         """See that no file beside it would say otherwise."""

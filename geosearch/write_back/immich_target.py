@@ -36,7 +36,7 @@ class Immich:
     Raises
     ------
     InputError
-        There is no key, the URL is none, or nobody answers there.
+        There is no key, or the URL is none.
     """
 
     kind = "immich"
@@ -55,7 +55,6 @@ class Immich:
         self._key, self._timeout = settings.key, settings.timeout
         self._url = url.rstrip("/").removesuffix("/api")
         self._opener = urllib.request.build_opener(_Stay)
-        self._ask("GET", "/users/me")  # whether the key is one
 
     def find(self, known: Known, uri: str) -> Found:
         """The asset with the photo's bytes, else that of its path."""

@@ -17,9 +17,15 @@ from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
 from geosearch.ingest.metadata import Metadata
 from geosearch.ingest.positions import Position
-from geosearch.ingest.sidecars import NO_SIDECAR, SIDECARS, read_sidecars, sidecar_files
+from geosearch.ingest.sidecars import (
+    NO_SIDECAR,
+    SIDECARS,
+    Sidecar,
+    read_sidecars,
+    sidecar_files,
+)
 from geosearch.ingest.unchanged import state
-from geosearch.storage import ending, is_remote, read_bytes
+from geosearch.storage import ending, is_remote, local_path, read_bytes
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,18 @@ class OwnFile:
     def position(self, *, with_sidecars: bool = True) -> Position | None:
         """Where the next ingest would find that it was taken; what is defective says nothing."""
         beside = read_sidecars(map(str, self.sidecars)) if with_sidecars else NO_SIDECAR
-        return position_in(self.data, Metadata.of(images.open_image(self.data), beside))
+        return position_in(self.data, beside)
 
 
-def position_in(data: bytes, metadata: Metadata | None = None) -> Position | None:
-    """The position in the bytes of a photo, or in its metadata, if there is one."""
-    metadata = metadata or Metadata.of(images.open_image(data))
+def position_in(data: bytes, beside: Sidecar = NO_SIDECAR) -> Position | None:
+    """The position that the bytes of a photo and what lies beside it say, if any is believed."""
+    try:
+        metadata = Metadata.of(images.open_image(data), beside)
+    except PhotoRejected:
+        raise
+    except Exception as error:  # the last guard, as in an ingest
+        said = f"{type(error).__name__}: {error}"
+        raise PhotoRejected(Reason.UNDECODABLE, said) from error
     try:
         return metadata.position()
     except PhotoRejected:
@@ -71,9 +83,9 @@ class OwnFiles:
         PhotoRejected
             `unreadable`, `too_large`, or `not_writable`: it is a link, or none of its own.
         """
-        if is_remote(uri):
+        path = local_path(uri)
+        if is_remote(uri) or not path.is_absolute():
             raise PhotoRejected(Reason.NOT_WRITABLE, "it is no file of its own on this machine")
-        path = Path(uri)
         refuse_link(path)
         data = read_bytes(uri)
         self._list(path.parent)

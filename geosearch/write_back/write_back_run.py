@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -70,7 +70,8 @@ LEFT JOIN LATERAL geosearch.town_at(spot, c.iso_a2, 0) AS t ON t.km <= t.reach_k
 """
 _FORGET: LiteralString = """
 DELETE FROM {write_backs}
-WHERE photo_id = %(photo_id)s AND target = %(target)s AND path = %(path)s AND written_at IS NULL
+WHERE photo_id = %(photo_id)s AND target = %(target)s AND path IN (%(path)s, %(uri)s)
+    AND written_at IS NULL
 """
 _NOTE: LiteralString = """
 INSERT INTO {write_backs}
@@ -134,7 +135,7 @@ class WrittenBack(Record):
         if self.there:
             parts.append(f"{self.there:,} are there already")
         if self.kept:
-            parts.append(f"{self.kept:,} have another position there, which --overwrite replaces")
+            parts.append(f"{self.kept:,} are said to be elsewhere there, and stay so")
         if self.failures:
             parts.append(f"{len(self.failures):,} cannot be written")
         return "; ".join(parts)
@@ -322,19 +323,23 @@ class _Run:
             found = None
             try:
                 found = self._target.find(known, uri)
-                self.counts[self._one(known, found)] += 1
+                self.counts[self._one(known, uri, found)] += 1
             except PhotoRejected as error:
                 at = uri if found is None else found.at
                 self.failures.append(NotWritten(known.photo_id, at, error.reason, error.message))
                 if not self._dry_run:
-                    self._note(known, at, found, error=error)
+                    self._note(known, uri, at, found, error=error)
 
-    def _one(self, known: Known, found: Found) -> str:
+    def _one(self, known: Known, uri: str, found: Found) -> str:
         log = self._about(known, found.at)
-        if found.sha256 not in (None, known.sha256) and not self._left(found, log):
-            raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
+        if found.sha256 not in (None, known.sha256):
+            if not self._left(found, log):
+                raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
+            if not self._dry_run:
+                self._done(known, found, log)
+            known = replace(known, sha256=found.sha256)
         if found.own is not None and found.own.is_at(known.position):
-            if not self._dry_run:  # a run that was killed has written it, but not that it has
+            if not self._dry_run:  # a run that was killed may not have noted it
                 self._done(known, found, log)
             return "there"
         others = [each for each in (found.own, found.read) if each and not each.is_estimate]
@@ -345,13 +350,13 @@ class _Run:
         if self._dry_run:
             self._target.check(found, known, overwrite=self._overwrite)
             return "written"
-        begin = partial(self._begin, known, found)
+        begin = partial(self._begin, known, uri, found)
         self._target.write(found, known, begin, overwrite=self._overwrite)
         self._done(known, found, log)
         return "written"
 
     def _left(self, found: Found, log: dict[str, Any]) -> bool:
-        """Whether a run that was killed has left the photo as it is."""
+        """Whether it was a run that left the photo as it is, and was killed before it said so."""
         values = {**log, "sha256": found.sha256}
         return self._connection.execute(self._sql(_LEFT), values).fetchone() is not None
 
@@ -364,15 +369,16 @@ class _Run:
                 self._connection.execute(self._sql(_FOLLOW), values)
             self._connection.execute(self._sql(_DONE), values)
 
-    def _begin(self, known: Known, found: Found, sha256: bytes | None) -> None:
+    def _begin(self, known: Known, uri: str, found: Found, sha256: bytes | None) -> None:
         values = {"path": found.at, "before": known.sha256, "sha256": sha256}
         if self._connection.execute(self._sql(_TAKEN), values).fetchone() is not None:
             raise PhotoRejected(Reason.NOT_WRITABLE, "another photo has the bytes it would have")
-        self._note(known, found.at, found, sha256)
+        self._note(known, uri, found.at, found, sha256)
 
     def _note(
         self,
         known: Known,
+        uri: str,
         at: str,
         found: Found | None,
         sha256: bytes | None = None,
@@ -382,6 +388,7 @@ class _Run:
         old = found and (found.own or found.read)
         position = _as_json(known.position, localization_id=known.localization_id)
         values = self._about(known, at) | {
+            "uri": uri,
             "collection_id": known.collection_id,
             "shelf": known.shelf,
             "old": old and Jsonb(_as_json(old)),

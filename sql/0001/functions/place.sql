@@ -60,14 +60,15 @@ AS $$
 DECLARE
     -- Borders are coarse: a position so near to a country, in degrees, is in it.
     coast CONSTANT float8 := 0.05;
+    here CONSTANT geometry := wgs84_point(spot, 'country_at: a position');
 BEGIN
     RETURN QUERY SELECT b.* FROM borders AS b
-    WHERE b.kind = 'country' AND ST_Intersects(b.geom, spot)
+    WHERE b.kind = 'country' AND ST_Intersects(b.geom, here)
     ORDER BY b.id LIMIT 1;
     IF NOT FOUND THEN
         RETURN QUERY SELECT b.* FROM borders AS b
-        WHERE b.kind = 'country' AND ST_DWithin(b.geom, spot, coast)
-        ORDER BY ST_Distance(b.geom, spot), b.id LIMIT 1;
+        WHERE b.kind = 'country' AND ST_DWithin(b.geom, here, coast)
+        ORDER BY ST_Distance(b.geom, here), b.id LIMIT 1;
     END IF;
 END
 $$;
@@ -81,28 +82,33 @@ CREATE FUNCTION geosearch.town_at(spot geometry, home text, radius_km float8)
 RETURNS TABLE (
     name text, admin1 text, country text, iso_a2 text, geom geometry, km float8, reach_km float8
 )
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 COST 10000
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1 COST 10000
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
-SELECT found.name, found.admin1, found.country, found.iso_a2, found.geom, found.km,
-    -- By 3,000 people per square kilometre: what population makes of the size of a town.
-    greatest(sqrt(found.population / 3000::float8 / pi()), 1)
-FROM (
-    SELECT p.*, great_circle_km(p.geom, spot) AS km
+#variable_conflict use_column
+DECLARE
+    here CONSTANT geometry := wgs84_point(spot, 'town_at: a position');
+BEGIN
+    RETURN QUERY SELECT found.name, found.admin1, found.country, found.iso_a2, found.geom, found.km,
+        -- By 3,000 people per square kilometre: what population makes of the size of a town.
+        greatest(sqrt(found.population / 3000::float8 / pi()), 1)
     FROM (
-        (SELECT * FROM places AS p
-        ORDER BY p.geom::geography <-> spot::geography LIMIT 20)
-        UNION
-        (SELECT * FROM places AS p WHERE p.population >= 100000
-        ORDER BY p.geom::geography <-> spot::geography LIMIT 8)
-        UNION
-        (SELECT * FROM places AS p WHERE p.population >= 1000000
-        ORDER BY p.geom::geography <-> spot::geography LIMIT 4)
-    ) AS p
-) AS found
-ORDER BY (found.population + 1000) ^ 0.12 / (found.km + greatest(radius_km, 2))
-    * CASE WHEN found.iso_a2 <> home THEN 0.3 ELSE 1 END DESC, found.id
-LIMIT 1
+        SELECT p.*, great_circle_km(p.geom, here) AS km
+        FROM (
+            (SELECT * FROM places AS p
+            ORDER BY p.geom::geography <-> here::geography LIMIT 20)
+            UNION
+            (SELECT * FROM places AS p WHERE p.population >= 100000
+            ORDER BY p.geom::geography <-> here::geography LIMIT 8)
+            UNION
+            (SELECT * FROM places AS p WHERE p.population >= 1000000
+            ORDER BY p.geom::geography <-> here::geography LIMIT 4)
+        ) AS p
+    ) AS found
+    ORDER BY (found.population + 1000) ^ 0.12 / (found.km + greatest(radius_km, 2))
+        * CASE WHEN found.iso_a2 <> home THEN 0.3 ELSE 1 END DESC, found.id
+    LIMIT 1;
+END
 $$;
 
 COMMENT ON FUNCTION geosearch.town_at(geometry, text, float8) IS
