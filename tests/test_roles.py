@@ -243,6 +243,8 @@ TABLES = (
     "localization_regions",
     "localization_cells",
     "reviews",
+    "duplicates",
+    "audits",
     "evaluations",
     "rejects",
     "files",

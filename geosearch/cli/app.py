@@ -38,6 +38,7 @@ COMMANDS = {
     "reproduce": ("geosearch.cli.localize", "reproduce"),
     "answers": ("geosearch.cli.recorded_answers", "app"),
     "review": ("geosearch.cli.review", "app"),
+    "duplicates": ("geosearch.cli.doubts", "duplicates"),
     "evaluate": ("geosearch.cli.evaluate", "evaluate"),
     "sweep": ("geosearch.cli.evaluate", "sweep"),
     "evaluations": ("geosearch.cli.report", "app"),
