@@ -7,6 +7,13 @@ from os import PathLike
 from typing import Unpack
 
 from geosearch.arguments import Paths, checked_keywords, path, paths, whole
+from geosearch.audit.photo_copies import (
+    APART_M,
+    APART_S,
+    Duplicate,
+    find_duplicates,
+    list_duplicates,
+)
 from geosearch.calibration import Calibration
 from geosearch.database.connection import Closing, Database
 from geosearch.database.session import open_database
@@ -343,6 +350,31 @@ class Geosearch(Closing):
             seed=seed,
             device=device,
         )
+
+    @checked_keywords
+    def duplicates(
+        self,
+        *,
+        model: str = DEFAULT_MODEL,
+        duplicate_distance: float = DUPLICATE_DISTANCE,
+        apart_m: float = APART_M,
+        apart_s: float = APART_S,
+        alike: bool = False,
+        where: GivenFilter = None,
+        **conditions: Unpack[Conditions],
+    ) -> list[Duplicate]:
+        """Photos that are there twice and differ in place, time or licence, recorded anew.
+
+        Options are as in `geosearch.audit.photo_copies`.
+        """
+        passing = narrowed(where, conditions)
+        find_duplicates(
+            self.database, model=model, where=passing, duplicate_distance=duplicate_distance
+        )
+        with self.database.connection() as connection:
+            return list_duplicates(
+                connection, passing, apart_m=apart_m, apart_s=apart_s, alike=alike
+            )
 
     def load(self, localization_id: int) -> Localization:
         """An earlier answer."""

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
 
 from geosearch.calibration.calibration_rows import find_calibration
 from geosearch.database.collection_rows import ensure_collection, find_collection, set_private
@@ -321,6 +322,46 @@ def review_row(database: Database, passing: Filter) -> int:
         return decide(connection, answer, "accept").id
 
 
+def duplicates_row(database: Database, passing: Filter) -> int:
+    """Of two photos that pass."""
+    return _row_of_photos(
+        database,
+        passing,
+        """
+        INSERT INTO geosearch.duplicates (photo_id, other_id, same_bytes)
+        SELECT min(id), max(id), true FROM geosearch.photos WHERE id = ANY(%(ids)s) RETURNING id
+        """,
+    )
+
+
+def audit_row(database: Database, passing: Filter) -> int:
+    return _row_of_photos(
+        database,
+        passing,
+        """
+        INSERT INTO geosearch.audits (
+            photo_id, photo_uri, stated, probability, level, filter, parameters, software
+        )
+        SELECT id, uri, geom, 1, 0, %(filter)s, '{}', '{}' FROM geosearch.photos
+        WHERE id = ANY(%(ids)s) LIMIT 1 RETURNING id
+        """,
+    )
+
+
+def _row_of_photos(database: Database, passing: Filter, insert: LiteralString) -> int:
+    with database.connection() as connection:
+        condition, values = passing.compile(connection)
+        select = sql.SQL(
+            "SELECT photo_id FROM (SELECT id AS photo_id, * FROM geosearch.photos) AS e "
+            "WHERE {} ORDER BY 1"
+        )
+        ids = [key for (key,) in connection.execute(select.format(condition), values)]
+        given = {"ids": [ids[0], ids[-1]], "filter": Jsonb(passing.to_json())}
+        row = connection.execute(insert, given).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 #: Table → what makes a row of it, and its parts with the column that names the row.
 KINDS: dict[str, tuple[Any, dict[LiteralString, LiteralString]]] = {
     "localizations": (
@@ -331,6 +372,8 @@ KINDS: dict[str, tuple[Any, dict[LiteralString, LiteralString]]] = {
         },
     ),
     "reviews": (review_row, {}),
+    "duplicates": (duplicates_row, {}),
+    "audits": (audit_row, {}),
     "evaluations": (evaluation_row, {"localizations": "evaluation_id"}),
     "calibrations": (calibration_row, {}),
     "partitions": (partition_row, {"geocells": "partition_id"}),

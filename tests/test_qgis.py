@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from geosearch.borders import load_borders
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
+from geosearch.database.inserting import insert
 from geosearch.density.density_cells import DensityCells
 from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.export.surface import density_of
@@ -66,6 +67,8 @@ FEATURES = {
     "errors": 1,
     "evaluated_regions": 2,
     "evaluated_density": CELLS[0],
+    "audit": 1,
+    "duplicates": 1,
     "photos": 4,
     "coverage_56": 3,
     "coverage_222": 3,
@@ -91,7 +94,19 @@ def filled(module_database: Database, tmp_path_factory: pytest.TempPathFactory) 
     file.write_text(json.dumps(BORDERS))
     load_borders(module_database, file)
     with module_database.connection() as connection:
-        add_photos(connection, [46.9, 46.9, 52.5, -17.0], [8.0, 8.0, 13.4, 179.0])
+        photos = add_photos(connection, [46.9, 46.9, 52.5, -17.0], [8.0, 8.0, 13.4, 179.0])
+        found = {"photo_id": photos[0].photo_id, "other_id": photos[2].photo_id}
+        insert(connection, "duplicates", found | {"same_bytes": True})
+        connection.execute(
+            """
+            INSERT INTO geosearch.audits (
+                photo_id, photo_uri, stated, probability, level, reason, mend, filter, parameters,
+                software
+            )
+            SELECT id, uri, geom, 0, 1, 'swapped', ST_FlipCoordinates(geom), '{}', '{}', '{}'
+            FROM geosearch.photos ORDER BY id LIMIT 1
+            """
+        )
         refresh_coverage(connection)
         save(connection, [BERLIN, FIJI])
     evaluation = add_evaluation(module_database)
@@ -154,6 +169,7 @@ def test_every_layer_of_the_project_has_rows_to_show(filled: Database) -> None:
         ("Answers", True),
         ("Evaluations", False),
         ("Photos", True),
+        ("Doubts", False),
         ("Background", True),
     ]
 
@@ -219,7 +235,7 @@ def test_the_command_writes_the_file_and_saves_the_project(
     ran = run("export", "qgis", "-o", file, "--save", "all", "--reach", "service=photos", "--json")
     written = ran.json()
     assert ran.code == 0
-    assert (written["layers"], written["source"]) == (13, "service='photos'")
+    assert (written["layers"], written["source"]) == (15, "service='photos'")
     assert (written["saved"], written["output"]) == ("all", str(file))
     assert set(written["styles"]) == {layer.view for layer in LAYERS.values()}
     with filled.connection() as connection:
@@ -333,6 +349,8 @@ RENDERERS = {
     "regions": "graduatedSymbol",
     "density": "graduatedSymbol",
     "errors": "graduatedSymbol",
+    "audit": "singleSymbol",
+    "duplicates": "singleSymbol",
     "photos": "pointCluster",
     "coverage": "graduatedSymbol",
     "geocells": "graduatedSymbol",

@@ -246,6 +246,8 @@ TABLES = (
     "localization_regions",
     "localization_cells",
     "reviews",
+    "duplicates",
+    "audits",
     "evaluations",
     "rejects",
     "files",

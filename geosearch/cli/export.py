@@ -12,7 +12,17 @@ from geosearch.cli.command_groups import CommandGroup
 from geosearch.cli.console import JsonOption, answer, database, progress
 from geosearch.cli.options import check_ending, filtered, selecting
 from geosearch.errors import InputError
-from geosearch.layers.layer import ERRORS, ESTIMATES, LINES, NEIGHBOURS, PHOTOS, REGIONS, Layer
+from geosearch.layers.layer import (
+    AUDIT,
+    DUPLICATES,
+    ERRORS,
+    ESTIMATES,
+    LINES,
+    NEIGHBOURS,
+    PHOTOS,
+    REGIONS,
+    Layer,
+)
 
 if TYPE_CHECKING:
     from geosearch.database.connection import Connection
@@ -145,6 +155,26 @@ _add_command(REGIONS, "--id 17 -o regions.gpkg")
 _add_command(NEIGHBOURS, "--last 1 -o neighbours.csv")
 _add_command(LINES, "--last 1 -o lines.kml")
 _add_command(ERRORS, "--evaluation 7 -o errors.geojson")
+
+
+def _add_whole(layer: Layer, example: str) -> None:
+    @app.command(layer.name, help=_help(layer, f"Example: geosearch export {layer.name} {example}"))
+    def _(
+        context: typer.Context,
+        output: _OutputOption,
+        as_json: JsonOption = False,
+        safe_csv: _SafeCsvOption = True,
+    ) -> None:
+        def read(connection: Connection) -> list[LayerRows]:
+            from geosearch.layers.layer_rows import read_all
+
+            return [read_all(connection, layer)]
+
+        _write(context, output, read, as_json, safe_csv)
+
+
+_add_whole(AUDIT, "-o doubts.gpkg")
+_add_whole(DUPLICATES, "-o duplicates.csv")
 
 
 @app.command()

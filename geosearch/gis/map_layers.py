@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geosearch.layers.layer import (
+    AUDIT,
     BORDERS,
     COVERAGE,
     DENSITY,
+    DUPLICATES,
     ERRORS,
     ESTIMATES,
     GEOCELLS,
@@ -82,6 +84,7 @@ _REFERENCES = (
             ),
         ),
     ),
+    Group("Doubts", (MapLayer(AUDIT), MapLayer(DUPLICATES)), shown=False),
     Group("Geocells", (MapLayer(GEOCELLS, shown=False),)),
     Group(BACKGROUND, (MapLayer(BORDERS, "\"kind\" = 'country'", title="Countries"),)),
 )

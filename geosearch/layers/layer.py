@@ -102,6 +102,22 @@ ERRORS = Layer(
     "photo",
     "id",
 )
+AUDIT = Layer(
+    "audit",
+    "Doubtful places",
+    "Photos that were hardly taken where or when they say: lines to where they were likelier.",
+    "doubt",
+    "MultiLineString",
+    "photo",
+)
+DUPLICATES = Layer(
+    "duplicates",
+    "Duplicates",
+    "Pairs of photos that show the same, and lines between those that are not at one place.",
+    "pair",
+    "MultiLineString",
+    "photo",
+)
 GEOCELLS = Layer(
     "geocells",
     "Geocells",
@@ -131,6 +147,8 @@ LAYERS = {
         NEIGHBOURS,
         LINES,
         ERRORS,
+        AUDIT,
+        DUPLICATES,
         GEOCELLS,
         BORDERS,
     )

@@ -83,6 +83,11 @@ def read_photos(connection: Connection, where: Filter) -> LayerRows:
     return _read(connection, PHOTOS, sql.SQL(_FILTERED).format(condition), parameters)
 
 
+def read_all(connection: Connection, layer: Layer) -> LayerRows:
+    """All rows of a layer."""
+    return _read(connection, layer, sql.SQL(""), {})
+
+
 def read_answers(connection: Connection, layer: Layer, selection: Selection) -> LayerRows:
     """The rows of the selected answers in a layer of answers, in the order of their ids.
 

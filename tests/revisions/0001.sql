@@ -116,6 +116,14 @@ INSERT INTO geosearch.all_localization_regions (localization_id, level, geom, ar
 INSERT INTO geosearch.all_localization_cells (localization_id, level, share, area_km2, geom) VALUES
     (1, 0.3, 0.3, 100, 'SRID=4326;MULTIPOLYGON(((0 0, 1 0, 1 1, 0 0)))');
 SELECT geosearch.review(1, 'accept', remark => 'sure');
+INSERT INTO geosearch.all_duplicates (photo_id, other_id, same_bytes, distance, model_id) VALUES
+    (1, 2, false, 0.0125, 1);
+INSERT INTO geosearch.all_audits (
+    photo_id, photo_uri, stated, stated_at, probability, level, picture_km, timeline_km, speed_kmh,
+    reason, reason_probability, mend, mend_at, model_id, filter, parameters, software
+) VALUES (1, '/photos/é%1.jpg', 'SRID=4326;POINT(179.9999999 -12.3456789)', '2014-05-01 10:00+02',
+    0.01, 0.999, 2740.5, NULL, 1200, 'lost_sign', 0.9, 'SRID=4326;POINT(179.9999999 12.3456789)',
+    NULL, 1, '{}', '{"k": 10}', '{}');
 
 INSERT INTO geosearch.borders (kind, name, aliases, iso_a2, geom, source) VALUES
     ('country', 'Atlantis', '{"Atlantis Island"}', 'AT',

@@ -138,6 +138,84 @@ WHERE estimate IS NOT NULL AND truth IS NOT NULL;
 
 COMMENT ON VIEW geosearch.gis_errors IS 'Lines from estimates to known true positions.';
 
+-- Of a pair that several found, the latest. Positions, times and licences are those of now.
+CREATE VIEW geosearch.gis_duplicates WITH (security_invoker = true) AS
+SELECT
+    pairs.id,
+    pairs.photo_id,
+    photos.uri AS photo,
+    collections.name AS collection,
+    pairs.other_id,
+    others.uri AS other,
+    other_collections.name AS other_collection,
+    pairs.same_bytes,
+    pairs.distance,
+    1000 * geosearch.great_circle_km(
+        ST_Y(photos.geom), ST_X(photos.geom), ST_Y(others.geom), ST_X(others.geom)
+    ) AS apart_m,
+    abs(extract(epoch FROM others.taken_at - photos.taken_at))::float8 AS seconds_apart,
+    ST_Y(photos.geom) AS lat,
+    ST_X(photos.geom) AS lon,
+    photos.taken_at,
+    photos.licence,
+    ST_Y(others.geom) AS other_lat,
+    ST_X(others.geom) AS other_lon,
+    others.taken_at AS other_taken_at,
+    others.licence AS other_licence,
+    CASE WHEN NOT ST_Equals(photos.geom, others.geom) THEN
+        geosearch.great_circle_line(photos.geom, others.geom)
+    END::geometry(MultiLineString, 4326) AS geom
+FROM (
+    SELECT DISTINCT ON (photo_id, other_id) id, photo_id, other_id, same_bytes, distance
+    FROM geosearch.duplicates ORDER BY photo_id, other_id, id DESC
+) AS pairs
+JOIN geosearch.photos ON photos.id = pairs.photo_id
+JOIN geosearch.photos AS others ON others.id = pairs.other_id
+LEFT JOIN geosearch.collections ON collections.id = photos.collection_id
+LEFT JOIN geosearch.collections AS other_collections
+    ON other_collections.id = others.collection_id;
+
+COMMENT ON VIEW geosearch.gis_duplicates IS
+    'Pairs of photos that show the same, and lines between those that are not at one place.';
+
+-- Of a photo that several judged, the latest, if its position and time are still those judged.
+CREATE VIEW geosearch.gis_audit WITH (security_invoker = true) AS
+SELECT
+    audits.id,
+    audits.photo_id,
+    photos.uri AS photo,
+    collections.name AS collection,
+    audits.reason,
+    audits.reason_probability,
+    audits.probability,
+    audits.level,
+    audits.picture_km,
+    audits.timeline_km,
+    audits.speed_kmh,
+    ST_Y(audits.stated) AS stated_lat,
+    ST_X(audits.stated) AS stated_lon,
+    ST_Y(audits.mend) AS mend_lat,
+    ST_X(audits.mend) AS mend_lon,
+    audits.stated_at,
+    audits.mend_at,
+    audits.created_at,
+    CASE WHEN NOT ST_Equals(audits.stated, audits.mend) THEN
+        geosearch.great_circle_line(audits.stated, audits.mend)
+    END::geometry(MultiLineString, 4326) AS geom
+FROM (
+    SELECT DISTINCT ON (photo_id)
+        id, photo_id, reason, reason_probability, probability, level, picture_km, timeline_km,
+        speed_kmh, stated, mend, stated_at, mend_at, created_at
+    FROM geosearch.audits ORDER BY photo_id, id DESC
+) AS audits
+JOIN geosearch.photos ON photos.id = audits.photo_id
+    AND photos.geom = audits.stated AND photos.taken_at IS NOT DISTINCT FROM audits.stated_at
+LEFT JOIN geosearch.collections ON collections.id = photos.collection_id
+WHERE audits.reason IS NOT NULL;
+
+COMMENT ON VIEW geosearch.gis_audit IS
+    'Photos that were hardly taken where or when they say: lines to where they were likelier.';
+
 -- By collection, so that a role counts the photos of those it may see.
 CREATE VIEW geosearch.gis_coverage WITH (security_invoker = true) AS
 SELECT
@@ -193,23 +271,33 @@ BEGIN
                 'Whether the calibration holds here: yes, unsure, widened, no. NULL without one.'),
             (NULL, 'cell_km',
                 'Side of a square of the cell''s area, kilometres: 222 or 56. Choose one.'),
+            (NULL, 'apart_m', 'Distance between the two positions, metres.'),
             (NULL, 'changed_at', 'When a count first found so many.'),
             (NULL, 'collection', 'Collection the photo belongs to.'),
             (NULL, 'collections', 'Their collections.'),
             (NULL, 'confident',
                 'False: not in this collection, or of low information. NULL without calibration.'),
             (NULL, 'continent', 'Continent, as the source divides them.'),
+            ('audit', 'created_at', 'When it was judged.'),
             (NULL, 'created_at', 'When the answer was given.'),
             (NULL, 'density_per_km2',
                 'Probability per square kilometre, the mean over the cell.'),
             (NULL, 'direction_deg', 'Where the camera looked, degrees clockwise from north.'),
             (NULL, 'direction_reference',
                 'Whose north: true or magnetic; NULL where it is not said.'),
+            ('duplicates', 'distance',
+                'Cosine distance of their embeddings; NULL where they were not compared.'),
             (NULL, 'distance', 'Cosine distance to the query.'),
             (NULL, 'error_km',
                 'Great-circle distance to the truth, kilometres, where that is known.'),
             (NULL, 'evaluation_id', 'Evaluation it belongs to, if any.'),
             (NULL, 'field_of_view_deg', 'Width of what the upright picture shows, degrees.'),
+            ('duplicates', 'geom',
+                'Great circle (WGS 84) from the one to the other, cut at the antimeridian; NULL at '
+                'one place, or where the place of one is not known.'),
+            ('audit', 'geom',
+                'Great circle (WGS 84) from the stated position, cut at the antimeridian; NULL '
+                'where only the time is wrong.'),
             ('photos', 'geom', 'Position (WGS 84).'),
             ('estimates', 'geom',
                 'Estimated position (WGS 84); NULL where no photo passed the filter.'),
@@ -221,6 +309,8 @@ BEGIN
                 'Great circle (WGS 84) from the estimate, cut at the antimeridian.'),
             ('borders', 'geom', 'Its area (WGS 84).'),
             (NULL, 'geom', 'The cell (WGS 84), cut at the antimeridian.'),
+            ('duplicates', 'id', 'Id of the pair.'),
+            ('audit', 'id', 'Id of the judgement.'),
             ('photos', 'id', 'Id of the photo.'),
             ('estimates', 'id', 'Id of the answer.'),
             ('errors', 'id', 'Id of the answer.'),
@@ -237,40 +327,74 @@ BEGIN
             (NULL, 'iso_a2', 'ISO 3166-1 alpha-2 code, if known.'),
             (NULL, 'iso_a3', 'ISO 3166-1 alpha-3 code, if known.'),
             (NULL, 'kind', 'country, or region: a group or part of some.'),
+            ('audit', 'level',
+                'Level of the smallest region that holds the stated position, 0 to 1.'),
             ('regions', 'level', 'Share of the density inside, 0 to 1.'),
             ('density', 'level',
                 'Share in this and all denser cells: level of the smallest region that contains '
                 'the cell.'),
+            (NULL, 'lat', 'Latitude of the photo, degrees.'),
             (NULL, 'licence', 'Licence of the photo.'),
             (NULL, 'localization_id', 'Id of the answer.'),
+            (NULL, 'lon', 'Longitude of the photo, degrees.'),
             (NULL, 'low_information',
                 'Why the picture can hardly tell a place, such as blank or text.'),
+            (NULL, 'mend_at', 'When it was taken likelier; NULL if nothing is wrong with the time.'),
+            (NULL, 'mend_lat', 'Latitude where it was taken likelier, degrees.'),
+            (NULL, 'mend_lon', 'Longitude where it was taken likelier, degrees.'),
             (NULL, 'method', 'How the estimate was found.'),
             (NULL, 'model', 'Model that looked at the photo.'),
             (NULL, 'name', 'English name.'),
             (NULL, 'neighbour', 'Path or URL of the photo at the time, for map tips.'),
             (NULL, 'neighbour_id', 'The photo; it may be gone since.'),
             (NULL, 'number', 'Number of the cell in its partition, from 0.'),
+            (NULL, 'other', 'Path or URL of the other photo, for map tips.'),
+            (NULL, 'other_collection', 'Collection the other photo belongs to.'),
+            (NULL, 'other_id', 'The other photo, which was stored later.'),
+            (NULL, 'other_lat', 'Latitude of the other photo, degrees.'),
+            (NULL, 'other_licence', 'Licence of the other photo.'),
+            (NULL, 'other_lon', 'Longitude of the other photo, degrees.'),
+            (NULL, 'other_taken_at', 'When the other one was taken (UTC if no zone is known).'),
             (NULL, 'partition', 'Name of the partition.'),
             (NULL, 'partition_id', 'Id of the partition.'),
+            ('duplicates', 'photo', 'Path or URL of the photo, for map tips.'),
+            ('audit', 'photo', 'Path or URL of the photo, for map tips.'),
             (NULL, 'photo', 'Path or URL of the query, for map tips.'),
             ('coverage', 'photos', 'Photos in the cell.'),
             (NULL, 'place', 'The estimate in words.'),
             ('geocells', 'photos', 'Photos in the cell, of those the partition was made of.'),
+            (NULL, 'photo_id', 'The photo.'),
             (NULL, 'photos_per_km2', 'Photos in the cell by its area.'),
+            (NULL, 'picture_km',
+                'From the stated position to the place that the picture shows, kilometres.'),
             (NULL, 'pitch_deg',
                 'How far above the horizon the camera looked, degrees; -90 is straight down.'),
             ('photos', 'position_source', 'exif, xmp, manifest or corrected (by hand).'),
+            (NULL, 'probability', 'Probability that the stated position and time are right.'),
             ('estimates', 'position_source', 'estimated: ingest makes no reference of it.'),
             (NULL, 'radius_km_50', 'Radius round the estimate with half the density, kilometres.'),
             (NULL, 'radius_km_90', 'Radius round the estimate with 90 % of it, kilometres.'),
             (NULL, 'rank', '1 is the best.'),
+            (NULL, 'reason',
+                'What is likeliest wrong: swapped, lost_sign, null_island, clock, copied, home, '
+                'speed or elsewhere.'),
+            (NULL, 'reason_probability', 'Probability of that reason.'),
+            (NULL, 'same_bytes', 'Whether their files are equal.'),
+            (NULL, 'seconds_apart', 'Time between the two, seconds.'),
             (NULL, 'share', 'Share of the probability in the cell, 0 to 1.'),
             (NULL, 'source_id', 'Identifier at the source.'),
+            (NULL, 'speed_kmh',
+                'Speed that the photos before and after leave to get there and back, km/h.'),
             (NULL, 'spread_km', 'Spread of the photos round their medoid, kilometres.'),
+            (NULL, 'stated_at', 'When it says that it was taken.'),
+            (NULL, 'stated_lat', 'Latitude that it states, degrees.'),
+            (NULL, 'stated_lon', 'Longitude that it states, degrees.'),
             (NULL, 'subregion', 'Part of the continent, as the source divides them.'),
             (NULL, 'taken_at', 'When taken (UTC if no zone is known).'),
             (NULL, 'taken_at_zone', 'How the zone of taken_at is known: known (named), position, or assumed (UTC).'),
+            (NULL, 'timeline_km',
+                'From the stated position to where it was by the photos before and after, '
+                'kilometres.'),
             (NULL, 'title', 'Title or caption.'),
             (NULL, 'truth_lat', 'Latitude of the true position, degrees, where it is known.'),
             (NULL, 'truth_lon', 'Longitude of the true position, degrees, where it is known.'),

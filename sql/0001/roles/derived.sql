@@ -85,6 +85,15 @@ BEGIN
         );
         asked := NEW.photo_uri;
         bytes := NEW.photo_sha256;
+    ELSIF TG_TABLE_NAME = 'all_duplicates' THEN
+        noted := ARRAY(
+            SELECT p.collection_id FROM all_photos AS p
+            WHERE p.id IN (NEW.photo_id, NEW.other_id) AND p.collection_id = ANY (seen)
+        );
+    ELSIF TG_TABLE_NAME = 'all_audits' THEN
+        said := NEW.filter;
+        noted := admitted_collections(said);
+        asked := NEW.photo_uri;
     ELSIF TG_TABLE_NAME = 'all_evaluation_failures' THEN
         asked := NEW.uri;
     ELSE

@@ -168,7 +168,7 @@ DECLARE
     ];
     answers CONSTANT text[] := '{
         localizations, localization_neighbours, localization_regions, localization_cells,
-        evaluations, evaluation_failures, reviews, qgis_projects
+        evaluations, evaluation_failures, reviews, duplicates, audits, qgis_projects
     }';
     -- Views of what the caller may see: shelves.sql.
     seen CONSTANT text[] := ARRAY(SELECT name FROM geosearch.recorded_tables())
@@ -258,6 +258,7 @@ BEGIN
         );
     END LOOP;
     PERFORM geosearch.grant_to('geosearch_analyst', 'UPDATE ON geosearch.evaluations');
+    PERFORM geosearch.grant_to('geosearch_analyst', 'UPDATE ON geosearch.audits');
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT, UPDATE, DELETE ON geosearch.runs');
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.models');
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.whitenings');

@@ -37,6 +37,8 @@ VALUES
     ('localization_regions', 'localizations', 'localization_id'),
     ('localization_cells', 'localizations', 'localization_id'),
     ('reviews', NULL, NULL),
+    ('duplicates', NULL, NULL),
+    ('audits', NULL, NULL),
     ('partitions', NULL, NULL),
     ('geocells', 'partitions', 'partition_id'),
     ('classifiers', 'partitions', 'partition_id'),
