@@ -260,7 +260,7 @@ BEGIN
             (NULL, 'photos_per_km2', 'Photos in the cell by its area.'),
             (NULL, 'pitch_deg',
                 'How far above the horizon the camera looked, degrees; -90 is straight down.'),
-            ('photos', 'position_source', 'exif, xmp, manifest or corrected (by hand).'),
+            ('photos', 'position_source', 'exif, xmp, manifest, corrected (by hand) or reviewed.'),
             ('estimates', 'position_source', 'estimated: ingest makes no reference of it.'),
             (NULL, 'radius_km_50', 'Radius round the estimate with half the density, kilometres.'),
             (NULL, 'radius_km_90', 'Radius round the estimate with 90 % of it, kilometres.'),
