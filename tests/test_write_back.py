@@ -24,6 +24,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import InputError, MissingExtraError, NotAllowedError, NotFoundError, Reason
 from geosearch.images import open_image, register_heif
 from geosearch.ingest import ingest
+from geosearch.localization.reviews import decide
 from geosearch.retrieval.filters import where
 from geosearch.write_back.write_back_run import WrittenBack, write_back
 
@@ -169,6 +170,23 @@ def test_names_of_the_place_come_with_it(world: World) -> None:
     for part in ("City>Bern<", "CountryName>Switzerland<", "CountryCode>CH<"):
         assert part in (world.folder / "a.jpg.xmp").read_text()
     assert "LocationCreated>" not in (world.folder / "b.jpg.xmp").read_text()
+
+
+def test_what_was_reviewed_is_written_and_comes_back_as_no_news(world: World) -> None:
+    """Also where it is no reference: to a fresh ingest it is a position, to this one the same."""
+    world.add(a_jpg=photo())
+    key = world.photo_id("a.jpg")
+    ((answer,),) = fetch(world.database, ANSWER, HERE[1], HERE[0], None, key)
+    with world.database.connection() as connection:
+        decide(connection, answer, "accept")
+    assert world.write().written == 1
+    found = world.ingested()["a.jpg"]
+    assert (found[:2], found[2:]) == (near(HERE), ("xmp", 500))
+    assert f"position reviewed by answer {answer}" in world.bytes()["a.jpg.xmp"].decode()
+    summary = ingest(world.database, [world.folder], collection=world.name, update=True)
+    assert (summary.seen, summary.updated) == (1, 0)
+    (shown,) = world.gs.photos(ids=[key])
+    assert (shown.position_source, shown.localization_id) == ("reviewed", answer)
 
 
 def test_only_what_was_corrected_is_written(world: World) -> None:
@@ -561,7 +579,7 @@ def test_an_immich_that_does_not_do_as_it_says_is_told_of(
     world.add(a_jpg=data)
     world.correct(*HERE)
     stub.add(data, "/1.jpg")
-    for answer in (
+    answers: list[Callable[[str], Any]] = [
         lambda path: (500, {}) if "search" in path else None,
         lambda path: (200, []) if "search" in path else None,
         lambda path: (200, b"<html>") if "search" in path else None,
@@ -572,7 +590,8 @@ def test_an_immich_that_does_not_do_as_it_says_is_told_of(
             if "search" in path
             else None
         ),
-    ):
+    ]
+    for answer in answers:
         stub.answer = answer
         done = world.write(immich=url)
         assert {each.reason for each in done.failures} <= {Reason.NOT_WRITABLE, Reason.UNREADABLE}

@@ -63,7 +63,7 @@ def test_no_kill_leaves_half_a_file(database: Database, tmp_path: Path, kind: st
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    ingest(database, [tmp_path], collection="mine", keep_unlocated=True)
+    ingest(database, [tmp_path], collection="mine")
     gs = Geosearch(database)
     gs.correct_positions(*PLACES[0], collection="mine")
     first = started(database, kind)
@@ -103,5 +103,5 @@ def test_no_kill_leaves_half_a_file(database: Database, tmp_path: Path, kind: st
     for uri, sha256 in fetch(database, "SELECT uri, sha256 FROM geosearch.photos"):
         assert hashlib.sha256(Path(uri).read_bytes()).digest() == sha256
     assert fetch(database, "SELECT FROM geosearch.write_backs WHERE written_at IS NULL") == []
-    summary = ingest(database, [tmp_path], collection="mine", keep_unlocated=True)
+    summary = ingest(database, [tmp_path], collection="mine")
     assert (summary.added, summary.unlocated) == (0, 0)

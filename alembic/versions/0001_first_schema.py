@@ -22,8 +22,8 @@ def upgrade() -> None:
     run_files(
         revision,
         "tables/comments tables/collections roles/visibility",
-        "tables/photos tables/retrieval tables/geocells tables/answers tables/reviews tables/audits tables/maps",
-        "tables/leases tables/tokens",
+        "tables/photos tables/retrieval tables/geocells tables/answers tables/reviews",
+        "tables/audits tables/maps tables/leases tables/tokens",
         "roles/derived roles/shelves roles/deletion roles/tokens",
         "functions/sphere functions/weights functions/kernels functions/spacing functions/mode",
         "functions/radius functions/aggregate",

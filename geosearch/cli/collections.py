@@ -61,6 +61,26 @@ def public(context: typer.Context, name: NameArgument, as_json: JsonOption = Fal
     _set(context, name, False, as_json)
 
 
+@app.command()
+def reviewed(
+    context: typer.Context,
+    name: NameArgument,
+    as_references: Annotated[
+        bool, typer.Option("--as-references/--apart", help="References, or kept apart.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what becomes of photos whose place is accepted in a review from now on.
+
+    Example: geosearch collections reviewed mine --as-references
+    """
+    with connected(context) as connection:
+        collection_rows.set_reviewed_references(connection, name, as_references)
+    becomes = "become references" if as_references else "are kept apart"
+    value = {"collection": name, "reviewed_references": as_references}
+    answer(as_json, value, f"photos of {name} whose place is accepted {becomes}")
+
+
 def _add_command(verb: str, about: str, *, shared: bool) -> None:
     @app.command(
         verb, help=f"{about}\n\nExample: geosearch collections {verb} clients --with alice"

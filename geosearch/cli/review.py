@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,10 +10,10 @@ from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, answer, connected, print_list
 
 if TYPE_CHECKING:
-    from geosearch.localization.reviews import Decision
+    from geosearch.localization.reviews import Decision, Review
 
 app = command_group(
-    """Decide on answers; the decisions stand in the table reviews.
+    """Decide on answers: an accepted or moved place is that of the stored photo from then on.
 
     Example: geosearch review accept 17
     """
@@ -21,7 +21,54 @@ app = command_group(
 
 AnswerArgument = Annotated[int, typer.Argument(help="An answer, by its id.")]
 RemarkOption = Annotated[str | None, typer.Option("--remark", help="Why, in your words.")]
+ReferenceOption = Annotated[
+    bool, typer.Option("--as-reference", help="Searches find the photo from then on.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Also where the photo had a position.")
+]
+AccuracyOption = Annotated[
+    float | None,
+    typer.Option("--to-accuracy-m", metavar="M", min=0, help="How well that is known, metres."),
+]
 ToOption = Annotated[str, typer.Option("--to", metavar="LAT,LON", help="Where it was taken.")]
+
+
+@app.command()
+def accept(
+    context: typer.Context,
+    answer_id: AnswerArgument,
+    remark: RemarkOption = None,
+    as_reference: ReferenceOption = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The photo was taken where the answer says: it has that place from then on.
+
+    Example: geosearch review accept 17
+    """
+    placing = {"as_reference": as_reference, "overwrite": overwrite}
+    _decide(context, as_json, answer_id, "accept", remark=remark, **placing)
+
+
+@app.command()
+def move(
+    context: typer.Context,
+    answer_id: AnswerArgument,
+    to: ToOption,
+    to_accuracy_m: AccuracyOption = None,
+    remark: RemarkOption = None,
+    as_reference: ReferenceOption = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The photo was taken elsewhere, and one knows where: it has that place from then on.
+
+    Example: geosearch review move 17 --to 46.948,7.4474 --remark "the old bridge"
+    """
+    placing = {"as_reference": as_reference, "overwrite": overwrite}
+    given = {"to": to, "to_accuracy_m": to_accuracy_m, "remark": remark}
+    _decide(context, as_json, answer_id, "move", **given, **placing)
 
 
 def _add_command(decision: Decision, about: str, example: str) -> None:
@@ -32,25 +79,7 @@ def _add_command(decision: Decision, about: str, example: str) -> None:
         remark: RemarkOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        _decide(context, answer_id, decision, None, remark, as_json)
-
-
-_add_command("accept", "The photo was taken where the answer says.", "17")
-
-
-@app.command()
-def move(
-    context: typer.Context,
-    answer_id: AnswerArgument,
-    to: ToOption,
-    remark: RemarkOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The photo was taken elsewhere, and one knows where.
-
-    Example: geosearch review move 17 --to 46.948,7.4474 --remark "the old bridge"
-    """
-    _decide(context, answer_id, "move", to, remark, as_json)
+        _decide(context, as_json, answer_id, decision, remark=remark)
 
 
 _add_command("reject", "The answer is wrong.", "17")
@@ -102,16 +131,15 @@ def show_list(
 
 
 def _decide(
-    context: typer.Context,
-    answer_id: int,
-    decision: Decision,
-    to: str | None,
-    remark: str | None,
-    as_json: bool,
+    context: typer.Context, as_json: bool, answer_id: int, decision: Decision, **given: Any
 ) -> None:
     from geosearch.localization import reviews
 
     with connected(context) as connection:
-        made = reviews.decide(connection, answer_id, decision, to, remark)
+        made = reviews.decide(connection, answer_id, decision, **given)
+    answer(as_json, made, _said(made))
+
+
+def _said(made: Review) -> str:
     where = "" if made.lat is None else f" at {made.lat:.5f},{made.lon:.5f}"
-    answer(as_json, made, f"{made.photo}: {decision}{where} (review {made.id})")
+    return f"{made.photo}: {made.decision}{where} (review {made.id})"

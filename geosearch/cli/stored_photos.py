@@ -94,7 +94,10 @@ def _show(photo: StoredPhoto, history: list[PhotoChange] | None) -> None:
             say(f"{name:<20}{value}")
     for change in history or ():
         by = f"{change.changed_at:%Y-%m-%d %H:%M:%S %Z}, {change.changed_by}"
-        say(f"changed {by}{'' if change.run_id is None else f', run {change.run_id}'}")
+        reasons = {"run": change.run_id, "review": change.review_id}
+        for name, number in reasons.items():
+            by += "" if number is None else f", {name} {number}"
+        say(f"changed {by}")
         for name, old in change.old.items():
             if old != change.new[name]:
                 say(f"  {name:<18}{_said(old)} → {_said(change.new[name])}")

@@ -20,13 +20,17 @@ _LONGEST_NAME = 1000
 
 @dataclass(frozen=True)
 class Collection:
-    """A collection; a private one is for geosearch_owner and the roles in `shared_with` alone."""
+    """A collection; a private one is for geosearch_owner and the roles in `shared_with` alone.
+
+    With `reviewed_references`, photos whose place was accepted in a review are references.
+    """
 
     name: str
     description: str | None
     photos: int
     private: bool
     shared_with: tuple[str, ...]
+    reviewed_references: bool = False
 
 
 def ensure_collection(connection: Connection, name: str) -> int:
@@ -88,13 +92,13 @@ def list_collections(connection: Connection) -> list[Collection]:
         """
         SELECT name, description,
             (SELECT count(*) FROM geosearch.photos AS p WHERE p.collection_id = c.id),
-            private, geosearch.shared_with(id)
+            private, geosearch.shared_with(id), reviewed_references
         FROM geosearch.collections AS c ORDER BY name
         """
     )
     return [
-        Collection(name, description, photos, private, tuple(roles))
-        for name, description, photos, private, roles in rows
+        Collection(name, description, photos, private, tuple(roles), reviewed)
+        for name, description, photos, private, roles, reviewed in rows
     ]
 
 
@@ -204,9 +208,30 @@ def share(connection: Connection, name: str, role: str, *, shared: bool = True) 
         )
 
 
+def set_reviewed_references(connection: Connection, name: str, wanted: bool) -> None:
+    """Let a review make references of the photos of a collection from now on, or keep them apart.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such collection.
+    DatabaseError
+        This login may not.
+    """
+    key = find_collection(connection, name)
+    try:
+        with connection.transaction():
+            connection.execute(
+                "UPDATE geosearch.all_collections SET reviewed_references = %s WHERE id = %s",
+                (wanted, key),
+            )
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _not_ours(name) from error
+
+
 def _not_ours(name: str) -> DatabaseError:
     return DatabaseError(
-        f"this login may not say who sees the collection {name!r}",
+        f"this login may not say who sees the collection {name!r}, or what reviews make of it",
         "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
     )
 

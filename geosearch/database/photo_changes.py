@@ -14,7 +14,14 @@ from geosearch.database.embedding_tables import writable_tables
 
 #: What may be changed of a photo, with its types. Those of one line go together, in history too.
 GROUPS: tuple[Mapping[str, LiteralString], ...] = (
-    {"lat": "float8", "lon": "float8", "position_source": "text", "accuracy_m": "real"},
+    {
+        "lat": "float8",
+        "lon": "float8",
+        "position_source": "text",
+        "accuracy_m": "real",
+        "localization_id": "int8",
+        "reference": "boolean",
+    },
     {"taken_at": "timestamptz", "taken_at_zone": "text"},
     {"direction_deg": "real", "direction_reference": "text"},
     {"field_of_view_deg": "real"},
@@ -26,7 +33,7 @@ GROUPS: tuple[Mapping[str, LiteralString], ...] = (
     {"source_id": "text"},
 )
 _TYPES = {name: kind for group in GROUPS for name, kind in group.items()}
-_COLUMNS = [name for name in _TYPES if name not in ("lat", "lon")]
+_COLUMNS = [name for name in _TYPES if name not in ("lat", "lon", "reference")]
 
 
 class Change(NamedTuple):
@@ -48,6 +55,7 @@ WITH given AS (
     JOIN given USING (id)
     CROSS JOIN LATERAL (
         SELECT ST_Y(coalesce(p.geom, p.estimate)) AS lat, ST_X(coalesce(p.geom, p.estimate)) AS lon,
+            CASE WHEN p.position_source IS NOT NULL THEN p.geom IS NOT NULL END AS reference,
             {columns}
     ) AS facts
     ORDER BY p.id
@@ -68,8 +76,8 @@ WITH given AS (
     SELECT id, collection_id, shelf, %(run)s, old, new FROM changed WHERE %(noted)s
 )
 UPDATE {photos} AS p
-SET geom = CASE WHEN r.position_source <> 'estimated' THEN r.place END,
-    estimate = CASE WHEN r.position_source = 'estimated' THEN r.place END,
+SET geom = CASE WHEN r.reference THEN r.place END,
+    estimate = CASE WHEN NOT r.reference THEN r.place END,
     ({names}) = ROW ({new})
 FROM changed, LATERAL (
     SELECT *, ST_SetSRID(ST_Point(lon, lat), 4326) AS place

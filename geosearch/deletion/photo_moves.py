@@ -182,10 +182,8 @@ def _chosen(connection: Connection, where: Filter, ids: Sequence[int]) -> _Chose
 def _change(
     position: Position, time: Any, zone: Any, source: Any, lat: float | None, lon: float | None
 ) -> Change:
-    values: dict[str, Any] = {"lat": position.lat, "lon": position.lon}
-    values |= {"position_source": position.source, "accuracy_m": position.accuracy_m}
     before = None if lat is None or lon is None else Position(lat, lon, source)
-    return Change(values | rezoned(time, zone, before, position))
+    return Change(position.columns() | rezoned(time, zone, before, position))
 
 
 def _count_again(connection: Connection, collections: Sequence[int]) -> None:

@@ -48,16 +48,19 @@ def said_by(candidate: Candidate) -> frozenset[str]:
 def correction(photo: Photo, known: Known, *, update: bool) -> Change:
     """What changes of a stored photo: in an update, all that is said.
 
-    One without a position gets it, and what it lacks besides. An estimate replaces no known
-    position. A time whose zone was that of the position has the zone of the new one.
+    One without a position gets it, and what it lacks besides. No estimate replaces a known
+    position, and what was written back no reviewed one. A time whose zone was that of the position
+    has the zone of the new one.
     """
     position = photo.position
-    if position is not None and position.is_estimate and known.located:
-        position = None
+    before = known.position
+    if position is not None and before is not None and not before.is_estimate:
+        written_back = before.source == "reviewed" and position.is_at(before)
+        if position.is_estimate or written_back:
+            position = None
     facts: dict[str, Any] = {name: getattr(photo, name, None) for group in GROUPS for name in group}
     if position is not None:
-        facts |= {"lat": position.lat, "lon": position.lon}
-        facts |= {"position_source": position.source, "accuracy_m": position.accuracy_m}
+        facts |= position.columns()
     said = photo.said if update else frozenset()
     fill = update or (position is not None and not known.located)
     if not known.located:

@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from geosearch.errors import PhotoRejected, Reason
 
 Axis = Literal["latitude", "longitude"]
-Source = Literal["exif", "xmp", "manifest", "corrected", "estimated"]
+Source = Literal["exif", "xmp", "manifest", "corrected", "estimated", "reviewed"]
 
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _LETTER = re.compile(r"(?<![A-Za-z])(north|south|east|west|[NSEW])(?![A-Za-z])", re.IGNORECASE)
@@ -35,6 +35,17 @@ class Position:
     def is_estimate(self) -> bool:
         """Whether it was guessed: the photo is no reference then."""
         return self.source == "estimated"
+
+    def columns(self) -> dict[str, Any]:
+        """What a photo that has it has, by the names of `geosearch.database.photo_changes`."""
+        return {
+            "lat": self.lat,
+            "lon": self.lon,
+            "position_source": self.source,
+            "accuracy_m": self.accuracy_m,
+            "localization_id": None,
+            "reference": not self.is_estimate,
+        }
 
     def is_at(self, other: Position) -> bool:
         """Whether the other is the same place, to 1e-7 degrees, and as much of an estimate."""

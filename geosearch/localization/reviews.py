@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 
 from geosearch.arguments import numbers
 from geosearch.database.connection import Connection
+from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import InputError, NotFoundError
 from geosearch.json_record import Record
 from geosearch.localization.answer_rows import no_answer
@@ -20,8 +21,17 @@ Decision = Literal["accept", "move", "reject", "unsure"]
 
 _SELECT = """
 SELECT id, localization_id, photo_uri AS photo, decision, ST_Y(point) AS lat, ST_X(point) AS lon,
-    shown, remark, recorded_by, created_at
+    accuracy_m, as_reference, overwrite, shown, remark, recorded_by, created_at
 FROM geosearch.reviews
+"""
+
+# The collections whose references the decisions on these answers changed.
+_RECOUNTED = """
+SELECT DISTINCT k.name
+FROM geosearch.photo_changes AS c JOIN geosearch.collections AS k ON k.id = c.collection_id
+WHERE c.review_id = ANY(%s) AND c.old -> 'reference' IS DISTINCT FROM c.new -> 'reference'
+    AND (c.old -> 'reference' = 'true' OR c.new -> 'reference' = 'true')
+    AND has_function_privilege('geosearch.refresh_coverage(text)', 'EXECUTE')
 """
 
 
@@ -30,7 +40,9 @@ class Review(Record, id="review_id"):
     """A decision on an answer, and what the answer had `shown`.
 
     `lat` and `lon`, in degrees, are where the photo was taken: the estimate that was accepted, or
-    where it was moved to. `localization_id` is None once the answer is deleted.
+    where it was moved to; `accuracy_m`, in metres, is how well that is known, if it is said. By
+    `as_reference` photos become references, and with `overwrite` known positions are replaced.
+    `localization_id` is None once the answer is deleted.
     """
 
     id: int
@@ -39,6 +51,9 @@ class Review(Record, id="review_id"):
     decision: Decision
     lat: float | None
     lon: float | None
+    accuracy_m: float | None
+    as_reference: bool
+    overwrite: bool
     shown: Mapping[str, Any]
     remark: str | None
     recorded_by: str
@@ -51,8 +66,17 @@ def decide(
     decision: Decision,
     to: Sequence[float] | str | None = None,
     remark: str | None = None,
+    *,
+    to_accuracy_m: float | None = None,
+    as_reference: bool = False,
+    overwrite: bool = False,
 ) -> Review:
     """Record a decision on an answer; `to` is the latitude and longitude to move it to.
+
+    Stored photos with the bytes that it is about have the accepted or moved place from then on,
+    source `reviewed`, with the accuracy of the radius that holds 90 %, or `to_accuracy_m`. Those
+    that had a position keep it, unless it is an estimate or to be overwritten. They become
+    references if asked for, or if their collection says so (`set_reviewed_references`).
 
     Raises
     ------
@@ -70,21 +94,34 @@ def decide(
     lat, lon = (None, None) if to is None else numbers("to", to, ("lat", "lon"))
     try:
         row = connection.execute(
-            "SELECT geosearch.review(%s, %s, ST_SetSRID(ST_Point(%s, %s), 4326), %s)",
-            (localization_id, decision, lon, lat, remark),
+            "SELECT geosearch.review(%s, %s, ST_SetSRID(ST_Point(%s, %s), 4326), %s, %s::real, "
+            "%s, %s)",
+            (
+                *(localization_id, decision, lon, lat, remark),
+                *(to_accuracy_m, as_reference, overwrite),
+            ),
         ).fetchone()
     except errors.InvalidParameterValue as error:
         said = error.diag
         raise InputError(said.message_primary or str(error), said.message_hint or "") from error
     assert row is not None
+    _count_again(connection, row)
     with connection.cursor(row_factory=class_row(Review)) as cursor:
         found = cursor.execute(_SELECT + "WHERE id = %s", row).fetchone()
     assert found is not None
     return found
 
 
+def _count_again(connection: Connection, reviews: Sequence[int]) -> None:
+    """Keep the coverage true of the collections that lost or won references by these reviews."""
+    for (name,) in connection.execute(_RECOUNTED, (list(reviews),)).fetchall():
+        refresh_coverage(connection, name)
+
+
 def undo(connection: Connection, localization_id: int) -> int:
     """Take back what one decided last on an answer; the id of that review.
+
+    Photos are as if it had never been: what was decided before, and by others, counts again.
 
     Raises
     ------
@@ -96,6 +133,7 @@ def undo(connection: Connection, localization_id: int) -> int:
         raise NotFoundError(
             f"you decided nothing on localization {localization_id}", "See: geosearch review list"
         )
+    _count_again(connection, row)
     return int(row[0])
 
 

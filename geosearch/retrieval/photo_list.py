@@ -30,13 +30,14 @@ WHERE {condition}
 
 _LIST = """
 SELECT p.id, c.name AS collection, p.uri, ST_Y(p.place) AS lat, ST_X(p.place) AS lon,
-    p.position_source, p.accuracy_m, p.taken_at, p.author, p.licence, p.title, p.source_id,
+    p.position_source, p.accuracy_m, p.localization_id,
+    p.taken_at, p.author, p.licence, p.title, p.source_id,
     p.width, p.height, p.direction_deg, p.direction_reference, p.field_of_view_deg, p.pitch_deg,
     p.altitude_m
 FROM (SELECT *, coalesce(geom, estimate) AS place FROM (
-    SELECT id, collection_id, uri, geom, estimate, position_source, accuracy_m, taken_at, author,
-        licence, title, source_id, width, height, direction_deg, direction_reference,
-        field_of_view_deg, pitch_deg, altitude_m
+    SELECT id, collection_id, uri, geom, estimate, position_source, accuracy_m, localization_id,
+        taken_at, author, licence, title, source_id, width, height, direction_deg,
+        direction_reference, field_of_view_deg, pitch_deg, altitude_m
     FROM geosearch.photos
 ) AS shown) AS p
 JOIN geosearch.collections AS c ON c.id = p.collection_id
@@ -55,7 +56,10 @@ ORDER BY km, id LIMIT %(limit)s
 
 @dataclass(frozen=True)
 class StoredPhoto(Record):
-    """A photo; latitude and longitude in degrees, estimated where `position_source` says so."""
+    """A photo; latitude and longitude in degrees, estimated where `position_source` says so.
+
+    `localization_id` is the answer that a reviewed position is by.
+    """
 
     id: int
     collection: str
@@ -64,6 +68,7 @@ class StoredPhoto(Record):
     lon: float | None
     position_source: str | None
     accuracy_m: float | None
+    localization_id: int | None
     taken_at: datetime | None
     author: str | None
     licence: str | None
@@ -150,13 +155,17 @@ def find_photo(connection: Connection, photo: int | str) -> StoredPhoto:
 
 @dataclass(frozen=True)
 class PhotoChange(Record):
-    """A change of a photo: what of it was `old` is `new` since, by name; by which run, if one."""
+    """A change of a photo: what of it was `old` is `new` since, by name.
+
+    By a run, or by a review or what took it back.
+    """
 
     changed_at: datetime
     changed_by: str
     old: dict[str, Any]
     new: dict[str, Any]
     run_id: int | None
+    review_id: int | None
 
 
 def photo_history(connection: Connection, photo_id: int) -> list[PhotoChange] | None:
@@ -166,8 +175,8 @@ def photo_history(connection: Connection, photo_id: int) -> list[PhotoChange] | 
         return None
     with connection.cursor(row_factory=class_row(PhotoChange)) as cursor:
         return cursor.execute(
-            "SELECT changed_at, changed_by, old, new, run_id FROM geosearch.photo_changes "
-            "WHERE photo_id = %s ORDER BY id",
+            "SELECT changed_at, changed_by, old, new, run_id, review_id "
+            "FROM geosearch.photo_changes WHERE photo_id = %s ORDER BY id",
             (photo_id,),
         ).fetchall()
 

@@ -31,6 +31,7 @@ PHOTO: dict[str, Any] = {
     "lon": 10.75,
     "position_source": "exif",
     "accuracy_m": None,
+    "localization_id": None,
     "taken_at": "2019-06-30T12:00:00+00:00",
     "author": "ann",
     "licence": "CC0",

@@ -24,6 +24,9 @@ _REVIEW: dict[str, Any] = {
     "decision": "move",
     "lat": 34.75,
     "lon": 10.77,
+    "accuracy_m": None,
+    "as_reference": False,
+    "overwrite": False,
     "shown": {"lat": 34.74, "lon": 10.76, "place": "in Sfax, Tunisia"},
     "remark": "the old harbour",
     "recorded_by": "ann",
@@ -44,6 +47,11 @@ class Decided(BaseModel):
         None, description="Where it was taken, latitude and longitude: of a move alone."
     )
     remark: str | None = Field(None, description="Why, in the reviewer's words.")
+    to_accuracy_m: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="Of a move: how well that is known, metres."
+    )
+    as_reference: bool = Field(False, description="Whether photos become references by it.")
+    overwrite: bool = Field(False, description="Whether it replaces positions that were known.")
 
 
 @router.get("", summary="What was decided on an answer", responses=shows([_REVIEW]))
@@ -57,7 +65,7 @@ def reviews(asker: Asker, id: Id) -> Response:
 def review(asker: Asker, id: Id, decided: Decided) -> Response:
     """Accept it, move it to where the photo was taken, reject it, or say that one cannot tell."""
     with asker.database.connection() as connection:
-        return said(decide(connection, id, decided.decision, decided.to, decided.remark))
+        return said(decide(connection, id, **decided.model_dump()))
 
 
 @router.delete(

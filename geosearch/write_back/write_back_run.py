@@ -32,10 +32,12 @@ from geosearch.write_back.xmp_edit import Names
 _PAGE = 500
 
 _WRITTEN: LiteralString = """
-SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256, ST_Y(p.geom) AS lat, ST_X(p.geom) AS lon,
-    p.accuracy_m::text::float8 AS accuracy_m, p.position_source AS source, NULL::bigint AS answer
+SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256,
+    ST_Y(coalesce(p.geom, p.estimate)) AS lat, ST_X(coalesce(p.geom, p.estimate)) AS lon,
+    p.accuracy_m::text::float8 AS accuracy_m, p.position_source AS source,
+    p.localization_id AS answer
 FROM {photos} AS p
-WHERE p.id IN ({chosen}) AND p.geom IS NOT NULL AND p.position_source IN ('corrected', 'reviewed')
+WHERE p.id IN ({chosen}) AND p.position_source IN ('corrected', 'reviewed')
 """
 #: Of each photo the latest answer, if nobody has decided against it.
 _ESTIMATED: LiteralString = """
@@ -49,7 +51,8 @@ JOIN (
     WHERE evaluation_id IS NULL
     ORDER BY photo_sha256, id DESC
 ) AS l ON l.photo_sha256 = p.sha256
-WHERE p.id IN ({chosen}) AND p.geom IS NULL AND l.estimate IS NOT NULL AND (
+WHERE p.id IN ({chosen}) AND p.geom IS NULL
+    AND p.position_source IS DISTINCT FROM 'reviewed' AND l.estimate IS NOT NULL AND (
     SELECT max(value::float8) FROM jsonb_each_text(l.probability_within_km) AS within (km, value)
     WHERE km::float8 <= %(at_most_km)s
 ) >= %(min_probability)s AND NOT EXISTS (
@@ -221,7 +224,8 @@ def _table(file: Path, source: _Source, *, dry_run: bool) -> WrittenBack:
             each.position.lon,
             each.position.accuracy_m,
             each.position.source,
-            each.localization_id,
+            # Of a reviewed one it would make an estimate.
+            each.localization_id if each.position.is_estimate else None,
         )
         for each in source.known()
     ]

@@ -1,7 +1,9 @@
--- Decisions on answers, by whoever may see them and record answers.
+-- Decisions on answers, by whoever may see them and record answers, and what becomes of the photos.
 
 CREATE FUNCTION geosearch.review(
-    localization bigint, decision text, point geometry DEFAULT NULL, remark text DEFAULT NULL
+    localization bigint, decision text, point geometry DEFAULT NULL, remark text DEFAULT NULL,
+    accuracy_m real DEFAULT NULL, as_reference boolean DEFAULT false,
+    overwrite boolean DEFAULT false
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, geosearch, public, pg_temp
@@ -10,12 +12,14 @@ DECLARE
     answer record;
     made bigint;
 BEGIN
-    SELECT l.photo_uri, l.photo_sha256, l.estimate, jsonb_strip_nulls(jsonb_build_object(
-        'lat', ST_Y(l.estimate), 'lon', ST_X(l.estimate), 'place', l.place,
-        'agreement', l.agreement, 'radius_50_km', l.radius_50_km, 'radius_90_km', l.radius_90_km,
-        'probability_within_km', l.probability_within_km, 'confident', l.confident,
-        'calibration_fits', l.calibration_fits, 'low_information', l.low_information
-    )) AS shown
+    SELECT l.photo_uri, l.photo_sha256, l.estimate, l.radius_90_km,
+        jsonb_strip_nulls(jsonb_build_object(
+            'lat', ST_Y(l.estimate), 'lon', ST_X(l.estimate), 'place', l.place,
+            'agreement', l.agreement, 'radius_50_km', l.radius_50_km,
+            'radius_90_km', l.radius_90_km, 'probability_within_km', l.probability_within_km,
+            'confident', l.confident, 'calibration_fits', l.calibration_fits,
+            'low_information', l.low_information
+        )) AS shown
     INTO answer FROM geosearch.localizations AS l WHERE l.id = localization;
     IF NOT FOUND THEN
         PERFORM refuse(
@@ -32,25 +36,45 @@ BEGIN
             format('%s with %s point', decision, CASE WHEN point IS NULL THEN 'no' ELSE 'a' END),
             'Give a point to move to, and with no other decision.'
         );
+    ELSIF accuracy_m IS NOT NULL AND NOT (decision = 'move' AND accuracy_m >= 0) THEN
+        PERFORM refuse(
+            format('%s with an accuracy of %s m', decision, accuracy_m),
+            'Give how well the point to move to is known, in metres.'
+        );
+    ELSIF decision IN ('reject', 'unsure') AND (as_reference OR overwrite) THEN
+        PERFORM refuse(
+            format('%s gives photos no place', decision), 'Leave as_reference and overwrite out.'
+        );
     ELSIF NOT (ST_Y(point) BETWEEN -90 AND 90 AND ST_X(point) BETWEEN -180 AND 180) THEN
         PERFORM refuse_positions(ST_Y(point), ST_X(point));
     ELSIF decision = 'accept' AND answer.estimate IS NULL THEN
         PERFORM refuse(
             format('localization %s has no estimate', localization), 'Reject it, or move it.'
         );
+    ELSIF (as_reference OR overwrite)
+        AND NOT has_table_privilege('geosearch.photos_open', 'DELETE')
+    THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'this role makes no references of photos, and replaces no known positions',
+            HINT = 'It takes the role geosearch_ingester.';
     END IF;
     INSERT INTO geosearch.reviews (
-        localization_id, photo_uri, photo_sha256, decision, point, shown, remark
+        localization_id, photo_uri, photo_sha256, decision, point, accuracy_m,
+        as_reference, overwrite, shown, remark
     ) VALUES (
         localization, answer.photo_uri, answer.photo_sha256, decision,
-        CASE decision WHEN 'accept' THEN answer.estimate ELSE point END, answer.shown, remark
+        CASE decision WHEN 'accept' THEN answer.estimate ELSE point END,
+        CASE decision WHEN 'accept' THEN 1000 * answer.radius_90_km ELSE accuracy_m END,
+        coalesce(as_reference, false), coalesce(overwrite, false), answer.shown, remark
     ) RETURNING id INTO made;
     RETURN made;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.review(bigint, text, geometry, text) IS
-    'Records what one decides on an answer: accept, move (to a point), reject, unsure; its id.';
+COMMENT ON FUNCTION geosearch.review(bigint, text, geometry, text, real, boolean, boolean) IS
+    'Records what one decides on an answer: accept, move (to a point), reject, unsure; its id. '
+    'Photos with its bytes that have no known position have the accepted or moved one from then '
+    'on: as references if so asked, or if their collection says so.';
 
 CREATE FUNCTION geosearch.undo_review(localization bigint) RETURNS bigint
 LANGUAGE sql VOLATILE
@@ -58,11 +82,120 @@ BEGIN ATOMIC
 DELETE FROM geosearch.reviews AS r
 WHERE r.id = (
     SELECT max(own.id) FROM geosearch.reviews AS own
-    WHERE own.localization_id = undo_review.localization
+    WHERE own.answer_id = undo_review.localization
         AND own.recorded_by = current_user
 )
 RETURNING r.id;
 END;
 
 COMMENT ON FUNCTION geosearch.undo_review(bigint) IS
-    'Takes back what one decided last on an answer; the id of the review, NULL if there was none.';
+    'Takes back what one decided last on an answer, and what became of photos by it; the id of the '
+    'review, NULL if there was none.';
+
+-- May a role write photos of a shelf? Analysts may not; what they decide gives a position all the same
+-- to photos that all see, if it makes no reference and replaces nothing.
+CREATE FUNCTION geosearch.may_write(who text, shelf bigint) RETURNS boolean
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+SELECT CASE WHEN to_regrole(quote_ident(who)) IS NULL THEN false
+    ELSE has_table_privilege(
+        who::name,
+        to_regclass(format('geosearch.photos_%s', CASE shelf WHEN 0 THEN 'open' ELSE 'c' || shelf END)),
+        'DELETE'
+    ) END;
+END;
+
+COMMENT ON FUNCTION geosearch.may_write(text, bigint) IS
+    'Whether a role may change the photos of a shelf.';
+
+-- A photo's position follows from what it was without any review, and from the reviews there are: of
+-- each answer, what each decided last counts; of those who say a place, the last. So whatever is
+-- taken back, in any order, leaves what would be if it had never been. What was before is what the
+-- history says of when it became reviewed.
+CREATE FUNCTION geosearch.place_reviewed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    changed all_reviews := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+    photo record;
+    before jsonb;
+    decided record;
+    after jsonb;
+BEGIN
+    FOR photo IN
+        SELECT p.id, p.collection_id, p.shelf, p.sha256, p.position_source, c.reviewed_references,
+            jsonb_build_object(
+                'lat', ST_Y(coalesce(p.geom, p.estimate)),
+                'lon', ST_X(coalesce(p.geom, p.estimate)),
+                'position_source', p.position_source, 'accuracy_m', p.accuracy_m,
+                'localization_id', p.localization_id,
+                'reference', CASE WHEN p.position_source IS NOT NULL THEN p.geom IS NOT NULL END
+            ) AS facts
+        FROM all_photos AS p JOIN all_collections AS c ON c.id = p.collection_id
+        -- Its bytes may be others since: its position was written into it.
+        WHERE p.sha256 = changed.photo_sha256 OR p.localization_id = changed.answer_id
+        ORDER BY p.id
+        FOR UPDATE OF p
+    LOOP
+        before := photo.facts;
+        IF photo.position_source = 'reviewed' THEN
+            before := (
+                SELECT c.old FROM all_photo_changes AS c
+                WHERE c.photo_id = photo.id AND c.shelf = photo.shelf
+                    AND c.new ->> 'position_source' = 'reviewed'
+                    AND c.old ->> 'position_source' IS DISTINCT FROM 'reviewed'
+                ORDER BY c.id DESC LIMIT 1
+            );
+        END IF;
+        SELECT r.point, r.accuracy_m, r.answer_id,
+            r.as_reference AND may_write(r.recorded_by, photo.shelf) AS as_reference
+        INTO decided
+        FROM (
+            SELECT DISTINCT ON (r.answer_id, r.recorded_by) r.*
+            FROM all_reviews AS r
+            WHERE r.photo_sha256 IN (changed.photo_sha256, photo.sha256)
+                OR r.answer_id = (photo.facts ->> 'localization_id')::bigint
+            ORDER BY r.answer_id, r.recorded_by, r.id DESC
+        ) AS r
+        WHERE r.point IS NOT NULL
+            AND (photo.shelf = 0 OR may_write(r.recorded_by, photo.shelf))
+            AND (
+                coalesce(before ->> 'position_source', 'estimated') = 'estimated'
+                OR r.overwrite AND may_write(r.recorded_by, photo.shelf)
+            )
+        ORDER BY r.id DESC LIMIT 1;
+        after := coalesce(CASE WHEN FOUND THEN jsonb_build_object(
+            'lat', ST_Y(decided.point), 'lon', ST_X(decided.point), 'position_source', 'reviewed',
+            'accuracy_m', decided.accuracy_m, 'localization_id', decided.answer_id,
+            'reference', decided.as_reference OR photo.reviewed_references
+        ) ELSE before END, '{}');
+        CONTINUE WHEN jsonb_strip_nulls(after) = jsonb_strip_nulls(photo.facts);
+        UPDATE all_photos AS p
+        SET geom = CASE WHEN r.reference THEN r.place END,
+            estimate = CASE WHEN NOT r.reference THEN r.place END,
+            position_source = r.position_source, accuracy_m = r.accuracy_m,
+            localization_id = r.localization_id
+        FROM (
+            SELECT *, ST_SetSRID(ST_Point(lon, lat), 4326) AS place
+            FROM jsonb_to_record(after) AS r (
+                lat float8, lon float8, position_source text, accuracy_m real,
+                localization_id bigint, reference boolean
+            )
+        ) AS r
+        WHERE p.id = photo.id AND p.shelf = photo.shelf;
+        INSERT INTO all_photo_changes (
+            photo_id, collection_id, shelf, review_id, old, new, changed_by
+        ) VALUES (
+            photo.id, photo.collection_id, photo.shelf, changed.id, photo.facts, after, caller()
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.place_reviewed() IS
+    'Gives photos the place that was decided on, or what they had before.';
+
+CREATE TRIGGER place_reviewed AFTER INSERT OR DELETE ON geosearch.all_reviews
+FOR EACH ROW EXECUTE FUNCTION geosearch.place_reviewed();

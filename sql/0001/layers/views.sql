@@ -369,7 +369,7 @@ BEGIN
                 'From the stated position to the place that the picture shows, kilometres.'),
             (NULL, 'pitch_deg',
                 'How far above the horizon the camera looked, degrees; -90 is straight down.'),
-            ('photos', 'position_source', 'exif, xmp, manifest or corrected (by hand).'),
+            ('photos', 'position_source', 'exif, xmp, manifest, corrected (by hand) or reviewed.'),
             (NULL, 'probability', 'Probability that the stated position and time are right.'),
             ('estimates', 'position_source', 'estimated: ingest makes no reference of it.'),
             (NULL, 'radius_km_50', 'Radius round the estimate with half the density, kilometres.'),

@@ -85,6 +85,7 @@ BEGIN
         );
         asked := NEW.photo_uri;
         bytes := NEW.photo_sha256;
+        NEW.answer_id := coalesce(NEW.answer_id, NEW.localization_id);
     ELSIF TG_TABLE_NAME = 'all_duplicates' THEN
         noted := ARRAY(
             SELECT p.collection_id FROM all_photos AS p

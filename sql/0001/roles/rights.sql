@@ -57,7 +57,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE name
     WHEN 'photos' THEN
         'id, collection_id, uri, sha256, geom, title, author, licence, taken_at, taken_at_zone, '
-        'accuracy_m, position_source, estimate, source_id, width, height, direction_deg, '
+        'accuracy_m, position_source, estimate, localization_id, source_id, width, height, direction_deg, '
         'direction_reference, field_of_view_deg, pitch_deg, altitude_m'
     WHEN 'thumbnails' THEN
         'photo_id, collection_id, width, height, webp'
@@ -149,7 +149,7 @@ DECLARE
     }';
     -- What the functions, and searches from Python, ask for beyond what the views show.
     asked CONSTANT text[] := ARRAY[
-        'collections (id, name, description, private, shelf)',
+        'collections (id, name, description, private, shelf, reviewed_references)',
         format('photos (%s)', geosearch.read_columns('photos')),
         format('thumbnails (%s)', geosearch.read_columns('thumbnails')),
         format('embeddings (%s)', geosearch.read_columns('embeddings')),
@@ -178,7 +178,7 @@ DECLARE
         create_roles, grant_to, grant_rights, grant_shelf, read_columns, columns_of, caller,
         visible_to, tables_of_shelf,
         protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf, drop_shelf,
-        rest_on, rests_on_the_gone
+        rest_on, rests_on_the_gone, may_write
     }';
 BEGIN
     EXECUTE 'REVOKE ALL ON SCHEMA geosearch FROM PUBLIC';

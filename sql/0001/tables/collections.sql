@@ -6,6 +6,7 @@ CREATE TABLE geosearch.all_collections (
     description text,
     created_at timestamptz NOT NULL DEFAULT now(),
     private boolean NOT NULL DEFAULT false,
+    reviewed_references boolean NOT NULL DEFAULT false,
     shelf bigint NOT NULL GENERATED ALWAYS AS (CASE WHEN private THEN id ELSE 0 END) STORED,
     UNIQUE (id, shelf),
     CONSTRAINT all_collections_name_not_empty_check CHECK (name <> '')
@@ -15,6 +16,7 @@ CALL pg_temp.describe('geosearch.all_collections', 'Named sets of photos.', $$
     name: Name used on the command line.
     description: What the photos are and where they come from.
     private: True: only for geosearch_owner and the roles it is shared with.
+    reviewed_references: True: a photo whose place was accepted in a review is a reference.
     shelf: Where its photos lie: 0 with those of all public collections, else on a shelf of its own.
 $$);
 

@@ -130,6 +130,7 @@ CREATE TABLE geosearch.all_photos (
     position_source text,
     estimate geometry(Point, 4326),
     accuracy_m real,
+    localization_id bigint,
     taken_at timestamptz,
     taken_at_zone text,
     direction_deg real,
@@ -165,12 +166,17 @@ CREATE TABLE geosearch.all_photos (
     ),
     CONSTRAINT all_photos_pitch_check CHECK (pitch_deg BETWEEN -90 AND 90),
     CONSTRAINT all_photos_position_source_check CHECK (
-        position_source IN ('exif', 'xmp', 'manifest', 'corrected', 'estimated')
+        position_source IN ('exif', 'xmp', 'manifest', 'corrected', 'estimated', 'reviewed')
     ),
-    -- A guess is no reference: what asks for places asks for geom, where there is none.
+    -- A guess is no reference, and what was reviewed only if that is wanted: what asks for places
+    -- asks for geom, where there is none.
     CONSTRAINT all_photos_position_has_source_check CHECK (
-        (geom IS NOT NULL) = (coalesce(position_source, 'estimated') <> 'estimated')
-        AND (estimate IS NOT NULL) = (coalesce(position_source, '') = 'estimated')
+        num_nonnulls(geom, estimate) = num_nonnulls(position_source)
+        AND (geom IS NULL OR position_source <> 'estimated')
+        AND (estimate IS NULL OR position_source IN ('estimated', 'reviewed'))
+    ),
+    CONSTRAINT all_photos_localization_check CHECK (
+        localization_id IS NULL OR coalesce(position_source, '') = 'reviewed'
     ),
     CONSTRAINT all_photos_geom_on_earth_check CHECK (
         ST_Y(geom) BETWEEN -90 AND 90 AND ST_X(geom) BETWEEN -180 AND 180
@@ -184,6 +190,7 @@ ALTER SEQUENCE geosearch.photos_id_seq OWNED BY geosearch.all_photos.id;
 CREATE INDEX ON geosearch.all_photos (author);
 CREATE INDEX ON geosearch.all_photos (collection_id, uri);
 CREATE INDEX all_photos_geography_idx ON geosearch.all_photos USING gist ((geom::geography));
+CREATE INDEX ON geosearch.all_photos (localization_id) WHERE localization_id IS NOT NULL;
 CREATE INDEX ON geosearch.all_photos (run_id);
 CREATE INDEX ON geosearch.all_photos (sha256);
 CREATE INDEX ON geosearch.all_photos (taken_at);
@@ -197,9 +204,10 @@ CALL pg_temp.describe('geosearch.all_photos', 'Reference photos with their posit
     height: Height in pixels, as stored.
     format: Image format, e.g. JPEG.
     geom: Known position (WGS 84); NULL if unlocated.
-    position_source: exif, xmp, manifest, corrected (by hand) or estimated; NULL if unlocated.
-    estimate: Position that was estimated (WGS 84), if no other is known.
+    position_source: exif, xmp, manifest, corrected (by hand), estimated or reviewed; NULL if unlocated.
+    estimate: Position that was estimated, or reviewed and no reference (WGS 84), if no other is known.
     accuracy_m: Accuracy of the position, metres.
+    localization_id: Answer that a reviewed position is by; it may be gone since.
     taken_at: When taken (UTC if no zone is known).
     taken_at_zone: How the zone of taken_at is known: named (known), from the position (position), or UTC taken for it (assumed).
     direction_deg: Where the camera looked, degrees clockwise from north.
@@ -298,6 +306,7 @@ CREATE TABLE geosearch.all_photo_changes (
     photo_id bigint NOT NULL,
     collection_id bigint NOT NULL,
     run_id bigint REFERENCES geosearch.all_runs ON DELETE SET NULL,
+    review_id bigint,
     old jsonb NOT NULL,
     new jsonb NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT now(),
@@ -315,11 +324,12 @@ CREATE INDEX ON geosearch.all_photo_changes (photo_id);
 CREATE INDEX ON geosearch.all_photo_changes (run_id);
 
 CALL pg_temp.describe('geosearch.all_photo_changes',
-    'What was changed of photos that were there: an ingest with --update, corrections by hand.', $$
+    'What was changed of photos that were there: an ingest with --update, corrections by hand, reviews.', $$
     photo_id: The photo.
     collection_id: Its collection.
     run_id: Run that changed it: its sources and options say from what.
-    old: What was changed, by column, as it was; lat and lon for the position.
+    review_id: Review that changed it, or that was taken back, and is gone then.
+    old: What was changed, by column, as it was; for the position lat, lon, and if it was a reference.
     new: The same as it is since.
     changed_at: When.
     changed_by: Role that changed it.

@@ -1,0 +1,303 @@
+"""Decisions that make positions: what a photo has by them, and what once they are taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg.errors import InsufficientPrivilege
+
+from geosearch.client import Geosearch
+from geosearch.database.collection_rows import set_private, set_reviewed_references
+from geosearch.database.connection import Connection, Database
+from geosearch.database.copying import copy_embeddings
+from geosearch.deletion.record_deletion import delete_answers
+from geosearch.errors import NotFoundError
+from geosearch.layers.selection import Selection
+from geosearch.localization.answer_rows import save
+from geosearch.localization.reviews import decide, undo
+from geosearch.retrieval.photo_list import photo_history
+from tests.answers import make_answer
+from tests.command_line import CommandLine
+from tests.rows import add_model, add_photos, fetch
+
+#: Photo 1 is located, 2 has an estimated position, 3 and 4 have none; each has two answers.
+SOURCES = ("manifest", "estimated", None, None)
+ANSWERS = 2
+
+_STATE = """
+SELECT p.id, p.position_source, ST_AsText(p.geom), ST_AsText(p.estimate), p.accuracy_m,
+    p.localization_id, e.photo_id IS NOT NULL, q.photo_id IS NOT NULL,
+    coalesce(e.geom, q.geom) IS NOT DISTINCT FROM coalesce(p.geom, p.estimate)
+FROM geosearch.photos AS p LEFT JOIN geosearch.embeddings AS e ON e.photo_id = p.id
+LEFT JOIN geosearch.queries AS q ON q.photo_id = p.id
+ORDER BY p.id
+"""
+
+
+def make_photos(connection: Connection) -> None:
+    """The photos, embedded, and their answers."""
+    photos = add_photos(connection, [10.0] * len(SOURCES), [20.0] * len(SOURCES))
+    connection.execute(
+        "UPDATE geosearch.all_photos SET position_source = CASE id WHEN 2 THEN 'estimated' END, "
+        "estimate = CASE id WHEN 2 THEN geom END, geom = NULL, accuracy_m = 0.1 WHERE id > 1"
+    )
+    model = add_model(connection, 2)
+    keys = [
+        photo._replace(geom=None if source is None else photo.geom, reference=number == 0)
+        for number, (photo, source) in enumerate(zip(photos, SOURCES, strict=True))
+    ]
+    copy_embeddings(connection, model, keys, np.ones((len(keys), 2), np.float32))
+    for number in range(len(SOURCES)):
+        name = f"/photo/test/{number}.jpg"
+        places = [(46 + number + 0.1 * way, 8.0) for way in range(ANSWERS)]
+        save(connection, [make_answer(lat, lon, photo=name) for lat, lon in places])
+
+
+@pytest.fixture
+def photos(database: Database) -> Database:
+    with database.connection() as connection:
+        make_photos(connection)
+    return database
+
+
+def answer(photo: int, way: int = 0) -> int:
+    """The id of an answer on a photo."""
+    return 1 + ANSWERS * (photo - 1) + way
+
+
+def state(connection: Connection) -> list[Any]:
+    """All that is known of positions, and where the embeddings lie."""
+    return connection.execute(_STATE).fetchall()
+
+
+def position(database: Database, photo: int) -> tuple[Any, ...]:
+    ((*found,),) = fetch(
+        database,
+        "SELECT position_source, ST_Y(geom), ST_Y(estimate), accuracy_m, localization_id"
+        " FROM geosearch.photos WHERE id = %s",
+        photo,
+    )
+    return tuple(found)
+
+
+def test_an_accepted_place_is_the_photos_and_no_reference(photos: Database) -> None:
+    gs = Geosearch(photos)
+    with photos.connection() as connection:
+        made = decide(connection, answer(3), "accept")
+        changes = photo_history(connection, 3)
+    assert changes is not None
+    (change,) = changes
+    source, reference, apart, accuracy_m, by = position(photos, 3)
+    assert (source, reference, apart, by) == ("reviewed", None, made.lat, answer(3))
+    assert accuracy_m == pytest.approx(1000 * (gs.load(answer(3)).radius_km[0.9]), rel=1e-6)
+    assert change.changed_by == made.recorded_by
+    assert (change.review_id, change.run_id) == (made.id, None)
+    assert (change.old["lat"], change.new["lat"]) == (None, made.lat)
+    assert (change.new["localization_id"], change.new["reference"]) == (answer(3), False)
+
+
+def test_it_becomes_one_if_asked_for_or_if_the_collection_says_so(photos: Database) -> None:
+    coverage = "SELECT sum(photos)::int FROM geosearch.gis_coverage WHERE cell_km > 100"
+    with photos.connection() as connection:
+        made = decide(connection, answer(3), "move", "47,9", to_accuracy_m=25, as_reference=True)
+        set_reviewed_references(connection, "test", True)
+        decide(connection, answer(4), "accept")
+    assert position(photos, 3) == ("reviewed", 47, None, 25, answer(3))
+    assert (made.as_reference, made.accuracy_m) == (True, 25)
+    assert position(photos, 4)[2] is None
+    assert fetch(photos, coverage) == [(3,)]
+    with photos.connection() as connection:
+        undo(connection, answer(3))
+    assert fetch(photos, coverage) == [(2,)]
+
+
+def test_a_known_position_is_kept_unless_it_is_to_be_overwritten(photos: Database) -> None:
+    known = position(photos, 1)
+    with photos.connection() as connection:
+        decide(connection, answer(1), "accept")
+    assert position(photos, 1) == known
+    with photos.connection() as connection:
+        decide(connection, answer(1), "move", "47,9", overwrite=True)
+    assert position(photos, 1) == ("reviewed", None, 47, None, answer(1))
+    Geosearch(photos).correct_positions(1, 2, ids=[1])
+    with photos.connection() as connection:
+        undo(connection, answer(1))
+    assert position(photos, 1) == ("corrected", 1, None, None, None)
+
+
+def test_what_a_run_changes_of_a_reviewed_photo_comes_back_as_it_was(photos: Database) -> None:
+    gs = Geosearch(photos)
+    with photos.connection() as connection:
+        decide(connection, answer(3), "accept")
+    reviewed = position(photos, 3)
+    run = gs.correct_positions(1, 2, ids=[3]).run_id
+    assert run is not None
+    gs.undo_run(run)
+    assert position(photos, 3) == reviewed
+    delete_answers(photos, Selection((answer(3),)))
+    with photos.connection() as connection:
+        undo(connection, answer(3))  # its review is there still
+    assert position(photos, 3)[:3] == (None, None, None)
+
+
+def test_readers_and_analysts_do_what_they_may(photos: Database) -> None:
+    with photos.connection() as connection:
+        set_private(connection, "test", private=True)
+    with photos.connection() as connection:
+        add_photos(connection, [1.0], [2.0], collection="open")
+        connection.execute(
+            "UPDATE geosearch.all_photos SET geom = NULL, position_source = NULL,"
+            " sha256 = (SELECT sha256 FROM geosearch.all_photos WHERE id = 3) WHERE id = 5"
+        )
+        # An answer on a public copy of a private photo, and its review by one who sees that alone.
+        connection.execute(
+            "UPDATE geosearch.all_localizations SET collection_ids = '{}' WHERE id = %s",
+            (answer(3),),
+        )
+    with photos.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_analyst")
+        with pytest.raises(NotFoundError):
+            decide(connection, answer(4), "accept")  # which she does not see
+    with photos.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_analyst")
+        decide(connection, answer(3), "accept")
+    assert position(photos, 5)[0] == "reviewed"
+    assert position(photos, 3)[0] is None
+    refused: list[tuple[str, Any]] = [
+        ("analyst", {"as_reference": True}),
+        ("analyst", {"overwrite": True}),
+        ("reader", {}),
+    ]
+    for role, options in refused:
+        with photos.connection() as connection:
+            connection.execute(f"SET LOCAL ROLE geosearch_{role}")
+            with pytest.raises(InsufficientPrivilege):
+                decide(connection, answer(3), "accept", **options)
+    with photos.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_owner")
+        decide(connection, answer(3), "move", "47,9", as_reference=True)
+    assert [position(photos, key)[1] for key in (3, 5)] == [47, 47]
+
+
+# ---- taken back, in any order -------------------------------------------------------------------
+
+#: Those who review, and whether they may make references.
+ROLES = {"geosearch_analyst": False, "geosearch_owner": True}
+
+Step = tuple[str, int, int, Any, bool, bool]
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([*ROLES]),
+        st.integers(1, len(SOURCES)),
+        st.integers(0, ANSWERS - 1),
+        st.sampled_from(["accept", "move", "reject", "unsure", "undo", "undo"]),
+        st.booleans(),
+        st.booleans(),
+    ),
+    max_size=14,
+)
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def expected(photo: int, reviews: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The review that a photo has its place by."""
+    latest = {(each["answer"], each["by"]): each for each in reviews if each["photo"] == photo}
+    known = SOURCES[photo - 1] == "manifest"
+    placing = [each for each in latest.values() if each["lat"] is not None]
+    allowed = [each for each in placing if not known or each["overwrite"]]
+    return max(allowed, key=lambda each: each["id"], default=None)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
+@given(steps=steps, order=st.randoms(use_true_random=False))
+def test_a_photo_has_what_the_decisions_say_and_all_taken_back_what_it_had(
+    module_database: Database, steps: list[Step], order: Any
+) -> None:
+    if not fetch(module_database, "SELECT FROM geosearch.photos"):
+        with module_database.connection() as connection:
+            make_photos(connection)
+    with (
+        module_database.connection() as connection,
+        connection.transaction(force_rollback=True),
+    ):
+        initial = state(connection)
+        reviews: list[dict[str, Any]] = []
+        noted = dict.fromkeys(range(1, len(SOURCES) + 1), 0)
+
+        def act(role: str, work: Callable[[], Any]) -> Any:
+            connection.execute(f"SET LOCAL ROLE {role}")
+            try:
+                return work()
+            finally:
+                connection.execute("RESET ROLE")
+
+        def take_back(role: str, key: int) -> None:
+            own = [each for each in reviews if (each["answer"], each["by"]) == (key, role)]
+            if own:
+                assert act(role, lambda: undo(connection, key)) == own[-1]["id"]
+                reviews.remove(own[-1])
+
+        for role, photo, way, decision, as_reference, overwrite in steps:
+            key, before = answer(photo, way), state(connection)
+            if decision == "undo":
+                take_back(role, key)
+            else:
+                places = decision in ("accept", "move")
+                placing = {"as_reference": as_reference, "overwrite": overwrite}
+                options: Any = placing if places and ROLES[role] else {}
+                to = (50.0, float(len(reviews))) if decision == "move" else None
+                made = act(
+                    role,
+                    lambda: decide(connection, key, decision, to, **options),  # noqa: B023
+                )
+                reviews.append(
+                    {"id": made.id, "answer": key, "by": role, "photo": photo, "lat": made.lat}
+                    | {"overwrite": options.get("overwrite", False)}
+                    | {"reference": options.get("as_reference", False)}
+                )
+            now = state(connection)
+            wanted = expected(photo, reviews)
+            row = now[photo - 1]
+            assert row[8], "the embedding is where the photo is"
+            assert row[6] == (row[2] is not None)
+            assert row[6] != row[7]
+            if wanted is None:
+                assert row == initial[photo - 1]
+            else:
+                assert (row[1], row[5]) == ("reviewed", wanted["answer"])
+                assert (row[2] is not None) == wanted["reference"]
+            # Each change has its row, and each row leads to the next.
+            changes = photo_history(connection, photo) or []
+            assert len(changes) - noted[photo] == (now != before)
+            noted[photo] = len(changes)
+            assert [_plain(c.new) for c in changes[:-1]] == [_plain(c.old) for c in changes[1:]]
+        for _ in range(len(reviews)):
+            left = order.choice(reviews)
+            take_back(left["by"], left["answer"])
+        assert state(connection) == initial
+
+
+def test_the_command_line_places_photos(
+    photos: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    geosearch = CommandLine(photos.url, capsys)
+    moved = geosearch(
+        *("review", "move", answer(3), "--to", "46.5,7.5", "--to-accuracy-m", 30, "--as-reference")
+    )
+    assert moved.code == 0, moved.err
+    shown = geosearch("photos", "show", 3, "--json").json()
+    assert (shown["lat"], shown["accuracy_m"], shown["localization_id"]) == (46.5, 30, answer(3))
+    assert "review 1" in geosearch("photos", "show", 3).out
+    assert geosearch("collections", "reviewed", "test", "--as-references").code == 0
+    (listed,) = geosearch("collections", "list", "--json").json()
+    assert listed["reviewed_references"] is True
+    geosearch("review", "undo", answer(3))
+    assert geosearch("photos", "list", "--unlocated", "--id", 3, "--json").json() != []
