@@ -444,6 +444,7 @@ def test_what_there_is_is_listed(client: TestClient) -> None:
     assert (model["name"], model["photos"]) == (MODEL, 12)
     choices = client.get("choices").json()
     assert choices["authors"] == {"NASA Blue Marble": 12}
+    assert (len(choices["taken_counts"]), sum(choices["taken_counts"])) in ((0, 0), (40, 12))
     west, south, east, north = choices["bbox"]
     assert west < east
     assert south < north

@@ -16,9 +16,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
 import psycopg
@@ -73,11 +75,21 @@ def folder(module_database: Database, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+#: Has the server take this machine for another one on the Internet.
+_TRUSTING = """
+import runpy
+from geosearch import storage
+storage.is_public = lambda _: True
+runpy.run_module("geosearch", run_name="__main__", alter_sys=True)
+"""
+
+
 @contextmanager
-def serving(url: str, *arguments: str) -> Iterator[str]:
+def serving(url: str, *arguments: str, trusting: bool = False, **settings: str) -> Iterator[str]:
     """The address of `geosearch serve` on a database."""
-    command = [sys.executable, "-m", "geosearch", "serve", "--port", "0", "--json", *arguments]
-    environment = os.environ | {"GEOSEARCH_DATABASE_URL": url}
+    program = ["-c", _TRUSTING] if trusting else ["-m", "geosearch"]
+    command = [sys.executable, *program, "serve", "--port", "0", "--json", *arguments]
+    environment = os.environ | {"GEOSEARCH_DATABASE_URL": url} | settings
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=ROOT) as server:
         assert server.stdout is not None
         try:
@@ -260,6 +272,70 @@ def test_neighbours_and_figures_are_those_of_the_api(
     assert "100.0 % of the true neighbours" in page.inner_text(".found")
 
 
+def test_a_photo_of_another_site_is_asked_about_by_its_address(
+    opened: Opener, query: Path, module_database: Database
+) -> None:
+    class Elsewhere(SimpleHTTPRequestHandler):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, directory=str(query.parent))
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as other,
+        serving(module_database.url, trusting=True) as address,
+    ):
+        Thread(target=other.serve_forever, daemon=True).start()
+        page = opened(address)
+        there = f"http://127.0.0.1:{other.server_address[1]}"
+        page.fill("#address", f"{there}/{query.name}")
+        page.keyboard.press("Enter")
+        sentence(page)
+        shown = page.get_attribute(".head img", "src")
+        assert shown.startswith("data:image/webp;base64,")
+        # Pasted as text, as from the address bar; and there is nothing.
+        page.evaluate(
+            """(address) => {
+                const given = new DataTransfer();
+                given.setData('text/plain', address);
+                const paste = new ClipboardEvent('paste', {clipboardData: given, bubbles: true});
+                document.body.dispatchEvent(paste);
+            }""",
+            f"{there}/nothing.jpg",
+        )
+        page.wait_for_selector("text=nothing.jpg: the server answers 404")
+        other.shutdown()
+
+
+def test_who_has_no_photo_tries_one_of_the_collections_without_itself(opened: Opener) -> None:
+    page = opened()
+    page.wait_for_selector(".samples li:nth-child(6)")
+    with page.expect_response("**/localize/stored") as found:
+        page.click(".samples li:nth-child(2) button")
+    answer = found.value.json()
+    assert answer["excluded"]["same_bytes"] == 1
+    sentence(page)
+    page.wait_for_selector("img.query[src$='/picture']")
+
+
+def test_a_density_is_smooth_at_any_zoom(mapped: Opener, query: Path) -> None:
+    page = mapped(color_scheme="dark")
+    give(page, query)
+    sentence(page)
+    page.wait_for_timeout(4000)
+    zoom, lat, lon = map(float, page.url.split("#")[1].split("/"))
+    page = mapped(f"{page.url.split('#')[0]}#{max(zoom + 2, 6)}/{lat}/{lon}", color_scheme="dark")
+    sentence(page)
+    page.click(".position button")  # to the estimate, where it is densest
+    page.wait_for_timeout(5000)
+    drawn = Image.open(io.BytesIO(page.locator(".map").screenshot())).convert("RGB")
+    red = np.asarray(drawn, np.int16)[..., 0]
+    assert np.percentile(red, 99) - np.percentile(red, 1) > 20
+    # Names and borders have edges; the density has none.
+    assert np.percentile(np.abs(np.diff(red, axis=1)), 95) <= 2
+
+
 # ---- asking in another way ----------------------------------------------------------------------
 
 
@@ -308,6 +384,45 @@ def test_areas_drawn_on_the_map_change_the_answer(mapped: Opener, query: Path) -
     page.click("text=Back to the recorded answer")
     page.wait_for_selector("text=This is a changed question", state="detached")
     assert sentence(page) == before
+
+
+def test_a_country_is_outlined_on_the_map(mapped: Opener, query: Path) -> None:
+    page = mapped("/#3/-25/134", color_scheme="light")
+    page.wait_for_selector("canvas")
+    page.wait_for_timeout(2000)
+    assert not shows(page, (49, 86, 196))
+    page.fill("#country", "Australia")
+    with page.expect_response("**/countries/Australia"):
+        page.keyboard.press("Enter")
+    page.wait_for_timeout(3000)
+    assert shows(page, (49, 86, 196))
+
+
+def test_dates_are_chosen_by_two_thumbs(opened: Opener, query: Path) -> None:
+    page = opened()
+    give(page, query)
+    sentence(page)
+    assert page.locator(".dates .bars span").count() == 40
+    page.focus("#taken-from")
+    page.keyboard.press("ArrowRight")
+    found = answered(page, lambda: page.keyboard.press("PageUp"))
+    assert page.evaluate("document.activeElement.id") == "taken-from"
+    first = asked(page)["filter"]["after"]
+    assert first > "2012-01-03"
+    assert page.get_attribute("#taken-from", "aria-valuetext") == first
+    assert all(photo["taken_at"] >= first for photo in found["photos"])
+    page.focus("#taken-until")
+    found = answered(page, lambda: page.keyboard.press("PageDown"))
+    bounds = {name: value for part in asked(page)["filter"]["and"] for name, value in part.items()}
+    assert bounds["after"] == first
+    assert all(first <= photo["taken_at"] < bounds["before"] for photo in found["photos"])
+    assert found["photos"]
+    said = page.inner_text(".dates output")
+    assert said.startswith(f"{first} – ")
+    # Neither passes the other.
+    page.focus("#taken-until")
+    answered(page, lambda: page.keyboard.press("Home"))
+    assert page.input_value("#taken-until") == page.input_value("#taken-from")
 
 
 def test_an_author_left_out_is_gone_and_can_come_back(opened: Opener, query: Path) -> None:
@@ -365,13 +480,24 @@ def test_a_copied_address_shows_the_same_to_others(opened: Opener, query: Path) 
     other.wait_for_selector("text=This is a changed question")
     assert sentence(other) == said
     assert other.input_value("#authors") == "Author 2"
-    assert other.locator("p.query").count() == 1  # the picture stays with who gave it
+    alt = "The photo that was asked about, 000003.jpg"
+    other.wait_for_function(
+        "alt => [...document.images].some(each => each.alt === alt && each.naturalWidth > 0)",
+        arg=alt,
+    )
+    # What its filter names is not there, or not theirs to see: the two are not told apart.
+    hidden = json.dumps({"filter": {"collection": "somebody else's"}})
+    other = opened(page.url.split("?")[0] + "?" + urlencode({"f": hidden}))
+    other.wait_for_selector("text=The link asks for something that is not there, or not yours")
+    assert other.locator(".neighbours li").count() > 10
 
 
 # ---- guess, then reveal -------------------------------------------------------------------------
 
 
-def test_a_photos_own_position_is_hidden_until_it_is_asked_for(opened: Opener, query: Path) -> None:
+def test_a_photos_own_position_is_hidden_until_it_is_asked_for(
+    opened: Opener, query: Path, address: str
+) -> None:
     told = io.BytesIO()
     exif = Image.open(io.BytesIO(photo_files.photo(photo_files.gps(47.5, 8.5)))).getexif()
     with Image.open(query) as image:
@@ -384,6 +510,20 @@ def test_a_photos_own_position_is_hidden_until_it_is_asked_for(opened: Opener, q
     page.click("text=Reveal the photo's own position")
     page.wait_for_selector(".own:has-text('from the estimate')")
     assert [url for url in sent if url.endswith("/position")]
+    number = page.url.split("/a/")[1].split("#")[0]
+
+    def decided() -> list[Any]:
+        return list(page.request.get(f"{address}/api/v1/answers/{number}/reviews").json())
+
+    page.click("text=Ours is better")
+    page.wait_for_selector("text=Noted: it was taken at the estimate.")
+    page.click("text=Use it")
+    page.wait_for_selector("text=Noted: it was taken at its own position.")
+    ours, own = decided()
+    assert (ours["decision"], own["decision"]) == ("accept", "move")
+    assert (own["lat"], own["lon"]) == (pytest.approx(47.5), pytest.approx(8.5))
+    page.click("text=Review all answers")
+    page.wait_for_selector(".review td.move")
 
 
 # ---- explore ------------------------------------------------------------------------------------
@@ -397,6 +537,31 @@ def test_exploring_leads_from_a_photo_to_its_likes_and_its_place(opened: Opener)
     page.click("text=Place it without itself")
     sentence(page)
     assert page.locator(".neighbours li").count() > 10
+
+
+def test_a_place_leads_to_the_nearest_photo_and_to_what_looks_like_it(
+    mapped: Opener, address: str
+) -> None:
+    page = mapped("/explore#2/20/30")
+    photos = page.request.get(f"{address}/api/v1/photos/near?lat=20&lon=30&km=20015").json()
+    nearest = photos["photos"][0]["id"]
+    page.wait_for_selector("canvas")
+    page.wait_for_timeout(2000)
+    ground = page.locator(".map").bounding_box()
+    middle = ground["x"] + ground["width"] / 2, ground["y"] + ground["height"] / 2
+    with page.expect_response(f"**/photos/{nearest}/like"):
+        page.mouse.click(*middle, button="right")
+    page.wait_for_selector("h1:has-text('What looks like this place')")
+    page.wait_for_selector(".gallery li:nth-child(10)")
+    page.click(".card")
+    page.wait_for_url(f"**/explore?photo={nearest}*")
+    # By its numbers, without a map; the nearest is shown large.
+    page.click("nav >> text=Explore")
+    page.fill("#here", "20, 30")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=near here")
+    page.click("button:has-text('What looks like this place')")
+    page.wait_for_selector(".gallery li:nth-child(10)")
 
 
 # ---- review -------------------------------------------------------------------------------------
@@ -438,6 +603,34 @@ def test_answers_are_decided_on_by_the_keyboard(opened: Opener, folder: Path, ad
     assert listed() == ["accept", "reject", None]
 
 
+def test_many_are_accepted_once_their_number_was_said(
+    opened: Opener, query: Path, address: str
+) -> None:
+    page = opened()
+    give(page, query)
+    sentence(page)
+    page.click("nav >> text=Review")
+    page.wait_for_selector(".review tr[aria-current]")
+    page.click("text=Accept many …")
+    page.fill("#many", "0")
+    said = page.inner_text(".many .main")
+    listed = page.request.get(f"{address}/api/v1/answers?limit=200").json()["answers"]
+    undecided = [one["id"] for one in listed if one["decision"] is None and one["lat"] is not None]
+    assert said == f"Accept {len(undecided)} answer{'s' * (len(undecided) != 1)}"
+    page.click("text=Leave it")
+    page.click("text=Accept many …")
+    page.click(".many .main")
+    page.wait_for_selector(f".review .bar p:has-text('{len(undecided)} answer')")
+    listed = page.request.get(f"{address}/api/v1/answers?limit=200").json()["answers"]
+    assert [one for one in listed if one["id"] in undecided and one["decision"] != "accept"] == []
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    page.wait_for_selector(".review .rows", state="hidden")
+    page.keyboard.press("Space")
+    page.wait_for_selector(".review .rows")
+    page.wait_for_function("[...document.images].some(({src}) => src.endsWith('/picture'))")
+
+
 # ---- states -------------------------------------------------------------------------------------
 
 
@@ -461,7 +654,9 @@ def test_what_is_no_photo_or_too_large_is_said_so(opened: Opener) -> None:
 
 
 def test_an_old_address_says_that_there_is_nothing(opened: Opener) -> None:
-    opened("/a/999999").wait_for_selector("text=There is no answer 999999 that you may see.")
+    page = opened("/a/999999")
+    page.wait_for_selector("text=There is no answer 999999 that you may see.")
+    page.wait_for_selector("text=or it rests on photos of which some are not yours to see")
 
 
 def test_a_server_that_warms_up_or_goes_away_is_waited_for(opened: Opener, query: Path) -> None:
@@ -572,7 +767,13 @@ def test_axe_finds_nothing_serious(mapped: Opener, query: Path, scheme: str) -> 
     page.click(".found summary")
     assert serious(page) == []
     page.click("nav >> text=Explore")
-    page.wait_for_selector(".explore")
+    page.fill("#here", "20, 30")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=near here")
+    assert serious(page) == []
+    page.click("nav >> text=Review")
+    page.wait_for_selector(".review tr[aria-current]")
+    page.click("text=Accept many …")
     assert serious(page) == []
 
 
@@ -586,6 +787,45 @@ def serious(page: Any) -> list[str]:
         if one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]
+
+
+def test_another_map_style_is_taken_where_a_setting_names_it(
+    browser: Any, query: Path, module_database: Database
+) -> None:
+    green = (0, 200, 100)
+    style = {
+        "version": 8,
+        "sources": {},
+        "layers": [
+            {"id": "all", "type": "background", "paint": {"background-color": "#00c864"}},
+        ],
+    }
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(style).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        there = f"http://127.0.0.1:{other.server_address[1]}/style.json"
+        with (
+            serving(module_database.url, GEOSEARCH_BASEMAP_STYLE=there) as address,
+            opener(browser, address) as mapped,
+        ):
+            page = mapped(color_scheme="dark")
+            give(page, query)
+            sentence(page)
+            page.wait_for_timeout(4000)
+            assert shows(page, green)
+            assert shows(page, (255, 180, 84))  # and the answer on it
+        other.shutdown()
 
 
 def test_nothing_is_fetched_from_elsewhere(mapped: Opener, address: str, query: Path) -> None:

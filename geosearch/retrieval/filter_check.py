@@ -21,6 +21,15 @@ SELECT count(*), min(taken_at), max(taken_at), min(ST_X(geom)), min(ST_Y(geom)),
     max(ST_Y(geom))
 FROM geosearch.photos WHERE geom IS NOT NULL
 """
+#: Spans of equal length into which the times of photos are counted.
+SPANS = 40
+_SPANS = """
+SELECT count(taken_at) FROM generate_series(1, %(spans)s) AS span
+LEFT JOIN geosearch.photos ON geom IS NOT NULL AND taken_at IS NOT NULL AND span = least(
+    width_bucket(extract(epoch FROM taken_at), extract(epoch FROM %(first)s::timestamptz),
+        extract(epoch FROM %(last)s::timestamptz) + 1, %(spans)s), %(spans)s)
+GROUP BY span ORDER BY span
+"""
 _MOST = """
 SELECT {column}, count(*) FROM geosearch.photos
 WHERE geom IS NOT NULL AND {column} IS NOT NULL
@@ -54,11 +63,13 @@ class FilterCheck(Record):
 @dataclass(frozen=True)
 class Choices(Record):
     """Photos with a position: how many, first and last time, west, south, east, north in degrees,
-    and the authors and licences that have most of them.
+    and the authors and licences that have most of them. `taken_counts` are the photos in `SPANS`
+    equal parts of the time from the first to the last.
     """
 
     photos: int
     taken: tuple[datetime, datetime] | None
+    taken_counts: tuple[int, ...]
     bbox: tuple[float, float, float, float] | None
     authors: dict[str, int]
     licences: dict[str, int]
@@ -94,9 +105,11 @@ def list_choices(connection: Connection, limit: int) -> Choices:
     row = connection.execute(_RANGES).fetchone()
     assert row is not None
     count, first, last, *bbox = row
+    spans = {"spans": SPANS, "first": first, "last": last}
     return Choices(
         count,
         None if first is None else (first, last),
+        () if first is None else tuple(count for (count,) in connection.execute(_SPANS, spans)),
         None if bbox[0] is None else (bbox[0], bbox[1], bbox[2], bbox[3]),
         *(
             dict(

@@ -154,6 +154,7 @@ def filters_check(asker: Asker, asked: Passing) -> Response:
         {
             "photos": 240,
             "taken": ["2012-01-21T12:00:00+00:00", "2019-06-30T12:00:00+00:00"],
+            "taken_counts": [60, 0, 180],
             "bbox": [-171.8, -18.2, 178.5, 78.3],
             "authors": {"ann": 60},
             "licences": {"CC0": 80},
@@ -161,8 +162,8 @@ def filters_check(asker: Asker, asked: Passing) -> Response:
     ),
 )
 def choices(asker: Asker, limit: Limit = 100) -> Response:
-    """Photos with a position, their first and last time, their box, and the authors and licences
-    with most photos.
+    """Photos with a position, their first and last time, how many there are in 40 equal parts of
+    the time between, their box, and the authors and licences with most photos.
     """
     with asker.database.connection() as connection:
         return said(list_choices(connection, limit))

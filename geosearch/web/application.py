@@ -102,7 +102,7 @@ def make_application(
         admit=gate.admit,
         hosts=hosts,
         most_bytes=settings.upload_bytes,
-        basemap=settings.basemap_style is not None,
+        basemap=settings.basemap_style,
     )
 
 

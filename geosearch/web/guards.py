@@ -31,8 +31,8 @@ class Guard:
     """Refuses, or lets through to `app`.
 
     `admit` raises `HTTPException` for who may not send photos; `hosts` are the names that the
-    server answers to, None for any; `most_bytes` the most that a request may have; `basemap`
-    whether the page may fetch maps from elsewhere.
+    server answers to, None for any; `most_bytes` the most that a request may have; `basemap` the
+    address of a map style from elsewhere, if the page has one.
     """
 
     def __init__(
@@ -42,10 +42,13 @@ class Guard:
         admit: Callable[[Request], Awaitable[object]],
         hosts: Collection[str] | None,
         most_bytes: int,
-        basemap: bool,
+        basemap: str | None,
     ) -> None:
         self.app, self._admit, self._hosts, self._most_bytes = app, admit, hosts, most_bytes
-        elsewhere = " https:" if basemap else ""
+        # What a style is made of may lie anywhere with TLS, and without only where the style lies.
+        style = urlsplit(basemap or "")
+        own = f" {style.scheme}://{style.netloc}" if style.scheme == "http" else ""
+        elsewhere = f" https:{own}" if basemap else ""
         self._headers = {
             "Content-Security-Policy": (
                 "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "

@@ -10,7 +10,7 @@ import { words } from "./strings";
 
 export interface AnswerActions {
   goTo(lat: number, lon: number): void;
-  reveal(): Promise<string>;
+  reveal(): Promise<Node>;
   /** Back from a changed question; null where the answer is as it was recorded. */
   recorded: (() => void) | null;
 }
@@ -123,11 +123,11 @@ function otherPlaces(answer: Answer, actions: AnswerActions): HTMLElement | null
 }
 
 function own(actions: AnswerActions): HTMLElement {
-  const said = el("p", { class: "own", role: "status" });
+  const said = el("div", { class: "own", role: "status" });
   const ask = button(words.reveal, () => {
     ask.disabled = true;
     actions.reveal().then(
-      (text) => fill(said, text),
+      (found) => fill(said, found),
       (error: unknown) => {
         ask.disabled = false;
         fill(said, error instanceof api.Refusal ? error.detail : words.wentWrong);

@@ -90,6 +90,8 @@ export interface Answer {
   kernels?: Kernels;
   photos?: Photo[];
   embedding?: number[];
+  /** A small picture of what was fetched, as a data URL. */
+  picture?: string | null;
 }
 
 export interface Reproduced {
@@ -127,6 +129,8 @@ export interface Collection {
 export interface Choices {
   photos: number;
   taken: [first: string, last: string] | null;
+  /** Photos in equal parts of that time. */
+  taken_counts: number[];
   bbox: [west: number, south: number, east: number, north: number] | null;
   authors: Record<string, number>;
   licences: Record<string, number>;
@@ -209,14 +213,23 @@ function entered(found: Session): Session {
   return found;
 }
 
+/** What a new photo is asked by; `keep` a small picture of it with the answer. */
+function anew(asked: Asked, keep: boolean, include: string[] = []): object {
+  const shown = [...SHOWN, ...include, ...(mayRecord ? [] : ["embedding"])]; // to ask again by
+  return { ...asked, keep_picture: keep, include: shown };
+}
+
 /** An uploaded photo's answer. The bytes go as they are: made smaller, they would embed otherwise. */
-export function localize(photo: File, asked: Asked): Promise<Answer> {
+export function localize(photo: File, asked: Asked, keep: boolean): Promise<Answer> {
   const form = new FormData();
   form.append("photo", photo);
-  const include = mayRecord ? SHOWN : [...SHOWN, "embedding"]; // to ask again by
-  form.append("request", JSON.stringify({ ...asked, include }));
+  form.append("request", JSON.stringify(anew(asked, keep)));
   return ask("/localize", { method: "POST", body: form });
 }
+
+/** The answer of a photo on the Internet, which the server fetches. */
+export const localizeUrl = (url: string, asked: Asked, keep: boolean): Promise<Answer> =>
+  send("/localize/url", { ...anew(asked, keep, ["picture"]), url });
 
 /** Where a photo of the collections would be placed without itself. */
 export const localizeStored = (photo: number, asked: Asked): Promise<Answer> =>
@@ -239,6 +252,9 @@ export function again(answer: Answer, asked: Asked, signal: AbortSignal): Promis
   if (id !== null) return send(`/answers/${id}/again`, body, signal);
   return send("/localize/embedding", { ...body, embedding, photo, low_information }, signal);
 }
+
+/** The photo of an answer, small: where it was kept, or is one of the collections. */
+export const pictureOf = (answer: number): string => `${ROOT}/answers/${answer}/picture`;
 
 export const reproduce = (id: number): Promise<Reproduced> => send(`/answers/${id}/reproduce`, {});
 
@@ -283,8 +299,9 @@ export async function photosNear(
   lat: number,
   lon: number,
   km: number,
+  limit = 20,
 ): Promise<(Photo & { distance_km: number })[]> {
-  const query = new URLSearchParams({ lat: String(lat), lon: String(lon), km: String(km) });
+  const query = new URLSearchParams(Object.entries({ lat, lon, km, limit }).map(([k, v]) => [k, String(v)]));
   return (await ask<{ photos: (Photo & { distance_km: number })[] }>(`/photos/near?${query}`)).photos;
 }
 
@@ -293,12 +310,27 @@ export async function photosLike(photo: number): Promise<Neighbour[]> {
   return (await ask<{ neighbours: Neighbour[] }>(`/photos/${photo}/like`)).neighbours;
 }
 
+/** Some photos of the collections, from here and there. */
+export async function samples(count: number): Promise<Photo[]> {
+  const { photos } = await ask<{ photos: Photo[] }>("/photos?limit=120");
+  const placed = photos.filter(({ lat }) => lat !== null);
+  return placed.filter((_, i) => i % Math.max(1, Math.floor(placed.length / count)) === 0).slice(0, count);
+}
+
 export const collections = (): Promise<Collection[]> => ask("/collections");
 
 export const choices = (): Promise<Choices> => ask("/choices");
 
 export async function countries(): Promise<string[]> {
   return (await ask<{ name: string }[]>("/countries")).map(({ name }) => name);
+}
+
+/** The outline of a country. */
+export async function outline(country: string): Promise<GeoJSON.Polygon | GeoJSON.MultiPolygon> {
+  const found = await ask<{ geometry: GeoJSON.Polygon | GeoJSON.MultiPolygon }>(
+    `/countries/${encodeURIComponent(country)}`,
+  );
+  return found.geometry;
 }
 
 export const check = (filter: Filter): Promise<Checked> => send("/filters/check", { filter });

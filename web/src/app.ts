@@ -7,7 +7,7 @@ import * as api from "./api";
 import { Refusal, type Answer, type Asked } from "./api";
 import { asked, conditions, none, type Conditions } from "./conditions";
 import { button, el, fill, painted } from "./dom";
-import { Explore } from "./explore";
+import { Explore, gallery } from "./explore";
 import { FilterBar } from "./filters";
 import { makeMap, type AnswerMap } from "./map";
 import { NeighbourStrip } from "./neighbours";
@@ -21,17 +21,26 @@ import { toggleTheme } from "./theme";
 /** Milliseconds after the last change of a filter until it is asked: a date is typed digit by digit. */
 const PATIENCE_MS = 150;
 const AGAIN_MS = 3000;
+/** Photos that are offered to who has none. */
+const SAMPLES = 6;
+
+/** What a photo at an address is called. */
+function nameIn(address: string): string {
+  try {
+    return decodeURIComponent(new URL(address).pathname.split("/").at(-1) ?? "") || address;
+  } catch {
+    return address;
+  }
+}
 
 export class App {
   private readonly panel = el("div", { class: "shown", id: "answer", tabindex: -1 });
   private readonly mapBox = el("div", { class: "map" });
   private readonly legend = el("div", { class: "legend" });
   private readonly main = el("main", {});
+  private readonly samples = el("section", { class: "samples" });
   private readonly links: Record<"answer" | "explore" | "review", HTMLElement>;
-  private readonly input = new PhotoInput(
-    (files) => this.take(files),
-    (photo) => this.choose(photo),
-  );
+  private readonly input: PhotoInput;
   private readonly strip = new NeighbourStrip({
     pointed: (photo) => this.point(photo),
     leaveOut: (photo) => this.change({ withoutPhotos: [...this.now.withoutPhotos, photo] }),
@@ -45,11 +54,13 @@ export class App {
     goTo: (lat, lon) => this.map?.goTo(lat, lon, true),
     choose: (photo) => this.open({ what: "explore", photo }),
     placeThis: (photo) => void this.placeStored(photo),
+    failed: (error) => this.failed(error),
   });
   private readonly review = new Review({
     show: (id) => this.showReviewed(id),
     pick: () => this.map?.pick() ?? Promise.resolve(null),
-    failed: (error) => void this.attempt(() => Promise.reject(error)),
+    full: () => this.main.classList.toggle("full"),
+    failed: (error) => this.failed(error),
   });
   private map: AnswerMap | null = null;
 
@@ -68,7 +79,15 @@ export class App {
   private pending: AbortController | null = null;
   private patience = 0;
 
-  constructor(private readonly status: api.Status, session: api.Session | null) {
+  constructor(
+    private readonly status: api.Status,
+    session: api.Session | null,
+  ) {
+    this.input = new PhotoInput(
+      (photos) => this.take(photos),
+      (photo) => this.choose(photo),
+      status.login && session?.may_record === true,
+    );
     const link = (text: string, shown: Shown): HTMLElement =>
       el(
         "a",
@@ -136,6 +155,7 @@ export class App {
         pointed: (photo) => this.point(photo),
         chosen: (photo) => this.chosenOnMap(photo),
         asked: (lat, lon, km) => void this.attempt(() => this.explore.near(lat, lon, km)),
+        alike: (lat, lon) => void this.attempt(() => this.explore.alike(lat, lon)),
       },
       this.status.basemap_style,
       address.read().view,
@@ -168,7 +188,7 @@ export class App {
 
   private enterExplore(photo: number | null): void {
     this.map?.show(null, false);
-    this.map?.showArea(null);
+    this.showArea(none());
     this.strip.show(null);
     fill(this.panel, this.explore.element);
     if (photo === null) this.explore.start();
@@ -196,9 +216,25 @@ export class App {
     this.filters.show(this.now);
     fill(
       this.panel,
+      this.samples,
       el("p", { class: "note" }, button(words.noPhoto, () => this.open({ what: "explore", photo: null }), { class: "link" })),
     );
     if (this.empty) this.tell(words.emptyTitle, words.emptyHelp);
+    else if (!this.samples.hasChildNodes()) void this.offerSamples();
+  }
+
+  /** Some photos to try with, for who has none at hand. */
+  private async offerSamples(): Promise<void> {
+    const photos = await api.samples(SAMPLES).catch(() => []);
+    if (photos.length === 0) return;
+    fill(
+      this.samples,
+      el("h2", {}, words.samples),
+      gallery(
+        photos.map(({ id, title, uri }) => ({ id, name: words.sample(title ?? uri.split("/").at(-1) ?? "") })),
+        (photo) => void this.placeStored(photo),
+      ),
+    );
   }
 
   private forget(): void {
@@ -211,13 +247,19 @@ export class App {
 
   // Photos and their answers.
 
-  private take(files: File[]): void {
+  private take(given: (File | string)[]): void {
     const most = this.status.max_upload_bytes;
-    for (const file of files) {
-      const photo: Queued = { file, url: URL.createObjectURL(file), state: "waiting", note: words.waiting };
+    for (const one of given) {
+      const photo: Queued =
+        typeof one === "string"
+          ? { name: nameIn(one), file: null, address: one, url: null, state: "waiting", note: words.waiting }
+          : {
+              ...{ name: one.name, file: one, address: null, url: URL.createObjectURL(one) },
+              ...{ state: "waiting", note: words.waiting },
+            };
       this.queue.push(photo);
-      if (file.size > most) {
-        this.fail(photo, words.tooLarge(file.name, file.size, most));
+      if (photo.file !== null && photo.file.size > most) {
+        this.fail(photo, words.tooLarge(photo.name, photo.file.size, most));
       }
     }
     void this.work();
@@ -235,7 +277,12 @@ export class App {
       if (first) this.choose(photo);
       this.input.show(this.queue, this.current);
       try {
-        const answer = await api.localize(photo.file, asked(this.now));
+        const how = asked(this.now);
+        const answer =
+          photo.file === null
+            ? await api.localizeUrl(photo.address!, how, this.input.keeps)
+            : await api.localize(photo.file, how, this.input.keeps);
+        photo.url ??= answer.picture ?? null;
         this.answered.set(photo, answer);
         photo.state = "answered";
         photo.note = say(answer).first;
@@ -243,7 +290,9 @@ export class App {
       } catch (error) {
         const refusal = error instanceof Refusal ? error : null;
         const unreadable = refusal?.status === 422;
-        this.fail(photo, unreadable ? words.notAPhoto(photo.file.name) : (refusal?.detail ?? words.wentWrong));
+        const nothing = refusal?.reason === "unreadable" && photo.file === null;
+        if (nothing) this.fail(photo, words.noneThere(photo.name, refusal.detail));
+        else this.fail(photo, unreadable ? words.notAPhoto(photo.name) : (refusal?.detail ?? words.wentWrong));
         if (refusal?.gone) this.serverGone();
       }
       this.input.show(this.queue, this.current);
@@ -275,7 +324,7 @@ export class App {
       this.recorded = this.shown = null;
       this.strip.show(null);
       this.map?.show(null, false);
-      this.tell(words.failedPhoto(photo.file.name), photo.note);
+      this.tell(words.failedPhoto(photo.name), photo.note);
       return;
     }
     this.map?.faint();
@@ -288,11 +337,27 @@ export class App {
       this.current = this.photoOf(id);
       this.recorded = await api.readAnswer(id);
     }
-    if (by === null) this.present(this.recorded, this.recorded, view === null);
-    else {
-      this.now = conditions(by);
-      await this.askAgain(by, view === null);
+    const { recorded } = this;
+    if (by === null) {
+      this.present(recorded, recorded, view === null);
+      return;
     }
+    this.now = conditions(by);
+    try {
+      await this.askAgain(by, view === null);
+    } catch (error) {
+      // A filter that names what this role may not see, or what is gone, is not told apart.
+      if (!(error instanceof Refusal && (error.status === 404 || error.status === 400))) throw error;
+      this.present(recorded, recorded, view === null);
+      this.note(words.linkHides);
+      return;
+    }
+    if (this.status.login) this.note(words.yourRights);
+  }
+
+  /** Say something of the answer that is shown, before all else that is said of it. */
+  private note(text: string): void {
+    this.panel.querySelector(".rest")?.prepend(el("p", { class: "note", role: "status" }, text));
   }
 
   private photoOf(id: number): Queued | null {
@@ -326,7 +391,7 @@ export class App {
       this.filters.show(this.now);
       this.strip.show(answer);
       this.map?.show(answer, fit);
-      this.map?.showArea(this.now.area);
+      this.showArea(this.now);
       this.main.removeAttribute("aria-busy");
     });
     const said = say(answer);
@@ -367,7 +432,7 @@ export class App {
   private change(by: Partial<Conditions>): void {
     this.now = { ...this.now, ...by };
     this.filters.show(this.now);
-    this.map?.showArea(this.now.area);
+    this.showArea(this.now);
     const { recorded } = this;
     if (recorded === null) return; // it is asked by when a photo comes
     clearTimeout(this.patience);
@@ -397,6 +462,18 @@ export class App {
     }
   }
 
+  /** Draw the area of a filter, and the outline of its country. */
+  private showArea({ area, country }: Conditions): void {
+    this.map?.showArea(area, null);
+    if (country === null || this.map === null) return;
+    api.outline(country).then(
+      (outline) => {
+        if (this.now.country === country) this.map?.showArea(this.now.area, outline);
+      },
+      () => undefined, // that there is no such country, the filter says
+    );
+  }
+
   private async draw(shape: "rectangle" | "circle" | "polygon"): Promise<Conditions["area"]> {
     if (this.map === null) return null;
     this.pending?.abort();
@@ -414,19 +491,50 @@ export class App {
 
   private picture(): HTMLElement {
     const { current, recorded } = this;
-    const name = current?.file.name ?? recorded?.photo.split("/").at(-1) ?? "";
-    if (current !== null) {
-      return el("img", { class: "query", src: current.url, alt: words.yourPhoto(name), decoding: "async" });
-    }
-    return el("p", { class: "query missing" }, name, el("br"), words.noPicture);
+    const name = current?.name ?? recorded?.photo.split("/").at(-1) ?? "";
+    const id = recorded?.localization_id ?? null;
+    const src = current?.url ?? (current === null && id !== null ? api.pictureOf(id) : null);
+    const none = el("p", { class: "query missing" }, name, el("br"), current === null && words.noPicture);
+    if (src === null) return none;
+    const alt = current === null ? words.photoAsked(name) : words.yourPhoto(name);
+    const image = el("img", {
+      class: "query",
+      src,
+      alt,
+      decoding: "async",
+      onerror: () => image.replaceWith(none),
+    });
+    return image;
   }
 
-  private async reveal(): Promise<string> {
-    const { current, shown } = this;
-    const own = current === null ? null : await api.ownPosition(current.file);
-    if (own === null) return words.noOwn;
+  /** Show the photo's own position: what it says to the answer, and what can be made of it. */
+  private async reveal(): Promise<Node> {
+    const { shown, recorded } = this;
+    const file = this.current?.file ?? null;
+    const own = file === null ? null : await api.ownPosition(file);
+    if (own === null) return el("p", {}, words.noOwn);
     this.map?.reveal(own);
-    return shown?.estimate ? words.own(greatCircleKm(shown.estimate, own)) : words.ownPosition;
+    const text = shown?.estimate ? words.own(greatCircleKm(shown.estimate, own)) : words.ownPosition;
+    const id = recorded?.localization_id ?? null;
+    const said = el("div", {}, el("p", {}, text));
+    if (id === null || shown !== recorded) return said;
+    const note = el("p", { role: "status" });
+    const decide = (decision: "move" | "accept", done: string) => (): void =>
+      void this.attempt(async () => {
+        await api.decide(id, decision, decision === "move" ? own : null);
+        const on = (): void => this.open({ what: "review" });
+        fill(note, done, " ", button(words.toReview, on, { class: "link" }));
+      });
+    said.append(
+      el(
+        "div",
+        { class: "actions" },
+        button(words.useOwn, decide("move", words.usedOwn)),
+        shown?.estimate && button(words.oursIsBetter, decide("accept", words.usedOurs)),
+      ),
+      note,
+    );
+    return said;
   }
 
   private point(photo: number | null): void {
@@ -466,6 +574,10 @@ export class App {
 
   // What goes wrong.
 
+  private failed(error: unknown): void {
+    void this.attempt(() => Promise.reject(error));
+  }
+
   private async attempt(what: () => Promise<void>): Promise<void> {
     try {
       await what();
@@ -477,7 +589,7 @@ export class App {
       else if (refusal?.status === 401) location.reload();
       else if (refusal?.status === 404 && shown.what === "answer") {
         this.forget();
-        this.tell(words.noAnswer(shown.id), refusal.remedy ?? "");
+        this.tell(words.noAnswer(shown.id), words.noAnswerHelp);
       } else if (refusal?.status === 403) this.tell(words.notAllowed, refusal.detail);
       else this.tell(refusal?.detail ?? words.wentWrong, refusal?.remedy ?? "");
     }

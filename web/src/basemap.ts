@@ -22,7 +22,7 @@ const PICTURE_ENDS = [4, 5.5] as const;
 const EDGE = 85.0511287798066; // of Web Mercator
 
 /** Without a host of fonts, text is drawn in this family of the reader's machine. */
-const FONT = ["sans-serif"];
+export const FONT = ["sans-serif"];
 
 const empty: SourceSpecification = { type: "geojson", data: { type: "FeatureCollection", features: [] } };
 

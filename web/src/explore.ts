@@ -2,6 +2,7 @@
 // placed without itself.
 
 import * as api from "./api";
+import type { Photo } from "./api";
 import { button, el, fill } from "./dom";
 import { distance } from "./figures";
 import { factList, photoFacts, picture } from "./neighbours";
@@ -11,7 +12,12 @@ export interface ExploreActions {
   goTo(lat: number, lon: number): void;
   choose(photo: number): void;
   placeThis(photo: number): void;
+  failed(error: unknown): void;
 }
+
+/** Kilometres round a place that is given by its numbers; and half the way round the Earth. */
+const REACH_KM = 25;
+const HALF_ROUND_KM = 20_015;
 
 export class Explore {
   readonly element = el("section", { class: "explore", "aria-label": words.explore });
@@ -21,7 +27,23 @@ export class Explore {
   }
 
   start(): void {
-    fill(this.element, el("h1", {}, words.explore), el("p", {}, words.exploreHelp));
+    fill(this.element, el("h1", {}, words.explore), el("p", {}, words.exploreHelp), this.placeField());
+  }
+
+  /** A place by its numbers, for who does not click. */
+  private placeField(): HTMLElement {
+    const input = el("input", {
+      id: "here",
+      placeholder: words.here,
+      "aria-label": words.here,
+      onchange: () => {
+        const [lat, lon] = input.value.split(/[\s,;]+/).map(Number);
+        if (!Number.isFinite(lat) || !Number.isFinite(lon)) return;
+        this.actions.goTo(lat!, lon!);
+        void this.near(lat!, lon!, REACH_KM).catch(this.actions.failed);
+      },
+    });
+    return input;
   }
 
   async near(lat: number, lon: number, km: number): Promise<void> {
@@ -29,11 +51,40 @@ export class Explore {
       api.photosNear(lat, lon, km),
       api.placeName(lat, lon, km),
     ]);
+    const [nearest] = photos;
     fill(
       this.element,
       el("h1", { role: "status" }, words.nearHere(photos.length, place)),
-      photos.length > 0 && el("p", {}, words.nearestFirst),
+      nearest && this.card(nearest.id, words.nearest(nameOf(nearest))),
+      button(words.looksLike, () => void this.alike(lat, lon).catch(this.actions.failed)),
+      photos.length > 1 && el("h2", {}, words.nearestFirst),
       this.gallery(photos.map((photo) => ({ id: photo.id, note: distance(photo.distance_km) }))),
+    );
+  }
+
+  /** What looks like a place: like the photo that is nearest to it. */
+  async alike(lat: number, lon: number): Promise<void> {
+    const [nearest] = await api.photosNear(lat, lon, HALF_ROUND_KM, 1);
+    const like = el("div", {});
+    fill(
+      this.element,
+      el("h1", { role: "status" }, words.looksLike),
+      nearest === undefined
+        ? el("p", {}, words.nearHere(0, null))
+        : el("p", {}, words.looksLikeBy(nearest.distance_km)),
+      nearest && this.card(nearest.id, nameOf(nearest)),
+      like,
+    );
+    if (nearest !== undefined) await this.like(nearest.id, like);
+  }
+
+  /** A photo, large, that leads to what is known of it. */
+  private card(id: number, name: string): HTMLElement {
+    return el(
+      "button",
+      { type: "button", class: "card", onclick: () => this.actions.choose(id) },
+      picture(id, 1024),
+      el("span", {}, name),
     );
   }
 
@@ -44,7 +95,7 @@ export class Explore {
     fill(
       this.element,
       picture(id, 1024),
-      el("h1", {}, photo.title ?? photo.uri.split("/").at(-1) ?? ""),
+      el("h1", {}, nameOf(photo)),
       factList(photoFacts(photo)),
       el(
         "div",
@@ -67,21 +118,32 @@ export class Explore {
   }
 
   private gallery(photos: { id: number; note: string }[]): HTMLElement {
-    return el(
-      "ul",
-      { class: "gallery" },
-      ...photos.map(({ id, note }) =>
+    const named = photos.map((photo) => ({ ...photo, name: words.photo(photo.id) }));
+    return gallery(named, (photo) => this.actions.choose(photo));
+  }
+}
+
+const nameOf = ({ title, uri }: Photo): string => title ?? uri.split("/").at(-1) ?? "";
+
+/** Photos as small pictures to choose from. */
+export function gallery(
+  photos: { id: number; name: string; note?: string }[],
+  chosen: (photo: number) => void,
+): HTMLElement {
+  return el(
+    "ul",
+    { class: "gallery" },
+    ...photos.map(({ id, name, note }) =>
+      el(
+        "li",
+        {},
         el(
-          "li",
-          {},
-          el(
-            "button",
-            { type: "button", onclick: () => this.actions.choose(id), "aria-label": words.photo(id) },
-            picture(id, 96),
-            el("span", { class: "note" }, note),
-          ),
+          "button",
+          { type: "button", onclick: () => chosen(id), "aria-label": name },
+          picture(id, 96),
+          note !== undefined && el("span", { class: "note" }, note),
         ),
       ),
-    );
-  }
+    ),
+  );
 }

@@ -2,6 +2,7 @@
 
 import * as api from "./api";
 import { asked, isNone, none, type Area, type Conditions } from "./conditions";
+import { dateRange } from "./date_range";
 import { button, el, fill } from "./dom";
 import type { Shape } from "./drawing";
 import { words } from "./strings";
@@ -56,6 +57,7 @@ export class FilterBar {
       this.countryField(),
       this.dateField("after", words.after, choices?.taken?.[0]),
       this.dateField("before", words.before, choices?.taken?.[1]),
+      choices && dateRange(choices, now, (dates) => this.change(dates)),
       this.choice("collections", words.collection, this.collections),
       this.choice("authors", words.author, Object.keys(choices?.authors ?? {})),
       this.choice("licences", words.licence, Object.keys(choices?.licences ?? {})),

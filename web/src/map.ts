@@ -10,6 +10,7 @@ import {
   type FilterSpecification,
   type GeoJSONSource,
   type LayerSpecification,
+  type LngLat,
   type LngLatBoundsLike,
   type MapMouseEvent,
   type StyleSpecification,
@@ -18,7 +19,7 @@ import type { Feature } from "geojson";
 import type { View } from "./address";
 import { tiles, type Answer, type Neighbour } from "./api";
 import { drawDensity, type Extent } from "./density_image";
-import { collection, colour, ground, groundLayers, offlineStyle, point } from "./basemap";
+import { collection, colour, FONT, ground, groundLayers, offlineStyle, point } from "./basemap";
 import type { Area } from "./conditions";
 import { el } from "./dom";
 import { greatCircle, near, type LatLon } from "./sphere";
@@ -30,9 +31,13 @@ export interface Listener {
   chosen(photo: number): void;
   /** A place where nothing is drawn, and the kilometres that a finger's width is there. */
   asked(lat: number, lon: number, km: number): void;
+  /** A place that was pressed long: what looks like it? */
+  alike(lat: number, lon: number): void;
 }
 
 const PAD = 48;
+/** Milliseconds from which a press is a long one. */
+const LONG_MS = 600;
 /** Pixels of the map for one of the density, which are smooth in between; and how far beyond the map
  * it is drawn, as a share of its sides. */
 const GRAIN = 5;
@@ -47,6 +52,7 @@ export class AnswerMap {
   private pointedAt: number | null = null;
   private own: LatLon | null = null;
   private area: Area | null = null;
+  private outline: GeoJSON.Polygon | GeoJSON.MultiPolygon | null = null;
   private exploring = false;
   /** Whether clicks are asked of what is drawn, rather than being part of a drawing. */
   listening = true;
@@ -111,7 +117,7 @@ export class AnswerMap {
       coordinates: corners,
     });
     const names = this.map.getStyle().layers.find(({ type }) => type === "symbol")?.id;
-    for (const layer of answerLayers()) {
+    for (const layer of answerLayers(this.font)) {
       // Names stay readable on what is laid over the ground.
       this.map.addLayer(layer, ["fill", "raster"].includes(layer.type) ? names : undefined);
     }
@@ -132,6 +138,20 @@ export class AnswerMap {
         map.getCanvas().style.cursor = "";
         if (layer === "neighbours") listener.pointed(null);
       });
+    }
+    const alike = ({ lat, lng }: LngLat): void => {
+      if (this.exploring && this.listening) listener.alike(lat, near(lng, 0));
+    };
+    map.on("contextmenu", (event) => alike(event.lngLat));
+    // Some phones say nothing of a long press.
+    let pressed = 0;
+    map.on("touchstart", (event) => {
+      clearTimeout(pressed);
+      if (event.points.length > 1) return;
+      pressed = window.setTimeout(() => alike(event.lngLat), LONG_MS);
+    });
+    for (const kind of ["touchend", "touchmove", "touchcancel", "contextmenu"] as const) {
+      map.on(kind, () => clearTimeout(pressed));
     }
     map.on("click", (event) => {
       if (!this.listening) return;
@@ -207,9 +227,11 @@ export class AnswerMap {
     this.fit();
   }
 
-  showArea(area: Area | null): void {
+  /** Show the area of a filter, and the outline of a country. */
+  showArea(area: Area | null, outline: GeoJSON.Polygon | GeoJSON.MultiPolygon | null): void {
     this.area = area;
-    void this.ready.then(() => this.source("area")?.setData(collection(areaFeatures(area))));
+    this.outline = outline;
+    void this.ready.then(() => this.redrawArea());
   }
 
   /** Let a place be clicked; null if Escape is pressed instead. */
@@ -245,9 +267,9 @@ export class AnswerMap {
           tiles: [tiles("photos")],
           maxzoom: 14,
         });
-        for (const layer of photoLayers()) this.map.addLayer(layer);
+        for (const layer of photoLayers(this.font)) this.map.addLayer(layer);
       }
-      for (const { id } of this.map.getSource("photos") ? photoLayers() : []) {
+      for (const { id } of this.map.getSource("photos") ? photoLayers(this.font) : []) {
         this.map.setLayoutProperty(id, "visibility", on ? "visible" : "none");
       }
     });
@@ -256,9 +278,9 @@ export class AnswerMap {
   /** Take the colours of the theme that the page has now. */
   recolour(): void {
     void this.ready.then(() => {
-      const layers: LayerSpecification[] = answerLayers();
+      const layers: LayerSpecification[] = answerLayers(this.font);
       if (this.style === null) layers.unshift(...groundLayers());
-      if (this.map.getSource("photos")) layers.push(...photoLayers());
+      if (this.map.getSource("photos")) layers.push(...photoLayers(this.font));
       for (const layer of layers) {
         for (const [name, value] of Object.entries(layer.paint ?? {})) {
           this.map.setPaintProperty(layer.id, name as never, value as never);
@@ -270,6 +292,15 @@ export class AnswerMap {
       }
       this.setOpacity(this.opacity);
     });
+  }
+
+  /** Fonts that the style has: where they come from a host, it may have no others. */
+  private get font(): string[] {
+    const { glyphs, layers } = this.map.getStyle();
+    const texts = layers.filter(({ type }) => type === "symbol");
+    const known = texts.map(({ layout }) => (layout as { "text-font"?: unknown })?.["text-font"]);
+    const found = known.find((each) => Array.isArray(each) && each.every((name) => typeof name === "string"));
+    return glyphs === undefined || found === undefined ? FONT : (found as string[]);
   }
 
   private get duration(): number {
@@ -293,9 +324,15 @@ export class AnswerMap {
       if (answer?.estimate) revealed.push(line(answer.estimate, own));
     }
     this.source("own")?.setData(collection(revealed));
-    this.source("area")?.setData(collection(areaFeatures(this.area)));
+    this.redrawArea();
     this.setOpacity(this.opacity);
     this.redrawPointer();
+  }
+
+  private redrawArea(): void {
+    const shown = areaFeatures(this.area);
+    if (this.outline !== null) shown.push({ type: "Feature", properties: {}, geometry: this.outline });
+    this.source("area")?.setData(collection(shown));
   }
 
   /** Draw the density as it is where the map is now. */
@@ -359,7 +396,7 @@ function sources(): StyleSpecification["sources"] {
   );
 }
 
-function answerLayers(): LayerSpecification[] {
+function answerLayers(font: string[]): LayerSpecification[] {
   const [estimate, neighbour, truth] = [colour("series-2"), colour("series-1"), colour("series-3")];
   const paper = colour("panel");
   const inner: FilterSpecification = ["==", ["get", "level"], 0.5];
@@ -469,7 +506,7 @@ function answerLayers(): LayerSpecification[] {
       source: "modes",
       layout: {
         "text-field": ["to-string", ["get", "rank"]],
-        "text-font": ["sans-serif"],
+        "text-font": font,
         "text-size": 12,
         "text-allow-overlap": true,
         "text-ignore-placement": true,
@@ -479,7 +516,7 @@ function answerLayers(): LayerSpecification[] {
   ];
 }
 
-function photoLayers(): LayerSpecification[] {
+function photoLayers(font: string[]): LayerSpecification[] {
   return [
     {
       id: "photos",
@@ -502,7 +539,7 @@ function photoLayers(): LayerSpecification[] {
       filter: [">", ["get", "count"], 9],
       layout: {
         "text-field": ["to-string", ["get", "count"]],
-        "text-font": ["sans-serif"],
+        "text-font": font,
         "text-size": 10,
         "symbol-sort-key": ["-", ["get", "count"]],
       },

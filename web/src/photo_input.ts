@@ -4,9 +4,12 @@ import { button, el, fill } from "./dom";
 import { words } from "./strings";
 
 export interface Queued {
-  file: File;
-  /** Address of its picture in this browser. */
-  url: string;
+  name: string;
+  /** What is uploaded; or the address that the server fetches it from. */
+  file: File | null;
+  address: string | null;
+  /** Address of its picture in this browser, once there is one. */
+  url: string | null;
   state: "waiting" | "asking" | "answered" | "failed";
   note: string;
 }
@@ -15,11 +18,43 @@ export class PhotoInput {
   readonly element = el("section", { class: "input" });
   private readonly list = el("ol", { class: "queue", "aria-label": words.photos });
 
-  /** `came` is told of files, `chosen` of one that is to be shown. */
+  /** Whether small pictures are kept with the answers: where nobody logs in, they are. */
+  get keeps(): boolean {
+    return this.keep?.checked ?? true;
+  }
+
+  private readonly keep: HTMLInputElement | null;
+
+  /**
+   * `came` is told of files and of addresses of photos, `chosen` of one that is to be shown; where
+   * others may see the answers, `asks` whether pictures are kept with them.
+   */
   constructor(
-    private readonly came: (files: File[]) => void,
+    private readonly came: (photos: (File | string)[]) => void,
     private readonly chosen: (photo: Queued) => void,
+    asks: boolean,
   ) {
+    this.keep = asks ? el("input", { type: "checkbox", id: "keep" }) : null;
+    const address = el("input", {
+      type: "url",
+      id: "address",
+      placeholder: words.address,
+      "aria-label": words.address,
+      required: true,
+    });
+    const form = el(
+      "form",
+      {
+        class: "address drop",
+        onsubmit: (event: Event) => {
+          event.preventDefault();
+          came([address.value]);
+          address.value = "";
+        },
+      },
+      address,
+      el("button", {}, words.fetch),
+    );
     const files = el("input", { type: "file", accept: "image/*", multiple: true, id: "files" });
     const camera = el("input", { type: "file", accept: "image/*", capture: "environment", id: "camera" });
     for (const input of [files, camera]) {
@@ -38,17 +73,13 @@ export class PhotoInput {
         button(words.choose, () => files.click(), { class: "main" }),
         button(words.camera, () => camera.click(), { class: "camera" }),
       ),
+      form,
+      ...(this.keep === null ? [] : [el("label", { class: "keep" }, this.keep, words.keep)]),
       files,
       camera,
       this.list,
     );
     this.listen();
-  }
-
-  /** Whether photos are taken. */
-  enable(on: boolean): void {
-    this.element.classList.toggle("off", !on);
-    for (const each of this.element.querySelectorAll("button")) each.disabled = !on;
   }
 
   show(queue: Queued[], current: Queued | null): void {
@@ -66,8 +97,8 @@ export class PhotoInput {
               "aria-current": photo === current && "true",
               disabled: photo.state === "waiting",
             },
-            el("img", { src: photo.url, alt: "" }),
-            el("span", { class: "name" }, photo.file.name),
+            photo.url === null ? el("span", { class: "none" }) : el("img", { src: photo.url, alt: "" }),
+            el("span", { class: "name" }, photo.name),
             el("span", { class: "note" }, photo.note),
           ),
         ),
@@ -76,7 +107,8 @@ export class PhotoInput {
   }
 
   private listen(): void {
-    const holds = (event: DragEvent): boolean => event.dataTransfer?.types.includes("Files") ?? false;
+    const holds = (event: DragEvent): boolean =>
+      ["Files", "text/uri-list"].some((kind) => event.dataTransfer?.types.includes(kind));
     const mark = (on: boolean): void => {
       document.body.classList.toggle("dropping", on);
     };
@@ -94,11 +126,17 @@ export class PhotoInput {
       mark(false);
       this.take(event.dataTransfer);
     });
-    addEventListener("paste", (event) => this.take(event.clipboardData));
+    addEventListener("paste", (event) => {
+      if (!(event.target instanceof HTMLInputElement)) this.take(event.clipboardData);
+    });
   }
 
   private take(data: DataTransfer | null): void {
     const files = [...(data?.files ?? [])];
-    if (files.length > 0 && !this.element.classList.contains("off")) this.came(files);
+    // A picture of another page comes as its address.
+    const text = data?.getData("text/uri-list") || data?.getData("text/plain") || "";
+    const address = text.split("\n").find((line) => /^https?:\/\//.test(line));
+    if (files.length > 0) this.came(files);
+    else if (address !== undefined) this.came([address.trim()]);
   }
 }

@@ -11,6 +11,8 @@ export interface ReviewActions {
   show(id: number): Promise<void>;
   /** Let a place be chosen on the map; null if it is not. */
   pick(): Promise<LatLon | null>;
+  /** Make the map as large as the page, or as it was. */
+  full(): void;
   failed(error: unknown): void;
 }
 
@@ -35,6 +37,10 @@ export class Review {
   private order: Order = "open";
   private at = 0;
   private busy = false;
+  /** Whether many are about to be accepted, and from which agreement, per cent. */
+  private many = false;
+  private least = 80;
+  private readonly pictures = new Map<number, HTMLElement>();
   private readonly said = el("p", { class: "note", role: "status" });
 
   constructor(private readonly actions: ReviewActions) {
@@ -88,6 +94,7 @@ export class Review {
       ["r", words.reject, () => void this.decide("reject")],
       ["s", words.unsure, () => void this.decide("unsure")],
       ["u", words.undo, () => void this.undo()],
+      [" ", words.full, () => this.actions.full()],
     ];
     fill(
       this.element,
@@ -96,8 +103,13 @@ export class Review {
         { class: "bar" },
         el("label", {}, words.order, select),
         ...keys.map(([key, text, act]) =>
-          button(text, act, { disabled: this.current === undefined, "aria-keyshortcuts": key, title: words.key(key) }),
+          button(text, act, {
+            disabled: this.current === undefined,
+            "aria-keyshortcuts": key === " " ? "Space" : key,
+            title: words.key(key === " " ? "space" : key),
+          }),
         ),
+        this.manyForm(),
         this.placeField(),
         el("span", { class: "note" }, words.reviewKeys),
         this.said,
@@ -121,6 +133,7 @@ export class Review {
     return el(
       "tr",
       { "aria-current": i === this.at && "true", onclick: () => this.go(i) },
+      el("td", {}, this.picture(answer.id)),
       el("th", { scope: "row" }, answer.photo.split("/").at(-1) ?? answer.photo),
       el("td", {}, answer.place ?? words.unknown),
       el("td", {}, answer.agreement === null ? "–" : words.percent(answer.agreement)),
@@ -128,6 +141,85 @@ export class Review {
       el("td", {}, answer.created_at.slice(0, 10)),
       el("td", { class: answer.decision ?? "" }, answer.decision === null ? "" : words.decisions[answer.decision]),
     );
+  }
+
+  /** The photo of an answer, which is asked for once: the table is drawn anew at each step. */
+  private picture(id: number): HTMLElement {
+    const known = this.pictures.get(id);
+    if (known !== undefined) return known;
+    const none = el("span", { class: "none" });
+    const image = el("img", {
+      src: api.pictureOf(id),
+      alt: "",
+      loading: "lazy",
+      onerror: () => {
+        this.pictures.set(id, none);
+        image.replaceWith(none);
+      },
+    });
+    this.pictures.set(id, image);
+    return image;
+  }
+
+  /** Accept all that are sure enough: first how many these are, then the deed. */
+  private manyForm(): HTMLElement {
+    if (!this.many) {
+      return button(words.many, () => {
+        this.many = true;
+        this.render();
+        document.getElementById("many")?.focus();
+      }, { disabled: this.current === undefined });
+    }
+    const least = el("input", {
+      id: "many",
+      type: "number",
+      min: 0,
+      max: 100,
+      step: 5,
+      value: this.least,
+      oninput: () => told(),
+    });
+    const found = (): Listed[] =>
+      this.answers.filter(
+        ({ decision, agreement, lat }) =>
+          decision === null && lat !== null && agreement !== null && 100 * agreement >= least.valueAsNumber,
+      );
+    const said = el("span", { role: "status" });
+    const go = button("", () => void this.acceptAll(found()), { class: "main" });
+    const told = (): void => {
+      this.least = least.valueAsNumber;
+      const { length } = found();
+      fill(said, words.manyCount(length));
+      fill(go, words.manyAccept(length));
+      go.disabled = length === 0;
+    };
+    told();
+    const leave = (): void => {
+      this.many = false;
+      this.render();
+    };
+    return el(
+      "span",
+      { class: "many", role: "group", "aria-label": words.many },
+      el("label", {}, words.manyFrom, least, "%"),
+      said,
+      go,
+      button(words.cancel, leave),
+    );
+  }
+
+  private async acceptAll(answers: Listed[]): Promise<void> {
+    let done = 0;
+    await this.change(async () => {
+      for (const answer of answers) {
+        await api.decide(answer.id, "accept", null);
+        answer.decision = "accept";
+        done += 1;
+        fill(this.said, words.manyDone(done));
+      }
+      this.many = false;
+    });
+    this.render();
   }
 
   /** Where it was taken, by numbers, for who does not click. */
@@ -153,7 +245,9 @@ export class Review {
   }
 
   private key(event: KeyboardEvent): void {
-    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
+    const { target } = event;
+    const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
+    if (event.key === " " && target instanceof HTMLButtonElement) return; // which it presses
     if (!this.element.isConnected || this.element.offsetParent === null || typing) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const act: Record<string, () => void> = {
@@ -164,6 +258,7 @@ export class Review {
       r: () => void this.decide("reject"),
       s: () => void this.decide("unsure"),
       u: () => void this.undo(),
+      " ": () => this.actions.full(),
     };
     const found = act[event.key];
     if (found === undefined) return;
