@@ -505,7 +505,15 @@ def test_an_answer_that_rests_on_private_photos_is_not_there(world: World) -> No
     client = world.as_role("ann")
     here = "answers/{}"
     export = [f"/export/{name}" for name in ("regions.geojson", "lines.kml", "project.qgz")]
-    for address in ("", "/neighbours", "/regions", "/density", *export, "/export/neighbours.sql"):
+    for address in (
+        "",
+        "/neighbours",
+        "/regions",
+        "/density",
+        "/picture",
+        *export,
+        "/export/neighbours.sql",
+    ):
         hidden, absent = (problem(client.get(here.format(key) + address), 404) for key in (1, 999))
         assert hidden["detail"].replace("1", "") == absent["detail"].replace("999", "")
     problem(client.post("answers/1/again", json={}), 404)

@@ -330,10 +330,10 @@ def test_a_density_is_smooth_at_any_zoom(mapped: Opener, query: Path) -> None:
     page.click(".position button")  # to the estimate, where it is densest
     page.wait_for_timeout(5000)
     drawn = Image.open(io.BytesIO(page.locator(".map").screenshot())).convert("RGB")
-    red = np.asarray(drawn, np.int16)[..., 0]
+    red = np.asarray(drawn, np.int16)[60:560, 40:480, 0]  # where nothing lies over the map
     assert np.percentile(red, 99) - np.percentile(red, 1) > 20
-    # Names and borders have edges; the density has none.
-    assert np.percentile(np.abs(np.diff(red, axis=1)), 95) <= 2
+    # Cells would have sides that go on through many rows; what is left are names and dots.
+    assert np.abs(np.median(np.diff(red, axis=1), axis=0)).max() <= 1
 
 
 # ---- asking in another way ----------------------------------------------------------------------
@@ -705,6 +705,8 @@ def test_where_logins_are_asked_for_one_logs_in_and_out(opened: Opener) -> None:
                 if password == "wrong":
                     page.wait_for_selector("text=Role or password is wrong.")
             page.wait_for_selector("#files", state="attached")
+            # Others may see the answers: no picture is kept with them unless one says so.
+            assert page.is_checked("#keep") is False
             page.click("text=Log out ann")
             page.wait_for_selector("[name=password]")
 

@@ -154,8 +154,14 @@ export class App {
         moved: (at) => address.noteView(at),
         pointed: (photo) => this.point(photo),
         chosen: (photo) => this.chosenOnMap(photo),
-        asked: (lat, lon, km) => void this.attempt(() => this.explore.near(lat, lon, km)),
-        alike: (lat, lon) => void this.attempt(() => this.explore.alike(lat, lon)),
+        asked: (lat, lon, km) => {
+          this.map?.mark(lat, lon);
+          void this.attempt(() => this.explore.near(lat, lon, km));
+        },
+        alike: (lat, lon) => {
+          this.map?.mark(lat, lon);
+          void this.attempt(() => this.explore.alike(lat, lon));
+        },
       },
       this.status.basemap_style,
       address.read().view,

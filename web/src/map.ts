@@ -203,9 +203,14 @@ export class AnswerMap {
 
   /** Bring a place into view; `mark` it where it is not part of an answer. */
   goTo(lat: number, lon: number, mark = false): void {
-    if (mark) void this.ready.then(() => this.source("pointer")?.setData(collection([point([lon, lat], {})])));
+    if (mark) this.mark(lat, lon);
     const zoom = Math.max(this.map.getZoom(), 6);
     this.map.easeTo({ center: [lon, lat], zoom, duration: this.duration });
+  }
+
+  /** Mark a place that is not part of an answer. */
+  mark(lat: number, lon: number): void {
+    void this.ready.then(() => this.source("pointer")?.setData(collection([point([lon, lat], {})])));
   }
 
   /** Light a neighbour up, with a line to the estimate. */
