@@ -231,18 +231,19 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not any(ip in each for each in _WITHIN)
 
 
-def read_public(url: str) -> bytes:
+def read_public(url: str, most: int) -> bytes:
     """Read a photo at an address of the Internet that a stranger names, whatever settings allow.
 
-    As `read_bytes`, but it is asked for once, and of an address that cannot be reached the error
-    does not tell why: else it would tell what there is in the networks of this machine.
+    As `read_bytes`, of at most `most` bytes, but it is asked for once, and of an address that
+    cannot be reached the error does not tell why: else it would tell what there is in the networks
+    of this machine.
 
     Raises
     ------
     PhotoRejected
         `unreadable` (no such photo, no http or https, or not of the Internet) or `too_large`.
     """
-    limit = image_settings().max_bytes
+    limit = min(most, image_settings().max_bytes)
     try:
         parts = urlsplit(url)
         if parts.scheme.lower() not in ("http", "https") or not parts.hostname:

@@ -822,7 +822,7 @@ def test_a_name_or_a_redirect_that_leads_inside_is_not_followed(
 
     def fetched(url: str) -> bytes | str:
         try:
-            return read_public(url)
+            return read_public(url, 10**6)
         except PhotoRejected as refused:
             return refused.message
 
@@ -844,7 +844,6 @@ def test_a_name_or_a_redirect_that_leads_inside_is_not_followed(
 def test_what_never_ends_or_comes_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "is_public", lambda _: True)
     monkeypatch.setenv("GEOSEARCH_URL_TIMEOUT", "1")
-    monkeypatch.setenv("GEOSEARCH_MAX_BYTES", "200000")
     image_settings.cache_clear()
     sent = 0
 
@@ -869,12 +868,12 @@ def test_what_never_ends_or_comes_too_slowly_is_given_up(monkeypatch: pytest.Mon
         here = f"http://127.0.0.1:{server.server_address[1]}"
         try:
             with pytest.raises(PhotoRejected) as refused:
-                read_public(f"{here}/endless")
+                read_public(f"{here}/endless", 200_000)
             assert refused.value.reason is Reason.TOO_LARGE
             with pytest.raises(PhotoRejected) as refused:
-                read_public(f"{here}/slow")
+                read_public(f"{here}/slow", 200_000)
             assert refused.value.reason is Reason.UNREADABLE
-            assert len(read_public(f"{here}/zip")) < 20_000  # as it came
+            assert len(read_public(f"{here}/zip", 200_000)) < 20_000  # as it came
         finally:
             server.shutdown()
             image_settings.cache_clear()

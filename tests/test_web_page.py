@@ -316,6 +316,8 @@ def test_who_has_no_photo_tries_one_of_the_collections_without_itself(opened: Op
     answer = found.value.json()
     assert answer["excluded"]["same_bytes"] == 1
     sentence(page)
+    page.wait_for_selector("img.query[src*='/thumbnail']")
+    page.reload()
     page.wait_for_selector("img.query[src$='/picture']")
 
 

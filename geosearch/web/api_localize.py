@@ -130,7 +130,7 @@ def localize_url(request: Request, asker: Asker, engine: Models, asked: AskedOfU
     if not room.acquire(blocking=False):
         raise HTTPException(429, "too many photos are being fetched", {"Retry-After": "5"})
     try:
-        data = read_public(asked.url)
+        data = read_public(asked.url, request.app.state.settings.upload_bytes)
     finally:
         room.release()
     name = file_name(unquote(urlsplit(asked.url).path))

@@ -234,11 +234,10 @@ export const localizeUrl = (url: string, asked: Asked, keep: boolean): Promise<A
 /** Where a photo of the collections would be placed without itself. */
 export const localizeStored = (photo: number, asked: Asked): Promise<Answer> =>
   send("/localize/stored", {
-    ...asked,
+    ...anew(asked, false),
     photo_id: photo,
     exclude_self: true,
-    record: true,
-    include: SHOWN,
+    record: mayRecord,
   });
 
 const shown = new URLSearchParams(SHOWN.map((name) => ["include", name])).toString();

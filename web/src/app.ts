@@ -39,6 +39,7 @@ export class App {
   private readonly legend = el("div", { class: "legend" });
   private readonly main = el("main", {});
   private readonly samples = el("section", { class: "samples" });
+  private offering: Promise<void> | null = null;
   private readonly links: Record<"answer" | "explore" | "review", HTMLElement>;
   private readonly input: PhotoInput;
   private readonly strip = new NeighbourStrip({
@@ -71,6 +72,8 @@ export class App {
   /** As it was recorded; and what is shown of it, which may be asked in another way. */
   private recorded: Answer | null = null;
   private shown: Answer | null = null;
+  /** The photo of the collections that was asked about last, and its answer. */
+  private placed: { answer: Answer; photo: number } | null = null;
   private now: Conditions = none();
   /** The answer that is to be shown while reviewing: the last that was asked for. */
   private reviewed: number | null = null;
@@ -226,7 +229,7 @@ export class App {
       el("p", { class: "note" }, button(words.noPhoto, () => this.open({ what: "explore", photo: null }), { class: "link" })),
     );
     if (this.empty) this.tell(words.emptyTitle, words.emptyHelp);
-    else if (!this.samples.hasChildNodes()) void this.offerSamples();
+    else this.offering ??= this.offerSamples();
   }
 
   /** Some photos to try with, for who has none at hand. */
@@ -376,6 +379,7 @@ export class App {
     await this.attempt(async () => {
       const answer = await api.localizeStored(photo, {});
       this.current = null;
+      this.placed = { answer, photo };
       const id = answer.localization_id;
       if (id !== null) address.go({ what: "answer", id, asked: null });
       this.main.dataset.mode = "answer";
@@ -499,7 +503,11 @@ export class App {
     const { current, recorded } = this;
     const name = current?.name ?? recorded?.photo.split("/").at(-1) ?? "";
     const id = recorded?.localization_id ?? null;
-    const src = current?.url ?? (current === null && id !== null ? api.pictureOf(id) : null);
+    const kept =
+      this.placed?.answer === recorded && this.placed !== null
+        ? api.thumbnail(this.placed.photo, 1024)
+        : id !== null && api.pictureOf(id);
+    const src = current?.url ?? (current === null && kept !== false ? kept : null);
     const none = el("p", { class: "query missing" }, name, el("br"), current === null && words.noPicture);
     if (src === null) return none;
     const alt = current === null ? words.photoAsked(name) : words.yourPhoto(name);

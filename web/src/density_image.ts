@@ -51,12 +51,13 @@ export function drawDensity(
       const up = Math.sin((phi - lat * RAD) / 2) ** 2;
       // A kernel narrower than a pixel is not lost between two: a pixel shows the most that is in it.
       const half = (step * Math.cos(phi)) / 2;
-      const narrow = kappa * half * half > 0.1;
+      const lost = kappa * half * half > 0.1 ? half : 0;
+      const fallAt = (square: number): number =>
+        (kappa / 2) * (lost > 0 ? Math.max(0, Math.sqrt(square) - lost) ** 2 : square);
+      if (fallAt(4 * up) >= reach) continue;
       const start = y * width;
       for (let x = 0; x < width; x++) {
-        let chord = 4 * (up + across * squares[x]!);
-        if (narrow) chord = Math.max(0, Math.sqrt(chord) - half) ** 2;
-        const fall = (kappa / 2) * chord;
+        const fall = fallAt(4 * (up + across * squares[x]!));
         if (fall < reach) sums[start + x]! += Math.exp(logPeak - faintest - fall);
       }
     }
