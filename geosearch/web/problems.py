@@ -23,8 +23,8 @@ MEDIA_TYPE = "application/problem+json"
 
 _WHERE = "/api/v1/openapi.json describes all addresses that there are."
 _HOW = (
-    "Values are sent as JSON, with the header Content-Type: application/json, and photos as a form: "
-    "curl -F photo=@holiday.jpg … Here it is {}."
+    "Values are sent as JSON, with the header Content-Type: application/json, and photos as a "
+    "form: curl -F photo=@holiday.jpg … Here it is {}."
 )
 
 logger = logging.getLogger(__name__)
