@@ -673,6 +673,9 @@ def test_what_cannot_be_served_is_said(
     assert (ran.code, "Stop what listens there" in ran.err) == (InputError.exit_code, True)
     ran = command("serve", "--host", "0.0.0.0")
     assert (ran.code, "--auth" in ran.err) == (InputError.exit_code, True)
+    # Over the socket the private server lets in whoever reaches it.
+    ran = command("serve", "--auth")
+    assert (ran.code, "db start --port" in ran.err) == (InputError.exit_code, True)
 
 
 FIRST = """

@@ -15,13 +15,14 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from geosearch.database.pool import ClosedError
-from geosearch.errors import GeosearchError, PhotoRejected
+from geosearch.errors import GeosearchError, PhotoRejected, UnreachableError
 from geosearch.untrusted import for_terminal
 from geosearch.web.said import said
 
 MEDIA_TYPE = "application/problem+json"
 
 _WHERE = "/api/v1/openapi.json describes all addresses that there are."
+_LOG_IN = "POST /api/v1/session logs in; scripts send Authorization: Bearer TOKEN. See docs/web.md."
 _HOW = (
     "Values are sent as JSON, with the header Content-Type: application/json, and photos as a "
     "form: curl -F photo=@holiday.jpg … Here it is {}."
@@ -79,7 +80,16 @@ def problem(
 
 
 def failed(error: GeosearchError) -> Response:
-    """The problem of an error of ours."""
+    """The problem of an error of ours; where the database is, and why it cannot be reached, is told
+    to the log alone.
+    """
+    if isinstance(error, UnreachableError):
+        logger.warning("%s", for_terminal(str(error)))
+        return problem(
+            error.http_status,
+            "the database cannot be reached",
+            "Try again in a minute. The log of the server says why.",
+        )
     reason = error.reason if isinstance(error, PhotoRejected) else None
     fields = list(error.fields)
     return problem(error.http_status, error.message, error.remedy, fields=fields, reason=reason)
@@ -87,7 +97,10 @@ def failed(error: GeosearchError) -> Response:
 
 def refused(error: HTTPException, remedy: str | None = None) -> Response:
     """The problem of a refusal by the server."""
-    return problem(error.status_code, str(error.detail), remedy, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 401:
+        headers, remedy = headers | {"WWW-Authenticate": "Bearer"}, remedy or _LOG_IN
+    return problem(error.status_code, str(error.detail), remedy, headers)
 
 
 def add_handlers(app: FastAPI) -> None:
