@@ -108,7 +108,9 @@ class RefusedError(DatabaseError):
 
 
 class UnreachableError(DatabaseError, ConnectionError):
-    """The database does not answer, or went away."""
+    """The database does not answer, or went away; `state` is the SQLSTATE that it told, if any."""
+
+    state: str | None = None
 
 
 class ServerError(DatabaseError):

@@ -32,7 +32,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
 from geosearch import storage
-from geosearch.database import migrations
+from geosearch.database import migrations, refusals
 from geosearch.database.access_tokens import create_token, list_tokens, revoke_token
 from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Connection, Database
@@ -97,6 +97,10 @@ class World:
             database.connection() as connection,
         ):
             yield connection
+
+    def client_at(self, address: str) -> TestClient:
+        """Who asks from another address."""
+        return TestClient(self.app, "http://photos.example", client=(address, 1))
 
     def log_in(self, role: str, password: str = PASSWORD) -> Any:
         self.client.cookies.clear()
@@ -245,6 +249,43 @@ def test_guessing_takes_longer_each_time(world: World) -> None:
     assert world.log_in("rea").status_code == 429
 
 
+def test_guessing_takes_longer_in_any_language_of_the_server(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "_SAID", {})  # what it says is not understood
+    session = {"role": "ann", "password": "wrong"}
+    guesser = world.client_at("10.0.0.4")
+    answers = [guesser.post("/api/v1/session", json=session).status_code for _ in range(6)]
+    assert answers == [401] * 5 + [429]
+    assert world.log_in("ann").status_code == 200
+
+
+def test_where_the_database_is_and_why_it_is_gone_is_told_to_the_log_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = make_conninfo(world.url, port=1)
+    monkeypatch.setattr(world.gate, "_url", gone)
+    answers = [world.log_in("ann") for _ in range(8)]
+    assert {problem(one, 503)["detail"] for one in answers} == {"the database cannot be reached"}
+    assert "127.0.0.1" not in answers[0].text
+    assert "127.0.0.1" in caplog.text
+    monkeypatch.undo()
+    assert world.log_in("ann").status_code == 200  # these were no guesses
+
+
+def test_who_is_not_let_in_hears_how_to_log_in(world: World) -> None:
+    world.client.cookies.clear()
+    refused = world.client.get("photos")
+    assert "/api/v1/session" in problem(refused, 401)["remedy"]
+    assert refused.headers["www-authenticate"] == "Bearer"
+
+
+def test_whether_the_database_asks_for_passwords_is_known(world: World) -> None:
+    assert access.asks_for_passwords(world.url)
+    assert not access.asks_for_passwords(world.database.url)
+    assert access.asks_for_passwords(make_conninfo(world.url, port=1))  # who knows
+
+
 def test_who_knows_the_password_is_never_made_to_wait_nor_ends_the_wait_of_who_guesses() -> None:
     throttle = Throttle()
     for _ in range(200):
@@ -262,9 +303,10 @@ def test_who_knows_the_password_is_never_made_to_wait_nor_ends_the_wait_of_who_g
 
 
 def test_many_guesses_at_once_are_many_guesses(world: World) -> None:
+    guesser = world.client_at("10.0.0.5")
     with ThreadPoolExecutor(20) as pool:
-        session = {"role": "nobody at all", "password": "guess"}
-        found = pool.map(lambda _: world.client.post("session", json=session), range(20))
+        session = {"role": "ann", "password": "guess"}
+        found = pool.map(lambda _: guesser.post("/api/v1/session", json=session), range(20))
         statuses = Counter(one.status_code for one in found)
     assert statuses == {401: 5, 429: 15}
 

@@ -308,6 +308,12 @@ def test_what_is_no_photo_is_a_problem_with_its_reason(client: TestClient) -> No
     bomb = problem(client.post("localize", files={"photo": photo_files.bomb(100_000)}), 413)
     assert bomb["reason"] == "too_large"
     problem(client.post("localize"), 422)
+    bare = client.post("localize", content=bytes(5 * 2**20), headers={"Content-Type": "image/jpeg"})
+    assert "as a form" in problem(bare, 413)["remedy"]
+    bare = client.post("localize", content=b"x", headers={"Content-Type": "image/jpeg"})
+    assert "as a form: curl -F photo=@holiday.jpg … Here it is image/jpeg" in bare.json()["remedy"]
+    named_otherwise = client.post("localize", files={"file": b"x"})
+    assert "openapi.json" in problem(named_otherwise, 422)["remedy"]
 
 
 # ---- answers ------------------------------------------------------------------------------------
@@ -489,7 +495,7 @@ def test_coverage_is_cells_of_a_size(client: TestClient) -> None:
 
 
 def test_unknown_addresses_and_methods_are_problems(client: TestClient) -> None:
-    problem(client.get("nonsense"), 404)
+    assert "openapi.json" in problem(client.get("nonsense"), 404)["remedy"]
     refused = client.put("answers/1")
     problem(refused, 405)
     assert refused.headers["allow"] == "HEAD, GET, DELETE"
@@ -668,6 +674,9 @@ def test_what_cannot_be_served_is_said(
     assert (ran.code, "Stop what listens there" in ran.err) == (InputError.exit_code, True)
     ran = command("serve", "--host", "0.0.0.0")
     assert (ran.code, "--auth" in ran.err) == (InputError.exit_code, True)
+    # Over the socket the private server lets in whoever reaches it.
+    ran = command("serve", "--auth")
+    assert (ran.code, "db start --port" in ran.err) == (InputError.exit_code, True)
 
 
 FIRST = """

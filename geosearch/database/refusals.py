@@ -155,7 +155,9 @@ def unreached(error: psycopg.Error, label: str, *, before: bool = False) -> Unre
     if state is None:
         return UnreachableError(f"{opening}: {said}", _DOWN if before else _UNREACHED)
     known = meaning(state)
-    return UnreachableError(f"{opening}: {known.reason} ({fatal})", known.remedy)
+    told = UnreachableError(f"{opening}: {known.reason} ({fatal})", known.remedy)
+    told.state = state
+    return told
 
 
 def _words(error: psycopg.Error) -> str:

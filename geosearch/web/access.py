@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated
 
+import psycopg
 from fastapi import Depends, Request
 from psycopg.conninfo import make_conninfo
 from starlette.concurrency import run_in_threadpool
@@ -30,7 +31,7 @@ IDLE_S, LONGEST_S = 8 * 3600.0, 7 * 24 * 3600.0
 #: role gone, and connections that are open would not tell.
 CHECK_S = 60.0
 #: How errors speak of the database to those who need not know where it is.
-_LABEL = "of this server"
+_LABEL = "geosearch"
 #: Connections of each kind that a role may have, in all its sessions, and seconds after which those
 #: that are not used are closed: many roles share those of the server.
 _POOL, _UNUSED_S = 4, 300.0
@@ -297,8 +298,31 @@ def _still_let_in(caller: Caller) -> bool:
 
 
 def _shut_out(error: GeosearchError) -> bool:
-    """Whether it is for the role or the password that a connection was refused."""
-    return "does not let this user in" in error.message
+    """Whether a connection was refused for the role or the password: the server says so, or says
+    something that is not understood, in another language, after it was given a password.
+    """
+    if not isinstance(error, UnreachableError):
+        return False
+    return (error.state or "").startswith("28") or (error.state is None and _asked(error))
+
+
+def _asked(error: UnreachableError) -> bool:
+    cause = error.__cause__
+    connection = cause.pgconn if isinstance(cause, psycopg.Error) else None
+    return connection is not None and connection.used_password
+
+
+def asks_for_passwords(url: str) -> bool:
+    """Whether the server of a database asks those who log in for their password; false if it looks
+    for the role without.
+    """
+    nobody = f"nobody_{secrets.token_hex(8)}"
+    with Database(make_conninfo(url, user=nobody, password=nobody)) as database:
+        try:
+            with database.own_connection():
+                return False
+        except UnreachableError as error:
+            return _asked(error) or "does not exist" not in error.message
 
 
 #: Whose failures are counted together: of a role, an address, or both.

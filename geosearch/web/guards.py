@@ -101,7 +101,7 @@ class Guard:
                 message = {**message, "body": b""}
             await send(message)
 
-        refusal = self._refusal(scope["method"], headers, most)
+        refusal = self._refusal(scope["method"], headers, most, photos)
         if refusal is None and photos:
             refusal = await self._not_admitted(Request(scope))
         if only_head:
@@ -118,7 +118,7 @@ class Guard:
             return failed(error)
         return None
 
-    def _refusal(self, method: str, headers: Headers, most: int) -> Response | None:
+    def _refusal(self, method: str, headers: Headers, most: int, photos: bool) -> Response | None:
         host = headers.get("host", "")
         if self._hosts is not None and _name(host) not in self._hosts:
             return problem(
@@ -135,7 +135,8 @@ class Guard:
             return problem(403, "the request comes from another site")
         size = headers.get("content-length", "0")
         if not size.isdecimal() or int(size) > most:
-            return problem(413, f"the request is over {most:,} bytes")
+            remedy = None if photos else "Photos are sent as a form: curl -F photo=@holiday.jpg …"
+            return problem(413, f"the request is over {most:,} bytes", remedy)
         return None
 
 

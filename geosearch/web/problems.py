@@ -15,11 +15,18 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from geosearch.database.pool import ClosedError
-from geosearch.errors import GeosearchError, PhotoRejected
+from geosearch.errors import GeosearchError, PhotoRejected, UnreachableError
 from geosearch.untrusted import for_terminal
 from geosearch.web.said import said
 
 MEDIA_TYPE = "application/problem+json"
+
+_WHERE = "/api/v1/openapi.json describes all addresses that there are."
+_LOG_IN = "POST /api/v1/session logs in; scripts send Authorization: Bearer TOKEN. See docs/web.md."
+_HOW = (
+    "Values are sent as JSON, with the header Content-Type: application/json, and photos as a "
+    "form: curl -F photo=@holiday.jpg … Here it is {}."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -73,15 +80,27 @@ def problem(
 
 
 def failed(error: GeosearchError) -> Response:
-    """The problem of an error of ours."""
+    """The problem of an error of ours; where the database is, and why it cannot be reached, is told
+    to the log alone.
+    """
+    if isinstance(error, UnreachableError):
+        logger.warning("%s", for_terminal(str(error)))
+        return problem(
+            error.http_status,
+            "the database cannot be reached",
+            "Try again in a minute. The log of the server says why.",
+        )
     reason = error.reason if isinstance(error, PhotoRejected) else None
     fields = list(error.fields)
     return problem(error.http_status, error.message, error.remedy, fields=fields, reason=reason)
 
 
-def refused(error: HTTPException) -> Response:
+def refused(error: HTTPException, remedy: str | None = None) -> Response:
     """The problem of a refusal by the server."""
-    return problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 401:
+        headers, remedy = headers | {"WWW-Authenticate": "Bearer"}, remedy or _LOG_IN
+    return problem(error.status_code, str(error.detail), remedy, headers)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -92,13 +111,18 @@ def add_handlers(app: FastAPI) -> None:
     def _(request: Request, error: HTTPException) -> Response:
         if "Allow" in (error.headers or {}):  # it has those of one route, of several for an address
             error.headers = {"Allow": ", ".join(_methods(app, request.scope))}
-        return refused(error)
+        nowhere = error.detail == "Not Found" and request.url.path.startswith("/api/")
+        return refused(error, _WHERE if nowhere else None)
 
     @app.exception_handler(RequestValidationError)
-    def _(_: Request, error: RequestValidationError) -> Response:
+    def _(request: Request, error: RequestValidationError) -> Response:
         parts = [(".".join(map(str, one["loc"])), str(one["msg"])) for one in error.errors()]
         detail = "; ".join(f"{place}: {message}" for place, message in parts)
-        return problem(422, detail, fields=[place for place, _ in parts])
+        kind = request.headers.get("content-type", "none")
+        of_body = any(place.startswith("body") for place, _ in parts)
+        told = of_body and not kind.startswith(("application/json", "multipart/"))
+        remedy = _HOW.format(for_terminal(kind, keep="")) if told else _WHERE
+        return problem(422, detail, remedy, fields=[place for place, _ in parts])
 
     for kind, status, detail in (
         (RecursionError, 400, "the request is nested too deep"),

@@ -41,10 +41,10 @@ def serve(
         The packages of the extra `web` are not installed.
     InputError
         The port is taken, the host is not this machine's, or it is another than this machine to
-        itself, and there are no logins.
+        itself, and there are no logins; or nobody could log in.
     """
     uvicorn = optional("geosearch serve", "web", "uvicorn", "fastapi", "python_multipart")
-    from geosearch.web.access import Gate, LoginGate
+    from geosearch.web.access import Gate, LoginGate, asks_for_passwords
     from geosearch.web.application import make_application
     from geosearch.web.engine import Engine
     from geosearch.web.slow_clients import Impatient
@@ -55,10 +55,18 @@ def serve(
             f"`host`: {host} lets other machines in, and all would have this login's rights",
             "Have them log in as roles of the database: give `auth`. See docs/web.md.",
         )
+    url = reachable_url(database)
+    if auth and not asks_for_passwords(url):
+        raise InputError(
+            "`auth`: the server of the database asks for no password on the way that this server "
+            "connects, so nobody could log in",
+            "For the private server: geosearch db start --port 5433. Else have pg_hba.conf ask for "
+            "one (scram-sha-256).",
+        )
     listening = _listening(host, port)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listening.getsockname()[1]}"
-    gate = LoginGate(database, reachable_url(database)) if auth else Gate(database)
+    gate = LoginGate(database, url) if auth else Gate(database)
     ending = threading.Event()
 
     class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
