@@ -279,6 +279,13 @@ def test_what_cannot_be_written_is_said_of_each_and_stops_nothing(
         said = ran.json()
         assert {Path(each["path"]).name: each["reason"] for each in said["failures"]} == reasons
     assert said["there"] == 1
+    ran = run("write-back", "--collection", world.name)
+    assert (ran.code, "nobody is there to ask" in ran.err) == (2, True)
+    ran = run("write-back", "--collection", world.name, "--dry-run")
+    assert "would write 0 positions (sidecar); 1 are there already; 6 cannot be" in ran.out
+    assert "bad.jpg.xmp" in ran.out
+    ran = run("write-back", "--collection", world.name, "--sidecar", "--embed")
+    assert (ran.code, "exclude one another" in ran.err) == (2, True)
     assert not (world.folder / "elsewhere.xmp").exists()
     # Of each the last failure alone is kept.
     log = {Path(row.path).name: row.reason for row in world.log()}
@@ -578,19 +585,16 @@ def test_an_immich_that_does_not_do_as_it_says_is_told_of(
     data = photo()
     world.add(a_jpg=data)
     world.correct(*HERE)
-    stub.add(data, "/1.jpg")
-    answers: list[Callable[[str], Any]] = [
+    asset = stub.assets[stub.add(data, "/1.jpg")]
+    hostile = {**asset, "id": "../../users"}  # as if it were a part of an address
+    answers: tuple[Callable[[str], tuple[int, Any] | None], ...] = (
         lambda path: (500, {}) if "search" in path else None,
         lambda path: (200, []) if "search" in path else None,
         lambda path: (200, b"<html>") if "search" in path else None,
         lambda path: (302, "http://127.0.0.1:1/") if "search" in path else None,
         lambda path: (200, {"exifInfo": {"latitude": "x"}}) if "assets" in path else None,
-        lambda path: (
-            (200, {"assets": {"items": [{"id": "../../users", "checksum": "x"}]}})
-            if "search" in path
-            else None
-        ),
-    ]
+        lambda path: (200, {"assets": {"items": [hostile]}}) if "search" in path else None,
+    )
     for answer in answers:
         stub.answer = answer
         done = world.write(immich=url)

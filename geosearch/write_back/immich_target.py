@@ -59,7 +59,10 @@ class Immich:
     def find(self, known: Known, uri: str) -> Found:
         """The asset with the photo's bytes, else that of its path."""
         asset = self._search(known, uri)
-        key = str(UUID(str(asset.get("id"))))  # what stands in an address is nothing else
+        try:
+            key = str(UUID(str(asset.get("id"))))  # what stands in an address is nothing else
+        except ValueError as error:
+            raise _unlike() from error
         position = _position(asset)
         return Found(f"{self._url}/photos/{key}", position, position, key)
 
