@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
 
 from geosearch.client import Geosearch
 from geosearch.database.collection_rows import set_private, set_reviewed_references
@@ -359,3 +359,70 @@ def test_answers_are_decided_on_one_by_one(
     assert "uncalibrated" in ran.out
     assert len(opened) == 1
     assert [position(photos, key)[0] for key in (2, 3, 4)] == ["estimated", None, "reviewed"]
+
+
+# ---- the layer that is edited -------------------------------------------------------------------
+
+
+def edit(connection: Connection, role: str, what: str, photo: int) -> int:
+    """Rows that an edit in a GIS, as a role, changed."""
+    connection.execute(f"SET LOCAL ROLE geosearch_{role}")
+    return connection.execute(
+        f"UPDATE geosearch.gis_unlocated SET {what} WHERE id = %s",  # noqa: S608
+        (photo,),
+    ).rowcount
+
+
+def test_moving_a_point_of_the_layer_is_the_correction(photos: Database) -> None:
+    with photos.connection() as connection:
+        layer = "SELECT id, localization_id, decision, ST_Y(geom) FROM geosearch.gis_unlocated"
+        before = connection.execute(f"{layer} ORDER BY id").fetchall()
+        assert [row[:3] for row in before] == [(n, answer(n, 1), None) for n in (2, 3, 4)]
+        assert before[0][3] == 10  # its own estimate goes before the answer
+        moved = "geom = ST_SetSRID(ST_Point(9, 47), 4326), remark = 'the quay'"
+        assert edit(connection, "analyst", moved, 3) == 1
+        assert edit(connection, "analyst", "decision = 'accept'", 2) == 1
+        assert edit(connection, "analyst", "decision = 'reject'", 4) == 1
+    with photos.connection() as connection:
+        assert connection.execute(
+            "SELECT decision, remark, recorded_by FROM geosearch.reviews ORDER BY id"
+        ).fetchall() == [
+            ("move", "the quay", "geosearch_analyst"),
+            ("accept", None, "geosearch_analyst"),
+            ("reject", None, "geosearch_analyst"),
+        ]
+        assert [row[2] for row in connection.execute(f"{layer} ORDER BY id")] == [
+            *("accept", "move", "reject")
+        ]
+    assert position(photos, 3) == ("reviewed", None, 47, None, answer(3, 1))
+    assert position(photos, 2)[0] == "reviewed"
+    with photos.connection() as connection:
+        assert edit(connection, "analyst", "decision = NULL", 3) == 1
+    assert position(photos, 3)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("role", "what", "error"),
+    [
+        ("reader", "geom = ST_SetSRID(ST_Point(9, 47), 4326)", InsufficientPrivilege),
+        ("analyst", "uri = 'x'", InsufficientPrivilege),
+        ("owner", "uri = 'x'", InvalidParameterValue),
+        ("analyst", "decision = 'perhaps'", InvalidParameterValue),
+    ],
+)
+def test_what_may_not_be_edited_is_refused(
+    photos: Database, role: str, what: str, error: type[Exception]
+) -> None:
+    with photos.connection() as connection, pytest.raises(error):
+        edit(connection, role, what, 3)
+
+
+def test_what_one_does_not_see_is_not_edited(photos: Database) -> None:
+    with photos.connection() as connection:
+        set_private(connection, "test", private=True)
+    move = "geom = ST_SetSRID(ST_Point(9, 47), 4326)"
+    with photos.connection() as connection:
+        assert edit(connection, "analyst", move, 3) == 0
+    with photos.connection() as connection:
+        assert edit(connection, "owner", move, 3) == 1
+    assert position(photos, 3)[2] == 47
