@@ -62,6 +62,14 @@ from geosearch.localization import (
     reproduce,
 )
 from geosearch.localization.request import Asking
+from geosearch.localization.reviews import (
+    Accepted,
+    Decision,
+    Review,
+    accept_probable,
+    decide,
+    undo,
+)
 from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.filters import GivenFilter, narrowed
@@ -383,6 +391,54 @@ class Geosearch(Closing):
     def reproduce(self, localization_id: int) -> Reproduction:
         """An earlier answer computed again, and what changed since."""
         return reproduce(self.database, whole("localization_id", localization_id))
+
+    @checked_keywords
+    def review(
+        self,
+        localization_id: int,
+        decision: Decision,
+        to: Sequence[float] | str | None = None,
+        remark: str | None = None,
+        *,
+        to_accuracy_m: float | None = None,
+        as_reference: bool = False,
+        overwrite: bool = False,
+    ) -> Review:
+        """Decide on an answer: `geosearch.localization.reviews.decide`."""
+        with self.database.connection() as connection:
+            return decide(
+                *(connection, whole("localization_id", localization_id), decision, to, remark),
+                to_accuracy_m=to_accuracy_m,
+                as_reference=as_reference,
+                overwrite=overwrite,
+            )
+
+    def undo_review(self, localization_id: int) -> int:
+        """Take back what one decided last on an answer: `geosearch.localization.reviews.undo`."""
+        with self.database.connection() as connection:
+            return undo(connection, whole("localization_id", localization_id))
+
+    @checked_keywords
+    def accept_probable(
+        self,
+        *,
+        min_probability: float,
+        at_most_km: float,
+        collection: str | Sequence[str] = (),
+        as_reference: bool = False,
+        remark: str | None = None,
+        dry_run: bool = False,
+    ) -> Accepted:
+        """Accept all answers so probable: `geosearch.localization.reviews.accept_probable`."""
+        return accept_probable(
+            self.database,
+            min_probability=min_probability,
+            at_most_km=at_most_km,
+            collections=[collection] if isinstance(collection, str) else collection,
+            as_reference=as_reference,
+            remark=remark,
+            dry_run=dry_run,
+        )
 
     @checked_keywords
     def delete_photos(

@@ -67,6 +67,7 @@ FEATURES = {
     "errors": 1,
     "evaluated_regions": 2,
     "evaluated_density": CELLS[0],
+    "unlocated": 1,
     "audit": 1,
     "duplicates": 1,
     "photos": 4,
@@ -106,6 +107,12 @@ def filled(module_database: Database, tmp_path_factory: pytest.TempPathFactory) 
             SELECT id, uri, geom, 0, 1, 'swapped', ST_FlipCoordinates(geom), '{}', '{}', '{}'
             FROM geosearch.photos ORDER BY id LIMIT 1
             """
+        )
+        add_photos(connection, [0.0], [0.0], prefix="unlocated")
+        connection.execute(
+            "UPDATE geosearch.all_photos SET geom = NULL, position_source = NULL, sha256 = %s "
+            "WHERE uri LIKE '/unlocated/%%'",
+            (BERLIN.query.sha256,),
         )
         refresh_coverage(connection)
         save(connection, [BERLIN, FIJI])
@@ -169,6 +176,7 @@ def test_every_layer_of_the_project_has_rows_to_show(filled: Database) -> None:
         ("Answers", True),
         ("Evaluations", False),
         ("Photos", True),
+        ("To be decided on", False),
         ("Doubts", False),
         ("Background", True),
     ]
@@ -235,7 +243,7 @@ def test_the_command_writes_the_file_and_saves_the_project(
     ran = run("export", "qgis", "-o", file, "--save", "all", "--reach", "service=photos", "--json")
     written = ran.json()
     assert ran.code == 0
-    assert (written["layers"], written["source"]) == (15, "service='photos'")
+    assert (written["layers"], written["source"]) == (16, "service='photos'")
     assert (written["saved"], written["output"]) == ("all", str(file))
     assert set(written["styles"]) == {layer.view for layer in LAYERS.values()}
     with filled.connection() as connection:
@@ -349,6 +357,7 @@ RENDERERS = {
     "regions": "graduatedSymbol",
     "density": "graduatedSymbol",
     "errors": "graduatedSymbol",
+    "unlocated": "categorizedSymbol",
     "audit": "singleSymbol",
     "duplicates": "singleSymbol",
     "photos": "pointCluster",

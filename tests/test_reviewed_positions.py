@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
 
 from geosearch.client import Geosearch
 from geosearch.database.collection_rows import set_private, set_reviewed_references
@@ -76,22 +77,19 @@ def state(connection: Connection) -> list[Any]:
 
 
 def position(database: Database, photo: int) -> tuple[Any, ...]:
-    ((*found,),) = fetch(
+    return fetch(
         database,
         "SELECT position_source, ST_Y(geom), ST_Y(estimate), accuracy_m, localization_id"
         " FROM geosearch.photos WHERE id = %s",
         photo,
-    )
-    return tuple(found)
+    )[0]
 
 
 def test_an_accepted_place_is_the_photos_and_no_reference(photos: Database) -> None:
     gs = Geosearch(photos)
     with photos.connection() as connection:
         made = decide(connection, answer(3), "accept")
-        changes = photo_history(connection, 3)
-    assert changes is not None
-    (change,) = changes
+        (change,) = photo_history(connection, 3) or []
     source, reference, apart, accuracy_m, by = position(photos, 3)
     assert (source, reference, apart, by) == ("reviewed", None, made.lat, answer(3))
     assert accuracy_m == pytest.approx(1000 * (gs.load(answer(3)).radius_km[0.9]), rel=1e-6)
@@ -121,12 +119,11 @@ def test_a_known_position_is_kept_unless_it_is_to_be_overwritten(photos: Databas
     with photos.connection() as connection:
         decide(connection, answer(1), "accept")
     assert position(photos, 1) == known
-    with photos.connection() as connection:
-        decide(connection, answer(1), "move", "47,9", overwrite=True)
+    gs = Geosearch(photos)
+    gs.review(answer(1), "move", (47, 9), overwrite=True)
     assert position(photos, 1) == ("reviewed", None, 47, None, answer(1))
-    Geosearch(photos).correct_positions(1, 2, ids=[1])
-    with photos.connection() as connection:
-        undo(connection, answer(1))
+    gs.correct_positions(1, 2, ids=[1])
+    gs.undo_review(answer(1))
     assert position(photos, 1) == ("corrected", 1, None, None, None)
 
 
@@ -301,3 +298,131 @@ def test_the_command_line_places_photos(
     assert listed["reviewed_references"] is True
     geosearch("review", "undo", answer(3))
     assert geosearch("photos", "list", "--unlocated", "--id", 3, "--json").json() != []
+
+
+def make_probable(database: Database) -> None:
+    """Of photo 2 the latest answer is 0.97 sure to 1 km, of 3 0.5, of 4 none is calibrated."""
+    shares = {answer(2, 1): 0.97, answer(3, 1): 0.5}
+    with database.connection() as connection:
+        for key, share in shares.items():
+            connection.execute(
+                "UPDATE geosearch.all_localizations SET probability_within_km ="
+                " jsonb_build_object('0.5', %s::float8, '25', 1), confident = true WHERE id = %s",
+                (share, key),
+            )
+
+
+def test_probable_answers_are_accepted_at_once(
+    photos: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_probable(photos)
+    geosearch = CommandLine(photos.url, capsys)
+    asked = ("review", "accept", "--min-probability", 0.95, "--within-km", 1)
+    assert geosearch(*asked, "--dry-run", "--json").json()["answers"] == 1
+    refused = geosearch(*asked)
+    assert refused.code == 2
+    assert "would accept 1 answers" in refused.err
+    assert geosearch("review", "list").out.startswith("nothing")
+    with photos.connection() as connection:
+        connection.execute("UPDATE geosearch.all_localizations SET calibration_fits = 'no'")
+    assert geosearch(*asked, "--dry-run", "--json").json()["answers"] == 0
+    with photos.connection() as connection:
+        connection.execute("UPDATE geosearch.all_localizations SET calibration_fits = 'yes'")
+    probable = Geosearch(photos).accept_probable(min_probability=0.95, at_most_km=1, dry_run=True)
+    assert probable.answers == 1
+    done = geosearch(*asked, "--yes", "--collection", "test", "--as-reference", "--json").json()
+    assert (done["answers"], done["dry_run"]) == (1, False)
+    assert position(photos, 2)[0::4] == ("reviewed", answer(2, 1))
+    assert fetch(
+        photos, "SELECT sum(photos)::int FROM geosearch.gis_coverage WHERE cell_km > 100"
+    ) == [(2,)]
+    assert geosearch(*asked, "--dry-run", "--json").json()["answers"] == 0
+    assert geosearch(*asked, answer(3)).code == 2
+    assert geosearch("review", "accept").code == 2
+
+
+def test_answers_are_decided_on_one_by_one(
+    photos: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those in the middle first; an error is said, and asked about again."""
+    make_probable(photos)
+    opened: list[str] = []
+    monkeypatch.setattr("typer.launch", opened.append)
+    monkeypatch.setattr("geosearch.export.map.draw_map", lambda _answer, path, _: path.touch())
+    keys = ["o", "x", "m", "here", "m", "47,9", "u", "s", "", "a"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(keys)))
+    ran = CommandLine(photos.url, capsys)("review", "--collection", "test")
+    assert ran.code == 0, ran.err
+    asked = [line.split(":")[0] for line in ran.out.splitlines() if line.startswith("answer ")]
+    assert asked == [f"answer {answer(key, 1)}" for key in (3, 2, 3, 2, 4)]
+    assert "50% sure to 1 km" in ran.out
+    assert "uncalibrated" in ran.out
+    assert len(opened) == 1
+    assert [position(photos, key)[0] for key in (2, 3, 4)] == ["estimated", None, "reviewed"]
+
+
+# ---- the layer that is edited -------------------------------------------------------------------
+
+
+def edit(connection: Connection, role: str, what: str, photo: int) -> int:
+    """Rows that an edit in a GIS, as a role, changed."""
+    connection.execute(f"SET LOCAL ROLE geosearch_{role}")
+    return connection.execute(
+        f"UPDATE geosearch.gis_unlocated SET {what} WHERE id = %s",  # noqa: S608
+        (photo,),
+    ).rowcount
+
+
+def test_moving_a_point_of_the_layer_is_the_correction(photos: Database) -> None:
+    with photos.connection() as connection:
+        layer = "SELECT id, localization_id, decision, ST_Y(geom) FROM geosearch.gis_unlocated"
+        before = connection.execute(f"{layer} ORDER BY id").fetchall()
+        assert [row[:3] for row in before] == [(n, answer(n, 1), None) for n in (2, 3, 4)]
+        assert before[0][3] == 10  # its own estimate goes before the answer
+        moved = "geom = ST_SetSRID(ST_Point(9, 47), 4326), remark = 'the quay'"
+        assert edit(connection, "analyst", moved, 3) == 1
+        assert edit(connection, "analyst", "decision = 'accept'", 2) == 1
+        assert edit(connection, "analyst", "decision = 'reject'", 4) == 1
+    with photos.connection() as connection:
+        assert connection.execute(
+            "SELECT decision, remark, recorded_by FROM geosearch.reviews ORDER BY id"
+        ).fetchall() == [
+            ("move", "the quay", "geosearch_analyst"),
+            ("accept", None, "geosearch_analyst"),
+            ("reject", None, "geosearch_analyst"),
+        ]
+        assert [row[2] for row in connection.execute(f"{layer} ORDER BY id")] == [
+            *("accept", "move", "reject")
+        ]
+    assert position(photos, 3) == ("reviewed", None, 47, None, answer(3, 1))
+    assert position(photos, 2)[0] == "reviewed"
+    with photos.connection() as connection:
+        assert edit(connection, "analyst", "decision = NULL", 3) == 1
+    assert position(photos, 3)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("role", "what", "error"),
+    [
+        ("reader", "geom = ST_SetSRID(ST_Point(9, 47), 4326)", InsufficientPrivilege),
+        ("analyst", "uri = 'x'", InsufficientPrivilege),
+        ("owner", "uri = 'x'", InvalidParameterValue),
+        ("analyst", "decision = 'perhaps'", InvalidParameterValue),
+    ],
+)
+def test_what_may_not_be_edited_is_refused(
+    photos: Database, role: str, what: str, error: type[Exception]
+) -> None:
+    with photos.connection() as connection, pytest.raises(error):
+        edit(connection, role, what, 3)
+
+
+def test_what_one_does_not_see_is_not_edited(photos: Database) -> None:
+    with photos.connection() as connection:
+        set_private(connection, "test", private=True)
+    move = "geom = ST_SetSRID(ST_Point(9, 47), 4326)"
+    with photos.connection() as connection:
+        assert edit(connection, "analyst", move, 3) == 0
+    with photos.connection() as connection:
+        assert edit(connection, "owner", move, 3) == 1
+    assert position(photos, 3)[2] == 47

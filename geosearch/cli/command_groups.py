@@ -138,10 +138,15 @@ def _suggesting(parse: Callable[..., Any]) -> Callable[..., Any]:
     return parse_args
 
 
-def command_group(about: str) -> typer.Typer:
-    """A group of commands, which alone shows its help."""
-    made = typer.Typer(cls=CommandGroup, help=about, no_args_is_help=True, rich_markup_mode=None)
-    made.callback()(lambda: None)  # with it, one command alone is a group too
+def command_group(about: str, alone: Callable[..., None] | None = None) -> typer.Typer:
+    """A group of commands, which alone shows its help, or does something itself.
+
+    `alone` is told by its context whether there is a command after it.
+    """
+    helps = alone is None
+    made = typer.Typer(cls=CommandGroup, help=about, no_args_is_help=helps, rich_markup_mode=None)
+    # With a callback, one command alone is a group too.
+    made.callback(invoke_without_command=not helps)(alone or (lambda: None))
     return made
 
 

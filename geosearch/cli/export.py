@@ -21,6 +21,7 @@ from geosearch.layers.layer import (
     NEIGHBOURS,
     PHOTOS,
     REGIONS,
+    UNLOCATED,
     Layer,
 )
 
@@ -173,6 +174,7 @@ def _add_whole(layer: Layer, example: str) -> None:
         _write(context, output, read, as_json, safe_csv)
 
 
+_add_whole(UNLOCATED, "-o unlocated.gpkg")
 _add_whole(AUDIT, "-o doubts.gpkg")
 _add_whole(DUPLICATES, "-o duplicates.csv")
 

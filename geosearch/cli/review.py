@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geosearch.cli.command_groups import command_group
-from geosearch.cli.console import JsonOption, answer, connected, print_list
+from geosearch.cli.console import (
+    JsonOption,
+    answer,
+    connected,
+    database,
+    note,
+    print_list,
+    progress,
+    say,
+)
+from geosearch.cli.deleting import DryRunOption, YesOption, ask
+from geosearch.errors import InputError
+from geosearch.words import format_km, number_of, threshold
 
 if TYPE_CHECKING:
-    from geosearch.localization.reviews import Decision, Review
-
-app = command_group(
-    """Decide on answers: an accepted or moved place is that of the stored photo from then on.
-
-    Example: geosearch review accept 17
-    """
-)
+    from geosearch.database.connection import Database
+    from geosearch.localization.reviews import Decision, Review, Undecided
 
 AnswerArgument = Annotated[int, typer.Argument(help="An answer, by its id.")]
 RemarkOption = Annotated[str | None, typer.Option("--remark", help="Why, in your words.")]
@@ -34,21 +44,169 @@ AccuracyOption = Annotated[
 ToOption = Annotated[str, typer.Option("--to", metavar="LAT,LON", help="Where it was taken.")]
 
 
+CollectionOption = Annotated[
+    list[str] | None,
+    typer.Option("--collection", metavar="NAME", help="Photos of this one; repeatable."),
+]
+WithinOption = Annotated[
+    float, typer.Option("--within-km", metavar="KM", help="Probabilities of this error at most.")
+]
+
+_KEYS = (
+    "a accept, m move, r reject, s unsure (one cannot tell), u take the last decision back, "
+    "o open the map, Enter leave it for later, q quit; each with Enter"
+)
+
+
+def _session(
+    context: typer.Context, collection: CollectionOption = None, at_most_km: WithinOption = 1
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from geosearch.localization.reviews import list_undecided
+
+    with database(context) as opened:
+        with opened.connection() as connection:
+            waiting = list_undecided(
+                connection, at_most_km=at_most_km, collections=collection or ()
+            )
+        say(f"{number_of(len(waiting), 'answer')} to decide on")
+        if waiting:
+            say(_KEYS)
+        decided: list[int] = []
+        number = 0
+        while number < len(waiting):
+            one = waiting[number]
+            say(f"\n{number + 1} of {len(waiting)}: {one.photo}")
+            say(_about(one, at_most_km))
+            number = _ask(opened, waiting, number, decided)
+
+
+def _about(one: Undecided, at_most_km: float) -> str:
+    radius = "" if one.radius_90_km is None else f", 90 % within {format_km(one.radius_90_km)}"
+    sure = (
+        f"agreement {one.agreement:.2f}, uncalibrated"
+        if one.probability is None
+        else f"{one.probability:.0%} sure to {threshold(at_most_km)}"
+    )
+    place = one.place or "an unnamed place"
+    return f"answer {one.localization_id}: {place} ({one.lat:.5f},{one.lon:.5f}); {sure}{radius}"
+
+
+def _ask(opened: Database, waiting: Sequence[Undecided], number: int, decided: list[int]) -> int:
+    """Let an answer be decided on; the number of the one to go on with, behind all to stop."""
+    from geosearch.localization import reviews
+
+    decisions: dict[str, Decision] = {"a": "accept", "m": "move", "r": "reject", "s": "unsure"}
+    key = waiting[number].localization_id
+    while True:
+        line: str = typer.prompt("a m r s u o q", default="", show_default=False, err=True)
+        said = line[:1].lower()
+        if said in ("", "q"):
+            return number + 1 if said == "" else len(waiting)
+        if said == "o":
+            _open_map(opened, key)
+            continue
+        to = typer.prompt("LAT,LON", err=True) if said == "m" else None
+        try:
+            with opened.connection() as connection:
+                if said in decisions:
+                    say(_said(reviews.decide(connection, key, decisions[said], to)))
+                    decided.append(number)
+                    return number + 1
+                if said == "u" and decided:
+                    reviews.undo(connection, waiting[decided[-1]].localization_id)
+                    return decided.pop()
+        except InputError as error:
+            note(str(error))
+            continue
+        note("nothing was decided yet" if said == "u" else _KEYS)
+
+
+def _open_map(opened: Database, answer_id: int) -> None:
+    from geosearch.export.map import draw_map
+    from geosearch.localization import load
+
+    folder = Path(tempfile.mkdtemp(prefix="geosearch-"))
+    file = folder / f"answer-{answer_id}.png"
+    draw_map(load(opened, answer_id), file, opened)
+    note(str(file))
+    typer.launch(str(file))
+
+
+app = command_group(
+    """Decide on answers: an accepted or moved place is that of the stored photo from then on.
+
+    Alone, it asks about one after the other, those neither clear nor hopeless first.
+
+    Example: geosearch review --collection mine
+
+    Example: geosearch review accept 17
+    """,
+    alone=_session,
+)
+
+
 @app.command()
 def accept(
     context: typer.Context,
-    answer_id: AnswerArgument,
+    answer_id: Annotated[int | None, typer.Argument(help="An answer, by its id.")] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option("--min-probability", metavar="P", help="All that are right so probably."),
+    ] = None,
+    at_most_km: WithinOption = 1,
+    collection: CollectionOption = None,
     remark: RemarkOption = None,
     as_reference: ReferenceOption = False,
     overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """The photo was taken where the answer says: it has that place from then on.
 
+    Or all photos without a position whose latest answer is right within so many kilometres with a
+    probability of P, by a calibration that holds for them, and that nobody decided on.
+
     Example: geosearch review accept 17
+
+    Example: geosearch review accept --min-probability 0.95 --within-km 1 --dry-run
     """
-    placing = {"as_reference": as_reference, "overwrite": overwrite}
-    _decide(context, as_json, answer_id, "accept", remark=remark, **placing)
+    if min_probability is None:
+        if answer_id is None:
+            raise InputError("which answers?", "Give the id of one, or --min-probability P.")
+        if dry_run or collection:
+            raise InputError(
+                "--dry-run and --collection are of --min-probability", "Leave them out."
+            )
+        placing = {"as_reference": as_reference, "overwrite": overwrite}
+        _decide(context, as_json, answer_id, "accept", remark=remark, **placing)
+        return
+    if overwrite or answer_id is not None:
+        raise InputError(
+            "--min-probability accepts many, over no known position",
+            "Leave the id and --overwrite out, or --min-probability.",
+        )
+    from geosearch.localization.reviews import accept_probable
+
+    with database(context) as opened:
+        work = partial(
+            accept_probable,
+            opened,
+            min_probability=min_probability,
+            at_most_km=at_most_km,
+            collections=collection or (),
+            remark=remark,
+            as_reference=as_reference,
+        )
+        found = work(dry_run=True)
+        if not dry_run:
+            if not yes and found.answers:
+                ask(found)
+            with progress("accept", "answers") as report:
+                found = work(progress=report)
+    answer(as_json, found, str(found))
 
 
 @app.command()

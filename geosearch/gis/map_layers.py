@@ -17,6 +17,7 @@ from geosearch.layers.layer import (
     NEIGHBOURS,
     PHOTOS,
     REGIONS,
+    UNLOCATED,
     Layer,
 )
 from geosearch.layers.selection import Selection
@@ -84,6 +85,7 @@ _REFERENCES = (
             ),
         ),
     ),
+    Group("To be decided on", (MapLayer(UNLOCATED),), shown=False),
     Group("Doubts", (MapLayer(AUDIT), MapLayer(DUPLICATES)), shown=False),
     Group("Geocells", (MapLayer(GEOCELLS, shown=False),)),
     Group(BACKGROUND, (MapLayer(BORDERS, "\"kind\" = 'country'", title="Countries"),)),

@@ -112,7 +112,7 @@ class Project:
             maxScale=str(layer.closest or 0),
             simplifyDrawingHints="0" if kind == "Point" else "1",
             simplifyDrawingTol="1",
-            readOnly="1",
+            readOnly="0" if layer.source.editable else "1",
         )
         _rectangle(SubElement(item, "extent"), self.bounds.get(layer.id, WORLD))
         _text(item, "id", _id(layer))

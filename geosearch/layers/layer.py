@@ -15,7 +15,8 @@ class Layer:
 
     `about` says what it shows, as does the comment of the view, and `kind` what one of its rows is.
     The column `label` names a row to people. `answer` is the column with the id of the answer that
-    a row belongs to, where it belongs to one. `order` is that of the rows, SQL.
+    a row belongs to, where it belongs to one. `order` is that of the rows, SQL. An `editable` one
+    may be changed through its view.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Layer:
     label: str
     answer: str | None = None
     order: str = "id"
+    editable: bool = False
 
     @property
     def view(self) -> str:
@@ -102,6 +104,16 @@ ERRORS = Layer(
     "photo",
     "id",
 )
+UNLOCATED = Layer(
+    "unlocated",
+    "Photos without a position",
+    "Photos without a known position, where their latest answers or reviews say; to be moved.",
+    "photo",
+    "Point",
+    "uri",
+    "localization_id",
+    editable=True,
+)
 AUDIT = Layer(
     "audit",
     "Doubtful places",
@@ -147,6 +159,7 @@ LAYERS = {
         NEIGHBOURS,
         LINES,
         ERRORS,
+        UNLOCATED,
         AUDIT,
         DUPLICATES,
         GEOCELLS,

@@ -10,14 +10,19 @@ from typing import Any, Literal
 from psycopg import errors
 from psycopg.rows import class_row
 
-from geosearch.arguments import numbers
-from geosearch.database.connection import Connection
+from geosearch.arguments import check_range, numbers
+from geosearch.database.collection_rows import find_collection
+from geosearch.database.connection import Connection, Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import InputError, NotFoundError
 from geosearch.json_record import Record
 from geosearch.localization.answer_rows import no_answer
+from geosearch.waiting import Progress
 
 Decision = Literal["accept", "move", "reject", "unsure"]
+
+#: Decisions in one transaction, where there are many.
+_PAGE = 500
 
 _SELECT = """
 SELECT id, localization_id, photo_uri AS photo, decision, ST_Y(point) AS lat, ST_X(point) AS lon,
@@ -110,6 +115,130 @@ def decide(
         found = cursor.execute(_SELECT + "WHERE id = %s", row).fetchone()
     assert found is not None
     return found
+
+
+# Of each photo without a known position the latest answer, if nobody has decided on it.
+_UNDECIDED = """
+WITH latest AS (
+    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, place, radius_90_km, agreement,
+        probability_within_km, confident, calibration_fits
+    FROM geosearch.localizations WHERE evaluation_id IS NULL
+    ORDER BY photo_sha256, id DESC
+), open AS (
+    SELECT DISTINCT ON (l.id) l.*, p.uri, within.probability
+    FROM latest AS l
+    JOIN geosearch.photos AS p ON p.sha256 = l.photo_sha256
+    CROSS JOIN LATERAL (
+        SELECT max(value::float8) AS probability
+        FROM jsonb_each_text(l.probability_within_km) AS each (km, value)
+        WHERE km::float8 <= %(at_most_km)s
+    ) AS within
+    WHERE l.estimate IS NOT NULL AND coalesce(p.position_source, 'estimated') = 'estimated'
+        AND (%(collections)s::bigint[] IS NULL OR p.collection_id = ANY(%(collections)s))
+        AND NOT EXISTS (SELECT FROM geosearch.reviews AS r WHERE r.answer_id = l.id)
+    ORDER BY l.id, p.id
+)
+SELECT id AS localization_id, uri AS photo, ST_Y(estimate) AS lat, ST_X(estimate) AS lon, place,
+    probability, agreement, radius_90_km
+FROM open
+WHERE %(at_least)s::float8 IS NULL
+    OR probability >= %(at_least)s AND confident AND calibration_fits IS DISTINCT FROM 'no'
+ORDER BY abs(coalesce(probability, 2 + agreement) - 0.5), id
+"""
+
+
+@dataclass(frozen=True)
+class Undecided(Record):
+    """An answer on a photo without a known position that nobody has decided on.
+
+    `probability` is that of an error of at most the kilometres asked for, None without calibration.
+    """
+
+    localization_id: int
+    photo: str
+    lat: float
+    lon: float
+    place: str | None
+    probability: float | None
+    agreement: float
+    radius_90_km: float | None
+
+
+def list_undecided(
+    connection: Connection,
+    *,
+    at_most_km: float,
+    min_probability: float | None = None,
+    collections: Sequence[str] = (),
+) -> list[Undecided]:
+    """Answers that want a decision: of photos of these collections, or all, the latest of each.
+
+    Those neither clear nor hopeless first. With `min_probability`, only those that are right within
+    `at_most_km` with that probability, by a calibration that holds for them.
+
+    Raises
+    ------
+    InputError
+        The probability or the distance is out of range.
+    NotFoundError
+        There is no such collection.
+    """
+    check_range("at_most_km", at_most_km, 0, above=True)
+    check_range("min_probability", min_probability, 0, 1)
+    keys = [find_collection(connection, name) for name in collections] or None
+    with connection.cursor(row_factory=class_row(Undecided)) as cursor:
+        return cursor.execute(
+            _UNDECIDED,
+            {"at_most_km": at_most_km, "at_least": min_probability, "collections": keys},
+        ).fetchall()
+
+
+@dataclass(frozen=True)
+class Accepted(Record):
+    """How many answers were accepted, or would be (`dry_run`), and as what."""
+
+    answers: int
+    dry_run: bool
+    min_probability: float
+    at_most_km: float
+
+    def __str__(self) -> str:
+        verb = "would accept" if self.dry_run else "accepted"
+        how = f"right within {self.at_most_km:g} km with a probability of {self.min_probability:g}"
+        return f"{verb} {self.answers:,} answers, each {how} or more"
+
+
+def accept_probable(
+    database: Database,
+    *,
+    min_probability: float,
+    at_most_km: float,
+    collections: Sequence[str] = (),
+    as_reference: bool = False,
+    remark: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Accepted:
+    """Accept the answers of `list_undecided` that are right so probably.
+
+    Killed, it has accepted some; run again, it accepts the others. Errors as of `list_undecided`
+    and `decide`.
+    """
+    asked = {"min_probability": min_probability, "at_most_km": at_most_km}
+    with database.connection() as connection:
+        found = list_undecided(connection, collections=collections, **asked)
+    ids = [each.localization_id for each in found]
+    for begin in range(0, 0 if dry_run else len(ids), _PAGE):
+        with database.connection() as connection:
+            rows = connection.execute(
+                "SELECT geosearch.review(id, 'accept', remark => %s, as_reference => %s) "
+                "FROM unnest(%s::bigint[]) AS id",
+                (remark, as_reference, ids[begin : begin + _PAGE]),
+            ).fetchall()
+            _count_again(connection, [int(key) for (key,) in rows])
+        if progress is not None:
+            progress(begin + len(rows), len(ids))
+    return Accepted(len(ids), dry_run, **asked)
 
 
 def _count_again(connection: Connection, reviews: Sequence[int]) -> None:

@@ -138,6 +138,76 @@ WHERE estimate IS NOT NULL AND truth IS NOT NULL;
 
 COMMENT ON VIEW geosearch.gis_errors IS 'Lines from estimates to known true positions.';
 
+CREATE VIEW geosearch.gis_unlocated WITH (security_invoker = true) AS
+SELECT
+    photos.id,
+    collections.name AS collection,
+    photos.uri,
+    photos.title,
+    photos.author,
+    photos.taken_at,
+    photos.position_source,
+    answers.id AS localization_id,
+    answers.place,
+    answers.agreement,
+    answers.radius_90_km AS radius_km_90,
+    answers.probability_within_km,
+    answers.confident,
+    answers.low_information,
+    decided.decision,
+    NULL::text AS remark,
+    coalesce(photos.estimate, answers.estimate)::geometry(Point, 4326) AS geom
+FROM geosearch.photos
+LEFT JOIN geosearch.collections ON collections.id = photos.collection_id
+LEFT JOIN (
+    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, place, agreement, radius_90_km,
+        probability_within_km, confident, low_information
+    FROM geosearch.localizations
+    WHERE evaluation_id IS NULL
+    ORDER BY photo_sha256, id DESC
+) AS answers ON answers.photo_sha256 = photos.sha256
+LEFT JOIN (
+    SELECT DISTINCT ON (answer_id) answer_id, decision
+    FROM geosearch.reviews ORDER BY answer_id, id DESC
+) AS decided ON decided.answer_id = answers.id
+WHERE photos.geom IS NULL;
+
+COMMENT ON VIEW geosearch.gis_unlocated IS
+    'Photos without a known position, where their latest answers or reviews say; to be moved.';
+
+-- With the rights of whoever edits: what she may not review, she may not move.
+CREATE FUNCTION geosearch.edit_unlocated() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    moved CONSTANT boolean := ST_AsEWKB(NEW.geom) IS DISTINCT FROM ST_AsEWKB(OLD.geom);
+    others CONSTANT text[] := '{geom, decision, remark}';
+BEGIN
+    IF to_jsonb(NEW) - others <> to_jsonb(OLD) - others THEN
+        PERFORM refuse('only geom, decision and remark can be changed here', 'Leave the others.');
+    ELSIF OLD.localization_id IS NULL THEN
+        PERFORM refuse(
+            format('photo %s has no answer to decide on', OLD.id),
+            'Run: geosearch localize --photo-id ' || OLD.id
+        );
+    ELSIF moved AND NEW.geom IS NOT NULL THEN
+        PERFORM review(OLD.localization_id, 'move', NEW.geom, NEW.remark);
+    ELSIF moved OR NEW.decision IS NULL AND OLD.decision IS NOT NULL THEN
+        PERFORM undo_review(OLD.localization_id);
+    ELSIF NEW.decision IS DISTINCT FROM OLD.decision THEN
+        PERFORM review(OLD.localization_id, NEW.decision, NULL, NEW.remark);
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.edit_unlocated() IS
+    'Makes a review of a point that was moved, or of a decision: NULL takes one''s last back.';
+
+CREATE TRIGGER edit_unlocated INSTEAD OF UPDATE ON geosearch.gis_unlocated
+FOR EACH ROW EXECUTE FUNCTION geosearch.edit_unlocated();
+
 -- Of a pair that several found, the latest. Positions, times and licences are those of now.
 CREATE VIEW geosearch.gis_duplicates WITH (security_invoker = true) AS
 SELECT
@@ -280,6 +350,8 @@ BEGIN
             (NULL, 'continent', 'Continent, as the source divides them.'),
             ('audit', 'created_at', 'When it was judged.'),
             (NULL, 'created_at', 'When the answer was given.'),
+            (NULL, 'decision',
+                'What was decided on the answer: accept, move, reject or unsure; NULL: nothing yet.'),
             (NULL, 'density_per_km2',
                 'Probability per square kilometre, the mean over the cell.'),
             (NULL, 'direction_deg', 'Where the camera looked, degrees clockwise from north.'),
@@ -299,6 +371,8 @@ BEGIN
                 'Great circle (WGS 84) from the stated position, cut at the antimeridian; NULL '
                 'where only the time is wrong.'),
             ('photos', 'geom', 'Position (WGS 84).'),
+            ('unlocated', 'geom',
+                'Reviewed or else estimated position (WGS 84); moving it is the review move.'),
             ('estimates', 'geom',
                 'Estimated position (WGS 84); NULL where no photo passed the filter.'),
             ('regions', 'geom', 'The region (WGS 84), cut at the antimeridian.'),
@@ -312,6 +386,7 @@ BEGIN
             ('duplicates', 'id', 'Id of the pair.'),
             ('audit', 'id', 'Id of the judgement.'),
             ('photos', 'id', 'Id of the photo.'),
+            ('unlocated', 'id', 'Id of the photo.'),
             ('estimates', 'id', 'Id of the answer.'),
             ('errors', 'id', 'Id of the answer.'),
             ('regions', 'id', 'Id of the region.'),
@@ -371,9 +446,14 @@ BEGIN
                 'How far above the horizon the camera looked, degrees; -90 is straight down.'),
             ('photos', 'position_source', 'exif, xmp, manifest, corrected (by hand) or reviewed.'),
             (NULL, 'probability', 'Probability that the stated position and time are right.'),
+            ('unlocated', 'position_source',
+                'estimated, or reviewed and no reference; NULL if the answer alone says where.'),
             ('estimates', 'position_source', 'estimated: ingest makes no reference of it.'),
             (NULL, 'radius_km_50', 'Radius round the estimate with half the density, kilometres.'),
             (NULL, 'radius_km_90', 'Radius round the estimate with 90 % of it, kilometres.'),
+            (NULL, 'probability_within_km',
+                'Probability of an error of at most so many kilometres; NULL without calibration.'),
+            (NULL, 'remark', 'To be written: why, kept with the decision.'),
             (NULL, 'rank', '1 is the best.'),
             (NULL, 'reason',
                 'What is likeliest wrong: swapped, lost_sign, null_island, clock, copied, home, '

@@ -258,6 +258,9 @@ BEGIN
         );
     END LOOP;
     PERFORM geosearch.grant_to('geosearch_analyst', 'UPDATE ON geosearch.evaluations');
+    PERFORM geosearch.grant_to(
+        'geosearch_analyst', 'UPDATE (geom, decision, remark) ON geosearch.gis_unlocated'
+    );
     PERFORM geosearch.grant_to('geosearch_analyst', 'UPDATE ON geosearch.audits');
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT, UPDATE, DELETE ON geosearch.runs');
     PERFORM geosearch.grant_to('geosearch_ingester', 'INSERT ON geosearch.models');
