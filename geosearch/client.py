@@ -210,6 +210,8 @@ class Geosearch(Closing):
         exclude_duplicates: float | bool | None = None,
         device: str = "auto",
         record: bool = True,
+        track: Paths | None = None,
+        clock_offset: float | None = None,
         where: GivenFilter = None,
         **asking: Unpack[Asking],
     ) -> Iterator[Localization | Failure]:
@@ -228,6 +230,8 @@ class Geosearch(Closing):
             parameters=request,
             where=passing,
             exclusions=Exclusions(exclude_self, exclude_duplicates),
+            track=track,
+            clock_offset=clock_offset,
             record=record,
         )
 
@@ -243,6 +247,8 @@ class Geosearch(Closing):
         exclude_duplicates: float | bool | None = None,
         device: str = "auto",
         record: bool = True,
+        track: Paths | None = None,
+        clock_offset: float | None = None,
         where: GivenFilter = None,
         **asking: Unpack[Asking],
     ) -> Iterator[Localization | Failure]:
@@ -262,6 +268,8 @@ class Geosearch(Closing):
             where=passing,
             exclusions=Exclusions(exclude_self, exclude_duplicates),
             device=device,
+            track=track,
+            clock_offset=clock_offset,
             record=record,
         )
 
@@ -607,6 +615,8 @@ class LocalizeOptions(Asking, total=False):
     exclude_duplicates: float | bool | None
     device: str
     record: bool
+    track: Paths | None
+    clock_offset: float | None
     where: GivenFilter
 
 

@@ -104,3 +104,12 @@ def p_value(value: float) -> str:
 def number_of(count: int, thing: str, things: str | None = None) -> str:
     """`1 query`, `1,240 queries`; the plural has an s unless `things` says another."""
     return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
+
+
+def format_hours(hours: float) -> str:
+    """A time for readers: seconds, minutes, hours or days, by its length."""
+    seconds = 3600 * hours
+    for name, size in (("s", 1), ("min", 60), ("h", 3600)):
+        if seconds < 100 * size:
+            return f"{seconds / size:.{0 if seconds >= 10 * size or size == 1 else 1}f} {name}"
+    return f"{hours / 24:.0f} days"

@@ -18,10 +18,10 @@ from psycopg import sql
 
 from geosearch.calibration.fitted import Fitted, Kind, Scale, Spacing
 from geosearch.calibration.kernels import Kernels
-from geosearch.calibration.level_correction import LevelMap
 from geosearch.calibration.presence import Presence
 from geosearch.calibration.prior import Prior
 from geosearch.database.connection import Database
+from geosearch.density.level_correction import LevelMap
 from tests.test_sql_rights import ROOT
 
 POSITIONS = (

@@ -28,7 +28,6 @@ from geosearch.calibration.calibration_rows import save as save_calibration
 from geosearch.calibration.evidence import FEATURES, evidence
 from geosearch.calibration.fitted import Kind
 from geosearch.calibration.kernels import COMPONENTS, STARTS, Truths, fit_kernels, log_density
-from geosearch.calibration.level_correction import NOMINAL, LevelMap
 from geosearch.calibration.presence import Presence, threshold
 from geosearch.calibration.prior import Prior, log_prior
 from geosearch.calibration.summit import at_summit, sharpened
@@ -36,6 +35,7 @@ from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.deletion.record_deletion import delete_calibration
 from geosearch.density import Mode, Place, locate
+from geosearch.density.level_correction import NOMINAL, LevelMap
 from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.calibrating import Sharing, Usable, calibrate, check_calibration
 from geosearch.evaluation.queries import Labelled, stored_queries

@@ -24,7 +24,7 @@ from geosearch.sphere import destination, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread, fit_movement, moment_prior
 from geosearch.timeline.movement import ANYWHERE, MODES
 from geosearch.timeline.movement_fit import FEWEST, Timeline, mean_log_likelihood
-from geosearch.timeline.timeline_rows import Dated, dated, find_moment, read_timelines
+from geosearch.timeline.timeline_rows import Dated, file_dated, find_moment, read_timelines
 
 from .photo_files import photo
 from .rows import add_photos
@@ -84,18 +84,29 @@ def test_evidence_that_agrees_is_believed_together_and_else_the_surer_one() -> N
         return Mixture.at([lat], [0.0], [1.0], km)
 
     anywhere, level = ANYWHERE.mixture, ANYWHERE.log_level
-    agreeing = together(sees(0.0, 10), sees(0.1, 20), (0.1, 0.1), anywhere, level)
-    assert agreeing.shares[0] > 0.99
-    apart = together(sees(0.0, 10), sees(60.0, 20), (0.3, 0.1), anywhere, level)
-    assert apart.shares == pytest.approx((0, 0.07 / 0.37, 0.27 / 0.37, 0.03 / 0.37), rel=1e-6)
+    agreeing = together([(sees(0.0, 10), 0.1), (sees(0.1, 20), 0.1)], anywhere, level)
+    assert agreeing.shares[3] > 0.99
+    apart = together([(sees(0.0, 10), 0.3), (sees(60.0, 20), 0.1)], anywhere, level)
+    assert apart.shares == pytest.approx((0.03 / 0.37, 0.07 / 0.37, 0.27 / 0.37, 0), rel=1e-6)
     assert apart.mixture.weights.sum() == pytest.approx(1)
-    certain = together(sees(0.0, 10), sees(0.1, 20), (0.0, 0.1), anywhere, level)
-    assert certain.shares[2] == certain.shares[3] == 0
+    assert apart.right(1) == pytest.approx(0.27 / 0.37)
+    certain = together([(sees(0.0, 10), 0.0), (sees(0.1, 20), 0.1)], anywhere, level)
+    assert certain.shares[0] == certain.shares[2] == 0
 
 
-@given(st.floats(-50, 50), st.floats(0, 1), st.floats(0, 1), st.floats(-20, 20))
+def test_of_three_kinds_of_evidence_two_overrule_the_third() -> None:
+    def sees(lat: float) -> tuple[Mixture, float]:
+        return Mixture.at([lat], [0.0], [1.0], 10.0), 0.1
+
+    told = together([sees(0.0), sees(60.0), sees(0.1)], ANYWHERE.mixture, ANYWHERE.log_level)
+    assert told.shares.argmax() == 0b101
+    assert [told.right(index) > 0.9 for index in range(3)] == [True, False, True]
+    assert told.shares.sum() == pytest.approx(1)
+
+
+@given(st.floats(-50, 50), st.floats(0, 1), st.floats(0.01, 1), st.floats(-20, 20))
 def test_shares_of_evidence_sum_to_one(mass: float, one: float, two: float, level: float) -> None:
-    shares = shares_of(np.array([mass]), (one, two), level)
+    shares = shares_of(np.array([0, 0, 0, mass]), (one, two), level)
     assert shares.sum() == pytest.approx(1)
     assert (shares >= 0).all()
 
@@ -300,7 +311,7 @@ def test_clocks_without_a_zone_are_compared_by_what_they_show(database: Database
         assert ids(find_moment(connection, asked(connection))) == (keys[1], None)
 
 
-def test_of_a_file_the_metadata_say_when_and_by_whom(database: Database, tmp_path: Path) -> None:
+def test_of_a_file_the_metadata_say_when_and_by_whom(tmp_path: Path) -> None:
     tag = ExifTags.Base
     file = tmp_path / "a.jpg"
     file.write_bytes(
@@ -309,7 +320,6 @@ def test_of_a_file_the_metadata_say_when_and_by_whom(database: Database, tmp_pat
             photo_tags={tag.DateTimeOriginal: "2024:06:01 12:00:00"},
         )
     )
-    with database.connection() as connection:
-        found = dated(connection, b"none", str(file))
-        assert found == Dated(b"none", NOON, "assumed", "Ann", "Canon R5")
-        assert dated(connection, b"none", "/no/such/file.jpg") == Dated(b"none")
+    found = file_dated(b"none", str(file))
+    assert found == Dated(b"none", NOON, "assumed", "Ann", "Canon R5")
+    assert file_dated(b"none", "/no/such/file.jpg") == Dated(b"none")

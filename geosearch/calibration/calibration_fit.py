@@ -28,8 +28,11 @@ from geosearch.density import Mixture, Place, level_at, locate_many
 from geosearch.density.caps import cap_mass
 from geosearch.density.spacing import spacing_km
 from geosearch.density.weights import neighbour_weights
-from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, unit_vectors
+from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
 from geosearch.thresholds import WORLD_KM
+from geosearch.timeline.fusion import Fusion, fit_fusion, fused
+from geosearch.timeline.movement import Movement
+from geosearch.timeline.timeline_prior import Moment
 
 #: Candidates for the density that has the estimate at a mode, and for the choice of that mode.
 WEIGHTINGS = (
@@ -50,6 +53,9 @@ ABSENT = 6.0
 #: Fewer absent copies than this teach nothing about absence.
 FEWEST_ABSENT = 20
 
+#: Fewer queries with photos before or after them teach nothing about time, and more need not.
+FEWEST_TIMED, MOST_TIMED = 60, 600
+
 #: Parts of the queries that are in turn left out to learn levels and presences.
 FOLDS = 5
 
@@ -64,12 +70,18 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Neighbours (k,) of a labelled query in order of rank, and its true position in degrees."""
+    """Neighbours (k,) of a labelled query in order of rank, and its true position in degrees.
+
+    `timed` is for queries with photos before and after them, as if some of these were not there:
+    what is found then, and the others as the `moment`.
+    """
 
     lat: Array
     lon: Array
     distance: Array
     truth: tuple[float, float]
+    moment: Moment | None = None
+    timed: tuple[Example, ...] = ()
 
     @property
     def spacing_km(self) -> float:
@@ -114,12 +126,15 @@ def fit(
     *,
     settings: Settings | None = None,
     folds: tuple[Index, Index] | None = None,
+    movement: Movement | None = None,
 ) -> Fitted:
     """Fit all parts of a calibration.
 
     `present` are queries as they are, `absent` copies whose references near the truth were hidden.
     `within_km` are the distances that answers are to speak of. `settings`, if None, are searched.
-    `folds` are the numbers of the parts of either that are left out together, below `FOLDS`.
+    `folds` are the numbers of the parts of either that are left out together, below `FOLDS`. With
+    the `movement` of the photographers, it is learned what time is worth besides the picture, if
+    enough of the queries have photos before or after them.
     """
     prior = Prior.fitted(_positions(present))
     settings = settings or _search(present[:SEARCH_QUERIES], prior)
@@ -157,14 +172,44 @@ def fit(
         kernels, _ = fit_kernels(truths.where(~out))
         unseen.append(replace(fitted, kernels=kernels, presence=presence))
     least = threshold(there) if enough else 0.0
-    levels = np.empty((len(present), 2))
-    for fold, without in enumerate(unseen):
-        judge = replace(without, min_presence=least)
-        for row in np.flatnonzero(mine == fold).tolist():
-            levels[row] = _raw_levels(
-                present[row].calibrated(judge, known.places[row]), present[row].truth
-            )
-    return replace(fitted, kinds=Kind.fitted(known.spacing_km, levels), min_presence=least)
+    judges = [replace(without, min_presence=least) for without in unseen]
+    answers = [
+        example.calibrated(judges[fold], place)
+        for example, place, fold in zip(present, known.places, mine.tolist(), strict=True)
+    ]
+    levels = np.array(
+        [_raw_levels(answer, each.truth) for answer, each in zip(answers, present, strict=True)]
+    )
+    return replace(
+        fitted,
+        kinds=Kind.fitted(known.spacing_km, levels),
+        min_presence=least,
+        fusion=None
+        if movement is None
+        else _fusion(movement, present, [judges[fold] for fold in mine.tolist()]),
+    )
+
+
+def _fusion(
+    movement: Movement, asked: Sequence[Example], judges: Sequence[Fitted]
+) -> Fusion | None:
+    """What picture and time are worth together; None if too few have photos before or after.
+
+    Each picture is judged by a calibration that has not seen it.
+    """
+    pairs = zip(asked, judges, strict=True)
+    timed = [(one, judge) for each, judge in pairs for one in each.timed]
+    if len(timed) < FEWEST_TIMED:
+        return None
+    drawn = np.random.default_rng(0).permutation(len(timed))[:MOST_TIMED]
+    chosen = [timed[index] for index in np.sort(drawn).tolist()]
+    return fit_fusion(
+        movement,
+        [one.calibrated(judge, one.place(judge)).mixture for one, judge in chosen],
+        [one.moment for one, _ in chosen if one.moment],
+        [one.truth for one, _ in chosen],
+        chosen[0][1].within_km,
+    )
 
 
 def measure(
@@ -194,9 +239,38 @@ def measure(
             for index, km in enumerate(within_km)
         },
         "worse": after.worse_than(before),
+        "timeline": _with_time(fitted, present),
         "absence": (
             None if fitted.presence is None or not absent else _absence(fitted, answers, absent)
         ),
+    }
+
+
+def _with_time(fitted: Fitted, asked: Sequence[Example]) -> dict[str, Any] | None:
+    """Figures by picture and time together, and by the picture alone, of what time tells of."""
+    timed = [one for each in asked for one in each.timed]
+    if fitted.fusion is None or not timed:
+        return None
+    rows = []
+    for answer, example in zip(calibrated(fitted, timed), timed, strict=True):
+        told = fused(fitted.fusion, answer.mixture, example.moment, None, fitted.within_km)
+        lat, lon = lat_lon(told.estimate)
+        rows.append(
+            (
+                example.error_km(answer.place),
+                great_circle_km(lat, lon, *example.truth),
+                told.level_of(*example.truth),
+            )
+        )
+    before, after, level = np.array(rows, float).T
+    return {
+        "n": len(rows),
+        "median_km": {"picture": float(np.median(before)), "both": float(np.median(after))},
+        "accuracy": {
+            str(km): {"picture": float(np.mean(before <= km)), "both": float(np.mean(after <= km))}
+            for km in fitted.within_km
+        },
+        "coverage": {f"{100 * each:g}": float(np.mean(level <= each)) for each in LEVELS},
     }
 
 

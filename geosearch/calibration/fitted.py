@@ -12,19 +12,20 @@ import numpy as np
 from geosearch.calibration.domain import Domain, Fits
 from geosearch.calibration.evidence import evidence, first_distances
 from geosearch.calibration.kernels import Kernels
-from geosearch.calibration.level_correction import LevelMap
 from geosearch.calibration.presence import Presence
 from geosearch.calibration.prior import Prior
 from geosearch.calibration.summit import at_summit, sharpened
 from geosearch.density import Mixture, Place, Region, level_at, locate
 from geosearch.density.caps import cap_mass, cap_radii_km
 from geosearch.density.kernel import BANDWIDTH_RANGE_KM
+from geosearch.density.level_correction import LevelMap
 from geosearch.density.regions import highest_density_regions
 from geosearch.density.spacing import spacing_km
 from geosearch.density.weights import neighbour_weights
 from geosearch.json_record import Record
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 from geosearch.thresholds import WORLD_KM
+from geosearch.timeline.fusion import Fusion
 
 #: A gap of more than this factor between spacings, so many queries on either side, parts kinds.
 _GAP, _FEWEST_OF_A_KIND = 5.0, 30
@@ -171,6 +172,7 @@ class Fitted(Settings, Record):
     min_presence: float
     within_km: tuple[float, ...] = WORLD_KM
     domain: Domain | None = None
+    fusion: Fusion | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -195,6 +197,7 @@ class Fitted(Settings, Record):
             "presence": None if value["presence"] is None else _presence(value["presence"]),
             "within_km": tuple(value["within_km"]),
             "domain": None if value["domain"] is None else Domain(**value["domain"]),
+            "fusion": None if value.get("fusion") is None else Fusion.from_json(value["fusion"]),
         }
         return cls(**given)
 

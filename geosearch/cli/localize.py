@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geosearch.arguments import check_choice, number
 from geosearch.cli import console, options
 from geosearch.cli.console import JsonOption, LimitOption, Table, answer, database, note, say
 from geosearch.errors import EXIT_NO_NEIGHBOURS, EXIT_SOME_REJECTED, InputError
-from geosearch.words import format_km, number_of, threshold
+from geosearch.words import format_hours, format_km, number_of, threshold
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +28,10 @@ IdArgument = Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.
 
 #: Calibrations that are named where none applies.
 _NAMED = 3
+
+#: In help, what is asked of time stands together; and how far a clock is ahead.
+_TIME = "Time"
+_CLOCK = re.compile(r"([-+]?)(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII)
 
 #: Neighbours that `show` lists where nothing says how many.
 _SHOWN = 20
@@ -45,8 +51,68 @@ _OF = options.option(
 )
 
 
+@options.of_options(
+    options.option(
+        "timeline",
+        bool,
+        "Also go by the photos that the same camera took before and after. This is so anyway where "
+        "the calibration has learned what they are worth.",
+        group=_TIME,
+    ),
+    options.option(
+        "track",
+        list[str],
+        "Also go by a track: .gpx, .kml, .geojson, or the .json of Google's timeline; repeatable.",
+        metavar="FILE",
+        group=_TIME,
+    ),
+    options.option(
+        "clock_offset",
+        str,
+        "How far the camera's clock is ahead of the track's, as [-]H:MM[:SS] or seconds; else it "
+        "is found by photos whose positions are known.",
+        metavar="TIME",
+        group=_TIME,
+    ),
+    options.option(
+        "without",
+        str,
+        "Go by no timeline, by no track, or by the picture alone.",
+        metavar="timeline,track",
+        group=_TIME,
+    ),
+)
+def _make_times(given: dict[str, Any]) -> dict[str, Any]:
+    """What is asked of time: `timeline` of a request, `track` and `clock_offset` in seconds."""
+    without = set(filter(None, (given.pop("without") or "").split(",")))
+    for name in sorted(without):
+        check_choice("without", name, ("timeline", "track"))
+    timeline = given.pop("timeline") or None
+    if "timeline" in without:
+        timeline = False
+    if "track" in without or not given["track"]:
+        given = {"track": None, "clock_offset": given["clock_offset"] and None}
+    offset = given["clock_offset"]
+    return {
+        "timeline": timeline,
+        "track": given["track"],
+        "clock_offset": None if offset is None else _seconds(offset),
+    }
+
+
+def _seconds(text: str) -> float:
+    """Seconds of `[-]H:MM[:SS]`, or of a number of them."""
+    found = _CLOCK.fullmatch(text.strip())
+    if found is None:
+        return number("clock_offset", text)
+    hours, minutes, seconds = (int(found[part] or 0) for part in (2, 3, 4))
+    whole = 3600 * hours + 60 * minutes + seconds
+    return float(-whole if found[1] == "-" else whole)
+
+
 @options.taking(
     *(_IDS, _UNLOCATED, _OF, options.MODEL, options.DEVICE, _RECORD),
+    times=_make_times,
     asked=options.make_parameters,
     exclusions=options.make_exclusions,
     where=options.make_filter,
@@ -60,6 +126,7 @@ def localize(
     as_json: JsonOption = False,
     *,
     asked: dict[str, Any],
+    times: dict[str, Any],
     photo_ids: list[int] | None,
     unlocated: bool,
     of: list[str] | None,
@@ -91,7 +158,8 @@ def localize(
     if map_file is not None and (unlocated or len(photos or photo_ids or ()) > 1):
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
     options.check_map(map_file)
-    request = Request.from_json(asked)
+    timeline = times.pop("timeline")
+    request = Request.from_json(asked if timeline is None else asked | {"timeline": timeline})
     answers = _table()
     remarks: list[str | None] = []
     calibrations: dict[str, None] = {}
@@ -100,7 +168,7 @@ def localize(
     failures: list[Failure] = []
     lost: list[str] = []
     with database(context) as opened, console.progress("localize", "photos") as report:
-        common = {"parameters": request, **given, "progress": report}
+        common = {"parameters": request, **given, **times, "progress": report}
         if photos:
             found_answers = localize_photos(opened, photos, **common)
         else:
@@ -116,7 +184,7 @@ def localize(
                 remarks.append(f"{Path(found.photo).name}: {found.place_name}")
             if found.lat is None:
                 lost.append(found.photo)
-            remarks += [_remark(found), _verification(found)]
+            remarks += [_remark(found), _verification(found), _time(found)]
             calibrations[_calibration(found)] = None
             answered = found
             answers.add_row(*_row(found))
@@ -188,7 +256,7 @@ def _show(answer: Localization, limit: int) -> None:
     answers = _table()
     answers.add_row(*_row(answer))
     _print(answers, [])
-    for remark in filter(None, (_remark(answer), _verification(answer))):
+    for remark in filter(None, (_remark(answer), _verification(answer), _time(answer))):
         say(remark)
     plan = answer.neighbours.plan
     facts = {
@@ -265,6 +333,23 @@ def _verification(answer: Localization) -> str | None:
     """What comparing the picture with those of references came to, and cost."""
     made = answer.neighbours.verification
     return None if made is None else f"{Path(answer.photo).name}: {made}"
+
+
+def _time(answer: Localization) -> str | None:
+    """What time said beside the picture, and how far either was believed."""
+    evidence = answer.evidence
+    if evidence is None:
+        return None
+    said = [", ".join(f"{name} {share:.0%}" for name, share in evidence.believed.items())]
+    for name in ("before", "after"):
+        fix = evidence.timeline and getattr(evidence.timeline, name)
+        if fix:
+            said.append(f"photo {fix.photo_id} {format_hours(fix.hours)} {name}")
+    if evidence.track is not None:
+        said.append(f"{evidence.track.name}, the camera's clock {evidence.track.clock_offset}")
+    if evidence.disagrees:
+        said.append("they disagree")
+    return f"{Path(answer.photo).name}: believed: {'; '.join(said)}"
 
 
 def _calibration(answer: Localization) -> str:

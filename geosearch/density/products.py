@@ -12,6 +12,7 @@ mass of every pair of kernels in it is known.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ def product(first: Mixture, second: Mixture) -> tuple[Mixture, float]:
     return Mixture(centres, kept / kept.sum(), length[rows, columns]), log_mass
 
 
-def united(parts: list[tuple[float, Mixture]]) -> Mixture:
+def united(parts: Sequence[tuple[float, Mixture]]) -> Mixture:
     """The mixture of mixtures, each with its share; the shares sum to 1."""
     return Mixture(
         np.concatenate([each.centres for _, each in parts]),
@@ -71,49 +72,59 @@ def united(parts: list[tuple[float, Mixture]]) -> Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Together:
-    """Two kinds of evidence, either of which may be wrong, as one density.
+    """Several kinds of evidence, any of which may be wrong, as one density.
 
-    `shares` are the probabilities that both are right, the first or the second alone, and neither.
-    `log_mass` is the log mass of the product of both: how well they agree.
+    `shares` (2ⁿ,) are the probabilities of which are right: in share number s, evidence i is right
+    if bit i of s is set. So share 0 is that none is, and the last that all are.
     """
 
     mixture: Mixture
-    shares: tuple[float, float, float, float]
-    log_mass: float
+    shares: Array
+
+    def right(self, index: int) -> float:
+        """The probability that one kind of evidence is right."""
+        chosen = np.arange(len(self.shares)) >> index & 1
+        return float(self.shares @ chosen)
 
 
 def together(
-    first: Mixture,
-    second: Mixture,
-    doubts: tuple[float, float],
+    evidence: Sequence[tuple[Mixture, float]],
     otherwise: Mixture,
     log_level: float,
     agreed: tuple[Mixture, float] | None = None,
 ) -> Together:
-    """Fuse two densities, each of which is wrong with the probability `doubts` says.
+    """Fuse densities, each of which is wrong with the probability beside it.
 
     Where one is wrong it says nothing: the photo is anywhere, at the log density `log_level`. Where
-    both are, the density is `otherwise`. `agreed` is their product where that is known.
+    all are, the density is `otherwise`. `agreed` is the product of two where that is known, and its
+    log mass.
     """
-    both, log_mass = agreed or product(first, second)
-    shares = shares_of(np.array([log_mass]), doubts, log_level)[0]
-    densities = (both, first, second, otherwise)
-    return Together(
-        united([pair for pair in zip(shares.tolist(), densities, strict=True) if pair[0] > 0]),
-        tuple(shares.tolist()),
-        log_mass,
-    )
+    densities: list[Mixture] = [otherwise]
+    masses = [0.0]
+    for index, (density, _) in enumerate(evidence):
+        # With this one, all that were there without it.
+        with_it = [(density, 0.0)]
+        for other, mass in zip(densities[1:], masses[1:], strict=True):
+            both, more = agreed if agreed and index == 1 else product(other, density)
+            with_it.append((both, mass + more))
+        densities += [each for each, _ in with_it]
+        masses += [mass for _, mass in with_it]
+    doubts = [doubt for _, doubt in evidence]
+    shares = shares_of(np.array(masses)[None], doubts, log_level)[0]
+    parts = [pair for pair in zip(shares.tolist(), densities, strict=True) if pair[0] > 0]
+    return Together(united(parts), shares)
 
 
-def shares_of(log_mass: Array, doubts: tuple[float, float], log_level: float) -> Array:
-    """`Together.shares` (n, 4) of evidence whose products have so much mass (n,)."""
-    first, second = doubts
+def shares_of(log_masses: Array, doubts: Sequence[float], log_level: float) -> Array:
+    """`Together.shares` (..., 2ⁿ) of evidence whose products have so much mass (..., 2ⁿ).
+
+    The mass of the product of none and of one is 1.
+    """
+    chosen = np.arange(2 ** len(doubts))[:, None] >> np.arange(len(doubts)) & 1
     with np.errstate(divide="ignore"):
-        ruled = np.log(
-            [(1 - first) * (1 - second), (1 - first) * second, first * (1 - second), first * second]
-        )
-    logs = np.tile(ruled + log_level, (len(log_mass), 1))
-    logs[:, 0] = ruled[0] + log_mass
-    logs -= logs.max(axis=1, keepdims=True)
-    shares = np.exp(logs)
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+        ruled = np.where(chosen, np.log1p(-np.array(doubts)), np.log(np.array(doubts))).sum(axis=1)
+    # Densities multiplied: one that is wrong is the level, and the last is what it is a density of.
+    levels = np.minimum(len(doubts) - chosen.sum(axis=1), len(doubts) - 1) * log_level
+    logs = ruled + levels + log_masses
+    shares = np.exp(logs - logs.max(axis=-1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=-1, keepdims=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
@@ -25,7 +25,7 @@ from geosearch.calibration.calibration_rows import (
 )
 from geosearch.calibration.domain import Domain
 from geosearch.calibration.evidence import first_distances
-from geosearch.database.connection import Database
+from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError
 from geosearch.evaluation.evaluating import (
@@ -40,10 +40,15 @@ from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model
 from geosearch.json_record import Record
 from geosearch.parallel import ordered_map
+from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.place_conditions import Near
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
+from geosearch.timeline import Movement, fit_movement
+from geosearch.timeline.movement_fit import drawn_holes
+from geosearch.timeline.timeline_prior import Moment
+from geosearch.timeline.timeline_rows import Dated, find_moment, read_timelines, stored_dated
 from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
@@ -155,7 +160,9 @@ def calibrate(
             f"{asked.name}: all queries are of one place, so none can be held out",
             "Add queries from elsewhere.",
         )
-    fitted, held = fit_to(usable, fitting, within_km)
+    with database.connection() as connection:
+        movement = fit_movement(read_timelines(connection, where))
+    fitted, held = fit_to(usable, fitting, within_km, movement)
     figures = measure(fitted, *held)
     if figures["worse"] and not force:
         raise InputError(
@@ -298,18 +305,33 @@ def _answered(
         named = agency is not None and labelled.author == agency
         left_out = replace(how.exclusions, same_author=False) if named else how.exclusions
 
-        def search(passing: Filter) -> Example | None:
+        def search(passing: Filter, moment: Moment | None = None) -> Example | None:
             k = max(how.k, how.verify)
             found = nearest_others(database, model.id, query, k, passing, left_out, exact=how.exact)
             near = verified(database, found, query, how.verify).neighbours.first(how.k)
             if not len(near):
                 return None
-            return Example(near.lat, near.lon, near.effective_distance, labelled.truth)
+            known = near.lat, near.lon, near.effective_distance, labelled.truth
+            return Example(*known, moment)
+
+        def timed() -> Iterator[Example]:
+            # As if those who took it had taken nothing for a while: no photo to place it by, and
+            # none that looks like it.
+            for hole in drawn_holes(np.random.default_rng(list(query.sha256))):
+                with database.connection() as connection:
+                    photo = _dated(connection, labelled, query)
+                    moment = find_moment(connection, photo, how.where, hole)
+                left = photo.without_meanwhile(how.where, hole)
+                one = search(left, moment) if moment else None
+                if one is None:
+                    return
+                yield one
 
         found = search(how.where)
         if found is None:
             return None
         km = how.absent_km or max(found.near_km, _NEAREST_KM)
+        found = replace(found, timed=tuple(timed()))
         return labelled, found, search(how.where & ~Near(*labelled.truth, km))
 
     usable = []
@@ -320,6 +342,12 @@ def _answered(
         if progress is not None:
             progress(done, len(asked))
     return usable
+
+
+def _dated(connection: Connection, labelled: Labelled, query: Query) -> Dated:
+    """When a query was taken and by whom: as the database has it, or its manifest."""
+    known = Dated(query.sha256, labelled.taken_at, "known", labelled.author)
+    return stored_dated(connection, query.sha256) or known
 
 
 @dataclass(frozen=True)
@@ -400,14 +428,17 @@ def _in_order(queries: Sequence[Labelled], found: Sequence[Example], km: Array) 
 
 
 def fit_to(
-    usable: Sequence[Usable], chosen: NDArray[np.bool_], within_km: tuple[float, ...]
+    usable: Sequence[Usable],
+    chosen: NDArray[np.bool_],
+    within_km: tuple[float, ...],
+    movement: Movement | None = None,
 ) -> tuple[Fitted, tuple[list[Example], list[Example]]]:
     """A calibration fitted to the chosen queries (n,), and the examples of the others."""
     mine, others = (
         _examples([one for one, use in zip(usable, chosen, strict=True) if use == half])
         for half in (True, False)
     )
-    return fit(*mine, within_km), others
+    return fit(*mine, within_km, movement=movement), others
 
 
 def refit(usable: Sequence[Usable], fitted: Fitted, shared: Sharing) -> Fitted:
@@ -419,7 +450,10 @@ def refit(usable: Sequence[Usable], fitted: Fitted, shared: Sharing) -> Fitted:
     fold = shared.parts(usable, FOLDS)
     hidden = np.array([one[2] is not None for one in usable])
     folds = fold, fold[hidden]
-    return fit(*_examples(usable), fitted.within_km, settings=fitted, folds=folds)
+    movement = None if fitted.fusion is None else fitted.fusion.movement
+    return fit(
+        *_examples(usable), fitted.within_km, settings=fitted, folds=folds, movement=movement
+    )
 
 
 def _examples(items: Sequence[Usable]) -> tuple[list[Example], list[Example]]:

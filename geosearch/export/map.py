@@ -192,6 +192,8 @@ def _regions(answer: Localization) -> dict[float, Region]:
     if all(level in answer.regions for level in _REGION_STYLES):
         return {level: answer.regions[level] for level in _REGION_STYLES}
     levels, calibrated = tuple(_REGION_STYLES), answer.calibrated
+    if answer.fused is not None and answer.place is not None:
+        return answer.fused.place(levels, answer.place, regions=True).regions
     if calibrated is not None:
         return calibrated.judge(levels, regions=True).regions
     density = answer.density

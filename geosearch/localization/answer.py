@@ -21,6 +21,9 @@ from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 from geosearch.sphere import great_circle_km
+from geosearch.thresholds import WORLD_KM
+from geosearch.timeline.fusion import Fused
+from geosearch.timeline.time_evidence import TimeEvidence
 
 if TYPE_CHECKING:
     from geosearch.geocells import Geocells, Likely
@@ -60,6 +63,8 @@ class Parameters:
         None searches everywhere.
     verify
         Verify so many of the nearest neighbours geometrically (`geosearch.verification`).
+    timeline
+        Go by the photos before and after, too (`geosearch.timeline`), where there are such.
     partitions, classifiers, geocells
         Of `geocell` and of `restrict_cells`: names of the partitions, all that the model has
         classifiers over if there are none; ids of the classifiers; and these themselves, None
@@ -82,6 +87,7 @@ class Parameters:
     outside: tuple[str, ...] = ()
     restrict_cells: float | None = None
     verify: int = 0
+    timeline: bool = False
     partitions: tuple[str, ...] = ()
     classifiers: tuple[int, ...] = ()
     geocells: Geocells | None = field(default=None, compare=False, repr=False)
@@ -94,6 +100,11 @@ class Parameters:
         if self.verify and not self.retrieves:
             raise InputError(
                 "`verify` verifies neighbours, which `method` geocell does without",
+                "Leave one of them out.",
+            )
+        if self.timeline and not self.retrieves:
+            raise InputError(
+                "`timeline` is fused with neighbours, which `method` geocell does without",
                 "Leave one of them out.",
             )
         if self.min_presence is not None and not 0 <= self.min_presence <= 1:
@@ -154,6 +165,8 @@ class Parameters:
             given["restrict_cells"] = self.restrict_cells
         if self.verify:
             given["verify"] = self.verify
+        if self.timeline:
+            given["timeline"] = True
         return given
 
     @classmethod
@@ -187,7 +200,10 @@ _FITS = {
 
 
 #: What an answer may be marked with as not to be relied on.
-FLAGS = ("not_confident", "low_information", "calibration_widened", "calibration_does_not_fit")
+FLAGS = (
+    *("not_confident", "low_information", "calibration_widened", "calibration_does_not_fit"),
+    "time_disagrees",
+)
 
 
 @dataclass(frozen=True)
@@ -204,6 +220,8 @@ class Localization:
     `place_name` says the estimate in words, as far as it is known (`geosearch.place_name` in SQL).
     `where` names all that was left out; `excluded` counts it, None if nothing was to be.
     `question` is the same in all answers to what was asked in the same way.
+    `evidence` is what time says, if it was asked and says anything: then place, radii, regions and
+    probabilities are those of picture and time together, and a place that time knows is confident.
     """
 
     query: Query
@@ -223,6 +241,7 @@ class Localization:
     excluded: Excluded | None = None
     place_name: str | None = None
     question: str | None = field(default=None, compare=False)
+    evidence: TimeEvidence | None = None
     id: int | None = None
     created_at: Any = field(default=None, compare=False)
 
@@ -283,8 +302,11 @@ class Localization:
 
     @cached_property
     def calibrated(self) -> Calibrated | None:
-        """The calibrated density; None without calibration or estimate."""
-        return calibrated(self.parameters, self.neighbours, self.place)
+        """The calibrated density by the picture; None without calibration or estimate."""
+        place, evidence = self.place, self.evidence
+        if place is not None and evidence is not None and evidence.by_picture is not None:
+            place = replace(place, lat=evidence.by_picture[0], lon=evidence.by_picture[1])
+        return calibrated(self.parameters, self.neighbours, place)
 
     @property
     def calibration_fits(self) -> Fits | None:
@@ -305,6 +327,7 @@ class Localization:
             self.query.low_information is not None,
             fits is Fits.WIDENED,
             fits is Fits.NO,
+            self.evidence is not None and self.evidence.disagrees,
         )
         return tuple(flag for flag, holds in zip(FLAGS, marked, strict=True) if holds)
 
@@ -334,13 +357,27 @@ class Localization:
 
     @property
     def density(self) -> Mixture | None:
-        """The density of the neighbours that radii and regions are of; None without estimate."""
+        """The density that radii and regions are of; None without estimate."""
+        return self.by_picture if self.fused is None else self.fused.mixture
+
+    @property
+    def by_picture(self) -> Mixture | None:
+        """The density of the neighbours, whatever time says; None without estimate."""
         if self.calibrated is not None:
             return self.calibrated.mixture
         if self.place is None or not self.parameters.retrieves:
             return None
         found, place = self.neighbours, self.place
         return Mixture.of_neighbours(found.lat, found.lon, place.weights, place.bandwidth_km)
+
+    @cached_property
+    def fused(self) -> Fused | None:
+        """The density by picture and time; None if time says nothing."""
+        picture, fitted = self.by_picture, self.parameters.fitted
+        if self.evidence is None or picture is None:
+            return None
+        within_km = WORLD_KM if fitted is None else fitted.within_km
+        return self.evidence.fused(picture, within_km, blank=bool(self.query.low_information))
 
     def with_truth(self, lat: float, lon: float) -> Localization:
         """The answer compared with the true position, in degrees."""
@@ -355,7 +392,7 @@ class Localization:
 
     def _level_of(self, lat: float, lon: float) -> float | None:
         """Level of the smallest region that holds a point; None if regions are not known."""
-        for source in (self.calibrated, self.likely):
+        for source in (self.fused, self.calibrated, self.likely):
             if source is not None:
                 return source.level_of(lat, lon)
         density = self.density
@@ -376,6 +413,7 @@ class Localization:
             "confident": self.confident,
             "low_information": self.query.low_information,
             "presence": self.presence,
+            "evidence": self.evidence and self.evidence.to_json(),
             "probability_within_km": plain(self.probability_within_km) or None,
             "radius_km": {f"{100 * level:g}": km for level, km in self.radius_km.items()},
             "modes": plain(self.modes),

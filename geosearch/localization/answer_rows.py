@@ -24,6 +24,7 @@ from geosearch.retrieval import Filter, Neighbours, Plan
 from geosearch.retrieval.duplicates import Excluded
 from geosearch.retrieval.neighbours import NOT_COMPARED, Verification
 from geosearch.thresholds import whole_if_even
+from geosearch.timeline.time_evidence import TimeEvidence
 
 _NEIGHBOURS = sql.Identifier("geosearch", "localization_neighbours")
 _NEIGHBOUR_COLUMNS = (
@@ -137,6 +138,7 @@ def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
         "error_km": answer.error_km,
         "truth_level": answer.truth_level,
         "excluded": None if answer.excluded is None else Jsonb(answer.excluded.to_json()),
+        "evidence": None if answer.evidence is None else Jsonb(answer.evidence.to_row()),
         "evaluation_id": evaluation_id,
         "question": answer.question,
         "calibration_id": answer.parameters.calibration_id,
@@ -154,7 +156,7 @@ SELECT id, photo_uri, photo_sha256, query_embedding, model_id, model, parameters
     ST_Y(estimate), ST_X(estimate), agreement, radius_50_km, radius_90_km, modes, elapsed_ms,
     software, ST_Y(truth), ST_X(truth), error_km, created_at, excluded,
     truth_level, calibration, confident, probability_within_km, place, low_information,
-    verification, picture
+    verification, picture, evidence
 FROM geosearch.localizations WHERE id = %s
 """
 
@@ -264,6 +266,7 @@ def _read(
         ),
         excluded=None if row[21] is None else Excluded(**row[21]),
         place_name=row[26],
+        evidence=None if row[30] is None else TimeEvidence.from_row(row[30], bytes(row[2])),
     )
 
 

@@ -17,6 +17,7 @@ from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DEFAULT_WEIGHTING
 from geosearch.density import Place, locate
+from geosearch.errors import InputError
 from geosearch.features import Backbone, Rejected, embed_files
 from geosearch.features.extraction import Outcome, embed_stored
 from geosearch.features.model_rows import Model, require_model
@@ -32,6 +33,10 @@ from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.retrieval.photo_list import find_photo
 from geosearch.retrieval.place_conditions import Within
 from geosearch.storage import resolve
+from geosearch.timeline.fusion import Fusion
+from geosearch.timeline.time_asked import NOTHING_MORE, TimeAsked
+from geosearch.timeline.time_evidence import TimeEvidence
+from geosearch.timeline.track_files import read_tracks
 from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
@@ -50,6 +55,8 @@ def localize(
     parameters: Parameters | Request | None = None,
     where: Filter | None = None,
     exclusions: Exclusions = NOTHING,
+    track: Paths | None = None,
+    clock_offset: float | None = None,
     device: str = "auto",
     record: bool = True,
     progress: Progress | None = None,
@@ -61,9 +68,14 @@ def localize(
     Without `parameters`, the latest calibration for the model and the filter is used, or the
     defaults if there is none. Parameters are used as they are.
     `exclusions` says which references must not answer: the query's own file, near-duplicates.
+    `track` are files that say where the photographer was (`geosearch.timeline.track_files`) and
+    `clock_offset` how many seconds the camera's clock is ahead: None finds out by photos whose
+    positions are known.
 
     Raises
     ------
+    InputError
+        The track cannot be read.
     NotFoundError
         Nothing was embedded with this model, or a collection in the filter does not exist.
     ModelError
@@ -73,7 +85,8 @@ def localize(
         model if isinstance(model, Backbone) else find_backbone(database, model, device=device)
     )
     with database.connection() as connection:
-        asking = _Asking.of(connection, backbone, where, parameters, exclusions)
+        times = _times(track, clock_offset, files=True)
+        asking = _Asking.of(connection, backbone, where, parameters, exclusions, times)
     uris = [resolve(photo) for photo in paths("photos", photos)]
     yield from asking.answers(
         database, embed_files(backbone, uris), len(uris), record=record, progress=progress
@@ -89,6 +102,8 @@ def localize_stored(
     parameters: Parameters | Request | None = None,
     where: Filter | None = None,
     exclusions: Exclusions = ITSELF,
+    track: Paths | None = None,
+    clock_offset: float | None = None,
     device: str = "auto",
     record: bool = True,
     progress: Progress | None = None,
@@ -114,7 +129,8 @@ def localize_stored(
         else find_backbone(database, model, device=device, at_once=False)
     )
     with database.connection() as connection:
-        asking = _Asking.of(connection, backbone, where, parameters, exclusions)
+        times = _times(track, clock_offset)
+        asking = _Asking.of(connection, backbone, where, parameters, exclusions, times)
         if ids is not None:
             for key in ids:
                 find_photo(connection, key)
@@ -151,6 +167,12 @@ ORDER BY 1
 """
 
 
+def _times(track: Paths | None, clock_offset: float | None, *, files: bool = False) -> TimeAsked:
+    if track is None and clock_offset is not None:
+        raise InputError("`clock_offset` is for a `track`", "Give one, or leave it out.")
+    return TimeAsked(None if track is None else read_tracks(track), clock_offset, files)
+
+
 @dataclass(frozen=True)
 class _Asking:
     """What all photos of a run are answered by."""
@@ -159,6 +181,7 @@ class _Asking:
     parameters: Parameters
     where: Filter
     exclusions: Exclusions
+    times: TimeAsked
 
     @classmethod
     def of(
@@ -168,11 +191,12 @@ class _Asking:
         where: Filter | None,
         parameters: Parameters | Request | None,
         exclusions: Exclusions,
+        times: TimeAsked,
     ) -> Self:
         row = require_model(connection, backbone.description)
         passing = where or EVERYTHING
         chosen = chosen_parameters(connection, row, passing, parameters)
-        return cls(row, chosen, passing, exclusions)
+        return cls(row, chosen, passing, exclusions, times)
 
     @property
     def question(self) -> str:
@@ -182,6 +206,7 @@ class _Asking:
             self.parameters.to_json(),
             self.where.to_json(),
             self.exclusions.to_json(),
+            self.times.to_json(),
         ]
         return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
@@ -200,9 +225,8 @@ class _Asking:
         def answer(outcome: Outcome) -> Localization | Failure:
             if isinstance(outcome, Rejected):
                 return failure(outcome)
-            given = answer_query(
-                database, self.model, outcome, self.parameters, self.where, self.exclusions
-            )
+            asked = self.parameters, self.where, self.exclusions
+            given = answer_query(database, self.model, outcome, *asked, times=self.times)
             return replace(given, question=question)
 
         for done, given in enumerate(ordered_map(answer, outcomes, database.pool_size), start=1):
@@ -305,16 +329,25 @@ def answer_query(
     exclusions: Exclusions = NOTHING,
     *,
     regions: bool = True,
+    times: TimeAsked = NOTHING_MORE,
 ) -> Localization:
     """Answer a query, without recording it.
 
     `exclusions` may leave out references by the query's author, where that is known. The answer's
-    filter says all that was left out.
+    filter says all that was left out. `times` is what is asked of time besides.
     """
     started = time.perf_counter()
     found = find_neighbours(database, model, query, parameters, where, exclusions)
+    evidence = None
+    if parameters.timeline or times.track is not None:
+        fusion = (parameters.fitted and parameters.fitted.fusion) or Fusion()
+        asked = query.sha256, query.uri, where, fusion
+        with database.connection() as connection:
+            evidence = times.evidence(connection, *asked, timeline=parameters.timeline)
     ms = 1000 * (time.perf_counter() - started)
-    return answer_from(found, model, query, parameters, retrieval_ms=ms, regions=regions)
+    return answer_from(
+        found, model, query, parameters, retrieval_ms=ms, regions=regions, evidence=evidence
+    )
 
 
 def answer_from(
@@ -325,10 +358,12 @@ def answer_from(
     *,
     retrieval_ms: float,
     regions: bool,
+    evidence: TimeEvidence | None = None,
 ) -> Localization:
     """The answer that a query's neighbours or cells lead to, without recording it.
 
-    `retrieval_ms` were spent to find them; those of their verification are in it.
+    `retrieval_ms` were spent to find them; those of their verification are in it. With `evidence`
+    it is by picture and time together.
     """
     started = time.perf_counter()
     neighbours, place = found.neighbours, _place(found.neighbours, query, parameters, regions)
@@ -339,7 +374,8 @@ def answer_from(
     confident = None
     density = calibrated(parameters, neighbours, place)
     if density is not None and place is not None:
-        judgement, confident = density.judge(LEVELS, regions=regions), density.confident
+        picture_alone = regions and evidence is None
+        judgement, confident = density.judge(LEVELS, regions=picture_alone), density.confident
         within = judgement.probability_within_km
         place = replace(
             place,
@@ -356,8 +392,7 @@ def answer_from(
     if verification is not None:
         elapsed["verification"] = 1000 * verification.seconds
         elapsed["retrieval"] -= elapsed["verification"]
-    elapsed["total"] = sum(elapsed.values())
-    return Localization(
+    answer = Localization(
         query=query,
         model_id=model.id,
         model={"name": model.name, "fingerprint": model.fingerprint},
@@ -365,11 +400,35 @@ def answer_from(
         where=found.where,
         neighbours=neighbours,
         place=place,
-        elapsed_ms={name: round(ms, 3) for name, ms in elapsed.items()},
+        elapsed_ms=elapsed,
         software=software_versions(),
         probability_within_km=within,
         confident=confident,
         excluded=found.excluded,
+        evidence=evidence if place is not None else None,
+    )
+    started = time.perf_counter()
+    answer = _with_time(answer, regions)
+    elapsed["density"] += 1000 * (time.perf_counter() - started)
+    elapsed["total"] = sum(elapsed.values())
+    return replace(answer, elapsed_ms={name: round(ms, 3) for name, ms in elapsed.items()})
+
+
+def _with_time(answer: Localization, regions: bool) -> Localization:
+    """The answer by picture and time together, where time says anything."""
+    told, evidence, place = answer.fused, answer.evidence, answer.place
+    if told is None or evidence is None or place is None:
+        return answer
+    evidence = replace(evidence.weighed(told), by_picture=(place.lat, place.lon))
+    confident = answer.confident
+    return replace(
+        answer,
+        place=told.place(LEVELS, place, regions=regions),
+        evidence=evidence,
+        probability_within_km={
+            km: told.probability_within(km) for km in answer.probability_within_km
+        },
+        confident=True if confident is False and evidence.time_believed else confident,
     )
 
 

@@ -16,6 +16,7 @@ from geosearch.localization.answer_rows import load
 from geosearch.localization.localizing import answer_from, chosen_parameters, find_neighbours
 from geosearch.retrieval.neighbours import NOT_COMPARED, Neighbours
 from geosearch.sphere import great_circle_km
+from geosearch.timeline.timeline_rows import find_moment
 
 #: Estimates further apart than this, in degrees, are different.
 TOLERANCE_DEG = 1e-9
@@ -64,6 +65,7 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
     with database.connection() as connection:
         changes = [
             *_neighbour_changes(connection, before, after, model.id),
+            *_timeline_changes(before, after),
             *_plan_changes(before, after),
             *_software_changes(before, after),
         ]
@@ -95,8 +97,12 @@ def _answer_again(database: Database, before: Localization, model: Model) -> Loc
     # the embedding is: no file is read.
     verify = before.parameters.verify
     parameters = replace(before.parameters, restrict_cells=None, verify=0)
+    evidence = before.evidence
     with database.connection() as connection:
         parameters = chosen_parameters(connection, model, before.where, parameters)
+        if evidence is not None and evidence.timeline:
+            now = find_moment(connection, evidence.photo, before.where)
+            evidence = replace(evidence, timeline=now or None)
     k = max(parameters.k, verify)
     found = find_neighbours(database, model, before.query, parameters, before.where, k=k)
     found = replace(found, neighbours=_with_inliers(found.neighbours, before.neighbours))
@@ -104,6 +110,7 @@ def _answer_again(database: Database, before: Localization, model: Model) -> Loc
         *(found.first(parameters.k), model, before.query, replace(parameters, verify=verify)),
         retrieval_ms=0,
         regions=False,
+        evidence=evidence or None,
     )
 
 
@@ -168,6 +175,21 @@ def _neighbour_changes(
             )
         if abs(old.distance[index] - new.distance[there]) > TOLERANCE_DEG:
             changes.append(f"photo {key} ({old.uri[index]}) has another embedding")
+    return changes
+
+
+def _timeline_changes(before: Localization, after: Localization) -> list[str]:
+    """What is different in the photos before and after."""
+    changes = []
+    for name in ("before", "after"):
+        old, new = (
+            each.evidence and each.evidence.timeline and getattr(each.evidence.timeline, name)
+            for each in (before, after)
+        )
+        if old == new:
+            continue
+        was, now = ("none" if fix is None else str(fix) for fix in (old, new))
+        changes.append(f"the photo {name} it was {was}, is {now}")
     return changes
 
 

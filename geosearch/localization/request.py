@@ -33,6 +33,7 @@ class Asking(Conditions, total=False):
     min_presence: float | None
     restrict_cells: float | None
     verify: int
+    timeline: bool | None
     partitions: str | Iterable[str]
 
 
@@ -45,7 +46,8 @@ class Request:
     With `calibrate` False, or if there is none, they are the defaults. A value given here is used
     as it is, without calibration, which holds only for the values it was fitted with; the same goes
     for `restrict_cells`. That, `verify` and `partitions` are as in `Parameters`. A calibration is
-    used with the `verify` it was fitted with.
+    used with the `verify` it was fitted with. `timeline` None goes by the photos before and after
+    where the calibration has learned what they are worth.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class Request:
     min_presence: float | None = None
     restrict_cells: float | None = None
     verify: int = 0
+    timeline: bool | None = None
     partitions: tuple[str, ...] = ()
 
     @classmethod
@@ -154,6 +157,7 @@ class Request:
                 fitted=fitted,
                 outside=differences(connection, model.id, where, fitted, self.verify),
                 verify=self.verify,
+                timeline=fitted.fusion is not None if self.timeline is None else self.timeline,
             )
         if self.min_presence is not None:
             raise InputError(
@@ -170,6 +174,7 @@ class Request:
             self.exact,
             restrict_cells=self.restrict_cells,
             verify=self.verify,
+            timeline=bool(self.timeline),
             partitions=self.partitions,
         )
 

@@ -30,7 +30,10 @@ from geosearch.timeline.timeline_prior import Fix, Moment, share_of_time, way_wi
 FEWEST = 20
 
 #: Of more photos so many are drawn.
-MOST = 1500
+MOST = 700
+
+#: The shortest and the longest hole, hours.
+_HOLES = (1 / 60, 48.0)
 
 #: The least and the most that the doubts may be.
 _DOUBTS = (1e-4, 0.9)
@@ -51,20 +54,37 @@ class Timeline:
     def __len__(self) -> int:
         return len(self.hours)
 
-    def moment(self, index: int) -> Moment:
-        """What the others say of one of the photos: those just before and just after it."""
-        before, after = (
-            Fix(
-                abs(float(self.hours[other] - self.hours[index])),
-                float(self.lat[other]),
-                float(self.lon[other]),
-                photo_id=int(self.photo_id[other]),
-            )
-            if 0 <= other < len(self)
-            else None
-            for other in (index - 1, index + 1)
+    def moment(self, index: int, hole_hours: float = 0.0) -> Moment:
+        """What the others say of one of the photos: those before and after it.
+
+        Of these, the nearest in time that are not within `hole_hours`.
+        """
+        time = self.hours[index]
+        before, after = index - 1, index + 1
+        if hole_hours:
+            before = int(np.searchsorted(self.hours, time - hole_hours, "right")) - 1
+            after = int(np.searchsorted(self.hours, time + hole_hours, "right"))
+        return Moment(*(self._fix(other, time) for other in (before, after)))
+
+    def _fix(self, index: int, time: float) -> Fix | None:
+        if not 0 <= index < len(self):
+            return None
+        return Fix(
+            abs(float(self.hours[index] - time)),
+            float(self.lat[index]),
+            float(self.lon[index]),
+            photo_id=int(self.photo_id[index]),
         )
-        return Moment(before, after)
+
+
+def drawn_holes(random: np.random.Generator) -> tuple[float, ...]:
+    """Holes for a photo of which it is learned what others tell: hours, the first 0.
+
+    Photos without a position often lack it for as long as a session lasts, or a camera was not
+    used, but those that have one stand next to others that do.
+    """
+    shortest, longest = np.log(_HOLES)
+    return 0.0, *np.exp(random.uniform(shortest, longest, 2)).tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,39 +105,34 @@ class _Bridges:
     spread: Array
 
     @classmethod
-    def of(cls, timelines: Sequence[Timeline], spread: Spread) -> _Bridges:
-        rows = []
-        for line in (line for line in timelines if len(line) > 1):
-            lat, lon, last = line.lat, line.lon, len(line) - 1
-            previous, following = np.arange(-1, last), np.arange(1, last + 2)
-            following[-1] = last  # stands for none, and is made so below
-            previous[0] = 0
-            to, away = line.hours - line.hours[previous], line.hours[following] - line.hours
-            to[0] = away[-1] = np.inf
-            between = great_circle_km(lat[previous], lon[previous], lat[following], lon[following])
-            share = share_of_time(np.where(np.isinf(to), 0, to), np.where(np.isinf(away), 0, away))
-            bearing = initial_bearing(lat[previous], lon[previous], lat[following], lon[following])
-            middle = destination(lat[previous], lon[previous], bearing, share * between)
-            rows.append(
-                (
-                    to,
-                    away,
-                    great_circle_km(lat, lon, lat[previous], lon[previous]),
-                    great_circle_km(lat, lon, lat[following], lon[following]),
-                    between,
-                    great_circle_km(lat, lon, *middle),
-                    share,
-                    spread.mixture.log_density(unit_vectors(lat, lon)),
-                )
-            )
-        columns = zip(*rows, strict=True) if rows else [[np.zeros(0)]] * 8
-        return cls(*(np.concatenate(column) for column in columns))
+    def of(cls, told: Sequence[tuple[float, float, Moment]], spread: Spread) -> _Bridges:
+        """Of photos at positions in degrees, and what was before and after them."""
+        missing = Fix(np.inf, 0.0, 0.0)
+        ends = [(moment.before or missing, moment.after or missing) for _, _, moment in told]
+        lat, lon = np.array([each[:2] for each in told], float).reshape(-1, 2).T
+        (to, *first), (away, *second) = (
+            np.array([(end[side].hours, end[side].lat, end[side].lon) for end in ends])
+            .reshape(-1, 3)
+            .T
+            for side in (0, 1)
+        )
+        between = great_circle_km(*first, *second)
+        share = share_of_time(_finite(to), _finite(away))
+        bearing = initial_bearing(first[0], first[1], second[0], second[1])
+        middle = destination(first[0], first[1], bearing, share * between)
+        return cls(
+            to,
+            away,
+            great_circle_km(lat, lon, *first),
+            great_circle_km(lat, lon, *second),
+            between,
+            great_circle_km(lat, lon, *middle),
+            share,
+            spread.mixture.log_density(unit_vectors(lat, lon)),
+        )
 
     def __len__(self) -> int:
         return len(self.before)
-
-    def where(self, chosen: NDArray[np.intp]) -> _Bridges:
-        return _Bridges(*(values[chosen] for values in vars(self).values()))
 
 
 def fit_movement(timelines: Sequence[Timeline]) -> Movement:
@@ -130,11 +145,18 @@ def fit_movement(timelines: Sequence[Timeline]) -> Movement:
     if not len(lat):
         return Movement()
     start = Movement(spread=Spread.of(lat, lon))
-    bridges = _Bridges.of(timelines, start.spread)
-    if len(bridges) < FEWEST:
+    random = np.random.default_rng(0)
+    known = [(line, index) for line in timelines if len(line) > 1 for index in range(len(line))]
+    if len(known) < FEWEST:
         return start
-    if len(bridges) > MOST:
-        bridges = bridges.where(np.random.default_rng(0).permutation(len(bridges))[:MOST])
+    drawn = [known[index] for index in random.permutation(len(known))[:MOST].tolist()]
+    told = [
+        (float(line.lat[index]), float(line.lon[index]), moment)
+        for line, index in drawn
+        for hole in drawn_holes(random)
+        if (moment := line.moment(index, hole))
+    ]
+    bridges = _Bridges.of(told, start.spread)
     from scipy.optimize import minimize  # an answer needs no SciPy, only a fit does
 
     origin = _packed(start)
@@ -144,12 +166,18 @@ def fit_movement(timelines: Sequence[Timeline]) -> Movement:
         return float(-logs.mean() + np.sum((values - origin) ** 2) / (2 * len(bridges)))
 
     found = minimize(objective, origin, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-6})
-    return replace(_unpacked(found.x, start), photos=len(bridges))
+    return replace(_unpacked(found.x, start), photos=len(drawn))
 
 
 def mean_log_likelihood(movement: Movement, timelines: Sequence[Timeline]) -> float:
     """Mean log density, per steradian, of the places of photos by those before and after them."""
-    return float(log_likelihood(movement, _Bridges.of(timelines, movement.spread)).mean())
+    told = [
+        (float(line.lat[index]), float(line.lon[index]), line.moment(index))
+        for line in timelines
+        if len(line) > 1
+        for index in range(len(line))
+    ]
+    return float(log_likelihood(movement, _Bridges.of(told, movement.spread)).mean())
 
 
 def log_likelihood(movement: Movement, bridges: _Bridges) -> Array:

@@ -10,7 +10,9 @@ bridge. Either may be wrong, or both, with the probability `doubt`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -42,6 +44,10 @@ class Fix(Record):
     accuracy_km: float = 0.0
     photo_id: int | None = None
 
+    def __str__(self) -> str:
+        whose = "a track's" if self.photo_id is None else f"photo {self.photo_id}"
+        return f"{whose} at {self.lat:.6f},{self.lon:.6f}, {60 * self.hours:.1f} minutes away"
+
 
 @dataclass(frozen=True)
 class Moment(Record):
@@ -50,8 +56,19 @@ class Moment(Record):
     before: Fix | None
     after: Fix | None
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote."""
+        before, after = (value[name] and Fix(**value[name]) for name in ("before", "after"))
+        return cls(before, after)
+
     def __bool__(self) -> bool:
         return bool(self.before or self.after)
+
+    @property
+    def hours(self) -> float:
+        """To the nearest of them."""
+        return min(fix.hours for fix in self.fixes)
 
     @property
     def fixes(self) -> tuple[Fix, ...]:
@@ -87,9 +104,9 @@ def both_sides(movement: Movement, before: Fix, after: Fix) -> Together:
     lat, lon, km = steady_way(movement, before, after)
     way = Mixture.at([lat], [lon], [1.0], km)
     agreed = united([(1 - movement.steady, agreed), (movement.steady, way)])
-    doubts = movement.doubt, movement.doubt
-    spread = movement.spread
-    return together(first, second, doubts, spread.mixture, spread.log_level, (agreed, log_mass))
+    spread, doubt = movement.spread, movement.doubt
+    told = (first, doubt), (second, doubt)
+    return together(told, spread.mixture, spread.log_level, (agreed, log_mass))
 
 
 def steady_way(movement: Movement, before: Fix, after: Fix) -> tuple[float, float, float]:

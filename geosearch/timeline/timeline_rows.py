@@ -10,18 +10,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, LiteralString
-from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 from psycopg import sql
 
 from geosearch.database.connection import Connection
-from geosearch.ingest.examine import examine
-from geosearch.ingest.photo_times import zone_at
-from geosearch.ingest.records import Candidate, Photo
 from geosearch.retrieval import EVERYTHING, Filter
+from geosearch.retrieval.conditions import ByAuthors, TakenAfter, TakenBefore
+from geosearch.sphere import Array
 from geosearch.timeline.movement_fit import Timeline
 from geosearch.timeline.timeline_prior import Fix, Moment
+
+#: Photos further apart in time tell nothing of one another.
+HORIZON_HOURS = 7 * 24
 
 #: Where the zone of a clock is not known, photos so near to it may be before it or after.
 _ZONES = timedelta(hours=15)
@@ -56,14 +58,25 @@ class Dated:
     camera: str | None = None
     collection_id: int | None = None
 
-    @property
-    def known(self) -> bool:
-        """Whether there is a time, and it is known whose photos it may be compared with."""
-        return self.taken_at is not None and bool(self.collection_id or self.author or self.camera)
+    def known(self, where: Filter) -> bool:
+        """Whether there is a time, and whose photos that pass it may be compared with.
+
+        Cameras of one kind are many people's, but not those of a filter.
+        """
+        whose = self.collection_id or self.author or (self.camera and where != EVERYTHING)
+        return self.taken_at is not None and bool(whose)
+
+    def without_meanwhile(self, where: Filter, hours: float) -> Filter:
+        """A filter without what the same author, as far as known, took within so many hours."""
+        if self.taken_at is None or not hours:
+            return where
+        span = timedelta(hours=hours)
+        then = TakenAfter(self.taken_at - span) & TakenBefore(self.taken_at + span)
+        return where & ~(then if self.author is None else then & ByAuthors(self.author))
 
 
-def dated(connection: Connection, sha256: bytes, uri: str) -> Dated:
-    """A photo in the database with these bytes, or else what the file itself says."""
+def stored_dated(connection: Connection, sha256: bytes) -> Dated | None:
+    """A visible photo in the database with these bytes; None if there is none."""
     row = connection.execute(
         sql.SQL(
             "SELECT taken_at, taken_at_zone, author, {}, collection_id FROM geosearch.photos "
@@ -71,8 +84,14 @@ def dated(connection: Connection, sha256: bytes, uri: str) -> Dated:
         ).format(sql.SQL(_CAMERA)),
         (sha256,),
     ).fetchone()
-    if row is not None:
-        return Dated(sha256, *row)
+    return None if row is None else Dated(sha256, *row)
+
+
+def file_dated(sha256: bytes, uri: str) -> Dated:
+    """What the metadata of a file with these bytes say."""
+    from geosearch.ingest.examine import examine  # loads what reads pictures
+    from geosearch.ingest.records import Candidate, Photo
+
     found = examine(Candidate(uri), decode=False)
     if not isinstance(found, Photo):
         return Dated(sha256)
@@ -83,7 +102,7 @@ def dated(connection: Connection, sha256: bytes, uri: str) -> Dated:
 
 def read_timelines(connection: Connection, where: Filter = EVERYTHING) -> list[Timeline]:
     """The photos that pass, have a position and a time, and are visible, by collection, author and
-    camera, each in order of time.
+    camera, each in order of time; parted where nothing was taken for `HORIZON_HOURS`.
 
     Raises
     ------
@@ -96,33 +115,80 @@ def read_timelines(connection: Connection, where: Filter = EVERYTHING) -> list[T
     lines = []
     for _, group in groupby(rows, key=lambda row: row[1:4]):
         columns = list(zip(*group, strict=True))
-        lines.append(
-            Timeline(
-                np.array([_hours(moment) for moment in columns[4]]),
-                np.array(columns[7], float),
-                np.array(columns[8], float),
-                np.array(columns[0], np.int64),
-            )
-        )
+        hours = np.array([_hours(moment) for moment in columns[4]])
+        known = (columns[index] for index in (7, 8, 0))
+        parts = [np.split(np.array(each), _breaks(hours)) for each in (hours, *known)]
+        lines += [Timeline(*part) for part in zip(*parts, strict=True)]
     return lines
 
 
-def find_moment(connection: Connection, photo: Dated, where: Filter = EVERYTHING) -> Moment:
+def _breaks(hours: Array) -> NDArray[np.intp]:
+    """Where so long passes that the one photo tells nothing of the next."""
+    return 1 + np.flatnonzero(np.diff(hours) > HORIZON_HOURS)
+
+
+def find_moment(
+    connection: Connection, photo: Dated, where: Filter = EVERYTHING, hole_hours: float = 0.0
+) -> Moment:
     """The photos with positions just before and just after one, by the same author and camera.
 
     They are visible, pass the filter, are in the photo's collection if it is in one, and are not
     copies of it. Where the photo's clock names no zone, the clocks' readings are compared, not the
-    moments: those of the others are as they were where these were taken.
+    moments: those of the others are as they were where these were taken. None is within
+    `hole_hours` of it.
     """
     nothing = Moment(None, None)
-    if not photo.known or photo.taken_at is None:
+    if not photo.known(where) or photo.taken_at is None:
         return nothing
     located, values = _located(connection, where)
     for camera in dict.fromkeys((photo.camera, None)):
-        rows = _nearest(connection, located, values, replace(photo, camera=camera))
+        rows = _nearest(connection, located, values, replace(photo, camera=camera), hole_hours)
         if rows:
             return _moment(photo, photo.taken_at, rows)
     return nothing
+
+
+def located_readings(
+    connection: Connection, photo: Dated, first: float, last: float
+) -> list[tuple[float, float, float]]:
+    """What a photo's clock showed at places that are known: hours since 1970, latitude, longitude.
+
+    Of photos by the same author and camera, in the photo's collection if it is in one, between two
+    times in hours since 1970 or less than 15 hours off. Where the photo's clock names no zone, they
+    are readings as in `find_moment`.
+    """
+    located, values = _located(connection, EVERYTHING)
+    mine, own = _mine(photo)
+    statement = sql.SQL(
+        "SELECT * FROM ({}) AS located WHERE {} AND taken_at BETWEEN to_timestamp(%(own_first)s) "
+        "AND to_timestamp(%(own_last)s) ORDER BY taken_at LIMIT 5000"
+    ).format(located, mine)
+    margin = _ZONES / timedelta(hours=1)
+    own |= {"own_first": 3600 * (first - margin), "own_last": 3600 * (last + margin)}
+    found = []
+    for row in connection.execute(statement, values | own):
+        shown = _reading(row[4], row[5], row[7], row[8]) if photo.zone == "assumed" else row[4]
+        found.append((_hours(shown), row[7], row[8]))
+    return found
+
+
+def _mine(photo: Dated) -> tuple[sql.Composable, dict[str, Any]]:
+    """The condition on located photos to be of a photo's timeline, and no copies of it."""
+    mine: list[sql.SQL] = [sql.SQL("sha256 <> %(own_sha256)s")]
+    if photo.collection_id is not None:
+        mine.append(sql.SQL("collection_id = %(own_collection)s"))
+        mine.append(sql.SQL("author IS NOT DISTINCT FROM %(own_author)s"))
+    elif photo.author is not None:
+        mine.append(sql.SQL("author = %(own_author)s"))
+    if photo.camera is not None:
+        mine.append(sql.SQL("camera = %(own_camera)s"))
+    own = {
+        "own_sha256": photo.sha256,
+        "own_collection": photo.collection_id,
+        "own_author": photo.author,
+        "own_camera": photo.camera,
+    }
+    return sql.SQL(" AND ").join(mine), own
 
 
 def _located(connection: Connection, where: Filter) -> tuple[sql.Composed, dict[str, Any]]:
@@ -131,33 +197,31 @@ def _located(connection: Connection, where: Filter) -> tuple[sql.Composed, dict[
 
 
 def _nearest(
-    connection: Connection, located: sql.Composed, values: dict[str, Any], photo: Dated
+    connection: Connection,
+    located: sql.Composed,
+    values: dict[str, Any],
+    photo: Dated,
+    hole_hours: float,
 ) -> list[tuple[Any, ...]]:
     """The located photos nearest in time on both sides."""
-    mine = [sql.SQL("sha256 <> %(own_sha256)s")]
-    if photo.collection_id is not None:
-        mine.append(sql.SQL("collection_id = %(own_collection)s"))
-        mine.append(sql.SQL("author IS NOT DISTINCT FROM %(own_author)s"))
-    elif photo.author is not None:
-        mine.append(sql.SQL("author = %(own_author)s"))
-    if photo.camera is not None:
-        mine.append(sql.SQL("camera = %(own_camera)s"))
+    mine, own = _mine(photo)
     statement = sql.SQL(
         """
         WITH own AS (SELECT * FROM ({located}) AS located WHERE {mine})
-        (SELECT * FROM own WHERE taken_at <= %(own_time)s
+        (SELECT * FROM own WHERE taken_at BETWEEN %(own_first)s AND %(own_before)s
             ORDER BY taken_at DESC, photo_id DESC LIMIT %(own_count)s)
         UNION ALL
-        (SELECT * FROM own WHERE taken_at > %(own_time)s
+        (SELECT * FROM own WHERE taken_at > %(own_after)s AND taken_at <= %(own_last)s
             ORDER BY taken_at, photo_id LIMIT %(own_count)s)
         """
-    ).format(located=located, mine=sql.SQL(" AND ").join(mine))
-    own = {
-        "own_sha256": photo.sha256,
-        "own_collection": photo.collection_id,
-        "own_author": photo.author,
-        "own_camera": photo.camera,
-        "own_time": photo.taken_at,
+    ).format(located=located, mine=mine)
+    assert photo.taken_at is not None
+    near, hole = timedelta(hours=HORIZON_HOURS), timedelta(hours=hole_hours)
+    own |= {
+        "own_first": photo.taken_at - near,
+        "own_last": photo.taken_at + near,
+        "own_before": photo.taken_at - hole,
+        "own_after": photo.taken_at + hole,
         "own_count": _LOOKED_AT if photo.zone == "assumed" else 1,
     }
     return connection.execute(statement, values | own).fetchall()
@@ -181,7 +245,9 @@ def _fix(gap: float, row: tuple[Any, ...]) -> Fix:
 
 def _reading(time: datetime, zone: str | None, lat: float, lon: float) -> datetime:
     """What a clock on the spot showed, as UTC."""
-    there: ZoneInfo | None = None if zone == "assumed" else zone_at(lat, lon)
+    from geosearch.ingest.photo_times import zone_at  # loads what reads pictures
+
+    there = None if zone == "assumed" else zone_at(lat, lon)
     return time if there is None else time.astimezone(there).replace(tzinfo=UTC)
 
 

@@ -134,6 +134,7 @@ CREATE TABLE geosearch.all_localizations (
     truth_level float8,
     excluded jsonb,
     question text,
+    evidence jsonb,
     created_at timestamptz NOT NULL DEFAULT now(),
     collection_ids bigint[] NOT NULL,
     recorded_by text NOT NULL DEFAULT current_user,
@@ -191,6 +192,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     truth_level: Level of the smallest region that holds the truth; NULL without truth.
     excluded: References left out of the search, by reason.
     question: sha256, hex, of model, parameters, filter and exclusions as they were asked; NULL if not noted.
+    evidence: What time says besides the picture, and how far either is believed; NULL without.
 $$);
 
 CREATE TABLE geosearch.all_localization_neighbours (

@@ -1,0 +1,213 @@
+"""What time and track add to the picture, of journeys in which most photos have no position.
+
+python benchmarks/trips.py --folder trips
+
+Each trip sample (`geosearch sample trip`) is ingested: photos of a traveller, 70 % of them without
+a position, by cameras whose clocks are off by up to 12 hours, 5 % of them with another time than
+that; and photos of other people. A calibration is fitted to what has a position, as
+`geosearch calibrate --leave-one-out` does, without faults among them: those are for audits. Then
+every photo without a position is placed by the picture alone, by the photos before and after alone,
+by the track alone and by all together. Prints median errors, the shares within 1, 25 and 200 km,
+with 95 % intervals of the differences by a paired bootstrap over sessions, and how often the
+regions hold the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scratch import scratch_database
+
+from geosearch.client import Geosearch
+from geosearch.density import level_at
+from geosearch.density.best_point import best_point
+from geosearch.localization import Failure, Localization
+from geosearch.sample.trip import TripSample, write_trip_sample
+from geosearch.sample.worlds import Over
+from geosearch.sphere import great_circle_km, lat_lon
+from geosearch.timeline.timeline_prior import moment_prior
+from geosearch.words import format_km
+
+WITHIN_KM = (1.0, 25.0, 200.0)
+KINDS = ("picture", "timeline", "track", "picture and timeline", "all")
+LEVELS = (0.5, 0.9)
+
+Values = NDArray[np.float64]
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=int, default=500, help="of a traveller")
+    parser.add_argument("--references", type=int, default=1000, help="of other people")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[101], help="of the samples")
+    parser.add_argument("--over", type=Over, nargs="+", choices=list(Over), default=list(Over))
+    parser.add_argument("--folder", type=Path, help="keep the samples here, and use those there")
+    parser.add_argument("--rows", type=Path, help="write here how each photo was placed, as JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.folder or Path(temporary)
+        placed = {
+            str(over): [row for seed in given.seeds for row in rows(given, folder, over, seed)]
+            for over in given.over
+        }
+    if given.rows is not None:
+        given.rows.write_text(json.dumps(placed), encoding="utf-8")
+    result = {over: summary(found) for over, found in placed.items()}
+    if given.json:
+        print(json.dumps(result))
+    else:
+        for over, figures in result.items():
+            _print(over, figures)
+
+
+def rows(given: argparse.Namespace, folder: Path, over: Over, seed: int) -> list[Row]:
+    """How each photo without a position was placed."""
+    sample = TripSample(
+        photos=given.photos, references=given.references, over=over, seed=seed, faults=0.0
+    )
+    made = folder / f"{over}-{seed}-{given.photos}-{given.references}"
+    write_trip_sample(sample, made)
+    with (made / "truth.csv").open(newline="", encoding="utf-8") as file:
+        truth = {str(made / row["file"]): row for row in csv.DictReader(file)}
+    asked = [uri for uri, row in truth.items() if row["located"] == "0"]
+    with scratch_database() as database:
+        gs = Geosearch(database)
+        started = time.perf_counter()
+        gs.ingest(made / "mine", collection="mine")
+        gs.ingest(made / "references", collection="others")
+        gs.embed()
+        embedded = time.perf_counter()
+        # Photos without a position find what else the traveller took there, so these do too.
+        gs.calibrate(
+            None, seed=seed, force=True, exclude_duplicates=None, exclude_same_author=False
+        )
+        fitted = time.perf_counter()
+        tracks = sorted((made / "tracks").iterdir())
+        found = list(gs.localize_many(asked, timeline=True, track=tracks, record=False))
+        seconds = embedded - started, fitted - embedded, time.perf_counter() - fitted
+        said = "embedded in {:.0f} s, fitted in {:.0f}, asked in {:.0f}".format(*seconds)
+        print(f"{over} {seed}: {len(asked)} of {given.photos}; {said}", flush=True)
+    return [
+        _row(answer, truth[answer.photo], seed)
+        for answer in found
+        if not isinstance(answer, Failure)
+    ]
+
+
+def _row(answer: Localization, truth: dict[str, str], seed: int) -> Row:
+    place = float(truth["true_lat"]), float(truth["true_lon"])
+    calibrated, picture, evidence = answer.calibrated, answer.by_picture, answer.evidence
+    assert calibrated is not None
+    assert picture is not None
+    within = calibrated.fitted.within_km
+    errors, levels = dict.fromkeys(KINDS, np.inf), dict.fromkeys(KINDS, np.nan)
+
+    def note(kind: str, point: tuple[Any, Any], level: float) -> None:
+        errors[kind], levels[kind] = float(great_circle_km(*point, *place)), level
+
+    note("picture", calibrated.estimate, calibrated.level_of(*place))
+    for kind in ("picture and timeline", "all"):
+        note(kind, calibrated.estimate, levels["picture"])
+    if evidence is not None:
+        track = None if evidence.track is None else evidence.track.moment
+        for kind, moment in (("timeline", evidence.timeline), ("track", track)):
+            if moment:
+                prior = moment_prior(evidence.fusion.movement, moment)
+                note(kind, lat_lon(best_point(prior, within)), level_at(prior, *place))
+        blank = bool(answer.query.low_information)
+        without = replace(evidence, track=None).fused(picture, within, blank=blank)
+        for kind, told in (("picture and timeline", without), ("all", answer.fused)):
+            assert told is not None
+            note(kind, lat_lon(told.estimate), told.level_of(*place))
+    return {
+        "errors": errors,
+        "levels": levels,
+        "session": f"{seed}-{truth['session']}",
+        "believed": {} if evidence is None else dict(evidence.believed),
+        "hours": evidence.timeline.hours if evidence and evidence.timeline else None,
+        "truth": truth,
+    }
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    """The figures of a table."""
+    errors, levels = (
+        {kind: np.array([row[name][kind] for row in rows]) for kind in KINDS}
+        for name in ("errors", "levels")
+    )
+    _, session = np.unique([row["session"] for row in rows], return_inverse=True)
+    return {
+        "n": len(rows),
+        "sessions": int(session.max()) + 1,
+        "median_km": {kind: float(np.median(each)) for kind, each in errors.items()},
+        "within": {
+            f"{km:g}": {kind: float(np.mean(each <= km)) for kind, each in errors.items()}
+            for km in WITHIN_KM
+        },
+        "gain": {
+            f"{km:g}": {
+                kind: _interval((errors["all"] <= km).astype(float) - (errors[kind] <= km), session)
+                for kind in ("picture", "timeline", "track")
+            }
+            for km in WITHIN_KM
+        },
+        "coverage": {
+            kind: {
+                f"{100 * each:g}": _interval((levels[kind] <= each).astype(float), session)
+                for each in LEVELS
+            }
+            for kind in ("picture", "picture and timeline", "all")
+        },
+    }
+
+
+def _interval(values: Values, session: NDArray[np.intp]) -> list[float]:
+    """The mean, and the middle 95 % of the means of sessions drawn with replacement.
+
+    Photos of one session are found or missed together.
+    """
+    random = np.random.default_rng(0)
+    count = int(session.max()) + 1
+    sums, sizes = np.bincount(session, values, count), np.bincount(session, minlength=count)
+    drawn = random.integers(0, count, (2000, count))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    return [float(values.mean()), *np.quantile(means, (0.025, 0.975)).tolist()]
+
+
+def _print(over: str, figures: dict[str, Any]) -> None:
+    sessions = figures["sessions"]
+    print(f"\n{over}: {figures['n']} photos without a position, of {sessions} sessions\n")
+    print(
+        "| | median | " + " | ".join(f"{km:g} km" for km in WITHIN_KM) + " |\n|---|---|---|---|---|"
+    )
+    for kind in KINDS:
+        shares = " | ".join(f"{100 * figures['within'][f'{km:g}'][kind]:.1f} %" for km in WITHIN_KM)
+        print(f"| {kind} | {format_km(figures['median_km'][kind])} | {shares} |")
+    for kind in ("picture", "timeline", "track"):
+        gains = [figures["gain"][f"{km:g}"][kind] for km in WITHIN_KM]
+        print(f"| all, against {kind} | | {' | '.join(map(_points, gains))} |")
+    for kind, held in figures["coverage"].items():
+        said = ", ".join(
+            "{} % regions hold {:.0f} % ({:.0f} to {:.0f})".format(level, *(100 * x for x in each))
+            for level, each in held.items()
+        )
+        print(f"{kind}: {said}")
+
+
+def _points(gain: list[float]) -> str:
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * each for each in gain))
+
+
+if __name__ == "__main__":
+    main()
