@@ -133,10 +133,13 @@ export class PhotoInput {
 
   private take(data: DataTransfer | null): void {
     const files = [...(data?.files ?? [])];
+    if (files.length > 0) {
+      this.came(files);
+      return;
+    }
     // A picture of another page comes as its address.
     const text = data?.getData("text/uri-list") || data?.getData("text/plain") || "";
     const address = text.split("\n").find((line) => /^https?:\/\//.test(line));
-    if (files.length > 0) this.came(files);
-    else if (address !== undefined) this.came([address.trim()]);
+    if (address !== undefined) this.came([address.trim()]);
   }
 }

@@ -116,7 +116,7 @@ export class Review {
       ),
       el(
         "div",
-        { class: "rows" },
+        { class: "rows", tabindex: 0 }, // so that it can be scrolled by keys
         el(
           "table",
           {},
