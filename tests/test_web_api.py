@@ -31,12 +31,13 @@ from starlette.testclient import TestClient
 from geosearch import storage
 from geosearch.database.connection import Database
 from geosearch.deletion.photo_deletion import delete_collection
-from geosearch.errors import InputError
+from geosearch.errors import InputError, UnreachableError
 from geosearch.features import embed, load_backbone
 from geosearch.ingest import ingest
 from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sphere import EARTH_RADIUS_KM, unit_vectors
-from geosearch.web.access import Gate
+from geosearch.web import warming
+from geosearch.web.access import Caller, Gate, LoginGate
 from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
 from tests import photo_files
@@ -538,6 +539,39 @@ def test_without_a_built_page_there_is_a_word_on_how_to_build_it(
         assert page.get("/no/such.js").status_code == 404
 
 
+def test_what_fails_while_the_server_starts_is_said_and_tried_again(
+    module_database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(warming, "AGAIN_S", 0.01)
+    tried: list[str] = []
+
+    def late(_engine: Engine, _caller: Caller, spec: str) -> None:
+        tried.append(spec)
+        if len(tried) < 4:
+            raise UnreachableError("cannot connect to /secret/socket", "Start it.")
+        while status()["state"] != "failed":
+            time.sleep(0.01)
+        seen.append(status()["message"])
+
+    def status() -> Any:
+        return client.get("/api/v1/status").json()
+
+    monkeypatch.setattr(warming, "_answer_once", late)
+    for gate, told in (
+        (Gate(module_database), "cannot connect to /secret/socket\nStart it."),
+        (LoginGate(module_database, module_database.url), "the log of the server says why"),
+    ):
+        seen: list[str] = []
+        tried.clear()
+        caplog.clear()
+        with TestClient(make_application(Engine([MODEL]), gate, None)) as client:
+            while status()["state"] != "ready":
+                time.sleep(0.01)
+            assert seen == [told]
+            assert status()["message"] is None
+        assert caplog.text.count("/secret/socket") == 1
+
+
 # ---- jobs ---------------------------------------------------------------------------------------
 
 
@@ -685,7 +719,8 @@ from pathlib import Path
 from starlette.testclient import TestClient
 from geosearch.database.connection import Database
 from geosearch.density import compiled_climb, modes
-from geosearch.web.access import Gate
+from geosearch.web import warming
+from geosearch.web.access import Caller, Gate, LoginGate
 from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
 

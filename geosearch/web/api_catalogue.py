@@ -75,12 +75,17 @@ class Passing(BaseModel):
     ),
 )
 def status(request: Request, engine: Models) -> Response:
-    """`warming` while models are loaded, then `ready`; or `failed`, and why."""
+    """`warming` while models are loaded, then `ready`; or `failed`, and why, unless one could log
+    in to be told more.
+    """
     state = request.app.state
+    why = (
+        engine.message and "the log of the server says why" if state.gate.closed else engine.message
+    )
     return said(
         {
             "state": engine.state,
-            "message": engine.message,
+            "message": why,
             "version": __version__,
             "login": state.gate.closed,
             "models": engine.models,

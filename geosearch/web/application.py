@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Event, Thread
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -31,7 +31,7 @@ from geosearch.web.jobs import Jobs
 from geosearch.web.page_files import BesideApi, Page
 from geosearch.web.picture_bytes import Thumbnails
 from geosearch.web.problems import Problem, add_handlers
-from geosearch.web.warming import warm
+from geosearch.web.warming import keep_warming
 
 _ABOUT = """Find where a photo was taken, by its nearest neighbours among geotagged photos.
 
@@ -66,9 +66,11 @@ def make_application(
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
-        warming = Thread(target=warm, args=(engine, gate.own))
+        ending = Event()
+        warming = Thread(target=keep_warming, args=(engine, gate.own, ending))
         warming.start()
         yield
+        ending.set()
         await run_in_threadpool(app.state.jobs.close)
         await run_in_threadpool(warming.join)
         gate.close()
