@@ -171,18 +171,26 @@ _SAID: Mapping[str, LiteralString] = {
     "sha256": "encode(sha256, 'hex')",
     "row": "''",
 }
+# Whether a photo has one is asked photo by photo, by index: the table grows meanwhile, and the
+# planner does not know of it.
 _FIND: LiteralString = """
-SELECT id AS photo_id, collection_id, ST_AsEWKB(coalesce(geom, estimate)) AS geom, accuracy_m,
-    taken_at, author, licence, shelf, geom IS NOT NULL AS reference, {said} AS key
+SELECT id, collection_id, ST_AsEWKB(coalesce(geom, estimate)), accuracy_m, taken_at, author,
+    licence, shelf, geom IS NOT NULL, {said}, there.known
 FROM {photos} AS photos
-WHERE collection_id = %(collection)s AND {condition}
+LEFT JOIN LATERAL (
+    (SELECT true AS known FROM {embeddings} AS e
+    WHERE e.model_id = %(model)s AND e.photo_id = photos.id AND e.shelf = photos.shelf LIMIT 1)
+    UNION ALL
+    (SELECT true FROM {queries} AS q
+    WHERE q.model_id = %(model)s AND q.photo_id = photos.id AND q.shelf = photos.shelf LIMIT 1)
+    LIMIT 1
+) AS there ON true
+WHERE photos.collection_id = %(collection)s AND {condition}
 ORDER BY id LIMIT %(limit)s
-FOR SHARE
+FOR SHARE OF photos
 """
-_THERE: LiteralString = """
-SELECT photo_id FROM {embeddings} AS e WHERE model_id = %(model)s AND photo_id = ANY(%(ids)s)
-UNION ALL
-SELECT photo_id FROM {queries} AS q WHERE model_id = %(model)s AND photo_id = ANY(%(ids)s)
+_UNMENDED: LiteralString = """
+SELECT FROM {rejects} WHERE collection_id = %(collection)s AND model_id = %(model)s LIMIT 1
 """
 _MENDED: LiteralString = """
 DELETE FROM {rejects}
@@ -197,6 +205,7 @@ class _Load:
     def __init__(self, model: Model, collection: int, run: int, match: str) -> None:
         self._model, self._collection, self._run, self._match = model, collection, run, match
         self._after = 0
+        self._mends: bool | None = None
         self.counts: Counter[str] = Counter()
 
     def block(self, connection: Connection, path: Path, block: Block) -> None:
@@ -206,11 +215,12 @@ class _Load:
             "SELECT shelf FROM geosearch.collections WHERE id = %s", (self._collection,)
         ).fetchall()
         units, defects = self._usable(block)
-        photos = self._photos(connection, tables, path, block)
-        ids = [photo.photo_id for photos_ in photos.values() for photo in photos_]
-        values = {"model": self._model.id, "collection": self._collection, "ids": ids}
-        rows = connection.execute(sql.SQL(_THERE).format(**tables), values).fetchall()
-        there = {int(key) for (key,) in rows}
+        values = {"model": self._model.id, "collection": self._collection}
+        if self._mends is None:  # what this run rejects it does not meet again
+            found = connection.execute(sql.SQL(_UNMENDED).format(**tables), values)
+            self._mends = found.fetchone() is not None
+        there: set[int] = set()
+        photos = self._photos(connection, tables, path, block, there)
         chosen: list[PhotoKey] = []
         places: list[int] = []
         rejected: list[RejectRow] = []
@@ -245,9 +255,10 @@ class _Load:
             places += [place] * len(new)
         if chosen:
             copy_embeddings(connection, self._model.id, chosen, units[places])
-        uris = [f"{path}#{block.first + place}" for place in range(len(units))]
-        values |= {"ids": [photo.photo_id for photo in chosen], "uris": uris}
-        connection.execute(sql.SQL(_MENDED).format(**tables), values)
+        if self._mends:
+            uris = [f"{path}#{block.first + place}" for place in range(len(units))]
+            both = {"ids": [photo.photo_id for photo in chosen], "uris": uris}
+            connection.execute(sql.SQL(_MENDED).format(**tables), {**values, **both})
         write_rejects(connection, rejected)
 
     def _usable(self, block: Block) -> tuple[NDArray[np.float32], dict[int, tuple[Reason, str]]]:
@@ -270,9 +281,14 @@ class _Load:
         return units, defects
 
     def _photos(
-        self, connection: Connection, tables: Mapping[str, Any], path: Path, block: Block
+        self,
+        connection: Connection,
+        tables: Mapping[str, Any],
+        path: Path,
+        block: Block,
+        there: set[int],
     ) -> dict[int, Sequence[PhotoKey]]:
-        """The photos of each row, by its place; with the lock that keeps them."""
+        """The photos of each row, by its place, under a lock; `there` gets those that have one."""
         count, keys = len(block.vectors), None
         if self._match != "row":
             keys = [self._key(path, each) for each in block.keys or [None] * count]
@@ -282,17 +298,19 @@ class _Load:
             **tables,
         )
         values = {
+            "model": self._model.id,
             "collection": self._collection,
             "keys": [each for each in keys or () if each is not None],
             "after": self._after,
             "limit": count if keys is None else None,
         }
         rows = connection.execute(statement, values, binary=True).fetchall()
+        there.update(row[0] for row in rows if row[-1])
         if keys is None:
             self._after = rows[-1][0] if rows else self._after
-            return {place: [PhotoKey(*row[:-1])] for place, row in enumerate(rows)}
+            return {place: [PhotoKey(*row[:-2])] for place, row in enumerate(rows)}
         by_key: dict[str, list[PhotoKey]] = {}
-        for *photo, key in rows:
+        for *photo, key, _ in rows:
             by_key.setdefault(key, []).append(PhotoKey(*photo))
         return {place: by_key[key] for place, key in enumerate(keys) if key and key in by_key}
 
