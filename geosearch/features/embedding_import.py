@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, LiteralString, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
+from psycopg.errors import UniqueViolation
 
 from geosearch.arguments import Paths, check_choice, check_range, paths
 from geosearch.database.collection_rows import find_collection
@@ -26,8 +28,12 @@ from geosearch.features.external_model import PREFIX, external_description
 from geosearch.features.external_vectors import MATCHES, Block, read_vectors
 from geosearch.features.model_rows import Model, register_model
 from geosearch.ingest import ingest
+from geosearch.parallel import ordered_map
 from geosearch.storage import resolve
 from geosearch.waiting import Progress
+
+#: Blocks at work at once.
+_WORKERS = 2
 
 
 class ImportOptions(TypedDict, total=False):
@@ -134,16 +140,15 @@ def import_embeddings(
         with database.connection() as connection:
             options = {"files": [str(path) for path in listed], "match": match}
             run_id = start_run(connection, "embed", key, options, model_id=row.id)
-        load = _Load(row, key, run_id, match)
-        done = 0
-        for path, block in _all(first, blocks):
-            with database.connection() as connection:
-                load.block(connection, path, block)
-            done += len(block.vectors)
+        load = _Load(database, row, key, run_id, match)
+        total: Counter[str] = Counter()
+        # While the server stores one block, the next is encoded.
+        for found in ordered_map(load.block, load.named(chain([first], blocks)), _WORKERS):
+            total.update(found)
             if progress is not None:
-                progress(done, None)
+                progress(total["rows"], None)
         seconds = time.perf_counter() - started
-        counts = {name: load.counts[name] for name in ("rows", "embedded", "there", "rejected")}
+        counts = {name: total[name] for name in ("rows", "embedded", "there", "rejected")}
         with database.connection() as connection:
             finish_run(connection, run_id, counts)
     return Imported(
@@ -151,25 +156,18 @@ def import_embeddings(
     )
 
 
-def _all(
-    first: tuple[Path, Block], rest: Iterable[tuple[Path, Block]]
-) -> Iterable[tuple[Path, Block]]:
-    yield first
-    yield from rest
-
-
 _KEYS: Mapping[str, LiteralString] = {
     "uri": "uri = ANY(%(keys)s)",
     "source_id": "source_id = ANY(%(keys)s)",
     "sha256": "sha256 = ANY(SELECT decode(k, 'hex') FROM unnest(%(keys)s::text[]) AS k"
     " WHERE k ~ '^([0-9a-fA-F]{{2}})*$')",
-    "row": "id > %(after)s",
+    "row": "id = ANY(%(keys)s::bigint[])",
 }
 _SAID: Mapping[str, LiteralString] = {
     "uri": "uri",
     "source_id": "source_id",
     "sha256": "encode(sha256, 'hex')",
-    "row": "''",
+    "row": "id::text",
 }
 # Whether a photo has one is asked photo by photo, by index: the table grows meanwhile, and the
 # planner does not know of it.
@@ -186,8 +184,11 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS there ON true
 WHERE photos.collection_id = %(collection)s AND {condition}
-ORDER BY id LIMIT %(limit)s
+ORDER BY photos.id
 FOR SHARE OF photos
+"""
+_NEXT: LiteralString = """
+SELECT id FROM {photos} WHERE collection_id = %s AND id > %s ORDER BY id LIMIT %s
 """
 _UNMENDED: LiteralString = """
 SELECT FROM {rejects} WHERE collection_id = %(collection)s AND model_id = %(model)s LIMIT 1
@@ -199,26 +200,59 @@ WHERE collection_id = %(collection)s AND model_id = %(model)s
 """
 
 
+def _filled(connection: Connection, template: LiteralString) -> sql.Composed:
+    tables = writable_tables(connection, "photos", "rejects")
+    return sql.SQL(template).format(**tables)
+
+
 class _Load:
-    """An import into one collection, a block and a transaction at a time."""
+    """An import into one collection, each block in a transaction of its own."""
 
-    def __init__(self, model: Model, collection: int, run: int, match: str) -> None:
-        self._model, self._collection, self._run, self._match = model, collection, run, match
-        self._after = 0
-        self._mends: bool | None = None
-        self.counts: Counter[str] = Counter()
+    def __init__(
+        self, database: Database, model: Model, collection: int, run: int, match: str
+    ) -> None:
+        self._database, self._model, self._collection = database, model, collection
+        self._run, self._match = run, match
+        with database.connection() as connection:
+            values = {"model": model.id, "collection": collection}
+            found = connection.execute(_filled(connection, _UNMENDED), values).fetchone()
+        #: Whether there are rejects of earlier runs; what this one rejects it does not meet again.
+        self._mends = found is not None
 
-    def block(self, connection: Connection, path: Path, block: Block) -> None:
-        """Write what is to be written of a block."""
+    def named(self, blocks: Iterable[tuple[Path, Block]]) -> Iterator[tuple[Path, Block]]:
+        """The blocks; where rows are counted, with the ids of the photos of their places."""
+        after = 0
+        for path, block in blocks:
+            if self._match != "row":
+                yield path, block
+                continue
+            count = len(block.vectors)
+            with self._database.connection() as connection:
+                asked = (self._collection, after, count)
+                rows = connection.execute(_filled(connection, _NEXT), asked).fetchall()
+            after = rows[-1][0] if rows else after
+            ids = [str(key) for (key,) in rows]
+            yield path, replace(block, keys=[*ids, *[None] * (count - len(ids))])
+
+    def block(self, item: tuple[Path, Block]) -> Counter[str]:
+        """Write what is to be written of a block, and count it."""
+        try:
+            with self._database.connection() as connection:
+                return self._write(connection, *item)
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, UniqueViolation):
+                raise
+        with self._database.connection() as connection:  # another block had the same photo
+            return self._write(connection, *item)
+
+    def _write(self, connection: Connection, path: Path, block: Block) -> Counter[str]:
+        counts: Counter[str] = Counter()
         tables = writable_tables(connection, "photos", "embeddings", "queries", "rejects")
         ((shelf,),) = connection.execute(
             "SELECT shelf FROM geosearch.collections WHERE id = %s", (self._collection,)
         ).fetchall()
         units, defects = self._usable(block)
         values = {"model": self._model.id, "collection": self._collection}
-        if self._mends is None:  # what this run rejects it does not meet again
-            found = connection.execute(sql.SQL(_UNMENDED).format(**tables), values)
-            self._mends = found.fetchone() is not None
         there: set[int] = set()
         photos = self._photos(connection, tables, path, block, there)
         chosen: list[PhotoKey] = []
@@ -226,12 +260,12 @@ class _Load:
         rejected: list[RejectRow] = []
         for place in range(len(units)):
             why = defects.get(place)
-            self.counts["rows"] += 1
+            counts["rows"] += 1
             found = photos.get(place, ())
             if why is None and not found:
                 why = Reason.MISSING, "the collection has no such photo"
             if why is not None:
-                self.counts["rejected"] += 1
+                counts["rejected"] += 1
                 known = found[0].photo_id if found else None
                 uri, (reason, said) = f"{path}#{block.first + place}", why
                 rejected.append(
@@ -249,7 +283,7 @@ class _Load:
                 )
                 continue
             new = [photo for photo in found if photo.photo_id not in there]
-            self.counts["embedded" if new else "there"] += 1
+            counts["embedded" if new else "there"] += 1
             there.update(photo.photo_id for photo in new)
             chosen += new
             places += [place] * len(new)
@@ -260,6 +294,7 @@ class _Load:
             both = {"ids": [photo.photo_id for photo in chosen], "uris": uris}
             connection.execute(sql.SQL(_MENDED).format(**tables), {**values, **both})
         write_rejects(connection, rejected)
+        return counts
 
     def _usable(self, block: Block) -> tuple[NDArray[np.float32], dict[int, tuple[Reason, str]]]:
         """The vectors at length 1, and why some are none."""
@@ -289,9 +324,7 @@ class _Load:
         there: set[int],
     ) -> dict[int, Sequence[PhotoKey]]:
         """The photos of each row, by its place, under a lock; `there` gets those that have one."""
-        count, keys = len(block.vectors), None
-        if self._match != "row":
-            keys = [self._key(path, each) for each in block.keys or [None] * count]
+        keys = [self._key(path, each) for each in block.keys or ()]
         statement = sql.SQL(_FIND).format(
             said=sql.SQL(_SAID[self._match]),
             condition=sql.SQL(_KEYS[self._match]).format(),
@@ -300,15 +333,10 @@ class _Load:
         values = {
             "model": self._model.id,
             "collection": self._collection,
-            "keys": [each for each in keys or () if each is not None],
-            "after": self._after,
-            "limit": count if keys is None else None,
+            "keys": [each for each in keys if each is not None],
         }
         rows = connection.execute(statement, values, binary=True).fetchall()
         there.update(row[0] for row in rows if row[-1])
-        if keys is None:
-            self._after = rows[-1][0] if rows else self._after
-            return {place: [PhotoKey(*row[:-2])] for place, row in enumerate(rows)}
         by_key: dict[str, list[PhotoKey]] = {}
         for *photo, key, _ in rows:
             by_key.setdefault(key, []).append(PhotoKey(*photo))
