@@ -1,7 +1,8 @@
 """Bulk load of embeddings: geosearch's binary COPY beside psql's \\copy of the same bytes.
 
-Both fill the same table, with its indexes and constraints, in rounds that alternate within one
-run; the ratio of the medians is what counts.
+All fill tables with the same indexes and constraints, in rounds that alternate within one run; the
+ratio of the medians is what counts. An import from a file has its photos to find besides, and to
+bring each vector to length 1. Its peak memory is that of a process that does nothing else.
 
     python benchmarks/load.py --rows 20000 --dimension 1280
 """
@@ -10,16 +11,21 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 from arguments import read_arguments
 from numpy.typing import NDArray
 from psycopg import sql
@@ -36,6 +42,8 @@ from geosearch.database.copying import (
     encode_rows,
 )
 from geosearch.database.embedding_tables import embedding_table
+from geosearch.features.embedding_import import import_embeddings
+from geosearch.features.model_rows import find_model
 
 #: Rows of one transaction in geosearch's path, as `geosearch embed` commits them.
 CHUNK = 2048
@@ -53,6 +61,11 @@ def main() -> None:
     print(f"geosearch COPY   {result['geosearch_rows_per_s']:>10,.0f} rows/s")
     print(f"psql \\copy       {result['psql_rows_per_s']:>10,.0f} rows/s")
     print(f"ratio            {result['ratio']:>10.2f}")
+    for kind in ("npy", "parquet"):
+        rate, ratio = result[f"{kind}_rows_per_s"], result[f"{kind}_ratio"]
+        few, many = result[f"{kind}_quarter_mb"], result[f"{kind}_mb"]
+        print(f"import .{kind:<9}{rate:>10,.0f} rows/s, ratio {ratio:.2f}", end="; ")
+        print(f"peak {few:,.0f} MB for a quarter of the rows, {many:,.0f} MB for all")
 
 
 def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[str, float]:
@@ -68,17 +81,71 @@ def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[
             model, photos = add_photos(connection, dimension, lat, lon)
         file = Path(folder) / "embeddings.pgcopy"
         file.write_bytes(HEADER + encode_rows(model, photos, embeddings) + TRAILER)
+        imports = files(Path(folder), embeddings)
+        memory = {
+            f"{kind}{part}": peak_mb(database.url, path, f"{kind}{part}")
+            for kind, paths in imports.items()
+            for part, path in zip(("_quarter_mb", "_mb"), paths, strict=True)
+        }
+        seconds: dict[str, list[float]] = {kind: [] for kind in imports}
         for _ in range(rounds):
             ours.append(timed(database, model, lambda: load(database, model, photos, embeddings)))
             theirs.append(timed(database, model, lambda: psql_copy(database.url, model, file)))
+            for kind, (_, path) in imports.items():
+                work = partial(bring, database, path, f"{kind}_mb")
+                with database.connection() as connection:
+                    external = find_model(connection, f"external:{kind}_mb").id
+                seconds[kind].append(timed(database, external, work))
     fast, reference = rows / statistics.median(ours), rows / statistics.median(theirs)
-    return {
+    rates = {kind: rows / statistics.median(each) for kind, each in seconds.items()}
+    return memory | {
+        **{f"{kind}_rows_per_s": rate for kind, rate in rates.items()},
+        **{f"{kind}_ratio": rate / reference for kind, rate in rates.items()},
         "rows": rows,
         "dimension": dimension,
         "geosearch_rows_per_s": fast,
         "psql_rows_per_s": reference,
         "ratio": fast / reference,
     }
+
+
+def files(folder: Path, embeddings: NDArray[np.float32]) -> dict[str, list[Path]]:
+    """A quarter and all of the embeddings as .npy and as Parquet."""
+    made: dict[str, list[Path]] = {"npy": [], "parquet": []}
+    for count in (len(embeddings) // 4, len(embeddings)):
+        some = embeddings[:count]
+        made["npy"].append(folder / f"{count}.npy")
+        np.save(made["npy"][-1], some)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(some.ravel()), some.shape[1])
+        uris = [f"/benchmark/{number}" for number in range(1, count + 1)]
+        made["parquet"].append(folder / f"{count}.parquet")
+        table = pa.table({"uri": uris, "embedding": lists})
+        pq.write_table(table, made["parquet"][-1], row_group_size=10_000)
+    return made
+
+
+def bring(database: Database, path: Path, model: str) -> None:
+    """geosearch's path from a file: by row of a matrix, by uri of a table."""
+    match = "row" if path.suffix == ".npy" else "uri"
+    import_embeddings(database, path, model=model, collection="benchmark", match=match)
+
+
+def peak_mb(url: str, path: Path, model: str) -> float:
+    """The peak memory of a process that imports a file."""
+    ran = subprocess.run(
+        [sys.executable, __file__, "--alone", url, path, model],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return float(ran.stdout)
+
+
+def alone(url: str, path: str, model: str) -> None:
+    """Import a file, and print the peak memory of that."""
+    with Database(url) as database:
+        bring(database, Path(path), model)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def timed(database: Database, model: int, work: Callable[[], None]) -> float:
@@ -126,4 +193,7 @@ def psql_copy(url: str, model: int, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--alone"]:
+        alone(*sys.argv[2:])
+    else:
+        main()

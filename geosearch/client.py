@@ -44,6 +44,8 @@ from geosearch.features import (
     embed,
     embed_photo,
 )
+from geosearch.features.embedding_export import Exported, export_embeddings
+from geosearch.features.embedding_import import Imported, ImportOptions, import_embeddings
 from geosearch.features.embedding_run import EmbedOptions
 from geosearch.features.model_rows import find_model
 from geosearch.features.whitening import Whitened, WhitenOptions, find_backbone
@@ -107,6 +109,21 @@ class Geosearch(Closing):
     ) -> EmbedSummary:
         """Embed all photos that lack an embedding; options as in `geosearch.features.embed`."""
         return embed(self.database, self._backbone(model, device), **options)
+
+    @checked_keywords
+    def import_embeddings(
+        self, files: Paths, *, model: str, collection: str, **options: Unpack[ImportOptions]
+    ) -> Imported:
+        """Bring in embeddings made elsewhere: `geosearch.features.embedding_import`."""
+        return import_embeddings(
+            self.database, files, model=model, collection=collection, **options
+        )
+
+    def export_embeddings(
+        self, output: str | PathLike[str], *, model: str, collection: str | None = None
+    ) -> Exported:
+        """Write embeddings to a file: `geosearch.features.embedding_export`."""
+        return export_embeddings(self.database, output, model=model, collection=collection)
 
     @checked_keywords
     def whiten(self, model: str = DEFAULT_MODEL, **options: Unpack[WhitenOptions]) -> Whitened:

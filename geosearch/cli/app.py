@@ -29,6 +29,7 @@ COMMANDS = {
     "photos": ("geosearch.cli.stored_photos", "app"),
     "models": ("geosearch.cli.models", "app"),
     "embed": ("geosearch.cli.embed", "embed"),
+    "embeddings": ("geosearch.cli.embeddings", "app"),
     "whiten": ("geosearch.cli.embed", "whiten"),
     "index": ("geosearch.cli.index", "app"),
     "explain": ("geosearch.cli.nearest", "explain"),

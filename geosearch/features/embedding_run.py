@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, LiteralString, TypedDict
+from typing import Any, LiteralString, NamedTuple, TypedDict
 
 import numpy as np
 from psycopg import sql
@@ -19,7 +19,7 @@ from geosearch.database.embedding_tables import writable_tables
 from geosearch.database.inserting import finish_run, start_run
 from geosearch.database.leases import only_one
 from geosearch.defaults import DEFAULT_MODEL
-from geosearch.errors import DatabaseError
+from geosearch.errors import DatabaseError, Reason
 from geosearch.features.backbones import Backbone
 from geosearch.features.extraction import (
     Outcome,
@@ -424,6 +424,42 @@ def _write(
             _sql(connection, "DELETE FROM {rejects} WHERE model_id = %s AND photo_id = ANY(%s)"),
             (model_id, [key.photo_id for key, _ in embedded]),
         )
+    write_rejects(
+        connection,
+        [
+            RejectRow(
+                photo.collection_id,
+                there[photo.id].shelf,
+                photo.uri,
+                outcome.stage,
+                outcome.rejection.reason,
+                outcome.rejection.message,
+                photo.id,
+                model_id,
+                run_id,
+            )
+            for photo, outcome in rejected
+        ],
+    )
+    return len(embedded), len(rejected)
+
+
+class RejectRow(NamedTuple):
+    """Why a photo has no embedding of a model."""
+
+    collection_id: int
+    shelf: int
+    uri: str
+    stage: str
+    reason: Reason
+    message: str
+    photo_id: int | None
+    model_id: int
+    run_id: int
+
+
+def write_rejects(connection: Connection, rows: Sequence[RejectRow]) -> None:
+    """Write such rows, in place of earlier ones on the same photo."""
     with connection.cursor() as cursor:
         cursor.executemany(
             _sql(
@@ -440,19 +476,5 @@ def _write(
                     run_id = excluded.run_id
                 """,
             ),
-            [
-                (
-                    photo.collection_id,
-                    there[photo.id].shelf,
-                    photo.uri,
-                    outcome.stage,
-                    outcome.rejection.reason,
-                    outcome.rejection.message,
-                    photo.id,
-                    model_id,
-                    run_id,
-                )
-                for photo, outcome in rejected
-            ],
+            rows,
         )
-    return len(embedded), len(rejected)

@@ -21,6 +21,8 @@ from geosearch.database.connection import Connection, Database
 from geosearch.database.inserting import insert_statement
 from geosearch.errors import InputError, ModelError, NotFoundError
 from geosearch.features.backbones import Backbone, load_backbone, normalised
+from geosearch.features.external_model import PREFIX as EXTERNAL
+from geosearch.features.external_model import find_external
 from geosearch.features.model_rows import Model, list_models, model_by_id, register_model
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
@@ -152,7 +154,9 @@ def find_backbone(
     at_once: bool = True,
     load: Callable[..., Backbone] = load_backbone,
 ) -> Backbone:
-    """The backbone of any spec: `whitened:NAME` out of the database, others as `load_backbone`.
+    """The backbone of any spec: `whitened:NAME` and `external:NAME` out of the database.
+
+    Others as of `load_backbone`.
 
     `load` may be another that gives what that does, such as one that keeps it.
 
@@ -163,6 +167,8 @@ def find_backbone(
     ModelError
         The model it comes of cannot be loaded, or has other weights by now.
     """
+    if spec.startswith(EXTERNAL):
+        return find_external(database, spec)
     if not spec.startswith(PREFIX):
         return load(spec, device=device, at_once=at_once)
     with database.connection() as connection:

@@ -1,0 +1,353 @@
+"""Embeddings that were made elsewhere, brought into the database by binary COPY."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, LiteralString, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+from psycopg.errors import UniqueViolation
+
+from geosearch.arguments import Paths, check_choice, check_range, paths
+from geosearch.database.collection_rows import find_collection
+from geosearch.database.connection import Connection, Database
+from geosearch.database.copying import PhotoKey, copy_embeddings
+from geosearch.database.embedding_tables import writable_tables
+from geosearch.database.inserting import finish_run, start_run
+from geosearch.database.leases import only_one
+from geosearch.errors import DatabaseError, InputError, Reason
+from geosearch.features.embedding_run import RejectRow, write_rejects
+from geosearch.features.external_model import PREFIX, external_description
+from geosearch.features.external_vectors import MATCHES, Block, read_vectors
+from geosearch.features.model_rows import Model, register_model
+from geosearch.ingest import ingest
+from geosearch.parallel import ordered_map
+from geosearch.storage import resolve
+from geosearch.waiting import Progress
+
+#: Blocks at work at once.
+_WORKERS = 2
+
+
+class ImportOptions(TypedDict, total=False):
+    """Options of `import_embeddings`, for those who pass them on."""
+
+    match: str
+    column: str | None
+    keys: str | Path | None
+    dimension: int | None
+    licence: str | None
+    photos: bool
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: `rows` = `embedded` + `there` + `rejected`, but for several of one photo.
+
+    `there` photos had an embedding of this model before.
+    """
+
+    run_id: int
+    model_id: int
+    model: str
+    rows: int
+    embedded: int
+    there: int
+    rejected: int
+    seconds: float
+    rows_per_s: float
+
+
+def import_embeddings(
+    database: Database,
+    files: Paths,
+    *,
+    model: str,
+    collection: str,
+    match: str = "uri",
+    column: str | None = None,
+    keys: str | Path | None = None,
+    dimension: int | None = None,
+    licence: str | None = None,
+    photos: bool = False,
+    progress: Progress | None = None,
+) -> Imported:
+    """Give photos of a collection embeddings that were made elsewhere, of a `model` of this name.
+
+    Can be killed at any moment and run again: photos that have one are left as they are.
+
+    Parameters
+    ----------
+    files
+        .npy, .safetensors, .parquet, text as pgvector writes it, or folders of clip-retrieval;
+        rows are normalised to length 1.
+    match
+        By what rows name photos: `uri` (relative to the file), `source_id`, `sha256` in hex; or
+        `row`: the n-th row is of the n-th photo of the collection, in the order of ids.
+    keys
+        A file of what rows name photos by, a line each, where the file has none.
+    column
+        The column or tensor of the vectors, where there are several.
+    dimension
+        The length of a vector; by default that of the model, or of the first block.
+    licence
+        Licence of the model.
+    photos
+        The files are manifests too: ingest their photos first.
+    progress
+        Called with (rows done, None).
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, has no vectors or no such keys.
+    NotFoundError
+        There is no such collection.
+    DatabaseError
+        Another run is embedding with this model, or this login may not.
+    """
+    check_choice("match", match, MATCHES)
+    check_range("dimension", dimension, 1, 16_000)
+    name = model if model.startswith(PREFIX) else f"{PREFIX}{model}"
+    listed = [Path(resolve(each)) for each in paths("files", files)]
+    if match == "row" and len(listed) > 1:
+        raise InputError("`match` row is of one file", "Import them one after the other by keys.")
+    if photos:
+        ingest(database, files, collection=collection)
+    blocks = (
+        (path, block)
+        for path in listed
+        for block in read_vectors(path, match, column=column, keys=Path(keys) if keys else None)
+    )
+    first = next(blocks, None)
+    if first is None:
+        raise InputError("there are no rows in these files")
+    dimension = dimension or first[1].vectors.shape[1]
+    with database.connection() as connection:
+        key = find_collection(connection, collection)
+        row = register_model(connection, external_description(name, dimension, licence))
+    refusal = DatabaseError(f"another run is embedding with {name}", "Wait for it to end.")
+    with only_one(database, f"embed {row.id}", refusal):
+        started = time.perf_counter()
+        with database.connection() as connection:
+            options = {"files": [str(path) for path in listed], "match": match}
+            run_id = start_run(connection, "embed", key, options, model_id=row.id)
+        load = _Load(database, row, key, run_id, match)
+        total: Counter[str] = Counter()
+        # While the server stores one block, the next is encoded.
+        for found in ordered_map(load.block, load.named(chain([first], blocks)), _WORKERS):
+            total.update(found)
+            if progress is not None:
+                progress(total["rows"], None)
+        seconds = time.perf_counter() - started
+        counts = {name: total[name] for name in ("rows", "embedded", "there", "rejected")}
+        with database.connection() as connection:
+            finish_run(connection, run_id, counts)
+    return Imported(
+        run_id, row.id, name, **counts, seconds=seconds, rows_per_s=counts["rows"] / seconds
+    )
+
+
+_KEYS: Mapping[str, LiteralString] = {
+    "uri": "uri = ANY(%(keys)s)",
+    "source_id": "source_id = ANY(%(keys)s)",
+    "sha256": "sha256 = ANY(SELECT decode(k, 'hex') FROM unnest(%(keys)s::text[]) AS k"
+    " WHERE k ~ '^([0-9a-fA-F]{{2}})*$')",
+    "row": "id = ANY(%(keys)s::bigint[])",
+}
+_SAID: Mapping[str, LiteralString] = {
+    "uri": "uri",
+    "source_id": "source_id",
+    "sha256": "encode(sha256, 'hex')",
+    "row": "id::text",
+}
+# Whether a photo has one is asked photo by photo, by index: the table grows meanwhile, and the
+# planner does not know of it.
+_FIND: LiteralString = """
+SELECT id, collection_id, ST_AsEWKB(coalesce(geom, estimate)), accuracy_m, taken_at, author,
+    licence, shelf, geom IS NOT NULL, {said}, there.known
+FROM {photos} AS photos
+LEFT JOIN LATERAL (
+    (SELECT true AS known FROM {embeddings} AS e
+    WHERE e.model_id = %(model)s AND e.photo_id = photos.id AND e.shelf = photos.shelf LIMIT 1)
+    UNION ALL
+    (SELECT true FROM {queries} AS q
+    WHERE q.model_id = %(model)s AND q.photo_id = photos.id AND q.shelf = photos.shelf LIMIT 1)
+    LIMIT 1
+) AS there ON true
+WHERE photos.collection_id = %(collection)s AND {condition}
+ORDER BY photos.id
+FOR SHARE OF photos
+"""
+_NEXT: LiteralString = """
+SELECT id FROM {photos} WHERE collection_id = %s AND id > %s ORDER BY id LIMIT %s
+"""
+_UNMENDED: LiteralString = """
+SELECT FROM {rejects} WHERE collection_id = %(collection)s AND model_id = %(model)s LIMIT 1
+"""
+_MENDED: LiteralString = """
+DELETE FROM {rejects}
+WHERE collection_id = %(collection)s AND model_id = %(model)s
+    AND (photo_id = ANY(%(ids)s) OR uri = ANY(%(uris)s))
+"""
+
+
+def _filled(connection: Connection, template: LiteralString) -> sql.Composed:
+    tables = writable_tables(connection, "photos", "rejects")
+    return sql.SQL(template).format(**tables)
+
+
+class _Load:
+    """An import into one collection, each block in a transaction of its own."""
+
+    def __init__(
+        self, database: Database, model: Model, collection: int, run: int, match: str
+    ) -> None:
+        self._database, self._model, self._collection = database, model, collection
+        self._run, self._match = run, match
+        with database.connection() as connection:
+            values = {"model": model.id, "collection": collection}
+            found = connection.execute(_filled(connection, _UNMENDED), values).fetchone()
+        #: Whether there are rejects of earlier runs; what this one rejects it does not meet again.
+        self._mends = found is not None
+
+    def named(self, blocks: Iterable[tuple[Path, Block]]) -> Iterator[tuple[Path, Block]]:
+        """The blocks; where rows are counted, with the ids of the photos of their places."""
+        after = 0
+        for path, block in blocks:
+            if self._match != "row":
+                yield path, block
+                continue
+            count = len(block.vectors)
+            with self._database.connection() as connection:
+                asked = (self._collection, after, count)
+                rows = connection.execute(_filled(connection, _NEXT), asked).fetchall()
+            after = rows[-1][0] if rows else after
+            ids = [str(key) for (key,) in rows]
+            yield path, replace(block, keys=[*ids, *[None] * (count - len(ids))])
+
+    def block(self, item: tuple[Path, Block]) -> Counter[str]:
+        """Write what is to be written of a block, and count it."""
+        try:
+            with self._database.connection() as connection:
+                return self._write(connection, *item)
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, UniqueViolation):
+                raise
+        with self._database.connection() as connection:  # another block had the same photo
+            return self._write(connection, *item)
+
+    def _write(self, connection: Connection, path: Path, block: Block) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        tables = writable_tables(connection, "photos", "embeddings", "queries", "rejects")
+        ((shelf,),) = connection.execute(
+            "SELECT shelf FROM geosearch.collections WHERE id = %s", (self._collection,)
+        ).fetchall()
+        units, defects = self._usable(block)
+        values = {"model": self._model.id, "collection": self._collection}
+        there: set[int] = set()
+        photos = self._photos(connection, tables, path, block, there)
+        chosen: list[PhotoKey] = []
+        places: list[int] = []
+        rejected: list[RejectRow] = []
+        for place in range(len(units)):
+            why = defects.get(place)
+            counts["rows"] += 1
+            found = photos.get(place, ())
+            if why is None and not found:
+                why = Reason.MISSING, "the collection has no such photo"
+            if why is not None:
+                counts["rejected"] += 1
+                known = found[0].photo_id if found else None
+                uri, (reason, said) = f"{path}#{block.first + place}", why
+                rejected.append(
+                    RejectRow(
+                        self._collection,
+                        shelf,
+                        uri,
+                        "embed",
+                        reason,
+                        said,
+                        known,
+                        self._model.id,
+                        self._run,
+                    )
+                )
+                continue
+            new = [photo for photo in found if photo.photo_id not in there]
+            counts["embedded" if new else "there"] += 1
+            there.update(photo.photo_id for photo in new)
+            chosen += new
+            places += [place] * len(new)
+        if chosen:
+            copy_embeddings(connection, self._model.id, chosen, units[places])
+        if self._mends:
+            uris = [f"{path}#{block.first + place}" for place in range(len(units))]
+            both = {"ids": [photo.photo_id for photo in chosen], "uris": uris}
+            connection.execute(sql.SQL(_MENDED).format(**tables), {**values, **both})
+        write_rejects(connection, rejected)
+        return counts
+
+    def _usable(self, block: Block) -> tuple[NDArray[np.float32], dict[int, tuple[Reason, str]]]:
+        """The vectors at length 1, and why some are none."""
+        defects = {place: (Reason.BAD_ROW, why) for place, why in block.defects.items()}
+        vectors = block.vectors
+        if vectors.shape[1] != self._model.dimension:
+            why = f"its length is {vectors.shape[1]}, not {self._model.dimension}"
+            every = dict.fromkeys(range(len(vectors)), (Reason.BAD_ROW, why))
+            return vectors, every | defects
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            # By the largest value first: squares of large and small ones do not fit.
+            largest = np.abs(vectors).max(axis=1, keepdims=True)
+            scaled = vectors / largest
+            units = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
+        for place in np.flatnonzero(~np.isfinite(units).all(axis=1)).tolist():
+            if not np.isfinite(vectors[place]).all():
+                defects.setdefault(place, (Reason.NOT_A_NUMBER, "it holds NaN or infinity"))
+            defects.setdefault(place, (Reason.EXTRACTION_FAILED, "it is zero"))
+        return units, defects
+
+    def _photos(
+        self,
+        connection: Connection,
+        tables: Mapping[str, Any],
+        path: Path,
+        block: Block,
+        there: set[int],
+    ) -> dict[int, Sequence[PhotoKey]]:
+        """The photos of each row, by its place, under a lock; `there` gets those that have one."""
+        keys = [self._key(path, each) for each in block.keys or ()]
+        statement = sql.SQL(_FIND).format(
+            said=sql.SQL(_SAID[self._match]),
+            condition=sql.SQL(_KEYS[self._match]).format(),
+            **tables,
+        )
+        values = {
+            "model": self._model.id,
+            "collection": self._collection,
+            "keys": [each for each in keys if each is not None],
+        }
+        rows = connection.execute(statement, values, binary=True).fetchall()
+        there.update(row[0] for row in rows if row[-1])
+        by_key: dict[str, list[PhotoKey]] = {}
+        for *photo, key, _ in rows:
+            by_key.setdefault(key, []).append(PhotoKey(*photo))
+        return {place: by_key[key] for place, key in enumerate(keys) if key and key in by_key}
+
+    def _key(self, path: Path, text: str | None) -> str | None:
+        if not text or "\0" in text:
+            return None
+        if self._match == "uri":
+            try:
+                return resolve(text, str(path))
+            except InputError:
+                return None
+        return text.lower() if self._match == "sha256" else text

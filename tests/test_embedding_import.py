@@ -1,0 +1,325 @@
+"""Embeddings made elsewhere: read from what others write, and written for others to read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from geosearch.client import Geosearch
+from geosearch.database.connection import Database
+from geosearch.errors import InputError, ModelError, NotFoundError, Reason
+from geosearch.features import external_vectors
+from geosearch.features.embedding_import import Imported
+
+from .command_line import CommandLine
+from .photo_files import photo
+from .rows import add_photos, fetch
+
+COUNT, DIMENSION = 30, 6
+Vectors = NDArray[np.float32]
+
+
+class World:
+    """A collection of photos, and vectors for them."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        rng = np.random.default_rng(4)
+        self.database, self.gs, self.name = database, Geosearch(database), name
+        with database.connection() as connection:
+            lat, lon = rng.uniform(40, 50, COUNT), rng.uniform(0, 10, COUNT)
+            self.photos = add_photos(connection, lat, lon, collection=name)
+            connection.execute(
+                "UPDATE geosearch.all_photos SET source_id = 'id' || id WHERE collection_id = %s",
+                (self.photos[0].collection_id,),
+            )
+        self.vectors = rng.normal(size=(COUNT, DIMENSION)).astype(np.float32)
+
+    @property
+    def uris(self) -> list[str]:
+        return [f"/photo/{self.name}/{number}.jpg" for number in range(COUNT)]
+
+    def keys(self, match: str) -> list[str]:
+        return {
+            "uri": self.uris,
+            "source_id": [f"id{photo.photo_id}" for photo in self.photos],
+            "sha256": [hashlib.sha256(uri.encode()).hexdigest() for uri in self.uris],
+        }[match]
+
+    def bring(self, *files: Path, **options: Any) -> Imported:
+        return self.gs.import_embeddings(files, model=self.name, collection=self.name, **options)
+
+    def stored(self) -> dict[int, Vectors]:
+        rows = fetch(
+            self.database,
+            "SELECT photo_id, embedding FROM geosearch.embeddings AS e"
+            " JOIN geosearch.models AS m ON m.id = model_id WHERE m.name = %s",
+            f"external:{self.name}",
+        )
+        return {key: vector.to_numpy().astype(np.float32) for key, vector in rows}
+
+    def check(self, vectors: Vectors | None = None) -> None:
+        """All photos have their vectors, at length 1."""
+        wanted = self.vectors if vectors is None else vectors
+        units = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
+        stored = self.stored()
+        assert set(stored) == {each.photo_id for each in self.photos}
+        for each, unit in zip(self.photos, units, strict=True):
+            assert stored[each.photo_id] == pytest.approx(unit, abs=2e-3)
+
+    def rejects(self) -> dict[str, str]:
+        rows = fetch(
+            self.database,
+            "SELECT regexp_replace(r.uri, '.*/', ''), reason FROM geosearch.rejects AS r"
+            " JOIN geosearch.models AS m ON m.id = model_id WHERE m.name = %s",
+            f"external:{self.name}",
+        )
+        return dict(rows)
+
+
+@pytest.fixture
+def world(module_database: Database, request: pytest.FixtureRequest) -> World:
+    return World(module_database, request.node.name)
+
+
+Writer = Callable[[Path, World, str], tuple[Path, dict[str, Any]]]
+
+
+def with_keys(folder: Path, world: World, match: str) -> dict[str, Any]:
+    if match == "row":
+        return {}
+    (folder / "keys.txt").write_text("\n".join(world.keys(match)) + "\n")
+    return {"keys": folder / "keys.txt"}
+
+
+def npy(folder: Path, world: World, match: str) -> tuple[Path, dict[str, Any]]:
+    np.save(folder / "x.npy", world.vectors.astype(np.float16 if match == "row" else np.float64))
+    return folder / "x.npy", with_keys(folder, world, match)
+
+
+def safetensors(folder: Path, world: World, match: str) -> tuple[Path, dict[str, Any]]:
+    save_file({"mean": world.vectors[0], "x": world.vectors}, folder / "x.safetensors")
+    return folder / "x.safetensors", with_keys(folder, world, match)
+
+
+def parquet(kind: pa.DataType) -> Writer:
+    def write(folder: Path, world: World, match: str) -> tuple[Path, dict[str, Any]]:
+        columns: dict[str, Any] = {"embedding": pa.array(world.vectors.tolist(), kind)}
+        if match != "row":
+            name = {"uri": "image_path", "source_id": "id"}.get(match, match)
+            columns[name] = world.keys(match)
+        pq.write_table(pa.table(columns), folder / "x.parquet", row_group_size=7)
+        return folder / "x.parquet", {}
+
+    return write
+
+
+def clip_retrieval(folder: Path, world: World, match: str) -> tuple[Path, dict[str, Any]]:
+    for number, half in enumerate((slice(0, 12), slice(12, None))):
+        for name in ("img_emb", "metadata"):
+            (folder / "clip" / name).mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"clip/img_emb/img_emb_{number}.npy", world.vectors[half])
+        names = {"source_id": "id"}
+        keys = {names.get(match, match): world.keys(match)[half]} if match != "row" else {"a": []}
+        if match != "row":
+            pq.write_table(pa.table(keys), folder / f"clip/metadata/metadata_{number}.parquet")
+    return folder / "clip", {}
+
+
+def text(separator: str, quote: str, header: str = "") -> Writer:
+    def write(folder: Path, world: World, match: str) -> tuple[Path, dict[str, Any]]:
+        lines = [f"{quote}{json.dumps(each.tolist())}{quote}" for each in world.vectors]
+        if match != "row":
+            lines = [
+                f"{key}{separator}{line}"
+                for key, line in zip(world.keys(match), lines, strict=True)
+            ]
+        (folder / "x.tsv").write_text(header + "\n".join(lines) + "\n")
+        return folder / "x.tsv", {}
+
+    return write
+
+
+LIST, LARGE = pa.list_(pa.float32()), pa.large_list(pa.float64())
+FIXED = pa.list_(pa.float32(), DIMENSION)
+
+
+@pytest.mark.parametrize(
+    ("write", "match"),
+    [
+        *((npy, match) for match in ("uri", "row")),
+        *((safetensors, match) for match in ("sha256", "row")),
+        *((parquet(LIST), match) for match in ("uri", "source_id", "sha256", "row")),
+        *((parquet(LARGE), "source_id"), (parquet(FIXED), "uri"), (parquet(FIXED), "row")),
+        *((clip_retrieval, match) for match in ("uri", "source_id", "row")),
+        *((text("\t", ""), match) for match in ("uri", "row")),
+        *((text(",", '"', "key,embedding\n"), match) for match in ("source_id", "row")),
+    ],
+)
+def test_every_format_is_read(
+    world: World, tmp_path: Path, write: Writer, match: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external_vectors, "BLOCK", 8)  # several blocks
+    path, options = write(tmp_path, world, match)
+    done = world.bring(path, match=match, **options)
+    assert (done.rows, done.embedded, done.there, done.rejected) == (COUNT, COUNT, 0, 0)
+    world.check()
+    again = world.bring(path, match=match, **options)
+    assert (again.embedded, again.there, again.model_id) == (0, COUNT, done.model_id)
+
+
+def test_what_is_no_embedding_is_a_reject_of_its_row_and_is_mended(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows: list[Any] = world.vectors.tolist()
+    rows[3], rows[4], rows[5] = [0.0] * DIMENSION, [1.0] * (DIMENSION + 1), None
+    rows[6][2], rows[7][0], rows[8][1] = float("nan"), float("inf"), None
+    rows[9] = [1e30] * DIMENSION
+    keys: list[Any] = [*world.uris]
+    keys[10], keys[11] = None, "/nowhere.jpg"
+    table = {"embedding": pa.array(rows, pa.list_(pa.float32())), "uri": keys}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    run = CommandLine(world.database.url, capsys)
+    asked = ("--model", world.name, "--collection", world.name)
+    ran = run("embeddings", "import", tmp_path / "x.parquet", *asked, "--json")
+    assert ran.code == 3
+    assert (ran.json()["embedded"], ran.json()["rejected"]) == (COUNT - 8, 8)
+    assert world.rejects() == {
+        "x.parquet#4": Reason.EXTRACTION_FAILED,
+        "x.parquet#5": Reason.BAD_ROW,
+        "x.parquet#6": Reason.BAD_ROW,
+        "x.parquet#7": Reason.NOT_A_NUMBER,
+        "x.parquet#8": Reason.NOT_A_NUMBER,
+        "x.parquet#9": Reason.NOT_A_NUMBER,
+        "x.parquet#11": Reason.MISSING,
+        "x.parquet#12": Reason.MISSING,
+    }
+    vectors = world.vectors.copy()
+    vectors[9] = 1
+    pq.write_table(
+        pa.table({"embedding": vectors.tolist(), "uri": world.uris}), tmp_path / "x.parquet"
+    )
+    ran = run("embeddings", "import", tmp_path / "x.parquet", *asked)
+    assert ran.code == 0
+    assert "8 of 30 rows, 22 were there" in ran.out
+    world.check(vectors)
+    assert world.rejects() == {}
+
+
+def test_other_lengths_are_other_models_rows_and_names_other_models(
+    world: World, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", world.vectors)
+    first = world.bring(tmp_path / "x.npy", match="row")
+    np.save(tmp_path / "y.npy", world.vectors[:, :4])
+    done = world.bring(tmp_path / "y.npy", match="row", dimension=DIMENSION)
+    assert (done.model_id, done.rejected) == (first.model_id, COUNT)
+    done = world.bring(tmp_path / "y.npy", match="row")
+    assert done.embedded == COUNT
+    assert done.model_id != first.model_id
+
+
+def test_it_is_a_model_as_others_but_that_no_photo_is_embedded(
+    world: World, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", world.vectors)
+    world.bring(tmp_path / "x.npy", match="row", licence="CC0-1.0")
+    name = f"external:{world.name}"
+    answers = world.gs.evaluate(None, model=name, collection=world.name, k=5)
+    assert len(answers.errors_km) == COUNT
+    (tmp_path / "a.jpg").write_bytes(photo())
+    with pytest.raises(ModelError, match="made elsewhere"):
+        world.gs.localize(tmp_path / "a.jpg", model=name)
+    with pytest.raises(NotFoundError):
+        world.gs.localize(tmp_path / "a.jpg", model="external:nobody")
+
+
+def test_a_table_with_positions_brings_its_photos_too(world: World, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / f"photos/{number}.jpg").write_bytes(photo(shade=number))
+    table = {
+        "uri": [f"photos/{number}.jpg" for number in range(3)],
+        "lat": [46.5, 47.5, 48.5],
+        "lon": [7.5, 8.5, 9.5],
+        "embedding": world.vectors[:3].tolist(),
+    }
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    done = world.bring(tmp_path / "x.parquet", photos=True)
+    assert (done.embedded, done.rejected) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("x.npy", b"no"),
+        ("x.npy", b"\x93NUMPY\x01\x00v\x00{'shape': (9, 9)}"),
+        ("x.safetensors", (10**9).to_bytes(8, "little")),
+        ("x.safetensors", b"\x02\0\0\0\0\0\0\0{}"),
+        ("x.safetensors", b"\x02\0\0\0\0\0\0\0[]"),
+        ("x.parquet", b"PAR1"),
+        ("x.tsv", b"nothing\n"),
+        ("x.tsv", b""),
+    ],
+)
+def test_files_that_hold_no_vectors_are_refused_by_name(
+    world: World, tmp_path: Path, name: str, data: bytes
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError):
+        world.bring(tmp_path / name)
+
+
+def test_objects_and_columns_are_refused_and_what_is_not_there(
+    world: World, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}]), allow_pickle=True)
+    np.save(tmp_path / "columns.npy", np.asfortranarray(world.vectors))
+    np.save(tmp_path / "x.npy", world.vectors)
+    (tmp_path / "few.txt").write_text("one\n")
+    for name in ("objects.npy", "columns.npy", "nowhere.npy"):
+        with pytest.raises(InputError, match=name):
+            world.bring(tmp_path / name, match="row")
+    with pytest.raises(InputError, match="which photo"):
+        world.bring(tmp_path / "x.npy")
+    with pytest.raises(InputError, match="fewer keys"):
+        world.bring(tmp_path / "x.npy", keys=tmp_path / "few.txt")
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".npy", ".safetensors", ".tsv"])
+def test_what_is_exported_is_what_was_imported(world: World, tmp_path: Path, ending: str) -> None:
+    np.save(tmp_path / "x.npy", world.vectors)
+    world.bring(tmp_path / "x.npy", match="row")
+    file = tmp_path / f"out{ending}"
+    done = world.gs.export_embeddings(file, model=f"external:{world.name}", collection=world.name)
+    assert (done.rows, done.dimension) == (COUNT, DIMENSION)
+    other = f"{world.name} again"
+    keys = {"keys": done.keys} if done.keys else {}
+    again = world.gs.import_embeddings(file, model=other, collection=world.name, **keys)  # type: ignore[arg-type]
+    assert (again.embedded, again.rejected) == (COUNT, 0)
+    ((same,),) = fetch(
+        world.database,
+        "SELECT bool_and(a.embedding <-> b.embedding < 1e-3) FROM geosearch.embeddings AS a"
+        " JOIN geosearch.embeddings AS b USING (photo_id)"
+        " WHERE a.model_id = %s AND b.model_id = %s",
+        again.model_id,
+        again.model_id - 1,
+    )
+    assert same
+    if ending == ".parquet":
+        table = pq.read_table(file)
+        assert json.loads(pq.read_metadata(file).metadata[b"geo"])["primary_column"] == "geometry"
+        assert table.column("uri").to_pylist() == world.uris
+    if ending == ".safetensors":
+        assert load_file(file)["embeddings"].shape == (COUNT, DIMENSION)
+    with pytest.raises(InputError, match="no format"):
+        world.gs.export_embeddings(tmp_path / "x.zip", model=f"external:{world.name}")
