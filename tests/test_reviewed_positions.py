@@ -321,7 +321,7 @@ def test_probable_answers_are_accepted_at_once(
     assert geosearch(*asked, "--dry-run", "--json").json()["answers"] == 1
     refused = geosearch(*asked)
     assert refused.code == 2
-    assert "would accept 1 answers" in refused.err
+    assert "would accept 1 answer," in refused.err
     assert geosearch("review", "list").out.startswith("nothing")
     with photos.connection() as connection:
         connection.execute("UPDATE geosearch.all_localizations SET calibration_fits = 'no'")
