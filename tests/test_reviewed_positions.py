@@ -136,6 +136,16 @@ def test_what_a_run_changes_of_a_reviewed_photo_comes_back_as_it_was(photos: Dat
     assert run is not None
     gs.undo_run(run)
     assert position(photos, 3) == reviewed
+    # As if the run had never been, where reviews came or went meanwhile.
+    other = gs.correct_positions(1, 2, ids=[3, 4]).run_id
+    assert other is not None
+    gs.undo_review(answer(3))
+    made = gs.review(answer(4), "accept")
+    assert [position(photos, key)[0] for key in (3, 4)] == ["corrected", "corrected"]
+    gs.undo_run(other)
+    assert position(photos, 3)[:3] == (None, None, None)
+    assert position(photos, 4)[::2] == ("reviewed", made.lat, answer(4))
+    gs.review(answer(3), "accept")
     delete_answers(photos, Selection((answer(3),)))
     with photos.connection() as connection:
         undo(connection, answer(3))  # its review is there still
@@ -160,6 +170,13 @@ def test_readers_and_analysts_do_what_they_may(photos: Database) -> None:
         connection.execute("SET LOCAL ROLE geosearch_analyst")
         with pytest.raises(NotFoundError):
             decide(connection, answer(4), "accept")  # which she does not see
+        with pytest.raises(InsufficientPrivilege):
+            connection.execute(
+                "INSERT INTO geosearch.reviews (localization_id, answer_id, photo_uri,"
+                " photo_sha256, decision, point, shown) SELECT %s, %s, uri, sha256, 'move',"
+                " ST_SetSRID(ST_Point(1, 2), 4326), '{}' FROM geosearch.photos",
+                (answer(4), answer(4)),
+            )
     with photos.connection() as connection:
         connection.execute("SET LOCAL ROLE geosearch_analyst")
         decide(connection, answer(3), "accept")
@@ -321,7 +338,7 @@ def test_probable_answers_are_accepted_at_once(
     assert geosearch(*asked, "--dry-run", "--json").json()["answers"] == 1
     refused = geosearch(*asked)
     assert refused.code == 2
-    assert "would accept 1 answers" in refused.err
+    assert "would accept 1 answer," in refused.err
     assert geosearch("review", "list").out.startswith("nothing")
     with photos.connection() as connection:
         connection.execute("UPDATE geosearch.all_localizations SET calibration_fits = 'no'")

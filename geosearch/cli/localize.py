@@ -148,6 +148,7 @@ def localize(
     """
     from geosearch.localization import Failure, Request, localize_stored
     from geosearch.localization import localize as localize_photos
+    from geosearch.retrieval.duplicates import Excluded
 
     if sum(map(bool, (photos, photo_ids, unlocated))) != 1:
         raise InputError(
@@ -188,7 +189,8 @@ def localize(
             calibrations[_calibration(found)] = None
             answered = found
             answers.add_row(*_row(found))
-            if found.excluded is not None and not as_json:
+            told = found.excluded is not None and (photos or found.excluded != Excluded())
+            if told and not as_json:
                 note(f"{Path(found.photo).name}: references left out: {found.excluded}")
             if map_file is not None:
                 # Matplotlib takes a while to import: only for this option.

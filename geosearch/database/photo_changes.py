@@ -145,6 +145,12 @@ def undo_changes(connection: Connection, run_id: int, undoing: Undoing) -> None:
     connection.execute(
         _history(connection, "DELETE FROM {photo_changes} WHERE run_id = %(run)s"), {"run": run_id}
     )
+    # Reviews may have come or gone while it hid what they say.
+    connection.execute(
+        "SELECT geosearch.place_reviewed(sha256, localization_id, NULL) FROM geosearch.photos "
+        "WHERE id = ANY(%s) ORDER BY id",
+        (list(undoing.back),),
+    )
 
 
 def change_photos(

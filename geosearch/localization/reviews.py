@@ -18,6 +18,7 @@ from geosearch.errors import InputError, NotFoundError
 from geosearch.json_record import Record
 from geosearch.localization.answer_rows import no_answer
 from geosearch.waiting import Progress
+from geosearch.words import number_of
 
 Decision = Literal["accept", "move", "reject", "unsure"]
 
@@ -205,7 +206,7 @@ class Accepted(Record):
     def __str__(self) -> str:
         verb = "would accept" if self.dry_run else "accepted"
         how = f"right within {self.at_most_km:g} km with a probability of {self.min_probability:g}"
-        return f"{verb} {self.answers:,} answers, each {how} or more"
+        return f"{verb} {number_of(self.answers, 'answer')}, {how} or more"
 
 
 def accept_probable(

@@ -112,12 +112,11 @@ COMMENT ON FUNCTION geosearch.may_write(text, bigint) IS
 -- each answer, what each decided last counts; of those who say a place, the last. So whatever is
 -- taken back, in any order, leaves what would be if it had never been. What was before is what the
 -- history says of when it became reviewed.
-CREATE FUNCTION geosearch.place_reviewed() RETURNS trigger
+CREATE FUNCTION geosearch.place_reviewed(bytes bytea, answer bigint, review bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
-    changed all_reviews := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
     photo record;
     before jsonb;
     decided record;
@@ -134,7 +133,7 @@ BEGIN
             ) AS facts
         FROM all_photos AS p JOIN all_collections AS c ON c.id = p.collection_id
         -- Its bytes may be others since: its position was written into it.
-        WHERE p.sha256 = changed.photo_sha256 OR p.localization_id = changed.answer_id
+        WHERE p.sha256 = bytes OR p.localization_id = answer
         ORDER BY p.id
         FOR UPDATE OF p
     LOOP
@@ -154,7 +153,7 @@ BEGIN
         FROM (
             SELECT DISTINCT ON (r.answer_id, r.recorded_by) r.*
             FROM all_reviews AS r
-            WHERE r.photo_sha256 IN (changed.photo_sha256, photo.sha256)
+            WHERE r.photo_sha256 = photo.sha256
                 OR r.answer_id = (photo.facts ->> 'localization_id')::bigint
             ORDER BY r.answer_id, r.recorded_by, r.id DESC
         ) AS r
@@ -187,15 +186,29 @@ BEGIN
         INSERT INTO all_photo_changes (
             photo_id, collection_id, shelf, review_id, old, new, changed_by
         ) VALUES (
-            photo.id, photo.collection_id, photo.shelf, changed.id, photo.facts, after, caller()
+            photo.id, photo.collection_id, photo.shelf, review, photo.facts, after, caller()
         );
     END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.place_reviewed(bytea, bigint, bigint) IS
+    'Gives the photos with these bytes, or placed by this answer, the place that was decided on, or '
+    'what they had before; the review is that of the history.';
+
+CREATE FUNCTION geosearch.place_reviewed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    changed CONSTANT all_reviews := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+BEGIN
+    PERFORM place_reviewed(changed.photo_sha256, changed.answer_id, changed.id);
     RETURN NULL;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.place_reviewed() IS
-    'Gives photos the place that was decided on, or what they had before.';
+COMMENT ON FUNCTION geosearch.place_reviewed() IS 'Places photos by a review that came or went.';
 
 CREATE TRIGGER place_reviewed AFTER INSERT OR DELETE ON geosearch.all_reviews
 FOR EACH ROW EXECUTE FUNCTION geosearch.place_reviewed();

@@ -79,13 +79,16 @@ BEGIN
             admitted_collections(said)
         ) || (SELECT p.collection_ids FROM all_partitions AS p WHERE p.id = NEW.partition_id);
     ELSIF TG_TABLE_NAME = 'all_reviews' THEN
-        noted := (
-            SELECT l.collection_ids FROM all_localizations AS l
-            WHERE l.id = NEW.localization_id AND l.collection_ids <@ seen
-        );
+        -- Photos get places by it: it is of an answer that one sees, and of that one's photo.
+        SELECT l.collection_ids, l.id, l.photo_sha256
+        INTO noted, NEW.answer_id, NEW.photo_sha256
+        FROM all_localizations AS l
+        WHERE l.id = NEW.localization_id AND l.collection_ids <@ seen;
+        IF NOT FOUND THEN
+            RAISE insufficient_privilege USING MESSAGE = 'a review is of an answer that one sees';
+        END IF;
         asked := NEW.photo_uri;
         bytes := NEW.photo_sha256;
-        NEW.answer_id := coalesce(NEW.answer_id, NEW.localization_id);
     ELSIF TG_TABLE_NAME = 'all_duplicates' THEN
         noted := ARRAY(
             SELECT p.collection_id FROM all_photos AS p

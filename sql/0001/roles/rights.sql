@@ -200,7 +200,8 @@ BEGIN
         PERFORM geosearch.grant_to(
             CASE
                 WHEN item.proname IN (
-                    'create_embedding_table', 'add_collection', 'refresh_coverage', 'forget_tuning'
+                    'create_embedding_table', 'add_collection', 'refresh_coverage', 'forget_tuning',
+                    'place_reviewed'
                 ) THEN 'geosearch_ingester'
                 WHEN item.proname IN (
                     'delete_collection', 'delete_model', 'with_renamed', 'set_private', 'set_shared'
