@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags
 from psycopg.types.json import Jsonb
 
+from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Connection, Database
 from geosearch.density import Mixture
 from geosearch.density.products import product, shares_of, together
@@ -24,7 +26,13 @@ from geosearch.sphere import destination, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread, fit_movement, moment_prior
 from geosearch.timeline.movement import ANYWHERE, MODES
 from geosearch.timeline.movement_fit import FEWEST, Timeline, mean_log_likelihood
-from geosearch.timeline.timeline_rows import Dated, file_dated, find_moment, read_timelines
+from geosearch.timeline.timeline_rows import (
+    Dated,
+    file_dated,
+    find_moment,
+    read_timelines,
+    stored_dated,
+)
 
 from .photo_files import photo
 from .rows import add_photos
@@ -323,3 +331,18 @@ def test_of_a_file_the_metadata_say_when_and_by_whom(tmp_path: Path) -> None:
     found = file_dated(b"none", str(file))
     assert found == Dated(b"none", NOON, "assumed", "Ann", "Canon R5")
     assert file_dated(b"none", "/no/such/file.jpg") == Dated(b"none")
+
+
+def test_photos_that_one_may_not_see_tell_nothing(database: Database) -> None:
+    with database.connection() as connection:
+        hidden = add(connection, [-5, 5], [46.0, 46.0], collection="test")
+        shown = add(connection, [-50], [47.0], collection="open")
+        set_private(connection, "test", True)
+        file = Dated(b"", NOON, "known", "ann")
+        assert ids(find_moment(connection, file)) == (hidden[0], hidden[1])
+        connection.execute("SET LOCAL ROLE geosearch_reader")
+        assert ids(find_moment(connection, file)) == (shown[0], None)
+        assert len(read_timelines(connection)) == 1
+        assert stored_dated(connection, hashlib.sha256(b"/ann-None/test/0.jpg").digest()) is None
+        connection.execute("RESET ROLE")
+        assert stored_dated(connection, hashlib.sha256(b"/ann-None/test/0.jpg").digest())
