@@ -816,6 +816,7 @@ def test_a_decision_on_an_answer_is_kept_listed_and_taken_back(
     client.delete(f"answers/{number}/reviews/last")
     problem(client.delete(f"answers/{number}/reviews/last"), 404)
     problem(client.post(f"answers/{number}/reviews", json={"decision": "move"}), 400)
-    no_point = {"decision": "move", "to": [False, 0]}
-    problem(client.post(f"answers/{number}/reviews", json=no_point), 422)
+    for wrong in ({"to": [False, 0]}, {"to": [0, 0], "overwrite": 0}, {"to": [0, 0], "x": 1}):
+        asked = {"decision": "move"} | wrong
+        problem(client.post(f"answers/{number}/reviews", json=asked), 422)
     problem(client.post("answers/999999/reviews", json={"decision": "accept"}), 404)

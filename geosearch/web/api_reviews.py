@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
 from geosearch.localization.reviews import Decision, decide, list_reviews, undo
@@ -47,11 +47,13 @@ class Decided(BaseModel):
         None, description="Where it was taken, latitude and longitude: of a move alone."
     )
     remark: str | None = Field(None, description="Why, in the reviewer's words.")
-    to_accuracy_m: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+    to_accuracy_m: Annotated[Number, Field(ge=0)] | None = Field(
         None, description="Of a move: how well that is known, metres."
     )
-    as_reference: bool = Field(False, description="Whether photos become references by it.")
-    overwrite: bool = Field(False, description="Whether it replaces positions that were known.")
+    as_reference: StrictBool = Field(False, description="Whether photos become references by it.")
+    overwrite: StrictBool = Field(
+        False, description="Whether it replaces positions that were known."
+    )
 
 
 @router.get("", summary="What was decided on an answer", responses=shows([_REVIEW]))
