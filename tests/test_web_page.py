@@ -209,7 +209,8 @@ def picture(page: Any, name: str) -> None:
     if PICTURES:
         page.wait_for_timeout(6000)
         shown = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        shown.quantize(256, dither=Image.Dither.NONE).save(Path(PICTURES) / name, optimize=True)
+        few = shown.quantize(256, kmeans=1, dither=Image.Dither.NONE)
+        few.save(Path(PICTURES) / name, optimize=True)
 
 
 # ---- in and out ---------------------------------------------------------------------------------
