@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+from psycopg.conninfo import make_conninfo
 from safetensors.numpy import load_file, save_file
 
 from geosearch.client import Geosearch
+from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Database
-from geosearch.errors import InputError, ModelError, NotFoundError, Reason
+from geosearch.errors import DatabaseError, InputError, ModelError, NotFoundError, Reason
 from geosearch.features import external_vectors
 from geosearch.features.embedding_import import Imported
 
@@ -213,6 +215,37 @@ def test_what_is_no_embedding_is_a_reject_of_its_row_and_is_mended(
     assert "8 of 30 rows, 22 were there" in ran.out
     world.check(vectors)
     assert world.rejects() == {}
+
+
+def test_of_several_rows_of_a_photo_the_first_to_come_is_kept(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external_vectors, "BLOCK", 5)  # in two blocks at work at once, too
+    table = {"uri": world.uris * 3, "embedding": world.vectors.tolist() * 3}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    done = world.bring(tmp_path / "x.parquet")
+    assert (done.rows, done.embedded, done.there) == (3 * COUNT, COUNT, 2 * COUNT)
+    world.check()
+
+
+def test_an_ingester_imports_and_nobody_else_but_the_owner(world: World, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", world.vectors)
+    for role in ("reader", "analyst", "ingester"):
+        url = make_conninfo(world.database.url, options=f"-c role=geosearch_{role}")
+        with Database(url) as database:
+            gs = Geosearch(database)
+            asked = {"model": world.name, "collection": world.name, "match": "row"}
+            if role == "ingester":
+                assert gs.import_embeddings(tmp_path / "x.npy", **asked).embedded == COUNT  # type: ignore[arg-type]
+                continue
+            with pytest.raises(DatabaseError):
+                gs.import_embeddings(tmp_path / "x.npy", **asked)  # type: ignore[arg-type]
+    world.check()
+    with world.database.connection() as connection:
+        set_private(connection, world.name, private=True)
+    with Database(url) as database, pytest.raises(NotFoundError):
+        Geosearch(database).import_embeddings(tmp_path / "x.npy", **asked)  # type: ignore[arg-type]
+    assert world.bring(tmp_path / "x.npy", match="row").there == COUNT
 
 
 def test_other_lengths_are_other_models_rows_and_names_other_models(

@@ -27,7 +27,7 @@ ModelOption = Annotated[
     typer.Option(
         metavar="SPEC",
         help="packaged/efficientnet-lite0, torchvision/NAME[@WEIGHTS][+avg|max|gem] or "
-        "file:CHECKPOINT, each also with +views5 or +views9; or whitened:NAME.",
+        "file:CHECKPOINT, each also with +views5 or +views9; or whitened:NAME, external:NAME.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]

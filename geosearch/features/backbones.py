@@ -32,7 +32,7 @@ _HELP = (
     "A model is one of: packaged/efficientnet-lite0; torchvision/NAME[@WEIGHTS][+avg|max|gem], "
     "such as torchvision/resnet50 or torchvision/vgg16+max; file:CHECKPOINT. "
     "+views5 or +views9 after it takes several views of a photo. whitened:NAME is one that "
-    "geosearch whiten made"
+    "geosearch whiten made, external:NAME embeddings that were imported"
 )
 _VIEWS = re.compile(r"\+views(\d+)$")
 
