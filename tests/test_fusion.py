@@ -246,6 +246,28 @@ def test_an_answer_by_time_is_kept_read_back_and_computed_again(world: World) ->
     assert any(f"photo {world.ids[0]} at 46.500000" in change for change in again.changes)
 
 
+def test_reproduce_finds_photos_that_have_come_before_and_after_since(world: World) -> None:
+    def dated(taken_at: datetime | None) -> None:
+        with world.database.connection() as connection:
+            connection.execute(
+                "UPDATE geosearch.all_photos SET taken_at = %s WHERE id = %s",
+                (taken_at, world.ids[0]),
+            )
+            connection.execute(
+                "UPDATE geosearch.all_photos SET taken_at = NULL WHERE id = %s", (world.ids[1],)
+            )
+
+    dated(None)
+    answer = recorded(world.database, ask(world, timeline=True))
+    assert answer.evidence is None
+    assert answer.id is not None
+    assert reproduce(world.database, answer.id).same
+    dated(NOON)
+    again = reproduce(world.database, answer.id)
+    assert not again.same
+    assert f"was none, is photo {world.ids[0]}" in again.changes[0]
+
+
 def test_a_photo_that_time_says_nothing_of_is_placed_by_its_picture_alone(world: World) -> None:
     world.query = replace(world.query, sha256=bytes(32))
     told, alone = ask(world, timeline=True), ask(world)
