@@ -127,25 +127,25 @@ def examples(
 
 
 def test_what_is_often_wrong_is_doubted() -> None:
-    told = examples(0, 60, blank=0.5)
+    told = examples(0, 40, blank=0.5)
     known = fit_fusion(MOVEMENT, *told)
-    assert known.photos == 60
+    assert known.photos == 40
     assert known.picture_doubt > 0.3 > known.time_doubt
-    clocks = fit_fusion(MOVEMENT, *examples(0, 60, wrong=0.5))
+    clocks = fit_fusion(MOVEMENT, *examples(0, 40, wrong=0.5))
     assert clocks.picture_doubt < 0.2
     assert clocks.time_doubt > known.time_doubt
 
 
 def test_fused_regions_hold_what_they_say() -> None:
-    fitted = fit_fusion(MOVEMENT, *examples(1, 150, blank=0.2, wrong=0.1))
+    fitted = fit_fusion(MOVEMENT, *examples(1, 90, blank=0.2, wrong=0.1))
     levels = np.array(
         [
             fused(fitted, picture, moment).level_of(*truth)
-            for picture, moment, truth in zip(*examples(2, 150, blank=0.2, wrong=0.1), strict=True)
+            for picture, moment, truth in zip(*examples(2, 90, blank=0.2, wrong=0.1), strict=True)
         ]
     )
-    assert np.mean(levels <= 0.5) == pytest.approx(0.5, abs=0.12)
-    assert np.mean(levels <= 0.9) == pytest.approx(0.9, abs=0.07)
+    assert np.mean(levels <= 0.5) == pytest.approx(0.5, abs=0.15)
+    assert np.mean(levels <= 0.9) == pytest.approx(0.9, abs=0.09)
     assert Fusion.from_json(fitted.to_json()) == fitted
 
 
@@ -244,6 +244,28 @@ def test_an_answer_by_time_is_kept_read_back_and_computed_again(world: World) ->
     again = reproduce(world.database, given_.id)
     assert not again.same
     assert any(f"photo {world.ids[0]} at 46.500000" in change for change in again.changes)
+
+
+def test_reproduce_finds_photos_that_have_come_before_and_after_since(world: World) -> None:
+    def dated(taken_at: datetime | None) -> None:
+        with world.database.connection() as connection:
+            connection.execute(
+                "UPDATE geosearch.all_photos SET taken_at = %s WHERE id = %s",
+                (taken_at, world.ids[0]),
+            )
+            connection.execute(
+                "UPDATE geosearch.all_photos SET taken_at = NULL WHERE id = %s", (world.ids[1],)
+            )
+
+    dated(None)
+    answer = recorded(world.database, ask(world, timeline=True))
+    assert answer.evidence is None
+    assert answer.id is not None
+    assert reproduce(world.database, answer.id).same
+    dated(NOON)
+    again = reproduce(world.database, answer.id)
+    assert not again.same
+    assert f"was none, is photo {world.ids[0]}" in again.changes[0]
 
 
 def test_a_photo_that_time_says_nothing_of_is_placed_by_its_picture_alone(world: World) -> None:

@@ -200,13 +200,13 @@ def journeys(seed: int, photos: int, *, kmh: float = 40.0) -> list[Timeline]:
 
 
 def test_movement_is_fitted_to_the_photos_themselves() -> None:
-    lines, others = journeys(0, 120), journeys(1, 400)
+    lines, others = journeys(0, 80), journeys(1, 400)
     fitted = fit_movement(lines)
-    assert fitted.photos == 120
+    assert fitted.photos == 80
     default = Movement(spread=fitted.spread)
     # On journeys that it has not seen, too.
     assert mean_log_likelihood(fitted, others) > mean_log_likelihood(default, others) + 0.1
-    fast = fit_movement(journeys(0, 120, kmh=90.0))
+    fast = fit_movement(journeys(0, 80, kmh=90.0))
     assert fast.speeds_kmh[1] > 1.3 * fitted.speeds_kmh[1]
 
 

@@ -16,7 +16,9 @@ from geosearch.localization.answer_rows import load
 from geosearch.localization.localizing import answer_from, chosen_parameters, find_neighbours
 from geosearch.retrieval.neighbours import NOT_COMPARED, Neighbours
 from geosearch.sphere import great_circle_km
-from geosearch.timeline.timeline_rows import find_moment
+from geosearch.timeline.fusion import Fusion
+from geosearch.timeline.time_evidence import TimeEvidence
+from geosearch.timeline.timeline_rows import find_moment, stored_dated
 
 #: Estimates further apart than this, in degrees, are different.
 TOLERANCE_DEG = 1e-9
@@ -100,9 +102,8 @@ def _answer_again(database: Database, before: Localization, model: Model) -> Loc
     evidence = before.evidence
     with database.connection() as connection:
         parameters = chosen_parameters(connection, model, before.where, parameters)
-        if evidence is not None and evidence.timeline:
-            now = find_moment(connection, evidence.photo, before.where)
-            evidence = replace(evidence, timeline=now or None)
+        if parameters.timeline:
+            evidence = _time_again(connection, before)
     k = max(parameters.k, verify)
     found = find_neighbours(database, model, before.query, parameters, before.where, k=k)
     found = replace(found, neighbours=_with_inliers(found.neighbours, before.neighbours))
@@ -112,6 +113,17 @@ def _answer_again(database: Database, before: Localization, model: Model) -> Loc
         regions=False,
         evidence=evidence or None,
     )
+
+
+def _time_again(connection: Connection, before: Localization) -> TimeEvidence | None:
+    """The photos before and after, looked up again; what a track had is as it was."""
+    known, fitted = before.evidence, before.parameters.fitted
+    photo = stored_dated(connection, before.query.sha256) if known is None else known.photo
+    if photo is None:
+        return known
+    if known is None:
+        known = TimeEvidence(photo, None, (fitted and fitted.fusion) or Fusion())
+    return replace(known, timeline=find_moment(connection, photo, before.where) or None)
 
 
 def _with_inliers(found: Neighbours, known: Neighbours) -> Neighbours:

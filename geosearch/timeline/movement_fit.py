@@ -165,7 +165,7 @@ def fit_movement(timelines: Sequence[Timeline]) -> Movement:
         logs = log_likelihood(_unpacked(values, start), bridges)
         return float(-logs.mean() + np.sum((values - origin) ** 2) / (2 * len(bridges)))
 
-    found = minimize(objective, origin, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-6})
+    found = minimize(objective, origin, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-5})
     return replace(_unpacked(found.x, start), photos=len(drawn))
 
 

@@ -35,10 +35,17 @@ _CAMERA: LiteralString = (
     "nullif(concat_ws(' ', exif ->> 'Make', exif ->> 'Model', exif ->> 'BodySerialNumber'), '')"
 )
 
+#: Readers may not read what else is in EXIF: to them all cameras of an author are one.
+_NO_CAMERA: LiteralString = "NULL::text"
+
 _LOCATED = """
-SELECT photo_id, collection_id, author, {camera} AS camera, taken_at, taken_at_zone, sha256,
+SELECT photo_id, collection_id, author, camera, taken_at, taken_at_zone, sha256,
     ST_Y(geom) AS lat, ST_X(geom) AS lon, coalesce(accuracy_m, 0) / 1000 AS accuracy_km
-FROM (SELECT id AS photo_id, * FROM geosearch.photos) AS embeddings
+FROM (
+    SELECT id AS photo_id, collection_id, author, {camera} AS camera, taken_at, taken_at_zone,
+        sha256, geom, accuracy_m, licence
+    FROM geosearch.photos
+) AS embeddings
 WHERE geom IS NOT NULL AND taken_at IS NOT NULL AND {condition}
 """
 
@@ -81,7 +88,7 @@ def stored_dated(connection: Connection, sha256: bytes) -> Dated | None:
         sql.SQL(
             "SELECT taken_at, taken_at_zone, author, {}, collection_id FROM geosearch.photos "
             "WHERE sha256 = %s ORDER BY taken_at IS NULL, id LIMIT 1"
-        ).format(sql.SQL(_CAMERA)),
+        ).format(_camera(connection)),
         (sha256,),
     ).fetchone()
     return None if row is None else Dated(sha256, *row)
@@ -172,6 +179,14 @@ def located_readings(
     return found
 
 
+def _camera(connection: Connection) -> sql.SQL:
+    """The expression for the camera of a photo."""
+    row = connection.execute(
+        "SELECT has_column_privilege('geosearch.photos', 'exif', 'SELECT')"
+    ).fetchone()
+    return sql.SQL(_CAMERA if row and row[0] else _NO_CAMERA)
+
+
 def _mine(photo: Dated) -> tuple[sql.Composable, dict[str, Any]]:
     """The condition on located photos to be of a photo's timeline, and no copies of it."""
     mine: list[sql.SQL] = [sql.SQL("sha256 <> %(own_sha256)s")]
@@ -193,7 +208,7 @@ def _mine(photo: Dated) -> tuple[sql.Composable, dict[str, Any]]:
 
 def _located(connection: Connection, where: Filter) -> tuple[sql.Composed, dict[str, Any]]:
     condition, values = where.compile(connection)
-    return sql.SQL(_LOCATED).format(camera=sql.SQL(_CAMERA), condition=condition), dict(values)
+    return sql.SQL(_LOCATED).format(camera=_camera(connection), condition=condition), dict(values)
 
 
 def _nearest(
