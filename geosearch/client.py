@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Unpack
 
 from geosearch.arguments import Paths, checked_keywords, path, paths, whole
+from geosearch.audit.audit_rows import Doubt, list_doubts
 from geosearch.audit.photo_copies import (
     APART_M,
     APART_S,
@@ -383,6 +384,32 @@ class Geosearch(Closing):
             seed=seed,
             device=device,
         )
+
+    @checked_keywords
+    def audit(
+        self,
+        *,
+        model: str = DEFAULT_MODEL,
+        parameters: Parameters | Request | None = None,
+        least_probability: float = 0.5,
+        again: bool = False,
+        where: GivenFilter = None,
+        **conditions: Unpack[Conditions],
+    ) -> list[Doubt]:
+        """Photos that were hardly taken where or when they say: `geosearch.audit.audit_run`."""
+        from geosearch.audit.audit_run import audit
+
+        passing = narrowed(where, conditions)
+        audit(
+            self.database,
+            model=model,
+            where=passing,
+            parameters=parameters,
+            least_probability=least_probability,
+            again=again,
+        )
+        with self.database.connection() as connection:
+            return list_doubts(connection, passing)
 
     @checked_keywords
     def duplicates(

@@ -40,6 +40,7 @@ COMMANDS = {
     "answers": ("geosearch.cli.recorded_answers", "app"),
     "write-back": ("geosearch.cli.write_back", "write_back"),
     "review": ("geosearch.cli.review", "app"),
+    "audit": ("geosearch.cli.doubts", "audit"),
     "duplicates": ("geosearch.cli.doubts", "duplicates"),
     "evaluate": ("geosearch.cli.evaluate", "evaluate"),
     "sweep": ("geosearch.cli.evaluate", "sweep"),

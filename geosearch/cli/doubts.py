@@ -2,16 +2,87 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geosearch.cli import options
-from geosearch.cli.console import JsonOption, LimitOption, database, print_rows, progress
+from geosearch.cli.console import (
+    JsonOption,
+    LimitOption,
+    answer,
+    database,
+    print_rows,
+    progress,
+    say,
+)
 
 if TYPE_CHECKING:
+    from geosearch.audit.audit_rows import Doubt
     from geosearch.audit.photo_copies import Duplicate
     from geosearch.retrieval import Filter
+
+
+@options.taking(options.MODEL, asked=options.make_parameters, where=options.make_filter)
+def audit(
+    context: typer.Context,
+    least_probability: Annotated[
+        float,
+        typer.Option(metavar="P", help="Doubt what is less probable than this; 0 to 1."),
+    ] = 0.5,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also judge photos that were judged as they are now.")
+    ] = False,
+    limit: LimitOption = None,
+    as_json: JsonOption = False,
+    *,
+    model: str,
+    asked: dict[str, Any],
+    where: Filter,
+) -> None:
+    """Find photos that were hardly taken where or when they say, and what is likeliest wrong.
+
+    Each is placed without itself, by its picture and by the photos before and after it. What is
+    found is recorded, for the layer audit too: it has lines to where they were likelier taken. A
+    run that was broken off goes on where it was.
+
+    Example: geosearch audit --collection mine
+    """
+    from geosearch.audit.audit_rows import list_doubts
+    from geosearch.audit.audit_run import audit as run
+    from geosearch.localization import Request
+
+    with database(context) as opened:
+        with progress("judging photos", "photos") as report:
+            summary = run(
+                opened,
+                model=model,
+                where=where,
+                parameters=Request.from_json(asked),
+                least_probability=least_probability,
+                again=again,
+                progress=report,
+            )
+        with opened.connection() as connection:
+            found = list_doubts(connection, where)
+
+    def show() -> None:
+        columns = {
+            "photo": lambda item: item.photo,
+            "reason": lambda item: item.reason.replace("_", " "),
+            "right": lambda item: f"{item.probability:.3f}",
+            "stated": lambda item: f"{item.stated_lat:.5f},{item.stated_lon:.5f}",
+            "likelier": _likelier,
+            "picture km": lambda item: _km(item.picture_km),
+            "time km": lambda item: _km(item.timeline_km),
+            "km/h": lambda item: _km(item.speed_kmh),
+        }
+        if found:
+            print_rows(False, found, columns, ("photo", "reason", "stated", "likelier"), limit)
+        counted = ", ".join(f"{n:,} {name}" for name, n in summary.reasons.items()) or "none"
+        say(f"{summary.photos:,} photos, {summary.judged:,} judged now; doubtful: {counted}")
+
+    answer(as_json, {**summary.to_json(), "doubts": found}, show)
 
 
 @options.taking(options.MODEL, options.DUPLICATES, where=options.make_filter)
@@ -65,6 +136,16 @@ def duplicates(
     }
     none = f"none of {pairs:,} pairs of photos that show the same differs"
     print_rows(as_json, found, columns, ("photo", "other", "differ in"), limit, none)
+
+
+def _km(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}"
+
+
+def _likelier(item: Doubt) -> str:
+    if item.mend_at is not None:
+        return f"{item.mend_at:%Y-%m-%d %H:%M}"
+    return "" if item.mend_lat is None else f"{item.mend_lat:.5f},{item.mend_lon:.5f}"
 
 
 def _same(item: Duplicate) -> str:

@@ -180,6 +180,37 @@ def mean_log_likelihood(movement: Movement, timelines: Sequence[Timeline]) -> fl
     return float(log_likelihood(movement, _Bridges.of(told, movement.spread)).mean())
 
 
+def log_density_at(movement: Movement, moments: Sequence[Moment], lat: float, lon: float) -> Array:
+    """The log density (n,), per steradian, of one place in degrees by each of several moments.
+
+    That of `moment_prior`, but for the accuracy of the fixes.
+    """
+    rows = []
+    for moment in moments:
+        hours, places = [], []
+        for fix in (moment.before, moment.after):
+            hours.append(np.inf if fix is None else fix.hours)
+            places.append((lat, lon) if fix is None else (fix.lat, fix.lon))
+        rows.append((*hours, *places[0], *places[1]))
+    to, away, lat1, lon1, lat2, lon2 = np.array(rows).T
+    share = share_of_time(_finite(to), _finite(away))
+    between = great_circle_km(lat1, lon1, lat2, lon2)
+    middle = destination(lat1, lon1, initial_bearing(lat1, lon1, lat2, lon2), share * between)
+    spread = movement.spread.mixture.log_density(unit_vectors(lat, lon)[None])
+    bridges = _Bridges(
+        to,
+        away,
+        great_circle_km(lat, lon, lat1, lon1),
+        great_circle_km(lat, lon, lat2, lon2),
+        between,
+        great_circle_km(lat, lon, *middle),
+        share,
+        np.repeat(spread, len(to)),
+    )
+    logs = log_likelihood(movement, bridges)
+    return np.where(np.isinf(to) & np.isinf(away), spread, logs)
+
+
 def log_likelihood(movement: Movement, bridges: _Bridges) -> Array:
     """The log density (n,), per steradian, of each photo by those before and after it."""
     doubt, level = movement.doubt, movement.spread.log_level

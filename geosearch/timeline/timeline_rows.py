@@ -31,6 +31,7 @@ _ZONES = timedelta(hours=15)
 #: Photos nearest in time that are looked at on either side there.
 _LOOKED_AT = 500
 
+#: A camera, by what it writes into its photos, as SQL; NULL if nothing.
 _CAMERA: LiteralString = (
     "nullif(concat_ws(' ', exif ->> 'Make', exif ->> 'Model', exif ->> 'BodySerialNumber'), '')"
 )
@@ -88,7 +89,7 @@ def stored_dated(connection: Connection, sha256: bytes) -> Dated | None:
         sql.SQL(
             "SELECT taken_at, taken_at_zone, author, {}, collection_id FROM geosearch.photos "
             "WHERE sha256 = %s ORDER BY taken_at IS NULL, id LIMIT 1"
-        ).format(_camera(connection)),
+        ).format(camera_of(connection)),
         (sha256,),
     ).fetchone()
     return None if row is None else Dated(sha256, *row)
@@ -174,13 +175,13 @@ def located_readings(
     own |= {"own_first": 3600 * (first - margin), "own_last": 3600 * (last + margin)}
     found = []
     for row in connection.execute(statement, values | own):
-        shown = _reading(row[4], row[5], row[7], row[8]) if photo.zone == "assumed" else row[4]
+        shown = clock_reading(row[4], row[5], row[7], row[8]) if photo.zone == "assumed" else row[4]
         found.append((_hours(shown), row[7], row[8]))
     return found
 
 
-def _camera(connection: Connection) -> sql.SQL:
-    """The expression for the camera of a photo."""
+def camera_of(connection: Connection) -> sql.SQL:
+    """The expression for the camera of a photo; NULL for a role that may not see it."""
     row = connection.execute(
         "SELECT has_column_privilege('geosearch.photos', 'exif', 'SELECT')"
     ).fetchone()
@@ -208,7 +209,7 @@ def _mine(photo: Dated) -> tuple[sql.Composable, dict[str, Any]]:
 
 def _located(connection: Connection, where: Filter) -> tuple[sql.Composed, dict[str, Any]]:
     condition, values = where.compile(connection)
-    return sql.SQL(_LOCATED).format(camera=_camera(connection), condition=condition), dict(values)
+    return sql.SQL(_LOCATED).format(camera=camera_of(connection), condition=condition), dict(values)
 
 
 def _nearest(
@@ -247,7 +248,7 @@ def _moment(photo: Dated, time: datetime, rows: list[tuple[Any, ...]]) -> Moment
     for row in rows:
         other = row[4]
         if photo.zone == "assumed" and abs(other - time) <= 2 * _ZONES:
-            other = _reading(other, row[5], row[7], row[8])
+            other = clock_reading(other, row[5], row[7], row[8])
         gaps.append((_hours(other) - _hours(time), row))
     before = max((pair for pair in gaps if pair[0] <= 0), key=lambda pair: pair[0], default=None)
     after = min((pair for pair in gaps if pair[0] > 0), key=lambda pair: pair[0], default=None)
@@ -258,7 +259,7 @@ def _fix(gap: float, row: tuple[Any, ...]) -> Fix:
     return Fix(abs(gap), row[7], row[8], float(row[9]), row[0])
 
 
-def _reading(time: datetime, zone: str | None, lat: float, lon: float) -> datetime:
+def clock_reading(time: datetime, zone: str | None, lat: float, lon: float) -> datetime:
     """What a clock on the spot showed, as UTC."""
     from geosearch.ingest.photo_times import zone_at  # loads what reads pictures
 
