@@ -207,7 +207,7 @@ class Geosearch(Closing):
             There is no stored photo of this id.
         """
         if (photo is None) == (photo_id is None):
-            raise InputError("`photo`: give it or `photo_id`, and not both")
+            raise InputError("`photo`: give it, or the id of a stored one, and not both")
         if photo_id is not None:
             given = self.localize_stored([whole("photo_id", photo_id)], **options)
         else:
