@@ -28,6 +28,7 @@ LENDING = {
     "delete_model(bigint)",
     "forget_tuning(bigint,bigint)",
     "list_tokens()",
+    "place_reviewed(bytea,bigint,bigint)",
     "refresh_coverage(text)",
     "revoke_token(bigint)",
     "role_of_token(bytea)",

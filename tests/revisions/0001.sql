@@ -24,6 +24,10 @@ INSERT INTO geosearch.all_photos (
         'known', 'Ann', '{"Make": "x"}', 1, 359.9, 'magnetic', 65.5, -90, -12.5),
     (2, 2, '/photos/2.jpg', sha256('2'), 9, 4, 3, 'PNG', NULL, 'estimated',
         'SRID=4326;POINT(-70.5 45.25)', NULL, NULL, NULL, NULL, NULL, 1,
+        NULL, NULL, NULL, NULL, NULL),
+    -- Which the review below gives a position.
+    (3, 1, '/queries/2.jpg', sha256('q'), 9, 4, 3, 'JPEG', NULL, NULL,
+        NULL, NULL, NULL, NULL, NULL, NULL, 1,
         NULL, NULL, NULL, NULL, NULL);
 INSERT INTO geosearch.all_rejects (collection_id, uri, stage, reason, message, photo_id, run_id) VALUES
     (2, '/photos/2.jpg', 'position', 'no_position', 'no GPS tags', 2, 1);
@@ -50,7 +54,7 @@ FROM geosearch.all_photos WHERE geom IS NOT NULL;
 INSERT INTO geosearch.all_queries (
     photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, embedding
 ) SELECT id, 1, collection_id, estimate, accuracy_m, taken_at, author, '[0, 0.8, 0.6]'
-FROM geosearch.all_photos WHERE estimate IS NOT NULL;
+FROM geosearch.all_photos WHERE geom IS NULL;
 
 INSERT INTO geosearch.models (
     id, name, architecture, weights_source, weights_sha256, preprocessing, pooling, dimension,
