@@ -43,6 +43,7 @@ AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = os.environ.get("GEOSEARCH_PICTURES")
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.timeout(1200 if PICTURES else 300),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
     pytest.mark.skipif(not (FOLDER / "index.html").is_file(), reason="the page is not built"),
 ]
