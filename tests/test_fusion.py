@@ -25,7 +25,11 @@ from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING
 from geosearch.sphere import destination, great_circle_km, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread
+from geosearch.timeline.clock_offset import ClockOffset
 from geosearch.timeline.fusion import Fusion, fit_fusion, fused
+from geosearch.timeline.time_asked import TimeAsked
+from geosearch.timeline.time_evidence import TimeEvidence
+from geosearch.timeline.track_files import Track
 from tests.command_line import CommandLine
 from tests.photo_files import gps, photo
 from tests.rows import add_embeddings, add_model, add_photos
@@ -273,6 +277,30 @@ def test_a_photo_that_time_says_nothing_of_is_placed_by_its_picture_alone(world:
     told, alone = ask(world, timeline=True), ask(world)
     assert told.evidence is None
     assert (told.lat, told.lon, told.radius_km) == (alone.lat, alone.lon, alone.radius_km)
+
+
+def test_of_a_clock_without_a_zone_a_track_tells_only_with_its_offset(world: World) -> None:
+    hours = NOON.timestamp() / 3600 + np.array([-0.1, 0.1])
+    track = Track("t", "00", hours, np.full(2, 46.5), np.full(2, 7.5), np.full(2, 0.01))
+
+    def told(clock_offset: float | None = None) -> TimeEvidence | None:
+        times = TimeAsked(track, clock_offset)
+        asking = world.database, world.model, world.query, Parameters(k=20), EVERYTHING
+        return answer_query(*asking, times=times).evidence
+
+    known = told()
+    assert known is not None
+    assert known.track is not None
+    assert known.track.clock_offset == ClockOffset(0.0, 0)
+    with world.database.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_photos SET taken_at_zone = 'assumed' WHERE geom IS NULL"
+        )
+    assert told() is None
+    given_ = told(clock_offset=60.0)
+    assert given_ is not None
+    assert given_.track is not None
+    assert given_.track.clock_offset == ClockOffset(60.0, None)
 
 
 def test_cells_alone_know_no_timeline() -> None:

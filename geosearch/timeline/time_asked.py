@@ -70,6 +70,8 @@ class TimeAsked:
         if track is None or photo.taken_at is None:
             return None
         offset = self._offset(connection, photo, track)
+        if offset.photos == 0 and photo.zone == "assumed":
+            return None  # it may be hours off
         shown = photo.taken_at - timedelta(seconds=offset.seconds)
         moment = track.moment(shown.timestamp() / 3600)
         return OnTrack(track.name, track.sha256, offset, moment) if moment else None

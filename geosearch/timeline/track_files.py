@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from geosearch.storage import regular
 from geosearch.timeline.timeline_prior import Fix, Moment
 
 #: The largest file that is read: years of a phone.
-LARGEST_MIB = 512
+LARGEST_MIB = 256
 
 #: The standard deviation of a position where nothing is said of it, kilometres.
 _RECEIVER_KM = 0.01
@@ -38,6 +39,8 @@ _REACH_HOURS = 24.0
 
 #: A position and its time: seconds since 1970, degrees, degrees, and kilometres.
 _Point = tuple[float, float, float, float]
+
+_GPX_POINTS = ("trkpt", "rtept", "wpt")
 
 _DEGREES = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*°?\s*,\s*(-?\d+(?:\.\d+)?)\s*°?\s*", re.ASCII)
 
@@ -164,9 +167,13 @@ def _seconds(text: Any) -> float:
 
 
 def _elements(data: bytes) -> Iterator[Any]:
+    """The elements of XML as they end, children first; what holds many is emptied after."""
     from defusedxml import ElementTree
 
-    return ElementTree.fromstring(data, forbid_dtd=True).iter()
+    for _, element in ElementTree.iterparse(BytesIO(data), forbid_dtd=True):
+        yield element
+        if _local(element) in (*_GPX_POINTS, "Track", "Placemark"):
+            element.clear()
 
 
 def _local(element: Any) -> str:
@@ -179,7 +186,7 @@ def _children(element: Any, name: str) -> list[str]:
 
 def _gpx(data: bytes) -> Iterator[_Point]:
     for element in _elements(data):
-        if _local(element) in ("trkpt", "rtept", "wpt"):
+        if _local(element) in _GPX_POINTS:
             for text in _children(element, "time")[:1]:
                 place = float(element.get("lat", "nan")), float(element.get("lon", "nan"))
                 yield _seconds(text), *place, _RECEIVER_KM
