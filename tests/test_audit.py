@@ -238,6 +238,7 @@ def audited(module_database: Database) -> tuple[Database, list[Shot]]:
     return module_database, shots
 
 
+@pytest.mark.system
 def test_seeded_faults_are_found_and_hardly_anything_else(
     audited: tuple[Database, list[Shot]],
 ) -> None:
@@ -256,6 +257,7 @@ def test_seeded_faults_are_found_and_hardly_anything_else(
         assert {reason for kind, reason in pairs if kind == fault} <= {str(fault)}, pairs
 
 
+@pytest.mark.system
 def test_doubts_are_listed_with_a_place_and_vanish_when_that_is_mended(
     audited: tuple[Database, list[Shot]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,6 +291,7 @@ def test_doubts_are_listed_with_a_place_and_vanish_when_that_is_mended(
         assert len(gs.audit(model="test/model", collection="mine")) == len(doubts) - 1
 
 
+@pytest.mark.system
 def test_who_does_not_see_the_photos_is_not_told_of_doubts(
     audited: tuple[Database, list[Shot]],
 ) -> None:
@@ -304,6 +307,7 @@ def test_who_does_not_see_the_photos_is_not_told_of_doubts(
         connection.rollback()
 
 
+@pytest.mark.system
 def test_what_cannot_be_asked_is_refused(audited: tuple[Database, list[Shot]]) -> None:
     with pytest.raises(InputError, match="least_probability"):
         audit(audited[0], model="test/model", least_probability=1.5)

@@ -25,7 +25,12 @@ from geosearch.retrieval import where
 from geosearch.sphere import destination, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread, fit_movement, moment_prior
 from geosearch.timeline.movement import ANYWHERE, MODES
-from geosearch.timeline.movement_fit import FEWEST, Timeline, mean_log_likelihood
+from geosearch.timeline.movement_fit import (
+    FEWEST,
+    Timeline,
+    log_density_at,
+    mean_log_likelihood,
+)
 from geosearch.timeline.timeline_rows import (
     Dated,
     file_dated,
@@ -157,6 +162,21 @@ def test_a_place_between_two_photos_turns_with_the_earth(seed: int) -> None:
     moved = Moment(turned(moment.before), turned(moment.after))
     density = moment_prior(there, moved).log_density(points @ turn)
     assert density == pytest.approx(moment_prior(here, moment).log_density(points), abs=1e-4)
+
+
+def test_one_place_by_many_moments_is_as_dense_as_by_each() -> None:
+    rng = np.random.default_rng(3)
+    many = [moments(rng) for _ in range(20)]
+    many = [replace(m, before=replace(m.before, accuracy_km=0.0)) for m in many if m.before]
+    many = [replace(m, after=replace(m.after, accuracy_km=0.0)) for m in many if m.after]
+    first = many[0]
+    many += [Moment(first.before, None), Moment(None, first.after), Moment(None, None)]
+    place = unit_vectors(10.0, 20.0)[None]
+    movement = Movement(spread=Spread(11.0, 19.0, 500.0, 3.0))
+    one_by_one = [moment_prior(movement, moment).log_density(place)[0] for moment in many]
+    found = log_density_at(movement, many, 10.0, 20.0)
+    # Below a kernel's own floor sums differ, where nothing is.
+    assert np.maximum(found, -30) == pytest.approx(np.maximum(one_by_one, -30), abs=1e-3)
 
 
 def test_the_longer_the_time_the_farther_a_photographer_gets() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -26,6 +26,10 @@ class Fault(StrEnum):
 
 #: Faults that come to several photos at once, so many of them.
 _IN_GROUPS = {Fault.COPIED: 4, Fault.HOME: 4}
+
+
+#: Seconds within which a photo shows where one was.
+_WITNESSED = 0.5 * HOUR
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,14 @@ class Mischief:
         missing = 0
         for kind in sorted(Fault, key=lambda each: (each is Fault.COPIED, each is Fault.SPEED)):
             wanted = counts[kind] + (missing if kind is Fault.SPEED else 0)
-            missing += wanted - self._seed(stream, shots, located, kind, wanted)
+            missing += wanted - self._seed(stream, shots, located, kind, wanted, seen=True)
 
     def seed_wrong_clocks(
         self, stream: np.random.Generator, shots: list[Shot], share: float
     ) -> None:
         """Make the clocks of a share of all shots wrong."""
         wanted = round(share * len(shots))
-        self._seed(stream, shots, list(range(len(shots))), Fault.CLOCK, wanted)
+        self._seed(stream, shots, list(range(len(shots))), Fault.CLOCK, wanted, seen=False)
 
     def _seed(
         self,
@@ -86,11 +90,14 @@ class Mischief:
         candidates: list[int],
         kind: Fault,
         wanted: int,
+        *,
+        seen: bool,
     ) -> int:
-        """Make so many of the candidates wrong; how many could be."""
+        """Make so many of the candidates wrong, so that others show it if `seen`; how many."""
         if kind in _IN_GROUPS and wanted < 2:  # a copy of one is none
             return 0
         source = self.draw_place(stream, None) if kind is Fault.HOME else None
+        witnesses = [shot for shot in shots if shot.stated and not shot.fault] if seen else None
         groups = max(1, wanted // _IN_GROUPS.get(kind, wanted)) if wanted else 0
         sizes = [len(range(n, wanted, groups)) for n in range(groups)]
         waiting = iter(stream.permutation(candidates).tolist())
@@ -103,7 +110,7 @@ class Mischief:
                 wrong = (
                     None
                     if shots[number].fault
-                    else self._wrong(stream, shots[number], kind, source)
+                    else self._wrong(stream, shots[number], kind, source, witnesses)
                 )
                 if wrong is not None:
                     shots[number] = wrong
@@ -114,11 +121,16 @@ class Mischief:
         return given
 
     def _wrong(
-        self, stream: np.random.Generator, shot: Shot, kind: Fault, source: Place | None
+        self,
+        stream: np.random.Generator,
+        shot: Shot,
+        kind: Fault,
+        source: Place | None,
+        witnesses: Sequence[Shot] | None,
     ) -> Shot | None:
         """The shot with a fault; None if it would hardly be one."""
         if kind is Fault.CLOCK:
-            return self._with_wrong_clock(stream, shot)
+            return self._with_wrong_clock(stream, shot, witnesses)
         lat, lon = shot.stated or shot.place
         stated = source
         if kind is Fault.SWAPPED:
@@ -138,13 +150,22 @@ class Mischief:
             return None
         return replace(shot, stated=stated, fault=kind)
 
-    def _with_wrong_clock(self, stream: np.random.Generator, shot: Shot) -> Shot | None:
-        """Off by whole hours, at a time of the same trip when one was elsewhere."""
+    def _with_wrong_clock(
+        self, stream: np.random.Generator, shot: Shot, witnesses: Sequence[Shot] | None
+    ) -> Shot | None:
+        """Off by whole hours, at a time of the same trip when one was elsewhere.
+
+        Of witnesses, one was taken there about that time: else one may just have come earlier.
+        """
         path = self.paths[shot.trip]
         for hours in stream.permutation([h for h in range(-14, 15) if h]).tolist():
             shown = shot.time + hours * HOUR
             if path.time[0] < shown < path.time[-1]:
                 there = [float(each[0]) for each in path.at(shown)]
-                if great_circle_km(*shot.place, *there) >= self.apart_km:
+                told = witnesses is None or any(
+                    other.trip == shot.trip and abs(other.time - shown) < _WITNESSED
+                    for other in witnesses
+                )
+                if told and great_circle_km(*shot.place, *there) >= self.apart_km:
                     return replace(shot, clock_error=hours * HOUR, fault=Fault.CLOCK)
         return None
