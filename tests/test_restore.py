@@ -77,6 +77,18 @@ def source(
             "SELECT setval(format('geosearch.%I', sequencename)::regclass, 10) FROM pg_sequences "
             "WHERE schemaname = 'geosearch' AND last_value IS NULL"
         )
+        # A place that goes before a known one, a later one that does not, an answer that is gone.
+        admin.execute(
+            "INSERT INTO geosearch.all_photos (collection_id, shelf, uri, sha256, size_bytes,"
+            " width, height, format, geom, position_source)"
+            " SELECT 2, 2, '/4.jpg', sha256, 9, 4, 3, 'PNG',"
+            " 'SRID=4326;POINT(5 6)', 'exif' FROM geosearch.all_photos WHERE id = 3"
+        )
+        admin.execute(
+            "SELECT geosearch.review(1, 'move', 'SRID=4326;POINT(7 8)', overwrite => true)"
+        )
+        admin.execute("SET ROLE geosearch_owner; SELECT geosearch.review(1, 'accept'); RESET ROLE")
+        admin.execute("UPDATE geosearch.all_reviews SET localization_id = NULL WHERE id = 1")
         admin.execute("DELETE FROM geosearch.indexes")
         admin.execute("DELETE FROM geosearch.places WHERE id % 1000 > 0")
         admin.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
@@ -470,6 +482,6 @@ def test_from_the_command_line(
     file = tmp_path / "photos.geosearch"
     dumped = CommandLine(source.database.url, capsys)("db", "dump", file, "--json")
     assert dumped.code == 0, dumped.err
-    assert dumped.json()["rows"]["all_photos"] == REFERENCES + SECRET + 2
+    assert dumped.json()["rows"]["all_photos"] == REFERENCES + SECRET + 4
     refused = CommandLine(kept, capsys)("db", "restore", file)
     assert (refused.code, "--replace" in refused.err) == (5, True)

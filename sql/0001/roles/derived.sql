@@ -59,6 +59,7 @@ AS $$
 DECLARE
     seen CONSTANT bigint[] := visible_collections();
     noted bigint[] := '{}';
+    answer record;
     given jsonb;
     said jsonb;
     asked text;
@@ -80,11 +81,14 @@ BEGIN
         ) || (SELECT p.collection_ids FROM all_partitions AS p WHERE p.id = NEW.partition_id);
     ELSIF TG_TABLE_NAME = 'all_reviews' THEN
         -- Photos get places by it: it is of an answer that one sees, and of that one's photo.
-        SELECT l.collection_ids, l.id, l.photo_sha256
-        INTO noted, NEW.answer_id, NEW.photo_sha256
+        SELECT l.id, l.photo_sha256, l.collection_ids INTO answer
         FROM all_localizations AS l
         WHERE l.id = NEW.localization_id AND l.collection_ids <@ seen;
-        IF NOT FOUND THEN
+        IF FOUND THEN
+            noted := answer.collection_ids;
+            NEW.answer_id := answer.id;
+            NEW.photo_sha256 := answer.photo_sha256;
+        ELSIF NOT has_table_privilege(caller(), 'geosearch.all_reviews', 'INSERT') THEN
             RAISE insufficient_privilege USING MESSAGE = 'a review is of an answer that one sees';
         END IF;
         asked := NEW.photo_uri;
