@@ -221,7 +221,7 @@ def test_a_stored_photo_is_localized_without_itself(embedded: Database) -> None:
     assert gs.reproduce(answer.id or 0).same
     with pytest.raises(NotFoundError, match="no photo 99"):
         gs.localize(photo_id=99)
-    with pytest.raises(InputError, match="photo_id"):
+    with pytest.raises(InputError, match="not both"):
         gs.localize("a.jpg", photo_id=1)
 
 
