@@ -2,7 +2,7 @@
 
 The offset is the one under which the track was nearest to the photos when they were taken: the
 maximum, over ±14 hours, of the likelihood of the photos' places, each of which may be wrong. First
-minute by minute with a wide kernel, then second by second round the best with a narrow one.
+in steps of 10 seconds with a wide kernel, then second by second round the best with a narrow one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from geosearch.json_record import Record
-from geosearch.sphere import Array, great_circle_km, lat_lon, unit_vectors
+from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
+from geosearch.timeline.movement import Spread
 from geosearch.timeline.track_files import Track
 
 #: Offsets looked at, and fewer photos than this tell none.
@@ -22,10 +23,13 @@ FURTHEST_HOURS, FEWEST = 14.0, 3
 _MOST = 200
 
 #: Steps in seconds and standard deviations in km, one after the other.
-_STEPS = ((60.0, 1.5), (10.0, 0.3), (1.0, 0.05))
+_STEPS = ((10.0, 0.08), (1.0, 0.03))
 
-#: The probability that a photo's place is wrong, and the area in km² it is in then.
-_WRONG, _AREA_KM2 = 0.1, 1e6
+#: The probability that a photo's place or time is wrong: then it is where the track is at all.
+_WRONG = 0.1
+
+#: Between two positions: how fast one strays from the way, and how far as a share of the way.
+_STRAY_KMH, _WANDER = 2.0, 0.3
 
 #: Of equally good offsets the smallest: what this many hours make less likely, e times.
 _FAR_HOURS = 100.0
@@ -52,7 +56,7 @@ def find_offset(track: Track, hours: Array, lat: Array, lon: Array) -> ClockOffs
     """
     margin = FURTHEST_HOURS
     near = (hours > track.hours[0] - margin) & (hours < track.hours[-1] + margin)
-    if near.sum() < FEWEST:
+    if near.sum() < FEWEST or len(track) < 2:
         return ClockOffset(0.0, 0)
     chosen = np.flatnonzero(near)
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(_MOST, len(chosen))).astype(int)]
@@ -71,6 +75,8 @@ def _log_likelihood(
 ) -> Array:
     """Of each offset (o,) in seconds, up to a constant."""
     points = unit_vectors(track.lat, track.lon)
+    wrong = _WRONG * np.exp(Spread.of(track.lat, track.lon).log_level) / EARTH_RADIUS_KM**2
+    legs = great_circle_km(track.lat[:-1], track.lon[:-1], track.lat[1:], track.lon[1:])
     total = -np.abs(offsets) / 3600 / _FAR_HOURS
     for time, *place in zip(hours, lat, lon, strict=True):
         when = time - offsets / 3600
@@ -79,7 +85,7 @@ def _log_likelihood(
         # Far from its positions in time the track says less; beyond its ends, nothing.
         after = np.clip(np.searchsorted(track.hours, when), 1, len(track) - 1)
         gap = np.minimum(np.abs(when - track.hours[after - 1]), np.abs(track.hours[after] - when))
-        width = np.hypot(km, 20 * gap)
+        width = np.sqrt(km**2 + (_STRAY_KMH * gap) ** 2 + (_WANDER * legs[after - 1]) ** 2)
         hit = np.exp(-((away / width) ** 2) / 2) / (2 * np.pi * width**2)
-        total = total + np.log((1 - _WRONG) * hit + _WRONG / _AREA_KM2)
+        total = total + np.log((1 - _WRONG) * hit + wrong)
     return np.asarray(total)
