@@ -391,3 +391,6 @@ def test_an_answer_by_a_track_is_computed_again_without_it(
     assert set(answer.evidence.believed) == {"picture", "timeline", "track"}
     with pytest.raises(InputError, match="clock_offset"):
         gs.localize(travelled / "3.jpg", clock_offset=3.0)
+    for seconds in (float("nan"), float("inf"), 1e18):
+        with pytest.raises(InputError, match="clock_offset"):
+            gs.localize(travelled / "3.jpg", track=track, clock_offset=seconds)

@@ -31,7 +31,7 @@ _NAMED = 3
 
 #: In help, what is asked of time stands together; and how far a clock is ahead.
 _TIME = "Time"
-_CLOCK = re.compile(r"([-+]?)(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII)
+_CLOCK = re.compile(r"([-+]?)(\d{1,2}):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
 
 #: Neighbours that `show` lists where nothing says how many.
 _SHOWN = 20
@@ -90,12 +90,12 @@ def _make_times(given: dict[str, Any]) -> dict[str, Any]:
     timeline = given.pop("timeline") or None
     if "timeline" in without:
         timeline = False
-    if "track" in without or not given["track"]:
-        given = {"track": None, "clock_offset": given["clock_offset"] and None}
+    if "track" in without:
+        given = {"track": None, "clock_offset": None}
     offset = given["clock_offset"]
     return {
         "timeline": timeline,
-        "track": given["track"],
+        "track": given["track"] or None,
         "clock_offset": None if offset is None else _seconds(offset),
     }
 

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from psycopg.types.json import Jsonb
 
-from geosearch.arguments import Paths, paths
+from geosearch.arguments import Paths, check_range, paths
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DEFAULT_WEIGHTING
@@ -43,6 +43,9 @@ from geosearch.waiting import Progress
 
 #: A stored photo is no answer to itself.
 ITSELF = Exclusions(same_bytes=True)
+#: Clocks that were never set are decades off, not more.
+_MOST_OFFSET_S = 2e9
+
 #: Levels of the radii and regions of an answer.
 LEVELS = (0.5, 0.9)
 
@@ -170,6 +173,7 @@ ORDER BY 1
 def _times(track: Paths | None, clock_offset: float | None, *, files: bool = False) -> TimeAsked:
     if track is None and clock_offset is not None:
         raise InputError("`clock_offset` is for a `track`", "Give one, or leave it out.")
+    check_range("clock_offset", clock_offset, -_MOST_OFFSET_S, _MOST_OFFSET_S)
     return TimeAsked(None if track is None else read_tracks(track), clock_offset, files)
 
 
