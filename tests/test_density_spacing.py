@@ -27,7 +27,8 @@ def test_an_answer_shrinks_with_the_places(mixture: Spread, shrunk: int) -> None
     for level in (0.5, 0.9):
         assert shrunk * there.radius_km[level] == pytest.approx(here.radius_km[level], rel=0.02)
         area = shrunk**2 * there.regions[level].area_km2
-        assert area == pytest.approx(here.regions[level].area_km2, rel=0.02)
+        # Regions are made of cells, and the larger lie on a rounder Earth.
+        assert area == pytest.approx(here.regions[level].area_km2, rel=0.04)
 
 
 def test_it_is_the_distance_to_the_fifth_nearest_other() -> None:
