@@ -152,6 +152,33 @@ def test_what_a_run_changes_of_a_reviewed_photo_comes_back_as_it_was(photos: Dat
     assert position(photos, 3)[:3] == (None, None, None)
 
 
+@pytest.mark.parametrize("then", ["undo", "unsure"])
+def test_on_another_shelf_a_photo_gets_back_what_it_had(photos: Database, then: str) -> None:
+    gs = Geosearch(photos)
+    known = position(photos, 1)
+    gs.review(answer(1), "move", (47, 9), overwrite=True)
+    reviewed = position(photos, 1)
+    with photos.connection() as connection:
+        add_photos(connection, [1.0], [2.0], collection="hidden")
+        set_private(connection, "hidden", private=True)
+    gs.move_photos("hidden", ids=[1])
+    gs.review(answer(1, 1), "unsure")
+    assert position(photos, 1) == reviewed
+    gs.undo_review(answer(1)) if then == "undo" else gs.review(answer(1), "unsure")
+    assert position(photos, 1) == known
+
+
+def test_a_reviewed_photo_keeps_its_place_if_nothing_says_what_was_before(
+    photos: Database,
+) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(3), "move", (47, 9))
+    with photos.connection() as connection:
+        connection.execute("DELETE FROM geosearch.all_photo_changes")
+    gs.undo_review(answer(3))
+    assert position(photos, 3)[::2] == ("reviewed", 47, answer(3))
+
+
 def test_readers_and_analysts_do_what_they_may(photos: Database) -> None:
     with photos.connection() as connection:
         set_private(connection, "test", private=True)

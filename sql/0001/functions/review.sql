@@ -146,6 +146,7 @@ BEGIN
                     AND c.old ->> 'position_source' IS DISTINCT FROM 'reviewed'
                 ORDER BY c.id DESC LIMIT 1
             );
+            CONTINUE WHEN before IS NULL;  -- not known: it keeps what it has
         END IF;
         SELECT r.point, r.accuracy_m, r.answer_id,
             r.as_reference AND may_write(r.recorded_by, photo.shelf) AS as_reference
