@@ -152,6 +152,41 @@ def test_what_a_run_changes_of_a_reviewed_photo_comes_back_as_it_was(photos: Dat
     assert position(photos, 3)[:3] == (None, None, None)
 
 
+def test_an_older_review_does_not_come_back_over_a_correction(photos: Database) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(1), "move", (47, 9), overwrite=True)
+    gs.correct_positions(1, 2, ids=[1])
+    corrected = position(photos, 1)
+    gs.review(answer(1, 1), "unsure")
+    assert position(photos, 1) == corrected
+    second = gs.correct_positions(3, 4, ids=[1]).run_id
+    assert second is not None
+    gs.undo_run(second)
+    assert position(photos, 1) == corrected
+    gs.review(answer(1, 1), "move", (48, 9), overwrite=True)
+    assert position(photos, 1)[::2] == ("reviewed", 48, answer(1, 1))
+    with photos.connection() as connection:
+        add_photos(connection, [1.0], [2.0], collection="hidden")
+        set_private(connection, "hidden", private=True)
+    gs.move_photos("hidden", ids=[1])
+    gs.undo_review(answer(1, 1))
+    assert position(photos, 1) == corrected
+
+
+def test_a_review_replaces_nothing_of_a_copy_stored_later(photos: Database) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(1), "move", (47, 9), overwrite=True)
+    with photos.connection() as connection:
+        add_photos(connection, [1.0], [2.0], collection="copies")
+        connection.execute(
+            "UPDATE geosearch.all_photos SET sha256 ="
+            " (SELECT sha256 FROM geosearch.all_photos WHERE id = 1) WHERE id = 5"
+        )
+    known = position(photos, 5)
+    gs.review(answer(1, 1), "unsure")
+    assert position(photos, 5) == known
+
+
 @pytest.mark.parametrize("then", ["undo", "unsure"])
 def test_on_another_shelf_a_photo_gets_back_what_it_had(photos: Database, then: str) -> None:
     gs = Geosearch(photos)

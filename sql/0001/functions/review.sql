@@ -123,7 +123,8 @@ DECLARE
     after jsonb;
 BEGIN
     FOR photo IN
-        SELECT p.id, p.collection_id, p.shelf, p.sha256, p.position_source, c.reviewed_references,
+        SELECT p.id, p.collection_id, p.shelf, p.sha256, p.position_source, p.created_at,
+            c.reviewed_references,
             jsonb_build_object(
                 'lat', ST_Y(coalesce(p.geom, p.estimate)),
                 'lon', ST_X(coalesce(p.geom, p.estimate)),
@@ -162,7 +163,14 @@ BEGIN
             AND (photo.shelf = 0 OR may_write(r.recorded_by, photo.shelf))
             AND (
                 coalesce(before ->> 'position_source', 'estimated') = 'estimated'
+                -- Not what was found or said since.
                 OR r.overwrite AND may_write(r.recorded_by, photo.shelf)
+                AND r.created_at >= photo.created_at
+                AND NOT EXISTS (
+                    SELECT FROM all_photo_changes AS c
+                    WHERE c.photo_id = photo.id AND c.shelf = photo.shelf AND c.new ? 'lat'
+                        AND c.run_id IS NOT NULL AND c.changed_at > r.created_at
+                )
             )
         ORDER BY r.id DESC LIMIT 1;
         after := coalesce(CASE WHEN FOUND THEN jsonb_build_object(
