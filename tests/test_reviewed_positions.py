@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
+from psycopg.errors import CheckViolation, InsufficientPrivilege, InvalidParameterValue
 
 from geosearch.client import Geosearch
 from geosearch.database.collection_rows import set_private, set_reviewed_references
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_embeddings
 from geosearch.deletion.record_deletion import delete_answers
-from geosearch.errors import NotFoundError
+from geosearch.errors import InputError, NotFoundError
 from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
 from geosearch.localization.reviews import decide, undo
@@ -185,6 +185,22 @@ def test_a_review_replaces_nothing_of_a_copy_stored_later(photos: Database) -> N
     known = position(photos, 5)
     gs.review(answer(1, 1), "unsure")
     assert position(photos, 5) == known
+
+
+@pytest.mark.parametrize("accuracy_m", [float("inf"), float("nan"), -1.0])
+def test_an_accuracy_is_finite(photos: Database, accuracy_m: float) -> None:
+    with pytest.raises(InputError):
+        Geosearch(photos).review(answer(3), "move", (47, 9), to_accuracy_m=accuracy_m)
+    with photos.connection() as connection, pytest.raises(InvalidParameterValue):
+        connection.execute(
+            "SELECT geosearch.review(%s, 'move', ST_SetSRID(ST_Point(9, 47), 4326),"
+            " accuracy_m => %s::real)",
+            (answer(3), accuracy_m),
+        )
+    Geosearch(photos).review(answer(3), "move", (47, 9), to_accuracy_m=1)
+    for table in ("all_reviews", "all_photos"):
+        with photos.connection() as connection, pytest.raises(CheckViolation):
+            connection.execute(f"UPDATE geosearch.{table} SET accuracy_m = %s", (accuracy_m,))  # type: ignore[arg-type] # noqa: S608
 
 
 @pytest.mark.parametrize("then", ["undo", "unsure"])

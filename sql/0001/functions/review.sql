@@ -36,7 +36,9 @@ BEGIN
             format('%s with %s point', decision, CASE WHEN point IS NULL THEN 'no' ELSE 'a' END),
             'Give a point to move to, and with no other decision.'
         );
-    ELSIF accuracy_m IS NOT NULL AND NOT (decision = 'move' AND accuracy_m >= 0) THEN
+    ELSIF accuracy_m IS NOT NULL
+        AND NOT (decision = 'move' AND accuracy_m >= 0 AND accuracy_m < 'Infinity')
+    THEN
         PERFORM refuse(
             format('%s with an accuracy of %s m', decision, accuracy_m),
             'Give how well the point to move to is known, in metres.'

@@ -152,7 +152,7 @@ CREATE TABLE geosearch.all_photos (
         ON UPDATE CASCADE ON DELETE CASCADE,
     CONSTRAINT all_photos_sha256_length_check CHECK (octet_length(sha256) = 32),
     CONSTRAINT all_photos_size_check CHECK (size_bytes > 0 AND width > 0 AND height > 0),
-    CONSTRAINT all_photos_accuracy_check CHECK (accuracy_m >= 0),
+    CONSTRAINT all_photos_accuracy_check CHECK (accuracy_m >= 0 AND accuracy_m < 'Infinity'),
     CONSTRAINT all_photos_taken_at_zone_check CHECK (
         taken_at_zone IN ('known', 'position', 'assumed')
         AND (taken_at IS NOT NULL OR taken_at_zone IS NULL)
