@@ -187,6 +187,44 @@ def test_a_review_replaces_nothing_of_a_copy_stored_later(photos: Database) -> N
     assert position(photos, 5) == known
 
 
+def test_rights_count_when_a_decision_is_recorded(photos: Database) -> None:
+    def record(connection: Connection, role: str, key: int, **options: bool) -> None:
+        connection.execute(f"SET LOCAL ROLE {role}")
+        decide(connection, key, "move", (47, 9), **options)
+
+    with photos.connection() as connection:
+        connection.execute("CREATE ROLE decider IN ROLE geosearch_analyst, geosearch_ingester")
+    try:
+        with photos.connection() as connection:
+            record(connection, "decider", answer(1), overwrite=True)
+        with photos.connection() as connection:
+            record(connection, "decider", answer(3), as_reference=True)
+        with photos.connection() as connection:
+            connection.execute("REVOKE geosearch_ingester FROM decider")
+        gs = Geosearch(photos)
+        for photo in (1, 3):
+            before = position(photos, photo)
+            gs.review(answer(photo, 1), "unsure")
+            assert position(photos, photo) == before
+            assert before[0] == "reviewed"
+        assert position(photos, 3)[1] == 47
+        rest = "localization_id, answer_id, photo_uri, photo_sha256, decision, point, shown"
+        for statement in (
+            f"INSERT INTO geosearch.reviews ({rest}, as_reference) SELECT {rest}, true"  # noqa: S608
+            " FROM geosearch.reviews LIMIT 1",
+            f"INSERT INTO geosearch.reviews ({rest}, overwrite) SELECT {rest}, true"  # noqa: S608
+            " FROM geosearch.reviews LIMIT 1",
+            "UPDATE geosearch.reviews SET overwrite = true, as_reference = true",
+        ):
+            with photos.connection() as connection:
+                connection.execute("SET LOCAL ROLE decider")
+                with pytest.raises(InsufficientPrivilege):
+                    connection.execute(statement)  # type: ignore[call-overload]
+    finally:
+        with photos.connection() as connection:
+            connection.execute("DROP ROLE decider")
+
+
 @pytest.mark.parametrize("accuracy_m", [float("inf"), float("nan"), -1.0])
 def test_an_accuracy_is_finite(photos: Database, accuracy_m: float) -> None:
     with pytest.raises(InputError):

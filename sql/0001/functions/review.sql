@@ -53,12 +53,6 @@ BEGIN
         PERFORM refuse(
             format('localization %s has no estimate', localization), 'Reject it, or move it.'
         );
-    ELSIF (as_reference OR overwrite)
-        AND NOT has_table_privilege('geosearch.photos_open', 'DELETE')
-    THEN
-        RAISE insufficient_privilege USING
-            MESSAGE = 'this role makes no references of photos, and replaces no known positions',
-            HINT = 'It takes the role geosearch_ingester.';
     END IF;
     INSERT INTO geosearch.reviews (
         localization_id, photo_uri, photo_sha256, decision, point, accuracy_m,
@@ -151,9 +145,7 @@ BEGIN
             );
             CONTINUE WHEN before IS NULL;  -- not known: it keeps what it has
         END IF;
-        SELECT r.point, r.accuracy_m, r.answer_id,
-            r.as_reference AND may_write(r.recorded_by, photo.shelf) AS as_reference
-        INTO decided
+        SELECT r.point, r.accuracy_m, r.answer_id, r.as_reference INTO decided
         FROM (
             SELECT DISTINCT ON (r.answer_id, r.recorded_by) r.*
             FROM all_reviews AS r
@@ -166,8 +158,7 @@ BEGIN
             AND (
                 coalesce(before ->> 'position_source', 'estimated') = 'estimated'
                 -- Not what was found or said since.
-                OR r.overwrite AND may_write(r.recorded_by, photo.shelf)
-                AND r.created_at >= photo.created_at
+                OR r.overwrite AND r.created_at >= photo.created_at
                 AND NOT EXISTS (
                     SELECT FROM all_photo_changes AS c
                     WHERE c.photo_id = photo.id AND c.shelf = photo.shelf AND c.new ? 'lat'
@@ -206,6 +197,27 @@ $$;
 COMMENT ON FUNCTION geosearch.place_reviewed(bytea, bigint, bigint) IS
     'Gives the photos with these bytes, or placed by this answer, the place that was decided on, or '
     'what they had before; the review is that of the history.';
+
+-- Asked once: what was decided stands when who decided it may no more.
+CREATE FUNCTION geosearch.may_place() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+BEGIN
+    IF (NEW.as_reference OR NEW.overwrite) AND NOT may_write(caller(), 0) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'this role makes no references of photos, and replaces no known positions',
+            HINT = 'It takes the role geosearch_ingester.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.may_place() IS
+    'Sees that who makes references of photos, or replaces positions, by a review may do so.';
+
+CREATE TRIGGER may_place BEFORE INSERT ON geosearch.all_reviews
+FOR EACH ROW EXECUTE FUNCTION geosearch.may_place();
 
 CREATE FUNCTION geosearch.place_reviewed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
