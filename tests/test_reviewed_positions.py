@@ -187,6 +187,25 @@ def test_a_review_replaces_nothing_of_a_copy_stored_later(photos: Database) -> N
     assert position(photos, 5) == known
 
 
+def test_reviews_are_found_after_a_photos_bytes_changed(photos: Database) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(3), "move", (47, 9))
+    first = position(photos, 3)
+    gs.review(answer(3, 1), "move", (48, 9))
+    with photos.connection() as connection:
+        # As where its position is written into its file.
+        connection.execute(
+            "UPDATE geosearch.all_photos SET sha256 = sha256('written'::bytea) WHERE id = 3"
+        )
+        layer = "SELECT localization_id, decision FROM geosearch.gis_unlocated WHERE id = 3"
+        assert connection.execute(layer).fetchall() == [(answer(3, 1), "move")]
+    gs.undo_review(answer(3, 1))
+    assert position(photos, 3) == first
+    gs.review(answer(3, 1), "move", (49, 9))
+    gs.review(answer(3), "move", (50, 9))
+    assert position(photos, 3)[2] == 50
+
+
 def test_rights_count_when_a_decision_is_recorded(photos: Database) -> None:
     def record(connection: Connection, role: str, key: int, **options: bool) -> None:
         connection.execute(f"SET LOCAL ROLE {role}")

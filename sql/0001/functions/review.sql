@@ -130,7 +130,13 @@ BEGIN
             ) AS facts
         FROM all_photos AS p JOIN all_collections AS c ON c.id = p.collection_id
         -- Its bytes may be others since: its position was written into it.
-        WHERE p.sha256 = bytes OR p.localization_id = answer
+        WHERE p.id IN (
+            SELECT same.id FROM all_photos AS same
+            WHERE same.sha256 = bytes OR same.localization_id = answer
+            UNION SELECT c.photo_id
+            FROM all_photo_changes AS c JOIN all_reviews AS r ON r.id = c.review_id
+            WHERE r.answer_id = answer
+        )
         ORDER BY p.id
         FOR UPDATE OF p
     LOOP
@@ -151,6 +157,10 @@ BEGIN
             FROM all_reviews AS r
             WHERE r.photo_sha256 = photo.sha256
                 OR r.answer_id = (photo.facts ->> 'localization_id')::bigint
+                OR r.answer_id IN (
+                    SELECT (c.new ->> 'localization_id')::bigint FROM all_photo_changes AS c
+                    WHERE c.photo_id = photo.id AND c.shelf = photo.shelf
+                )
             ORDER BY r.answer_id, r.recorded_by, r.id DESC
         ) AS r
         WHERE r.point IS NOT NULL

@@ -160,12 +160,14 @@ SELECT
 FROM geosearch.photos
 LEFT JOIN geosearch.collections ON collections.id = photos.collection_id
 LEFT JOIN (
-    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, place, agreement, radius_90_km,
-        probability_within_km, confident, low_information
+    SELECT DISTINCT ON (photo_sha256) id, photo_sha256
     FROM geosearch.localizations
     WHERE evaluation_id IS NULL
     ORDER BY photo_sha256, id DESC
-) AS answers ON answers.photo_sha256 = photos.sha256
+) AS latest ON latest.photo_sha256 = photos.sha256
+-- Or the one it has its place by, if its bytes are others since.
+LEFT JOIN geosearch.localizations AS answers
+    ON answers.id = coalesce(latest.id, photos.localization_id)
 LEFT JOIN (
     SELECT DISTINCT ON (answer_id) answer_id, decision
     FROM geosearch.reviews ORDER BY answer_id, id DESC

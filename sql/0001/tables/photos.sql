@@ -322,6 +322,7 @@ CREATE TABLE geosearch.all_photo_changes (
 ALTER SEQUENCE geosearch.photo_changes_id_seq OWNED BY geosearch.all_photo_changes.id;
 CREATE INDEX ON geosearch.all_photo_changes (photo_id);
 CREATE INDEX ON geosearch.all_photo_changes (run_id);
+CREATE INDEX ON geosearch.all_photo_changes (review_id) WHERE review_id IS NOT NULL;
 
 CALL pg_temp.describe('geosearch.all_photo_changes',
     'What was changed of photos that were there: an ingest with --update, corrections by hand, reviews.', $$
