@@ -196,6 +196,12 @@ BEGIN
     ELSIF moved AND NEW.geom IS NOT NULL THEN
         PERFORM review(OLD.localization_id, 'move', NEW.geom, NEW.remark);
     ELSIF moved OR NEW.decision IS NULL AND OLD.decision IS NOT NULL THEN
+        PERFORM refuse(
+            'nothing was decided here, or another decided it last', 'One takes back one''s own.'
+        ) WHERE current_user IS DISTINCT FROM (
+            SELECT r.recorded_by FROM reviews AS r
+            WHERE r.answer_id = OLD.localization_id ORDER BY r.id DESC LIMIT 1
+        );
         PERFORM undo_review(OLD.localization_id);
     ELSIF NEW.decision IS DISTINCT FROM OLD.decision THEN
         PERFORM review(OLD.localization_id, NEW.decision, NULL, NEW.remark);
