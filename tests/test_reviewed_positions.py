@@ -206,6 +206,22 @@ def test_reviews_are_found_after_a_photos_bytes_changed(photos: Database) -> Non
     assert position(photos, 3)[2] == 50
 
 
+def test_a_public_photo_gets_no_place_from_what_rests_on_private_photos(photos: Database) -> None:
+    with photos.connection() as connection:
+        add_photos(connection, [1.0], [2.0], collection="hidden")
+        set_private(connection, "hidden", private=True)
+        connection.execute(
+            "UPDATE geosearch.all_localizations SET collection_ids = collection_ids ||"
+            " (SELECT id FROM geosearch.all_collections WHERE name = 'hidden') WHERE id = %s",
+            (answer(3),),
+        )
+    gs = Geosearch(photos)
+    gs.review(answer(3), "accept")
+    assert position(photos, 3)[0] is None
+    gs.review(answer(3), "move", (47, 9))  # which the reviewer knows
+    assert position(photos, 3)[::2] == ("reviewed", 47, answer(3))
+
+
 def test_rights_count_when_a_decision_is_recorded(photos: Database) -> None:
     def record(connection: Connection, role: str, key: int, **options: bool) -> None:
         connection.execute(f"SET LOCAL ROLE {role}")
@@ -578,3 +594,12 @@ def test_what_one_does_not_see_is_not_edited(photos: Database) -> None:
     with photos.connection() as connection:
         assert edit(connection, "owner", move, 3) == 1
     assert position(photos, 3)[2] == 47
+
+
+def test_what_another_decided_is_not_taken_back(photos: Database) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(3, 1), "move", (47, 9))
+    for what in ("decision = NULL", "geom = NULL"):
+        with photos.connection() as connection, pytest.raises(InvalidParameterValue):
+            edit(connection, "analyst", what, 3)
+    assert position(photos, 3)[0] == "reviewed"

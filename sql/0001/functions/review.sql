@@ -164,7 +164,12 @@ BEGIN
             ORDER BY r.answer_id, r.recorded_by, r.id DESC
         ) AS r
         WHERE r.point IS NOT NULL
-            AND (photo.shelf = 0 OR may_write(r.recorded_by, photo.shelf))
+            -- An estimate from private photos tells of them; a point of one's own does not.
+            AND CASE WHEN photo.shelf <> 0 THEN may_write(r.recorded_by, photo.shelf)
+                ELSE r.decision = 'move' OR NOT EXISTS (
+                    SELECT FROM all_collections AS c
+                    WHERE c.private AND c.id = ANY (r.collection_ids)
+                ) END
             AND (
                 coalesce(before ->> 'position_source', 'estimated') = 'estimated'
                 -- Not what was found or said since.
