@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
+from psycopg.errors import CheckViolation, InsufficientPrivilege, InvalidParameterValue
 
 from geosearch.client import Geosearch
 from geosearch.database.collection_rows import set_private, set_reviewed_references
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_embeddings
 from geosearch.deletion.record_deletion import delete_answers
-from geosearch.errors import NotFoundError
+from geosearch.errors import InputError, NotFoundError
 from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
 from geosearch.localization.reviews import decide, undo
@@ -150,6 +150,157 @@ def test_what_a_run_changes_of_a_reviewed_photo_comes_back_as_it_was(photos: Dat
     with photos.connection() as connection:
         undo(connection, answer(3))  # its review is there still
     assert position(photos, 3)[:3] == (None, None, None)
+
+
+def test_an_older_review_does_not_come_back_over_a_correction(photos: Database) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(1), "move", (47, 9), overwrite=True)
+    gs.correct_positions(1, 2, ids=[1])
+    corrected = position(photos, 1)
+    gs.review(answer(1, 1), "unsure")
+    assert position(photos, 1) == corrected
+    second = gs.correct_positions(3, 4, ids=[1]).run_id
+    assert second is not None
+    gs.undo_run(second)
+    assert position(photos, 1) == corrected
+    gs.review(answer(1, 1), "move", (48, 9), overwrite=True)
+    assert position(photos, 1)[::2] == ("reviewed", 48, answer(1, 1))
+    with photos.connection() as connection:
+        add_photos(connection, [1.0], [2.0], collection="hidden")
+        set_private(connection, "hidden", private=True)
+    gs.move_photos("hidden", ids=[1])
+    gs.undo_review(answer(1, 1))
+    assert position(photos, 1) == corrected
+
+
+def test_a_review_replaces_nothing_of_a_copy_stored_later(photos: Database) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(1), "move", (47, 9), overwrite=True)
+    with photos.connection() as connection:
+        add_photos(connection, [1.0], [2.0], collection="copies")
+        connection.execute(
+            "UPDATE geosearch.all_photos SET sha256 ="
+            " (SELECT sha256 FROM geosearch.all_photos WHERE id = 1) WHERE id = 5"
+        )
+    known = position(photos, 5)
+    gs.review(answer(1, 1), "unsure")
+    assert position(photos, 5) == known
+
+
+def test_reviews_are_found_after_a_photos_bytes_changed(photos: Database) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(3), "move", (47, 9))
+    first = position(photos, 3)
+    gs.review(answer(3, 1), "move", (48, 9))
+    with photos.connection() as connection:
+        # As where its position is written into its file.
+        connection.execute(
+            "UPDATE geosearch.all_photos SET sha256 = sha256('written'::bytea) WHERE id = 3"
+        )
+        layer = "SELECT localization_id, decision FROM geosearch.gis_unlocated WHERE id = 3"
+        assert connection.execute(layer).fetchall() == [(answer(3, 1), "move")]
+    gs.undo_review(answer(3, 1))
+    assert position(photos, 3) == first
+    gs.review(answer(3, 1), "move", (49, 9))
+    gs.review(answer(3), "move", (50, 9))
+    assert position(photos, 3)[2] == 50
+
+
+def test_a_public_photo_gets_no_place_from_what_rests_on_private_photos(photos: Database) -> None:
+    with photos.connection() as connection:
+        add_photos(connection, [1.0], [2.0], collection="hidden")
+        set_private(connection, "hidden", private=True)
+        connection.execute(
+            "UPDATE geosearch.all_localizations SET collection_ids = collection_ids ||"
+            " (SELECT id FROM geosearch.all_collections WHERE name = 'hidden') WHERE id = %s",
+            (answer(3),),
+        )
+    gs = Geosearch(photos)
+    gs.review(answer(3), "accept")
+    assert position(photos, 3)[0] is None
+    gs.review(answer(3), "move", (47, 9))  # which the reviewer knows
+    assert position(photos, 3)[::2] == ("reviewed", 47, answer(3))
+
+
+def test_rights_count_when_a_decision_is_recorded(photos: Database) -> None:
+    def record(connection: Connection, role: str, key: int, **options: bool) -> None:
+        connection.execute(f"SET LOCAL ROLE {role}")
+        decide(connection, key, "move", (47, 9), **options)
+
+    with photos.connection() as connection:
+        connection.execute("CREATE ROLE decider IN ROLE geosearch_analyst, geosearch_ingester")
+    try:
+        with photos.connection() as connection:
+            record(connection, "decider", answer(1), overwrite=True)
+        with photos.connection() as connection:
+            record(connection, "decider", answer(3), as_reference=True)
+        with photos.connection() as connection:
+            connection.execute("REVOKE geosearch_ingester FROM decider")
+        gs = Geosearch(photos)
+        for photo in (1, 3):
+            before = position(photos, photo)
+            gs.review(answer(photo, 1), "unsure")
+            assert position(photos, photo) == before
+            assert before[0] == "reviewed"
+        assert position(photos, 3)[1] == 47
+        rest = "localization_id, answer_id, photo_uri, photo_sha256, decision, point, shown"
+        for statement in (
+            f"INSERT INTO geosearch.reviews ({rest}, as_reference) SELECT {rest}, true"  # noqa: S608
+            " FROM geosearch.reviews LIMIT 1",
+            f"INSERT INTO geosearch.reviews ({rest}, overwrite) SELECT {rest}, true"  # noqa: S608
+            " FROM geosearch.reviews LIMIT 1",
+            "UPDATE geosearch.reviews SET overwrite = true, as_reference = true",
+        ):
+            with photos.connection() as connection:
+                connection.execute("SET LOCAL ROLE decider")
+                with pytest.raises(InsufficientPrivilege):
+                    connection.execute(statement)  # type: ignore[call-overload]
+    finally:
+        with photos.connection() as connection:
+            connection.execute("DROP ROLE decider")
+
+
+@pytest.mark.parametrize("accuracy_m", [float("inf"), float("nan"), -1.0])
+def test_an_accuracy_is_finite(photos: Database, accuracy_m: float) -> None:
+    with pytest.raises(InputError):
+        Geosearch(photos).review(answer(3), "move", (47, 9), to_accuracy_m=accuracy_m)
+    with photos.connection() as connection, pytest.raises(InvalidParameterValue):
+        connection.execute(
+            "SELECT geosearch.review(%s, 'move', ST_SetSRID(ST_Point(9, 47), 4326),"
+            " accuracy_m => %s::real)",
+            (answer(3), accuracy_m),
+        )
+    Geosearch(photos).review(answer(3), "move", (47, 9), to_accuracy_m=1)
+    for table in ("all_reviews", "all_photos"):
+        with photos.connection() as connection, pytest.raises(CheckViolation):
+            connection.execute(f"UPDATE geosearch.{table} SET accuracy_m = %s", (accuracy_m,))  # type: ignore[arg-type] # noqa: S608
+
+
+@pytest.mark.parametrize("then", ["undo", "unsure"])
+def test_on_another_shelf_a_photo_gets_back_what_it_had(photos: Database, then: str) -> None:
+    gs = Geosearch(photos)
+    known = position(photos, 1)
+    gs.review(answer(1), "move", (47, 9), overwrite=True)
+    reviewed = position(photos, 1)
+    with photos.connection() as connection:
+        add_photos(connection, [1.0], [2.0], collection="hidden")
+        set_private(connection, "hidden", private=True)
+    gs.move_photos("hidden", ids=[1])
+    gs.review(answer(1, 1), "unsure")
+    assert position(photos, 1) == reviewed
+    gs.undo_review(answer(1)) if then == "undo" else gs.review(answer(1), "unsure")
+    assert position(photos, 1) == known
+
+
+def test_a_reviewed_photo_keeps_its_place_if_nothing_says_what_was_before(
+    photos: Database,
+) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(3), "move", (47, 9))
+    with photos.connection() as connection:
+        connection.execute("DELETE FROM geosearch.all_photo_changes")
+    gs.undo_review(answer(3))
+    assert position(photos, 3)[::2] == ("reviewed", 47, answer(3))
 
 
 def test_readers_and_analysts_do_what_they_may(photos: Database) -> None:
@@ -443,3 +594,12 @@ def test_what_one_does_not_see_is_not_edited(photos: Database) -> None:
     with photos.connection() as connection:
         assert edit(connection, "owner", move, 3) == 1
     assert position(photos, 3)[2] == 47
+
+
+def test_what_another_decided_is_not_taken_back(photos: Database) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(3, 1), "move", (47, 9))
+    for what in ("decision = NULL", "geom = NULL"):
+        with photos.connection() as connection, pytest.raises(InvalidParameterValue):
+            edit(connection, "analyst", what, 3)
+    assert position(photos, 3)[0] == "reviewed"

@@ -19,7 +19,7 @@ from geosearch.database.connection import Connection, Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.database.embedding_tables import OPEN
 from geosearch.database.inserting import finish_run, start_run
-from geosearch.database.photo_changes import Change, change_photos
+from geosearch.database.photo_changes import GROUPS, Change, change_photos
 from geosearch.deletion.deleted import require_right
 from geosearch.deletion.photo_deletion import Going
 from geosearch.errors import InputError, PhotoRejected
@@ -120,7 +120,8 @@ def move_photos(
     """Move the photos that pass `where` and have these ids into another collection.
 
     Their embeddings go along. Of several with the same bytes the first goes. The history of their
-    changes does not follow to a collection that others see.
+    changes does not follow to a collection that others see, but for what a reviewed position
+    replaced, and that it was corrected after such a review.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def move_photos(
         take_turns(connection, theirs)
         connection.execute("SET CONSTRAINTS ALL DEFERRED")
         for statement in _MOVE:
-            values = {"ids": moving, "target": key, "shelf": shelf}
+            values = {"ids": moving, "target": key, "shelf": shelf, "position": list(GROUPS[0])}
             connection.execute(sql.SQL(statement).format(**chosen.tables), values)
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         _count_again(connection, sorted(theirs))
@@ -210,7 +211,31 @@ _MOVE: tuple[LiteralString, ...] = (
     "SELECT FROM {photos} WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE",
     "DELETE FROM {rejects} WHERE photo_id = ANY(%(ids)s)",
     "DELETE FROM {files} WHERE photo_id = ANY(%(ids)s)",
-    "DELETE FROM {photo_changes} WHERE photo_id = ANY(%(ids)s) AND shelf <> %(shelf)s",
+    # Of their history what reviews ask: what a reviewed position replaced, and the last correction
+    # that goes before an older review, without what it replaced.
+    """
+    DELETE FROM {photo_changes}
+    WHERE photo_id = ANY(%(ids)s) AND shelf <> %(shelf)s AND id NOT IN (
+        SELECT DISTINCT ON (c.photo_id, c.run_id IS NULL) c.id
+        FROM {photo_changes} AS c JOIN {photos} AS p ON p.id = c.photo_id
+        WHERE c.photo_id = ANY(%(ids)s) AND c.new ? 'lat' AND (
+            c.run_id IS NOT NULL AND EXISTS (
+                SELECT FROM geosearch.reviews AS r WHERE r.photo_sha256 = p.sha256 AND r.overwrite
+            )
+            OR p.position_source = 'reviewed' AND c.new ->> 'position_source' = 'reviewed'
+            AND c.old ->> 'position_source' IS DISTINCT FROM 'reviewed'
+        )
+        ORDER BY c.photo_id, c.run_id IS NULL, c.id DESC
+    )
+    """,
+    """
+    UPDATE {photo_changes} AS c SET collection_id = %(target)s, shelf = %(shelf)s,
+        old = CASE WHEN run_id IS NULL THEN old ELSE '{{}}' END,
+        new = (
+            SELECT jsonb_object_agg(key, value) FROM jsonb_each(new) WHERE key = ANY(%(position)s)
+        )
+    WHERE photo_id = ANY(%(ids)s) AND shelf <> %(shelf)s
+    """,
     "DELETE FROM {write_backs} WHERE photo_id = ANY(%(ids)s) AND shelf <> %(shelf)s",
     "UPDATE {photos} SET collection_id = %(target)s, shelf = %(shelf)s WHERE id = ANY(%(ids)s)",
     "UPDATE {embeddings} SET collection_id = %(target)s, shelf = %(shelf)s "

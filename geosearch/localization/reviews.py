@@ -89,14 +89,15 @@ def decide(
     NotFoundError
         There is no such answer.
     InputError
-        It is no decision, `to` is missing, is not wanted or not on the Earth, or an answer
-        without an estimate is accepted.
+        It is no decision, `to` is missing, is not wanted or not on the Earth, its accuracy is out
+        of range, or an answer without an estimate is accepted.
     DatabaseError
         This login may not.
     """
     asked = (localization_id,)
     if not connection.execute("SELECT FROM geosearch.localizations WHERE id = %s", asked).rowcount:
         raise no_answer(localization_id)
+    check_range("to_accuracy_m", to_accuracy_m, 0)
     lat, lon = (None, None) if to is None else numbers("to", to, ("lat", "lon"))
     try:
         row = connection.execute(

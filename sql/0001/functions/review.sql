@@ -36,7 +36,9 @@ BEGIN
             format('%s with %s point', decision, CASE WHEN point IS NULL THEN 'no' ELSE 'a' END),
             'Give a point to move to, and with no other decision.'
         );
-    ELSIF accuracy_m IS NOT NULL AND NOT (decision = 'move' AND accuracy_m >= 0) THEN
+    ELSIF accuracy_m IS NOT NULL
+        AND NOT (decision = 'move' AND accuracy_m >= 0 AND accuracy_m < 'Infinity')
+    THEN
         PERFORM refuse(
             format('%s with an accuracy of %s m', decision, accuracy_m),
             'Give how well the point to move to is known, in metres.'
@@ -51,12 +53,6 @@ BEGIN
         PERFORM refuse(
             format('localization %s has no estimate', localization), 'Reject it, or move it.'
         );
-    ELSIF (as_reference OR overwrite)
-        AND NOT has_table_privilege('geosearch.photos_open', 'DELETE')
-    THEN
-        RAISE insufficient_privilege USING
-            MESSAGE = 'this role makes no references of photos, and replaces no known positions',
-            HINT = 'It takes the role geosearch_ingester.';
     END IF;
     INSERT INTO geosearch.reviews (
         localization_id, photo_uri, photo_sha256, decision, point, accuracy_m,
@@ -123,7 +119,8 @@ DECLARE
     after jsonb;
 BEGIN
     FOR photo IN
-        SELECT p.id, p.collection_id, p.shelf, p.sha256, p.position_source, c.reviewed_references,
+        SELECT p.id, p.collection_id, p.shelf, p.sha256, p.position_source, p.created_at,
+            c.reviewed_references,
             jsonb_build_object(
                 'lat', ST_Y(coalesce(p.geom, p.estimate)),
                 'lon', ST_X(coalesce(p.geom, p.estimate)),
@@ -133,7 +130,13 @@ BEGIN
             ) AS facts
         FROM all_photos AS p JOIN all_collections AS c ON c.id = p.collection_id
         -- Its bytes may be others since: its position was written into it.
-        WHERE p.sha256 = bytes OR p.localization_id = answer
+        WHERE p.id IN (
+            SELECT same.id FROM all_photos AS same
+            WHERE same.sha256 = bytes OR same.localization_id = answer
+            UNION SELECT c.photo_id
+            FROM all_photo_changes AS c JOIN all_reviews AS r ON r.id = c.review_id
+            WHERE r.answer_id = answer
+        )
         ORDER BY p.id
         FOR UPDATE OF p
     LOOP
@@ -146,22 +149,36 @@ BEGIN
                     AND c.old ->> 'position_source' IS DISTINCT FROM 'reviewed'
                 ORDER BY c.id DESC LIMIT 1
             );
+            CONTINUE WHEN before IS NULL;  -- not known: it keeps what it has
         END IF;
-        SELECT r.point, r.accuracy_m, r.answer_id,
-            r.as_reference AND may_write(r.recorded_by, photo.shelf) AS as_reference
-        INTO decided
+        SELECT r.point, r.accuracy_m, r.answer_id, r.as_reference INTO decided
         FROM (
             SELECT DISTINCT ON (r.answer_id, r.recorded_by) r.*
             FROM all_reviews AS r
             WHERE r.photo_sha256 = photo.sha256
                 OR r.answer_id = (photo.facts ->> 'localization_id')::bigint
+                OR r.answer_id IN (
+                    SELECT (c.new ->> 'localization_id')::bigint FROM all_photo_changes AS c
+                    WHERE c.photo_id = photo.id AND c.shelf = photo.shelf
+                )
             ORDER BY r.answer_id, r.recorded_by, r.id DESC
         ) AS r
         WHERE r.point IS NOT NULL
-            AND (photo.shelf = 0 OR may_write(r.recorded_by, photo.shelf))
+            -- An estimate from private photos tells of them; a point of one's own does not.
+            AND CASE WHEN photo.shelf <> 0 THEN may_write(r.recorded_by, photo.shelf)
+                ELSE r.decision = 'move' OR NOT EXISTS (
+                    SELECT FROM all_collections AS c
+                    WHERE c.private AND c.id = ANY (r.collection_ids)
+                ) END
             AND (
                 coalesce(before ->> 'position_source', 'estimated') = 'estimated'
-                OR r.overwrite AND may_write(r.recorded_by, photo.shelf)
+                -- Not what was found or said since.
+                OR r.overwrite AND r.created_at >= photo.created_at
+                AND NOT EXISTS (
+                    SELECT FROM all_photo_changes AS c
+                    WHERE c.photo_id = photo.id AND c.shelf = photo.shelf AND c.new ? 'lat'
+                        AND c.run_id IS NOT NULL AND c.changed_at > r.created_at
+                )
             )
         ORDER BY r.id DESC LIMIT 1;
         after := coalesce(CASE WHEN FOUND THEN jsonb_build_object(
@@ -195,6 +212,27 @@ $$;
 COMMENT ON FUNCTION geosearch.place_reviewed(bytea, bigint, bigint) IS
     'Gives the photos with these bytes, or placed by this answer, the place that was decided on, or '
     'what they had before; the review is that of the history.';
+
+-- Asked once: what was decided stands when who decided it may no more.
+CREATE FUNCTION geosearch.may_place() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+BEGIN
+    IF (NEW.as_reference OR NEW.overwrite) AND NOT may_write(caller(), 0) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'this role makes no references of photos, and replaces no known positions',
+            HINT = 'It takes the role geosearch_ingester.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.may_place() IS
+    'Sees that who makes references of photos, or replaces positions, by a review may do so.';
+
+CREATE TRIGGER may_place BEFORE INSERT ON geosearch.all_reviews
+FOR EACH ROW EXECUTE FUNCTION geosearch.may_place();
 
 CREATE FUNCTION geosearch.place_reviewed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER

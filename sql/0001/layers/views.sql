@@ -160,12 +160,14 @@ SELECT
 FROM geosearch.photos
 LEFT JOIN geosearch.collections ON collections.id = photos.collection_id
 LEFT JOIN (
-    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, place, agreement, radius_90_km,
-        probability_within_km, confident, low_information
+    SELECT DISTINCT ON (photo_sha256) id, photo_sha256
     FROM geosearch.localizations
     WHERE evaluation_id IS NULL
     ORDER BY photo_sha256, id DESC
-) AS answers ON answers.photo_sha256 = photos.sha256
+) AS latest ON latest.photo_sha256 = photos.sha256
+-- Or the one it has its place by, if its bytes are others since.
+LEFT JOIN geosearch.localizations AS answers
+    ON answers.id = coalesce(latest.id, photos.localization_id)
 LEFT JOIN (
     SELECT DISTINCT ON (answer_id) answer_id, decision
     FROM geosearch.reviews ORDER BY answer_id, id DESC
@@ -194,6 +196,12 @@ BEGIN
     ELSIF moved AND NEW.geom IS NOT NULL THEN
         PERFORM review(OLD.localization_id, 'move', NEW.geom, NEW.remark);
     ELSIF moved OR NEW.decision IS NULL AND OLD.decision IS NOT NULL THEN
+        PERFORM refuse(
+            'nothing was decided here, or another decided it last', 'One takes back one''s own.'
+        ) WHERE current_user IS DISTINCT FROM (
+            SELECT r.recorded_by FROM reviews AS r
+            WHERE r.answer_id = OLD.localization_id ORDER BY r.id DESC LIMIT 1
+        );
         PERFORM undo_review(OLD.localization_id);
     ELSIF NEW.decision IS DISTINCT FROM OLD.decision THEN
         PERFORM review(OLD.localization_id, NEW.decision, NULL, NEW.remark);

@@ -152,7 +152,7 @@ CREATE TABLE geosearch.all_photos (
         ON UPDATE CASCADE ON DELETE CASCADE,
     CONSTRAINT all_photos_sha256_length_check CHECK (octet_length(sha256) = 32),
     CONSTRAINT all_photos_size_check CHECK (size_bytes > 0 AND width > 0 AND height > 0),
-    CONSTRAINT all_photos_accuracy_check CHECK (accuracy_m >= 0),
+    CONSTRAINT all_photos_accuracy_check CHECK (accuracy_m >= 0 AND accuracy_m < 'Infinity'),
     CONSTRAINT all_photos_taken_at_zone_check CHECK (
         taken_at_zone IN ('known', 'position', 'assumed')
         AND (taken_at IS NOT NULL OR taken_at_zone IS NULL)
@@ -322,6 +322,7 @@ CREATE TABLE geosearch.all_photo_changes (
 ALTER SEQUENCE geosearch.photo_changes_id_seq OWNED BY geosearch.all_photo_changes.id;
 CREATE INDEX ON geosearch.all_photo_changes (photo_id);
 CREATE INDEX ON geosearch.all_photo_changes (run_id);
+CREATE INDEX ON geosearch.all_photo_changes (review_id) WHERE review_id IS NOT NULL;
 
 CALL pg_temp.describe('geosearch.all_photo_changes',
     'What was changed of photos that were there: an ingest with --update, corrections by hand, reviews.', $$

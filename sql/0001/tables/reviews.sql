@@ -23,7 +23,7 @@ CREATE TABLE geosearch.all_reviews (
         (point IS NOT NULL) = (decision IN ('accept', 'move'))
     ),
     CONSTRAINT all_reviews_accuracy_check CHECK (
-        accuracy_m IS NULL OR accuracy_m >= 0 AND point IS NOT NULL
+        accuracy_m IS NULL OR accuracy_m >= 0 AND accuracy_m < 'Infinity' AND point IS NOT NULL
     ),
     CONSTRAINT all_reviews_placing_check CHECK (
         point IS NOT NULL OR NOT (as_reference OR overwrite)
