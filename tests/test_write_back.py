@@ -372,36 +372,56 @@ def test_a_table_has_the_positions_and_is_a_manifest(world: World) -> None:
 ANSWER = """
 INSERT INTO geosearch.localizations (photo_uri, photo_sha256, model, method, parameters, filter,
     plan, software, query_embedding, estimate, radius_90_km, modes, elapsed_ms,
-    probability_within_km, collection_ids)
+    probability_within_km, collection_ids, confident, calibration_fits)
 SELECT uri, sha256, '{}', 'density', '{}', '{}', '{}', '{}', '[1]',
-    ST_SetSRID(ST_Point(%s, %s), 4326), 0.5, '[]', '{}', %s::jsonb, '{}'
+    ST_SetSRID(ST_Point(%s, %s), 4326), 0.5, '[]', '{}', %s::jsonb, '{}',
+    uri NOT LIKE '%%/doubtful.jpg', CASE WHEN uri LIKE '%%/unfit.jpg' THEN 'no' ELSE 'unsure' END
 FROM geosearch.photos WHERE id = %s RETURNING id
 """
 
 
+REVIEW = """
+INSERT INTO geosearch.reviews (localization_id, photo_uri, photo_sha256, decision, point, shown,
+    collection_ids, recorded_by)
+SELECT id, photo_uri, photo_sha256, %s, CASE %s WHEN 'accept' THEN estimate END, '{}', '{}', %s
+FROM geosearch.localizations WHERE photo_uri = %s RETURNING id
+"""
+
+
 def test_probable_answers_are_written_as_estimates_and_stay_so(world: World) -> None:
-    names = ("sure", "unsure", "rejected", "known", "later")
+    names = (
+        *("sure", "unsure", "rejected", "known", "later", "doubtful", "unfit"),
+        *("reconsidered", "disputed"),
+    )
     world.add_named({f"{name}.jpg": photo(shade=n) for n, name in enumerate(names)})
     world.gs.correct_positions(*THERE, ids=[world.photo_id("known.jpg")])
     for name in names:
         share = '{"1": 0.5}' if name == "unsure" else '{"0.5": 0.96, "25": 0.99}'
         fetch(world.database, ANSWER, HERE[1], HERE[0], share, world.photo_id(f"{name}.jpg"))
     fetch(world.database, ANSWER, HERE[1], HERE[0], '{"25": 0.99}', world.photo_id("later.jpg"))
+    for name, decision, who in (
+        ("rejected", "reject", "ann"),
+        *(("reconsidered", each, "ann") for each in ("reject", "accept")),
+        *(("disputed", each, who) for each, who in (("unsure", "bob"), ("accept", "ann"))),
+    ):
+        fetch(world.database, REVIEW, decision, decision, who, str(world.folder / f"{name}.jpg"))
+    # As of one whose word gives a private photo no place.
     fetch(
         world.database,
-        "INSERT INTO geosearch.reviews (localization_id, photo_uri, photo_sha256, decision, shown,"
-        " collection_ids) SELECT id, photo_uri, photo_sha256, 'reject', '{}', '{}'"
-        " FROM geosearch.localizations WHERE photo_uri = %s RETURNING id",
-        str(world.folder / "rejected.jpg"),
+        "UPDATE geosearch.all_photos SET estimate = NULL, position_source = NULL,"
+        " accuracy_m = NULL, localization_id = NULL"
+        " WHERE position_source = 'reviewed' RETURNING id",
     )
     assert world.write(dry_run=True).written == 1
     done = world.write(estimates=True, min_probability=0.95)
-    assert done.written == 2
+    assert done.written == 3
     found = world.ingested()
     assert found["sure.jpg"][:2] == near(HERE)
     assert found["sure.jpg"][2:] == ("estimated", 500.0)
     assert found["known.jpg"][2] == "xmp"
-    assert {found[f"{name}.jpg"][0] for name in ("unsure", "rejected", "later")} == {None}
+    assert found["reconsidered.jpg"][2] == "estimated"
+    refused = ("unsure", "rejected", "later", "doubtful", "unfit", "disputed")
+    assert {found[f"{name}.jpg"][0] for name in refused} == {None}
     # Once somebody knows, it is a position; and no estimate takes its place.
     world.gs.correct_positions(*HERE, ids=[world.photo_id("sure.jpg")])
     assert world.write().written == 1

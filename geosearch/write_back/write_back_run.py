@@ -20,6 +20,7 @@ from geosearch.database.embedding_tables import writable_tables
 from geosearch.errors import InputError, NotAllowedError, PhotoRejected, Reason
 from geosearch.ingest.positions import Position
 from geosearch.json_record import Record
+from geosearch.localization.answer_rows import LATEST_ANSWERS
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.photo_list import chosen_photos
 from geosearch.waiting import Progress
@@ -39,26 +40,22 @@ SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256,
 FROM {photos} AS p
 WHERE p.id IN ({chosen}) AND p.position_source IN ('corrected', 'reviewed')
 """
-#: Of each photo the latest answer, if nobody has decided against it.
+#: Of each photo the latest answer, if its calibration holds and nobody's last word is against it.
 _ESTIMATED: LiteralString = """
 SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256, ST_Y(l.estimate), ST_X(l.estimate),
     1000 * l.radius_90_km, 'estimated', l.id
 FROM {photos} AS p
-JOIN (
-    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, radius_90_km,
-        probability_within_km
-    FROM geosearch.localizations
-    WHERE evaluation_id IS NULL
-    ORDER BY photo_sha256, id DESC
-) AS l ON l.photo_sha256 = p.sha256
+JOIN ({latest}) AS l ON l.photo_sha256 = p.sha256
 WHERE p.id IN ({chosen}) AND p.geom IS NULL
-    AND p.position_source IS DISTINCT FROM 'reviewed' AND l.estimate IS NOT NULL AND (
-    SELECT max(value::float8) FROM jsonb_each_text(l.probability_within_km) AS within (km, value)
-    WHERE km::float8 <= %(at_most_km)s
-) >= %(min_probability)s AND NOT EXISTS (
-    SELECT FROM geosearch.reviews AS r
-    WHERE r.localization_id = l.id AND r.decision <> 'accept'
-)
+    AND p.position_source IS DISTINCT FROM 'reviewed' AND l.estimate IS NOT NULL
+    AND l.holds AND l.probability >= %(min_probability)s
+    AND NOT EXISTS (
+        SELECT FROM (
+            SELECT DISTINCT ON (recorded_by) decision FROM geosearch.reviews
+            WHERE answer_id = l.id ORDER BY recorded_by, id DESC
+        ) AS last
+        WHERE decision <> 'accept'
+    )
 """
 _PAGED: LiteralString = "SELECT * FROM ({all}) AS k WHERE id > %(after)s ORDER BY id LIMIT %(page)s"
 _COUNT: LiteralString = "SELECT count(*) FROM ({all}) AS k"
@@ -166,10 +163,11 @@ def write_back(
 
     Of the photos that pass `where` and have these ids; other files with the same bytes that the
     collection knows are written too. With `estimates` also the latest answers on photos without a
-    position, where an error of at most `at_most_km` has `min_probability`: they say that they are
-    estimates, and ingest reads them as such. A position that is there is replaced only to
-    `overwrite`, and never by an estimate. What was written, and what could not be, are rows of
-    `geosearch.write_backs`. A killed run leaves each file old or new; run again, it goes on.
+    position, where an error of at most `at_most_km` has `min_probability` by a calibration that
+    holds for them: they say that they are estimates, and ingest reads them as such. A position that
+    is there is replaced only to `overwrite`, and never by an estimate. What was written, and what
+    could not be, are rows of `geosearch.write_backs`. A killed run leaves each file old or new; run
+    again, it goes on.
 
     Raises
     ------
@@ -278,7 +276,8 @@ class _Source:
         self._values = {**values, **more}
         wanted = (_WRITTEN, _ESTIMATED) if estimates else (_WRITTEN,)
         self._all = sql.SQL(" UNION ALL ").join(
-            sql.SQL(each).format(chosen=chosen, **tables) for each in wanted
+            sql.SQL(each).format(chosen=chosen, latest=sql.SQL(LATEST_ANSWERS), **tables)
+            for each in wanted
         )
 
     def count(self) -> int:
