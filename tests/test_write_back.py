@@ -347,6 +347,45 @@ def test_copies_are_embedded_too_and_stay_one_photo(world: World) -> None:
     assert (summary.added, summary.unlocated, summary.duplicates) == (0, 0, 2)
 
 
+def test_what_a_killed_run_only_meant_to_write_gives_no_photo_other_bytes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: "/bin/false")
+    world.add(a_jpg=photo(gps(*HERE)))
+    world.correct(*HERE)
+    key = world.photo_id("a.jpg")
+    fetch(
+        world.database,
+        "INSERT INTO geosearch.write_backs"
+        " (photo_id, collection_id, shelf, target, path, new, sha256)"
+        " SELECT id, collection_id, shelf, 'embed', uri, '{}', sha256('never')"
+        " FROM geosearch.photos WHERE id = %s RETURNING id",
+        key,
+    )
+    assert world.write(embed=True).there == 1
+    ((kept,),) = fetch(world.database, "SELECT sha256 FROM geosearch.photos WHERE id = %s", key)
+    assert kept == hashlib.sha256((world.folder / "a.jpg").read_bytes()).digest()
+
+
+def test_a_folder_that_cannot_be_listed_stops_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add_named({"closed/a.jpg": photo(), "open/b.jpg": photo(shade=1)})
+    world.correct(*HERE)
+    listed = os.listdir
+
+    def refuse(folder: Path) -> list[str]:
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)  # root lists all
+    done = world.write()
+    assert done.written == 1
+    assert [each.reason for each in done.failures] == [Reason.NOT_WRITABLE]
+    assert "listed" in done.failures[0].message
+
+
 def test_without_exiftool_it_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.add(a_jpg=photo())
     monkeypatch.setenv("PATH", "")
@@ -633,6 +672,16 @@ def test_an_immich_that_does_not_do_as_it_says_is_told_of(
             world.write(immich=address)
     with pytest.raises(InputError, match="does not answer"):
         world.write(immich="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("url", ["https://me:hidden@photos.example.org", "me:hidden@example.org"])
+def test_an_address_with_a_password_is_refused_and_not_printed(
+    world: World, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_IMMICH_KEY", "secret")
+    with pytest.raises(InputError, match="a user or a password") as refused:
+        world.write(immich=url)
+    assert "hidden" not in str(refused.value)
 
 
 def test_what_is_asked_for_must_make_sense(world: World) -> None:

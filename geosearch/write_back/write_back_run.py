@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from geosearch.json_record import Record
 from geosearch.localization.answer_rows import LATEST_ANSWERS
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.photo_list import chosen_photos
+from geosearch.storage import read_bytes
 from geosearch.waiting import Progress
 from geosearch.write_back.embed_target import Embedded
 from geosearch.write_back.immich_target import Immich
@@ -91,7 +93,7 @@ UPDATE {photos} AS p SET sha256 = w.sha256, size_bytes = %(bytes)s
 FROM {write_backs} AS w
 WHERE p.uri = %(path)s AND p.sha256 = %(before)s
     AND w.photo_id = %(photo_id)s AND w.target = %(target)s AND w.path = %(path)s
-    AND w.written_at IS NULL AND w.reason IS NULL
+    AND w.sha256 = %(now)s AND w.written_at IS NULL AND w.reason IS NULL
 """
 _TAKEN: LiteralString = """
 SELECT FROM {photos} AS p JOIN {photos} AS o USING (collection_id)
@@ -368,7 +370,9 @@ class _Run:
         values = {**log, "before": known.sha256}
         with self._connection.transaction():
             if self._target.kind == "embed":
-                values["bytes"] = Path(found.at).stat().st_size
+                # By what the file is now: what a killed run noted need not have come to be.
+                data = read_bytes(found.at)
+                values |= {"bytes": len(data), "now": hashlib.sha256(data).digest()}
                 self._connection.execute(self._sql(_FOLLOW), values)
             self._connection.execute(self._sql(_DONE), values)
 
