@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,16 @@ def test_a_table_with_positions_brings_its_photos_too(world: World, tmp_path: Pa
     assert (done.embedded, done.rejected) == (3, 0)
 
 
+def npz() -> bytes:
+    stream = BytesIO()
+    np.savez(stream, np.ones((2, 2), np.float32))
+    return stream.getvalue()
+
+
+def header(text: str) -> bytes:
+    return len(text).to_bytes(8, "little") + text.encode() + bytes(64)
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -300,6 +311,17 @@ def test_a_table_with_positions_brings_its_photos_too(world: World, tmp_path: Pa
         ("x.safetensors", b"\x02\0\0\0\0\0\0\0{}"),
         ("x.safetensors", b"\x02\0\0\0\0\0\0\0[]"),
         ("x.parquet", b"PAR1"),
+        ("x.npy", b"PK\x03\x04 and no more"),
+        ("x.npy", npz()),
+        (
+            "x.safetensors",
+            header('{"x": {"dtype": "F32", "shape": [1e999, 2], "data_offsets": [0, 8]}}'),
+        ),
+        (
+            "x.safetensors",
+            header('{"x": {"dtype": "F32", "shape": [1, 2], "data_offsets": [-8, 0]}}'),
+        ),
+        ("x.safetensors", header("[" * 100_000)),
         ("x.tsv", b"nothing\n"),
         ("x.tsv", b""),
     ],
@@ -308,8 +330,39 @@ def test_files_that_hold_no_vectors_are_refused_by_name(
     world: World, tmp_path: Path, name: str, data: bytes
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(InputError):
-        world.bring(tmp_path / name)
+    with pytest.raises(InputError) as refused:
+        world.bring(tmp_path / name, match="uri" if name.endswith(("tsv", "parquet")) else "row")
+    assert refused.value.remedy
+
+
+def test_a_broken_table_of_clip_retrieval_is_refused_by_name(world: World, tmp_path: Path) -> None:
+    folder, _ = clip_retrieval(tmp_path, world, "uri")
+    (folder / "metadata" / "metadata_1.parquet").write_bytes(b"PAR1 no PAR1")
+    with pytest.raises(InputError, match="metadata_1") as refused:
+        world.bring(folder)
+    assert refused.value.remedy
+
+
+def test_a_key_that_is_no_text_is_a_reject_of_its_row(world: World, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", world.vectors)
+    keys = [each.encode() for each in world.uris]
+    keys[2] = b"/photo/\xff.jpg"
+    (tmp_path / "keys.txt").write_bytes(b"\n".join(keys) + b"\n")
+    for match, others in (("uri", COUNT - 1), ("source_id", 0), ("sha256", 0)):
+        done = world.bring(tmp_path / "x.npy", keys=tmp_path / "keys.txt", match=match)
+        assert done.rejected == COUNT - others
+        assert world.rejects()["x.npy#3"] == Reason.MISSING
+
+
+def test_keys_are_exported_to_a_name_of_their_own(world: World, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", world.vectors)
+    world.bring(tmp_path / "x.npy", match="row")
+    (tmp_path / "notes.txt").write_text("mine")
+    done = world.gs.export_embeddings(
+        tmp_path / "notes.npy", model=f"external:{world.name}", collection=world.name
+    )
+    assert done.keys == str(tmp_path / "notes.npy.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_objects_and_columns_are_refused_and_what_is_not_there(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags
+from psycopg.types.json import Jsonb
 
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
@@ -18,17 +19,20 @@ from geosearch.density import Mixture, Place, level_at, locate
 from geosearch.density.best_point import best_point
 from geosearch.density.caps import cap_mass
 from geosearch.errors import InputError
+from geosearch.evaluation import evaluate
 from geosearch.features.model_rows import Model, find_model
 from geosearch.localization import Localization, Parameters, load, reproduce
 from geosearch.localization.localizing import answer_query, recorded
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING
+from geosearch.retrieval import where as read_where
 from geosearch.sphere import destination, great_circle_km, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread
 from geosearch.timeline.clock_offset import ClockOffset
 from geosearch.timeline.fusion import Fusion, fit_fusion, fused
 from geosearch.timeline.time_asked import TimeAsked
 from geosearch.timeline.time_evidence import TimeEvidence
+from geosearch.timeline.timeline_rows import Dated, located_readings
 from geosearch.timeline.track_files import Track
 from tests.command_line import CommandLine
 from tests.photo_files import gps, photo
@@ -301,6 +305,56 @@ def test_of_a_clock_without_a_zone_a_track_tells_only_with_its_offset(world: Wor
     assert given_ is not None
     assert given_.track is not None
     assert given_.track.clock_offset == ClockOffset(60.0, None)
+
+
+def test_the_clock_of_a_camera_is_set_by_photos_that_pass_the_filter_alone(world: World) -> None:
+    hours = NOON.timestamp() / 3600
+    track = Track(
+        "t", "00", hours + np.array([-0.5, 0.5]), np.full(2, 46.0), np.full(2, 7.0), np.ones(2)
+    )
+    with world.database.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_photos SET taken_at = %s, exif = %s WHERE collection_id = "
+            "(SELECT id FROM geosearch.collections WHERE name = 'others')",
+            (NOON, Jsonb({"Model": "R5"})),
+        )
+        both = read_where(collection=["mine", "others"])
+        with_author = read_where(author="ann")
+        file = Dated(bytes(32), NOON, "known", None, "R5")
+        for photo_, where, count in (
+            (replace(file, camera=None, author="ann"), EVERYTHING, 2),
+            (replace(file, camera=None, author="ann"), read_where(collection="others"), 0),
+            (file, EVERYTHING, 0),  # anybody's
+            (replace(file, camera=None), both, 0),
+            (file, both, 60),
+            (file, with_author, 0),
+        ):
+            found = located_readings(connection, photo_, where, hours - 1, hours + 1)
+            assert len(found) == count
+        times = TimeAsked(track)
+        for where, photos in ((both, 60), (with_author, 0)):  # one question's is not another's
+            on_track = times._on_track(connection, file, where)
+            assert on_track is not None
+            assert on_track.clock_offset.photos == photos
+
+
+def test_evaluations_judge_the_picture_alone_and_their_answers_are_computed_again(
+    world: World,
+) -> None:
+    asked = Parameters(k=20, timeline=True)
+    done = evaluate(
+        world.database, None, model="test/model", parameters=asked, where=read_where(author="ann")
+    )
+    assert "timeline" not in done.parameters
+    with world.database.connection() as connection:
+        rows = connection.execute(
+            "SELECT id FROM geosearch.localizations WHERE evaluation_id = %s", (done.id,)
+        ).fetchall()
+    assert len(rows) == 2
+    for (key,) in rows:
+        assert not load(world.database, key).parameters.timeline
+        again = reproduce(world.database, key)
+        assert (again.same, again.changes) == (True, ())
 
 
 def test_cells_alone_know_no_timeline() -> None:

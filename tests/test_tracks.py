@@ -15,7 +15,7 @@ import pytest
 from geosearch.density.caps import cap_mass
 from geosearch.errors import InputError, MissingFileError
 from geosearch.sphere import destination, great_circle_km, unit_vectors
-from geosearch.timeline import Movement, moment_prior
+from geosearch.timeline import Movement, moment_prior, track_files
 from geosearch.timeline.clock_offset import ClockOffset, find_offset
 from geosearch.timeline.track_files import Track, read_tracks
 
@@ -126,6 +126,31 @@ def test_the_same_way_is_read_from_every_format(
     assert track.lat == pytest.approx([lat for _, lat, _ in WAY])
     assert track.lon == pytest.approx([lon for _, _, lon in WAY])
     assert (track.accuracy_km > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.kml", kml_track().replace("<gx:coord>7.0 46.1 400</gx:coord>", "<gx:coord/>")),
+        ("b.kml", kml_points().replace(" 7.0,46.1,400 ", "")),
+        ("a.geojson", geojson_points().replace("[7.0, 46.1, 400]", "[]")),
+        ("b.geojson", geojson_line().replace("[7.0, 46.1]", "null")),
+    ],
+)
+def test_a_place_without_numbers_is_no_position_and_the_others_are(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8")
+    assert read_tracks(file).lat == pytest.approx([46.0, 46.1])
+
+
+@pytest.mark.parametrize("text", [gpx(), kml_track(), kml_points()])
+def test_of_a_large_file_only_the_point_that_is_read_stays_in_memory(text: str) -> None:
+    *_, root = track_files._elements(text.replace("<ele>400</ele>", "<x><y/></x>").encode())
+    assert len(root) == 0
+    held = [len(each) for each in track_files._elements(gpx().encode()) if "trk" in each.tag]
+    assert max(held[-2:]) == 0
 
 
 def test_several_tracks_are_one(tmp_path: Path) -> None:

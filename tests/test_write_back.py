@@ -347,6 +347,45 @@ def test_copies_are_embedded_too_and_stay_one_photo(world: World) -> None:
     assert (summary.added, summary.unlocated, summary.duplicates) == (0, 0, 2)
 
 
+def test_what_a_killed_run_only_meant_to_write_gives_no_photo_other_bytes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: "/bin/false")
+    world.add(a_jpg=photo(gps(*HERE)))
+    world.correct(*HERE)
+    key = world.photo_id("a.jpg")
+    fetch(
+        world.database,
+        "INSERT INTO geosearch.write_backs"
+        " (photo_id, collection_id, shelf, target, path, new, sha256)"
+        " SELECT id, collection_id, shelf, 'embed', uri, '{}', sha256('never')"
+        " FROM geosearch.photos WHERE id = %s RETURNING id",
+        key,
+    )
+    assert world.write(embed=True).there == 1
+    ((kept,),) = fetch(world.database, "SELECT sha256 FROM geosearch.photos WHERE id = %s", key)
+    assert kept == hashlib.sha256((world.folder / "a.jpg").read_bytes()).digest()
+
+
+def test_a_folder_that_cannot_be_listed_stops_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add_named({"closed/a.jpg": photo(), "open/b.jpg": photo(shade=1)})
+    world.correct(*HERE)
+    listed = os.listdir
+
+    def refuse(folder: Path) -> list[str]:
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)  # root lists all
+    done = world.write()
+    assert done.written == 1
+    assert [each.reason for each in done.failures] == [Reason.NOT_WRITABLE]
+    assert "listed" in done.failures[0].message
+
+
 def test_without_exiftool_it_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.add(a_jpg=photo())
     monkeypatch.setenv("PATH", "")
@@ -372,36 +411,56 @@ def test_a_table_has_the_positions_and_is_a_manifest(world: World) -> None:
 ANSWER = """
 INSERT INTO geosearch.localizations (photo_uri, photo_sha256, model, method, parameters, filter,
     plan, software, query_embedding, estimate, radius_90_km, modes, elapsed_ms,
-    probability_within_km, collection_ids)
+    probability_within_km, collection_ids, confident, calibration_fits)
 SELECT uri, sha256, '{}', 'density', '{}', '{}', '{}', '{}', '[1]',
-    ST_SetSRID(ST_Point(%s, %s), 4326), 0.5, '[]', '{}', %s::jsonb, '{}'
+    ST_SetSRID(ST_Point(%s, %s), 4326), 0.5, '[]', '{}', %s::jsonb, '{}',
+    uri NOT LIKE '%%/doubtful.jpg', CASE WHEN uri LIKE '%%/unfit.jpg' THEN 'no' ELSE 'unsure' END
 FROM geosearch.photos WHERE id = %s RETURNING id
 """
 
 
+REVIEW = """
+INSERT INTO geosearch.reviews (localization_id, photo_uri, photo_sha256, decision, point, shown,
+    collection_ids, recorded_by)
+SELECT id, photo_uri, photo_sha256, %s, CASE %s WHEN 'accept' THEN estimate END, '{}', '{}', %s
+FROM geosearch.localizations WHERE photo_uri = %s RETURNING id
+"""
+
+
 def test_probable_answers_are_written_as_estimates_and_stay_so(world: World) -> None:
-    names = ("sure", "unsure", "rejected", "known", "later")
+    names = (
+        *("sure", "unsure", "rejected", "known", "later", "doubtful", "unfit"),
+        *("reconsidered", "disputed"),
+    )
     world.add_named({f"{name}.jpg": photo(shade=n) for n, name in enumerate(names)})
     world.gs.correct_positions(*THERE, ids=[world.photo_id("known.jpg")])
     for name in names:
         share = '{"1": 0.5}' if name == "unsure" else '{"0.5": 0.96, "25": 0.99}'
         fetch(world.database, ANSWER, HERE[1], HERE[0], share, world.photo_id(f"{name}.jpg"))
     fetch(world.database, ANSWER, HERE[1], HERE[0], '{"25": 0.99}', world.photo_id("later.jpg"))
+    for name, decision, who in (
+        ("rejected", "reject", "ann"),
+        *(("reconsidered", each, "ann") for each in ("reject", "accept")),
+        *(("disputed", each, who) for each, who in (("unsure", "bob"), ("accept", "ann"))),
+    ):
+        fetch(world.database, REVIEW, decision, decision, who, str(world.folder / f"{name}.jpg"))
+    # As of one whose word gives a private photo no place.
     fetch(
         world.database,
-        "INSERT INTO geosearch.reviews (localization_id, photo_uri, photo_sha256, decision, shown,"
-        " collection_ids) SELECT id, photo_uri, photo_sha256, 'reject', '{}', '{}'"
-        " FROM geosearch.localizations WHERE photo_uri = %s RETURNING id",
-        str(world.folder / "rejected.jpg"),
+        "UPDATE geosearch.all_photos SET estimate = NULL, position_source = NULL,"
+        " accuracy_m = NULL, localization_id = NULL"
+        " WHERE position_source = 'reviewed' RETURNING id",
     )
     assert world.write(dry_run=True).written == 1
     done = world.write(estimates=True, min_probability=0.95)
-    assert done.written == 2
+    assert done.written == 3
     found = world.ingested()
     assert found["sure.jpg"][:2] == near(HERE)
     assert found["sure.jpg"][2:] == ("estimated", 500.0)
     assert found["known.jpg"][2] == "xmp"
-    assert {found[f"{name}.jpg"][0] for name in ("unsure", "rejected", "later")} == {None}
+    assert found["reconsidered.jpg"][2] == "estimated"
+    refused = ("unsure", "rejected", "later", "doubtful", "unfit", "disputed")
+    assert {found[f"{name}.jpg"][0] for name in refused} == {None}
     # Once somebody knows, it is a position; and no estimate takes its place.
     world.gs.correct_positions(*HERE, ids=[world.photo_id("sure.jpg")])
     assert world.write().written == 1
@@ -613,6 +672,16 @@ def test_an_immich_that_does_not_do_as_it_says_is_told_of(
             world.write(immich=address)
     with pytest.raises(InputError, match="does not answer"):
         world.write(immich="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("url", ["https://me:hidden@photos.example.org", "me:hidden@example.org"])
+def test_an_address_with_a_password_is_refused_and_not_printed(
+    world: World, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_IMMICH_KEY", "secret")
+    with pytest.raises(InputError, match="a user or a password") as refused:
+        world.write(immich=url)
+    assert "hidden" not in str(refused.value)
 
 
 def test_what_is_asked_for_must_make_sense(world: World) -> None:

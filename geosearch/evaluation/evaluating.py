@@ -226,7 +226,8 @@ def evaluate_each(
 
     Each becomes an evaluation with figures and errors. Answers are stored for the first of those
     with a calibration, or else with the largest k; all others name that one as their sweep. What
-    a request leaves open comes from the latest calibration.
+    a request leaves open comes from the latest calibration. Pictures alone are judged: what was
+    taken before and after is not asked.
 
     Raises
     ------
@@ -240,7 +241,10 @@ def evaluate_each(
     asked = asked.sample(sample, seed)
     on = backbone.device if backbone is not None else device
     with database.connection() as connection:
-        chosen = tuple(chosen_parameters(connection, row, where, item) for item in parameters)
+        chosen = tuple(
+            replace(chosen_parameters(connection, row, where, item), timeline=False)
+            for item in parameters
+        )
         for k in {item.k for item in chosen if item.retrieves}:
             check_k(k)
         if len({item.restrict_cells for item in chosen if item.retrieves}) > 1:

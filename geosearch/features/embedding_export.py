@@ -53,7 +53,7 @@ def export_embeddings(
     """Write the embeddings of a model, those of photos with a known position, by their ids.
 
     `output` ends in .parquet (GeoParquet with id, uri, source_id and sha256), .npy or .safetensors
-    (float32, and the uris in a .txt of that name), or .tsv (`uri`, tab, pgvector's text). Memory
+    (float32, and the uris in OUTPUT.txt), or .tsv (`uri`, tab, pgvector's text). Memory
     does not grow with the rows; the file is written whole or not at all.
 
     Raises
@@ -74,14 +74,17 @@ def export_embeddings(
         values = {"model": row.id, "collection": key}
         ((count,),) = connection.execute(_COUNT, values).fetchall()
         if not count:
-            raise InputError(f"there are no embeddings of {row.name} here")
+            raise InputError(
+                f"there are no embeddings of {row.name} here",
+                "Embed its photos, or name another model or collection: geosearch models list",
+            )
         with connection.cursor("embeddings", binary=True) as cursor:
             cursor.itersize = BLOCK
             rows: Iterator[_Row] = (
                 (*rest, np.asarray(vector.to_numpy(), np.float32))
                 for *rest, vector in cursor.execute(_ROWS, values)
             )
-            keys = file.with_suffix(".txt") if file.suffix.lower() in _MATRICES else None
+            keys = file.with_name(f"{file.name}.txt") if file.suffix.lower() in _MATRICES else None
             with replacing(file) as part:
                 if keys is None:
                     writer(part, rows, count, row.dimension)

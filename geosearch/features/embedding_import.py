@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -129,7 +130,7 @@ def import_embeddings(
     )
     first = next(blocks, None)
     if first is None:
-        raise InputError("there are no rows in these files")
+        raise InputError("there are no rows in these files", "Give files that hold vectors.")
     dimension = dimension or first[1].vectors.shape[1]
     with database.connection() as connection:
         key = find_collection(connection, collection)
@@ -156,6 +157,7 @@ def import_embeddings(
     )
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _KEYS: Mapping[str, LiteralString] = {
     "uri": "uri = ANY(%(keys)s)",
     "source_id": "source_id = ANY(%(keys)s)",
@@ -343,7 +345,8 @@ class _Load:
         return {place: by_key[key] for place, key in enumerate(keys) if key and key in by_key}
 
     def _key(self, path: Path, text: str | None) -> str | None:
-        if not text or "\0" in text:
+        # Bytes that are no UTF-8 were read as what PostgreSQL does not take.
+        if not text or "\0" in text or _SURROGATE.search(text):
             return None
         if self._match == "uri":
             try:

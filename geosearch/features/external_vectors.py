@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from geosearch.storage import regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 #: Rows of a block, and of a transaction.
 BLOCK = 2048
@@ -30,6 +32,8 @@ _EMBEDDINGS = ("embedding", "embeddings", "vector", "features", "img_emb", "imag
 _DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
 _ROW = re.compile(r"(?:(?P<key>.*?)[\t,])?\s*\"?(?P<vector>\[[^\]]*\])\"?\s*")
 _NUMBER = re.compile(r"(\d+)\.(?:npy|parquet)$")
+_SAVE = "Save floats of shape (photos, dimension): np.save(path, np.ascontiguousarray(x))."
+_WHOLE = "Write it or copy it again, whole."
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ def read_vectors(
             yield from _text(path, match)
     except OSError as error:
         said = error.strerror or error
-        raise unusable_file(f"{path} cannot be read: {said}", error) from error
+        remedy = "Give a file that is there, whole, and may be read."
+        raise unusable_file(f"{path} cannot be read: {said}", error, remedy) from error
 
 
 @dataclass(frozen=True)
@@ -99,14 +104,14 @@ class _Array:
 def _npy(path: Path) -> _Array:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path} is no .npy file of numbers: {error}") from error
-    plain = isinstance(found, np.memmap) and found.dtype.kind == "f" and found.ndim == 2
-    if not plain or not found.flags.c_contiguous:
-        raise InputError(
-            f"{path} holds {found.dtype} of shape {found.shape}, or by columns",
-            "Save floats of shape (photos, dimension): np.save(path, np.ascontiguousarray(x)).",
-        )
+    except OSError:
+        raise
+    except Exception as error:  # of hostile files, parsers raise all there is
+        raise InputError(f"{path} is no .npy file of numbers: {error}", _SAVE) from error
+    if not isinstance(found, np.memmap):
+        raise InputError(f"{path} holds several arrays, or none", _SAVE)
+    if found.dtype.kind != "f" or found.ndim != 2 or not found.flags.c_contiguous:
+        raise InputError(f"{path} holds {found.dtype} of shape {found.shape}, or by columns", _SAVE)
     rows, dimension = found.shape
     return _checked(_Array(path, found.dtype, found.offset, (rows, dimension)))
 
@@ -124,8 +129,12 @@ def _safetensors(path: Path, name: str | None) -> _Array:
             if key != "__metadata__"
             for begin, _ in [about["data_offsets"]]
         }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is no safetensors file: {error}") from error
+        if any(begin < 0 for *_, begin in found.values()):
+            raise ValueError("a tensor would begin before the data")
+    except OSError:
+        raise
+    except Exception as error:  # of hostile files, parsers raise all there is
+        raise InputError(f"{path} is no safetensors file: {error}", _WHOLE) from error
     fitting = [key for key, each in found.items() if len(each[1]) == 2 and each[0] in _DTYPES]
     chosen = _chosen(path, "tensor of shape (photos, dimension)", fitting, name)
     kind, (rows, dimension), begin = found[chosen]
@@ -138,7 +147,9 @@ def _checked(array: _Array) -> _Array:
     """The array, if the file has room for all of it."""
     needed = array.offset + math.prod(array.shape) * array.dtype.itemsize
     if min(array.shape) < 1 or array.path.stat().st_size < needed:
-        raise InputError(f"{array.path} ends before its {array.shape[0]:,} rows, or has none")
+        raise InputError(
+            f"{array.path} ends before its {array.shape[0]:,} rows, or has none", _WHOLE
+        )
     return array
 
 
@@ -166,7 +177,9 @@ def _with_keys(
         vectors = array.block(start)
         block = None if source is None else list(islice(source, len(vectors)))
         if block is not None and len(block) != len(vectors):
-            raise InputError(f"{path} has {array.shape[0]:,} rows, and fewer keys")
+            raise InputError(
+                f"{path} has {array.shape[0]:,} rows, and fewer keys", "Give a key for each row."
+            )
         yield Block(start + 1, vectors, block)
 
 
@@ -187,7 +200,10 @@ def _clip_retrieval(folder: Path, match: str) -> Iterator[Block]:
         keys = None
         if match != "row":
             if number not in tables:
-                raise InputError(f"{path} has no metadata/*_{number}.parquet beside it")
+                raise InputError(
+                    f"{path} has no metadata/*_{number}.parquet beside it",
+                    "Give the whole folder of clip-retrieval, or `match` row.",
+                )
             keys = _parquet_keys(tables[number], match)
         array = _npy(path)
         for block in _with_keys(path, array, keys, match):
@@ -201,21 +217,27 @@ def _numbered(folder: Path, pattern: str) -> dict[int, Path]:
     }
 
 
-def _parquet_keys(path: Path, match: str) -> Iterator[str | None]:
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(path)
-    name = _key_column(path, file.schema_arrow, match)
-    for batch in file.iter_batches(BLOCK, columns=[name]):
-        yield from _texts(batch.column(0))
-
-
-def _parquet(path: Path, match: str, column: str | None) -> Iterator[Block]:
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path, pre_buffer=False)
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            yield file
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", _WHOLE) from error
+
+
+def _parquet_keys(path: Path, match: str) -> Iterator[str | None]:
+    with _opened(path) as file:
+        name = _key_column(path, file.schema_arrow, match)
+        for batch in file.iter_batches(BLOCK, columns=[name]):
+            yield from _texts(batch.column(0))
+
+
+def _parquet(path: Path, match: str, column: str | None) -> Iterator[Block]:
+    with _opened(path) as file:
         schema = file.schema_arrow
         fitting = [each.name for each in schema if _is_vector(each.type)]
         vectors = _chosen(path, "column of lists of floats", fitting, column)
@@ -226,8 +248,6 @@ def _parquet(path: Path, match: str, column: str | None) -> Iterator[Block]:
             matrix, defects = _matrix(batch.column(vectors))
             yield Block(first, matrix, keys, defects)
             first += batch.num_rows
-    except pa.ArrowException as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def _is_vector(kind: pa.DataType) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import shapely
@@ -35,6 +35,25 @@ _NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "int4", "
 
 #: A calibration that was removed since is not named.
 _CALIBRATION = "(SELECT id FROM geosearch.calibrations WHERE id = {})"
+
+
+#: Of each photo the latest answer, evaluations apart, as SQL: the `probability` of an error of at
+#: most `at_most_km`, and whether a calibration `holds` for it.
+LATEST_ANSWERS: LiteralString = """
+SELECT l.*, within.probability,
+    coalesce(l.confident AND l.calibration_fits IS DISTINCT FROM 'no', false) AS holds
+FROM (
+    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, place, radius_90_km, agreement,
+        probability_within_km, confident, calibration_fits
+    FROM geosearch.localizations WHERE evaluation_id IS NULL
+    ORDER BY photo_sha256, id DESC
+) AS l
+CROSS JOIN LATERAL (
+    SELECT max(value::float8) AS probability
+    FROM jsonb_each_text(l.probability_within_km) AS each (km, value)
+    WHERE km::float8 <= %(at_most_km)s
+) AS within
+"""
 
 
 _PLACE_NAMES = """

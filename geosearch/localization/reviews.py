@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from psycopg import errors
+from psycopg import errors, sql
 from psycopg.rows import class_row
 
 from geosearch.arguments import check_range, numbers
@@ -16,7 +16,7 @@ from geosearch.database.connection import Connection, Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import InputError, NotFoundError
 from geosearch.json_record import Record
-from geosearch.localization.answer_rows import no_answer
+from geosearch.localization.answer_rows import LATEST_ANSWERS, no_answer
 from geosearch.waiting import Progress
 from geosearch.words import number_of
 
@@ -121,20 +121,10 @@ def decide(
 
 # Of each photo without a known position the latest answer, if nobody has decided on it.
 _UNDECIDED = """
-WITH latest AS (
-    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, place, radius_90_km, agreement,
-        probability_within_km, confident, calibration_fits
-    FROM geosearch.localizations WHERE evaluation_id IS NULL
-    ORDER BY photo_sha256, id DESC
-), open AS (
-    SELECT DISTINCT ON (l.id) l.*, p.uri, within.probability
+WITH latest AS ({latest}), open AS (
+    SELECT DISTINCT ON (l.id) l.*, p.uri
     FROM latest AS l
     JOIN geosearch.photos AS p ON p.sha256 = l.photo_sha256
-    CROSS JOIN LATERAL (
-        SELECT max(value::float8) AS probability
-        FROM jsonb_each_text(l.probability_within_km) AS each (km, value)
-        WHERE km::float8 <= %(at_most_km)s
-    ) AS within
     WHERE l.estimate IS NOT NULL AND coalesce(p.position_source, 'estimated') = 'estimated'
         AND (%(collections)s::bigint[] IS NULL OR p.collection_id = ANY(%(collections)s))
         AND NOT EXISTS (SELECT FROM geosearch.reviews AS r WHERE r.answer_id = l.id)
@@ -144,7 +134,7 @@ SELECT id AS localization_id, uri AS photo, ST_Y(estimate) AS lat, ST_X(estimate
     probability, agreement, radius_90_km
 FROM open
 WHERE %(at_least)s::float8 IS NULL
-    OR probability >= %(at_least)s AND confident AND calibration_fits IS DISTINCT FROM 'no'
+    OR probability >= %(at_least)s AND holds
 ORDER BY abs(coalesce(probability, 2 + agreement) - 0.5), id
 """
 
@@ -190,7 +180,7 @@ def list_undecided(
     keys = [find_collection(connection, name) for name in collections] or None
     with connection.cursor(row_factory=class_row(Undecided)) as cursor:
         return cursor.execute(
-            _UNDECIDED,
+            sql.SQL(_UNDECIDED).format(latest=sql.SQL(LATEST_ANSWERS)),
             {"at_most_km": at_most_km, "at_least": min_probability, "collections": keys},
         ).fetchall()
 

@@ -62,28 +62,31 @@ class TimeAsked:
         if photo is None:
             return None
         moment = find_moment(connection, photo, where) if timeline else None
-        found = TimeEvidence(photo, moment or None, fusion, self._on_track(connection, photo))
+        on_track = self._on_track(connection, photo, where)
+        found = TimeEvidence(photo, moment or None, fusion, on_track)
         return found or None
 
-    def _on_track(self, connection: Connection, photo: Dated) -> OnTrack | None:
+    def _on_track(self, connection: Connection, photo: Dated, where: Filter) -> OnTrack | None:
         track = self.track
         if track is None or photo.taken_at is None:
             return None
-        offset = self._offset(connection, photo, track)
+        offset = self._offset(connection, photo, where, track)
         if offset.photos == 0 and photo.zone == "assumed":
             return None  # it may be hours off
         shown = photo.taken_at - timedelta(seconds=offset.seconds)
         moment = track.moment(shown.timestamp() / 3600)
         return OnTrack(track.name, track.sha256, offset, moment) if moment else None
 
-    def _offset(self, connection: Connection, photo: Dated, track: Track) -> ClockOffset:
+    def _offset(
+        self, connection: Connection, photo: Dated, where: Filter, track: Track
+    ) -> ClockOffset:
         """That of the photo's camera, by its photos with positions, found once."""
         if self.clock_offset is not None:
             return ClockOffset(self.clock_offset, None)
-        key = photo.collection_id, photo.author, photo.camera, photo.zone == "assumed"
+        key = where, photo.collection_id, photo.author, photo.camera, photo.zone == "assumed"
         with self._lock:
             if key not in self._offsets:
-                rows = located_readings(connection, photo, track.hours[0], track.hours[-1])
+                rows = located_readings(connection, photo, where, track.hours[0], track.hours[-1])
                 hours, lat, lon = np.array(rows, float).reshape(-1, 3).T
                 self._offsets[key] = find_offset(track, hours, lat, lon)
             return self._offsets[key]

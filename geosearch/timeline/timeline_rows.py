@@ -157,15 +157,17 @@ def find_moment(
 
 
 def located_readings(
-    connection: Connection, photo: Dated, first: float, last: float
+    connection: Connection, photo: Dated, where: Filter, first: float, last: float
 ) -> list[tuple[float, float, float]]:
     """What a photo's clock showed at places that are known: hours since 1970, latitude, longitude.
 
-    Of photos by the same author and camera, in the photo's collection if it is in one, between two
-    times in hours since 1970 or less than 15 hours off. Where the photo's clock names no zone, they
-    are readings as in `find_moment`.
+    Of photos that pass the filter, by the same author and camera, in the photo's collection if it
+    is in one, between two times in hours since 1970 or less than 15 hours off. Where the photo's
+    clock names no zone, they are readings as in `find_moment`.
     """
-    located, values = _located(connection, EVERYTHING)
+    if not photo.known(where):
+        return []
+    located, values = _located(connection, where)
     mine, own = _mine(photo)
     statement = sql.SQL(
         "SELECT * FROM ({}) AS located WHERE {} AND taken_at BETWEEN to_timestamp(%(own_first)s) "

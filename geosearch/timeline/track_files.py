@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from io import BytesIO
@@ -167,13 +167,26 @@ def _seconds(text: Any) -> float:
 
 
 def _elements(data: bytes) -> Iterator[Any]:
-    """The elements of XML as they end, children first; what holds many is emptied after."""
+    """The elements of XML as they end, children first; each is let go then, if in no point."""
     from defusedxml import ElementTree
 
-    for _, element in ElementTree.iterparse(BytesIO(data), forbid_dtd=True):
+    above: list[Any] = []
+    points = 0  # those that an element is in, or is
+    for event, element in ElementTree.iterparse(
+        BytesIO(data), events=("start", "end"), forbid_dtd=True
+    ):
+        is_point = _local(element) in (*_GPX_POINTS, "Track", "Placemark")
+        if event == "start":
+            above.append(element)
+            points += is_point
+            continue
         yield element
-        if _local(element) in (*_GPX_POINTS, "Track", "Placemark"):
+        above.pop()
+        if is_point:
+            points -= 1
             element.clear()
+        if above and not points:
+            above[-1].remove(element)
 
 
 def _local(element: Any) -> str:
@@ -196,7 +209,7 @@ def _kml(data: bytes) -> Iterator[_Point]:
     for element in _elements(data):
         if _local(element) == "Track":
             times, places = _children(element, "when"), _children(element, "coord")
-            pairs = zip(times, (place.split() for place in places), strict=False)
+            yield from _points(times, (place.split() for place in places))
         elif _local(element) == "Placemark":
             points = [each for each in element.iter() if _local(each) == "Point"]
             places = [text for each in points for text in _children(each, "coordinates")]
@@ -206,11 +219,14 @@ def _kml(data: bytes) -> Iterator[_Point]:
                 if _local(each) == "TimeStamp"
                 for text in _children(each, "when")
             ]
-            pairs = zip(times, (place.strip().split(",") for place in places), strict=False)
-        else:
-            continue
-        for text, (lon, lat, *_) in pairs:
-            yield _seconds(text), float(lat), float(lon), _RECEIVER_KM
+            yield from _points(times, (place.strip().split(",") for place in places))
+
+
+def _points(times: Iterable[Any], places: Iterable[Sequence[Any] | None]) -> Iterator[_Point]:
+    """Of places that are longitude, latitude and more; what is less is none."""
+    for time, place in zip(times, places, strict=False):
+        if place and len(place) > 1:
+            yield _seconds(time), float(place[1]), float(place[0]), _RECEIVER_KM
 
 
 def _json(data: bytes) -> Iterator[_Point]:
@@ -255,5 +271,4 @@ def _geojson(value: Mapping[str, Any]) -> Iterator[_Point]:
         elif kind == "MultiLineString":
             parts = times if times and isinstance(times[0], list) else [times]
             places, times = [*chain(*places)], [*chain(*parts)]
-        for time, (lon, lat, *_) in zip(times, places, strict=False):
-            yield _seconds(time), float(lat), float(lon), _RECEIVER_KM
+        yield from _points(times, places)

@@ -48,6 +48,10 @@ class Immich:
             raise InputError(
                 f"{_KEY} is not set", "Make an API key in Immich (asset.read, asset.update)."
             )
+        if "@" in url:  # it would be printed, and kept
+            raise InputError(
+                "`immich`: the address has a user or a password in it", f"Give {_KEY} alone."
+            )
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise InputError(
                 f"`immich`: {url!r} is no address", "Such as https://photos.example.org"

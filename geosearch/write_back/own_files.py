@@ -101,7 +101,11 @@ class OwnFiles:
     def _list(self, folder: Path) -> None:
         if folder == self._folder:
             return
-        names = [each.name for each in os.scandir(folder)]
+        try:
+            names = [each.name for each in folder.iterdir()]
+        except OSError as error:  # one may open its files all the same
+            said = f"its folder cannot be listed: {error.strerror}"
+            raise PhotoRejected(Reason.NOT_WRITABLE, said) from error
         beside = {name for name in names if ending(name) in SIDECARS}
         photos = [name for name in names if name not in beside]
         self._beside = sidecar_files(photos, beside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +21,10 @@ from geosearch.database.embedding_tables import writable_tables
 from geosearch.errors import InputError, NotAllowedError, PhotoRejected, Reason
 from geosearch.ingest.positions import Position
 from geosearch.json_record import Record
+from geosearch.localization.answer_rows import LATEST_ANSWERS
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.photo_list import chosen_photos
+from geosearch.storage import read_bytes
 from geosearch.waiting import Progress
 from geosearch.write_back.embed_target import Embedded
 from geosearch.write_back.immich_target import Immich
@@ -39,26 +42,22 @@ SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256,
 FROM {photos} AS p
 WHERE p.id IN ({chosen}) AND p.position_source IN ('corrected', 'reviewed')
 """
-#: Of each photo the latest answer, if nobody has decided against it.
+#: Of each photo the latest answer, if its calibration holds and nobody's last word is against it.
 _ESTIMATED: LiteralString = """
 SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256, ST_Y(l.estimate), ST_X(l.estimate),
     1000 * l.radius_90_km, 'estimated', l.id
 FROM {photos} AS p
-JOIN (
-    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, radius_90_km,
-        probability_within_km
-    FROM geosearch.localizations
-    WHERE evaluation_id IS NULL
-    ORDER BY photo_sha256, id DESC
-) AS l ON l.photo_sha256 = p.sha256
+JOIN ({latest}) AS l ON l.photo_sha256 = p.sha256
 WHERE p.id IN ({chosen}) AND p.geom IS NULL
-    AND p.position_source IS DISTINCT FROM 'reviewed' AND l.estimate IS NOT NULL AND (
-    SELECT max(value::float8) FROM jsonb_each_text(l.probability_within_km) AS within (km, value)
-    WHERE km::float8 <= %(at_most_km)s
-) >= %(min_probability)s AND NOT EXISTS (
-    SELECT FROM geosearch.reviews AS r
-    WHERE r.localization_id = l.id AND r.decision <> 'accept'
-)
+    AND p.position_source IS DISTINCT FROM 'reviewed' AND l.estimate IS NOT NULL
+    AND l.holds AND l.probability >= %(min_probability)s
+    AND NOT EXISTS (
+        SELECT FROM (
+            SELECT DISTINCT ON (recorded_by) decision FROM geosearch.reviews
+            WHERE answer_id = l.id ORDER BY recorded_by, id DESC
+        ) AS last
+        WHERE decision <> 'accept'
+    )
 """
 _PAGED: LiteralString = "SELECT * FROM ({all}) AS k WHERE id > %(after)s ORDER BY id LIMIT %(page)s"
 _COUNT: LiteralString = "SELECT count(*) FROM ({all}) AS k"
@@ -94,7 +93,7 @@ UPDATE {photos} AS p SET sha256 = w.sha256, size_bytes = %(bytes)s
 FROM {write_backs} AS w
 WHERE p.uri = %(path)s AND p.sha256 = %(before)s
     AND w.photo_id = %(photo_id)s AND w.target = %(target)s AND w.path = %(path)s
-    AND w.written_at IS NULL AND w.reason IS NULL
+    AND w.sha256 = %(now)s AND w.written_at IS NULL AND w.reason IS NULL
 """
 _TAKEN: LiteralString = """
 SELECT FROM {photos} AS p JOIN {photos} AS o USING (collection_id)
@@ -166,10 +165,11 @@ def write_back(
 
     Of the photos that pass `where` and have these ids; other files with the same bytes that the
     collection knows are written too. With `estimates` also the latest answers on photos without a
-    position, where an error of at most `at_most_km` has `min_probability`: they say that they are
-    estimates, and ingest reads them as such. A position that is there is replaced only to
-    `overwrite`, and never by an estimate. What was written, and what could not be, are rows of
-    `geosearch.write_backs`. A killed run leaves each file old or new; run again, it goes on.
+    position, where an error of at most `at_most_km` has `min_probability` by a calibration that
+    holds for them: they say that they are estimates, and ingest reads them as such. A position that
+    is there is replaced only to `overwrite`, and never by an estimate. What was written, and what
+    could not be, are rows of `geosearch.write_backs`. A killed run leaves each file old or new; run
+    again, it goes on.
 
     Raises
     ------
@@ -278,7 +278,8 @@ class _Source:
         self._values = {**values, **more}
         wanted = (_WRITTEN, _ESTIMATED) if estimates else (_WRITTEN,)
         self._all = sql.SQL(" UNION ALL ").join(
-            sql.SQL(each).format(chosen=chosen, **tables) for each in wanted
+            sql.SQL(each).format(chosen=chosen, latest=sql.SQL(LATEST_ANSWERS), **tables)
+            for each in wanted
         )
 
     def count(self) -> int:
@@ -369,7 +370,9 @@ class _Run:
         values = {**log, "before": known.sha256}
         with self._connection.transaction():
             if self._target.kind == "embed":
-                values["bytes"] = Path(found.at).stat().st_size
+                # By what the file is now: what a killed run noted need not have come to be.
+                data = read_bytes(found.at)
+                values |= {"bytes": len(data), "now": hashlib.sha256(data).digest()}
                 self._connection.execute(self._sql(_FOLLOW), values)
             self._connection.execute(self._sql(_DONE), values)
 
