@@ -588,6 +588,7 @@ def test_a_query_of_another_size_and_mode_is_answered(space: Space, tmp_path: Pa
     assert space.gs.localize(photo).lat is not None
 
 
+@pytest.mark.system
 def test_real_photos_are_localized_leave_one_out(database: Database, shared_data: Path) -> None:
     manifest = shared_data / "photos_open" / "photos.csv"
     gs = Geosearch(database)
