@@ -223,7 +223,7 @@ def test_a_public_photo_gets_no_place_from_what_rests_on_private_photos(photos: 
 
 
 def test_rights_count_when_a_decision_is_recorded(photos: Database) -> None:
-    def record(connection: Connection, role: str, key: int, **options: bool) -> None:
+    def record(connection: Connection, role: str, key: int, **options: Any) -> None:
         connection.execute(f"SET LOCAL ROLE {role}")
         decide(connection, key, "move", (47, 9), **options)
 
@@ -254,7 +254,7 @@ def test_rights_count_when_a_decision_is_recorded(photos: Database) -> None:
             with photos.connection() as connection:
                 connection.execute("SET LOCAL ROLE decider")
                 with pytest.raises(InsufficientPrivilege):
-                    connection.execute(statement)  # type: ignore[call-overload]
+                    connection.execute(statement)
     finally:
         with photos.connection() as connection:
             connection.execute("DROP ROLE decider")
@@ -273,7 +273,7 @@ def test_an_accuracy_is_finite(photos: Database, accuracy_m: float) -> None:
     Geosearch(photos).review(answer(3), "move", (47, 9), to_accuracy_m=1)
     for table in ("all_reviews", "all_photos"):
         with photos.connection() as connection, pytest.raises(CheckViolation):
-            connection.execute(f"UPDATE geosearch.{table} SET accuracy_m = %s", (accuracy_m,))  # type: ignore[arg-type] # noqa: S608
+            connection.execute(f"UPDATE geosearch.{table} SET accuracy_m = %s", (accuracy_m,))  # noqa: S608
 
 
 @pytest.mark.parametrize("then", ["undo", "unsure"])
