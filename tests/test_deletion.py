@@ -342,6 +342,20 @@ def test_answers_stay_as_they_are_and_say_what_is_missing(filled: Database) -> N
     assert not again.same
     uri = before.neighbours.uri[0]
     assert f"photo {gone} ({uri}), then neighbour 1, was deleted" in again.changes
+    for rank, state, statement in (
+        (
+            1,
+            "known position",
+            "UPDATE geosearch.all_photos SET estimate = geom, geom = NULL,"
+            " position_source = 'estimated' WHERE id = %s",
+        ),
+        (2, "embedding", "DELETE FROM geosearch.all_embeddings WHERE photo_id = %s"),
+    ):
+        other, uri = int(before.neighbours.photo_id[rank]), before.neighbours.uri[rank]
+        with filled.connection() as connection:
+            connection.execute(statement, (other,))
+        said = f"photo {other} ({uri}), then neighbour {rank + 1}, has no {state} any more"
+        assert said in reproduce(filled, key).changes
 
 
 def test_a_model_deleted_and_embedded_again_reproduces(filled: Database) -> None:

@@ -129,12 +129,12 @@ def audit(
 ) -> AuditSummary:
     """Judge the photos that pass `where` and have a position, and record what was found.
 
-    Each is placed by its picture among all visible references, without itself, its near-duplicates
+    Each is placed by its picture among all visible references, without itself, its near-duplicates,
     its author's photos of the same quarter of an hour, and those that time shows to be wrong, by
-    `parameters` as `localize` does; and
-    by the trusted photos before and after it by the same camera. One is doubtful if what it states
-    is less probable than `least_probability`. Can be killed at any moment and run again: photos
-    that were judged as they are now are left out, unless `again`.
+    `parameters` as `localize` does; and by the trusted photos before and after it by the same
+    camera. One is doubtful if what it states is less probable than `least_probability`. Can be
+    killed at any moment and run again: photos that were judged as they are now are left out, unless
+    `again`.
 
     Raises
     ------

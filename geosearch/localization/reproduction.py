@@ -150,6 +150,16 @@ def _shift(before: Place | None, after: Place | None) -> float | None:
     return float(great_circle_km(before.lat, before.lon, after.lat, after.lon))
 
 
+_STATE = """
+SELECT CASE WHEN p.geom IS NULL THEN 'has no known position any more'
+    WHEN e.photo_id IS NULL THEN 'has no embedding any more'
+    ELSE 'is no longer among the neighbours' END
+FROM geosearch.photos AS p
+LEFT JOIN geosearch.embeddings AS e ON e.photo_id = p.id AND e.model_id = %s
+WHERE p.id = %s
+"""
+
+
 def _neighbour_changes(
     connection: Connection, before: Localization, after: Localization, model_id: int
 ) -> list[str]:
@@ -169,11 +179,8 @@ def _neighbour_changes(
             changes.append(f"photo {photo_id} ({new.uri[rank]}) is now neighbour {rank + 1}")
     for photo_id in np.setdiff1d(old.photo_id, new.photo_id):
         rank = int(np.flatnonzero(old.photo_id == photo_id)[0])
-        row = connection.execute(
-            "SELECT 1 FROM geosearch.embeddings WHERE photo_id = %s AND model_id = %s",
-            (int(photo_id), model_id),
-        ).fetchone()
-        state = "was deleted" if row is None else "is no longer among the neighbours"
+        row = connection.execute(_STATE, (model_id, int(photo_id))).fetchone()
+        state = "was deleted" if row is None else row[0]
         changes.append(f"photo {photo_id} ({old.uri[rank]}), then neighbour {rank + 1}, {state}")
     positions = {int(key): index for index, key in enumerate(new.photo_id)}
     for index, key in enumerate(old.photo_id):
