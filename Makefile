@@ -30,7 +30,7 @@ demo: setup  ## Run the main job on real images; answers in demo/ (REFERENCES=60
 test: setup  ## Run the tests, each file in one of WORKERS=2 processes
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
-system: setup  ## Run the tests with real poolers, other servers and kills, which take minutes
+system: setup  ## Run the tests with real poolers, other servers, kills and trainings, which take minutes
 	@scripts/install-test-programs
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m system
 

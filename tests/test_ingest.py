@@ -90,6 +90,7 @@ def counts(summary: IngestSummary) -> dict[str, Any]:
 # ---- real files ---------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 def test_hard_files_have_the_positions_exiftool_reads(
     module_database: Database, shared_data: Path
 ) -> None:

@@ -12,6 +12,7 @@ from geosearch.sample.space import SpaceSample, write_space_sample
 from tests.command_line import CommandLine
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_main_commands_do_with_this_many_connections(
     size: int,

@@ -48,6 +48,8 @@ from geosearch.training.trainer import schedule
 from geosearch.training.training_run import TrainSummary, train
 from tests.command_line import CommandLine
 
+pytestmark = pytest.mark.system
+
 PHOTOS, AUTHORS, SIDE = 60, 12, 32
 PREPROCESSING = Preprocessing(SIDE, SIDE, (127.0, 127.0, 127.0), (64.0, 64.0, 64.0))
 
@@ -663,7 +665,6 @@ def kill_when(
     return process.returncode
 
 
-@pytest.mark.system
 def test_killed_twice_it_ends_with_the_weights_of_the_uninterrupted_training(
     module_database: Database, place: Path, tmp_path: Path, cache: Path
 ) -> None:
@@ -708,7 +709,6 @@ def test_killed_twice_it_ends_with_the_weights_of_the_uninterrupted_training(
         assert mine == its or float(mine) == pytest.approx(float(its), rel=1e-12)
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("loss", ["classification", "contrastive"])
 def test_two_processes_give_the_result_of_one(
     module_database: Database, place: Path, tmp_path: Path, cache: Path, loss: str

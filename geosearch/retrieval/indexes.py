@@ -192,11 +192,20 @@ def _build(
                     )
                 )
         except BaseException as error:
+            lost = connection.closed
             # An invalid index is of no use to searches and costs every write.
-            with suppress(psycopg.Error):
+            try:
                 connection.execute(drop)
+            except psycopg.Error:
+                # Its backend has not heard of the stop yet, but hears that nobody waits.
+                connection.close()
+                with (
+                    suppress(psycopg.Error, DatabaseError),
+                    database.own_connection(autocommit=True) as another,
+                ):
+                    another.execute(drop)
             if isinstance(error, psycopg.Error):
-                if connection.closed:
+                if lost:
                     raise
                 raise refused(error, f"building {index_name(model_id)} failed") from error
             raise
