@@ -19,8 +19,6 @@ from geosearch.density.density_cells import DensityCells
 from geosearch.density.levels import Levels
 from geosearch.errors import InputError
 from geosearch.features.model_rows import Model
-from geosearch.images import open_image, room_for
-from geosearch.ingest.thumbnails import make_thumbnail
 from geosearch.localization import Localization
 from geosearch.localization import Request as Parameters
 from geosearch.localization.localizing import answer_query, chosen_parameters, recorded
@@ -33,6 +31,7 @@ from geosearch.retrieval.photo_list import list_photos
 from geosearch.sphere import lat_lon
 from geosearch.web.access import Caller
 from geosearch.web.engine import Engine
+from geosearch.web.picture_bytes import small_webp
 
 #: What may be shown beside an answer.
 Include = Literal["regions", "density", "kernels", "photos", "embedding", "picture"]
@@ -125,7 +124,9 @@ def answer(
     record = caller.may_record if wanted is None else wanted
     keep, show = record and asked.keep_picture, "picture" in asked.include
     # Made while others search.
-    small = _beside.submit(_small, picture) if picture is not None and (keep or show) else None
+    small = None
+    if picture is not None and (keep or show):
+        small = _beside.submit(lambda: small_webp(picture(), PICTURE_SIDE))
     with _on_disk(query, picture if chosen.verify else None) as readable:
         found = answer_query(database, model, readable, chosen, where, exclusions)
     webp = query.picture if small is None else small.result()
@@ -135,12 +136,6 @@ def answer(
     if show:
         value["picture"] = webp and f"data:image/webp;base64,{b64encode(webp).decode()}"
     return value
-
-
-def _small(picture: Callable[[], bytes]) -> bytes:
-    image = open_image(picture())
-    with room_for(image):
-        return make_thumbnail(image, PICTURE_SIDE).webp
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Thumbnails:
             Nothing is stored, and the file cannot be read or decoded, or has changed.
         """
         if stored is not None and side == SIDES[0]:
-            return _webp(stored, side)
+            return small_webp(stored, side)
         try:
             return self._of_file(photo, side)
         except PhotoRejected:
@@ -53,7 +53,7 @@ class Thumbnails:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        made = _webp(read_ingested(photo.uri, photo.sha256), side)
+        made = small_webp(read_ingested(photo.uri, photo.sha256), side)
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = made
@@ -99,7 +99,14 @@ def stored_thumbnail(connection: Connection, photo_id: int) -> bytes | None:
     return None if row is None or row[0] is None else bytes(row[0])
 
 
-def _webp(data: bytes, side: int) -> bytes:
+def small_webp(data: bytes, side: int) -> bytes:
+    """A photo as WebP whose longer side has at most so many pixels, without metadata.
+
+    Raises
+    ------
+    PhotoRejected
+        It cannot be decoded.
+    """
     image = open_image(data)
     with room_for(image):
         return make_thumbnail(image, side).webp
