@@ -265,7 +265,7 @@ async def _fetch_public(url: str, most: int) -> bytes:
         # What a server packs could unpack to any size.
         plain = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
         async with await _public_client(**plain) as session:
-            return await _download(session, url, most, pauses=(), max_redirects=_REDIRECTS)
+            return await _download(session, url, most, (), max_redirects=_REDIRECTS)
 
 
 def said(error: BaseException) -> str:
@@ -348,21 +348,21 @@ def _fetched(uri: str, most: int) -> bytes:
     async def fetch() -> bytes:
         async with asyncio.timeout(image_settings().url_timeout):
             if uri.lower().startswith("http"):
-                return await _download(await found.set_session(), uri, most)
+                return await _download(await found.set_session(), uri, most, _PAUSES)
             return bytes(await found._cat_file(uri, start=0, end=most))
 
     return cast("bytes", sync(found.loop, fetch))
 
 
 async def _download(
-    session: Any, uri: str, most: int, pauses: Iterable[int] | None = None, **options: Any
+    session: Any, uri: str, most: int, pauses: Iterable[int], **options: Any
 ) -> bytes:
     import aiohttp
     from yarl import URL
 
     # As it is written: signatures are of the very letters. Only what no URL may hold is escaped.
     url = URL(quote(_PERCENT.sub("%25", uri), safe=_OF_URLS), encoded=True)
-    for pause in (*(_PAUSES if pauses is None else pauses), None):
+    for pause in (*pauses, None):
         try:
             async with session.get(url, **options) as response:
                 if pause is None or response.status not in _BUSY:
