@@ -70,7 +70,7 @@ class Gate:
         assert row is not None
         self.own = Caller(str(row[0]), database)
 
-    def caller(self, request: Request) -> Caller:  # noqa: ARG002
+    async def admit(self, request: Request) -> Caller:  # noqa: ARG002
         """Who makes this request.
 
         Raises
@@ -78,13 +78,7 @@ class Gate:
         HTTPException
             401: nobody that is known. 403: a page's request without its token.
         """
-        return self.own
-
-    async def admit(self, request: Request) -> Caller:  # noqa: ARG002
-        """As of `caller`, without a thread where there is nothing to look up: on a busy machine the
-        way to one is long.
-        """
-        return self.own
+        return self.own  # without a thread: on a busy machine the way to one is long
 
     def close(self) -> None:
         """End all sessions."""
@@ -178,7 +172,7 @@ class LoginGate(Gate):
         self._close([] if session is None else [session.caller])
 
     def caller(self, request: Request) -> Caller:
-        """As of `Gate`: by a token, or else by the session."""
+        """Who makes this request, by a token, or else by the session; errors as of `admit`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self._by_token(token.strip())
@@ -205,7 +199,7 @@ class LoginGate(Gate):
         return caller
 
     async def admit(self, request: Request) -> Caller:
-        """As of `caller`, asked once for a request."""
+        """As of `Gate`; `caller` is asked once for a request."""
         if not hasattr(request.state, "caller"):
             request.state.caller = await run_in_threadpool(self.caller, request)
         found: Caller = request.state.caller
