@@ -14,18 +14,14 @@ import json
 import os
 import shutil
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from arguments import read_arguments
 from PIL import Image
-from scratch import scratch_database
-from serve import server
+from serve import server, space
 
-from geosearch.client import Geosearch
-from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.web.page_files import FOLDER
 
 #: Pixels and bytes of the photo that is dropped.
@@ -75,21 +71,13 @@ def main() -> None:
     arguments = read_arguments(__doc__, references=1500, queries=150, rounds=9)
     from playwright.sync_api import sync_playwright
 
-    with scratch_database() as database, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sample = SpaceSample(references=arguments.references, queries=arguments.queries)
-        write_space_sample(sample, folder)
-        with Geosearch(database) as gs:
-            gs.ingest(folder / "references", collection="space")
-            gs.embed()
-            gs.calibrate(folder / "queries.csv")
-            photo = dropped_photo(folder / "queries" / "000003.jpg")
-            with server(database) as (address, _), sync_playwright() as program:
-                root = ["--no-sandbox"] if os.geteuid() == 0 else []
-                browser = program.chromium.launch(
-                    executable_path=shutil.which("chromium"), args=root
-                )
-                rounds = [measured(browser, address, photo) for _ in range(arguments.rounds + 1)]
+    with space(arguments.references, arguments.queries) as (gs, folder):
+        gs.calibrate(folder / "queries.csv")
+        photo = dropped_photo(folder / "queries" / "000003.jpg")
+        with server(gs.database) as (address, _), sync_playwright() as program:
+            root = ["--no-sandbox"] if os.geteuid() == 0 else []
+            browser = program.chromium.launch(executable_path=shutil.which("chromium"), args=root)
+            rounds = [measured(browser, address, photo) for _ in range(arguments.rounds + 1)]
     # The first has the browser's own caches to fill.
     result = {name: statistics.median(one[name] for one in rounds[1:]) for name in rounds[0]}
     result["javascript_kb"] = javascript_kb()

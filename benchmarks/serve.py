@@ -53,21 +53,13 @@ def main() -> None:
     arguments = read_arguments(
         __doc__, references=300, queries=20, rounds=100, clients=32, seconds=300
     )
-    with scratch_database() as database, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sample = SpaceSample(references=arguments.references, queries=arguments.queries)
-        write_space_sample(sample, folder)
-        with Geosearch(database) as gs:
-            gs.ingest(folder / "references", collection="space")
-            gs.embed()
-            modes.expect_many()  # as the server does while it starts
-            photos = sorted((folder / "queries").glob("*.jpg"))
-            with server(database) as (address, process):
-                result = first(address, photos)
-                result |= alone(gs, address, process, photos, arguments.rounds)
-                result |= together(
-                    gs, address, process, photos, arguments.clients, arguments.seconds
-                )
+    with space(arguments.references, arguments.queries) as (gs, folder):
+        modes.expect_many()  # as the server does while it starts
+        photos = sorted((folder / "queries").glob("*.jpg"))
+        with server(gs.database) as (address, process):
+            result = first(address, photos)
+            result |= alone(gs, address, process, photos, arguments.rounds)
+            result |= together(gs, address, process, photos, arguments.clients, arguments.seconds)
     if arguments.json:
         print(json.dumps(result))
         return
@@ -77,6 +69,19 @@ def main() -> None:
     for name, (least, most) in BOUNDS.items():
         verdict = "holds" if least <= result[name] <= most else "MISSED"
         print(f"{verdict}: {name} is {result[name]:,.2f}, bounds {least:g} to {most:g}")
+
+
+@contextmanager
+def space(references: int, queries: int) -> Iterator[tuple[Geosearch, Path]]:
+    """geosearch with so many views of the Earth, embedded, and the folder of these and of the
+    queries.
+    """
+    with scratch_database() as database, tempfile.TemporaryDirectory() as name:
+        write_space_sample(SpaceSample(references, queries), Path(name))
+        with Geosearch(database) as gs:
+            gs.ingest(Path(name) / "references", collection="space")
+            gs.embed()
+            yield gs, Path(name)
 
 
 @contextmanager
