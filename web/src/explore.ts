@@ -6,6 +6,7 @@ import type { Photo } from "./api";
 import { button, el, fill } from "./dom";
 import { distance } from "./figures";
 import { factList, photoFacts, picture } from "./neighbours";
+import { placeField } from "./place_field";
 import { words } from "./strings";
 
 export interface ExploreActions {
@@ -27,23 +28,11 @@ export class Explore {
   }
 
   start(): void {
-    fill(this.element, el("h1", {}, words.explore), el("p", {}, words.exploreHelp), this.placeField());
-  }
-
-  /** A place by its numbers, for who does not click. */
-  private placeField(): HTMLElement {
-    const input = el("input", {
-      id: "here",
-      placeholder: words.here,
-      "aria-label": words.here,
-      onchange: () => {
-        const [lat, lon] = input.value.split(/[\s,;]+/).map(Number);
-        if (!Number.isFinite(lat) || !Number.isFinite(lon)) return;
-        this.actions.goTo(lat!, lon!);
-        void this.near(lat!, lon!, REACH_KM).catch(this.actions.failed);
-      },
+    const place = placeField("here", ({ lat, lon }) => {
+      this.actions.goTo(lat, lon);
+      void this.near(lat, lon, REACH_KM).catch(this.actions.failed);
     });
-    return input;
+    fill(this.element, el("h1", {}, words.explore), el("p", {}, words.exploreHelp), place);
   }
 
   async near(lat: number, lon: number, km: number): Promise<void> {

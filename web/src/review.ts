@@ -3,6 +3,7 @@
 import * as api from "./api";
 import type { Decision, Listed } from "./api";
 import { button, el, fill } from "./dom";
+import { placeField } from "./place_field";
 import type { LatLon } from "./sphere";
 import { words } from "./strings";
 
@@ -110,7 +111,7 @@ export class Review {
           }),
         ),
         this.manyForm(),
-        this.placeField(),
+        placeField("to", (place) => void this.decide("move", place)),
         el("span", { class: "note" }, words.reviewKeys),
         this.said,
       ),
@@ -220,20 +221,6 @@ export class Review {
       this.many = false;
     });
     this.render();
-  }
-
-  /** Where it was taken, by numbers, for who does not click. */
-  private placeField(): HTMLElement {
-    const input = el("input", {
-      id: "to",
-      placeholder: words.latLon,
-      "aria-label": words.latLon,
-      onchange: () => {
-        const [lat, lon] = input.value.split(/[\s,;]+/).map(Number);
-        if (Number.isFinite(lat) && Number.isFinite(lon)) void this.decide("move", { lat: lat!, lon: lon! });
-      },
-    });
-    return input;
   }
 
   private go(to: number): void {

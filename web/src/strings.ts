@@ -184,7 +184,6 @@ export const words = {
   // Explore.
   exploreHelp:
     "Click a photo or a group of photos; elsewhere, the map says what is near. Press long, or click with the right button, to see what looks like a place.",
-  here: "Latitude, longitude",
   looksLike: "What looks like this place",
   looksLikeBy: (km: number) => `By the photo that is nearest to it, ${distance(km)} away.`,
   nearest: (name: string) => `The nearest: ${name}`,
