@@ -7,7 +7,7 @@ import * as api from "./api";
 import { Refusal, type Answer, type Asked } from "./api";
 import { asked, conditions, none, type Conditions } from "./conditions";
 import { button, el, fill, painted } from "./dom";
-import { Explore, gallery } from "./explore";
+import { Explore, gallery, nameOf } from "./explore";
 import { FilterBar } from "./filters";
 import { makeMap, type AnswerMap } from "./map";
 import { NeighbourStrip } from "./neighbours";
@@ -240,7 +240,7 @@ export class App {
       this.samples,
       el("h2", {}, words.samples),
       gallery(
-        photos.map(({ id, title, uri }) => ({ id, name: words.sample(title ?? uri.split("/").at(-1) ?? "") })),
+        photos.map((photo) => ({ id: photo.id, name: words.sample(nameOf(photo)) })),
         (photo) => void this.placeStored(photo),
       ),
     );
@@ -259,13 +259,11 @@ export class App {
   private take(given: (File | string)[]): void {
     const most = this.status.max_upload_bytes;
     for (const one of given) {
-      const photo: Queued =
+      const source =
         typeof one === "string"
-          ? { name: nameIn(one), file: null, address: one, url: null, state: "waiting", note: words.waiting }
-          : {
-              ...{ name: one.name, file: one, address: null, url: URL.createObjectURL(one) },
-              ...{ state: "waiting", note: words.waiting },
-            };
+          ? { name: nameIn(one), file: null, address: one, url: null }
+          : { name: one.name, file: one, address: null, url: URL.createObjectURL(one) };
+      const photo: Queued = { ...source, state: "waiting", note: words.waiting };
       this.queue.push(photo);
       if (photo.file !== null && photo.file.size > most) {
         this.fail(photo, words.tooLarge(photo.name, photo.file.size, most));
@@ -502,12 +500,7 @@ export class App {
   private picture(): HTMLElement {
     const { current, recorded } = this;
     const name = current?.name ?? recorded?.photo.split("/").at(-1) ?? "";
-    const id = recorded?.localization_id ?? null;
-    const kept =
-      this.placed?.answer === recorded && this.placed !== null
-        ? api.thumbnail(this.placed.photo, 1024)
-        : id !== null && api.pictureOf(id);
-    const src = current?.url ?? (current === null && kept !== false ? kept : null);
+    const src = this.pictureAddress();
     const none = el("p", { class: "query missing" }, name, el("br"), current === null && words.noPicture);
     if (src === null) return none;
     const alt = current === null ? words.photoAsked(name) : words.yourPhoto(name);
@@ -519,6 +512,15 @@ export class App {
       onerror: () => image.replaceWith(none),
     });
     return image;
+  }
+
+  /** Where the picture of the photo lies that was asked about, if anywhere. */
+  private pictureAddress(): string | null {
+    const { current, recorded, placed } = this;
+    if (current !== null) return current.url;
+    if (placed !== null && placed.answer === recorded) return api.thumbnail(placed.photo, 1024);
+    const id = recorded?.localization_id ?? null;
+    return id === null ? null : api.pictureOf(id);
   }
 
   /** Show the photo's own position: what it says to the answer, and what can be made of it. */

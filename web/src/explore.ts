@@ -112,7 +112,8 @@ export class Explore {
   }
 }
 
-const nameOf = ({ title, uri }: Photo): string => title ?? uri.split("/").at(-1) ?? "";
+/** What a photo of the collections is called. */
+export const nameOf = ({ title, uri }: Photo): string => title ?? uri.split("/").at(-1) ?? "";
 
 /** Photos as small pictures to choose from. */
 export function gallery(
