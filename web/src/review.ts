@@ -43,6 +43,15 @@ export class Review {
   private least = 80;
   private readonly pictures = new Map<number, HTMLElement>();
   private readonly said = el("p", { class: "note", role: "status" });
+  /** Keys that do what a button does. */
+  private readonly keys: [key: string, text: string, act: () => void][] = [
+    ["a", words.accept, () => void this.decide("accept")],
+    ["m", words.move, () => void this.move()],
+    ["r", words.reject, () => void this.decide("reject")],
+    ["s", words.unsure, () => void this.decide("unsure")],
+    ["u", words.undo, () => void this.undo()],
+    [" ", words.full, () => this.actions.full()],
+  ];
 
   constructor(private readonly actions: ReviewActions) {
     addEventListener("keydown", (event) => this.key(event));
@@ -89,21 +98,13 @@ export class Review {
         el("option", { value: order, selected: order === this.order }, words.orders[order]),
       ),
     );
-    const keys: [string, string, () => void][] = [
-      ["a", words.accept, () => void this.decide("accept")],
-      ["m", words.move, () => void this.move()],
-      ["r", words.reject, () => void this.decide("reject")],
-      ["s", words.unsure, () => void this.decide("unsure")],
-      ["u", words.undo, () => void this.undo()],
-      [" ", words.full, () => this.actions.full()],
-    ];
     fill(
       this.element,
       el(
         "div",
         { class: "bar" },
         el("label", {}, words.order, select),
-        ...keys.map(([key, text, act]) =>
+        ...this.keys.map(([key, text, act]) =>
           button(text, act, {
             disabled: this.current === undefined,
             "aria-keyshortcuts": key === " " ? "Space" : key,
@@ -237,20 +238,12 @@ export class Review {
     if (event.key === " " && target instanceof HTMLButtonElement) return; // which it presses
     if (!this.element.isConnected || this.element.offsetParent === null || typing) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const act: Record<string, () => void> = {
-      j: () => this.go(this.at + 1),
-      k: () => this.go(this.at - 1),
-      a: () => void this.decide("accept"),
-      m: () => void this.move(),
-      r: () => void this.decide("reject"),
-      s: () => void this.decide("unsure"),
-      u: () => void this.undo(),
-      " ": () => this.actions.full(),
-    };
-    const found = act[event.key];
-    if (found === undefined) return;
+    const step = { j: 1, k: -1 }[event.key];
+    const act = this.keys.find(([key]) => key === event.key)?.[2];
+    if (step === undefined && act === undefined) return;
     event.preventDefault();
-    found();
+    if (step !== undefined) this.go(this.at + step);
+    act?.();
   }
 
   private async move(): Promise<void> {
