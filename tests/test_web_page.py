@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import numpy as np
 import psycopg
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from geosearch.database import migrations
@@ -338,6 +339,28 @@ def test_a_density_is_smooth_at_any_zoom(mapped: Opener, query: Path) -> None:
     assert np.percentile(red, 99) - np.percentile(red, 1) > 20
     # Cells would have sides that go on through many rows; what is left are names and dots.
     assert np.abs(np.median(np.diff(red, axis=1), axis=0)).max() <= 1
+
+
+def test_the_map_takes_another_theme_with_all_that_is_drawn_on_it(
+    mapped: Opener, query: Path
+) -> None:
+    def drawn() -> NDArray[np.int16]:
+        page.wait_for_timeout(4000)
+        seen = Image.open(io.BytesIO(page.locator(".map").screenshot())).convert("RGB")
+        return np.asarray(seen, np.int16)
+
+    page = mapped(color_scheme="dark")
+    give(page, query)
+    sentence(page)
+    drawn()
+    page.reload()  # the map is now where the address says, to its last digit
+    sentence(page)
+    drawn()
+    page.click("header >> text=◐")
+    changed = drawn()
+    page.reload()
+    sentence(page)
+    assert np.abs(drawn() - changed).mean() < 1
 
 
 # ---- asking in another way ----------------------------------------------------------------------

@@ -296,6 +296,7 @@ export class AnswerMap {
         this.map.setLayoutProperty("world", "visibility", (world?.layout as { visibility: string }).visibility as never);
       }
       this.setOpacity(this.opacity);
+      this.redrawDensity();
     });
   }
 
