@@ -423,6 +423,12 @@ def test_a_country_is_outlined_on_the_map(mapped: Opener, query: Path) -> None:
         page.keyboard.press("Enter")
     page.wait_for_timeout(3000)
     assert shows(page, (49, 86, 196))
+    asked_for = list[str]()
+    page.on("request", lambda request: asked_for.append(request.url))
+    page.fill("#after", "2012-01-02")
+    page.wait_for_timeout(3000)
+    assert shows(page, (49, 86, 196))
+    assert [url for url in asked_for if "/countries/" in url] == []  # it is known by now
 
 
 def test_dates_are_chosen_by_two_thumbs(opened: Opener, query: Path) -> None:

@@ -324,11 +324,15 @@ export async function countries(): Promise<string[]> {
   return (await ask<{ name: string }[]>("/countries")).map(({ name }) => name);
 }
 
-/** The outline of a country. */
-export async function outline(country: string): Promise<GeoJSON.Polygon | GeoJSON.MultiPolygon> {
-  const found = await ask<{ geometry: GeoJSON.Polygon | GeoJSON.MultiPolygon }>(
-    `/countries/${encodeURIComponent(country)}`,
-  );
+export type Outline = GeoJSON.Polygon | GeoJSON.MultiPolygon;
+const outlines = new Map<string, Outline>();
+
+/** The outline of a country, which is asked for once: a filter is drawn anew at each change. */
+export async function outline(country: string): Promise<Outline> {
+  const known = outlines.get(country);
+  if (known !== undefined) return known;
+  const found = await ask<{ geometry: Outline }>(`/countries/${encodeURIComponent(country)}`);
+  outlines.set(country, found.geometry);
   return found.geometry;
 }
 

@@ -17,7 +17,7 @@ import {
 } from "maplibre-gl";
 import type { Feature } from "geojson";
 import type { View } from "./address";
-import { tiles, type Answer, type Neighbour } from "./api";
+import { tiles, type Answer, type Neighbour, type Outline } from "./api";
 import { drawDensity, type Extent } from "./density_image";
 import { collection, colour, FONT, ground, groundLayers, offlineStyle, point } from "./basemap";
 import type { Area } from "./conditions";
@@ -52,7 +52,7 @@ export class AnswerMap {
   private pointedAt: number | null = null;
   private own: LatLon | null = null;
   private area: Area | null = null;
-  private outline: GeoJSON.Polygon | GeoJSON.MultiPolygon | null = null;
+  private outline: Outline | null = null;
   private exploring = false;
   /** Whether clicks are asked of what is drawn, rather than being part of a drawing. */
   listening = true;
@@ -233,7 +233,7 @@ export class AnswerMap {
   }
 
   /** Show the area of a filter, and the outline of a country. */
-  showArea(area: Area | null, outline: GeoJSON.Polygon | GeoJSON.MultiPolygon | null): void {
+  showArea(area: Area | null, outline: Outline | null): void {
     this.area = area;
     this.outline = outline;
     void this.ready.then(() => this.redrawArea());
