@@ -572,6 +572,21 @@ def test_what_fails_while_the_server_starts_is_said_and_tried_again(
         assert caplog.text.count("/secret/socket") == 1
 
 
+def test_a_failure_to_load_machine_code_is_said_too(
+    module_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warming, "AGAIN_S", 60)
+
+    def broken() -> None:
+        raise OSError("no room to keep it")
+
+    monkeypatch.setattr(warming, "expect_many", broken)
+    with TestClient(make_application(Engine([MODEL]), Gate(module_database), None)) as client:
+        while (status := client.get("/api/v1/status").json())["state"] == "warming":
+            time.sleep(0.01)
+    assert (status["state"], status["message"]) == ("failed", "OSError: no room to keep it")
+
+
 # ---- jobs ---------------------------------------------------------------------------------------
 
 

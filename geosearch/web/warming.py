@@ -27,9 +27,9 @@ def keep_warming(engine: Engine, caller: Caller, ending: Event) -> None:
 
     Where that fails, it is tried again until the server is `ending`: the database may be late.
     """
-    expect_many()
     while not ending.is_set():
         try:
+            expect_many()
             for spec in engine.models:
                 _answer_once(engine, caller, spec)
         except Exception as error:
