@@ -19,6 +19,7 @@ from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
 from geosearch.features.external_vectors import BLOCK
+from geosearch.features.extraction import batched
 from geosearch.features.model_rows import find_model
 from geosearch.json_record import Record
 
@@ -107,17 +108,6 @@ def _line(uri: str) -> str:
     return uri
 
 
-def _blocks(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
-    block: list[_Row] = []
-    for row in rows:
-        block.append(row)
-        if len(block) == BLOCK:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
 def _npy(part: Path, rows: Iterator[_Row], count: int, dimension: int) -> None:
     with part.open("wb") as stream:
         header = {"descr": "<f4", "fortran_order": False, "shape": (count, dimension)}
@@ -139,7 +129,7 @@ def _safetensors(part: Path, rows: Iterator[_Row], count: int, dimension: int) -
 
 
 def _append(stream: IO[bytes], rows: Iterator[_Row]) -> None:
-    for block in _blocks(rows):
+    for block in batched(rows, BLOCK):
         stream.write(np.stack([row[5] for row in block]).astype("<f4").tobytes())
 
 
@@ -166,7 +156,7 @@ def _parquet(part: Path, rows: Iterator[_Row], _count: int, dimension: int) -> N
     column = {"encoding": "WKB", "geometry_types": ["Point"]}
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
     with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-        for block in _blocks(rows):
+        for block in batched(rows, BLOCK):
             *columns, vectors = map(list, zip(*block, strict=True))
             columns[3] = [digest.hex() for digest in columns[3]]
             flat = pa.array(np.concatenate(vectors))
