@@ -260,7 +260,8 @@ class _Load:
         chosen: list[PhotoKey] = []
         places: list[int] = []
         rejected: list[RejectRow] = []
-        for place in range(len(units)):
+        uris = [f"{path}#{block.first + place}" for place in range(len(units))]
+        for place, uri in enumerate(uris):
             why = defects.get(place)
             counts["rows"] += 1
             found = photos.get(place, ())
@@ -269,20 +270,9 @@ class _Load:
             if why is not None:
                 counts["rejected"] += 1
                 known = found[0].photo_id if found else None
-                uri, (reason, said) = f"{path}#{block.first + place}", why
-                rejected.append(
-                    RejectRow(
-                        self._collection,
-                        shelf,
-                        uri,
-                        "embed",
-                        reason,
-                        said,
-                        known,
-                        self._model.id,
-                        self._run,
-                    )
-                )
+                of_run = (self._model.id, self._run)
+                row = RejectRow(self._collection, shelf, uri, "embed", *why, known, *of_run)
+                rejected.append(row)
                 continue
             new = [photo for photo in found if photo.photo_id not in there]
             counts["embedded" if new else "there"] += 1
@@ -292,7 +282,6 @@ class _Load:
         if chosen:
             copy_embeddings(connection, self._model.id, chosen, units[places])
         if self._mends:
-            uris = [f"{path}#{block.first + place}" for place in range(len(units))]
             both = {"ids": [photo.photo_id for photo in chosen], "uris": uris}
             connection.execute(sql.SQL(_MENDED).format(**tables), {**values, **both})
         write_rejects(connection, rejected)
