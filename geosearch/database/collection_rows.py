@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -131,7 +132,7 @@ def set_private(connection: Connection, name: str, private: bool) -> Moved:
     key = find_collection(connection, name)
     for left in reversed(range(_TRIES)):
         try:
-            with connection.transaction():
+            with _owners(connection, name):
                 row = connection.execute(
                     "SELECT photos, statistics_left FROM geosearch.set_private(%s, %s)",
                     (key, private),
@@ -141,8 +142,6 @@ def set_private(connection: Connection, name: str, private: bool) -> Moved:
         except psycopg.errors.DeadlockDetected:  # with searches, which lock the tables in any order
             if not left:
                 raise
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise _not_ours(name) from error
     raise AssertionError
 
 
@@ -186,15 +185,12 @@ def share(connection: Connection, name: str, role: str, *, shared: bool = True) 
     key = find_collection(connection, name)
     if shared:
         require_user(connection, role)
-    try:
-        with connection.transaction():
-            row = connection.execute(
-                "SELECT geosearch.set_shared(%s, %s, %s), private FROM geosearch.collections "
-                "WHERE id = %s",
-                (key, role, shared, key),
-            ).fetchone()
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise _not_ours(name) from error
+    with _owners(connection, name):
+        row = connection.execute(
+            "SELECT geosearch.set_shared(%s, %s, %s), private FROM geosearch.collections "
+            "WHERE id = %s",
+            (key, role, shared, key),
+        ).fetchone()
     done, private = row or (False, False)
     if shared and not private:
         raise InputError(
@@ -219,21 +215,24 @@ def set_reviewed_references(connection: Connection, name: str, wanted: bool) -> 
         This login may not.
     """
     key = find_collection(connection, name)
+    with _owners(connection, name):
+        connection.execute(
+            "UPDATE geosearch.all_collections SET reviewed_references = %s WHERE id = %s",
+            (wanted, key),
+        )
+
+
+@contextmanager
+def _owners(connection: Connection, name: str) -> Iterator[None]:
+    """A transaction for what geosearch_owner alone may say of a collection."""
     try:
         with connection.transaction():
-            connection.execute(
-                "UPDATE geosearch.all_collections SET reviewed_references = %s WHERE id = %s",
-                (wanted, key),
-            )
+            yield
     except psycopg.errors.InsufficientPrivilege as error:
-        raise _not_ours(name) from error
-
-
-def _not_ours(name: str) -> DatabaseError:
-    return DatabaseError(
-        f"this login may not say who sees the collection {name!r}, or what reviews make of it",
-        "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
-    )
+        raise DatabaseError(
+            f"this login may not say who sees the collection {name!r}, or what reviews make of it",
+            "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
+        ) from error
 
 
 def check_name(name: str) -> None:
