@@ -193,22 +193,24 @@ def _build(
                 )
         except BaseException as error:
             lost = connection.closed
-            # An invalid index is of no use to searches and costs every write.
-            try:
-                connection.execute(drop)
-            except psycopg.Error:
-                # Its backend has not heard of the stop yet, but hears that nobody waits.
-                connection.close()
-                with (
-                    suppress(psycopg.Error, DatabaseError),
-                    database.own_connection(autocommit=True) as another,
-                ):
-                    another.execute(drop)
-            if isinstance(error, psycopg.Error):
-                if lost:
-                    raise
+            _drop_unfinished(database, connection, drop)
+            if isinstance(error, psycopg.Error) and not lost:
                 raise refused(error, f"building {index_name(model_id)} failed") from error
             raise
+
+
+def _drop_unfinished(database: Database, connection: Connection, drop: sql.Composed) -> None:
+    """An invalid index is of no use to searches and costs every write."""
+    try:
+        connection.execute(drop)
+    except psycopg.Error:
+        # Its backend has not heard of the stop yet, but hears that nobody waits.
+        connection.close()
+        with (
+            suppress(psycopg.Error, DatabaseError),
+            database.own_connection(autocommit=True) as another,
+        ):
+            another.execute(drop)
 
 
 def _cut_off(connection: Connection, model_id: int) -> bool:
