@@ -46,9 +46,8 @@ WITH matching AS MATERIALIZED (
     WHERE {condition}
     {limit}
 )
-SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance, (SELECT count(*) FROM matching)
-    {watch}
-FROM (VALUES (true)) AS always
+SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance, met.matches {watch}
+FROM (SELECT count(*) AS matches FROM matching) AS met
 LEFT JOIN (
     (
         SELECT photo_id, distance
