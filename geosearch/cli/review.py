@@ -200,10 +200,11 @@ def accept(
             remark=remark,
             as_reference=as_reference,
         )
-        found = work(dry_run=True)
-        if not dry_run:
-            if not yes and found.answers:
+        if dry_run or not yes:
+            found = work(dry_run=True)
+            if not dry_run and found.answers:
                 ask(found)
+        if not dry_run:
             with progress("accept", "answers") as report:
                 found = work(progress=report)
     answer(as_json, found, str(found))
