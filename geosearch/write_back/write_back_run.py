@@ -18,6 +18,7 @@ from geosearch.arguments import check_range, path
 from geosearch.atomic_files import write_table
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import writable_tables
+from geosearch.deletion.deleted import may_delete
 from geosearch.errors import InputError, NotAllowedError, PhotoRejected, Reason
 from geosearch.ingest.positions import Position
 from geosearch.json_record import Record
@@ -264,10 +265,7 @@ class _Source:
         *,
         estimates: bool,
     ) -> None:
-        allowed = connection.execute(
-            "SELECT has_table_privilege('geosearch.write_backs_open', 'DELETE')"
-        ).fetchone()
-        if allowed != (True,):
+        if not may_delete(connection, "write_backs_open"):
             raise NotAllowedError(
                 "this login may not write positions back",
                 "It takes the role geosearch_ingester: geosearch roles grant ingester --to USER",
@@ -322,8 +320,10 @@ class _Run:
 
     def photo(self, known: Known) -> None:
         """Write the position of a photo to all files with its bytes."""
-        copies = (known.photo_id, known.collection_id, known.uri) if self._target.copies else ()
-        rows = self._connection.execute(self._sql(_COPIES), copies).fetchall() if copies else []
+        rows: list[tuple[str]] = []
+        if self._target.copies:
+            asked = (known.photo_id, known.collection_id, known.uri)
+            rows = self._connection.execute(self._sql(_COPIES), asked).fetchall()
         for uri in (*(uri for (uri,) in rows), known.uri):  # the one the photo is known by last
             found = None
             try:
