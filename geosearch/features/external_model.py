@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import NoReturn
 
 from geosearch.database.connection import Database
 from geosearch.errors import ModelError
@@ -27,22 +26,16 @@ class ExternalBackbone(Backbone):
         """None: it embeds nothing."""
         return "cpu"
 
-    @property
-    def batch_size(self) -> int:
-        """Photos whose stored embeddings are read at once."""
-        return 16
-
-    def preprocess(self, image: object) -> NDArray[np.uint8]:  # noqa: ARG002
+    def preprocess(self, image: object) -> NoReturn:  # noqa: ARG002
         """Raise `ModelError`."""
         raise ModelError(
             f"the embeddings of {self.description.name} were made elsewhere: no photo is embedded",
             "Ask by a photo of the database that has one, or in SQL by a vector.",
         )
 
-    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: ARG002
+    def embed(self, pixels: object) -> NoReturn:
         """Raise `ModelError`."""
-        self.preprocess(None)
-        raise AssertionError
+        self.preprocess(pixels)
 
 
 def external_description(
