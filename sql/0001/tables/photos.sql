@@ -484,21 +484,23 @@ BEGIN
             RETURNING e.*
         )
         INSERT INTO all_queries SELECT * FROM gone;
-        UPDATE all_queries
-        SET collection_id = NEW.collection_id, geom = NEW.estimate, accuracy_m = NEW.accuracy_m,
+    ELSE
+        UPDATE all_embeddings
+        SET collection_id = NEW.collection_id, geom = NEW.geom, accuracy_m = NEW.accuracy_m,
             taken_at = NEW.taken_at, author = NEW.author, licence = NEW.licence
         WHERE photo_id = NEW.id AND shelf = NEW.shelf;
-    ELSE
-        UPDATE all_queries SET geom = NEW.geom WHERE photo_id = NEW.id AND shelf = NEW.shelf;
+    END IF;
+    UPDATE all_queries
+    SET collection_id = NEW.collection_id, geom = coalesce(NEW.geom, NEW.estimate),
+        accuracy_m = NEW.accuracy_m, taken_at = NEW.taken_at, author = NEW.author,
+        licence = NEW.licence
+    WHERE photo_id = NEW.id AND shelf = NEW.shelf;
+    IF NEW.geom IS NOT NULL THEN  -- as they are to be: an index takes each row once
         WITH gone AS (
             DELETE FROM all_queries AS q WHERE q.photo_id = NEW.id AND q.shelf = NEW.shelf
             RETURNING q.*
         )
         INSERT INTO all_embeddings SELECT * FROM gone;
-        UPDATE all_embeddings
-        SET collection_id = NEW.collection_id, geom = NEW.geom, accuracy_m = NEW.accuracy_m,
-            taken_at = NEW.taken_at, author = NEW.author, licence = NEW.licence
-        WHERE photo_id = NEW.id AND shelf = NEW.shelf;
     END IF;
     RETURN NULL;
 END
