@@ -185,30 +185,10 @@ def log_density_at(movement: Movement, moments: Sequence[Moment], lat: float, lo
 
     That of `moment_prior`, but for the accuracy of the fixes.
     """
-    rows = []
-    for moment in moments:
-        hours, places = [], []
-        for fix in (moment.before, moment.after):
-            hours.append(np.inf if fix is None else fix.hours)
-            places.append((lat, lon) if fix is None else (fix.lat, fix.lon))
-        rows.append((*hours, *places[0], *places[1]))
-    to, away, lat1, lon1, lat2, lon2 = np.array(rows).T
-    share = share_of_time(_finite(to), _finite(away))
-    between = great_circle_km(lat1, lon1, lat2, lon2)
-    middle = destination(lat1, lon1, initial_bearing(lat1, lon1, lat2, lon2), share * between)
-    spread = movement.spread.mixture.log_density(unit_vectors(lat, lon)[None])
-    bridges = _Bridges(
-        to,
-        away,
-        great_circle_km(lat, lon, lat1, lon1),
-        great_circle_km(lat, lon, lat2, lon2),
-        between,
-        great_circle_km(lat, lon, *middle),
-        share,
-        np.repeat(spread, len(to)),
-    )
+    bridges = _Bridges.of([(lat, lon, moment) for moment in moments], movement.spread)
     logs = log_likelihood(movement, bridges)
-    return np.where(np.isinf(to) & np.isinf(away), spread, logs)
+    nothing = np.isinf(bridges.hours_before) & np.isinf(bridges.hours_after)
+    return np.where(nothing, bridges.spread, logs)
 
 
 def log_likelihood(movement: Movement, bridges: _Bridges) -> Array:
