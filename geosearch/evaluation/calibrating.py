@@ -47,7 +47,6 @@ from geosearch.retrieval.place_conditions import Near
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 from geosearch.timeline import Movement, fit_movement
 from geosearch.timeline.movement_fit import drawn_holes
-from geosearch.timeline.timeline_prior import Moment
 from geosearch.timeline.timeline_rows import Dated, find_moment, read_timelines, stored_dated
 from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
@@ -305,33 +304,34 @@ def _answered(
         named = agency is not None and labelled.author == agency
         left_out = replace(how.exclusions, same_author=False) if named else how.exclusions
 
-        def search(passing: Filter, moment: Moment | None = None) -> Example | None:
+        def search(passing: Filter) -> Example | None:
             k = max(how.k, how.verify)
             found = nearest_others(database, model.id, query, k, passing, left_out, exact=how.exact)
             near = verified(database, found, query, how.verify).neighbours.first(how.k)
             if not len(near):
                 return None
-            known = near.lat, near.lon, near.effective_distance, labelled.truth
-            return Example(*known, moment)
+            return Example(near.lat, near.lon, near.effective_distance, labelled.truth)
 
-        def timed() -> Iterator[Example]:
+        def timed(found: Example) -> Iterator[Example]:
             # As if those who took it had taken nothing for a while: no photo to place it by, and
             # none that looks like it.
+            with database.connection() as connection:
+                photo = _dated(connection, labelled, query)
             for hole in drawn_holes(np.random.default_rng(list(query.sha256))):
                 with database.connection() as connection:
-                    photo = _dated(connection, labelled, query)
                     moment = find_moment(connection, photo, how.where, hole)
-                left = photo.without_meanwhile(how.where, hole)
-                one = search(left, moment) if moment else None
+                if not moment:
+                    return
+                one = search(photo.without_meanwhile(how.where, hole)) if hole else found
                 if one is None:
                     return
-                yield one
+                yield replace(one, moment=moment)
 
         found = search(how.where)
         if found is None:
             return None
         km = how.absent_km or max(found.near_km, _NEAREST_KM)
-        found = replace(found, timed=tuple(timed()))
+        found = replace(found, timed=tuple(timed(found)))
         return labelled, found, search(how.where & ~Near(*labelled.truth, km))
 
     usable = []
