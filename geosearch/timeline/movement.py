@@ -140,8 +140,3 @@ class Movement(Record):
         """Log probabilities (..., 4) of the modes after so many hours (...)."""
         slopes = np.log1p(hours)[..., None] * np.array(self.mode_slopes)
         return log_softmax(np.array(self.mode_logits) + slopes)
-
-    def mode_shares(self, hours: float) -> dict[str, float]:
-        """The probability of each mode after so many hours."""
-        shares = np.exp(self.log_shares(np.array(hours)))
-        return dict(zip(MODES, shares.tolist(), strict=True))
