@@ -123,9 +123,7 @@ def embed(
     """
     check_range("batch_size", batch_size, 1)
     check_range("workers", workers, 1)
-    backbone = (
-        model if isinstance(model, Backbone) else find_backbone(database, model, device=device)
-    )
+    backbone = find_backbone(database, model, device=device)
     given = EmbedOptions(
         collection=collection,
         batch_size=batch_size,

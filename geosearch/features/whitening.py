@@ -148,7 +148,7 @@ class WhitenedBackbone(Backbone):
 
 def find_backbone(
     database: Database,
-    spec: str,
+    spec: str | Backbone,
     *,
     device: str = "auto",
     at_once: bool = True,
@@ -156,7 +156,7 @@ def find_backbone(
 ) -> Backbone:
     """The backbone of any spec: `whitened:NAME` and `external:NAME` out of the database.
 
-    Others as of `load_backbone`.
+    Others as of `load_backbone`; one that is loaded already is itself.
 
     `load` may be another that gives what that does, such as one that keeps it.
 
@@ -167,6 +167,8 @@ def find_backbone(
     ModelError
         The model it comes of cannot be loaded, or has other weights by now.
     """
+    if isinstance(spec, Backbone):
+        return spec
     if spec.startswith(EXTERNAL):
         return find_external(database, spec)
     if not spec.startswith(PREFIX):

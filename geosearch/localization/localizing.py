@@ -84,9 +84,7 @@ def localize(
     ModelError
         The backbone cannot be loaded.
     """
-    backbone = (
-        model if isinstance(model, Backbone) else find_backbone(database, model, device=device)
-    )
+    backbone = find_backbone(database, model, device=device)
     with database.connection() as connection:
         times = _times(track, clock_offset, files=True)
         asking = _Asking.of(connection, backbone, where, parameters, exclusions, times)
@@ -126,11 +124,7 @@ def localize_stored(
     ModelError
         As `localize`.
     """
-    backbone = (
-        model
-        if isinstance(model, Backbone)
-        else find_backbone(database, model, device=device, at_once=False)
-    )
+    backbone = find_backbone(database, model, device=device, at_once=False)
     with database.connection() as connection:
         times = _times(track, clock_offset)
         asking = _Asking.of(connection, backbone, where, parameters, exclusions, times)
