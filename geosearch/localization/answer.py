@@ -22,7 +22,7 @@ from geosearch.retrieval.duplicates import Excluded
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 from geosearch.sphere import great_circle_km
 from geosearch.thresholds import WORLD_KM
-from geosearch.timeline.fusion import Fused
+from geosearch.timeline.fusion import Fused, Fusion
 from geosearch.timeline.time_evidence import TimeEvidence
 
 if TYPE_CHECKING:
@@ -133,6 +133,11 @@ class Parameters:
     def calibrated_for(self) -> str | None:
         """The calibration and, in one line, what it was fitted to; None without."""
         return None if self.fitted is None else f"{self.calibration_id}: {self.fitted.domain}"
+
+    @property
+    def fusion(self) -> Fusion:
+        """How far picture and time are believed, by default where no calibration has learned it."""
+        return (self.fitted and self.fitted.fusion) or Fusion()
 
     @property
     def classifies(self) -> bool:

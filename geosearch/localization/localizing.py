@@ -33,7 +33,6 @@ from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.retrieval.photo_list import find_photo
 from geosearch.retrieval.place_conditions import Within
 from geosearch.storage import resolve
-from geosearch.timeline.fusion import Fusion
 from geosearch.timeline.time_asked import NOTHING_MORE, TimeAsked
 from geosearch.timeline.time_evidence import TimeEvidence
 from geosearch.timeline.track_files import read_tracks
@@ -43,6 +42,7 @@ from geosearch.waiting import Progress
 
 #: A stored photo is no answer to itself.
 ITSELF = Exclusions(same_bytes=True)
+
 #: Clocks that were never set are decades off, not more.
 _MOST_OFFSET_S = 2e9
 
@@ -338,8 +338,7 @@ def answer_query(
     found = find_neighbours(database, model, query, parameters, where, exclusions)
     evidence = None
     if parameters.timeline or times.track is not None:
-        fusion = (parameters.fitted and parameters.fitted.fusion) or Fusion()
-        asked = query.sha256, query.uri, where, fusion
+        asked = query.sha256, query.uri, where, parameters.fusion
         with database.connection() as connection:
             evidence = times.evidence(connection, *asked, timeline=parameters.timeline)
     ms = 1000 * (time.perf_counter() - started)

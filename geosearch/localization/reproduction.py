@@ -16,7 +16,6 @@ from geosearch.localization.answer_rows import load
 from geosearch.localization.localizing import answer_from, chosen_parameters, find_neighbours
 from geosearch.retrieval.neighbours import NOT_COMPARED, Neighbours
 from geosearch.sphere import great_circle_km
-from geosearch.timeline.fusion import Fusion
 from geosearch.timeline.time_evidence import TimeEvidence
 from geosearch.timeline.timeline_rows import find_moment, stored_dated
 
@@ -117,12 +116,12 @@ def _answer_again(database: Database, before: Localization, model: Model) -> Loc
 
 def _time_again(connection: Connection, before: Localization) -> TimeEvidence | None:
     """The photos before and after, looked up again; what a track had is as it was."""
-    known, fitted = before.evidence, before.parameters.fitted
+    known = before.evidence
     photo = stored_dated(connection, before.query.sha256) if known is None else known.photo
     if photo is None:
         return known
     if known is None:
-        known = TimeEvidence(photo, None, (fitted and fitted.fusion) or Fusion())
+        known = TimeEvidence(photo, None, before.parameters.fusion)
     return replace(known, timeline=find_moment(connection, photo, before.where) or None)
 
 
