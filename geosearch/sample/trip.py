@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -188,17 +187,11 @@ def _stream(sample: TripSample, what: str, number: int = 0) -> np.random.Generat
     )
 
 
-@cache
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
-
-
 def _utc_offset(time: float, lat: float, lon: float) -> float:
     """What the clocks of a place are ahead, seconds."""
-    import tzfpy  # takes memory
+    from geosearch.ingest.photo_times import zone_at  # loads what reads pictures
 
-    there = datetime.fromtimestamp(time, _zone(tzfpy.get_tz(lon, lat) or "UTC"))
-    offset = there.utcoffset()
+    offset = datetime.fromtimestamp(time, zone_at(lat, lon) or UTC).utcoffset()
     return offset.total_seconds() if offset else 0.0
 
 
