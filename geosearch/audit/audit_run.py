@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from geosearch.arguments import check_range
@@ -34,7 +33,7 @@ from geosearch.audit.stated_lines import (
 )
 from geosearch.database.connection import Database
 from geosearch.database.copying import point_ewkb
-from geosearch.database.embedding_tables import visible_embeddings
+from geosearch.database.embedding_tables import visible_vectors
 from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
 from geosearch.density import Mixture
 from geosearch.density.products import united
@@ -279,12 +278,9 @@ class _Work:
     def _queries(self, photos: Sequence[Stated]) -> Iterator[tuple[int, Query]]:
         by_id = {photo.id: photo for photo in photos}
         with self.database.connection() as connection:
-            statement = sql.SQL("SELECT photo_id, embedding FROM {} AS e WHERE photo_id = ANY(%s)")
-            rows = connection.execute(
-                statement.format(visible_embeddings(connection, self.model.id)), (list(by_id),)
-            ).fetchall()
-        for key, embedding in rows:
-            photo, vector = by_id[key], np.asarray(embedding.to_numpy(), np.float32)
+            vectors = visible_vectors(connection, self.model.id, list(by_id))
+        for key, vector in vectors.items():
+            photo = by_id[key]
             yield key, Query(photo.uri, photo.sha256, vector, photo.author, photo.taken_at)
 
     def _row(

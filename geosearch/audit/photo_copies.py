@@ -14,9 +14,10 @@ from psycopg.rows import dict_row
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
-from geosearch.database.embedding_tables import visible_embeddings
+from geosearch.database.embedding_tables import visible_vectors
 from geosearch.database.inserting import insert_all
 from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
+from geosearch.features.extraction import batched
 from geosearch.features.model_rows import Model, find_model
 from geosearch.json_record import Record
 from geosearch.parallel import ordered_map
@@ -211,13 +212,7 @@ def _embeddings(
     database: Database, model: Model, photos: list[int]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Those of the photos that have one, read some at a time."""
-    for start in range(0, len(photos), _BATCH):
+    for batch in batched(photos, _BATCH):
         with database.connection() as connection:
-            rows = connection.execute(
-                sql.SQL("SELECT photo_id, embedding FROM {} AS e WHERE photo_id = ANY(%s)").format(
-                    visible_embeddings(connection, model.id)
-                ),
-                (photos[start : start + _BATCH],),
-            ).fetchall()
-        for key, embedding in rows:
-            yield key, np.asarray(embedding.to_numpy(), np.float32)
+            found = visible_vectors(connection, model.id, batch)
+        yield from found.items()

@@ -100,6 +100,19 @@ def visible_embeddings(
     return embeddings_on(model_id, (*shelves, ESTIMATED) if estimated else shelves)
 
 
+def visible_vectors(
+    connection: Connection, model_id: int, photo_ids: Sequence[int]
+) -> dict[int, NDArray[np.float32]]:
+    """One model's embeddings (D,) of these photos, as far as this login may see any."""
+    rows = connection.execute(
+        sql.SQL("SELECT photo_id, embedding FROM {} AS e WHERE photo_id = ANY(%s)").format(
+            visible_embeddings(connection, model_id)
+        ),
+        (list(photo_ids),),
+    )
+    return {key: np.asarray(embedding.to_numpy(), np.float32) for key, embedding in rows}
+
+
 def writable_tables(connection: Connection, *names: str) -> dict[str, sql.Identifier]:
     """Where this login writes `photos`, `rejects` and the like: all, or the open shelf."""
     rows = connection.execute(
