@@ -8,17 +8,17 @@ from typing import Unpack
 
 from geosearch.arguments import Paths, checked_keywords, path, paths, whole
 from geosearch.audit.audit_rows import Doubt, list_doubts
-from geosearch.audit.photo_copies import (
-    APART_M,
-    APART_S,
-    Duplicate,
-    find_duplicates,
-    list_duplicates,
-)
+from geosearch.audit.photo_copies import Duplicate, find_duplicates, list_duplicates
 from geosearch.calibration import Calibration
 from geosearch.database.connection import Closing, Database
 from geosearch.database.session import open_database
-from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
+from geosearch.defaults import (
+    APART_M,
+    APART_S,
+    DEFAULT_MODEL,
+    DUPLICATE_DISTANCE,
+    LEAST_PROBABILITY,
+)
 from geosearch.deletion.deleted import Deleted
 from geosearch.deletion.photo_deletion import delete_collection, delete_photos
 from geosearch.deletion.photo_moves import Moved, correct_positions, move_photos
@@ -391,7 +391,7 @@ class Geosearch(Closing):
         *,
         model: str = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
-        least_probability: float = 0.5,
+        least_probability: float = LEAST_PROBABILITY,
         again: bool = False,
         where: GivenFilter = None,
         **conditions: Unpack[Conditions],

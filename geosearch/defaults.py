@@ -9,3 +9,9 @@ DUPLICATE_DISTANCE = 0.02
 
 #: Weights of the neighbours in a density.
 DEFAULT_WEIGHTING = "power:10"
+
+#: Less probable than this, what a photo states is doubtful.
+LEAST_PROBABILITY = 0.5
+
+#: Copies farther apart than this, in metres and seconds, differ: receivers and clocks do by less.
+APART_M, APART_S = 100.0, 600.0

@@ -34,7 +34,7 @@ from geosearch.audit.stated_lines import (
 from geosearch.database.connection import Database
 from geosearch.database.copying import point_ewkb
 from geosearch.database.embedding_tables import visible_vectors
-from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
+from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE, LEAST_PROBABILITY
 from geosearch.density import Mixture
 from geosearch.density.products import united
 from geosearch.features.model_rows import Model, find_model
@@ -54,9 +54,6 @@ from geosearch.waiting import Progress
 
 #: Photos judged and recorded together: what a killed run does again.
 BATCH = 256
-
-#: Less probable than this, what a photo states is doubtful.
-LEAST_PROBABILITY = 0.5
 
 #: References that are no evidence.
 _OTHERS = Exclusions(same_bytes=True, duplicate_distance=DUPLICATE_DISTANCE)

@@ -16,7 +16,7 @@ from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import visible_vectors
 from geosearch.database.inserting import insert_all
-from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
+from geosearch.defaults import APART_M, APART_S, DEFAULT_MODEL, DUPLICATE_DISTANCE
 from geosearch.features.extraction import batched
 from geosearch.features.model_rows import Model, find_model
 from geosearch.json_record import Record
@@ -27,9 +27,6 @@ from geosearch.waiting import Progress
 
 #: Photos read at once, and neighbours looked at: more only where all of them are duplicates.
 _BATCH, _NEIGHBOURS = 256, 16
-
-#: Copies farther apart than this, in metres and seconds, differ: receivers and clocks do by less.
-APART_M, APART_S = 100.0, 600.0
 
 _SAME_BYTES = """
 SELECT DISTINCT least(asked.photo_id, others.id), greatest(asked.photo_id, others.id)

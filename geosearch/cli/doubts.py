@@ -16,6 +16,7 @@ from geosearch.cli.console import (
     progress,
     say,
 )
+from geosearch.defaults import APART_M, APART_S, LEAST_PROBABILITY
 
 if TYPE_CHECKING:
     from geosearch.audit.audit_rows import Doubt
@@ -29,7 +30,7 @@ def audit(
     least_probability: Annotated[
         float,
         typer.Option(metavar="P", help="Doubt what is less probable than this; 0 to 1."),
-    ] = 0.5,
+    ] = LEAST_PROBABILITY,
     again: Annotated[
         bool, typer.Option("--again", help="Also judge photos that were judged as they are now.")
     ] = False,
@@ -90,10 +91,10 @@ def duplicates(
     context: typer.Context,
     apart_m: Annotated[
         float, typer.Option(metavar="M", help="Positions differ that are farther apart, metres.")
-    ] = 100.0,
+    ] = APART_M,
     apart_s: Annotated[
         float, typer.Option(metavar="S", help="Times differ that are farther apart, seconds.")
-    ] = 600.0,
+    ] = APART_S,
     alike: Annotated[
         bool, typer.Option("--alike", help="Also those that differ in nothing.")
     ] = False,
