@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
+from psycopg.rows import class_row
 
 from geosearch.database.connection import Connection
 from geosearch.retrieval import EVERYTHING, Filter
@@ -40,7 +41,7 @@ _CAMERA: LiteralString = (
 _NO_CAMERA: LiteralString = "NULL::text"
 
 _LOCATED = """
-SELECT photo_id, collection_id, author, camera, taken_at, taken_at_zone, sha256,
+SELECT photo_id, collection_id, author, camera, taken_at, taken_at_zone AS zone, sha256,
     ST_Y(geom) AS lat, ST_X(geom) AS lon, coalesce(accuracy_m, 0) / 1000 AS accuracy_km
 FROM (
     SELECT id AS photo_id, collection_id, author, {camera} AS camera, taken_at, taken_at_zone,
@@ -49,6 +50,26 @@ FROM (
 ) AS embeddings
 WHERE geom IS NOT NULL AND taken_at IS NOT NULL AND {condition}
 """
+
+
+class _Located(NamedTuple):
+    """A photo with a position and a time."""
+
+    photo_id: int
+    collection_id: int
+    author: str | None
+    camera: str | None
+    taken_at: datetime
+    zone: str | None
+    sha256: bytes
+    lat: float
+    lon: float
+    accuracy_km: float
+
+    @property
+    def reading(self) -> datetime:
+        """What the clock on the spot showed, as UTC."""
+        return clock_reading(self.taken_at, self.zone, self.lat, self.lon)
 
 
 @dataclass(frozen=True)
@@ -119,13 +140,13 @@ def read_timelines(connection: Connection, where: Filter = EVERYTHING) -> list[T
     """
     located, values = _located(connection, where)
     order = sql.SQL("{} ORDER BY collection_id, author, camera, taken_at, photo_id")
-    rows = connection.execute(order.format(located), values)
+    rows = _rows(connection, order.format(located), values)
     lines = []
-    for _, group in groupby(rows, key=lambda row: row[1:4]):
-        columns = list(zip(*group, strict=True))
-        hours = np.array([_hours(moment) for moment in columns[4]])
-        known = (columns[index] for index in (7, 8, 0))
-        parts = [np.split(np.array(each), _breaks(hours)) for each in (hours, *known)]
+    for _, group in groupby(rows, key=lambda row: (row.collection_id, row.author, row.camera)):
+        own = list(group)
+        hours = np.array([_hours(row.taken_at) for row in own])
+        lat, lon, ids = zip(*((row.lat, row.lon, row.photo_id) for row in own), strict=True)
+        parts = [np.split(np.array(each), _breaks(hours)) for each in (hours, lat, lon, ids)]
         lines += [Timeline(*part) for part in zip(*parts, strict=True)]
     return lines
 
@@ -176,9 +197,9 @@ def located_readings(
     margin = _ZONES / timedelta(hours=1)
     own |= {"own_first": 3600 * (first - margin), "own_last": 3600 * (last + margin)}
     found = []
-    for row in connection.execute(statement, values | own):
-        shown = clock_reading(row[4], row[5], row[7], row[8]) if photo.zone == "assumed" else row[4]
-        found.append((_hours(shown), row[7], row[8]))
+    for row in _rows(connection, statement, values | own):
+        shown = row.reading if photo.zone == "assumed" else row.taken_at
+        found.append((_hours(shown), row.lat, row.lon))
     return found
 
 
@@ -220,7 +241,7 @@ def _nearest(
     values: dict[str, Any],
     photo: Dated,
     hole_hours: float,
-) -> list[tuple[Any, ...]]:
+) -> list[_Located]:
     """The located photos nearest in time on both sides."""
     mine, own = _mine(photo)
     statement = sql.SQL(
@@ -242,23 +263,28 @@ def _nearest(
         "own_after": photo.taken_at + hole,
         "own_count": _LOOKED_AT if photo.zone == "assumed" else 1,
     }
-    return connection.execute(statement, values | own).fetchall()
+    return _rows(connection, statement, values | own)
 
 
-def _moment(photo: Dated, time: datetime, rows: list[tuple[Any, ...]]) -> Moment:
+def _rows(
+    connection: Connection, statement: sql.Composed, values: dict[str, Any]
+) -> list[_Located]:
+    with connection.cursor(row_factory=class_row(_Located)) as cursor:
+        return cursor.execute(statement, values).fetchall()
+
+
+def _moment(photo: Dated, time: datetime, rows: list[_Located]) -> Moment:
     gaps = []
     for row in rows:
-        other = row[4]
-        if photo.zone == "assumed" and abs(other - time) <= 2 * _ZONES:
-            other = clock_reading(other, row[5], row[7], row[8])
-        gaps.append((_hours(other) - _hours(time), row))
+        near = photo.zone == "assumed" and abs(row.taken_at - time) <= 2 * _ZONES
+        gaps.append((_hours(row.reading if near else row.taken_at) - _hours(time), row))
     before = max((pair for pair in gaps if pair[0] <= 0), key=lambda pair: pair[0], default=None)
     after = min((pair for pair in gaps if pair[0] > 0), key=lambda pair: pair[0], default=None)
     return Moment(before and _fix(*before), after and _fix(*after))
 
 
-def _fix(gap: float, row: tuple[Any, ...]) -> Fix:
-    return Fix(abs(gap), row[7], row[8], float(row[9]), row[0])
+def _fix(gap: float, row: _Located) -> Fix:
+    return Fix(abs(gap), row.lat, row.lon, row.accuracy_km, row.photo_id)
 
 
 def clock_reading(time: datetime, zone: str | None, lat: float, lon: float) -> datetime:
