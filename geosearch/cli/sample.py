@@ -71,25 +71,33 @@ def space(
 @app.command()
 def trip(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")],
-    photos: Annotated[int, typer.Option(help="Photos of the journeys.")] = 200,
-    references: Annotated[int, typer.Option(help="Photos by other people, located.")] = 1000,
+    photos: Annotated[int, typer.Option(help="Photos of the journeys.")] = TripSample.photos,
+    references: Annotated[
+        int, typer.Option(help="Photos by other people, located.")
+    ] = TripSample.references,
     over: Annotated[
         Over, typer.Option(help="The Earth from space, or a city that is drawn.")
-    ] = Over.SPACE,
-    seed: Annotated[int, typer.Option(help="Another seed, other journeys.")] = 0,
-    trips: Annotated[int, typer.Option(help="Journeys that the photos are of.")] = 4,
+    ] = TripSample.over,
+    seed: Annotated[int, typer.Option(help="Another seed, other journeys.")] = TripSample.seed,
+    trips: Annotated[int, typer.Option(help="Journeys that the photos are of.")] = TripSample.trips,
     cameras: Annotated[
         int, typer.Option(help="Cameras; the clock of the first is right, others are off.")
-    ] = 3,
-    missing: Annotated[float, typer.Option(help="Share of photos without position.")] = 0.7,
+    ] = TripSample.cameras,
+    missing: Annotated[
+        float, typer.Option(help="Share of photos without position.")
+    ] = TripSample.missing,
     wrong_clocks: Annotated[
         float, typer.Option(help="Share of photos whose time is another than their camera had.")
-    ] = 0.05,
+    ] = TripSample.wrong_clocks,
     faults: Annotated[
         float, typer.Option(help="Share of the located photos that are wrong, for an audit.")
-    ] = 0.05,
-    gaps: Annotated[float, typer.Option(help="Share of the tracks that is missing.")] = 0.2,
-    blank: Annotated[float, typer.Option(help="Share of photos that show nothing.")] = 0.1,
+    ] = TripSample.faults,
+    gaps: Annotated[
+        float, typer.Option(help="Share of the tracks that is missing.")
+    ] = TripSample.gaps,
+    blank: Annotated[
+        float, typer.Option(help="Share of photos that show nothing.")
+    ] = TripSample.blank,
     as_json: console.JsonOption = False,
 ) -> None:
     """Make journeys: photos with the times and positions that cameras write, tracks, the truth.
