@@ -53,7 +53,7 @@ ABSENT = 6.0
 #: Fewer absent copies than this teach nothing about absence.
 FEWEST_ABSENT = 20
 
-#: Fewer queries with photos before or after them teach nothing about time, and more need not.
+#: Fewer questions with photos before or after them teach nothing about time, and more need not.
 FEWEST_TIMED, MOST_TIMED = 60, 600
 
 #: Parts of the queries that are in turn left out to learn levels and presences.
