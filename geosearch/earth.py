@@ -6,6 +6,7 @@ The picture is NASA's Blue Marble (public domain), the mask and the coastlines a
 from __future__ import annotations
 
 import gzip
+import threading
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,8 @@ Degrees = npt.NDArray[np.float64]
 
 _LAND = 1  # the mask's other values: 0 ocean, 2 lake
 _MASK_CELLS_PER_DEGREE = 12
+
+_reading = threading.Lock()
 
 
 def data_file(name: str) -> Path:
@@ -52,7 +55,8 @@ def blue_marble_at(
 
     Bilinear between its cells of 1/15°. Longitudes may be out of range by one turn.
     """
-    pixels = blue_marble()
+    with _reading:  # once, not in each of the threads that start together
+        pixels = _blue_marble()
     height, width = pixels.shape
     rows = ((90.0 - lat) * (height / 180.0) - 0.5).astype(np.float32)
     columns = ((lon + 180.0) * (width / 360.0) - 0.5).astype(np.float32)
@@ -82,7 +86,7 @@ def _blend(
 
 
 @cache
-def blue_marble() -> npt.NDArray[np.uint32]:
+def _blue_marble() -> npt.NDArray[np.uint32]:
     """The picture, (2700, 5400), north up from 180° W.
 
     One 32-bit number holds the bytes red, green, blue and 255: numpy gathers these several

@@ -14,7 +14,7 @@ from PIL.ExifTags import IFD, Base
 
 from geosearch.arguments import check_range
 from geosearch.atomic_files import write_table
-from geosearch.earth import blue_marble, data_file
+from geosearch.earth import data_file
 from geosearch.sample.sample_files import JPEG_QUALITY, claim, gps_tags, jpeg, write_missing
 from geosearch.sample.views import (
     MINIMUM_LATITUDE,
@@ -98,7 +98,6 @@ def write_space_sample(
     """
     claim(directory, _recipe(sample))
     _write_manifest(sample, directory)
-    blue_marble()  # once, not in each of the threads that start together
     written = write_missing(_files(sample, directory), progress)
     return SampleSummary(
         directory,

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from geosearch.earth import blue_marble, is_land
+from geosearch.earth import is_land
 from geosearch.sample.city import City
 from geosearch.sample.journeys import Manner, Place
 from geosearch.sample.views import View, render
@@ -61,9 +61,6 @@ class Space:
     manner = Manner(days=(5, 10), stops_a_day=2.0, stroll_km=3.0)
     apart_km = 600.0
     leap_km = (1500.0, 6000.0)
-
-    def __init__(self) -> None:
-        blue_marble()  # once, not in each of the threads that start together
 
     def draw_place(self, stream: np.random.Generator, before: Place | None) -> Place:
         """Anywhere; then mostly a drive away, or a flight."""
