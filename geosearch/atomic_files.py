@@ -60,16 +60,32 @@ def _held_folder(parent: Path) -> Iterator[Path]:
     for left in parent.glob(f"{_BEGIN}*{_END}"):
         with suppress(OSError), _locked(left):
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(mkdtemp(dir=parent, prefix=_BEGIN))
+    folder, lock = _made_and_locked(parent)
     try:
-        with ExitStack() as lock:
-            with suppress(OSError):  # where folders cannot be locked none is ever removed either
-                lock.enter_context(_locked(folder))
-            # Not before: another writer would take it for what a killed one left, and remove it.
-            folder = folder.rename(folder.with_suffix(_END))
+        with lock:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _made_and_locked(parent: Path) -> tuple[Path, ExitStack]:
+    """A new folder under its lock, where folders can be locked; where not none is ever removed.
+
+    Until it is locked another writer may take it for what a killed one left, and remove it: it is
+    made again then. So a kill at any moment leaves nothing that the next writer does not remove.
+    """
+    while True:
+        folder = Path(mkdtemp(dir=parent, prefix=_BEGIN, suffix=_END))
+        lock = ExitStack()
+        try:
+            lock.enter_context(_locked(folder))
+        except (BlockingIOError, FileNotFoundError):
+            continue
+        except OSError:
+            return folder, lock
+        if folder.exists():
+            return folder, lock
+        lock.close()
 
 
 @contextmanager

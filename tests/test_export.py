@@ -275,11 +275,16 @@ def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
     assert path.read_text() == "old"
 
 
-def test_what_a_killed_export_left_is_removed_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["os.mkdir", "fcntl.flock", "pathlib.Path.write_text"])
+def test_what_a_killed_export_left_is_removed_by_the_next_and_nothing_else(
+    tmp_path: Path, moment: str
+) -> None:
     writer = (
-        "import os, sys; from pathlib import Path; from geosearch.atomic_files import replacing\n"
-        "with replacing(Path(sys.argv[1])) as part:\n"
-        "    part.write_text('half')\n    os.kill(os.getpid(), 9)"
+        "import fcntl, os, pathlib, sys; from geosearch.atomic_files import replacing\n"
+        f"before = {moment}\n"
+        f"def killed(*given): before(*given); os.kill(os.getpid(), 9)\n"
+        f"{moment} = killed\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as part:\n    part.write_text('half')"
     )
     path = tmp_path / "out.geojson"
     subprocess.run([sys.executable, "-c", writer, path], check=False)
