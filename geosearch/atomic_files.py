@@ -24,6 +24,13 @@ def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
         csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
+def remove_left(parent: Path) -> None:
+    """Remove what killed writers left in a folder."""
+    for left in parent.glob(f"{_BEGIN}*{_END}"):
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path of the same name that takes the place of `path` at the end.
@@ -57,9 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextmanager
 def _held_folder(parent: Path) -> Iterator[Path]:
     """A new folder in `parent`, locked for as long as its writer lives."""
-    for left in parent.glob(f"{_BEGIN}*{_END}"):
-        with suppress(OSError), _locked(left):
-            shutil.rmtree(left, ignore_errors=True)
+    remove_left(parent)
     folder, lock = _made_and_locked(parent)
     try:
         with lock:

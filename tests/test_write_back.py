@@ -19,7 +19,11 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from geosearch.client import Geosearch
-from geosearch.database.collection_rows import set_private
+from geosearch.database.collection_rows import (
+    ensure_collection,
+    set_private,
+    set_reviewed_references,
+)
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, MissingExtraError, NotAllowedError, NotFoundError, Reason
 from geosearch.images import open_image, register_heif
@@ -71,6 +75,14 @@ class World:
     def correct(self, lat: float, lon: float, accuracy_m: float | None = None) -> None:
         """Say where all photos were taken."""
         self.gs.correct_positions(lat, lon, to_accuracy_m=accuracy_m, collection=self.name)
+
+    def accept(self, file: str, at: tuple[float, float] | None = None, **options: Any) -> int:
+        """Accept an answer on a photo; its id."""
+        lat, lon = at or HERE
+        ((key,),) = fetch(self.database, ANSWER, lon, lat, None, self.photo_id(file))
+        with self.database.connection() as connection:
+            decide(connection, key, "accept", **options)
+        return int(key)
 
     def write(self, **options: Any) -> WrittenBack:
         return self.gs.write_back(collection=self.name, **options)
@@ -172,16 +184,85 @@ def test_names_of_the_place_come_with_it(world: World) -> None:
     assert "LocationCreated>" not in (world.folder / "b.jpg.xmp").read_text()
 
 
+WAYS = [
+    {},
+    {"csv": "out.csv"},
+    pytest.param({"embed": True}, marks=EXIFTOOL),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reviewed_guess_is_one_wherever_it_is_read_until_somebody_moves_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, way: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(world.folder)
+    world.add(a_jpg=photo(shade=100 + len(str(way))))
+    world.accept("a.jpg")
+    assert world.write(**way).written == 1
+    source = world.folder / way.get("csv", "")
+    with world.database.connection() as connection:
+        for name, references in (("apart", False), ("believing", True)):
+            ensure_collection(connection, f"{world.name} {name}")
+            set_reviewed_references(connection, f"{world.name} {name}", references)
+    for name, wanted in (("apart", (None, "estimate")), ("believing", ("geom", None))):
+        world.gs.ingest(str(source), collection=f"{world.name} {name}")
+        ((geom, estimate, by, lat, lon),) = fetch(
+            world.database,
+            "SELECT CASE WHEN geom IS NOT NULL THEN 'geom' END,"
+            " CASE WHEN estimate IS NOT NULL THEN 'estimate' END, position_source,"
+            " ST_Y(coalesce(geom, estimate)), ST_X(coalesce(geom, estimate))"
+            " FROM geosearch.photos JOIN geosearch.collections AS c ON c.id = collection_id"
+            " WHERE c.name = %s AND localization_id IS NULL",
+            f"{world.name} {name}",
+        )
+        assert ((geom, estimate), by, (lat, lon)) == (wanted, "reviewed", near(HERE))
+    if not way:
+        file = world.folder / "a.jpg.xmp"
+        file.write_bytes(file.read_bytes().replace(b">46,", b">47,"))
+        found = world.ingested("moved")["a.jpg"]
+        assert (found[0], found[2]) == (pytest.approx(HERE[0] + 1), "xmp")
+
+
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[2]])
+def test_what_is_taken_back_does_not_come_again_and_the_next_run_takes_it_out(
+    world: World, way: dict[str, Any]
+) -> None:
+    described = xmp('exif:GPSLatitude="1,0.0N" exif:GPSLongitude="1,0.0E"').encode()
+    beside = {} if way else {"b.jpg.xmp": described}
+    before = photo(gps(1, 1), shade=1) if way else photo(shade=151)
+    world.add_named({"a.jpg": photo(shade=150 + 2 * len(way)), "b.jpg": before, **beside})
+    answers = [world.accept(name, overwrite=name == "b.jpg") for name in ("a.jpg", "b.jpg")]
+    assert world.write(**way, overwrite=True).written == 2
+    for answer in answers:
+        world.gs.undo_review(answer)
+    known = {photo.uri: (photo.position_source, photo.lat) for photo in world.gs.photos()}
+    for update in (False, True):
+        ingest(world.database, [world.folder], collection=world.name, update=update)
+        assert {p.uri: (p.position_source, p.lat) for p in world.gs.photos()} == known
+    assert str(world.write(**way, dry_run=True)).endswith("; would take back 2")
+    assert world.write(**way).taken_back == 2
+    found = world.ingested()
+    assert found["a.jpg"][:1] == (None,)
+    assert found["b.jpg"][:2] == near((1, 1))
+    assert found["b.jpg"][2] == ("exif" if way else "xmp")
+    assert not any(b"LocationCreated" in data for data in world.bytes().values())
+    again = world.write(**way)
+    assert (again.taken_back, again.written, again.there) == (0, 0, 0)
+    # What is decided then is written as ever, and nothing else asks for --overwrite.
+    world.accept("a.jpg", THERE)
+    world.write(**way)
+    world.accept("a.jpg")
+    assert (world.write(**way).written, world.ingested("at last")["a.jpg"][:2]) == (1, near(HERE))
+
+
 def test_what_was_reviewed_is_written_and_comes_back_as_no_news(world: World) -> None:
-    """Also where it is no reference: to a fresh ingest it is a position, to this one the same."""
+    """Also where it is no reference: to a fresh ingest it is the same, and to this one."""
     world.add(a_jpg=photo())
     key = world.photo_id("a.jpg")
-    ((answer,),) = fetch(world.database, ANSWER, HERE[1], HERE[0], None, key)
-    with world.database.connection() as connection:
-        decide(connection, answer, "accept")
+    answer = world.accept("a.jpg")
     assert world.write().written == 1
     found = world.ingested()["a.jpg"]
-    assert (found[:2], found[2:]) == (near(HERE), ("xmp", 500))
+    assert (found[:2], found[2:]) == (near(HERE), ("reviewed", 500))
     assert f"position reviewed by answer {answer}" in world.bytes()["a.jpg.xmp"].decode()
     summary = ingest(world.database, [world.folder], collection=world.name, update=True)
     assert (summary.seen, summary.updated) == (1, 0)
@@ -282,7 +363,7 @@ def test_what_cannot_be_written_is_said_of_each_and_stops_nothing(
     ran = run("write-back", "--collection", world.name)
     assert (ran.code, "nobody is there to ask" in ran.err) == (2, True)
     ran = run("write-back", "--collection", world.name, "--dry-run")
-    assert "would write 0 positions (sidecar); 1 are there already; 6 cannot be" in ran.out
+    assert "would write 0 positions (sidecar); 1 is there already; 6 cannot be" in ran.out
     assert "bad.jpg.xmp" in ran.out
     ran = run("write-back", "--collection", world.name, "--sidecar", "--embed")
     assert (ran.code, "exclude one another" in ran.err) == (2, True)
@@ -447,9 +528,11 @@ def test_probable_answers_are_written_as_estimates_and_stay_so(world: World) -> 
     # As of one whose word gives a private photo no place.
     fetch(
         world.database,
-        "UPDATE geosearch.all_photos SET estimate = NULL, position_source = NULL,"
-        " accuracy_m = NULL, localization_id = NULL"
-        " WHERE position_source = 'reviewed' RETURNING id",
+        "UPDATE geosearch.all_photos AS p SET estimate = NULL, position_source = NULL,"
+        " accuracy_m = NULL, localization_id = NULL FROM geosearch.collections AS c"
+        " WHERE c.id = collection_id AND c.name = %s AND position_source = 'reviewed'"
+        " RETURNING p.id",
+        world.name,
     )
     assert world.write(dry_run=True).written == 1
     done = world.write(estimates=True, min_probability=0.95)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from xml.etree.ElementTree import canonicalize, tostring
 from xml.sax.saxutils import escape, quoteattr
 
@@ -20,12 +21,13 @@ from .photo_files import xmp
 
 ENTRY = Entry("2026-11-28T12:00:00+00:00", "geosearch 1", "position reviewed")
 BERN = Names("Bern", "Canton of Bern", "Switzerland", "CH")
-HERE = Position(46.948, -7.4474, "xmp", 12.5)
+HERE = Position(46.948, -7.4474, "corrected", 12.5)
+READ = replace(HERE, source="xmp")
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
 
 
 def put(packet: bytes, position: Position = HERE, *, rename: bool = False) -> bytes:
-    return put_position(packet, position, "MANUAL", BERN, ENTRY, rename=rename)
+    return put_position(packet, position, BERN, ENTRY, rename=rename)
 
 
 def read(packet: bytes) -> Position:
@@ -69,17 +71,23 @@ def test_what_was_said_of_another_position_goes_and_a_history_grows() -> None:
     once = put(old, Position(46.5, 7.5, "xmp"))
     assert read(once) == Position(46.5, 7.5, "xmp", None)
     twice = put(once, HERE)
-    assert read(twice) == HERE
+    assert read(twice) == READ
     assert twice.count(b"<rdf:li ") == 3  # one place, two entries
     assert twice.count(b"GPSLatitude=") == 1
 
 
 def test_names_that_are_there_stay_unless_they_are_of_another_place() -> None:
-    first = put_position(EMPTY, HERE, "MANUAL", Names("Genève"), ENTRY, rename=False)
+    first = put_position(EMPTY, HERE, Names("Genève"), ENTRY, rename=False)
     assert b">Gen&#232;ve<" in first
     assert b">Gen&#232;ve<" in put(first)
     again = put(first, rename=True)
     assert (again.count(b":City>"), again.count(b">Bern<")) == (2, 1)
+    # Those that were written with the position that goes are others' no more, laid out as they may.
+    spaced = first.replace(b"<Ipt", b"\n  <Ipt").replace(b"</rdf", b"\n </rdf")
+    for ours, left in ((Names("Genève"), 0), (BERN, 2)):
+        gone = put_position(spaced, None, Names(), ENTRY, rename=False, replaced=ours)
+        assert (gone.count(b":City>"), xmp_position(read_xmp(gone))) == (left, None)
+        assert b"GPS" not in gone
 
 
 def test_other_prefixes_quotes_and_encodings_are_taken_as_they_are() -> None:
@@ -92,7 +100,7 @@ def test_other_prefixes_quotes_and_encodings_are_taken_as_they_are() -> None:
     )
     done = put(text.encode("utf-16")).decode("utf-16")
     assert read_xmp(done)["{urn:other}x"] == "é"
-    assert xmp_position(read_xmp(done)) == HERE
+    assert xmp_position(read_xmp(done)) == READ
     assert "e:GPSLatitude\t=\n" in done
     assert "<e:GPSLongitude>" in done
 

@@ -222,8 +222,8 @@ _MOVE: tuple[LiteralString, ...] = (
             c.run_id IS NOT NULL AND EXISTS (
                 SELECT FROM geosearch.reviews AS r WHERE r.photo_sha256 = p.sha256 AND r.overwrite
             )
-            OR p.position_source = 'reviewed' AND c.new ->> 'position_source' = 'reviewed'
-            AND c.old ->> 'position_source' IS DISTINCT FROM 'reviewed'
+            OR p.localization_id IS NOT NULL AND c.new ->> 'localization_id' IS NOT NULL
+            AND c.old ->> 'localization_id' IS NULL
         )
         ORDER BY c.photo_id, c.run_id IS NULL, c.id DESC
     )

@@ -92,8 +92,9 @@ def manifest_queries(manifest: str | PathLike[str]) -> QuerySet:
             failures.append(Failure(item.uri, item.reason, item.message))
         elif item.position is None:
             failures.append(Failure(item.uri, Reason.BAD_ROW, "the manifest gives no position"))
-        elif item.position.is_estimate:
-            failures.append(Failure(item.uri, Reason.BAD_ROW, "the position is an estimate"))
+        elif item.position.trust < 2:
+            said = f"the position is {item.position.source}: a guess"
+            failures.append(Failure(item.uri, Reason.BAD_ROW, said))
         else:
             truth = (item.position.lat, item.position.lon)
             time = item.taken_at and settled(item.taken_at, item.position)[0]

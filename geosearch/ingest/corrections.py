@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,23 +17,31 @@ _FIRSTS = tuple(next(iter(group)) for group in GROUPS)
 
 @dataclass
 class Known:
-    """A photo the collection holds, or will at the end of this batch; an id of None is to come."""
+    """A photo the collection holds, or will at the end of this batch; an id of None is to come.
+
+    `written` are the places, latitude and longitude, that a write-back has said it was taken at.
+    """
 
     uri: str
     position: Position | None
     photo_id: int | None = None
     taken_at: datetime | None = None
     zone: Zone | None = None
+    written: Sequence[tuple[float, float]] = ()
 
     @property
     def located(self) -> bool:
-        """Whether it is a reference."""
+        """Whether it has a position that is no mere estimate."""
         return self.position is not None and not self.position.is_estimate
 
     @property
     def estimated(self) -> bool:
         """Whether its position was guessed."""
         return self.position is not None and self.position.is_estimate
+
+    def wrote(self, position: Position) -> bool:
+        """Whether that is what was written back, which is no news: it may be taken back since."""
+        return any(position.is_at(Position(*place, "reviewed")) for place in self.written)
 
 
 def said_by(candidate: Candidate) -> frozenset[str]:
@@ -45,22 +54,22 @@ def said_by(candidate: Candidate) -> frozenset[str]:
     )
 
 
-def correction(photo: Photo, known: Known, *, update: bool) -> Change:
+def correction(photo: Photo, known: Known, *, update: bool, reviewed: bool = False) -> Change:
     """What changes of a stored photo: in an update, all that is said.
 
-    One without a position gets it, and what it lacks besides. No estimate replaces a known
-    position, and what was written back no reviewed one. A time whose zone was that of the position
-    has the zone of the new one.
+    One without a position gets it, and what it lacks besides. No guess replaces a known position,
+    and what was written back no reviewed one. What was `reviewed` makes references or not. A time
+    whose zone was that of the position has the zone of the new one.
     """
     position = photo.position
     before = known.position
     if position is not None and before is not None and not before.is_estimate:
         written_back = before.source == "reviewed" and position.is_at(before)
-        if position.is_estimate or written_back:
+        if position.trust < 2 or written_back:
             position = None
     facts: dict[str, Any] = {name: getattr(photo, name, None) for group in GROUPS for name in group}
     if position is not None:
-        facts |= position.columns()
+        facts |= position.columns(reviewed=reviewed)
     said = photo.said if update else frozenset()
     fill = update or (position is not None and not known.located)
     if not known.located:

@@ -25,7 +25,6 @@ from geosearch.ingest.positions import (
     checked,
     coordinate,
     from_parts,
-    measured_or_guessed,
     sign,
 )
 from geosearch.ingest.records import LONGEST_TEXT, cleaned, decoded, shortened
@@ -104,11 +103,9 @@ def gps_position(gps: Tags) -> Position | None:
         return None
     lat = _coordinate("latitude", gps.get(base.GPSLatitude), gps.get(base.GPSLatitudeRef))
     lon = _coordinate("longitude", gps.get(base.GPSLongitude), gps.get(base.GPSLongitudeRef))
-    source = measured_or_guessed(
-        "exif", as_text(gps.get(base.GPSProcessingMethod, ""), base.GPSProcessingMethod)
-    )
+    method = as_text(gps.get(base.GPSProcessingMethod, ""), base.GPSProcessingMethod)
     accuracy = believed_accuracy(_number(gps.get(base.GPSHPositioningError)))
-    return checked(lat, lon, source, accuracy)
+    return checked(lat, lon, "exif", accuracy).marked(method)
 
 
 def _coordinate(axis: Axis, value: Any, reference: Any) -> float:

@@ -282,8 +282,10 @@ def _position(row: Row, optional: Callable[[str, Callable[[], Any]], Any]) -> Po
     if lat is None or lon is None:
         missing = "latitude" if lat is None else "longitude"
         raise PhotoRejected(Reason.INCOMPLETE, f"half a position: the {missing} is missing")
-    # What geosearch writes of its answers names them, or says that they are estimates.
+    # What geosearch writes of its answers names them, or says what they are.
     said = (_text(row, "position_source") or "").lower()
+    if said == "reviewed":
+        return checked(lat, lon, "reviewed", accuracy)
     guessed = said == "estimated" or _text(row, "localization_id") is not None
     return checked(lat, lon, "estimated" if guessed else "manifest", accuracy)
 

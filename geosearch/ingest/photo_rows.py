@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg import sql
@@ -62,8 +63,14 @@ _COLUMNS = {
 
 _STORED = """
     SELECT sha256, uri, id, taken_at, taken_at_zone, position_source,
-        ST_Y(coalesce(geom, estimate)), ST_X(coalesce(geom, estimate))
-    FROM {photos}
+        ST_Y(coalesce(geom, estimate)), ST_X(coalesce(geom, estimate)),
+        (
+            SELECT coalesce(jsonb_agg(jsonb_build_array(w.new -> 'lat', w.new -> 'lon')), '[]')
+            FROM {write_backs} AS w JOIN {photos} AS o ON o.id = w.photo_id
+            WHERE o.sha256 = p.sha256 AND w.reason IS NULL
+                AND w.new ->> 'source' IN ('corrected', 'reviewed')
+        )
+    FROM {photos} AS p
     WHERE collection_id = %s AND (sha256 = ANY(%s) OR uri = ANY(%s))
 """
 
@@ -151,6 +158,8 @@ class Store:
         self.folders = folders
         self._tables: dict[str, sql.Identifier] = {}
         self._shelf = OPEN
+        #: Whether what was reviewed elsewhere makes references here.
+        self.reviewed = False
 
     def write(self, items: Sequence[Item]) -> Tally:
         """Write one batch in one transaction, and say what became of its items.
@@ -183,10 +192,11 @@ class Store:
 
     def _find_place(self) -> None:
         """Where the rows belong: the collection may have been made private since the last batch."""
-        self._tables = writable_tables(self.connection, "photos", "rejects", "files", "thumbnails")
+        names = ("photos", "rejects", "files", "thumbnails", "write_backs")
+        self._tables = writable_tables(self.connection, *names)
         row = self.connection.execute(
-            "SELECT shelf, has_table_privilege('geosearch.all_photos', 'INSERT') "
-            "FROM geosearch.collections WHERE id = %s",
+            "SELECT shelf, has_table_privilege('geosearch.all_photos', 'INSERT'), "
+            "reviewed_references FROM geosearch.collections WHERE id = %s",
             (self.collection_id,),
         ).fetchone()
         if row is None:
@@ -199,7 +209,7 @@ class Store:
                 "this login may not add photos to a private collection",
                 "It takes the role geosearch_owner: geosearch roles grant owner --to USER",
             )
-        self._shelf = int(row[0])
+        self._shelf, self.reviewed = int(row[0]), bool(row[2])
 
     def _sql(self, template: LiteralString) -> sql.Composed:
         return sql.SQL(template).format(**self._tables)
@@ -210,8 +220,10 @@ class Store:
         uris = list({photo.uri for photo in photos})
         rows = self.connection.execute(self._sql(_STORED), (self.collection_id, hashes, uris))
         return {
-            bytes(sha256): Known(uri, None if lat is None else Position(lat, lon, source), *rest)
-            for sha256, uri, *rest, source, lat, lon in rows
+            bytes(sha256): Known(
+                uri, None if lat is None else Position(lat, lon, source), *rest, written
+            )
+            for sha256, uri, *rest, source, lat, lon, written in rows
         }
 
     def _copy(self, photos: Iterable[Photo]) -> None:
@@ -221,7 +233,7 @@ class Store:
                 copy.write_row(self._row(photo))
 
     def _row(self, photo: Photo) -> tuple[Any, ...]:
-        position = _position_columns(photo.position)
+        position = _position_columns(photo.position, reviewed=self.reviewed)
         return (
             self.collection_id,
             photo.uri,
@@ -306,13 +318,13 @@ class Store:
             )
 
 
-def _position_columns(position: Position | None) -> dict[str, Any]:
-    """A position as columns: only one that is no estimate makes a reference of its photo."""
+def _position_columns(position: Position | None, *, reviewed: bool) -> dict[str, Any]:
+    """A position as columns, of which one says that its photo is a reference."""
     point = position and point_ewkb(position.lat, position.lon)
-    guessed = position is not None and position.is_estimate
+    reference = position is not None and position.makes_reference(reviewed=reviewed)
     return {
-        "geom": None if guessed else point,
-        "estimate": point if guessed else None,
+        "geom": point if reference else None,
+        "estimate": None if reference else point,
         "source": position and position.source,
         "accuracy_m": position and position.accuracy_m,
     }
@@ -324,7 +336,7 @@ class _Batch:
     def __init__(self, known: dict[bytes, Known], store: Store) -> None:
         self.known = known
         self.folders = store.folders
-        self.update = store.update
+        self.update, self.reviewed = store.update, store.reviewed
         #: uri → hashes of what the collection holds under it
         self.held: dict[str, set[bytes]] = {}
         for sha256, photo in known.items():
@@ -376,6 +388,8 @@ class _Batch:
         self.tally.warnings.update(item.warnings)
         self._accept(item.uri)  # the last word on a uri counts
         known = self.known.get(item.sha256)
+        if known is not None and item.position is not None and known.wrote(item.position):
+            item = replace(item, position=None)
         if item.position is not None and (
             known is None or not (known.located or (item.position.is_estimate and known.estimated))
         ):
@@ -441,7 +455,7 @@ class _Batch:
             self.new[photo.sha256] = first = corrected(first, photo, update=self.update)
             known.position = first.position
             return
-        change = correction(photo, known, update=self.update)
+        change = correction(photo, known, update=self.update, reviewed=self.reviewed)
         before = self.changes.get(known.photo_id, Change({}))
         self.changes[known.photo_id] = Change(
             {**before.values, **change.values}, {**change.fills, **before.fills}

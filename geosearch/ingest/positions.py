@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from geosearch.errors import PhotoRejected, Reason
@@ -20,6 +20,10 @@ _HEMISPHERES = {"latitude": {"N": 1.0, "S": -1.0}, "longitude": {"E": 1.0, "W": 
 
 #: What the forms that positions are written in may round away, degrees: a centimetre.
 _SAME_DEG = 1e-7
+#: What other programs round away that write a position again: a metre.
+_UNMOVED_DEG = 1e-5
+# How geosearch marks what it found by itself where it writes it, and where it was then.
+_MARK = re.compile(r"geosearch (estimated|reviewed) at (-?\d+\.\d+),(-?\d+\.\d+)")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,23 @@ class Position:
         """Whether it was guessed: the photo is no reference then."""
         return self.source == "estimated"
 
-    def columns(self) -> dict[str, Any]:
+    @property
+    def trust(self) -> int:
+        """2 for what is known, 1 for a guess that was reviewed, 0 for one that was not."""
+        return {"estimated": 0, "reviewed": 1}.get(self.source, 2)
+
+    @property
+    def method(self) -> str | None:
+        """How it was found, as `GPSProcessingMethod` says it, by which `marked` knows it again."""
+        if self.trust < 2:
+            return f"geosearch {self.source} at {self.lat:.9f},{self.lon:.9f}"
+        return "MANUAL" if self.source == "corrected" else None
+
+    def makes_reference(self, *, reviewed: bool = False) -> bool:
+        """Whether its photo is a reference; what was `reviewed` only where the collection says."""
+        return self.trust + reviewed >= 2
+
+    def columns(self, *, reviewed: bool = False) -> dict[str, Any]:
         """What a photo that has it has, by the names of `geosearch.database.photo_changes`."""
         return {
             "lat": self.lat,
@@ -44,26 +64,35 @@ class Position:
             "position_source": self.source,
             "accuracy_m": self.accuracy_m,
             "localization_id": None,
-            "reference": not self.is_estimate,
+            "reference": self.makes_reference(reviewed=reviewed),
         }
 
     def is_at(self, other: Position) -> bool:
-        """Whether the other is the same place, to 1e-7 degrees, and as much of an estimate."""
-        east = abs(self.lon - other.lon)
-        return (
-            abs(self.lat - other.lat) <= _SAME_DEG
-            and min(east, 360 - east) <= _SAME_DEG
-            and self.is_estimate == other.is_estimate
-        )
+        """Whether the other is the same place, to 1e-7 degrees."""
+        return self._near(other.lat, other.lon, _SAME_DEG)
 
+    def is_as(self, other: Position) -> bool:
+        """Whether the other is the same place, and as sure."""
+        return self.is_at(other) and self.trust == other.trust
 
-def measured_or_guessed(source: Source, method: str | None) -> Source:
-    """The source of a position in a photo's metadata, by its GPSProcessingMethod.
+    def marked(self, method: str | None) -> Position:
+        """The position as what it was written back as, by its GPSProcessingMethod.
 
-    That of an estimate which was written back begins with `geosearch`.
-    """
-    guessed = (method or "").strip(" \0").lower().startswith("geosearch")
-    return "estimated" if guessed else source
+        Who has moved it since, in whatever program, has made it known.
+        """
+        said = (method or "").strip(" \0")
+        if not said.lower().startswith("geosearch"):
+            return self
+        found = _MARK.fullmatch(said)
+        if found is None:
+            return replace(self, source="estimated")
+        if not self._near(float(found[2]), float(found[3]), _UNMOVED_DEG):
+            return self
+        return replace(self, source="reviewed" if found[1] == "reviewed" else "estimated")
+
+    def _near(self, lat: float, lon: float, degrees: float) -> bool:
+        east = abs(self.lon - lon)
+        return abs(self.lat - lat) <= degrees and min(east, 360 - east) <= degrees
 
 
 def believed_accuracy(metres: float | None) -> float | None:

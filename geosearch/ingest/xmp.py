@@ -21,7 +21,6 @@ from geosearch.ingest.positions import (
     believed_accuracy,
     checked,
     coordinate,
-    measured_or_guessed,
 )
 from geosearch.ingest.records import shortened
 
@@ -122,9 +121,9 @@ def xmp_position(properties: Mapping[str, str]) -> Position | None:
     return checked(
         _coordinate("latitude", lat, properties.get(f"{EXIF}GPSLatitudeRef")),
         _coordinate("longitude", lon, properties.get(f"{EXIF}GPSLongitudeRef")),
-        measured_or_guessed("xmp", properties.get(f"{EXIF}GPSProcessingMethod")),
+        "xmp",
         believed_accuracy(_number(properties, f"{EXIF}GPSHPositioningError")),
-    )
+    ).marked(properties.get(f"{EXIF}GPSProcessingMethod"))
 
 
 def xmp_view(properties: Mapping[str, str]) -> View:

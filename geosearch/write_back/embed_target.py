@@ -22,8 +22,14 @@ from geosearch.write_back.targets import Begin, Found, Known
 
 #: Behind the name of a photo, for what it was before: exiftool's own, which no ingest reads.
 BACKUP = "_original"
+#: What exiftool adds to EXIF that it makes, and takes out with the rest.
+_MANDATORY = {"ResolutionUnit", "XResolution", "YResolution", "YCbCrPositioning"}
 #: Seconds for one photo.
 _PATIENCE_S = 120
+_GPS = (
+    *("Latitude", "LatitudeRef", "Longitude", "LongitudeRef"),
+    *("ProcessingMethod", "HPositioningError"),
+)
 
 
 class Embedded:
@@ -38,8 +44,8 @@ class Embedded:
     kind = "embed"
     copies = True
 
-    def __init__(self) -> None:
-        self._files = OwnFiles()
+    def __init__(self, *, tidy: bool) -> None:
+        self._files = OwnFiles(tidy=tidy)
         found = shutil.which("exiftool")
         if found is None:
             raise MissingExtraError(
@@ -56,8 +62,10 @@ class Embedded:
 
     def check(self, found: Found, known: Known, *, overwrite: bool) -> None:  # noqa: ARG002
         """See that no file beside it would say otherwise."""
-        read, own = found.read, found.own
-        if read is not None and not read.is_at(known.position) and read != own:
+        read, own, position = found.read, found.own, known.position
+        if known.undone or position is None or read is None or read == own:
+            return
+        if not read.is_at(position) or read.trust < position.trust:
             raise PhotoRejected(
                 Reason.NOT_WRITABLE, "a file beside it says another position, and is believed first"
             )
@@ -77,15 +85,13 @@ class Embedded:
 
     def _run(self, part: Path, known: Known) -> None:
         position = known.position
-        said = {
-            "GPSLatitude": repr(abs(position.lat)),
-            "GPSLatitudeRef": "NS"[position.lat < 0],
-            "GPSLongitude": repr(abs(position.lon)),
-            "GPSLongitudeRef": "EW"[position.lon < 0],
-            "GPSProcessingMethod": known.method,
-            "GPSHPositioningError": "" if position.accuracy_m is None else str(position.accuracy_m),
-        }
-        tags = [f"-EXIF:{name}={value}" for name, value in said.items()]
+        said = dict.fromkeys(_GPS, "")
+        if position is not None:
+            values = (repr(abs(position.lat)), "NS"[position.lat < 0])
+            values += (repr(abs(position.lon)), "EW"[position.lon < 0], position.method or "")
+            accuracy = "" if position.accuracy_m is None else str(position.accuracy_m)
+            said = dict(zip(_GPS, (*values, accuracy), strict=True))
+        tags = [f"-EXIF:GPS{name}={value}" for name, value in said.items()]
         # XMP inside the photo would say another.
         tags += [f"-XMP-exif:GPS{name}=" for name in ("Latitude", "Longitude", "ProcessingMethod")]
         # No configuration: that is a program. Paths are absolute, so none looks like an option.
@@ -109,14 +115,17 @@ def _failed(what: str) -> PhotoRejected:
     return PhotoRejected(Reason.NOT_WRITABLE, f"exiftool {what}")
 
 
-def _compare(before: bytes, after: bytes, position: Position) -> None:
-    """See that a photo has the position, the same pixels, and all other metadata."""
+def _compare(before: bytes, after: bytes, position: Position | None) -> None:
+    """See that a photo has the position or none, the same pixels, and all other metadata."""
     if _pixels(before) != _pixels(after):
         raise _failed("would change the picture")
     read = position_in(after)
-    if read is None or not read.is_at(position):
+    same = read is None if position is None else read is not None and read.is_as(position)
+    if not same:
         raise _failed("does not write what is read again")
     old, new = _others(before), _others(after)
+    if position is None:  # with the last tag of EXIF go those that are there for it alone
+        old = {name: value for name, value in old.items() if name in new or name not in _MANDATORY}
     if {name: new.get(name) for name in old} != old:
         raise _failed("would lose other metadata")
 

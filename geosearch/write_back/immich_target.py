@@ -76,6 +76,8 @@ class Immich:
     def write(self, found: Found, known: Known, begin: Begin, *, overwrite: bool) -> None:  # noqa: ARG002
         """Update the asset, and see that it has the position then."""
         position, address = known.position, f"/assets/{found.thing}"
+        if position is None:
+            raise PhotoRejected(Reason.NOT_WRITABLE, "Immich takes no position out by its API")
         begin(None)
         self._ask("PUT", address, {"latitude": position.lat, "longitude": position.lon})
         read = _position(self._ask("GET", address))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geosearch import images
-from geosearch.atomic_files import replacing
+from geosearch.atomic_files import remove_left, replacing
 from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.images import EXTENSIONS
 from geosearch.ingest.metadata import Metadata
@@ -68,9 +68,13 @@ def position_in(data: bytes, beside: Sidecar = NO_SIDECAR) -> Position | None:
 
 
 class OwnFiles:
-    """Finds the files of photos and what lies beside them; each folder is listed once."""
+    """Finds the files of photos and what lies beside them; each folder is listed once.
 
-    def __init__(self) -> None:
+    To be `tidy`, what killed runs left there is removed.
+    """
+
+    def __init__(self, *, tidy: bool) -> None:
+        self._tidy = tidy
         self._folder: Path | None = None
         self._beside: dict[str, tuple[str, ...]] = {}
         self._stems: Counter[str] = Counter()
@@ -101,6 +105,8 @@ class OwnFiles:
     def _list(self, folder: Path) -> None:
         if folder == self._folder:
             return
+        if self._tidy:
+            remove_left(folder)
         try:
             names = [each.name for each in folder.iterdir()]
         except OSError as error:  # one may open its files all the same

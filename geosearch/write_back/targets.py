@@ -15,25 +15,28 @@ Begin = Callable[[bytes | None], None]
 
 @dataclass(frozen=True)
 class Known:
-    """A photo, and the position of it to be written; `names` finds what that is called."""
+    """A photo, and the position of it to be written; `names` finds what that is called.
+
+    It is None where one that was written is to be taken out, or what was there before if `undone`.
+    `replaced` finds what the position that geosearch wrote there is called, if it did.
+    """
 
     photo_id: int
     collection_id: int
     shelf: int
     uri: str
     sha256: bytes
-    position: Position
+    position: Position | None
     localization_id: int | None
     names: Callable[[], Names]
-
-    @property
-    def method(self) -> str:
-        """How it was found, as `GPSProcessingMethod` says it; ingest knows estimates by that."""
-        return "geosearch estimate" if self.position.is_estimate else "MANUAL"
+    undone: bool = False
+    replaced: Callable[[], Names] | None = None
 
     @property
     def why(self) -> str:
         """What the history of the photo says."""
+        if self.undone or self.position is None:
+            return "position taken back"
         answer = "" if self.localization_id is None else f" by answer {self.localization_id}"
         return f"position {self.position.source}{answer}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
@@ -27,6 +27,7 @@ from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.photo_list import chosen_photos
 from geosearch.storage import read_bytes
 from geosearch.waiting import Progress
+from geosearch.words import number_of
 from geosearch.write_back.embed_target import Embedded
 from geosearch.write_back.immich_target import Immich
 from geosearch.write_back.sidecar_target import Sidecars
@@ -60,8 +61,26 @@ WHERE p.id IN ({chosen}) AND p.geom IS NULL
         WHERE decision <> 'accept'
     )
 """
-_PAGED: LiteralString = "SELECT * FROM ({all}) AS k WHERE id > %(after)s ORDER BY id LIMIT %(page)s"
-_COUNT: LiteralString = "SELECT count(*) FROM ({all}) AS k"
+#: Photos that have no position any more that was written of them.
+_UNDONE: LiteralString = """
+SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256, NULL, NULL, NULL, NULL, NULL
+FROM {photos} AS p
+WHERE p.id IN ({chosen}) AND coalesce(p.position_source, '') NOT IN ('corrected', 'reviewed')
+    AND EXISTS (
+        SELECT FROM {write_backs} AS w
+        WHERE photo_id = p.id AND target = %(target)s AND reason IS NULL
+            AND new ->> 'source' IN ('corrected', 'reviewed') AND NOT EXISTS (
+                SELECT FROM {write_backs} AS l
+                WHERE l.photo_id = p.id AND l.target = %(target)s AND l.path = w.path
+                    AND l.id > w.id AND l.written_at IS NOT NULL
+            )
+    )
+"""
+_PAGED: LiteralString = """
+SELECT DISTINCT ON (id) * FROM ({all}) AS k
+WHERE id > %(after)s ORDER BY id, source LIMIT %(page)s
+"""
+_COUNT: LiteralString = "SELECT count(DISTINCT id) FROM ({all}) AS k"
 _COPIES: LiteralString = """
 SELECT uri FROM {files} WHERE photo_id = %s AND collection_id = %s AND uri <> %s ORDER BY uri
 """
@@ -71,8 +90,9 @@ FROM (SELECT ST_SetSRID(ST_Point(%(lon)s, %(lat)s), 4326) AS spot) AS s
 LEFT JOIN LATERAL geosearch.country_at(spot) AS c ON true
 LEFT JOIN LATERAL geosearch.town_at(spot, c.iso_a2, 0) AS t ON t.km <= t.reach_km
 """
-_FORGET: LiteralString = """
-DELETE FROM {write_backs}
+#: What was to be written there last, or could not be.
+_OPEN: LiteralString = """
+{write_backs}
 WHERE photo_id = %(photo_id)s AND target = %(target)s AND path IN (%(path)s, %(uri)s)
     AND written_at IS NULL
 """
@@ -103,7 +123,13 @@ WHERE p.uri = %(path)s AND p.sha256 = %(before)s AND o.sha256 = %(sha256)s
 _DONE: LiteralString = """
 UPDATE {write_backs} SET written_at = now()
 WHERE photo_id = %(photo_id)s AND target = %(target)s AND path = %(path)s
-    AND written_at IS NULL AND reason IS NULL
+    AND written_at IS NULL AND reason IS NULL AND (sha256 IS NULL OR sha256 = %(now)s)
+"""
+_WROTE: LiteralString = """
+SELECT old, new FROM {write_backs}
+WHERE photo_id = %(photo_id)s AND target = %(target)s AND path = %(path)s AND reason IS NULL
+    AND new ? 'source'
+ORDER BY id DESC
 """
 
 
@@ -122,7 +148,8 @@ class WrittenBack(Record):
     """How many positions were written, or would be (`dry_run`), and to what.
 
     `there`: the same was said there before. `kept`: another position is said there, which only
-    `overwrite` replaces. `failures` are those that could not be written.
+    `overwrite` replaces. `taken_back`: the photo has no longer what was written, and there is what
+    was there before. `failures` are those that could not be written.
     """
 
     target: str
@@ -130,15 +157,19 @@ class WrittenBack(Record):
     written: int
     there: int = 0
     kept: int = 0
+    taken_back: int = 0
     failures: tuple[NotWritten, ...] = ()
 
     def __str__(self) -> str:
         verb = "would write" if self.dry_run else "wrote"
-        parts = [f"{verb} {self.written:,} positions ({self.target})"]
+        parts = [f"{verb} {number_of(self.written, 'position')} ({self.target})"]
+        if self.taken_back:
+            parts.append(f"{'would take' if self.dry_run else 'took'} back {self.taken_back:,}")
         if self.there:
-            parts.append(f"{self.there:,} are there already")
+            parts.append(f"{number_of(self.there, 'is', 'are')} there already")
         if self.kept:
-            parts.append(f"{self.kept:,} are said to be elsewhere there, and stay so")
+            said = number_of(self.kept, "is said to be", "are said to be")
+            parts.append(f"{said} elsewhere there, and stay so")
         if self.failures:
             parts.append(f"{len(self.failures):,} cannot be written")
         return "; ".join(parts)
@@ -168,9 +199,10 @@ def write_back(
     collection knows are written too. With `estimates` also the latest answers on photos without a
     position, where an error of at most `at_most_km` has `min_probability` by a calibration that
     holds for them: they say that they are estimates, and ingest reads them as such. A position that
-    is there is replaced only to `overwrite`, and never by an estimate. What was written, and what
-    could not be, are rows of `geosearch.write_backs`. A killed run leaves each file old or new; run
-    again, it goes on.
+    is there, and that was not written so, is replaced only to `overwrite`, and never by an
+    estimate. Where photos have no longer what was written, since it was taken back, there is what
+    was there before. What was written, and what could not be, are rows of `geosearch.write_backs`.
+    A killed run leaves each file old or new; run again, it goes on.
 
     Raises
     ------
@@ -182,8 +214,9 @@ def write_back(
         This login may not write positions back.
     """
     _check(where, ids, estimates, min_probability, at_most_km)
-    target = _target(embed, csv, immich, estimates)
-    values = {"min_probability": min_probability, "at_most_km": at_most_km}
+    target = _target(embed, csv, immich, estimates, tidy=not dry_run)
+    values: dict[str, Any] = {"min_probability": min_probability, "at_most_km": at_most_km}
+    values["target"] = None if isinstance(target, Path) else target.kind
     with database.own_connection(autocommit=True) as connection:
         source = _Source(connection, where, ids, values, estimates=estimates)
         if isinstance(target, Path):
@@ -194,14 +227,18 @@ def write_back(
             if progress is not None:
                 progress(number, total)
             run.photo(known)
-    counts = run.counts
-    return WrittenBack(
-        target.kind, dry_run, counts["written"], counts["there"], counts["kept"], (*run.failures,)
-    )
+    names = ("written", "there", "kept", "taken_back")
+    counts = {name: run.counts[name] for name in names}
+    return WrittenBack(target.kind, dry_run, **counts, failures=(*run.failures,))
 
 
 def _target(
-    embed: bool, csv: str | PathLike[str] | None, immich: str | None, estimates: bool
+    embed: bool,
+    csv: str | PathLike[str] | None,
+    immich: str | None,
+    estimates: bool,
+    *,
+    tidy: bool,
 ) -> Target | Path:
     if embed + (csv is not None) + (immich is not None) > 1:
         raise InputError("`embed`, `csv` and `immich` exclude one another", "Give one, or none.")
@@ -211,7 +248,7 @@ def _target(
         if estimates:
             raise InputError("Immich cannot tell estimates from positions", "Accept them first.")
         return Immich(immich)
-    return Embedded() if embed else Sidecars()
+    return Embedded(tidy=tidy) if embed else Sidecars(tidy=tidy)
 
 
 def _table(file: Path, source: _Source, *, dry_run: bool) -> WrittenBack:
@@ -221,14 +258,14 @@ def _table(file: Path, source: _Source, *, dry_run: bool) -> WrittenBack:
         (
             each.sha256.hex(),
             each.uri,
-            each.position.lat,
-            each.position.lon,
-            each.position.accuracy_m,
-            each.position.source,
-            # Of a reviewed one it would make an estimate.
-            each.localization_id if each.position.is_estimate else None,
+            at.lat,
+            at.lon,
+            at.accuracy_m,
+            at.source,
+            each.localization_id,
         )
         for each in source.known()
+        if (at := each.position) is not None
     ]
     if not dry_run:
         write_table(file, [names, *rows])
@@ -271,10 +308,10 @@ class _Source:
                 "It takes the role geosearch_ingester: geosearch roles grant ingester --to USER",
             )
         self._connection = connection
-        tables = writable_tables(connection, "photos")
+        tables = writable_tables(connection, "photos", "write_backs")
         chosen, more = chosen_photos(connection, where, ids, tables["photos"])
         self._values = {**values, **more}
-        wanted = (_WRITTEN, _ESTIMATED) if estimates else (_WRITTEN,)
+        wanted = [_WRITTEN, *[_ESTIMATED] * estimates, *[_UNDONE] * (values["target"] is not None)]
         self._all = sql.SQL(" UNION ALL ").join(
             sql.SQL(each).format(chosen=chosen, latest=sql.SQL(LATEST_ANSWERS), **tables)
             for each in wanted
@@ -293,17 +330,25 @@ class _Source:
             values = {**self._values, "after": after, "page": _PAGE}
             rows = self._connection.execute(statement, values).fetchall()
             for key, collection, shelf, uri, sha256, lat, lon, accuracy_m, source, answer in rows:
-                position = Position(lat, lon, source, accuracy_m)
-                names = partial(_names, self._connection, lat, lon)
+                position = None if source is None else Position(lat, lon, source, accuracy_m)
+                names = _namer(self._connection, position)
                 yield Known(key, collection, shelf, uri, bytes(sha256), position, answer, names)
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
 
 
-def _names(connection: Connection, lat: float, lon: float) -> Names:
-    ((*found,),) = connection.execute(_NAMES, {"lat": lat, "lon": lon}).fetchall()
-    return Names(*(each or "" for each in found))
+def _namer(connection: Connection, position: Position | None) -> Callable[[], Names]:
+    """What finds the names of a position when they are asked for."""
+
+    def names() -> Names:
+        if position is None:
+            return Names()
+        at = {"lat": position.lat, "lon": position.lon}
+        ((*found,),) = connection.execute(_NAMES, at).fetchall()
+        return Names(*(each or "" for each in found))
+
+    return names
 
 
 class _Run:
@@ -336,29 +381,61 @@ class _Run:
                     self._note(known, uri, at, found, error=error)
 
     def _one(self, known: Known, uri: str, found: Found) -> str:
-        log = self._about(known, found.at)
+        log = self._about(known, found.at, uri)
         if found.sha256 not in (None, known.sha256):
             if not self._left(found, log):
                 raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
             if not self._dry_run:
                 self._done(known, found, log)
             known = replace(known, sha256=found.sha256)
-        if found.own is not None and found.own.is_at(known.position):
+        own, position = found.own, known.position
+        if position and own and own.is_at(position) and own.trust >= position.trust:
             if not self._dry_run:  # a run that was killed may not have noted it
                 self._done(known, found, log)
             return "there"
-        others = [each for each in (found.own, found.read) if each and not each.is_estimate]
-        if any(not each.is_at(known.position) for each in others) and (
-            known.position.is_estimate or not self._overwrite
-        ):
+        wrote, before = self._wrote(own, log)
+        if wrote is not None:
+            known = replace(known, replaced=_namer(self._connection, wrote))
+        if position is None:
+            if wrote is None or wrote.is_estimate:
+                if not self._dry_run:
+                    self._done(known, found, log)
+                return "moved since"
+            names = _namer(self._connection, before)
+            known = replace(known, undone=True, position=before, names=names)
+        elif self._is_others(own, found.read, position, wrote):
             return "kept"
         if self._dry_run:
             self._target.check(found, known, overwrite=self._overwrite)
-            return "written"
-        begin = partial(self._begin, known, uri, found)
-        self._target.write(found, known, begin, overwrite=self._overwrite)
-        self._done(known, found, log)
-        return "written"
+        else:
+            begin = partial(self._begin, known, uri, found)
+            self._target.write(found, known, begin, overwrite=self._overwrite)
+            self._done(known, found, log)
+        return "taken_back" if known.undone else "written"
+
+    def _is_others(
+        self, own: Position | None, read: Position | None, new: Position, wrote: Position | None
+    ) -> bool:
+        """Whether there is another position that this one may not take the place of."""
+        others = [
+            each
+            for each in (own, read)
+            if each is not None
+            and each.trust > min(new.trust, 1)
+            and not each.is_at(new)
+            and not (wrote is not None and each.is_at(wrote))
+        ]
+        return bool(others) and (new.is_estimate or not self._overwrite)
+
+    def _wrote(
+        self, own: Position | None, log: dict[str, Any]
+    ) -> tuple[Position | None, Position | None]:
+        """What is said there, if a run wrote it; and what was there before."""
+        if own is not None:
+            for old, new in self._connection.execute(self._sql(_WROTE), log):
+                if (wrote := _from_json(new)) is not None and own.is_at(wrote):
+                    return wrote, _from_json(old)
+        return None, None
 
     def _left(self, found: Found, log: dict[str, Any]) -> bool:
         """Whether it was a run that left the photo as it is, and was killed before it said so."""
@@ -366,15 +443,21 @@ class _Run:
         return self._connection.execute(self._sql(_LEFT), values).fetchone() is not None
 
     def _done(self, known: Known, found: Found, log: dict[str, Any]) -> None:
-        """Note that it is written; the photo is known by its new bytes then."""
-        values = {**log, "before": known.sha256}
+        """Note that it is written; the photo is known by its new bytes then.
+
+        By what the file is now: what a killed run noted need not have come to be.
+        """
+        if not self._connection.execute(self._sql("SELECT FROM" + _OPEN), log).rowcount:
+            return
+        values = {**log, "before": known.sha256, "now": None}
+        if self._target.copies:
+            data = read_bytes(found.at) if Path(found.at).exists() else b""
+            values |= {"bytes": len(data), "now": hashlib.sha256(data).digest()}
         with self._connection.transaction():
             if self._target.kind == "embed":
-                # By what the file is now: what a killed run noted need not have come to be.
-                data = read_bytes(found.at)
-                values |= {"bytes": len(data), "now": hashlib.sha256(data).digest()}
                 self._connection.execute(self._sql(_FOLLOW), values)
             self._connection.execute(self._sql(_DONE), values)
+            self._connection.execute(self._sql("DELETE FROM" + _OPEN), values)
 
     def _begin(self, known: Known, uri: str, found: Found, sha256: bytes | None) -> None:
         values = {"path": found.at, "before": known.sha256, "sha256": sha256}
@@ -394,8 +477,9 @@ class _Run:
         """Note what is about to be written, or could not be, in place of what was noted so."""
         old = found and (found.own or found.read)
         position = _as_json(known.position, localization_id=known.localization_id)
-        values = self._about(known, at) | {
-            "uri": uri,
+        if known.undone:
+            position.pop("source", None)
+        values = self._about(known, at, uri) | {
             "collection_id": known.collection_id,
             "shelf": known.shelf,
             "old": old and Jsonb(_as_json(old)),
@@ -405,20 +489,30 @@ class _Run:
             "message": error and error.message,
         }
         with self._connection.transaction():
-            self._connection.execute(self._sql(_FORGET), values)
+            self._connection.execute(self._sql("DELETE FROM" + _OPEN), values)
             self._connection.execute(self._sql(_NOTE), values)
 
-    def _about(self, known: Known, at: str) -> dict[str, Any]:
-        return {"photo_id": known.photo_id, "target": self._target.kind, "path": at}
+    def _about(self, known: Known, at: str, uri: str) -> dict[str, Any]:
+        return {"photo_id": known.photo_id, "target": self._target.kind, "path": at, "uri": uri}
 
     def _sql(self, template: LiteralString) -> sql.Composed:
         return sql.SQL(template).format(**self._tables)
 
 
-def _as_json(position: Position, **more: Any) -> dict[str, Any]:
+def _as_json(position: Position | None, **more: Any) -> dict[str, Any]:
+    if position is None:
+        return {}
     said = {"lat": position.lat, "lon": position.lon, "accuracy_m": position.accuracy_m}
     return {
         name: value
         for name, value in {**said, "source": position.source, **more}.items()
         if value is not None
     }
+
+
+def _from_json(said: dict[str, Any] | None) -> Position | None:
+    if not said:
+        return None
+    return Position(
+        said["lat"], said["lon"], said.get("source", "manifest"), said.get("accuracy_m")
+    )

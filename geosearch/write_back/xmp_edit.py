@@ -77,11 +77,18 @@ class Entry:
 
 
 def put_position(
-    packet: bytes, position: Position, method: str, names: Names, entry: Entry, *, rename: bool
+    packet: bytes,
+    position: Position | None,
+    names: Names,
+    entry: Entry,
+    *,
+    rename: bool,
+    replaced: Names | None = None,
 ) -> bytes:
     """The packet with this position, how it was found (`GPSProcessingMethod`), and its names.
 
-    Names that are there stay, unless `rename`. What was changed is an entry of its history.
+    Without a position where that is None. Names that are there stay, unless `rename`, or if they
+    are those of the position `replaced`. What was changed is an entry of its history.
 
     Raises
     ------
@@ -91,14 +98,15 @@ def put_position(
     before = read_xmp(packet)
     text, encoding = _decoded(packet)
     edited = _Edit(text)
-    edited.set("exif:GPSLatitude", _degrees(position.lat, "NS"))
-    edited.set("exif:GPSLongitude", _degrees(position.lon, "EW"))
-    # No property of XMP, but some write them; what they say must not contradict.
-    edited.set("exif:GPSLatitudeRef", "NS"[position.lat < 0], only_there=True)
-    edited.set("exif:GPSLongitudeRef", "EW"[position.lon < 0], only_there=True)
-    edited.set("exif:GPSProcessingMethod", method)
-    edited.set("exif:GPSHPositioningError", _rational(position.accuracy_m))
-    edited.set_location(names, rename=rename)
+    for axis, letters in (("Latitude", "NS"), ("Longitude", "EW")):
+        degrees = None if position is None else position.lat if axis == "Latitude" else position.lon
+        edited.set(f"exif:GPS{axis}", None if degrees is None else _degrees(degrees, letters))
+        # No property of XMP, but some write them; what they say must not contradict.
+        letter = None if degrees is None else letters[degrees < 0]
+        edited.set(f"exif:GPS{axis}Ref", letter, only_there=True)
+    edited.set("exif:GPSProcessingMethod", position and position.method)
+    edited.set("exif:GPSHPositioningError", position and _rational(position.accuracy_m))
+    edited.set_location(names, rename=rename, replaced=replaced)
     edited.add_entry(entry)
     after = edited.text().encode(encoding)
     _check(before, read_xmp(after), position)
@@ -129,7 +137,7 @@ def _decoded(packet: bytes) -> tuple[str, str]:
     return text, encoding
 
 
-def _check(before: Mapping[str, str], after: Mapping[str, str], position: Position) -> None:
+def _check(before: Mapping[str, str], after: Mapping[str, str], position: Position | None) -> None:
     """See that what can be read of it is the position, and of all else what it was."""
     ours = {
         _expanded(name)
@@ -143,7 +151,7 @@ def _check(before: Mapping[str, str], after: Mapping[str, str], position: Positi
     if same != {name: value for name, value in after.items() if name not in ours}:
         raise _refused("other properties would not be read as before")
     read = xmp_position(after)
-    if read is None or not read.is_at(position):
+    if position is not None and (read is None or not read.is_as(position)):
         raise _refused("the position would be read as another")
 
 
@@ -254,11 +262,23 @@ class _Edit:
         if not there and not only_there and value is not None:
             self._new.append(self._element(name, value))
 
-    def set_location(self, names: Names, *, rename: bool) -> None:
-        """Say by names where the photo was taken; those that are there stay unless `rename`."""
+    def set_location(self, names: Names, *, rename: bool, replaced: Names | None) -> None:
+        """Say by names where the photo was taken; others than those `replaced` stay."""
         there = list(self._said(_LOCATION))
-        if there and not rename:
+        texts = [self._text[each.begin : each.end] for each, _ in there]
+        ours = replaced and re.sub(r"\s+(?=<)", "", self._location(replaced))
+        if there and not rename and [re.sub(r"\s+(?=<)", "", each) for each in texts] != [ours]:
             return
+        new = self._location(names)
+        for element, attribute in there:
+            if attribute is not None:
+                raise _refused(f"its {_LOCATION} is no list")
+            self._changes.append((element.begin, element.end, new))
+            new = ""
+        if new:
+            self._new.append(new)
+
+    def _location(self, names: Names) -> str:
         said = {
             "City": names.city,
             "ProvinceState": names.province,
@@ -270,14 +290,7 @@ class _Edit:
         )
         rdf = self._prefix("rdf")
         item = f'<{rdf}:li {rdf}:parseType="Resource">{parts}</{rdf}:li>'
-        new = self._around(_LOCATION, f"<{rdf}:Bag>{item}</{rdf}:Bag>") if parts else ""
-        for element, attribute in there:
-            if attribute is not None:
-                raise _refused(f"its {_LOCATION} is no list")
-            self._changes.append((element.begin, element.end, new))
-            new = ""
-        if new:
-            self._new.append(new)
+        return self._around(_LOCATION, f"<{rdf}:Bag>{item}</{rdf}:Bag>") if parts else ""
 
     def add_entry(self, entry: Entry) -> None:
         """Add an entry to the history."""

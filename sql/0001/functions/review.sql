@@ -107,7 +107,8 @@ COMMENT ON FUNCTION geosearch.may_write(text, bigint) IS
 -- A photo's position follows from what it was without any review, and from the reviews there are: of
 -- each answer, what each decided last counts; of those who say a place, the last. So whatever is
 -- taken back, in any order, leaves what would be if it had never been. What was before is what the
--- history says of when it became reviewed.
+-- history says of when it got its place by an answer; what was reviewed elsewhere, and came with its
+-- file, is by none.
 CREATE FUNCTION geosearch.place_reviewed(bytes bytea, answer bigint, review bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, geosearch, public, pg_temp
@@ -141,12 +142,12 @@ BEGIN
         FOR UPDATE OF p
     LOOP
         before := photo.facts;
-        IF photo.position_source = 'reviewed' THEN
+        IF photo.facts ->> 'localization_id' IS NOT NULL THEN
             before := (
                 SELECT c.old FROM all_photo_changes AS c
                 WHERE c.photo_id = photo.id AND c.shelf = photo.shelf
-                    AND c.new ->> 'position_source' = 'reviewed'
-                    AND c.old ->> 'position_source' IS DISTINCT FROM 'reviewed'
+                    AND c.new ->> 'localization_id' IS NOT NULL
+                    AND c.old ->> 'localization_id' IS NULL
                 ORDER BY c.id DESC LIMIT 1
             );
             CONTINUE WHEN before IS NULL;  -- not known: it keeps what it has
