@@ -45,6 +45,7 @@ from geosearch.features import (
     embed,
     embed_photo,
 )
+from geosearch.features.embedded_ingest import ingest_and_embed
 from geosearch.features.embedding_export import Exported, export_embeddings
 from geosearch.features.embedding_import import Imported, ImportOptions, import_embeddings
 from geosearch.features.embedding_run import EmbedOptions
@@ -98,11 +99,23 @@ class Geosearch(Closing):
 
     @checked_keywords
     def ingest(
-        self, *sources: Paths, collection: str, **options: Unpack[IngestOptions]
+        self,
+        *sources: Paths,
+        collection: str,
+        embed: bool | str = False,
+        device: str = "auto",
+        **options: Unpack[IngestOptions],
     ) -> IngestSummary:
-        """Store the photos of folders and manifests; options as in `geosearch.ingest.ingest`."""
+        """Store the photos of folders and manifests; options as in `geosearch.ingest.ingest`.
+
+        `embed` names a model, or is True for the default: the photos are embedded with it as they
+        are read (`geosearch.features.embedded_ingest`, whose `EmbeddedIngest` is the answer then).
+        """
         every = [each for source in sources for each in paths("sources", source)]
-        return ingest(self.database, every, collection=collection, **options)
+        if embed is False:
+            return ingest(self.database, every, collection=collection, **options)
+        model = self._backbone(DEFAULT_MODEL if embed is True else embed, device)
+        return ingest_and_embed(self.database, every, collection=collection, model=model, **options)
 
     @checked_keywords
     def embed(

@@ -42,22 +42,29 @@ _JPEGS = ("JPEG", "MPO")
 
 _room = threading.Condition()
 _taken = 0
+_mine = threading.local()
 
 
 @contextmanager
 def room_for(image: Image.Image) -> Iterator[None]:
     """Wait until the pixels of an opened image fit in memory beside those other threads work on.
 
-    All together have no more than one image may have: `GEOSEARCH_MAX_PIXELS`.
+    All together have no more than one image may have: `GEOSEARCH_MAX_PIXELS`. A thread that has
+    room does not wait for more: it works on one image.
     """
     global _taken
+    if getattr(_mine, "has_room", False):
+        yield
+        return
     pixels, most = image.width * image.height, image_settings().max_pixels
     with _room:
         _room.wait_for(lambda: _taken == 0 or _taken + pixels <= most)
         _taken += pixels
+    _mine.has_room = True
     try:
         yield
     finally:
+        _mine.has_room = False
         with _room:
             _taken -= pixels
             _room.notify_all()
@@ -145,6 +152,11 @@ def decode(image: Image.Image, *, at_least: int | None = None) -> Image.Image:
         raise PhotoRejected(Reason.UNDECODABLE, _describe(error)) from error
 
 
+def has_scales(image: Image.Image) -> bool:
+    """Whether an image can be decoded at less than its size: then it depends on what it is for."""
+    return image.format in _JPEGS
+
+
 def verify(image: Image.Image) -> None:
     """Decode an opened image in place, to see that it is whole: of a JPEG the brightness, at 1/8.
 
@@ -159,7 +171,7 @@ def verify(image: Image.Image) -> None:
 def _load(image: Image.Image, mode: str, at_least: int | None) -> None:
     try:
         # Only JPEG: the draft of an HEIC is its embedded thumbnail, whatever the pixels hold.
-        if at_least is not None and image.format in _JPEGS:
+        if at_least is not None and has_scales(image):
             scale = at_least / min(image.size)
             image.draft(mode, (_up(image.width, scale), _up(image.height, scale)))
         image.load()

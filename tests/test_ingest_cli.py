@@ -41,6 +41,7 @@ def test_a_clean_ingest_ends_with_0_and_its_json_adds_up(runner: CliRunner, tmp_
         "unchanged": 0,
         "moved": 0,
         "updated": 0,
+        "embedded": 0,
         "by_reason": {},
         "warnings": {},
         "unread": {},

@@ -17,10 +17,9 @@ from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import visible_vectors
 from geosearch.database.inserting import insert_all
 from geosearch.defaults import APART_M, APART_S, DEFAULT_MODEL, DUPLICATE_DISTANCE
-from geosearch.features.extraction import batched
 from geosearch.features.model_rows import Model, find_model
 from geosearch.json_record import Record
-from geosearch.parallel import ordered_map
+from geosearch.parallel import batched, ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, nearest
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 from geosearch.waiting import Progress

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from geosearch.cli.console import JsonOption, answer, database, progress, say, say_next
 from geosearch.cli.options import DEVICE, MODEL, option, taking
 from geosearch.errors import EXIT_SOME_REJECTED
+
+if TYPE_CHECKING:
+    from geosearch.features import EmbedSummary
 
 
 @taking(
@@ -36,19 +39,22 @@ def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> 
         given["model"] = with_views(given["model"], views)
     with database(context) as opened, progress("embed", "photos") as report:
         summary = embed_photos(opened, **given, progress=report)
-    answer(
-        as_json,
-        summary,
-        f"{summary.model}: {summary.embedded:,} photos embedded in {summary.seconds:.1f} s "
-        f"({summary.photos_per_s:,.0f} photos/s), {summary.rejected:,} rejected, "
-        f"{summary.skipped:,} skipped (rejected earlier; --retry tries them again)",
-    )
+    answer(as_json, summary, said_of(summary))
     if summary.embedded and not as_json:
         say_next("index", given["model"])
     elif not summary.pending and not as_json:
         say("no photo with a position waits for it; geosearch ingest adds photos")
     if summary.rejected:
         raise typer.Exit(EXIT_SOME_REJECTED)
+
+
+def said_of(summary: EmbedSummary) -> str:
+    """What a run did, in a line."""
+    return (
+        f"{summary.model}: {summary.embedded:,} photos embedded in {summary.seconds:.1f} s "
+        f"({summary.photos_per_s:,.0f} photos/s), {summary.rejected:,} rejected, "
+        f"{summary.skipped:,} skipped (rejected earlier; --retry tries them again)"
+    )
 
 
 @taking(

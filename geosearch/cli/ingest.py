@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geosearch.cli import console
 from geosearch.cli.console import JsonOption, LimitOption, Table, answer, database
+from geosearch.cli.embed import said_of
 from geosearch.cli.options import option, taking
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
 
 if TYPE_CHECKING:
+    from geosearch.features import EmbedSummary
     from geosearch.ingest import IngestSummary
 
 #: Rejects that a table shows where nothing says how many.
@@ -44,6 +48,8 @@ _READING, _STORING, _AGAIN = "Reading", "Storing", "Again"
     option("workers", int, "Threads that read photos.", least=1, metavar="N", group=_READING),
     option("skip_unlocated", bool, "No photos without a usable position.", group=_STORING),
     option("thumbnails", bool, "Also small pictures, for pages and maps.", group=_STORING),
+    option("embed", bool, "Embed photos too; each is read once.", group=_STORING),
+    option("model", str, "Model of --embed.", DEFAULT_MODEL, metavar="SPEC", group=_STORING),
     option("author", str, "Author of photos that name none.", metavar="ID", group=_STORING),
     option("licence", str, "Licence of photos that name none.", metavar="NAME", group=_STORING),
     option("dry_run", bool, "Do everything, then write nothing.", group=_STORING),
@@ -68,13 +74,14 @@ def ingest(
     watch: bool,
     interval: float,
     remove_missing: bool,
+    embed: bool,
+    model: str,
     **given: Any,
 ) -> None:
     """Read photos and their positions into a collection.
 
-    Positions come from the manifest, else from a sidecar, EXIF, XMP, or JSON of Takeout. What
-    cannot be used is listed by `geosearch rejects`; the exit code is 3 then. Run again, it reads
-    what changed. Data sets that are known by their layout: docs/ingest.md.
+    What cannot be used is listed by `geosearch rejects`; the exit code is 3.
+    Run again, it reads what changed. Positions and data sets: docs/ingest.md.
 
     Example: geosearch ingest ~/Pictures more.csv --collection mine
     """
@@ -83,10 +90,12 @@ def ingest(
 
     if given["dry_run"] and (watch or remove_missing):
         raise InputError("--dry-run writes nothing", "Leave out --watch and --remove-missing.")
+    if model != DEFAULT_MODEL and not embed:
+        raise InputError("--model is that of --embed", "Give --embed too.")
 
     def once() -> IngestSummary:
         with console.progress("ingest", "photos") as report:
-            found = ingest_photos(opened, sources, collection=collection, **given, progress=report)
+            found = work(opened, sources, collection=collection, **given, progress=report)
         gone = delete_missing(opened, sources, collection=collection) if remove_missing else 0
         value = found.to_json() | ({"removed": gone} if remove_missing else {})
         answer(as_json, value, lambda: _print(found, collection, gone))
@@ -94,12 +103,23 @@ def ingest(
         return found
 
     with database(context) as opened:
+        work: Callable[..., IngestSummary] = ingest_photos
+        if embed:
+            from geosearch.features.embedded_ingest import ingest_and_embed
+            from geosearch.features.whitening import find_backbone
+
+            work = partial(ingest_and_embed, model=find_backbone(opened, model))
         if watch:
             _watch(once, sources, interval, given["exclude"])
             return
         summary = once()
-    if summary.rejected:
+    embedding = _embedding(summary)
+    if summary.rejected or (embedding and embedding.rejected):
         raise typer.Exit(EXIT_SOME_REJECTED)
+
+
+def _embedding(summary: IngestSummary) -> EmbedSummary | None:
+    return getattr(summary, "embedding", None)
 
 
 def _watch(
@@ -191,5 +211,9 @@ def _print(summary: IngestSummary, collection: str, gone: int) -> None:
         if count or name in _ALWAYS:
             made.add_row(name, f"{count:,}")
     made.print()
-    if summary.run_id is not None and (summary.added or summary.kept_unlocated):
+    if embedding := _embedding(summary):
+        console.say(said_of(embedding))
+        if embedding.embedded:
+            console.say_next("index", embedding.model)
+    elif summary.run_id is not None and (summary.added or summary.kept_unlocated):
         console.say(f"next: geosearch embed --collection {shlex.quote(collection)}")

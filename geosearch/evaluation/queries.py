@@ -14,12 +14,12 @@ from geosearch.arguments import check_range
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.errors import InputError, Reason
-from geosearch.features.extraction import batched
 from geosearch.features.model_rows import Model
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.photo_times import settled
 from geosearch.ingest.records import Rejection
 from geosearch.localization.answer import Failure
+from geosearch.parallel import batched
 from geosearch.query import Query
 from geosearch.retrieval import Filter
 from geosearch.storage import resolve

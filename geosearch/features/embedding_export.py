@@ -19,9 +19,9 @@ from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
 from geosearch.features.external_vectors import BLOCK
-from geosearch.features.extraction import batched
 from geosearch.features.model_rows import find_model
 from geosearch.json_record import Record
+from geosearch.parallel import batched
 
 _COUNT = """
 SELECT count(*) FROM geosearch.embeddings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, LiteralString, NamedTuple, TypedDict
 
@@ -21,16 +21,10 @@ from geosearch.database.leases import only_one
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import DatabaseError, Reason
 from geosearch.features.backbones import Backbone
-from geosearch.features.extraction import (
-    Outcome,
-    Rejected,
-    batched,
-    embed_batch,
-    outcome_of,
-)
+from geosearch.features.extraction import Outcome, Rejected, embed_batch, outcome_of
 from geosearch.features.model_rows import register_model
 from geosearch.features.whitening import WhitenedBackbone, find_backbone
-from geosearch.parallel import ordered_map, processors
+from geosearch.parallel import batched, ordered_map, processors
 from geosearch.query import Query
 from geosearch.waiting import Progress
 
@@ -196,7 +190,7 @@ def embed_pending(
                 backbone,
                 [photo.uri for photo in batch],
                 [photo.sha256 for photo in batch],
-                look=not all(photo.reference for photo in batch),
+                look=[not photo.reference for photo in batch],
             )
             return list(zip(batch, outcomes, strict=True))
 
@@ -383,25 +377,9 @@ def _write(
 
     The columns copied to the embeddings are read, and the photos locked, in the same transaction.
     """
-    with connection.cursor(row_factory=class_row(PhotoKey)) as cursor:
-        keys = cursor.execute(
-            _sql(
-                connection,
-                """
-                SELECT
-                    id AS photo_id, collection_id, ST_AsEWKB(coalesce(geom, estimate)) AS geom,
-                    accuracy_m, taken_at, author, licence, shelf, geom IS NOT NULL AS reference
-                FROM {photos} AS photos
-                WHERE id = ANY(%s)
-                ORDER BY id
-                FOR SHARE
-                """,
-            ),
-            ([photo.id for photo, _ in chunk],),
-        ).fetchall()
-    there = {key.photo_id: key for key in keys}
+    there = lock_photos(connection, [photo.id for photo, _ in chunk])
     embedded = [
-        (there[photo.id]._replace(low_information=outcome.low_information), outcome.embedding)
+        (photo.id, outcome)
         for photo, outcome in chunk
         if isinstance(outcome, Query) and photo.id in there
     ]
@@ -411,16 +389,11 @@ def _write(
         if isinstance(outcome, Rejected) and photo.id in there
     ]
     if embedded:
-        copy_embeddings(
-            connection,
-            model_id,
-            [key for key, _ in embedded],
-            np.stack([embedding for _, embedding in embedded]),
-        )
+        write_embeddings(connection, model_id, there, embedded)
         # Rejected by an earlier run, embedded by this one.
         connection.execute(
             _sql(connection, "DELETE FROM {rejects} WHERE model_id = %s AND photo_id = ANY(%s)"),
-            (model_id, [key.photo_id for key, _ in embedded]),
+            (model_id, [photo_id for photo_id, _ in embedded]),
         )
     write_rejects(
         connection,
@@ -440,6 +413,42 @@ def _write(
         ],
     )
     return len(embedded), len(rejected)
+
+
+def lock_photos(connection: Connection, ids: Sequence[int]) -> dict[int, PhotoKey]:
+    """The photos that there are of these ids, which stay as they are until the transaction ends."""
+    with connection.cursor(row_factory=class_row(PhotoKey)) as cursor:
+        keys = cursor.execute(
+            _sql(
+                connection,
+                """
+                SELECT
+                    id AS photo_id, collection_id, ST_AsEWKB(coalesce(geom, estimate)) AS geom,
+                    accuracy_m, taken_at, author, licence, shelf, geom IS NOT NULL AS reference
+                FROM {photos} AS photos
+                WHERE id = ANY(%s)
+                ORDER BY id
+                FOR SHARE
+                """,
+            ),
+            (ids,),
+        ).fetchall()
+    return {key.photo_id: key for key in keys}
+
+
+def write_embeddings(
+    connection: Connection,
+    model_id: int,
+    there: Mapping[int, PhotoKey],
+    embedded: Sequence[tuple[int, Query]],
+) -> None:
+    """Write embeddings of photos, each by its id, that `lock_photos` found."""
+    keys = [
+        key if key.reference else key._replace(low_information=query.low_information)
+        for key, query in ((there[photo_id], query) for photo_id, query in embedded)
+    ]
+    embeddings = np.stack([query.embedding for _, query in embedded])
+    copy_embeddings(connection, model_id, keys, embeddings)
 
 
 class RejectRow(NamedTuple):

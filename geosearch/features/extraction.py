@@ -6,9 +6,8 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from os import PathLike
-from typing import TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +19,10 @@ from geosearch.errors import NotFoundError, PhotoRejected, Reason, no_photo
 from geosearch.features.backbones import Backbone
 from geosearch.features.low_information import low_information
 from geosearch.features.model_rows import Model, require_model
-from geosearch.parallel import ordered_map, processors
+from geosearch.parallel import batched, ordered_map, processors
 from geosearch.query import Query
 from geosearch.storage import read_bytes, resolve
 from geosearch.waiting import Progress
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +114,7 @@ def embed_stored(
             queries = _stored_queries(connection, model, batch)
         bare = [query for query in queries if not len(query.embedding)]
         files = [query.uri for query in bare], [query.sha256 for query in bare]
-        made = iter(embed_batch(backbone, *files, look=True) if bare else ())
+        made = iter(embed_batch(backbone, *files) if bare else ())
         for query in queries:
             if len(query.embedding):
                 yield query
@@ -152,7 +148,7 @@ def embed_files(
     """Embed photos by uri, in their order. `progress` is called with (done, None)."""
     done = 0
     work = batched(uris, backbone.batch_size)
-    queries = ordered_map(lambda batch: embed_batch(backbone, batch, look=True), work, processors())
+    queries = ordered_map(lambda batch: embed_batch(backbone, batch), work, processors())
     for outcomes in queries:
         done += len(outcomes)
         if progress is not None:
@@ -165,19 +161,17 @@ def embed_batch(
     uris: Sequence[str],
     expected: Sequence[bytes] | None = None,
     *,
-    look: bool = False,
+    look: Sequence[bool] | None = None,
     read: Callable[[str], bytes] = read_bytes,
 ) -> list[Outcome]:
     """Read, decode and embed photos as one batch; each takes an equal share of its time.
 
-    `expected` are their sha256 where known: a file that has changed since is rejected. `look` sees
-    if a picture has too little information to tell a place. `read` gives the bytes behind a uri.
+    `expected` are their sha256 where known: a file that has changed since is rejected. `look` says
+    of which photos it is seen if their pictures have too little information to tell a place;
+    default: of all. `read` gives the bytes behind a uri.
     """
     started = time.perf_counter()
-    outcomes: list[Outcome | None] = [None] * len(uris)
-    hashes: list[bytes] = []
-    pixels: list[NDArray[np.uint8]] = []
-    places: list[int] = []
+    photos: list[Shown | Rejected] = []
     for place, uri in enumerate(uris):
         stage = "read"
         try:
@@ -186,20 +180,40 @@ def embed_batch(
             if expected is not None and sha256 != expected[place]:
                 raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
             stage = "decode"
-            pixels.append(_pixels(backbone, data))
+            pixels = _pixels(backbone, data)
         except PhotoRejected as rejection:
-            outcomes[place] = Rejected(uri, rejection, stage)
+            photos.append(Rejected(uri, rejection, stage))
             continue
-        hashes.append(sha256)
-        places.append(place)
-    embeddings = backbone.embed(np.stack(pixels)) if pixels else ()
+        photos.append(Shown(uri, sha256, pixels, look is None or look[place]))
+    return embed_shown(backbone, photos, started)
+
+
+class Shown(NamedTuple):
+    """A photo with what `Backbone.preprocess` gave of it; `look` as in `embed_batch`."""
+
+    uri: str
+    sha256: bytes
+    pixels: NDArray[np.uint8]
+    look: bool
+
+
+def embed_shown(
+    backbone: Backbone, photos: Sequence[Shown | Rejected], started: float
+) -> list[Outcome]:
+    """Embed decoded photos as one batch, begun at `started`, and pass on those without pixels."""
+    shown = [photo for photo in photos if isinstance(photo, Shown)]
+    embeddings = backbone.embed(np.stack([each.pixels for each in shown])) if shown else ()
     several = backbone.description.views > 1
-    central = [each[0] if several else each for each in pixels]
-    reasons = [low_information(each) if look else None for each in central]
-    ms = 1000 * (time.perf_counter() - started) / max(len(uris), 1)
-    for place, sha256, embedding, reason in zip(places, hashes, embeddings, reasons, strict=True):
-        outcomes[place] = outcome_of(uris[place], sha256, embedding, ms, reason)
-    return [outcome for outcome in outcomes if outcome is not None]
+    reasons = [
+        low_information(each.pixels[0] if several else each.pixels) if each.look else None
+        for each in shown
+    ]
+    ms = 1000 * (time.perf_counter() - started) / max(len(photos), 1)
+    made = iter(
+        outcome_of(each.uri, each.sha256, embedding, ms, reason)
+        for each, embedding, reason in zip(shown, embeddings, reasons, strict=True)
+    )
+    return [next(made) if isinstance(photo, Shown) else photo for photo in photos]
 
 
 def outcome_of(
@@ -213,13 +227,6 @@ def outcome_of(
     if _usable(embedding):
         return Query(uri, sha256, embedding, ms=ms, low_information=low_information)
     return Rejected(uri, _no_embedding(), "embed")
-
-
-def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    """Successive tuples of at most `size` items."""
-    source = iter(items)
-    while batch := tuple(islice(source, size)):
-        yield batch
 
 
 def _pixels(backbone: Backbone, data: bytes) -> NDArray[np.uint8]:

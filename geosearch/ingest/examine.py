@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from PIL import Image
 
@@ -27,13 +29,18 @@ from geosearch.storage import as_it_is_there, is_remote, read_bytes
 
 
 def examine(
-    candidate: Candidate, *, decode: bool = True, thumbnails: bool = False
+    candidate: Candidate,
+    *,
+    decode: bool = True,
+    thumbnails: bool = False,
+    see: Callable[[Image.Image], Any] | None = None,
 ) -> Photo | Rejection:
     """Read a candidate, check that it is an image, and read its metadata.
 
     What the source says of a photo goes before what the photo and the files beside it say, but an
     estimate after it. `decode` reads the pixels (JPEG at 1/8 scale), which finds truncated and
-    corrupt files; so does making a thumbnail.
+    corrupt files; so does making a thumbnail, and `see`, which makes of the picture what an
+    `Embedder` takes.
     """
     if too_long(candidate.uri):
         error = PhotoRejected(
@@ -55,9 +62,17 @@ def examine(
         width, height = image.size
         with images.room_for(image):
             thumbnail = make_thumbnail(image) if thumbnails else None
-            if decode and thumbnail is None:
+            # A thumbnail's JPEG is decoded at a scale of its own.
+            own = (
+                images.open_image(data) if see and thumbnail and images.has_scales(image) else image
+            )
+            seen = None if see is None else _seen(see, own)
+            if decode and thumbnail is None and seen is None:
+                # What the network cannot take may be whole all the same.
+                image = image if see is None else images.open_image(data)
                 images.verify(image)
-            return replace(_photo(candidate, data, image, width, height), thumbnail=thumbnail)
+            found = _photo(candidate, data, image, width, height)
+            return replace(found, thumbnail=thumbnail, seen=seen)
     except PhotoRejected as error:
         return Rejection.of(candidate.uri, stage, error, candidate.origin)
     except FileNotFoundError as error:
@@ -66,6 +81,13 @@ def examine(
     except Exception as error:  # the last guard: whatever one file does, the run goes on
         failed = PhotoRejected(Reason.UNDECODABLE, f"{type(error).__name__}: {error}")
         return Rejection.of(candidate.uri, stage, failed, candidate.origin)
+
+
+def _seen(see: Callable[[Image.Image], Any], image: Image.Image) -> Any:
+    try:
+        return see(image)
+    except PhotoRejected:
+        return None
 
 
 def _photo(candidate: Candidate, data: bytes, image: Image.Image, width: int, height: int) -> Photo:

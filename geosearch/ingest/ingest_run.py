@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from functools import partial
 from itertools import chain, islice
 from typing import TypedDict
 
@@ -15,14 +14,15 @@ from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.database.inserting import finish_run, start_run
 from geosearch.errors import InputError
+from geosearch.ingest.embedder import Embedder
 from geosearch.ingest.examine import examine, with_defaults
 from geosearch.ingest.ingest_summary import IngestSummary, Tally
 from geosearch.ingest.manifests import Reading
 from geosearch.ingest.photo_rows import Examined, Item, Store
-from geosearch.ingest.records import Candidate, Rejection, Unread, cleaned, shortened
+from geosearch.ingest.records import Candidate, Photo, Rejection, Unread, cleaned, shortened
 from geosearch.ingest.sources import candidates, count, locate
 from geosearch.ingest.unchanged import Reader, Step, ToRead
-from geosearch.parallel import ordered_map, processors
+from geosearch.parallel import batched, ordered_map, processors
 from geosearch.waiting import Progress
 
 _BATCH = 500
@@ -64,6 +64,7 @@ def ingest(
     rehash: bool = False,
     update: bool = False,
     thumbnails: bool = False,
+    embedder: Embedder | None = None,
 ) -> IngestSummary:
     """Read photos and their positions into a collection.
 
@@ -107,6 +108,8 @@ def ingest(
         is a row of `geosearch.photo_changes`.
     thumbnails
         Store small pictures, of photos too that are there and have none.
+    embedder
+        Stores embeddings with the photos: `geosearch.features.embedded_ingest` has one.
 
     Raises
     ------
@@ -155,16 +158,20 @@ def ingest(
                 skip_unlocated=skip_unlocated,
                 update=update,
                 folders=located,
+                embedder=embedder,
             )
+            if embedder is not None:
+                embedder.start(connection, collection_id)
+
+            def work(steps: Sequence[Step]) -> list[Item]:
+                return _examined(steps, embedder, decode=decode, thumbnails=thumbnails)
+
             given_options = (decode, skip_unlocated, update, thumbnails)
             reader = Reader(connection, collection_id, given_options, rehash)
-            examined = ordered_map(
-                partial(_examine, decode=decode, thumbnails=thumbnails),
-                reader.steps(given),
-                workers or processors() + 1,
-            )
-            with closing(examined) as items:
-                tally = _write(store, items, _reporter(progress, located, reading))
+            steps = batched(reader.steps(given), 1 if embedder is None else embedder.batch_size)
+            with closing(ordered_map(work, steps, workers or processors() + 1)) as items:
+                report = _reporter(progress, located, reading)
+                tally = _write(store, chain.from_iterable(items), report)
             tally.unread = unread
             summary = IngestSummary.of(tally, None if dry_run else run_id)
             with connection.transaction():
@@ -192,13 +199,27 @@ def _with_defaults(
     return item if isinstance(item, Rejection) else with_defaults(item, author, licence)
 
 
-def _examine(step: Step, *, decode: bool, thumbnails: bool) -> Item:
-    if isinstance(step, Rejection):
-        return Examined(step)
-    if isinstance(step, ToRead):
-        found = examine(step.candidate, decode=decode, thumbnails=thumbnails)
-        return Examined(found, step.mark)
-    return step
+def _examined(
+    steps: Sequence[Step], embedder: Embedder | None, *, decode: bool, thumbnails: bool
+) -> list[Item]:
+    see = None if embedder is None else embedder.see
+    items: list[Item] = []
+    for step in steps:
+        if isinstance(step, ToRead):
+            found = examine(step.candidate, decode=decode, thumbnails=thumbnails, see=see)
+            items.append(Examined(found, step.mark))
+        else:
+            items.append(Examined(step) if isinstance(step, Rejection) else step)
+    if embedder is None:
+        return items
+    read = [each.item for each in items if isinstance(each, Examined)]
+    embedded = iter(embedder.embed([item for item in read if isinstance(item, Photo)]))
+    return [
+        each._replace(item=next(embedded))
+        if isinstance(each, Examined) and isinstance(each.item, Photo)
+        else each
+        for each in items
+    ]
 
 
 def _write(store: Store, items: Iterator[Item], report: Callable[[int], None]) -> Tally:

@@ -23,6 +23,7 @@ class Tally:
     unchanged: int = 0
     moved: int = 0
     updated: int = 0
+    embedded: int = 0
     by_reason: Counter[Reason] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
@@ -68,6 +69,8 @@ class IngestSummary(Record):
         Of `duplicates`, the photos whose file has another name or folder now.
     updated
         Stored photos of which an update changed something, but for positions that were missing.
+    embedded
+        Photos stored together with their embedding.
     by_reason
         `rejected` by reason code.
     warnings
@@ -88,6 +91,7 @@ class IngestSummary(Record):
     unchanged: int
     moved: int
     updated: int
+    embedded: int
     by_reason: dict[str, int]
     warnings: dict[str, int]
     unread: dict[str, int]

@@ -17,6 +17,7 @@ from geosearch.database.photo_changes import Change, change_photos
 from geosearch.errors import DatabaseError
 from geosearch.ingest.camera_view import VIEW_FIELDS
 from geosearch.ingest.corrections import Known, corrected, correction
+from geosearch.ingest.embedder import Embedder
 from geosearch.ingest.ingest_summary import Tally
 from geosearch.ingest.positions import Position
 from geosearch.ingest.records import Photo, Rejection
@@ -148,6 +149,7 @@ class Store:
         skip_unlocated: bool,
         update: bool = False,
         folders: Sequence[str] = (),
+        embedder: Embedder | None = None,
     ) -> None:
         self.connection = connection
         self.collection_id = collection_id
@@ -156,6 +158,7 @@ class Store:
         self.update = update
         #: Below which a photo whose file is gone takes the name of another with its bytes.
         self.folders = folders
+        self.embedder = embedder
         self._tables: dict[str, sql.Identifier] = {}
         self._shelf = OPEN
         #: Whether what was reviewed elsewhere makes references here.
@@ -181,6 +184,8 @@ class Store:
             if batch.replaced:
                 self.connection.execute(self._sql(_DELETE_PHOTOS), (batch.replaced,))
             self._copy(batch.new.values())
+            if self.embedder is not None:
+                batch.tally.embedded = self.embedder.store(self.connection, batch.new)
             changed = change_photos(self.connection, batch.changes, self.run_id)
             batch.tally.updated = len(set(changed) - batch.gained)
             for photo_id, uri in batch.moved.items():

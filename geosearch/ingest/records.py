@@ -74,7 +74,8 @@ class Photo(View):
     """A photo read and checked. `defect` says why a position it carries is not believed.
 
     `said` are the groups of columns, by their first, that an update takes from it even where
-    something else is stored: what the row of a manifest says, or all where there is none.
+    something else is stored: what the row of a manifest says, or all where there is none. `seen` is
+    what an `Embedder` made of the picture.
     """
 
     uri: str
@@ -95,6 +96,7 @@ class Photo(View):
     exif: dict[str, Any] | None
     said: frozenset[str] = frozenset()
     thumbnail: Thumbnail | None = None
+    seen: Any = None
     warnings: tuple[str, ...] = ()
 
 

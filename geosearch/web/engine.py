@@ -52,7 +52,7 @@ class Engine:
         """
         backbone = self._backbone(database, spec)
         with self._room:
-            (found,) = embed_batch(backbone, [name], look=True, read=lambda _: read())
+            (found,) = embed_batch(backbone, [name], read=lambda _: read())
         if isinstance(found, Rejected):
             said = found.rejection
             raise PhotoRejected(said.reason, f"{name}: {said.message}") from said
