@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Unpack
 
-from geosearch.arguments import Paths, checked_keywords, path, paths, whole
+from geosearch.arguments import Paths, checked_keywords, paths, whole
 from geosearch.audit.audit_rows import Doubt, list_doubts
 from geosearch.audit.photo_copies import Duplicate, find_duplicates, list_duplicates
 from geosearch.calibration import Calibration
@@ -31,7 +31,7 @@ from geosearch.deletion.record_deletion import (
 )
 from geosearch.deletion.renaming import rename_collection, rename_model, rename_partition
 from geosearch.deletion.run_undo import Undone, undo_run
-from geosearch.errors import InputError, PhotoRejected
+from geosearch.errors import PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
 from geosearch.evaluation.calibrating import (
     CalibrateOptions,
@@ -43,12 +43,17 @@ from geosearch.features import (
     Backbone,
     EmbedSummary,
     embed,
-    embed_photo,
 )
 from geosearch.features.embedded_ingest import ingest_and_embed
 from geosearch.features.embedding_export import Exported, export_embeddings
 from geosearch.features.embedding_import import Imported, ImportOptions, import_embeddings
 from geosearch.features.embedding_run import EmbedOptions
+from geosearch.features.given_queries import (
+    GivenQueries,
+    GivenQuery,
+    embed_one,
+    one_or_stored,
+)
 from geosearch.features.model_rows import find_model
 from geosearch.features.whitening import Whitened, WhitenOptions, find_backbone
 from geosearch.ingest import IngestSummary, ingest
@@ -166,10 +171,11 @@ class Geosearch(Closing):
     @checked_keywords
     def nearest(
         self,
-        photo: str | PathLike[str],
+        photo: GivenQuery | None = None,
         k: int = 20,
         *,
         model: str = DEFAULT_MODEL,
+        photo_id: int | None = None,
         device: str = "auto",
         exact: bool = False,
         exclude_self: bool = False,
@@ -177,38 +183,42 @@ class Geosearch(Closing):
         where: GivenFilter = None,
         **conditions: Unpack[Conditions],
     ) -> Neighbours:
-        """The `k` reference photos most like `photo`.
+        """The `k` reference photos most like `photo`, or the stored photo of this id.
 
-        `exclude_self` leaves out those with its bytes, and `exclude_duplicates` those at a smaller
-        cosine distance.
+        It is given in any way of `geosearch.features.given_queries`. `exclude_self` leaves out
+        those with its bytes, as is always done for a stored one, and `exclude_duplicates` those at
+        a smaller cosine distance.
 
         Raises
         ------
         PhotoRejected
             The photo cannot be read.
+        NotFoundError
+            There is no stored photo of this id.
         """
-        backbone = self._backbone(model, device)
-        row, query = embed_photo(self.database, backbone, photo)
+        asked = one_or_stored(photo, photo_id)
+        row, query = embed_one(self.database, self._backbone(model, device), asked)
         return nearest_others(
             self.database,
             row.id,
             query,
             whole("k", k),
             narrowed(where, conditions),
-            Exclusions(exclude_self, exclude_duplicates),
+            Exclusions(exclude_self or photo_id is not None, exclude_duplicates),
             exact=exact,
         ).neighbours
 
     @checked_keywords
     def localize(
         self,
-        photo: str | PathLike[str] | None = None,
+        photo: GivenQuery | None = None,
         *,
         photo_id: int | None = None,
         **options: Unpack[LocalizeOptions],
     ) -> Localization:
         """Estimate where `photo`, or the stored photo of this id, was taken.
 
+        It is given in any way of `geosearch.features.given_queries`: a path, a picture, a vector.
         Options are the keywords of `localize_many`. For example
         `gs.localize("unknown.jpg", k=50, near=(46.8, 8.2, 200), after="2015-01-01")`.
 
@@ -219,12 +229,11 @@ class Geosearch(Closing):
         NotFoundError
             There is no stored photo of this id.
         """
-        if (photo is None) == (photo_id is None):
-            raise InputError("`photo`: give it, or the id of a stored one, and not both")
-        if photo_id is not None:
-            given = self.localize_stored([whole("photo_id", photo_id)], **options)
+        asked = one_or_stored(photo, photo_id)
+        if isinstance(asked, int):
+            given = self.localize_stored([asked], **options)
         else:
-            given = self.localize_many([path("photo", photo)], **options)
+            given = self.localize_many(asked, **options)
         (answer,) = given
         if isinstance(answer, Failure):
             raise PhotoRejected(answer.reason, f"{answer.photo}: {answer.message}")
@@ -233,7 +242,7 @@ class Geosearch(Closing):
     @checked_keywords
     def localize_many(
         self,
-        photos: Paths,
+        photos: GivenQueries,
         *,
         model: str = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
@@ -248,6 +257,7 @@ class Geosearch(Closing):
     ) -> Iterator[Localization | Failure]:
         """Localize photos one after the other; one that cannot be read gives a `Failure`.
 
+        They are given in any way of `geosearch.features.given_queries`, folders and manifests too.
         What to answer by is said by the fields of a `geosearch.localization.Request` as keywords
         (`k`, `method`, `bandwidth_km`, …), or by `parameters`. `exclude_self` leaves out references
         with the query's bytes, and `exclude_duplicates` those at a smaller cosine distance than it

@@ -153,6 +153,22 @@ class Reason(StrEnum):
     UNLABELLED = "unlabelled"  # an image of a test set without a row in its table
     EXTRACTION_FAILED = "extraction_failed"  # the backbone gave no usable embedding
 
+    @property
+    def remedy(self) -> str | None:
+        """What to give in place of such a photo; None where nothing can be said in general."""
+        return _REMEDIES.get(self)
+
+
+_REMEDIES = {
+    Reason.UNREADABLE: "Give a file or an address that is there and may be read.",
+    Reason.UNSUPPORTED: "Give it as JPEG, PNG, WebP or TIFF.",
+    Reason.UNDECODABLE: "Give the whole file of a picture.",
+    Reason.TRUNCATED: "Give the whole file of a picture.",
+    Reason.TOO_LARGE: "Give a smaller one, or raise the limit.",
+    Reason.NOT_A_NUMBER: "Give finite numbers.",
+    Reason.EXTRACTION_FAILED: "Give another picture, or a vector that is not zero.",
+}
+
 
 class PhotoRejected(GeosearchError):  # noqa: N818 - an event of a run, not a failure of it
     """One photo cannot be used. Becomes a reject row; never stops a run."""
@@ -165,5 +181,5 @@ class PhotoRejected(GeosearchError):  # noqa: N818 - an event of a run, not a fa
         return 413 if self.reason is Reason.TOO_LARGE else 422
 
     def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message, reason.remedy)
         self.reason = reason

@@ -14,15 +14,8 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.installation import remedy
-from geosearch.raw_previews import RAW_ENDINGS, is_raw, raw_preview
+from geosearch.raw_previews import is_raw, raw_preview
 from geosearch.settings import image_settings
-
-#: File endings a folder is searched for, lower case.
-EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".mpo", ".png", ".webp", ".tif", ".tiff"}
-    | {".heic", ".heif", ".hif", ".avif"}
-    | RAW_ENDINGS
-)
 
 # Pillow warns of every oddity in EXIF; ours are reject rows. For good, not by catch_warnings:
 # that one is not safe in the threads photos are read in.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 class Query:
     """A photo with its embedding: what searches, answers and evaluations are asked about.
 
-    `sha256` is of its bytes and `embedding` a unit vector (D,). `author` and `taken_at` are its
-    own where they are known. `ms` are the milliseconds that its features took. `low_information`
-    says why the picture can hardly tell a place, if so (`geosearch.features.low_information`).
-    `picture` is a small WebP of it, where one is to be kept with the answer.
+    `sha256` is of its bytes, or of what `geosearch.features.given_queries` says, and `embedding` a
+    unit vector (D,). `author` and `taken_at` are its own where they are known. `ms` are the
+    milliseconds that its features took. `low_information` says why the picture can hardly tell a
+    place, if so (`geosearch.features.low_information`). `picture` is a small WebP of it, where one
+    is to be kept with the answer. `read` gives the bytes of what cannot be read by its `uri`.
     """
 
     uri: str
@@ -27,3 +29,4 @@ class Query:
     ms: float = 0.0
     low_information: str | None = None
     picture: bytes | None = None
+    read: Callable[[], bytes] | None = None

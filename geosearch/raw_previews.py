@@ -13,11 +13,6 @@ from typing import Any
 
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-#: Endings of files with such a picture inside, lower case.
-RAW_ENDINGS = frozenset(
-    {".dng", ".cr2", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".pef", ".srw", ".raf", ".rw2", ".orf"}
-)
-
 _TIFF = (b"II*\0", b"MM\0*")
 _OTHERS = {b"IIU\0": b"II*\0", b"IIRO": b"II*\0", b"IIRS": b"II*\0", b"MMOR": b"MM\0*"}
 _RAF = b"FUJIFILMCCD-RAW"

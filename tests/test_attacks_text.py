@@ -24,6 +24,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import GeosearchError, InputError, ModelError, PhotoRejected
 from geosearch.export.table import write_csv
 from geosearch.features.backbones import load_backbone
+from geosearch.features.given_queries import Given, given_queries
 from geosearch.ingest.sources import candidates
 from geosearch.layers.layer import PHOTOS
 from geosearch.layers.layer_rows import LayerRows
@@ -186,6 +187,38 @@ def test_urls_of_private_networks_are_opened_only_by_a_setting(
     monkeypatch.setenv("GEOSEARCH_PRIVATE_URLS", "yes")
     image_settings.cache_clear()
     assert read_bytes(f"{private_site}/away") == b"secret"
+
+
+def test_a_query_at_a_url_is_fetched_with_the_same_care(
+    private_site: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unsettled: None
+) -> None:
+    pytest.importorskip("aiohttp")
+
+    def fetched(uri: str) -> bytes | str:
+        (query,) = given_queries(uri)
+        assert isinstance(query, Given)
+        assert query.read is not None
+        try:
+            return query.read()
+        except PhotoRejected as refused:
+            return refused.message
+
+    (tmp_path / "asked.csv").write_text(f"uri\n{private_site}/secret.jpg\n")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for uri in (f"{private_site}/secret.jpg", f"{private_site}/", str(tmp_path / "asked.csv")):
+        assert "GEOSEARCH_PRIVATE_URLS" in str(fetched(uri))
+    for uri in ("ftp://10.0.0.1/a.jpg", "local:///etc/passwd", "FILE:///dev/zero"):
+        assert "GEOSEARCH_PRIVATE_URLS" in str(fetched(uri))
+    for uri in ("/dev/zero", "file:///proc/self/environ", str(tmp_path / "pipe.jpg")):
+        assert fetched(uri) == "not a regular file"
+    with pytest.raises(InputError, match="cannot read the manifest"):
+        given_queries(f"{private_site}/asked.csv")
+    monkeypatch.setattr("geosearch.storage.is_public", lambda address: address == "127.0.0.1")
+    assert fetched(f"{private_site}/secret.jpg") == b"secret"
+    assert "127.0.0.2 is in a private network" in str(fetched(f"{private_site}/away"))
+    monkeypatch.setenv("GEOSEARCH_MAX_BYTES", "5")
+    image_settings.cache_clear()
+    assert "over GEOSEARCH_MAX_BYTES=5" in str(fetched(f"{private_site}/secret.jpg"))
 
 
 HOSTILE = ("[/x][red]", "\x1b[2J\x1b]0;owned\x07", "\x9b31m", "safe\u202egpj.exe", "a\rb", "\udcff")

@@ -144,7 +144,7 @@ def test_an_option_counts_before_the_same_parameter_in_json(
 def test_photos_that_cannot_be_read_do_not_stop_the_others(space: Space, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not a photo")
-    good = space.queries[0].uri
+    good = Path(space.queries[0].uri)
     answers = list(space.gs.localize_many([broken, tmp_path / "missing.jpg", good]))
     assert [type(answer) for answer in answers] == [Failure, Failure, Localization]
     assert [a.reason for a in answers if isinstance(a, Failure)] == [

@@ -43,6 +43,7 @@ _RECORD = options.option(
 
 
 _IDS = options.option("photo_ids", list[int], "A photo of the database.", spelt="--photo-id")
+_VECTORS = options.option("vectors", Path, options.VECTORS, metavar="FILE")
 _UNLOCATED = options.option(
     "unlocated", bool, "All photos of the database that have no position and no such answer yet."
 )
@@ -111,7 +112,7 @@ def _seconds(text: str) -> float:
 
 
 @options.taking(
-    *(_IDS, _UNLOCATED, _OF, options.MODEL, options.DEVICE, _RECORD),
+    *(_IDS, _VECTORS, _UNLOCATED, _OF, options.MODEL, options.DEVICE, _RECORD),
     times=_make_times,
     asked=options.make_parameters,
     exclusions=options.make_exclusions,
@@ -119,7 +120,9 @@ def _seconds(text: str) -> float:
 )
 def localize(
     context: typer.Context,
-    photos: Annotated[list[str] | None, typer.Argument(help="Photos: paths or URLs.")] = None,
+    photos: Annotated[
+        list[str] | None, typer.Argument(help="Photos: paths, URLs, folders, manifests.")
+    ] = None,
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="FILE.png", help="Draw a map of the answer.")
     ] = None,
@@ -128,15 +131,16 @@ def localize(
     asked: dict[str, Any],
     times: dict[str, Any],
     photo_ids: list[int] | None,
+    vectors: Path | None,
     unlocated: bool,
     of: list[str] | None,
     **given: Any,
 ) -> None:
     """Estimate where photos were taken. `geosearch show` reads recorded answers back.
 
-    Those of files, or of the database: then by their stored embeddings, and without themselves
-    among the neighbours. --unlocated asks about those of the collections that are searched, or
-    --of others; killed, the same command goes on.
+    Those of files; or of the database, then by their stored embeddings, and without themselves
+    among the neighbours; or by vectors that the model made elsewhere. --unlocated asks about those
+    of the collections that are searched, or --of others; killed, the same command goes on.
 
     The latest calibration of the model is used unless --method, --k, --bandwidth-km, --weighting
     or restrict_cells in --parameters is given. With --json, one object per photo and line. A photo
@@ -145,18 +149,23 @@ def localize(
     Example: geosearch localize holiday.jpg --near 46.8,8.2,200 --map holiday.png
 
     Example: geosearch localize --unlocated --collection mine
+
+    Example: geosearch localize --vectors queries.npy --model external:dinov2
     """
+    from geosearch.features.given_queries import file_queries, given_queries
     from geosearch.localization import Failure, Request, localize_stored
     from geosearch.localization import localize as localize_photos
     from geosearch.retrieval.duplicates import Excluded
 
-    if sum(map(bool, (photos, photo_ids, unlocated))) != 1:
+    if sum(map(bool, (photos, photo_ids, vectors, unlocated))) != 1:
         raise InputError(
-            "nothing, or too much, says which photos", "Give photos, --photo-id ID or --unlocated."
+            "nothing, or too much, says which photos",
+            "Give photos, --photo-id ID, --vectors FILE or --unlocated.",
         )
     if of and not unlocated:
         raise InputError("--of is of --unlocated", "Leave it out, or give both.")
-    if map_file is not None and (unlocated or len(photos or photo_ids or ()) > 1):
+    asked_about = file_queries(vectors) if vectors else given_queries(photos or ())
+    if map_file is not None and (unlocated or len(asked_about or photo_ids or ()) > 1):
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
     options.check_map(map_file)
     timeline = times.pop("timeline")
@@ -170,8 +179,8 @@ def localize(
     lost: list[str] = []
     with database(context) as opened, console.progress("localize", "photos") as report:
         common = {"parameters": request, **given, **times, "progress": report}
-        if photos:
-            found_answers = localize_photos(opened, photos, **common)
+        if asked_about:
+            found_answers = localize_photos(opened, asked_about, **common)
         else:
             common["exclusions"] = replace(given["exclusions"], same_bytes=True)
             found_answers = localize_stored(opened, photo_ids, of=of or (), **common)
@@ -189,7 +198,7 @@ def localize(
             calibrations[_calibration(found)] = None
             answered = found
             answers.add_row(*_row(found))
-            told = found.excluded is not None and (photos or found.excluded != Excluded())
+            told = found.excluded is not None and (asked_about or found.excluded != Excluded())
             if told and not as_json:
                 note(f"{Path(found.photo).name}: references left out: {found.excluded}")
             if map_file is not None:
@@ -398,3 +407,5 @@ def _print(answers: Table, failures: list[Failure]) -> None:
         answers.print()
     for failure in failures:
         note(f"{failure.photo}: {failure.reason}: {failure.message}")
+    for remedy in filter(None, dict.fromkeys(failure.reason.remedy for failure in failures)):
+        note(remedy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +11,7 @@ import typer
 from geosearch.cli import options
 from geosearch.cli.console import JsonOption, answer, database, say
 from geosearch.cli.options import DEVICE, EXACT, MODEL, ParametersOption, neighbours
+from geosearch.errors import InputError
 
 if TYPE_CHECKING:
     from geosearch.database.connection import Database
@@ -18,17 +21,19 @@ if TYPE_CHECKING:
     from geosearch.retrieval.duplicates import Exclusions
     from geosearch.retrieval.explained import Explanation
 
-PhotoArgument = Annotated[str, typer.Argument(help="Photo: path or URL.")]
+PhotoArgument = Annotated[str | None, typer.Argument(help="Photo: path or URL.")]
+_ID = options.option("photo_id", int, "A photo of the database, instead.")
+_VECTOR = options.option("vectors", Path, options.VECTORS, metavar="FILE")
 
 
 @options.taking(
-    *(MODEL, neighbours(20), EXACT, DEVICE),
+    *(_ID, _VECTOR, MODEL, neighbours(20), EXACT, DEVICE),
     exclusions=options.make_exclusions,
     where=options.make_filter,
 )
 def nearest(
     context: typer.Context,
-    photo: PhotoArgument,
+    photo: PhotoArgument = None,
     parameters: ParametersOption = None,
     as_json: JsonOption = False,
     *,
@@ -36,11 +41,13 @@ def nearest(
     exact: bool,
     exclusions: Exclusions,
     where: Filter,
-    **model: Any,
+    **asked_of: Any,
 ) -> None:
     """List the reference photos most like a photo, with where they were taken.
 
     Example: geosearch nearest holiday.jpg --k 10 --bbox 5,45,11,48
+
+    Example: geosearch nearest --vectors query.npy --model external:dinov2
     """
     from geosearch.localization import Request
     from geosearch.localization.localizing import chosen_parameters, find_neighbours
@@ -48,7 +55,9 @@ def nearest(
     own = {"method": "nearest", "k": k} | ({"exact": True} if exact else {})
     asked = Request.from_json(options.read_parameters(parameters) | own)
     with database(context) as opened:
-        row, query = _embedded(opened, photo, **model)
+        row, query = _embedded(opened, photo, **asked_of)
+        if asked_of["photo_id"] is not None:
+            exclusions = replace(exclusions, same_bytes=True)
         with opened.connection() as connection:
             chosen = chosen_parameters(connection, row, where, asked)
         found = find_neighbours(opened, row, query, chosen, where, exclusions)
@@ -64,13 +73,13 @@ def nearest(
             say(str(found.neighbours.verification))
         say(f"{plan.strategy}: {plan.reason}", dim=True)
 
-    value = {"photo": photo, "neighbours": found.neighbours, "plan": plan}
+    value = {"photo": photo or query.uri, "neighbours": found.neighbours, "plan": plan}
     answer(as_json, value | {"filter": found.where, "excluded": excluded}, show)
 
 
-@options.taking(MODEL, neighbours(100), EXACT, DEVICE, where=options.make_filter)
+@options.taking(_ID, _VECTOR, MODEL, neighbours(100), EXACT, DEVICE, where=options.make_filter)
 def explain(
-    context: typer.Context, photo: PhotoArgument, as_json: JsonOption = False, **given: Any
+    context: typer.Context, photo: PhotoArgument = None, as_json: JsonOption = False, **given: Any
 ) -> None:
     """Search, and show the plan that was taken, with PostgreSQL's plan beneath.
 
@@ -79,17 +88,30 @@ def explain(
     from geosearch.retrieval import explained
 
     with database(context) as opened:
-        row, query = _embedded(opened, photo, given.pop("model"), given.pop("device"))
+        asked_of = {name: given.pop(name) for name in ("photo_id", "vectors", "model", "device")}
+        row, query = _embedded(opened, photo, **asked_of)
         found = explained.explain(opened, row.id, query.embedding, **given)
     answer(as_json, found, lambda: _show(found))
 
 
-def _embedded(opened: Database, photo: str, model: str, device: str) -> tuple[Model, Query]:
-    from geosearch.features import embed_photo
+def _embedded(
+    opened: Database,
+    photo: str | None,
+    photo_id: int | None,
+    vectors: Path | None,
+    model: str,
+    device: str,
+) -> tuple[Model, Query]:
+    from geosearch.features.given_queries import embed_one, file_queries, one_or_stored, only
     from geosearch.features.whitening import find_backbone
 
+    if sum(one is not None for one in (photo, photo_id, vectors)) != 1:
+        raise InputError(
+            "nothing, or too much, says which photo", "Give one, --photo-id ID or --vectors FILE."
+        )
+    asked = one_or_stored(photo, photo_id) if vectors is None else only(file_queries(vectors))
     backbone = find_backbone(opened, model, device=device, at_once=False)
-    return embed_photo(opened, backbone, photo)
+    return embed_one(opened, backbone, asked)
 
 
 def _show(found: Explanation) -> None:

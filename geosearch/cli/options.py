@@ -141,6 +141,7 @@ def _parameters(
 
 MODEL = parameter("model", ModelOption, DEFAULT_MODEL)
 DEVICE = parameter("device", DeviceOption, "auto")
+VECTORS = "Ask by the vectors of a .npy, .parquet, .safetensors or text file: a row each."
 EXACT = option("exact", bool, "Compare all matching photos; do not use the index.")
 
 

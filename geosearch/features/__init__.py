@@ -7,7 +7,6 @@ from geosearch.features.extraction import (
     Outcome,
     Rejected,
     embed_files,
-    embed_photo,
     embed_query,
 )
 
@@ -19,7 +18,6 @@ __all__ = [
     "Rejected",
     "embed",
     "embed_files",
-    "embed_photo",
     "embed_query",
     "load_backbone",
 ]

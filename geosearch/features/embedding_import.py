@@ -28,6 +28,7 @@ from geosearch.features.embedding_run import RejectRow, write_rejects
 from geosearch.features.external_model import PREFIX, external_description
 from geosearch.features.external_vectors import MATCHES, Block, read_vectors
 from geosearch.features.model_rows import Model, register_model
+from geosearch.features.unit_vectors import unit_vectors
 from geosearch.ingest import ingest
 from geosearch.parallel import ordered_map
 from geosearch.storage import resolve
@@ -295,16 +296,8 @@ class _Load:
             why = f"its length is {vectors.shape[1]}, not {self._model.dimension}"
             every = dict.fromkeys(range(len(vectors)), (Reason.BAD_ROW, why))
             return vectors, every | defects
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            # By the largest value first: squares of large and small ones do not fit.
-            largest = np.abs(vectors).max(axis=1, keepdims=True)
-            scaled = vectors / largest
-            units = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
-        for place in np.flatnonzero(~np.isfinite(units).all(axis=1)).tolist():
-            if not np.isfinite(vectors[place]).all():
-                defects.setdefault(place, (Reason.NOT_A_NUMBER, "it holds NaN or infinity"))
-            defects.setdefault(place, (Reason.EXTRACTION_FAILED, "it is zero"))
-        return units, defects
+        units, bad = unit_vectors(vectors)
+        return units, bad | defects
 
     def _photos(
         self,

@@ -30,7 +30,8 @@ class ExternalBackbone(Backbone):
         """Raise `ModelError`."""
         raise ModelError(
             f"the embeddings of {self.description.name} were made elsewhere: no photo is embedded",
-            "Ask by a photo of the database that has one, or in SQL by a vector.",
+            "Ask by a `photo_id` that has one, or by a vector of "
+            f"{self.description.dimension:,} numbers: docs/queries.md",
         )
 
     def embed(self, pixels: object) -> NoReturn:

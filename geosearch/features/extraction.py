@@ -6,22 +6,20 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosearch.arguments import path
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import stored_embedding
 from geosearch.errors import NotFoundError, PhotoRejected, Reason, no_photo
 from geosearch.features.backbones import Backbone
 from geosearch.features.low_information import low_information
-from geosearch.features.model_rows import Model, require_model
+from geosearch.features.model_rows import Model
 from geosearch.parallel import batched, ordered_map, processors
 from geosearch.query import Query
-from geosearch.storage import read_bytes, resolve
+from geosearch.storage import read_bytes
 from geosearch.waiting import Progress
 
 
@@ -50,36 +48,6 @@ def embed_query(backbone: Backbone, data: bytes) -> NDArray[np.float32]:
     if not _usable(embedding):
         raise _no_embedding()
     return embedding
-
-
-def embed_photo(
-    database: Database, backbone: Backbone, photo: str | PathLike[str]
-) -> tuple[Model, Query]:
-    """The backbone's row, and a query photo, a path or URL, embedded.
-
-    The embedding of a photo that is in the database is read from there.
-
-    Raises
-    ------
-    NotFoundError
-        Nothing is embedded with the backbone here.
-    PhotoRejected
-        The photo cannot be read, decoded or embedded; names it.
-    """
-    uri = resolve(path("photo", photo))
-    with database.connection() as connection:
-        model = require_model(connection, backbone.description)
-    started = time.perf_counter()
-    try:
-        data = read_bytes(uri)
-        sha256 = hashlib.sha256(data).digest()
-        with database.connection() as connection:
-            stored = stored_embedding(connection, model.id, sha256)
-        embedding, reason = stored or (embed_query(backbone, data), None)
-    except PhotoRejected as rejection:
-        raise PhotoRejected(rejection.reason, f"{photo}: {rejection.message}") from rejection
-    ms = 1000 * (time.perf_counter() - started)
-    return model, Query(uri, sha256, embedding, ms=ms, low_information=reason)
 
 
 def stored_query(connection: Connection, model: Model, photo_id: int) -> Query:

@@ -89,6 +89,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 #: What else columns might say of a position that is a geometry.
 _IN_DEGREES: Mapping[str, Any] = {"lat_ref": None, "lon_ref": None, "epsg": None}
 _EPSG = re.compile(r"EPSG:\d+")
+_PLACE = re.compile("lat|lon|epsg")
 _PARQUET_BATCH = 1000
 _LARGEST_DOCUMENT = 2**31  # a small packed file may hold one that fills the memory
 _MOST_LOST = 1_000_000  # rows of a damaged part; a damaged count may be any
@@ -100,8 +101,9 @@ Row = Mapping[str, Any]
 class Reading:
     """How sources are read.
 
-    Of manifests the column of a field where its name does not tell, and the encoding; of folders
-    patterns of names and of paths below them that are left out (`*` and `?` stand for letters).
+    Of manifests the column of a field where its name does not tell, the encoding, and whether they
+    are to say positions; of folders patterns of names and of paths below them that are left out
+    (`*` and `?` stand for letters).
 
     Raises
     ------
@@ -112,6 +114,7 @@ class Reading:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     encoding: str = UTF_8
     exclude: Sequence[str] = ()
+    positions: bool = True
 
     def __post_init__(self) -> None:
         checked_encoding(self.encoding)
@@ -554,6 +557,8 @@ def _matches(
                 f"{name}: no column is called {column}; its columns are {', '.join(header)}",
                 "Correct `columns`.",
             )
+    if not reading.positions:
+        return {field: index for field, index in found.items() if not _PLACE.match(field)}
     if located:
         return found
     several = [
@@ -585,7 +590,7 @@ def _columns(
     header: Sequence[str], name: str, reading: Reading, *, located: bool = False
 ) -> dict[str, int]:
     columns = _matches(header, name, reading, located=located)
-    needed = ("uri",) if located else ("uri", "lat", "lon")
+    needed = ("uri",) if located or not reading.positions else ("uri", "lat", "lon")
     missing = [field for field in needed if field not in columns]
     if missing:
         raise InputError(

@@ -10,8 +10,8 @@ from typing import Any
 
 from geosearch.containers import tar_members
 from geosearch.errors import PhotoRejected, Reason
-from geosearch.images import EXTENSIONS
 from geosearch.ingest.records import decoded
+from geosearch.photo_endings import PHOTO_ENDINGS
 from geosearch.storage import ending, open_stream, parse_json, read_bytes
 
 Row = Mapping[str, Any]
@@ -52,7 +52,7 @@ def _key(member: str) -> str:
 def _sample(
     name: str, key: str, files: list[str], fields_of: Callable[[Any], Row | str]
 ) -> Iterator[Row | str]:
-    pictures = [file for file in files if ending(file) in EXTENSIONS]
+    pictures = [file for file in files if ending(file) in PHOTO_ENDINGS]
     if not pictures:
         yield f"{key}: no picture in this sample"
         return
@@ -130,4 +130,4 @@ def pictures_beside(table: str) -> dict[str, str]:
     except Exception:  # there is none; fsspec's backends raise errors of their own
         folder = Path(stem)
         files = list(map(str, folder.iterdir())) if folder.is_dir() else []
-    return {PurePosixPath(_key(file)).name: file for file in files if ending(file) in EXTENSIONS}
+    return {PurePosixPath(_key(file)).name: file for file in files if ending(file) in PHOTO_ENDINGS}

@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 
 from geosearch.errors import InputError, MissingFileError, PhotoRejected, Reason
-from geosearch.images import EXTENSIONS
 from geosearch.ingest.file_names import named
 from geosearch.ingest.manifests import (
     AS_THEY_SAY,
@@ -24,7 +23,7 @@ from geosearch.ingest.manifests import (
 from geosearch.ingest.records import Candidate, Rejection, Unread
 from geosearch.ingest.sidecars import SIDECARS, sidecar_files
 from geosearch.installation import remedy
-from geosearch.raw_previews import RAW_ENDINGS
+from geosearch.photo_endings import PHOTO_ENDINGS, RAW_ENDINGS
 from geosearch.storage import ending, filesystem, is_remote, resolve, said
 
 #: Folders of storage devices and systems: thumbnails, snapshots, what was deleted.
@@ -56,7 +55,7 @@ def locate(source: str | Path, reading: Reading = AS_THEY_SAY) -> str:
     if not is_manifest(uri) and not _is_photo(uri) and not is_remote(uri) and Path(uri).is_file():
         raise InputError(
             f"{source} is neither a folder, nor a photo that can be read, nor a manifest",
-            f"A photo ends in {', '.join(sorted(EXTENSIONS))}, a manifest in "
+            f"A photo ends in {', '.join(sorted(PHOTO_ENDINGS))}, a manifest in "
             f"{', '.join(SUFFIXES)}.",
         )
     if _is_manifest_file(uri):
@@ -136,7 +135,7 @@ def _files(names: Iterable[str], paths: Mapping[str, str]) -> Iterator[tuple[str
     `paths` are those of all files that may describe one another, `names` those that are wanted.
     """
     kinds = {name: ending(name) for name in paths}
-    photos = [name for name, kind in kinds.items() if kind in EXTENSIONS]
+    photos = [name for name, kind in kinds.items() if kind in PHOTO_ENDINGS]
     beside = sidecar_files(photos, (name for name in paths if kinds[name] in SIDECARS))
     used = set(chain.from_iterable(beside.values()))
     # Beside the photo that the camera made of it, a raw file is not another one.
@@ -145,7 +144,7 @@ def _files(names: Iterable[str], paths: Mapping[str, str]) -> Iterator[tuple[str
     for name in names:
         if name in raw and name[: -len(kinds[name])] in made:
             yield name, Unread(kinds[name])
-        elif kinds[name] in EXTENSIONS:
+        elif kinds[name] in PHOTO_ENDINGS:
             yield name, _photo(paths[name], tuple(paths[each] for each in beside.get(name, ())))
         elif name not in used:
             yield name, Unread(kinds[name] or "no ending")
@@ -248,4 +247,4 @@ def _is_manifest_file(uri: str) -> bool:
 
 
 def _is_photo(name: str) -> bool:
-    return ending(name) in EXTENSIONS
+    return ending(name) in PHOTO_ENDINGS

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any, Self
 
-from geosearch.images import EXTENSIONS
 from geosearch.ingest import manifest_values as values
 from geosearch.ingest.photo_times import with_zone
 from geosearch.ingest.positions import Position, checked
 from geosearch.ingest.records import shortened
+from geosearch.photo_endings import PHOTO_ENDINGS
 
 _ADDED = ".supplemental-metadata"
 _LONGEST = range(47, 42, -1)  # letters that a cut name has, with the number behind it or without
@@ -57,7 +57,7 @@ class Takeout:
         here, there = _position(said.get("geoData")), _position(said.get("geoDataExif"))
         moved = here is not None and there is not None and _apart(here, there)
         title, described = (shortened(str(said.get(key) or "")) for key in ("title", "description"))
-        if PurePosixPath(title.lower()).suffix in EXTENSIONS:
+        if PurePosixPath(title.lower()).suffix in PHOTO_ENDINGS:
             title = ""  # the name of the file
         return cls(
             here or there,

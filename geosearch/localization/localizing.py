@@ -12,14 +12,15 @@ from typing import Self
 import numpy as np
 from psycopg.types.json import Jsonb
 
-from geosearch.arguments import Paths, check_range, paths
+from geosearch.arguments import Paths, check_range
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DEFAULT_WEIGHTING
 from geosearch.density import Place, locate
 from geosearch.errors import InputError
-from geosearch.features import Backbone, Rejected, embed_files
+from geosearch.features import Backbone, Rejected
 from geosearch.features.extraction import Outcome, embed_stored
+from geosearch.features.given_queries import Given, GivenQueries, embed_given, given_queries
 from geosearch.features.model_rows import Model, require_model
 from geosearch.features.whitening import find_backbone
 from geosearch.localization.answer import Failure, Localization, Parameters, calibrated
@@ -32,7 +33,6 @@ from geosearch.retrieval.duplicates import NOTHING, Exclusions, Found, nearest_o
 from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.retrieval.photo_list import find_photo
 from geosearch.retrieval.place_conditions import Within
-from geosearch.storage import resolve
 from geosearch.timeline.time_asked import NOTHING_MORE, TimeAsked
 from geosearch.timeline.time_evidence import TimeEvidence
 from geosearch.timeline.track_files import read_tracks
@@ -52,7 +52,7 @@ LEVELS = (0.5, 0.9)
 
 def localize(
     database: Database,
-    photos: Paths,
+    photos: GivenQueries,
     *,
     model: str | Backbone = DEFAULT_MODEL,
     parameters: Parameters | Request | None = None,
@@ -66,7 +66,8 @@ def localize(
 ) -> Iterator[Localization | Failure]:
     """Localize photos; every answer is recorded before it is yielded, unless `record` is false.
 
-    An answer without a place, for want of neighbours, is not recorded.
+    They are given in any way of `geosearch.features.given_queries`. An answer without a place, for
+    want of neighbours, is not recorded.
 
     Without `parameters`, the latest calibration for the model and the filter is used, or the
     defaults if there is none. Parameters are used as they are.
@@ -78,20 +79,20 @@ def localize(
     Raises
     ------
     InputError
-        The track cannot be read.
+        The track cannot be read; or as `given_queries`; or a vector is of another length.
     NotFoundError
         Nothing was embedded with this model, or a collection in the filter does not exist.
     ModelError
-        The backbone cannot be loaded.
+        The backbone cannot be loaded, or embeds no photo, and one has no embedding.
     """
-    backbone = find_backbone(database, model, device=device)
+    given = given_queries(photos)
+    pictures = any(isinstance(each, Given) and each.vector is None for each in given)
+    backbone = find_backbone(database, model, device=device, at_once=pictures)
     with database.connection() as connection:
         times = _times(track, clock_offset, files=True)
         asking = _Asking.of(connection, backbone, where, parameters, exclusions, times)
-    uris = [resolve(photo) for photo in paths("photos", photos)]
-    yield from asking.answers(
-        database, embed_files(backbone, uris), len(uris), record=record, progress=progress
-    )
+    outcomes = embed_given(database, backbone, asking.model, given)
+    yield from asking.answers(database, outcomes, len(given), record=record, progress=progress)
 
 
 def localize_stored(

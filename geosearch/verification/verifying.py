@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -46,7 +48,7 @@ def verified(database: Database, found: Found, query: Query, n: int) -> Found:
     started = time.perf_counter()
     neighbours = found.neighbours
     inliers_of = np.full(len(neighbours), NOT_COMPARED)
-    own = _features(query.uri, query.sha256)
+    own = _features(query.read or partial(read_ingested, query.uri, query.sha256))
     if own is not None:
         ids = [int(key) for key in neighbours.photo_id[:n]]
         with database.connection() as connection:
@@ -57,7 +59,8 @@ def verified(database: Database, found: Found, query: Query, n: int) -> Found:
 
         def compare(rank: int) -> int:
             # A photo that was deleted in between has no bytes that would do.
-            theirs = _features(neighbours.uri[rank], digests.get(ids[rank], b""))
+            digest = digests.get(ids[rank], b"")
+            theirs = _features(partial(read_ingested, neighbours.uri[rank], digest))
             return NOT_COMPARED if theirs is None else inliers(own, theirs)
 
         inliers_of[: len(ids)] = list(ordered_map(compare, range(len(ids)), processors()))
@@ -72,9 +75,9 @@ def verified(database: Database, found: Found, query: Query, n: int) -> Found:
     return replace(found, neighbours=neighbours.verified(inliers_of, made))
 
 
-def _features(uri: str, sha256: bytes) -> LocalFeatures | None:
-    """The features of a photo's picture if its bytes are those with this sha256; None if not."""
+def _features(read: Callable[[], bytes]) -> LocalFeatures | None:
+    """The features of the picture with these bytes; None if it cannot be read."""
     try:
-        return local_features(read_ingested(uri, sha256))
+        return local_features(read())
     except PhotoRejected:
         return None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
@@ -127,8 +125,8 @@ def answer(
     small = None
     if picture is not None and (keep or show):
         small = _beside.submit(lambda: small_webp(picture(), PICTURE_SIDE))
-    with _on_disk(query, picture if chosen.verify else None) as readable:
-        found = answer_query(database, model, readable, chosen, where, exclusions)
+    query = replace(query, read=picture)
+    found = answer_query(database, model, query, chosen, where, exclusions)
     webp = query.picture if small is None else small.result()
     found = replace(found, query=replace(query, picture=webp if keep else query.picture))
     found = recorded(database, found, record=record)
@@ -136,18 +134,6 @@ def answer(
     if show:
         value["picture"] = webp and f"data:image/webp;base64,{b64encode(webp).decode()}"
     return value
-
-
-@contextmanager
-def _on_disk(query: Query, picture: Callable[[], bytes] | None) -> Iterator[Query]:
-    """The query, and its picture, if there is one to be read, for so long in a file."""
-    if picture is None:
-        yield query
-        return
-    with NamedTemporaryFile(prefix="geosearch-") as stream:
-        stream.write(picture())
-        stream.flush()
-        yield replace(query, uri=stream.name)
 
 
 def shown(database: Database, found: Localization, include: list[Include]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from geosearch import images
 from geosearch.atomic_files import remove_left, replacing
 from geosearch.errors import InputError, PhotoRejected, Reason
-from geosearch.images import EXTENSIONS
 from geosearch.ingest.metadata import Metadata
 from geosearch.ingest.positions import Position
 from geosearch.ingest.sidecars import (
@@ -25,6 +24,7 @@ from geosearch.ingest.sidecars import (
     sidecar_files,
 )
 from geosearch.ingest.unchanged import state
+from geosearch.photo_endings import PHOTO_ENDINGS
 from geosearch.storage import ending, is_remote, local_path, read_bytes
 
 
@@ -115,7 +115,7 @@ class OwnFiles:
         beside = {name for name in names if ending(name) in SIDECARS}
         photos = [name for name in names if name not in beside]
         self._beside = sidecar_files(photos, beside)
-        self._stems = Counter(Path(each).stem for each in photos if ending(each) in EXTENSIONS)
+        self._stems = Counter(Path(each).stem for each in photos if ending(each) in PHOTO_ENDINGS)
         self._folder = folder
 
 

@@ -1,0 +1,30 @@
+"""Vectors that were made elsewhere, brought to length 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosearch.errors import Reason
+from geosearch.features.backbones import normalised
+
+
+def unit_vectors(
+    vectors: NDArray[Any],
+) -> tuple[NDArray[np.float32], dict[int, tuple[Reason, str]]]:
+    """Vectors (n, D) brought to length 1, float32, and by their places why some cannot be."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        values = vectors.astype(np.float32, copy=False)
+        # By the largest value first: squares of large and small ones do not fit.
+        units = normalised(values / np.abs(values).max(axis=1, keepdims=True))
+    why: dict[int, tuple[Reason, str]] = {}
+    for place in np.flatnonzero(~np.isfinite(units).all(axis=1)).tolist():
+        finite = np.isfinite(values[place]).all()
+        why[place] = (
+            (Reason.EXTRACTION_FAILED, "it is zero")
+            if finite
+            else (Reason.NOT_A_NUMBER, "it holds NaN or infinity")
+        )
+    return units, why
