@@ -11,8 +11,8 @@ import numpy as np
 from geosearch.audit.audit_rows import Stated
 from geosearch.audit.plausibility import FEWEST_COPIES, Judgement, Known, judge
 from geosearch.density import Mixture
-from geosearch.sphere import Array, great_circle_km
-from geosearch.timeline import Fix, Moment, Movement
+from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
+from geosearch.timeline import Fix, Moment, Movement, Spread
 from geosearch.timeline.movement_fit import Timeline, mean_log_likelihood
 from geosearch.timeline.timeline_rows import clock_reading
 
@@ -29,9 +29,21 @@ _SESSION_HOURS = 0.25
 #: Bandwidth of where one was, kilometres.
 _BEEN_KM = 1.0
 
-#: What clocks may be apart; photos within so many hours were taken on one way, and within so many
-#: kilometres at one place.
-_MOST_HOURS, _TOGETHER_HOURS, _BESIDE_KM = 15.0, 0.5, 0.1
+#: What two clocks may be apart, hours: each may be half a day wrong, and show another zone.
+_MOST_HOURS = 38.0
+
+#: Of one camera so many photos are looked at, each of which may have a wrong place or time.
+_ALONG, _ASTRAY = 128, 0.2
+
+#: Of offsets so many are looked at closely: in steps of so many hours, with kernels of so many
+#: kilometres, so far to both sides.
+_BEST, _FINER = 20, ((1 / 240, 0.05, 1 / 40), (1 / 720, 0.03, 1 / 120))
+
+#: Between two photos: how fast one strays from the way, and how far as a share of it.
+_FLOOR_KM, _STRAY_KMH, _STRAY = 0.1, 3.0, 0.3
+
+#: Clocks of two cameras are put together no better than this, hours.
+_APART_HOURS = 1 / 60
 
 
 @dataclass(eq=False)
@@ -65,13 +77,22 @@ class Line:
         trust = np.concatenate([self.trust, other.trust])[order]
         return Line([photos[n] for n in order.tolist()], both[order], trust)
 
+    @property
+    def readings(self) -> list[Line]:
+        """In the order of the moments, and in that of what the clock showed, if it is another."""
+        both = [Line.of(self.photos, by_clock=by_clock) for by_clock in (False, True)]
+        trust = {photo.id: value for photo, value in zip(self.photos, self.trust, strict=True)}
+        for line in both:
+            line.trust = np.array([trust[photo.id] for photo in line.photos])
+        return both[: 1 if np.array_equal(both[0].hours, both[1].hours) else 2]
+
     def likelier(self, movement: Movement) -> Line:
-        """In the order of what the clock showed, where that makes it likelier."""
-        other = Line.of(self.photos, by_clock=True)
-        if len(self.photos) < 2 or np.array_equal(other.hours, self.hours):
+        """In the order that makes it likelier."""
+        if len(self.photos) < 2:
             return self
-        logs = [mean_log_likelihood(movement, [line.trusted]) for line in (self, other)]
-        return other if logs[1] > logs[0] else self
+        return max(
+            self.readings, key=lambda line: mean_log_likelihood(movement, [line.trusted])
+        )
 
     def moment(self, index: int, shift: float = 0.0) -> Moment:
         """The trusted photos before and after one, if its clock was so many hours behind."""
@@ -89,6 +110,8 @@ class Line:
             # What was given to many is no evidence for one of them.
             copied = own.copies >= FEWEST_COPIES and photo.place == own.place
             if other != index and not copied and self.trust[other] >= TRUSTED:
+                if photo.camera != own.camera:
+                    hours = max(hours, _APART_HOURS)
                 return Fix(hours, photo.lat, photo.lon, photo.accuracy_km, photo.id)
         return None
 
@@ -127,16 +150,24 @@ class Line:
 def by_author(lines: Sequence[Line], movement: Movement) -> list[Line]:
     """The lines of one author's cameras as one, where their clocks can be told to go together.
 
-    What a clock is ahead of that of the camera with the most photos is what brings the photos
-    nearest to that camera's; it counts if it makes all of them likelier, in order of time.
+    Beginning with the camera that has the most photos, that one is joined next which goes along
+    with those so far most surely, in the order of its moments or of what its clock showed; it
+    counts if it makes all of them likelier, in order of time.
     """
     found = [line for line in lines if line.photos[0].taken_at is None]
     dated = [line for line in lines if line.photos[0].taken_at is not None]
     for _, group in groupby(dated, key=lambda line: line.photos[0].whose):
         first, *others = sorted(group, key=lambda line: -len(line.photos))
-        for other in others:
-            both = first.joined(other, _hours_behind(first.trusted, other.trusted))
-            apart, whole = ([first.trusted, other.trusted], [both.trusted])
+        while others:
+            tried = [
+                (*_hours_behind(first.trusted, read.trusted), number, read)
+                for number, other in enumerate(others)
+                for read in other.readings
+            ]
+            _, hours, number, read = max(tried, key=lambda each: each[0])
+            other = others.pop(number)
+            both = first.joined(read, hours)
+            apart, whole = [first.trusted, other.trusted], [both.trusted]
             if mean_log_likelihood(movement, whole) > mean_log_likelihood(movement, apart):
                 first = both
             else:
@@ -145,32 +176,40 @@ def by_author(lines: Sequence[Line], movement: Movement) -> list[Line]:
     return found
 
 
-def _hours_behind(line: Timeline, other: Timeline) -> float:
-    """What is to be added to the hours of one timeline so that it goes along with another."""
-    if not len(line) or not len(other):
-        return 0.0
-    random = np.random.default_rng(0)
-    pairs = [random.integers(len(each), size=200) for each in (line, other)]
-    apart = great_circle_km(
-        line.lat[pairs[0]], line.lon[pairs[0]], other.lat[pairs[1]], other.lon[pairs[1]]
-    )
-    # What a photo counts for that has none near in time: as one anywhere.
-    nothing = float(np.median(np.log(apart + _BESIDE_KM)))
+def _hours_behind(line: Timeline, other: Timeline) -> tuple[float, float]:
+    """How surely one timeline goes along with another, and the hours to be added to its own.
 
-    def score(hours: Array) -> Array:
-        times = other.hours + hours[:, None]
-        after = np.clip(np.searchsorted(line.hours, times), 1, max(1, len(line) - 1))
-        best = np.full(times.shape, nothing)
-        for nearest in (after - 1, np.minimum(after, len(line) - 1)):
-            km = great_circle_km(line.lat[nearest], line.lon[nearest], other.lat, other.lon)
-            near = np.abs(line.hours[nearest] - times) < _TOGETHER_HOURS
-            best = np.where(near, np.minimum(best, np.log(km + _BESIDE_KM)), best)
-        return np.asarray(best.mean(axis=1))
+    That is the log likelihood of its places, above that of places which time tells nothing of:
+    first minute by minute over all that clocks may be apart, then by seconds round the best.
+    """
+    if len(line) < 2 or not len(other):
+        return 0.0, 0.0
+    drawn = np.random.default_rng(0).permutation(len(other))[:_ALONG]
+    times, lat, lon = other.hours[drawn], other.lat[drawn], other.lon[drawn]
+    points, hours = unit_vectors(line.lat, line.lon), np.arange(-_MOST_HOURS, _MOST_HOURS, 1 / 60)
+    legs = great_circle_km(line.lat[:-1], line.lon[:-1], line.lat[1:], line.lon[1:])
+    spans = np.maximum(np.diff(line.hours), 1e-6)
+    nothing = np.exp(Spread.of(line.lat, line.lon).log_level) / EARTH_RADIUS_KM**2
 
-    coarse = np.arange(-_MOST_HOURS, _MOST_HOURS + 1e-9, 1 / 12)
-    middle = coarse[int(score(coarse).argmin())]
-    fine = middle + np.arange(-1 / 12, 1 / 12, 1 / 120)
-    return float(fine[int(score(fine).argmin())])
+    def gains(hours: Array, step: float, floor_km: float) -> Array:
+        when = times + hours[:, None]
+        after = np.clip(np.searchsorted(line.hours, when), 1, len(line) - 1)
+        before = after - 1
+        share = np.clip((when - line.hours[before]) / spans[before], 0, 1)
+        way = points[before] + share[..., None] * (points[after] - points[before])
+        km = great_circle_km(*lat_lon(way), lat, lon)
+        gap = np.minimum(np.abs(when - line.hours[before]), np.abs(when - line.hours[after]))
+        strayed = _STRAY_KMH * gap, _STRAY * legs[before] * 2 * np.sqrt(share * (1 - share))
+        variance = sum(each**2 for each in (floor_km, *strayed, legs[before] / spans[before] * step))
+        hit = np.exp(-(km**2) / variance / 2) / (2 * np.pi * variance)
+        return np.asarray(np.log((1 - _ASTRAY) * hit / nothing + _ASTRAY).sum(axis=1))
+
+    found = gains(hours, 1 / 60, _FLOOR_KM)
+    for step, floor_km, reach in _FINER:
+        best = hours[np.argsort(-found)[:_BEST]]
+        hours = np.unique(best[:, None] + np.arange(-reach, reach + step / 2, step))
+        found = gains(hours, step, floor_km)
+    return float(found.max()), float(hours[found.argmax()])
 
 
 def lines_of(photos: Sequence[Stated]) -> list[Line]:
