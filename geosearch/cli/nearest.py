@@ -43,7 +43,8 @@ def nearest(
     Example: geosearch nearest holiday.jpg --k 10 --bbox 5,45,11,48
     """
     from geosearch.localization import Request
-    from geosearch.localization.localizing import chosen_parameters, find_neighbours
+    from geosearch.localization.localizing import chosen_parameters
+    from geosearch.localization.pictures import find_neighbours
 
     own = {"method": "nearest", "k": k} | ({"exact": True} if exact else {})
     asked = Request.from_json(options.read_parameters(parameters) | own)

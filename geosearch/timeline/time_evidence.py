@@ -11,6 +11,7 @@ from geosearch.density import Mixture
 from geosearch.json_record import Record
 from geosearch.timeline.clock_offset import ClockOffset
 from geosearch.timeline.fusion import Fused, Fusion, fused
+from geosearch.timeline.session_chain import Session
 from geosearch.timeline.timeline_prior import Moment
 from geosearch.timeline.timeline_rows import Dated
 
@@ -76,8 +77,18 @@ class TimeEvidence:
 
     @property
     def time_believed(self) -> bool:
-        """Whether some kind of time is probably right, so that the place is known by it."""
-        return any(share >= _EVEN for name, share in self.believed.items() if name != "picture")
+        """Whether some kind of time is probably right, so that the place is known by it.
+
+        By photos without positions it is if a picture of theirs tells theirs.
+        """
+        moment = self.timeline
+        known = {
+            "timeline": bool(
+                moment and (moment.fixes or (moment.session and moment.session.confident))
+            ),
+            "track": True,
+        }
+        return any(share >= _EVEN and known.get(name) for name, share in self.believed.items())
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, without what was fitted."""
@@ -99,12 +110,17 @@ class TimeEvidence:
 
     def to_row(self) -> dict[str, Any]:
         """As JSON, with what was fitted: what the answer can be computed from again."""
-        return self.to_json() | {"fusion": self.fusion.to_json()}
+        found = self.to_json() | {"fusion": self.fusion.to_json()}
+        session = self.timeline and self.timeline.session
+        return found | {"session": session.to_row()} if session else found
 
     @classmethod
     def from_row(cls, value: Mapping[str, Any], sha256: bytes) -> Self:
         """What `to_row` wrote of a photo with these bytes."""
         taken, picture = value["taken_at"], value["by_picture"]
+        moment = None if value["timeline"] is None else Moment.from_json(value["timeline"])
+        if moment and "session" in value:
+            moment = replace(moment, session=Session.from_row(value["session"]))
         names = ("zone", "author", "camera", "collection_id")
         return cls(
             Dated(
@@ -112,7 +128,7 @@ class TimeEvidence:
                 None if taken is None else datetime.fromisoformat(taken),
                 *(value[name] for name in names),
             ),
-            None if value["timeline"] is None else Moment.from_json(value["timeline"]),
+            moment,
             Fusion.from_json(value["fusion"]),
             None if value["track"] is None else OnTrack.from_json(value["track"]),
             value["believed"],

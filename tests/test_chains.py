@@ -1,0 +1,211 @@
+"""Sessions without a position: each photo is told by what the pictures of the others show."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geosearch.density import Mixture
+from geosearch.density.kernel import squared_chords
+from geosearch.density.products import log_constant
+from geosearch.sphere import EARTH_RADIUS_KM, destination, great_circle_km, lat_lon, unit_vectors
+from geosearch.timeline import Fix, Moment, Movement, Spread, moment_prior
+from geosearch.timeline.fusion import Fusion, fused
+from geosearch.timeline.session_chain import Message, Seen, Session, Sight, forward, message
+from geosearch.timeline.timeline_prior import NOTHING_KNOWN, with_session
+
+CITY, ELSEWHERE = (47.0, 8.0), (52.0, 13.0)
+MOVEMENT = Movement(spread=Spread.of(np.array([45.0, 49.0, 52.0]), np.array([8.0, 8.0, 13.0])))
+
+
+def sees(lat: float, lon: float, km: float) -> Mixture:
+    return Mixture.at([lat], [lon], [1.0], km)
+
+
+#: What a picture that shows nothing says: anywhere in the country.
+NOTHING = sees(*CITY, 400.0)
+
+
+def sights(seed: int, count: int, kernels: int = 3) -> list[Sight]:
+    """Photos with some kernels each in a region, the farthest in time first."""
+    rng = np.random.default_rng(seed)
+    hours = np.sort(rng.exponential(2.0, count))[::-1]
+    found = []
+    for time in hours.tolist():
+        lat, lon = destination(*CITY, rng.uniform(0, 360, kernels), rng.exponential(60, kernels))
+        km = 10 ** rng.uniform(0, 2, kernels)
+        weights = rng.dirichlet(np.ones(kernels))
+        found.append(Sight(time, Mixture.at(lat, lon, weights, km), rng.uniform(0.05, 0.9)))
+    return found
+
+
+def meeting(one: tuple[Sight, int], other: tuple[Sight, int]) -> float:
+    """The density at which a kernel of one photo meets that of another, in so many words."""
+    (first, k), (second, j) = one, other
+    total = 0.0
+    hours = np.array(abs(first.hours - second.hours))
+    for width, log_share in zip(MOVEMENT.widths_km(hours), MOVEMENT.log_shares(hours), strict=True):
+        variance = (width / EARTH_RADIUS_KM) ** 2 + sum(
+            1 / sight.mixture.kappa[n] for sight, n in (one, other)
+        )
+        chord = squared_chords(first.mixture.centres[[k]], second.mixture.centres[[j]])[0, 0]
+        total += np.exp(log_share + log_constant(1 / variance) - chord / variance / 2)
+    return float(total)
+
+
+def enumerated(chain: list[Sight]) -> tuple[dict[tuple[int, int], float], float]:
+    """For each kernel of each photo, the weight of all that may have been, it being right last.
+
+    Every choice of which photos are right, and of a kernel of each that is. And that none is.
+    """
+    level = np.exp(MOVEMENT.spread.log_level)
+    last: dict[tuple[int, int], float] = {}
+    none = 0.0
+    options = [[None, *range(len(sight.mixture.weights))] for sight in chain]
+    for chosen in itertools.product(*options):
+        weight = 1.0
+        right = [(n, k) for n, k in enumerate(chosen) if k is not None]
+        for sight, k in zip(chain, chosen, strict=True):
+            weight *= sight.doubt if k is None else (1 - sight.doubt) * sight.mixture.weights[k]
+        for (n, k), (m, j) in itertools.pairwise(right):
+            weight *= meeting((chain[n], k), (chain[m], j)) / level
+        if right:
+            last[right[-1]] = last.get(right[-1], 0.0) + weight
+        else:
+            none += weight
+    return last, none
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32), st.integers(1, 3))
+def test_the_forward_weights_are_those_of_all_that_may_have_been(seed: int, count: int) -> None:
+    chain = sights(seed, count)
+    last, none = enumerated(chain)
+    logs = forward(MOVEMENT, chain)
+    found = {
+        (n, k): float(np.exp(log) * np.prod([sight.doubt for sight in chain[n + 1 :]]))
+        for n, each in enumerate(logs)
+        for k, log in enumerate(each)
+    }
+    assert found == pytest.approx(last, rel=1e-6, abs=1e-9 * sum(last.values()))
+    said = message(MOVEMENT, chain, fixed=False)
+    assert said.doubt == pytest.approx(none / (none + sum(last.values())), rel=1e-6)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32), st.integers(2, 5))
+def test_a_chain_is_as_likely_from_either_end(seed: int, count: int) -> None:
+    chain = sights(seed, count)
+    most = chain[0].hours
+    back = [replace(sight, hours=most - sight.hours) for sight in reversed(chain)]
+
+    def evidence(one: list[Sight]) -> float:
+        doubts = np.log([sight.doubt for sight in one])
+        logs = forward(MOVEMENT, one)
+        parts = [np.logaddexp.reduce(each) + doubts[n + 1 :].sum() for n, each in enumerate(logs)]
+        return float(np.logaddexp.reduce([*parts, doubts.sum()]))
+
+    assert evidence(back) == pytest.approx(evidence(chain), rel=1e-9)
+
+
+def told(
+    chain: list[tuple[float, Mixture]], moment: Moment = NOTHING_KNOWN, doubt: float = 0.3
+) -> Moment:
+    """A moment with photos so many hours after it, by their pictures."""
+    return with_session(
+        MOVEMENT,
+        moment,
+        [
+            (Seen(number, hours), Sight.of_picture(MOVEMENT, abs(hours), picture, doubt))
+            for number, (hours, picture) in enumerate(chain)
+        ],
+    )
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32))
+def test_what_a_session_says_knows_neither_order_nor_direction(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    chain = [
+        (float(hours), sight.mixture)
+        for hours, sight in zip(rng.uniform(-8, 8, 4), sights(seed, 4), strict=True)
+    ]
+    before, after = Fix(9.0, 46.0, 7.0), Fix(20.0, 48.0, 9.0)
+    points = unit_vectors(rng.uniform(45, 49, 30), rng.uniform(6, 10, 30))
+    here = moment_prior(MOVEMENT, told(chain, Moment(before, after)))
+    mixed = moment_prior(MOVEMENT, told(chain[::-1], Moment(before, after)))
+    back = told([(-hours, picture) for hours, picture in chain], Moment(after, before))
+    assert mixed.log_density(points) == pytest.approx(here.log_density(points), abs=1e-9)
+    there = moment_prior(MOVEMENT, back).log_density(points)
+    assert there == pytest.approx(here.log_density(points), abs=1e-6)
+
+
+def test_a_photo_of_nothing_has_the_place_that_the_pictures_of_its_session_show() -> None:
+    session = [(hours, sees(*CITY, 5.0)) for hours in (-0.6, -0.3, 0.4)]
+    answer = fused(Fusion(MOVEMENT), NOTHING, told(session))
+    assert great_circle_km(*lat_lon(answer.estimate), *CITY) < 5
+    assert answer.told.right(1) > 0.9
+
+
+def test_pictures_of_nothing_say_nothing_but_that_somebody_was_there() -> None:
+    empty = told([(-1.0, NOTHING), (2.0, NOTHING)])
+    points = unit_vectors([45.0, 47.0, 49.0], [8.0, 8.0, 8.0])
+    said = moment_prior(MOVEMENT, empty).log_density(points)
+    assert said == pytest.approx(MOVEMENT.spread.mixture.log_density(points), abs=1.0)
+
+
+def test_one_picture_that_is_wrong_is_outvoted() -> None:
+    pictures = [sees(*CITY, 5.0), sees(*CITY, 5.0), sees(*ELSEWHERE, 5.0)]
+    session = list(zip((-2.0, -1.0, -0.2), pictures, strict=True))
+    prior = moment_prior(MOVEMENT, told(session))
+    city, elsewhere = prior.log_density(unit_vectors([47.0, 52.0], [8.0, 13.0]))
+    assert city > elsewhere + 2
+
+
+def test_a_picture_that_is_surely_wrong_is_as_if_it_had_not_been_taken() -> None:
+    fix = Fix(3.0, 46.5, 7.5)
+    chain = [
+        Sight(3.0, sees(46.5, 7.5, 0.001), MOVEMENT.doubt),
+        Sight(1.0, sees(*ELSEWHERE, 2.0), 1 - 1e-12),
+    ]
+    said = message(MOVEMENT, chain, fixed=True)
+    assert said.by_fix == pytest.approx(1.0)
+    assert said.doubt == pytest.approx(MOVEMENT.doubt)
+    points = unit_vectors([46.5, 46.6, 47.5], [7.5, 7.9, 8.0])
+    alone = moment_prior(MOVEMENT, Moment(fix, None)).log_density(points)
+    session = Session((), said, None)
+    kept = moment_prior(MOVEMENT, Moment(fix, None, session)).log_density(points)
+    assert kept == pytest.approx(alone, abs=0.15)  # bandwidths are rounded
+
+
+def test_positions_at_the_ends_are_a_part_of_the_chain() -> None:
+    """What two pictures cannot tell apart, a position an hour before both can."""
+    either = Mixture.at([47.0, 52.0], [8.0, 13.0], [0.5, 0.5], 5.0)
+    session = [(-0.5, either), (0.5, either)]
+    points = unit_vectors([47.0, 52.0], [8.0, 13.0])
+    here, there = moment_prior(MOVEMENT, told(session)).log_density(points)
+    assert here == pytest.approx(there, abs=0.3)
+    known = told(session, Moment(Fix(1.5, 47.1, 8.0), None))
+    here, there = moment_prior(MOVEMENT, known).log_density(points)
+    assert here > there + 3
+    assert known.hours == 1.5
+
+
+def test_without_pictures_between_them_positions_tell_as_ever() -> None:
+    moment = Moment(Fix(0.5, 46.0, 7.0), Fix(2.0, 46.2, 7.1))
+    assert with_session(MOVEMENT, moment, []) == moment
+
+
+@given(st.integers(0, 2**32))
+def test_a_message_is_read_back_as_it_was(seed: int) -> None:
+    said = message(MOVEMENT, sights(seed, 3), fixed=False)
+    assert Message.from_json(said.to_json()) == said
+    assert said.like(replace(said, doubt=said.doubt * (1 + 1e-6)))
+    assert not said.like(replace(said, doubt=said.doubt + 0.01))
+    session = Session((Seen(1, -2.0),), said, None, True, {}, {"same_bytes": True})
+    assert Session.from_row(session.to_row()) == session
