@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
+from geosearch.database.collection_rows import find_collection, set_private
+from geosearch.database.connection import Connection, Database
 from geosearch.density import Mixture
 from geosearch.density.kernel import squared_chords
 from geosearch.density.products import log_constant
+from geosearch.features.extraction import stored_query
+from geosearch.features.model_rows import Model, find_model
+from geosearch.localization import Localization, Parameters, load, reproduce
+from geosearch.localization import pictures as pictures_module
+from geosearch.localization.localizing import ITSELF, answer_by, answer_query, recorded
+from geosearch.localization.pictures import Pictures, find_neighbours, nearest_in_time
+from geosearch.parallel import ordered_map
+from geosearch.query import Query
+from geosearch.retrieval import EVERYTHING, where
+from geosearch.retrieval.duplicates import Found
 from geosearch.sphere import EARTH_RADIUS_KM, destination, great_circle_km, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread, moment_prior
 from geosearch.timeline.fusion import Fusion, fused
 from geosearch.timeline.session_chain import Message, Seen, Session, Sight, forward, message
 from geosearch.timeline.timeline_prior import NOTHING_KNOWN, with_session
+from geosearch.timeline.timeline_rows import Dated, find_session
+from tests.rows import add_embeddings, add_model, add_photos
 
 CITY, ELSEWHERE = (47.0, 8.0), (52.0, 13.0)
 MOVEMENT = Movement(spread=Spread.of(np.array([45.0, 49.0, 52.0]), np.array([8.0, 8.0, 13.0])))
@@ -120,10 +137,8 @@ def told(
     return with_session(
         MOVEMENT,
         moment,
-        [
-            (Seen(number, hours), Sight.of_picture(MOVEMENT, abs(hours), picture, doubt))
-            for number, (hours, picture) in enumerate(chain)
-        ],
+        [(Seen(number, hours), picture) for number, (hours, picture) in enumerate(chain)],
+        doubt,
     )
 
 
@@ -198,7 +213,7 @@ def test_positions_at_the_ends_are_a_part_of_the_chain() -> None:
 
 def test_without_pictures_between_them_positions_tell_as_ever() -> None:
     moment = Moment(Fix(0.5, 46.0, 7.0), Fix(2.0, 46.2, 7.1))
-    assert with_session(MOVEMENT, moment, []) == moment
+    assert with_session(MOVEMENT, moment, [], 0.3) == moment
 
 
 @given(st.integers(0, 2**32))
@@ -207,5 +222,227 @@ def test_a_message_is_read_back_as_it_was(seed: int) -> None:
     assert Message.from_json(said.to_json()) == said
     assert said.like(replace(said, doubt=said.doubt * (1 + 1e-6)))
     assert not said.like(replace(said, doubt=said.doubt + 0.01))
-    session = Session((Seen(1, -2.0),), said, None, True, {}, {"same_bytes": True})
+    session = Session((Seen(1, -2.0),), said, None, True, {"bandwidth_km": None})
     assert Session.from_row(session.to_row()) == session
+
+
+# ---- in the database -----------------------------------------------------------------------------
+
+NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
+DIMENSION, EACH = 16, 30
+ASKED = Parameters(k=20, timeline=True)
+
+
+@dataclass(frozen=True)
+class World:
+    """References in two towns, and Ann's photos of a day in one, none of which has a position.
+
+    The first, of nothing, looks like either town; `session` are the others, from 11:00 to 13:00.
+    """
+
+    database: Database
+    model: Model
+    nothing: int
+    session: list[int]
+
+    def query(self, key: int) -> Query:
+        with self.database.connection() as connection:
+            return stored_query(connection, self.model, key)
+
+    def ask(self, key: int, asked: Parameters = ASKED) -> Localization:
+        return answer_query(self.database, self.model, self.query(key), asked, EVERYTHING, ITSELF)
+
+    def told_by(self, key: int) -> list[int]:
+        """The photos of its session that tell a photo something."""
+        evidence = self.ask(key).evidence
+        session = evidence and evidence.timeline and evidence.timeline.session
+        return [seen.photo_id for seen in session.photos] if session else []
+
+
+def towards(rng: np.random.Generator, axes: list[int], count: int) -> np.ndarray:
+    """Embeddings that look like the mean of some, more than 0.02 apart."""
+    vectors = 0.15 * rng.normal(size=(count, DIMENSION))
+    vectors[:, axes] += 1.0
+    return vectors
+
+
+def build(database: Database) -> World:
+    rng = np.random.default_rng(3)
+    with database.connection() as connection:
+        key = add_model(connection, DIMENSION)
+        for axis, (lat, lon) in enumerate((CITY, ELSEWHERE)):
+            spread = rng.normal(0, 0.02, (2, EACH))
+            photos = add_photos(
+                connection, lat + spread[0], lon + spread[1], collection="others", prefix=str(axis)
+            )
+            add_embeddings(connection, key, photos, towards(rng, [axis], EACH))
+        minutes = (0, -60, -20, 15, 60)
+        mine = add_photos(
+            connection,
+            np.zeros(5),
+            np.zeros(5),
+            collection="mine",
+            authors=["ann"] * 5,
+            taken_at=[NOON + timedelta(minutes=each) for each in minutes],
+        )
+        vectors = np.concatenate([towards(rng, [0, 1], 1), towards(rng, [0], 4)])
+        vectors[0, 1] += 0.1  # rather like the town where it was not taken
+        add_embeddings(connection, key, mine, vectors)
+        for photo in mine:
+            change(connection, photo.photo_id, "geom = NULL, position_source = NULL")
+        model = find_model(connection, "test/model")
+    ids = [photo.photo_id for photo in mine]
+    return World(database, model, ids[0], ids[1:])
+
+
+def change(connection: Connection, key: int, what: LiteralString) -> None:
+    statement = sql.SQL("UPDATE geosearch.all_photos SET {}, taken_at_zone = 'known' WHERE id = %s")
+    connection.execute(statement.format(sql.SQL(what)), (key,))
+
+
+@pytest.fixture(scope="module")
+def world(module_database: Database) -> World:
+    return build(module_database)
+
+
+@pytest.fixture
+def own_world(database: Database) -> World:
+    return build(database)
+
+
+def test_a_photo_of_nothing_is_placed_by_the_pictures_of_a_session_without_positions(
+    world: World,
+) -> None:
+    answer = world.ask(world.nothing)
+    alone = world.ask(world.nothing, replace(ASKED, timeline=False))
+    evidence = answer.evidence
+    assert alone.evidence is None
+    assert evidence is not None
+    assert evidence.timeline is not None
+    assert (evidence.timeline.before, evidence.timeline.after) == (None, None)
+    assert answer.lat is not None
+    assert answer.lon is not None
+    assert great_circle_km(answer.lat, answer.lon, *CITY) < 5
+    assert alone.lat is not None
+    assert alone.lon is not None
+    assert great_circle_km(alone.lat, alone.lon, *ELSEWHERE) < 5
+    assert evidence.believed["timeline"] > 0.9
+    said = answer.to_json()["evidence"]["timeline"]["session"]
+    assert [seen["photo_id"] for seen in said["photos"]] == world.session
+    assert [seen["hours"] for seen in said["photos"]] == pytest.approx([-1, -1 / 3, 0.25, 1])
+    assert "kernels" not in str(said)
+
+
+def test_each_picture_is_searched_for_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+
+    def counted(database: Database, model: Model, query: Query, *asked: Any) -> Found:
+        searched.append(query.uri)
+        return find_neighbours(database, model, query, *asked)
+
+    monkeypatch.setattr(pictures_module, "find_neighbours", counted)
+    pictures = Pictures(world.database, world.model, ASKED, EVERYTHING, ITSELF)
+    ids = [world.nothing, *world.session]
+    answers = list(ordered_map(lambda key: answer_by(pictures, world.query(key)), ids, 3))
+    assert sorted(searched) == sorted(answer.photo for answer in answers)
+    # Together or one by one, an answer is the same.
+    assert answers[0].evidence == world.ask(world.nothing).evidence
+
+
+def test_only_photos_that_could_be_on_its_timeline_are_of_a_session(own_world: World) -> None:
+    world = own_world
+    first, second, third, fourth = world.session
+    with world.database.connection() as connection:
+        change(connection, first, "author = 'bob'")
+        change(connection, second, "taken_at = '2024-05-20 12:00+00'")
+        change(connection, fourth, 'exif = \'{"Model": "R5"}\'')
+    assert world.told_by(world.nothing) == [third, fourth]  # its camera is not known
+    with world.database.connection() as connection:
+        change(connection, world.nothing, 'exif = \'{"Model": "R5"}\'')
+    assert world.told_by(world.nothing) == [fourth]
+    with world.database.connection() as connection:
+        change(connection, world.nothing, 'exif = \'{"Model": "D1"}\'')
+    assert world.told_by(world.nothing) == [third, fourth]  # a camera alone, by the author's others
+    assert world.told_by(third) == [world.nothing, fourth]
+    with world.database.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_photos SET taken_at_zone = 'assumed' WHERE id = %s", (fourth,)
+        )
+    assert world.told_by(world.nothing) == [third]
+    assert world.told_by(fourth) == []
+
+
+def test_copies_tell_nothing_and_located_photos_bound_a_session(own_world: World) -> None:
+    world = own_world
+    first, second, third, fourth = world.session
+    with world.database.connection() as connection:
+        # The second is a near-duplicate of the first.
+        connection.execute(
+            "UPDATE geosearch.all_queries AS q SET embedding = (SELECT embedding "
+            "FROM geosearch.all_queries WHERE photo_id = %s) WHERE photo_id = %s",
+            (first, second),
+        )
+    assert world.told_by(world.nothing) == [second, third, fourth]
+    assert world.told_by(first) == [world.nothing, third, fourth]
+    assert world.told_by(third) == [second, world.nothing, fourth]
+    same = replace(world.query(fourth), sha256=world.query(third).sha256)
+    near = [Seen(third, 0.1), Seen(fourth, 0.2)]
+    stored = {third: world.query(third), fourth: same}
+    assert nearest_in_time(near, stored, world.query(first)) == [(near[0], stored[third])]
+    with world.database.connection() as connection:
+        change(
+            connection, second, "geom = ST_SetSRID(ST_Point(8, 47), 4326), position_source = 'exif'"
+        )
+    answer = world.ask(world.nothing)
+    assert answer.evidence is not None
+    assert answer.evidence.timeline is not None
+    assert answer.evidence.timeline.before is not None
+    assert answer.evidence.timeline.before.photo_id == second
+    assert world.told_by(world.nothing) == [third, fourth]
+    # What others show may have been found by its position.
+    assert world.told_by(second) == []
+
+
+def test_an_answer_by_a_session_is_kept_and_computed_again(own_world: World) -> None:
+    world = own_world
+    given_ = recorded(world.database, world.ask(world.nothing))
+    assert given_.id is not None
+    read = load(world.database, given_.id)
+    assert read.evidence == given_.evidence
+    points = unit_vectors(*np.array([CITY, ELSEWHERE]).T)
+    assert read.density is not None
+    assert given_.density is not None
+    assert read.density.log_density(points) == pytest.approx(given_.density.log_density(points))
+    again = reproduce(world.database, given_.id)
+    assert (again.same, again.changes) == (True, ())
+    with world.database.connection() as connection:
+        change(connection, world.session[0], "taken_at = '2020-06-01 11:00+00'")
+    again = reproduce(world.database, given_.id)
+    assert again.changes == (f"photo {world.session[0]} of its session tells nothing any more",)
+    with world.database.connection() as connection:
+        change(connection, world.session[0], "taken_at = '2024-06-01 11:00+00'")
+        connection.execute("DELETE FROM geosearch.all_photos WHERE uri LIKE '/0/%%'")
+    again = reproduce(world.database, given_.id)
+    assert not again.same
+    assert "what the photos of its session show is different" in again.changes
+
+
+def test_a_session_that_one_may_not_see_tells_nothing(own_world: World) -> None:
+    world = own_world
+    photo = Dated(b"", NOON, "known", "ann")
+    with world.database.connection() as connection:
+        seen = find_session(connection, photo, EVERYTHING, NOTHING_KNOWN)
+        assert {each.photo_id for each in seen} == {world.nothing, *world.session}
+        elsewhere = where(collection="others")
+        assert find_session(connection, photo, elsewhere, NOTHING_KNOWN) == []
+        set_private(connection, "mine", True)
+        connection.execute("SET LOCAL ROLE geosearch_reader")
+        assert find_session(connection, photo, EVERYTHING, NOTHING_KNOWN) == []
+    given_ = recorded(world.database, world.ask(world.nothing))
+    with world.database.connection() as connection:
+        (note,) = connection.execute(
+            "SELECT collection_ids FROM geosearch.all_localizations WHERE id = %s", (given_.id,)
+        ).fetchone() or ([],)
+        assert find_collection(connection, "mine") in note
+        connection.execute("SET LOCAL ROLE geosearch_reader")
+        assert connection.execute("SELECT FROM geosearch.localizations").fetchall() == []

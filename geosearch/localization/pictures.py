@@ -20,7 +20,7 @@ from geosearch.retrieval import Filter, Neighbours
 from geosearch.retrieval.duplicates import NOTHING, Exclusions, Found, nearest_others
 from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.retrieval.place_conditions import Within
-from geosearch.timeline.session_chain import MOST_A_SIDE, Seen, Sight
+from geosearch.timeline.session_chain import MOST_A_SIDE, Seen
 from geosearch.timeline.time_evidence import TimeEvidence
 from geosearch.timeline.timeline_prior import NOTHING_KNOWN, with_session
 from geosearch.timeline.timeline_rows import find_session
@@ -168,21 +168,23 @@ class Pictures:
             near = find_session(connection, evidence.photo, self.where, moment)
             keys = [seen.photo_id for seen in near]
             stored = queries_of(connection, self.model, keys) if keys else {}
-        told = []
-        fusion, confident = evidence.fusion, False
-        for seen, other in nearest_in_time(near, stored, query):
-            look = self.look(other)
-            if look is None:
-                continue
-            sight = Sight.of_picture(
-                fusion.movement, abs(seen.hours), look.mixture, fusion.picture_doubt
-            )
-            told.append((seen, sight))
-            confident |= look.confident
+        seen = [(each, self.look(other)) for each, other in nearest_in_time(near, stored, query)]
+        told = [(each, look) for each, look in seen if look is not None]
         if not told:
             return evidence
-        asked = {"where": self.where.to_json(), "exclusions": self.exclusions.to_json()}
-        moment = with_session(fusion.movement, moment, told, confident=confident, **asked)
+        asked = {
+            "filter": self.where.to_json(),
+            "exclusions": self.exclusions.to_json(),
+            "bandwidth_km": self.parameters.bandwidth_km,
+        }
+        moment = with_session(
+            evidence.fusion.movement,
+            moment,
+            [(each, look.mixture) for each, look in told],
+            evidence.fusion.session_doubt,
+            confident=any(look.confident for _, look in told),
+            asked=asked,
+        )
         return replace(evidence, timeline=moment)
 
 

@@ -139,11 +139,15 @@ def _session_again(
     said = moment and moment.session
     if said and before.parameters.verify:  # which is by files that may have gone
         return replace(evidence, timeline=replace(evidence.timeline or NOTHING_KNOWN, session=said))
-    where, exclusions = before.where, NOTHING
-    if said and said.where is not None and said.exclusions is not None:
-        where, exclusions = Filter.from_json(dict(said.where)), Exclusions(**said.exclusions)
+    where, exclusions, parameters = before.where, NOTHING, before.parameters
+    if said and said.asked is not None:
+        where, exclusions = (
+            Filter.from_json(said.asked["filter"]),
+            Exclusions(**said.asked["exclusions"]),
+        )
+        parameters = replace(parameters, bandwidth_km=said.asked["bandwidth_km"])
     with database.connection() as connection:
-        parameters = chosen_parameters(connection, model, where, before.parameters)
+        parameters = chosen_parameters(connection, model, where, parameters)
     pictures = Pictures(database, model, parameters, where, exclusions)
     evidence = pictures.with_session(before.query, evidence)
     again = evidence.timeline and evidence.timeline.session

@@ -28,15 +28,15 @@ from geosearch.density import Mixture
 from geosearch.density.kernel import BANDWIDTH_RANGE_KM, log_sum, squared_chords
 from geosearch.density.levels import CLOSE, LIGHTEST
 from geosearch.density.products import log_constant, united
-from geosearch.json_record import Record
+from geosearch.json_record import Record, plain
 from geosearch.sphere import EARTH_RADIUS_KM, Array, lat_lon
 from geosearch.timeline.movement import Movement
 
 #: So many photos at most tell from either side, the nearest in time.
 MOST_A_SIDE = 6
 
-#: Of a picture's density its lightest kernels, so much together, tell no other photo anything.
-_LIGHTEST = 0.01
+#: Kernels of a picture's density, the heaviest, that tell other photos.
+_MOST_TELLING = 48
 
 #: Bandwidths of a message are rounded to powers of this, so that kernels can be taken together.
 _STEP = 1.1
@@ -58,9 +58,12 @@ class Sight:
 
     @classmethod
     def of_picture(cls, movement: Movement, hours: float, picture: Mixture, doubt: float) -> Self:
-        """By a picture that is so far doubted; the photo's clock is too, as any is."""
-        lean = picture.without_lightest(_LIGHTEST).condensed(CLOSE)
-        return cls(hours, lean, 1 - (1 - doubt) * (1 - movement.doubt))
+        """By a picture that is so far doubted; the photo's clock is too, as any is.
+
+        If the place is where its lighter kernels are, the picture tells nothing.
+        """
+        lean, share = _heaviest(picture.without_lightest(LIGHTEST).condensed(CLOSE), _MOST_TELLING)
+        return cls(hours, lean, 1 - share * (1 - doubt) * (1 - movement.doubt))
 
 
 @dataclass(frozen=True)
@@ -106,19 +109,18 @@ class Seen(Record):
 
 
 @dataclass(frozen=True)
-class Session(Record, before="", after="", where="", exclusions=""):
+class Session(Record, before="", after="", asked=""):
     """The photos without positions that told one, and what they said from either side.
 
-    `confident` says whether a picture of theirs was. `where` and `exclusions` are what each was
-    searched by, as JSON.
+    `confident` says whether a picture of theirs was. `asked` is by what each was searched, as JSON:
+    filter, exclusions, and the bandwidth in km, if one was given.
     """
 
     photos: tuple[Seen, ...]
     before: Message | None
     after: Message | None
     confident: bool = False
-    where: Mapping[str, Any] | None = None
-    exclusions: Mapping[str, Any] | None = None
+    asked: Mapping[str, Any] | None = None
 
     @classmethod
     def from_row(cls, value: Mapping[str, Any]) -> Self:
@@ -127,15 +129,12 @@ class Session(Record, before="", after="", where="", exclusions=""):
             value[name] and Message.from_json(value[name]) for name in ("before", "after")
         )
         photos = tuple(Seen(**each) for each in value["photos"])
-        return cls(photos, before, after, *(value[name] for name in _ASKED))
+        return cls(photos, before, after, value["confident"], value["asked"])
 
     def to_row(self) -> dict[str, Any]:
         """As JSON, with what they said."""
-        said = {
-            name: message and message.to_json()
-            for name, message in (("before", self.before), ("after", self.after))
-        }
-        return self.to_json() | said | {name: getattr(self, name) for name in _ASKED}
+        said = {"before": self.before, "after": self.after, "asked": self.asked}
+        return self.to_json() | {name: plain(each) for name, each in said.items()}
 
     def like(self, other: Session) -> bool:
         """Whether the same photos say the same, but for what rounding does."""
@@ -143,9 +142,6 @@ class Session(Record, before="", after="", where="", exclusions=""):
         return [each.photo_id for each in self.photos] == [
             each.photo_id for each in other.photos
         ] and all(mine.like(its) if mine and its else mine is its for mine, its in pairs)
-
-
-_ASKED = ("confident", "where", "exclusions")
 
 
 def forward(movement: Movement, sights: Sequence[Sight]) -> list[Array]:
@@ -211,16 +207,21 @@ def _kernels(mixture: Mixture) -> tuple[tuple[float, float, float, float], ...]:
     """The kernels of a message: close ones of about one bandwidth as one, the heaviest, rounded."""
     rounded = _STEP ** np.round(np.log(_km(mixture)) / np.log(_STEP))
     mixture = Mixture(mixture.centres, mixture.weights, (EARTH_RADIUS_KM / rounded) ** 2)
-    mixture = mixture.without_lightest(LIGHTEST).condensed(2 * CLOSE)
-    kept = np.sort(np.argsort(-mixture.weights, kind="stable")[:_MOST_KERNELS])
-    mixture = mixture.where(kept)
+    mixture, _ = _heaviest(mixture.without_lightest(LIGHTEST).condensed(2 * CLOSE), _MOST_KERNELS)
     low, high = BANDWIDTH_RANGE_KM
     columns = (
         *(np.round(each, 6) for each in lat_lon(mixture.centres)),
         np.clip(np.round(_km(mixture), 4), low, np.floor(high)),
-        np.round(mixture.weights / mixture.weights.sum(), 6),
+        np.round(mixture.weights, 6),
     )
     return tuple(row for row in zip(*(each.tolist() for each in columns), strict=True) if row[3])
+
+
+def _heaviest(mixture: Mixture, most: int) -> tuple[Mixture, float]:
+    """The heaviest kernels as a density, and the share of it that they were."""
+    kept = mixture.where(np.sort(np.argsort(-mixture.weights, kind="stable")[:most]))
+    share = float(kept.weights.sum())
+    return Mixture(kept.centres, kept.weights / share, kept.kappa), min(share, 1.0)
 
 
 def _km(mixture: Mixture) -> Array:

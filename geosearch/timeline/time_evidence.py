@@ -12,6 +12,7 @@ from geosearch.json_record import Record
 from geosearch.timeline.clock_offset import ClockOffset
 from geosearch.timeline.fusion import Fused, Fusion, fused
 from geosearch.timeline.session_chain import Session
+from geosearch.timeline.session_fit import FEWEST
 from geosearch.timeline.timeline_prior import Moment
 from geosearch.timeline.timeline_rows import Dated
 
@@ -62,6 +63,12 @@ class TimeEvidence:
     def disagrees(self) -> bool:
         """Whether picture and time contradict each other."""
         return self.agree < _EVEN
+
+    @property
+    def unlearned(self) -> bool:
+        """Whether photos without positions tell, and nobody has learned what that is worth."""
+        session = self.timeline and self.timeline.session
+        return bool(session) and self.fusion.chained < FEWEST
 
     def fused(self, picture: Mixture, within_km: tuple[float, ...], *, blank: bool) -> Fused:
         """The density by the picture, which is hardly believed if it is `blank`, and by time."""
@@ -119,7 +126,7 @@ class TimeEvidence:
         """What `to_row` wrote of a photo with these bytes."""
         taken, picture = value["taken_at"], value["by_picture"]
         moment = None if value["timeline"] is None else Moment.from_json(value["timeline"])
-        if moment and "session" in value:
+        if moment is not None and "session" in value:
             moment = replace(moment, session=Session.from_row(value["session"]))
         names = ("zone", "author", "camera", "collection_id")
         return cls(

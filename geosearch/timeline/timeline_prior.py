@@ -150,18 +150,26 @@ def moment_prior(movement: Movement, moment: Moment) -> Mixture:
 
 
 def with_session(
-    movement: Movement, moment: Moment, told: Sequence[tuple[Seen, Sight]], **asked: Any
+    movement: Movement,
+    moment: Moment,
+    told: Sequence[tuple[Seen, Mixture]],
+    doubt: float,
+    **asked: Any,
 ) -> Moment:
     """The moment with what photos without positions say that were taken between its places.
 
-    `asked` are the other fields of `Session`.
+    By what their pictures show, each of which is wrong with the probability `doubt`. `asked` are
+    the other fields of `Session`.
     """
 
     def side(sign: int, fix: Fix | None) -> Message | None:
-        pairs = [(seen.hours, sight) for seen, sight in told if (seen.hours > 0) == (sign > 0)]
+        pairs = [pair for pair in told if (pair[0].hours > 0) == (sign > 0)]
         if not pairs:
             return None
-        sights = [sight for _, sight in sorted(pairs, key=lambda pair: -abs(pair[0]))]
+        sights = [
+            Sight.of_picture(movement, abs(seen.hours), picture, doubt)
+            for seen, picture in sorted(pairs, key=lambda pair: -abs(pair[0].hours))
+        ]
         return message(movement, [*_known(movement, fix), *sights], fixed=fix is not None)
 
     photos = tuple(sorted((seen for seen, _ in told), key=lambda seen: seen.hours))
