@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, LiteralString
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from geosearch.calibration import Fits
 from geosearch.database.collection_rows import find_collection, set_private
 from geosearch.database.connection import Connection, Database
 from geosearch.density import Mixture
@@ -32,8 +34,11 @@ from geosearch.sphere import EARTH_RADIUS_KM, destination, great_circle_km, lat_
 from geosearch.timeline import Fix, Moment, Movement, Spread, moment_prior
 from geosearch.timeline.fusion import Fusion, fused
 from geosearch.timeline.session_chain import Message, Seen, Session, Sight, forward, message
+from geosearch.timeline.session_fit import Chained, fit_session_doubt
+from geosearch.timeline.time_evidence import TimeEvidence
 from geosearch.timeline.timeline_prior import NOTHING_KNOWN, with_session
 from geosearch.timeline.timeline_rows import Dated, find_session
+from tests.answers import make_answer
 from tests.rows import add_embeddings, add_model, add_photos
 
 CITY, ELSEWHERE = (47.0, 8.0), (52.0, 13.0)
@@ -224,6 +229,49 @@ def test_a_message_is_read_back_as_it_was(seed: int) -> None:
     assert not said.like(replace(said, doubt=said.doubt + 0.01))
     session = Session((Seen(1, -2.0),), said, None, True, {"bandwidth_km": None})
     assert Session.from_row(session.to_row()) == session
+
+
+# ---- what it is worth ----------------------------------------------------------------------------
+
+
+def asked_of(seed: int, wrong: float, count: int = 40) -> list[Chained]:
+    """Photos in a country, each with two others within the hour whose pictures are often wrong."""
+    rng = np.random.default_rng(seed)
+
+    def near(place: tuple[float, float], km: float) -> tuple[float, float]:
+        lat, lon = destination(*place, rng.uniform(0, 360), km)
+        return float(lat), float(lon)
+
+    asked = []
+    for _ in range(count):
+        truth = near(CITY, 300 * rng.random() ** 0.5)
+        told = []
+        for number, hours in enumerate(rng.uniform(-1, 1, 2).tolist()):
+            place = near(CITY, 300 * rng.random() ** 0.5) if rng.random() < wrong else truth
+            told.append((Seen(number, hours), sees(*near(place, 3 * rng.rayleigh()), 5.0)))
+        asked.append(Chained(truth, NOTHING_KNOWN, told))
+    return asked
+
+
+def test_pictures_that_are_often_wrong_are_doubted_more() -> None:
+    right, wrong = (fit_session_doubt(MOVEMENT, asked_of(1, share), 0.3) for share in (0.05, 0.7))
+    assert right < 0.3 < wrong
+    few = [*asked_of(1, 0.7, 19), Chained(CITY, Moment(Fix(1.0, *CITY), None), [])]
+    assert fit_session_doubt(MOVEMENT, few, 0.3) == 0.3
+
+
+def test_an_answer_by_a_session_alone_fits_only_a_calibration_that_has_seen_sessions() -> None:
+    session = told([(-1.0, sees(*CITY, 5.0))])
+    placed = told([(-1.0, sees(*CITY, 5.0))], Moment(Fix(2.0, *CITY), None))
+    for moment, chained, fits in (
+        (session, 19, Fits.NO),
+        (session, 20, Fits.YES),
+        (placed, 0, Fits.YES),
+    ):
+        evidence = TimeEvidence(Dated(b""), moment, Fusion(MOVEMENT, chained=chained))
+        answer = replace(make_answer(*CITY), evidence=evidence)
+        answer.__dict__["calibrated"] = SimpleNamespace(fits=lambda outside: Fits.YES)
+        assert answer.calibration_fits is fits
 
 
 # ---- in the database -----------------------------------------------------------------------------

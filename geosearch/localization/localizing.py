@@ -144,7 +144,8 @@ def localize_stored(
     )
 
 
-# Of those with the same bytes the first. Answers first: they may come out of a function.
+# Of those with the same bytes the first, in order of time: photos tell those taken near. Answers
+# first: they may come out of a function.
 _UNLOCATED = """
 WITH answered AS MATERIALIZED (
     SELECT photo_sha256 FROM geosearch.localizations WHERE question = %(question)s
@@ -156,7 +157,7 @@ WHERE position_source IS NULL
     )
     AND sha256 NOT IN (SELECT photo_sha256 FROM answered)
 GROUP BY sha256
-ORDER BY 1
+ORDER BY min(taken_at), 1
 """
 
 

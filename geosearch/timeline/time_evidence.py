@@ -66,9 +66,10 @@ class TimeEvidence:
 
     @property
     def unlearned(self) -> bool:
-        """Whether photos without positions tell, and nobody has learned what that is worth."""
-        session = self.timeline and self.timeline.session
-        return bool(session) and self.fusion.chained < FEWEST
+        """Whether time is that of photos without positions alone, whose worth was not learned."""
+        moment = self.timeline
+        alone = moment is not None and not moment.fixes and self.track is None
+        return alone and self.fusion.chained < FEWEST
 
     def fused(self, picture: Mixture, within_km: tuple[float, ...], *, blank: bool) -> Fused:
         """The density by the picture, which is hardly believed if it is `blank`, and by time."""
@@ -113,6 +114,7 @@ class TimeEvidence:
             "believed": dict(self.believed),
             "agree": self.agree,
             "fitted_to": self.fusion.photos,
+            "chained_to": self.fusion.chained,
         }
 
     def to_row(self) -> dict[str, Any]:
