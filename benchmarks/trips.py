@@ -9,7 +9,9 @@ that; and photos of other people. A calibration is fitted to what has a position
 every photo without a position is placed by the picture alone, by the photos before and after alone,
 by the track alone and by all together. Prints median errors, the shares within 1, 25 and 200 km,
 with 95 % intervals of the differences by a paired bootstrap over sessions, and how often the
-regions hold the truth.
+regions hold the truth. `timeline` and `picture and positions` go by photos with positions alone,
+the others by what the pictures of photos without positions show, too; of sessions in which no photo
+has a position the figures are given once more.
 """
 
 from __future__ import annotations
@@ -38,7 +40,12 @@ from geosearch.timeline.timeline_prior import moment_prior
 from geosearch.words import format_km
 
 WITHIN_KM = (1.0, 25.0, 200.0)
-KINDS = ("picture", "timeline", "track", "picture and timeline", "all")
+KINDS = (
+    *("picture", "timeline", "track", "picture and positions", "picture and timeline"),
+    "all",
+)
+#: Of sessions without any position, and by what: the others' pictures are a part of the last.
+BARE = ("picture", "picture and positions", "picture and timeline")
 LEVELS = (0.5, 0.9)
 
 Values = NDArray[np.float64]
@@ -98,8 +105,10 @@ def rows(given: argparse.Namespace, folder: Path, over: Over, seed: int) -> list
         seconds = embedded - started, fitted - embedded, time.perf_counter() - fitted
         said = "embedded in {:.0f} s, fitted in {:.0f}, asked in {:.0f}".format(*seconds)
         print(f"{over} {seed}: {len(asked)} of {given.photos}; {said}", flush=True)
+    placed = {(row["session"]) for row in truth.values() if row["located"] == "1"}
     return [
         _row(answer, truth[answer.photo], seed)
+        | {"bare": truth[answer.photo]["session"] not in placed}
         for answer in found
         if not isinstance(answer, Failure)
     ]
@@ -117,18 +126,26 @@ def _row(answer: Localization, truth: dict[str, str], seed: int) -> Row:
         errors[kind], levels[kind] = float(great_circle_km(*point, *place)), level
 
     note("picture", calibrated.estimate, calibrated.level_of(*place))
-    for kind in ("picture and timeline", "all"):
+    for kind in ("picture and positions", "picture and timeline", "all"):
         note(kind, calibrated.estimate, levels["picture"])
     if evidence is not None:
         track = None if evidence.track is None else evidence.track.moment
-        for kind, moment in (("timeline", evidence.timeline), ("track", track)):
+        positions = (evidence.timeline and replace(evidence.timeline, session=None)) or None
+        for kind, moment in (("timeline", positions), ("track", track)):
             if moment:
                 prior = moment_prior(evidence.fusion.movement, moment)
                 note(kind, lat_lon(best_point(prior, within)), level_at(prior, *place))
         blank = bool(answer.query.low_information)
-        without = replace(evidence, track=None).fused(picture, within, blank=blank)
-        for kind, told in (("picture and timeline", without), ("all", answer.fused)):
-            assert told is not None
+        without = replace(evidence, track=None)
+        by_positions = replace(without, timeline=positions)
+        for kind, known in (
+            ("picture and positions", by_positions),
+            ("picture and timeline", without),
+            ("all", evidence),
+        ):
+            if not known:
+                continue
+            told = known.fused(picture, within, blank=blank)
             note(kind, lat_lon(told.estimate), told.level_of(*place))
     return {
         "errors": errors,
@@ -169,6 +186,33 @@ def summary(rows: list[Row]) -> dict[str, Any]:
             }
             for kind in ("picture", "picture and timeline", "all")
         },
+        "bare": _bare([row for row in rows if row["bare"]]),
+    }
+
+
+def _bare(rows: list[Row]) -> dict[str, Any]:
+    """The figures of photos of sessions in which none has a position, and what others add."""
+    errors = {kind: np.array([row["errors"][kind] for row in rows]) for kind in BARE}
+    level = np.array([row["levels"][BARE[-1]] for row in rows])
+    _, session = np.unique([row["session"] for row in rows], return_inverse=True)
+    return {
+        "n": len(rows),
+        "sessions": int(session.max()) + 1,
+        "median_km": {kind: float(np.median(each)) for kind, each in errors.items()},
+        "within": {
+            f"{km:g}": {kind: float(np.mean(each <= km)) for kind, each in errors.items()}
+            for km in WITHIN_KM
+        },
+        "gain": {
+            f"{km:g}": {
+                kind: _interval((errors[BARE[-1]] <= km).astype(float) - (each <= km), session)
+                for kind, each in errors.items()
+            }
+            for km in WITHIN_KM
+        },
+        "coverage": {
+            f"{100 * each:g}": _interval((level <= each).astype(float), session) for each in LEVELS
+        },
     }
 
 
@@ -203,6 +247,18 @@ def _print(over: str, figures: dict[str, Any]) -> None:
             for level, each in held.items()
         )
         print(f"{kind}: {said}")
+    bare = figures["bare"]
+    print(f"\n{bare['n']} of these are of {bare['sessions']} sessions without any position:\n")
+    for kind in BARE:
+        shares = " | ".join(f"{100 * bare['within'][f'{km:g}'][kind]:.1f} %" for km in WITHIN_KM)
+        print(f"| {kind} | {format_km(bare['median_km'][kind])} | {shares} |")
+    for kind in BARE[:-1]:
+        gains = [bare["gain"][f"{km:g}"][kind] for km in WITHIN_KM]
+        print(f"| {BARE[-1]}, against {kind} | | {' | '.join(map(_points, gains))} |")
+    for level, each in bare["coverage"].items():
+        print(
+            "{} % regions hold {:.0f} % ({:.0f} to {:.0f})".format(level, *(100 * x for x in each))
+        )
 
 
 def _points(gain: list[float]) -> str:

@@ -32,7 +32,9 @@ from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, u
 from geosearch.thresholds import WORLD_KM
 from geosearch.timeline.fusion import Fusion, fit_fusion, fused
 from geosearch.timeline.movement import Movement
-from geosearch.timeline.timeline_prior import Moment
+from geosearch.timeline.session_chain import Seen
+from geosearch.timeline.session_fit import Chained, fit_session_doubt
+from geosearch.timeline.timeline_prior import NOTHING_KNOWN, Moment
 
 #: Candidates for the density that has the estimate at a mode, and for the choice of that mode.
 WEIGHTINGS = (
@@ -73,7 +75,8 @@ class Example:
     """Neighbours (k,) of a labelled query in order of rank, and its true position in degrees.
 
     `timed` is for queries with photos before and after them, as if some of these were not there:
-    what is found then, and the others as the `moment`.
+    what is found then, and the others as the `moment`. Those in the `session` count as photos
+    without a position: what is found for each of them then, which knows no truth of its own.
     """
 
     lat: Array
@@ -82,6 +85,7 @@ class Example:
     truth: tuple[float, float]
     moment: Moment | None = None
     timed: tuple[Example, ...] = ()
+    session: tuple[tuple[Seen, Example], ...] = ()
 
     @property
     def spacing_km(self) -> float:
@@ -108,6 +112,14 @@ class Example:
     def calibrated(self, fitted: Fitted, place: Place) -> Calibrated:
         """The answer under a calibration, whose place it is."""
         return Calibrated(fitted, *self.found(len(place.weights)), place)
+
+    def chained(self, fitted: Fitted) -> Chained:
+        """What time says of it, and what its session shows under a calibration."""
+        shown = [
+            (seen, other.calibrated(fitted, other.place(fitted)).mixture)
+            for seen, other in self.session
+        ]
+        return Chained(self.truth, self.moment or NOTHING_KNOWN, shown)
 
     def found(self, k: int) -> tuple[Array, Array, Array]:
         """Latitudes, longitudes and distances of the first k neighbours."""
@@ -203,13 +215,16 @@ def _fusion(
         return None
     drawn = np.random.default_rng(0).permutation(len(timed))[:MOST_TIMED]
     chosen = [timed[index] for index in np.sort(drawn).tolist()]
-    return fit_fusion(
+    told = [one.chained(judge) for one, judge in chosen]
+    doubt = fit_session_doubt(movement, told, Fusion().session_doubt)
+    fitted = fit_fusion(
         movement,
         [one.calibrated(judge, one.place(judge)).mixture for one, judge in chosen],
-        [one.moment for one, _ in chosen if one.moment],
+        [each.by(movement, doubt) for each in told],
         [one.truth for one, _ in chosen],
         chosen[0][1].within_km,
     )
+    return replace(fitted, session_doubt=doubt, chained=sum(bool(each.told) for each in told))
 
 
 def measure(
@@ -251,9 +266,10 @@ def _with_time(fitted: Fitted, asked: Sequence[Example]) -> dict[str, Any] | Non
     timed = [one for each in asked for one in each.timed]
     if fitted.fusion is None or not timed:
         return None
-    rows = []
+    rows, fusion = [], fitted.fusion
     for answer, example in zip(calibrated(fitted, timed), timed, strict=True):
-        told = fused(fitted.fusion, answer.mixture, example.moment, None, fitted.within_km)
+        moment = example.chained(fitted).by(fusion.movement, fusion.session_doubt)
+        told = fused(fusion, answer.mixture, moment, None, fitted.within_km)
         lat, lon = lat_lon(told.estimate)
         rows.append(
             (
@@ -265,6 +281,7 @@ def _with_time(fitted: Fitted, asked: Sequence[Example]) -> dict[str, Any] | Non
     before, after, level = np.array(rows, float).T
     return {
         "n": len(rows),
+        "chained": sum(bool(each.session) for each in timed),
         "median_km": {"picture": float(np.median(before)), "both": float(np.median(after))},
         "accuracy": {
             str(km): {"picture": float(np.mean(before <= km)), "both": float(np.mean(after <= km))}

@@ -356,6 +356,11 @@ def _time(answer: Localization) -> str | None:
         fix = evidence.timeline and getattr(evidence.timeline, name)
         if fix:
             said.append(f"photo {fix.photo_id} {format_hours(fix.hours)} {name}")
+    session = evidence.timeline and evidence.timeline.session
+    if session:
+        hours = [abs(seen.hours) for seen in session.photos]
+        away = f"{format_hours(min(hours))} to {format_hours(max(hours))} away"
+        said.append(f"{len(hours)} photos without a position, {away}")
     if evidence.track is not None:
         said.append(f"{evidence.track.name}, the camera's clock {evidence.track.clock_offset}")
     if evidence.disagrees:

@@ -50,7 +50,8 @@ def nearest(
     Example: geosearch nearest --vectors query.npy --model external:dinov2
     """
     from geosearch.localization import Request
-    from geosearch.localization.localizing import chosen_parameters, find_neighbours
+    from geosearch.localization.localizing import chosen_parameters
+    from geosearch.localization.pictures import find_neighbours
 
     own = {"method": "nearest", "k": k} | ({"exact": True} if exact else {})
     asked = Request.from_json(options.read_parameters(parameters) | own)

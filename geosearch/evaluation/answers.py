@@ -14,7 +14,8 @@ from geosearch.features import Rejected
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure, Localization, Parameters
-from geosearch.localization.localizing import answer_from, failure, find_neighbours
+from geosearch.localization.localizing import answer_from, failure
+from geosearch.localization.pictures import find_neighbours
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours

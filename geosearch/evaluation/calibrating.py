@@ -36,9 +36,10 @@ from geosearch.evaluation.evaluating import (
 )
 from geosearch.evaluation.queries import Labelled, QuerySet
 from geosearch.features import Backbone, Rejected
-from geosearch.features.extraction import Outcome
+from geosearch.features.extraction import Outcome, queries_of
 from geosearch.features.model_rows import Model
 from geosearch.json_record import Record
+from geosearch.localization.pictures import nearest_in_time
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
@@ -47,7 +48,13 @@ from geosearch.retrieval.place_conditions import Near
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 from geosearch.timeline import Movement, fit_movement
 from geosearch.timeline.movement_fit import drawn_holes
-from geosearch.timeline.timeline_rows import Dated, find_moment, read_timelines, stored_dated
+from geosearch.timeline.timeline_rows import (
+    Dated,
+    find_moment,
+    find_session,
+    read_timelines,
+    stored_dated,
+)
 from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
@@ -70,6 +77,9 @@ _COMPARED = 10
 #: Queries without which nothing can be fitted, and below which figures are loose.
 FEWEST, FEW = 20, 100
 
+
+#: Of about so many queries it is asked what time says of them: each takes up to 26 searches more.
+MOST_ASKED_OF_TIME = 500
 
 #: The smallest circle in which references are hidden, kilometres: a metre.
 _NEAREST_KM = 1e-3
@@ -304,34 +314,44 @@ def _answered(
         named = agency is not None and labelled.author == agency
         left_out = replace(how.exclusions, same_author=False) if named else how.exclusions
 
-        def search(passing: Filter) -> Example | None:
+        def search(passing: Filter, asked: Query = query) -> Example | None:
             k = max(how.k, how.verify)
-            found = nearest_others(database, model.id, query, k, passing, left_out, exact=how.exact)
-            near = verified(database, found, query, how.verify).neighbours.first(how.k)
+            found = nearest_others(database, model.id, asked, k, passing, left_out, exact=how.exact)
+            near = verified(database, found, asked, how.verify).neighbours.first(how.k)
             if not len(near):
                 return None
             return Example(near.lat, near.lon, near.effective_distance, labelled.truth)
 
         def timed(found: Example) -> Iterator[Example]:
-            # As if those who took it had taken nothing for a while: no photo to place it by, and
-            # none that looks like it.
+            # As if those who took it had taken nothing for a while that has a position: no photo to
+            # place it by, and none that looks like it. What they took then tells by its pictures.
             with database.connection() as connection:
                 photo = _dated(connection, labelled, query)
             for hole in drawn_holes(np.random.default_rng(list(query.sha256))):
                 with database.connection() as connection:
                     moment = find_moment(connection, photo, how.where, hole)
-                if not moment:
+                    near = find_session(connection, photo, how.where, moment, hole) if hole else []
+                    stored = queries_of(connection, model, [seen.photo_id for seen in near])
+                if not moment and not near:
                     return
-                one = search(photo.without_meanwhile(how.where, hole)) if hole else found
+                passing = photo.without_meanwhile(how.where, hole)
+                one = search(passing) if hole else found
                 if one is None:
                     return
-                yield replace(one, moment=moment)
+                session = [
+                    (seen, shown)
+                    for seen, other in nearest_in_time(near, stored, query)
+                    if (shown := search(passing, other)) is not None
+                ]
+                if moment or session:
+                    yield replace(one, moment=moment, session=tuple(session))
 
         found = search(how.where)
         if found is None:
             return None
         km = how.absent_km or max(found.near_km, _NEAREST_KM)
-        found = replace(found, timed=tuple(timed(found)))
+        if _drawn(query, MOST_ASKED_OF_TIME / len(asked)):
+            found = replace(found, timed=tuple(timed(found)))
         return labelled, found, search(how.where & ~Near(*labelled.truth, km))
 
     usable = []
@@ -342,6 +362,11 @@ def _answered(
         if progress is not None:
             progress(done, len(asked))
     return usable
+
+
+def _drawn(query: Query, share: float) -> bool:
+    """Whether a query is of a share of all, drawn by its bytes."""
+    return int.from_bytes(query.sha256[:4], "big") < share * 2**32
 
 
 def _dated(connection: Connection, labelled: Labelled, query: Query) -> Dated:

@@ -58,10 +58,9 @@ def stored_query(connection: Connection, model: Model, photo_id: int) -> Query:
     NotFoundError
         There is no such photo, or it is not embedded with the model.
     """
-    found = _stored_queries(connection, model, [photo_id])
-    if not found:
+    query = queries_of(connection, model, [photo_id]).get(photo_id)
+    if query is None:
         raise no_photo(photo_id)
-    (query,) = found
     if not len(query.embedding):
         raise NotFoundError(
             f"photo {photo_id} is not embedded with the model {model.name}",
@@ -79,7 +78,7 @@ def embed_stored(
     """
     for batch in batched(photo_ids, backbone.batch_size):
         with database.connection() as connection:
-            queries = _stored_queries(connection, model, batch)
+            queries = [*queries_of(connection, model, batch).values()]
         bare = [query for query in queries if not len(query.embedding)]
         files = [query.uri for query in bare], [query.sha256 for query in bare]
         made = iter(embed_batch(backbone, *files) if bare else ())
@@ -93,19 +92,19 @@ def embed_stored(
             yield outcome
 
 
-def _stored_queries(connection: Connection, model: Model, photo_ids: Sequence[int]) -> list[Query]:
-    """The photos there are of these ids, with an empty embedding where none is stored."""
+def queries_of(connection: Connection, model: Model, photo_ids: Sequence[int]) -> dict[int, Query]:
+    """The photos there are of these ids, by id, with an empty embedding where none is stored."""
     rows = connection.execute(
-        "SELECT uri, sha256, author, taken_at FROM geosearch.photos WHERE id = ANY(%(ids)s) "
+        "SELECT id, uri, sha256, author, taken_at FROM geosearch.photos WHERE id = ANY(%(ids)s) "
         "ORDER BY array_position(%(ids)s, id)",
         {"ids": list(photo_ids)},
     ).fetchall()
-    queries = []
-    for uri, digest, author, taken_at in rows:
+    queries = {}
+    for key, uri, digest, author, taken_at in rows:
         stored = stored_embedding(connection, model.id, digest)
         embedding, reason = stored or (np.zeros(0, np.float32), None)
-        queries.append(
-            Query(uri, bytes(digest), embedding, author, taken_at, low_information=reason)
+        queries[int(key)] = Query(
+            uri, bytes(digest), embedding, author, taken_at, low_information=reason
         )
     return queries
 

@@ -314,11 +314,17 @@ class Localization:
         return calibrated(self.parameters, self.neighbours, place)
 
     @property
+    def _unlearned(self) -> bool:
+        return self.evidence is not None and self.evidence.unlearned
+
+    @property
     def calibration_fits(self) -> Fits | None:
         """Whether the calibration holds for this answer; None without."""
         found = self.calibrated
         if found is None:
             return None
+        if self._unlearned:
+            return Fits.NO
         fits = found.fits(self.parameters.outside)
         tells = self.query.low_information is None or fits is Fits.WIDENED
         return fits if tells else Fits.NO
@@ -346,6 +352,9 @@ class Localization:
             return f"{said}. It does not fit here: the photo is {self.query.low_information}"
         if self.parameters.outside:
             return f"{said}. It does not fit here: {'; '.join(self.parameters.outside)}"
+        if self._unlearned:
+            unseen = "it has seen no photos without positions that tell of one another"
+            return f"{said}. It does not fit here: {unseen}"
         return f"{said}. {_FITS[fits]}"
 
     @property

@@ -16,7 +16,7 @@ from geosearch.arguments import Paths, check_range
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL, DEFAULT_WEIGHTING
-from geosearch.density import Place, locate
+from geosearch.density import Place
 from geosearch.errors import InputError
 from geosearch.features import Backbone, Rejected
 from geosearch.features.extraction import Outcome, embed_stored
@@ -25,18 +25,17 @@ from geosearch.features.model_rows import Model, require_model
 from geosearch.features.whitening import find_backbone
 from geosearch.localization.answer import Failure, Localization, Parameters, calibrated
 from geosearch.localization.answer_rows import save, with_places
+from geosearch.localization.pictures import LEVELS, Pictures, place_of
 from geosearch.localization.request import Request
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
-from geosearch.retrieval import EVERYTHING, Filter, Neighbours
-from geosearch.retrieval.duplicates import NOTHING, Exclusions, Found, nearest_others
-from geosearch.retrieval.neighbours import NO_NEIGHBOURS
+from geosearch.retrieval import EVERYTHING, Filter
+from geosearch.retrieval.duplicates import NOTHING, Exclusions, Found
 from geosearch.retrieval.photo_list import find_photo
-from geosearch.retrieval.place_conditions import Within
 from geosearch.timeline.time_asked import NOTHING_MORE, TimeAsked
 from geosearch.timeline.time_evidence import TimeEvidence
 from geosearch.timeline.track_files import read_tracks
-from geosearch.verification import require_opencv, verified
+from geosearch.verification import require_opencv
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
 
@@ -45,9 +44,6 @@ ITSELF = Exclusions(same_bytes=True)
 
 #: Clocks that were never set are decades off, not more.
 _MOST_OFFSET_S = 2e9
-
-#: Levels of the radii and regions of an answer.
-LEVELS = (0.5, 0.9)
 
 
 def localize(
@@ -149,7 +145,8 @@ def localize_stored(
     )
 
 
-# Of those with the same bytes the first. Answers first: they may come out of a function.
+# Of those with the same bytes the first, in order of time: photos tell those taken near. Answers
+# first: they may come out of a function.
 _UNLOCATED = """
 WITH answered AS MATERIALIZED (
     SELECT photo_sha256 FROM geosearch.localizations WHERE question = %(question)s
@@ -161,7 +158,7 @@ WHERE position_source IS NULL
     )
     AND sha256 NOT IN (SELECT photo_sha256 FROM answered)
 GROUP BY sha256
-ORDER BY 1
+ORDER BY min(taken_at), 1
 """
 
 
@@ -220,13 +217,13 @@ class _Asking:
     ) -> Iterator[Localization | Failure]:
         """The answers to queries, in their order, each recorded before it is given."""
         question = self.question
+        asked = self.parameters, self.where, self.exclusions
+        pictures = Pictures(database, self.model, *asked)
 
         def answer(outcome: Outcome) -> Localization | Failure:
             if isinstance(outcome, Rejected):
                 return failure(outcome)
-            asked = self.parameters, self.where, self.exclusions
-            given = answer_query(database, self.model, outcome, *asked, times=self.times)
-            return replace(given, question=question)
+            return replace(answer_by(pictures, outcome, times=self.times), question=question)
 
         for done, given in enumerate(ordered_map(answer, outcomes, database.pool_size), start=1):
             if isinstance(given, Localization):
@@ -291,34 +288,6 @@ def failure(rejected: Rejected) -> Failure:
     return Failure(rejected.uri, rejected.rejection.reason, rejected.rejection.message)
 
 
-def find_neighbours(
-    database: Database,
-    model: Model,
-    query: Query,
-    parameters: Parameters,
-    where: Filter,
-    exclusions: Exclusions = NOTHING,
-    *,
-    k: int | None = None,
-) -> Found:
-    """What a query is answered by: its nearest neighbours, with `restrict_cells` in likely cells.
-
-    None for a method that goes without. `k` instead of that of the parameters finds more. Those
-    that the parameters have verified are.
-    """
-    if not parameters.retrieves:
-        return Found(NO_NEIGHBOURS, where, None)
-    share, geocells = parameters.restrict_cells, parameters.geocells
-    if share is not None and geocells is not None:
-        where &= Within(geocells.likely(query.embedding).area(share))
-    k = k or parameters.k
-    found = nearest_others(
-        *(database, model.id, query, max(k, parameters.verify), where, exclusions),
-        exact=parameters.exact,
-    )
-    return verified(database, found, query, parameters.verify).first(k)
-
-
 def answer_query(
     database: Database,
     model: Model,
@@ -335,16 +304,30 @@ def answer_query(
     `exclusions` may leave out references by the query's author, where that is known. The answer's
     filter says all that was left out. `times` is what is asked of time besides.
     """
+    pictures = Pictures(database, model, parameters, where, exclusions)
+    return answer_by(pictures, query, regions=regions, times=times)
+
+
+def answer_by(
+    pictures: Pictures, query: Query, *, regions: bool = True, times: TimeAsked = NOTHING_MORE
+) -> Localization:
+    """Answer a query by what pictures show, its own and those of its session, as `answer_query`."""
     started = time.perf_counter()
-    found = find_neighbours(database, model, query, parameters, where, exclusions)
+    parameters = pictures.parameters
+    found = pictures.found(query)
     evidence = None
     if parameters.timeline or times.track is not None:
-        asked = query.sha256, query.uri, where, parameters.fusion
-        with database.connection() as connection:
+        asked = query.sha256, query.uri, pictures.where, parameters.fusion
+        with pictures.database.connection() as connection:
             evidence = times.evidence(connection, *asked, timeline=parameters.timeline)
+    if evidence is not None and parameters.timeline:
+        evidence = pictures.with_session(query, evidence)
     ms = 1000 * (time.perf_counter() - started)
     return answer_from(
-        found, model, query, parameters, retrieval_ms=ms, regions=regions, evidence=evidence
+        *(found, pictures.model, query, parameters),
+        retrieval_ms=ms,
+        regions=regions,
+        evidence=evidence or None,
     )
 
 
@@ -364,7 +347,10 @@ def answer_from(
     it is by picture and time together.
     """
     started = time.perf_counter()
-    neighbours, place = found.neighbours, _place(found.neighbours, query, parameters, regions)
+    neighbours, place = (
+        found.neighbours,
+        place_of(found.neighbours, query, parameters, regions=regions),
+    )
     verification = neighbours.verification
     if place is not None:
         parameters = _resolved(parameters, place)
@@ -427,28 +413,6 @@ def _with_time(answer: Localization, regions: bool) -> Localization:
             km: told.probability_within(km) for km in answer.probability_within_km
         },
         confident=True if confident is False and evidence.time_believed else confident,
-    )
-
-
-def _place(found: Neighbours, query: Query, parameters: Parameters, regions: bool) -> Place | None:
-    """The place before any calibration has judged it; None without neighbours."""
-    fitted = parameters.fitted
-    if not parameters.retrieves:
-        assert parameters.geocells is not None
-        return parameters.geocells.likely(query.embedding).place(LEVELS, regions=regions)
-    if not len(found):
-        return None
-    if fitted is not None:
-        return fitted.place(found.lat, found.lon, found.effective_distance)
-    return locate(
-        found.lat,
-        found.lon,
-        found.effective_distance,
-        method=parameters.method,
-        bandwidth_km=parameters.bandwidth_km,
-        weighting=parameters.weighting,
-        levels=LEVELS,
-        regions=regions,
     )
 
 

@@ -13,10 +13,14 @@ from geosearch.features.model_rows import Model, model_by_fingerprint, model_by_
 from geosearch.json_record import Record
 from geosearch.localization.answer import Localization
 from geosearch.localization.answer_rows import load
-from geosearch.localization.localizing import answer_from, chosen_parameters, find_neighbours
+from geosearch.localization.localizing import answer_from, chosen_parameters
+from geosearch.localization.pictures import Pictures, find_neighbours
+from geosearch.retrieval import Filter
+from geosearch.retrieval.duplicates import NOTHING, Exclusions
 from geosearch.retrieval.neighbours import NOT_COMPARED, Neighbours
 from geosearch.sphere import great_circle_km
 from geosearch.timeline.time_evidence import TimeEvidence
+from geosearch.timeline.timeline_prior import NOTHING_KNOWN
 from geosearch.timeline.timeline_rows import find_moment, stored_dated
 
 #: Estimates further apart than this, in degrees, are different.
@@ -103,6 +107,8 @@ def _answer_again(database: Database, before: Localization, model: Model) -> Loc
         parameters = chosen_parameters(connection, model, before.where, parameters)
         if parameters.timeline:
             evidence = _time_again(connection, before)
+    if parameters.timeline and evidence is not None:
+        evidence = _session_again(database, before, model, evidence)
     k = max(parameters.k, verify)
     found = find_neighbours(database, model, before.query, parameters, before.where, k=k)
     found = replace(found, neighbours=_with_inliers(found.neighbours, before.neighbours))
@@ -123,6 +129,31 @@ def _time_again(connection: Connection, before: Localization) -> TimeEvidence | 
     if known is None:
         known = TimeEvidence(photo, None, before.parameters.fusion)
     return replace(known, timeline=find_moment(connection, photo, before.where) or None)
+
+
+def _session_again(
+    database: Database, before: Localization, model: Model, evidence: TimeEvidence
+) -> TimeEvidence:
+    """What photos without positions show, looked up again as it was looked up then."""
+    moment = before.evidence and before.evidence.timeline
+    said = moment and moment.session
+    if said and before.parameters.verify:  # which is by files that may have gone
+        return replace(evidence, timeline=replace(evidence.timeline or NOTHING_KNOWN, session=said))
+    where, exclusions, parameters = before.where, NOTHING, before.parameters
+    if said and said.asked is not None:
+        where, exclusions = (
+            Filter.from_json(said.asked["filter"]),
+            Exclusions(**said.asked["exclusions"]),
+        )
+        parameters = replace(parameters, bandwidth_km=said.asked["bandwidth_km"])
+    with database.connection() as connection:
+        parameters = chosen_parameters(connection, model, where, parameters)
+    pictures = Pictures(database, model, parameters, where, exclusions)
+    evidence = pictures.with_session(before.query, evidence)
+    again = evidence.timeline and evidence.timeline.session
+    if said and again and said.like(again):
+        return replace(evidence, timeline=replace(evidence.timeline or NOTHING_KNOWN, session=said))
+    return evidence
 
 
 def _with_inliers(found: Neighbours, known: Neighbours) -> Neighbours:
@@ -208,6 +239,17 @@ def _timeline_changes(before: Localization, after: Localization) -> list[str]:
             continue
         was, now = ("none" if fix is None else str(fix) for fix in (old, new))
         changes.append(f"the photo {name} it was {was}, is {now}")
+    then, since = (
+        each.evidence and each.evidence.timeline and each.evidence.timeline.session
+        for each in (before, after)
+    )
+    told, tell = (
+        {seen.photo_id for seen in each.photos} if each else set() for each in (then, since)
+    )
+    changes += [f"photo {key} of its session tells nothing any more" for key in sorted(told - tell)]
+    changes += [f"photo {key} of its session tells since" for key in sorted(tell - told)]
+    if then != since and told == tell:
+        changes.append("what the photos of its session show is different")
     return changes
 
 

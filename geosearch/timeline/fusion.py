@@ -72,14 +72,20 @@ class Fusion(Record):
     `picture_doubt`, `time_doubt` and `track_doubt` are the probabilities that each tells nothing.
     `gaps` correct the levels of fused densities: minutes after another photo and a day after it
     are not alike. `photos` is how many it was fitted to.
+
+    `session_doubt` is that for the pictures of photos without positions that tell others
+    (`geosearch.timeline.session_chain`), and `chained` is to how many photos they told it was
+    fitted.
     """
 
     movement: Movement = field(default_factory=Movement)
     picture_doubt: float = 0.3
     time_doubt: float = 0.05
+    session_doubt: float = 0.3
     track_doubt: float = 0.05
     gaps: tuple[GapLevels, ...] = (GapLevels(),)
     photos: int = 0
+    chained: int = 0
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -64,7 +64,7 @@ class Timeline:
         if hole_hours:
             before = int(np.searchsorted(self.hours, time - hole_hours, "right")) - 1
             after = int(np.searchsorted(self.hours, time + hole_hours, "right"))
-        return Moment(*(self._fix(other, time) for other in (before, after)))
+        return Moment(self._fix(before, time), self._fix(after, time))
 
     def _fix(self, index: int, time: float) -> Fix | None:
         if not 0 <= index < len(self):

@@ -55,7 +55,7 @@ class TimeAsked:
         *,
         timeline: bool,
     ) -> TimeEvidence | None:
-        """What time says of a photo; None if that is nothing."""
+        """What time says of a photo, if anything; None if not even the photo is known."""
         photo = stored_dated(connection, sha256)
         if photo is None and self.files:
             photo = file_dated(sha256, uri)
@@ -63,8 +63,7 @@ class TimeAsked:
             return None
         moment = find_moment(connection, photo, where) if timeline else None
         on_track = self._on_track(connection, photo, where)
-        found = TimeEvidence(photo, moment or None, fusion, on_track)
-        return found or None
+        return TimeEvidence(photo, moment or None, fusion, on_track)
 
     def _on_track(self, connection: Connection, photo: Dated, where: Filter) -> OnTrack | None:
         track = self.track

@@ -11,6 +11,8 @@ from geosearch.density import Mixture
 from geosearch.json_record import Record
 from geosearch.timeline.clock_offset import ClockOffset
 from geosearch.timeline.fusion import Fused, Fusion, fused
+from geosearch.timeline.session_chain import Session
+from geosearch.timeline.session_fit import FEWEST
 from geosearch.timeline.timeline_prior import Moment
 from geosearch.timeline.timeline_rows import Dated
 
@@ -62,6 +64,13 @@ class TimeEvidence:
         """Whether picture and time contradict each other."""
         return self.agree < _EVEN
 
+    @property
+    def unlearned(self) -> bool:
+        """Whether time is that of photos without positions alone, whose worth was not learned."""
+        moment = self.timeline
+        alone = moment is not None and not moment.fixes and self.track is None
+        return alone and self.fusion.chained < FEWEST
+
     def fused(self, picture: Mixture, within_km: tuple[float, ...], *, blank: bool) -> Fused:
         """The density by the picture, which is hardly believed if it is `blank`, and by time."""
         fusion = replace(self.fusion, picture_doubt=_BLANK) if blank else self.fusion
@@ -76,8 +85,18 @@ class TimeEvidence:
 
     @property
     def time_believed(self) -> bool:
-        """Whether some kind of time is probably right, so that the place is known by it."""
-        return any(share >= _EVEN for name, share in self.believed.items() if name != "picture")
+        """Whether some kind of time is probably right, so that the place is known by it.
+
+        By photos without positions it is if a picture of theirs tells theirs.
+        """
+        moment = self.timeline
+        known = {
+            "timeline": bool(
+                moment and (moment.fixes or (moment.session and moment.session.confident))
+            ),
+            "track": True,
+        }
+        return any(share >= _EVEN and known.get(name) for name, share in self.believed.items())
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, without what was fitted."""
@@ -95,16 +114,22 @@ class TimeEvidence:
             "believed": dict(self.believed),
             "agree": self.agree,
             "fitted_to": self.fusion.photos,
+            "chained_to": self.fusion.chained,
         }
 
     def to_row(self) -> dict[str, Any]:
         """As JSON, with what was fitted: what the answer can be computed from again."""
-        return self.to_json() | {"fusion": self.fusion.to_json()}
+        found = self.to_json() | {"fusion": self.fusion.to_json()}
+        session = self.timeline and self.timeline.session
+        return found | {"session": session.to_row()} if session else found
 
     @classmethod
     def from_row(cls, value: Mapping[str, Any], sha256: bytes) -> Self:
         """What `to_row` wrote of a photo with these bytes."""
         taken, picture = value["taken_at"], value["by_picture"]
+        moment = None if value["timeline"] is None else Moment.from_json(value["timeline"])
+        if moment is not None and "session" in value:
+            moment = replace(moment, session=Session.from_row(value["session"]))
         names = ("zone", "author", "camera", "collection_id")
         return cls(
             Dated(
@@ -112,7 +137,7 @@ class TimeEvidence:
                 None if taken is None else datetime.fromisoformat(taken),
                 *(value[name] for name in names),
             ),
-            None if value["timeline"] is None else Moment.from_json(value["timeline"]),
+            moment,
             Fusion.from_json(value["fusion"]),
             None if value["track"] is None else OnTrack.from_json(value["track"]),
             value["believed"],

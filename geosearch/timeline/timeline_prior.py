@@ -6,19 +6,22 @@ chain, seen from both sides. The product knows no direction, so a share `steady`
 on the way from the one to the other, where a steady speed leads: at the share f of the way, f being
 the share of the time, with a bandwidth of `wander` · 2√(f(1-f)) of its length, as of a Brownian
 bridge. Either may be wrong, or both, with the probability `doubt`.
+
+Where photos without positions were taken between, what their pictures show comes in
+(`geosearch.timeline.session_chain`): a side is then the message of all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from geosearch.density import Mixture
 from geosearch.density.kernel import BANDWIDTH_RANGE_KM
-from geosearch.density.products import Together, product, together, united
+from geosearch.density.products import product, together, united
 from geosearch.json_record import Record
 from geosearch.sphere import (
     EARTH_RADIUS_KM,
@@ -28,6 +31,10 @@ from geosearch.sphere import (
     initial_bearing,
 )
 from geosearch.timeline.movement import Movement
+from geosearch.timeline.session_chain import Message, Seen, Session, Sight, message
+
+#: Photos further apart in time tell nothing of one another.
+HORIZON_HOURS = 7 * 24
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,14 @@ class Fix(Record):
 
 @dataclass(frozen=True)
 class Moment(Record):
-    """The last place known before a photo, and the first after it; None where there is none."""
+    """The last place known before a photo, and the first after it; None where there is none.
+
+    `session` is what photos without positions say that were taken between these.
+    """
 
     before: Fix | None
     after: Fix | None
+    session: Session | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -62,18 +73,27 @@ class Moment(Record):
         before, after = (value[name] and Fix(**value[name]) for name in ("before", "after"))
         return cls(before, after)
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        found = super().to_json()
+        return found if self.session else {name: found[name] for name in ("before", "after")}
+
     def __bool__(self) -> bool:
-        return bool(self.before or self.after)
+        return bool(self.before or self.after or self.session)
 
     @property
     def hours(self) -> float:
-        """To the nearest of them."""
-        return min(fix.hours for fix in self.fixes)
+        """To the nearest place known; where there is none, to the horizon."""
+        return min((fix.hours for fix in self.fixes), default=HORIZON_HOURS)
 
     @property
     def fixes(self) -> tuple[Fix, ...]:
         """Those there are."""
         return tuple(fix for fix in (self.before, self.after) if fix is not None)
+
+
+#: Neither a place before nor one after.
+NOTHING_KNOWN = Moment(None, None)
 
 
 def fix_kernels(movement: Movement, fix: Fix) -> Mixture:
@@ -87,26 +107,81 @@ def fix_kernels(movement: Movement, fix: Fix) -> Mixture:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """The density of a photo by what is on one side of it, unless nothing there is right.
+
+    `by_fix` is the probability that it is by a known place alone.
+    """
+
+    mixture: Mixture
+    doubt: float
+    by_fix: float = 1.0
+
+    @classmethod
+    def of(cls, movement: Movement, fix: Fix | None, told: Message | None) -> Self | None:
+        """By photos without positions, or else by a known place."""
+        if told is not None:
+            return cls(told.mixture, told.doubt, told.by_fix)
+        return None if fix is None else cls(fix_kernels(movement, fix), movement.doubt)
+
+
 def moment_prior(movement: Movement, moment: Moment) -> Mixture:
-    """The density of a photo by those before and after it; by the spread alone without any."""
-    found = [fix_kernels(movement, fix) for fix in moment.fixes]
-    if moment.before is None or moment.after is None:
-        if not found:
-            return movement.spread.mixture
-        return united([(1 - movement.doubt, found[0]), (movement.doubt, movement.spread.mixture)])
-    return both_sides(movement, moment.before, moment.after).mixture
+    """The density of a photo by what is before and after it; by the spread alone without any."""
+    spread, session = movement.spread, moment.session
+    told = (session.before, session.after) if session else (None, None)
+    pairs = zip((moment.before, moment.after), told, strict=True)
+    sides = [side for pair in pairs if (side := _Side.of(movement, *pair))]
+    if not sides:
+        return spread.mixture
+    if len(sides) == 1:
+        (one,) = sides
+        return united([(1 - one.doubt, one.mixture), (one.doubt, spread.mixture)])
+    agreed, log_mass = product(*(side.mixture for side in sides))
+    if moment.before and moment.after:
+        share = movement.steady
+        if session:  # a steady way is from one known place to the other: as far as these tell
+            both = product(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
+            share *= min(1.0, float(np.exp(both - log_mass) * sides[0].by_fix * sides[1].by_fix))
+        lat, lon, km = steady_way(movement, moment.before, moment.after)
+        agreed = united([(1 - share, agreed), (share, Mixture.at([lat], [lon], [1.0], km))])
+    sure = [(side.mixture, side.doubt) for side in sides]
+    return together(sure, spread.mixture, spread.log_level, (agreed, log_mass)).mixture
 
 
-def both_sides(movement: Movement, before: Fix, after: Fix) -> Together:
-    """The density of a photo between two others, and how far these agree."""
-    first, second = fix_kernels(movement, before), fix_kernels(movement, after)
-    agreed, log_mass = product(first, second)
-    lat, lon, km = steady_way(movement, before, after)
-    way = Mixture.at([lat], [lon], [1.0], km)
-    agreed = united([(1 - movement.steady, agreed), (movement.steady, way)])
-    spread, doubt = movement.spread, movement.doubt
-    told = (first, doubt), (second, doubt)
-    return together(told, spread.mixture, spread.log_level, (agreed, log_mass))
+def with_session(
+    movement: Movement,
+    moment: Moment,
+    told: Sequence[tuple[Seen, Mixture]],
+    doubt: float,
+    **asked: Any,
+) -> Moment:
+    """The moment with what photos without positions say that were taken between its places.
+
+    By what their pictures show, each of which is wrong with the probability `doubt`. `asked` are
+    the other fields of `Session`.
+    """
+
+    def side(sign: int, fix: Fix | None) -> Message | None:
+        pairs = [pair for pair in told if (pair[0].hours > 0) == (sign > 0)]
+        if not pairs:
+            return None
+        sights = [
+            Sight.of_picture(movement, abs(seen.hours), picture, doubt)
+            for seen, picture in sorted(pairs, key=lambda pair: -abs(pair[0].hours))
+        ]
+        return message(movement, [*_known(movement, fix), *sights], fixed=fix is not None)
+
+    photos = tuple(sorted((seen for seen, _ in told), key=lambda seen: seen.hours))
+    session = Session(photos, side(-1, moment.before), side(1, moment.after), **asked)
+    return replace(moment, session=session if photos else None)
+
+
+def _known(movement: Movement, fix: Fix | None) -> list[Sight]:
+    if fix is None:
+        return []
+    km = max(fix.accuracy_km, BANDWIDTH_RANGE_KM[0])
+    return [Sight(fix.hours, Mixture.at([fix.lat], [fix.lon], [1.0], km), movement.doubt)]
 
 
 def steady_way(movement: Movement, before: Fix, after: Fix) -> tuple[float, float, float]:

@@ -21,10 +21,8 @@ from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.conditions import ByAuthors, TakenAfter, TakenBefore
 from geosearch.sphere import Array
 from geosearch.timeline.movement_fit import Timeline
-from geosearch.timeline.timeline_prior import Fix, Moment
-
-#: Photos further apart in time tell nothing of one another.
-HORIZON_HOURS = 7 * 24
+from geosearch.timeline.session_chain import MOST_A_SIDE, Seen
+from geosearch.timeline.timeline_prior import HORIZON_HOURS, NOTHING_KNOWN, Fix, Moment
 
 #: Where the zone of a clock is not known, photos so near to it may be before it or after.
 _ZONES = timedelta(hours=15)
@@ -40,16 +38,22 @@ _CAMERA: LiteralString = (
 #: Readers may not read what else is in EXIF: to them all cameras of an author are one.
 _NO_CAMERA: LiteralString = "NULL::text"
 
-_LOCATED = """
+_DATED = """
 SELECT photo_id, collection_id, author, camera, taken_at, taken_at_zone AS zone, sha256,
     ST_Y(geom) AS lat, ST_X(geom) AS lon, coalesce(accuracy_m, 0) / 1000 AS accuracy_km
 FROM (
     SELECT id AS photo_id, collection_id, author, {camera} AS camera, taken_at, taken_at_zone,
-        sha256, geom, accuracy_m, licence
+        sha256, geom, accuracy_m, licence, position_source
     FROM geosearch.photos
 ) AS embeddings
-WHERE geom IS NOT NULL AND taken_at IS NOT NULL AND {condition}
+WHERE {which} AND taken_at IS NOT NULL AND {condition}
 """
+
+_LOCATED: LiteralString = "geom IS NOT NULL"
+_UNLOCATED: LiteralString = "position_source IS NULL"
+
+#: For each photo of a session that tells, so many are looked at: some are copies of others.
+_COPIES = 3
 
 
 class _Located(NamedTuple):
@@ -166,15 +170,57 @@ def find_moment(
     moments: those of the others are as they were where these were taken. None is within
     `hole_hours` of it.
     """
-    nothing = Moment(None, None)
     if not photo.known(where) or photo.taken_at is None:
-        return nothing
+        return NOTHING_KNOWN
     located, values = _located(connection, where)
+    count = _LOOKED_AT if photo.zone == "assumed" else 1
     for camera in dict.fromkeys((photo.camera, None)):
-        rows = _nearest(connection, located, values, replace(photo, camera=camera), hole_hours)
+        whose = replace(photo, camera=camera)
+        rows = _nearest(connection, located, values, whose, hole_hours, count)
         if rows:
             return _moment(photo, photo.taken_at, rows)
-    return nothing
+    return NOTHING_KNOWN
+
+
+def find_session(
+    connection: Connection,
+    photo: Dated,
+    where: Filter,
+    moment: Moment,
+    hole_hours: float = 0.0,
+) -> list[Seen]:
+    """The photos without positions nearest to one in time, by the same author and camera.
+
+    All is as in `find_moment`, of whose result, `moment`, they are between the places. Their clocks
+    name a zone if the photo's does. Some may be copies of others. With `hole_hours` they are those
+    within so many hours that have positions, as if they had none. A photo whose own position is
+    known has no session: what others show may have been found by it.
+    """
+    if not photo.known(where) or photo.taken_at is None:
+        return []
+    known = connection.execute(
+        "SELECT FROM geosearch.photos WHERE sha256 = %s AND geom IS NOT NULL", (photo.sha256,)
+    )
+    if not hole_hours and known.fetchone() is not None:
+        return []
+    which = _LOCATED if hole_hours else _UNLOCATED
+    dated, values = _located(connection, where, which)
+    assumed = photo.zone == "assumed"
+    alike = sql.SQL("SELECT * FROM ({}) AS alike WHERE (zone = 'assumed') IS {}").format(
+        dated, sql.SQL("TRUE" if assumed else "NOT TRUE")
+    )
+    most = _COPIES * MOST_A_SIDE
+    for camera in dict.fromkeys((photo.camera, None)):
+        whose = replace(photo, camera=camera)
+        rows = _nearest(connection, alike, values, whose, 0.0, most)
+        gaps = [(_hours(row.taken_at) - _hours(photo.taken_at), row.photo_id) for row in rows]
+        first = -moment.before.hours if moment.before else -HORIZON_HOURS
+        last = moment.after.hours if moment.after else HORIZON_HOURS
+        if hole_hours:
+            first, last = max(first, -hole_hours), min(last, hole_hours)
+        if gaps:
+            return [Seen(key, gap) for gap, key in gaps if first < gap < last]
+    return []
 
 
 def located_readings(
@@ -230,9 +276,14 @@ def _mine(photo: Dated) -> tuple[sql.Composable, dict[str, Any]]:
     return sql.SQL(" AND ").join(mine), own
 
 
-def _located(connection: Connection, where: Filter) -> tuple[sql.Composed, dict[str, Any]]:
+def _located(
+    connection: Connection, where: Filter, which: LiteralString = _LOCATED
+) -> tuple[sql.Composed, dict[str, Any]]:
     condition, values = where.compile(connection)
-    return sql.SQL(_LOCATED).format(camera=camera_of(connection), condition=condition), dict(values)
+    statement = sql.SQL(_DATED).format(
+        camera=camera_of(connection), which=sql.SQL(which), condition=condition
+    )
+    return statement, dict(values)
 
 
 def _nearest(
@@ -241,8 +292,9 @@ def _nearest(
     values: dict[str, Any],
     photo: Dated,
     hole_hours: float,
+    count: int,
 ) -> list[_Located]:
-    """The located photos nearest in time on both sides."""
+    """The so many photos nearest in time on either side."""
     mine, own = _mine(photo)
     statement = sql.SQL(
         """
@@ -261,7 +313,7 @@ def _nearest(
         "own_last": photo.taken_at + near,
         "own_before": photo.taken_at - hole,
         "own_after": photo.taken_at + hole,
-        "own_count": _LOOKED_AT if photo.zone == "assumed" else 1,
+        "own_count": count,
     }
     return _rows(connection, statement, values | own)
 

@@ -1,0 +1,228 @@
+"""What photos without a position tell another one, by their pictures: a chain through a session.
+
+On either side of the photo that is told, the others are in order of time, a photo with a position,
+if there is one, at the end. Of each there is a density of its place, kernels vₖ with weights wₖ:
+that of its picture. With the probability a a photo tells nothing, its picture or its clock being
+wrong; it is then as if it had not been taken. From one that is right to the next, whatever lies
+between, the photographer went by the movement model. So, from the farthest to the nearest, kernel k
+of photo i has, if that photo is the last one right, the weight
+
+    αᵢ(k) = (1-aᵢ) wₖ [ Πⱼ aⱼ  +  1/ℓ Σₕ Πⱼ aⱼ Σₗ αₕ(l) K(l, k) ],   all j < i, and all h < j < i
+
+where ℓ is the level at which photos lie if nothing is known, and K(l, k) the density at which the
+two kernels meet: that of a kernel at their distance, of the variance of both and of the way. It
+depends on no order. These are the forward probabilities of a hidden Markov model whose states are
+the places that the pictures show; with those of the other side they are all that the session says
+of a photo, and its own picture is in neither. None right, Πⱼ aⱼ, is the state "elsewhere".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from geosearch.density import Mixture
+from geosearch.density.kernel import BANDWIDTH_RANGE_KM, log_sum, squared_chords
+from geosearch.density.levels import CLOSE, LIGHTEST
+from geosearch.density.products import log_constant, united
+from geosearch.json_record import Record, plain
+from geosearch.sphere import EARTH_RADIUS_KM, Array, lat_lon
+from geosearch.timeline.movement import Movement
+
+#: So many photos at most tell from either side, the nearest in time.
+MOST_A_SIDE = 6
+
+#: Kernels of a picture's density, the heaviest, that tell other photos.
+_MOST_TELLING = 48
+
+#: Bandwidths of a message are rounded to powers of this, so that kernels can be taken together.
+_STEP = 1.1
+
+#: The heaviest kernels of a message, which are kept with the answer.
+_MOST_KERNELS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """The density of a photo's place, so many `hours`, 0 or more, from the photo it tells.
+
+    `doubt` is the probability that it tells nothing.
+    """
+
+    hours: float
+    mixture: Mixture
+    doubt: float
+
+    @classmethod
+    def of_picture(cls, movement: Movement, hours: float, picture: Mixture, doubt: float) -> Self:
+        """By a picture that is so far doubted; the photo's clock is too, as any is.
+
+        If the place is where its lighter kernels are, the picture tells nothing.
+        """
+        lean, share = _heaviest(picture.without_lightest(LIGHTEST).condensed(CLOSE), _MOST_TELLING)
+        return cls(hours, lean, 1 - share * (1 - doubt) * (1 - movement.doubt))
+
+
+@dataclass(frozen=True)
+class Message(Record):
+    """What all photos on one side say of another's place, by their pictures and the movement.
+
+    `doubt` is the probability that none of them is right; if one is, the place has the density of
+    `kernels`: latitude and longitude in degrees, bandwidth in km, weight. `by_fix` is the
+    probability that it was the one with a position that was right last.
+    """
+
+    doubt: float
+    by_fix: float
+    kernels: tuple[tuple[float, float, float, float], ...]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote."""
+        return cls(value["doubt"], value["by_fix"], tuple(map(tuple, value["kernels"])))
+
+    @property
+    def mixture(self) -> Mixture:
+        """The density, if one of them is right."""
+        lat, lon, km, weights = np.array(self.kernels).T
+        return Mixture.at(lat, lon, weights / weights.sum(), km)
+
+    def like(self, other: Message) -> bool:
+        """Whether the two say the same, but for what rounding does."""
+        return len(self.kernels) == len(other.kernels) and np.allclose(
+            [(self.doubt, self.by_fix, 0, 0), *self.kernels],
+            [(other.doubt, other.by_fix, 0, 0), *other.kernels],
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+@dataclass(frozen=True)
+class Seen(Record):
+    """A photo without a position that told another: so many hours after it, negative before."""
+
+    photo_id: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class Session(Record, before="", after="", asked=""):
+    """The photos without positions that told one, and what they said from either side.
+
+    `confident` says whether a picture of theirs was. `asked` is by what each was searched, as JSON:
+    filter, exclusions, and the bandwidth in km, if one was given.
+    """
+
+    photos: tuple[Seen, ...]
+    before: Message | None
+    after: Message | None
+    confident: bool = False
+    asked: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_row(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_row` wrote."""
+        before, after = (
+            value[name] and Message.from_json(value[name]) for name in ("before", "after")
+        )
+        photos = tuple(Seen(**each) for each in value["photos"])
+        return cls(photos, before, after, value["confident"], value["asked"])
+
+    def to_row(self) -> dict[str, Any]:
+        """As JSON, with what they said."""
+        said = {"before": self.before, "after": self.after, "asked": self.asked}
+        return self.to_json() | {name: plain(each) for name, each in said.items()}
+
+    def like(self, other: Session) -> bool:
+        """Whether the same photos say the same, but for what rounding does."""
+        pairs = (self.before, other.before), (self.after, other.after)
+        return [each.photo_id for each in self.photos] == [
+            each.photo_id for each in other.photos
+        ] and all(mine.like(its) if mine and its else mine is its for mine, its in pairs)
+
+
+def forward(movement: Movement, sights: Sequence[Sight]) -> list[Array]:
+    """Log α: of each photo, the farthest first, the weights (k,) of its kernels."""
+    doubts = np.log([sight.doubt for sight in sights])
+    found: list[Array] = []
+    for number, sight in enumerate(sights):
+        sources = [np.full(len(sight.mixture.weights), doubts[:number].sum())]
+        for other in range(number):
+            before = sights[other]
+            logs = _meeting(movement, sight.mixture, before.mixture, before.hours - sight.hours)
+            between = doubts[other + 1 : number].sum() - movement.spread.log_level
+            sources.append(log_sum(logs + found[other]) + between)
+        right = np.log1p(-sight.doubt) + np.log(sight.mixture.weights)
+        found.append(right + np.logaddexp.reduce(sources))
+    return found
+
+
+def message(movement: Movement, sights: Sequence[Sight], *, fixed: bool) -> Message:
+    """What photos on one side, the farthest first, at least one, say of the one they are told of.
+
+    With `fixed`, the farthest is one with a position.
+    """
+    doubts = np.log([sight.doubt for sight in sights])
+    logs = [
+        each + doubts[number + 1 :].sum() for number, each in enumerate(forward(movement, sights))
+    ]
+    totals = np.array([np.logaddexp.reduce(each) for each in logs])
+    right = np.logaddexp.reduce(totals)
+    whole = np.logaddexp(right, doubts.sum())
+    parts = [
+        (float(np.exp(total - right)), _moved(movement, sight, np.exp(each - total)))
+        for sight, each, total in zip(sights, logs, totals, strict=True)
+    ]
+    return Message(
+        doubt=float(np.exp(doubts.sum() - whole)),
+        by_fix=float(np.exp(totals[0] - right)) if fixed else 0.0,
+        kernels=_kernels(united(parts)),
+    )
+
+
+def _meeting(movement: Movement, mixture: Mixture, other: Mixture, hours: float) -> Array:
+    """The log density (k, l) at which kernels of one photo meet those of one so many hours off."""
+    time = np.array(hours)
+    both = np.hypot(_km(mixture)[:, None], _km(other))
+    kappa = (EARTH_RADIUS_KM / movement.widths_km(time, both)) ** 2
+    apart = squared_chords(mixture.centres, other.centres)[:, :, None]
+    return log_sum(log_constant(kappa) - kappa * apart / 2 + movement.log_shares(time))
+
+
+def _moved(movement: Movement, sight: Sight, weights: Array) -> Mixture:
+    """The kernels of a photo, with weights that sum to 1, as they spread until the one it tells."""
+    hours, mixture = np.array(sight.hours), sight.mixture
+    widths = movement.widths_km(hours, _km(mixture))
+    shares = np.exp(movement.log_shares(hours))
+    centres = np.repeat(mixture.centres, len(shares), axis=0)
+    return Mixture(
+        centres, np.outer(weights, shares).ravel(), (EARTH_RADIUS_KM / widths.ravel()) ** 2
+    )
+
+
+def _kernels(mixture: Mixture) -> tuple[tuple[float, float, float, float], ...]:
+    """The kernels of a message: close ones of about one bandwidth as one, the heaviest, rounded."""
+    rounded = _STEP ** np.round(np.log(_km(mixture)) / np.log(_STEP))
+    mixture = Mixture(mixture.centres, mixture.weights, (EARTH_RADIUS_KM / rounded) ** 2)
+    mixture, _ = _heaviest(mixture.without_lightest(LIGHTEST).condensed(2 * CLOSE), _MOST_KERNELS)
+    low, high = BANDWIDTH_RANGE_KM
+    columns = (
+        *(np.round(each, 6) for each in lat_lon(mixture.centres)),
+        np.clip(np.round(_km(mixture), 4), low, np.floor(high)),
+        np.round(mixture.weights, 6),
+    )
+    return tuple(row for row in zip(*(each.tolist() for each in columns), strict=True) if row[3])
+
+
+def _heaviest(mixture: Mixture, most: int) -> tuple[Mixture, float]:
+    """The heaviest kernels as a density, and the share of it that they were."""
+    kept = mixture.where(np.sort(np.argsort(-mixture.weights, kind="stable")[:most]))
+    share = float(kept.weights.sum())
+    return Mixture(kept.centres, kept.weights / share, kept.kappa), min(share, 1.0)
+
+
+def _km(mixture: Mixture) -> Array:
+    return np.asarray(EARTH_RADIUS_KM * mixture.bandwidth)

@@ -1,0 +1,496 @@
+"""Sessions without a position: each photo is told by what the pictures of the others show."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, LiteralString
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from geosearch.calibration import Fits
+from geosearch.database.collection_rows import find_collection, set_private
+from geosearch.database.connection import Connection, Database
+from geosearch.density import Mixture
+from geosearch.density.kernel import squared_chords
+from geosearch.density.products import log_constant
+from geosearch.features.extraction import stored_query
+from geosearch.features.model_rows import Model, find_model
+from geosearch.localization import Localization, Parameters, load, reproduce
+from geosearch.localization import pictures as pictures_module
+from geosearch.localization.localizing import ITSELF, answer_by, answer_query, recorded
+from geosearch.localization.pictures import Pictures, find_neighbours, nearest_in_time
+from geosearch.parallel import ordered_map
+from geosearch.query import Query
+from geosearch.retrieval import EVERYTHING, where
+from geosearch.retrieval.duplicates import Found
+from geosearch.sphere import EARTH_RADIUS_KM, destination, great_circle_km, lat_lon, unit_vectors
+from geosearch.timeline import Fix, Moment, Movement, Spread, moment_prior
+from geosearch.timeline.fusion import Fusion, fused
+from geosearch.timeline.session_chain import Message, Seen, Session, Sight, forward, message
+from geosearch.timeline.session_fit import Chained, fit_session_doubt
+from geosearch.timeline.time_evidence import TimeEvidence
+from geosearch.timeline.timeline_prior import NOTHING_KNOWN, with_session
+from geosearch.timeline.timeline_rows import Dated, find_session
+from tests.answers import make_answer
+from tests.rows import add_embeddings, add_model, add_photos
+
+CITY, ELSEWHERE = (47.0, 8.0), (52.0, 13.0)
+MOVEMENT = Movement(spread=Spread.of(np.array([45.0, 49.0, 52.0]), np.array([8.0, 8.0, 13.0])))
+
+
+def sees(lat: float, lon: float, km: float) -> Mixture:
+    return Mixture.at([lat], [lon], [1.0], km)
+
+
+#: What a picture that shows nothing says: anywhere in the country.
+NOTHING = sees(*CITY, 400.0)
+
+
+def sights(seed: int, count: int, kernels: int = 3) -> list[Sight]:
+    """Photos with some kernels each in a region, the farthest in time first."""
+    rng = np.random.default_rng(seed)
+    hours = np.sort(rng.exponential(2.0, count))[::-1]
+    found = []
+    for time in hours.tolist():
+        lat, lon = destination(*CITY, rng.uniform(0, 360, kernels), rng.exponential(60, kernels))
+        km = 10 ** rng.uniform(0, 2, kernels)
+        weights = rng.dirichlet(np.ones(kernels))
+        found.append(Sight(time, Mixture.at(lat, lon, weights, km), rng.uniform(0.05, 0.9)))
+    return found
+
+
+def meeting(one: tuple[Sight, int], other: tuple[Sight, int]) -> float:
+    """The density at which a kernel of one photo meets that of another, in so many words."""
+    (first, k), (second, j) = one, other
+    total = 0.0
+    hours = np.array(abs(first.hours - second.hours))
+    for width, log_share in zip(MOVEMENT.widths_km(hours), MOVEMENT.log_shares(hours), strict=True):
+        variance = (width / EARTH_RADIUS_KM) ** 2 + sum(
+            1 / sight.mixture.kappa[n] for sight, n in (one, other)
+        )
+        chord = squared_chords(first.mixture.centres[[k]], second.mixture.centres[[j]])[0, 0]
+        total += np.exp(log_share + log_constant(1 / variance) - chord / variance / 2)
+    return float(total)
+
+
+def enumerated(chain: list[Sight]) -> tuple[dict[tuple[int, int], float], float]:
+    """For each kernel of each photo, the weight of all that may have been, it being right last.
+
+    Every choice of which photos are right, and of a kernel of each that is. And that none is.
+    """
+    level = np.exp(MOVEMENT.spread.log_level)
+    last: dict[tuple[int, int], float] = {}
+    none = 0.0
+    options = [[None, *range(len(sight.mixture.weights))] for sight in chain]
+    for chosen in itertools.product(*options):
+        weight = 1.0
+        right = [(n, k) for n, k in enumerate(chosen) if k is not None]
+        for sight, k in zip(chain, chosen, strict=True):
+            weight *= sight.doubt if k is None else (1 - sight.doubt) * sight.mixture.weights[k]
+        for (n, k), (m, j) in itertools.pairwise(right):
+            weight *= meeting((chain[n], k), (chain[m], j)) / level
+        if right:
+            last[right[-1]] = last.get(right[-1], 0.0) + weight
+        else:
+            none += weight
+    return last, none
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32), st.integers(1, 3))
+def test_the_forward_weights_are_those_of_all_that_may_have_been(seed: int, count: int) -> None:
+    chain = sights(seed, count)
+    last, none = enumerated(chain)
+    logs = forward(MOVEMENT, chain)
+    found = {
+        (n, k): float(np.exp(log) * np.prod([sight.doubt for sight in chain[n + 1 :]]))
+        for n, each in enumerate(logs)
+        for k, log in enumerate(each)
+    }
+    assert found == pytest.approx(last, rel=1e-6, abs=1e-9 * sum(last.values()))
+    said = message(MOVEMENT, chain, fixed=False)
+    assert said.doubt == pytest.approx(none / (none + sum(last.values())), rel=1e-6)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32), st.integers(2, 5))
+def test_a_chain_is_as_likely_from_either_end(seed: int, count: int) -> None:
+    chain = sights(seed, count)
+    most = chain[0].hours
+    back = [replace(sight, hours=most - sight.hours) for sight in reversed(chain)]
+
+    def evidence(one: list[Sight]) -> float:
+        doubts = np.log([sight.doubt for sight in one])
+        logs = forward(MOVEMENT, one)
+        parts = [np.logaddexp.reduce(each) + doubts[n + 1 :].sum() for n, each in enumerate(logs)]
+        return float(np.logaddexp.reduce([*parts, doubts.sum()]))
+
+    assert evidence(back) == pytest.approx(evidence(chain), rel=1e-9)
+
+
+def told(
+    chain: list[tuple[float, Mixture]], moment: Moment = NOTHING_KNOWN, doubt: float = 0.3
+) -> Moment:
+    """A moment with photos so many hours after it, by their pictures."""
+    return with_session(
+        MOVEMENT,
+        moment,
+        [(Seen(number, hours), picture) for number, (hours, picture) in enumerate(chain)],
+        doubt,
+    )
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32))
+def test_what_a_session_says_knows_neither_order_nor_direction(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    chain = [
+        (float(hours), sight.mixture)
+        for hours, sight in zip(rng.uniform(-8, 8, 4), sights(seed, 4), strict=True)
+    ]
+    before, after = Fix(9.0, 46.0, 7.0), Fix(20.0, 48.0, 9.0)
+    points = unit_vectors(rng.uniform(45, 49, 30), rng.uniform(6, 10, 30))
+    here = moment_prior(MOVEMENT, told(chain, Moment(before, after)))
+    mixed = moment_prior(MOVEMENT, told(chain[::-1], Moment(before, after)))
+    back = told([(-hours, picture) for hours, picture in chain], Moment(after, before))
+    assert mixed.log_density(points) == pytest.approx(here.log_density(points), abs=1e-9)
+    there = moment_prior(MOVEMENT, back).log_density(points)
+    assert there == pytest.approx(here.log_density(points), abs=1e-6)
+
+
+def test_a_photo_of_nothing_has_the_place_that_the_pictures_of_its_session_show() -> None:
+    session = [(hours, sees(*CITY, 5.0)) for hours in (-0.6, -0.3, 0.4)]
+    answer = fused(Fusion(MOVEMENT), NOTHING, told(session))
+    assert great_circle_km(*lat_lon(answer.estimate), *CITY) < 5
+    assert answer.told.right(1) > 0.9
+
+
+def test_pictures_of_nothing_say_nothing_but_that_somebody_was_there() -> None:
+    empty = told([(-1.0, NOTHING), (2.0, NOTHING)])
+    points = unit_vectors([45.0, 47.0, 49.0], [8.0, 8.0, 8.0])
+    said = moment_prior(MOVEMENT, empty).log_density(points)
+    assert said == pytest.approx(MOVEMENT.spread.mixture.log_density(points), abs=1.0)
+
+
+def test_one_picture_that_is_wrong_is_outvoted() -> None:
+    pictures = [sees(*CITY, 5.0), sees(*CITY, 5.0), sees(*ELSEWHERE, 5.0)]
+    session = list(zip((-2.0, -1.0, -0.2), pictures, strict=True))
+    prior = moment_prior(MOVEMENT, told(session))
+    city, elsewhere = prior.log_density(unit_vectors([47.0, 52.0], [8.0, 13.0]))
+    assert city > elsewhere + 2
+
+
+def test_a_picture_that_is_surely_wrong_is_as_if_it_had_not_been_taken() -> None:
+    fix = Fix(3.0, 46.5, 7.5)
+    chain = [
+        Sight(3.0, sees(46.5, 7.5, 0.001), MOVEMENT.doubt),
+        Sight(1.0, sees(*ELSEWHERE, 2.0), 1 - 1e-12),
+    ]
+    said = message(MOVEMENT, chain, fixed=True)
+    assert said.by_fix == pytest.approx(1.0)
+    assert said.doubt == pytest.approx(MOVEMENT.doubt)
+    points = unit_vectors([46.5, 46.6, 47.5], [7.5, 7.9, 8.0])
+    alone = moment_prior(MOVEMENT, Moment(fix, None)).log_density(points)
+    session = Session((), said, None)
+    kept = moment_prior(MOVEMENT, Moment(fix, None, session)).log_density(points)
+    assert kept == pytest.approx(alone, abs=0.15)  # bandwidths are rounded
+
+
+def test_positions_at_the_ends_are_a_part_of_the_chain() -> None:
+    """What two pictures cannot tell apart, a position an hour before both can."""
+    either = Mixture.at([47.0, 52.0], [8.0, 13.0], [0.5, 0.5], 5.0)
+    session = [(-0.5, either), (0.5, either)]
+    points = unit_vectors([47.0, 52.0], [8.0, 13.0])
+    here, there = moment_prior(MOVEMENT, told(session)).log_density(points)
+    assert here == pytest.approx(there, abs=0.3)
+    known = told(session, Moment(Fix(1.5, 47.1, 8.0), None))
+    here, there = moment_prior(MOVEMENT, known).log_density(points)
+    assert here > there + 3
+    assert known.hours == 1.5
+
+
+def test_without_pictures_between_them_positions_tell_as_ever() -> None:
+    moment = Moment(Fix(0.5, 46.0, 7.0), Fix(2.0, 46.2, 7.1))
+    assert with_session(MOVEMENT, moment, [], 0.3) == moment
+
+
+@given(st.integers(0, 2**32))
+def test_a_message_is_read_back_as_it_was(seed: int) -> None:
+    said = message(MOVEMENT, sights(seed, 3), fixed=False)
+    assert Message.from_json(said.to_json()) == said
+    assert said.like(replace(said, doubt=said.doubt * (1 + 1e-6)))
+    assert not said.like(replace(said, doubt=said.doubt + 0.01))
+    session = Session((Seen(1, -2.0),), said, None, True, {"bandwidth_km": None})
+    assert Session.from_row(session.to_row()) == session
+
+
+# ---- what it is worth ----------------------------------------------------------------------------
+
+
+def asked_of(seed: int, wrong: float, count: int = 40) -> list[Chained]:
+    """Photos in a country, each with two others within the hour whose pictures are often wrong."""
+    rng = np.random.default_rng(seed)
+
+    def near(place: tuple[float, float], km: float) -> tuple[float, float]:
+        lat, lon = destination(*place, rng.uniform(0, 360), km)
+        return float(lat), float(lon)
+
+    asked = []
+    for _ in range(count):
+        truth = near(CITY, 300 * rng.random() ** 0.5)
+        told = []
+        for number, hours in enumerate(rng.uniform(-1, 1, 2).tolist()):
+            place = near(CITY, 300 * rng.random() ** 0.5) if rng.random() < wrong else truth
+            told.append((Seen(number, hours), sees(*near(place, 3 * rng.rayleigh()), 5.0)))
+        asked.append(Chained(truth, NOTHING_KNOWN, told))
+    return asked
+
+
+def test_pictures_that_are_often_wrong_are_doubted_more() -> None:
+    right, wrong = (fit_session_doubt(MOVEMENT, asked_of(1, share), 0.3) for share in (0.05, 0.7))
+    assert right < 0.3 < wrong
+    few = [*asked_of(1, 0.7, 19), Chained(CITY, Moment(Fix(1.0, *CITY), None), [])]
+    assert fit_session_doubt(MOVEMENT, few, 0.3) == 0.3
+
+
+def test_an_answer_by_a_session_alone_fits_only_a_calibration_that_has_seen_sessions() -> None:
+    session = told([(-1.0, sees(*CITY, 5.0))])
+    placed = told([(-1.0, sees(*CITY, 5.0))], Moment(Fix(2.0, *CITY), None))
+    for moment, chained, fits in (
+        (session, 19, Fits.NO),
+        (session, 20, Fits.YES),
+        (placed, 0, Fits.YES),
+    ):
+        evidence = TimeEvidence(Dated(b""), moment, Fusion(MOVEMENT, chained=chained))
+        answer = replace(make_answer(*CITY), evidence=evidence)
+        answer.__dict__["calibrated"] = SimpleNamespace(fits=lambda outside: Fits.YES)
+        assert answer.calibration_fits is fits
+
+
+# ---- in the database -----------------------------------------------------------------------------
+
+NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
+DIMENSION, EACH = 16, 30
+ASKED = Parameters(k=20, timeline=True)
+
+
+@dataclass(frozen=True)
+class World:
+    """References in two towns, and Ann's photos of a day in one, none of which has a position.
+
+    The first, of nothing, looks like either town; `session` are the others, from 11:00 to 13:00.
+    """
+
+    database: Database
+    model: Model
+    nothing: int
+    session: list[int]
+
+    def query(self, key: int) -> Query:
+        with self.database.connection() as connection:
+            return stored_query(connection, self.model, key)
+
+    def ask(self, key: int, asked: Parameters = ASKED) -> Localization:
+        return answer_query(self.database, self.model, self.query(key), asked, EVERYTHING, ITSELF)
+
+    def told_by(self, key: int) -> list[int]:
+        """The photos of its session that tell a photo something."""
+        evidence = self.ask(key).evidence
+        session = evidence and evidence.timeline and evidence.timeline.session
+        return [seen.photo_id for seen in session.photos] if session else []
+
+
+def towards(rng: np.random.Generator, axes: list[int], count: int) -> np.ndarray:
+    """Embeddings that look like the mean of some, more than 0.02 apart."""
+    vectors = 0.15 * rng.normal(size=(count, DIMENSION))
+    vectors[:, axes] += 1.0
+    return vectors
+
+
+def build(database: Database) -> World:
+    rng = np.random.default_rng(3)
+    with database.connection() as connection:
+        key = add_model(connection, DIMENSION)
+        for axis, (lat, lon) in enumerate((CITY, ELSEWHERE)):
+            spread = rng.normal(0, 0.02, (2, EACH))
+            photos = add_photos(
+                connection, lat + spread[0], lon + spread[1], collection="others", prefix=str(axis)
+            )
+            add_embeddings(connection, key, photos, towards(rng, [axis], EACH))
+        minutes = (0, -60, -20, 15, 60)
+        mine = add_photos(
+            connection,
+            np.zeros(5),
+            np.zeros(5),
+            collection="mine",
+            authors=["ann"] * 5,
+            taken_at=[NOON + timedelta(minutes=each) for each in minutes],
+        )
+        vectors = np.concatenate([towards(rng, [0, 1], 1), towards(rng, [0], 4)])
+        vectors[0, 1] += 0.1  # rather like the town where it was not taken
+        add_embeddings(connection, key, mine, vectors)
+        for photo in mine:
+            change(connection, photo.photo_id, "geom = NULL, position_source = NULL")
+        model = find_model(connection, "test/model")
+    ids = [photo.photo_id for photo in mine]
+    return World(database, model, ids[0], ids[1:])
+
+
+def change(connection: Connection, key: int, what: LiteralString) -> None:
+    statement = sql.SQL("UPDATE geosearch.all_photos SET {}, taken_at_zone = 'known' WHERE id = %s")
+    connection.execute(statement.format(sql.SQL(what)), (key,))
+
+
+@pytest.fixture(scope="module")
+def world(module_database: Database) -> World:
+    return build(module_database)
+
+
+@pytest.fixture
+def own_world(database: Database) -> World:
+    return build(database)
+
+
+def test_a_photo_of_nothing_is_placed_by_the_pictures_of_a_session_without_positions(
+    world: World,
+) -> None:
+    answer = world.ask(world.nothing)
+    alone = world.ask(world.nothing, replace(ASKED, timeline=False))
+    evidence = answer.evidence
+    assert alone.evidence is None
+    assert evidence is not None
+    assert evidence.timeline is not None
+    assert (evidence.timeline.before, evidence.timeline.after) == (None, None)
+    assert answer.lat is not None
+    assert answer.lon is not None
+    assert great_circle_km(answer.lat, answer.lon, *CITY) < 5
+    assert alone.lat is not None
+    assert alone.lon is not None
+    assert great_circle_km(alone.lat, alone.lon, *ELSEWHERE) < 5
+    assert evidence.believed["timeline"] > 0.9
+    said = answer.to_json()["evidence"]["timeline"]["session"]
+    assert [seen["photo_id"] for seen in said["photos"]] == world.session
+    assert [seen["hours"] for seen in said["photos"]] == pytest.approx([-1, -1 / 3, 0.25, 1])
+    assert "kernels" not in str(said)
+
+
+def test_each_picture_is_searched_for_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+
+    def counted(database: Database, model: Model, query: Query, *asked: Any) -> Found:
+        searched.append(query.uri)
+        return find_neighbours(database, model, query, *asked)
+
+    monkeypatch.setattr(pictures_module, "find_neighbours", counted)
+    pictures = Pictures(world.database, world.model, ASKED, EVERYTHING, ITSELF)
+    ids = [world.nothing, *world.session]
+    answers = list(ordered_map(lambda key: answer_by(pictures, world.query(key)), ids, 3))
+    assert sorted(searched) == sorted(answer.photo for answer in answers)
+    # Together or one by one, an answer is the same.
+    assert answers[0].evidence == world.ask(world.nothing).evidence
+
+
+def test_only_photos_that_could_be_on_its_timeline_are_of_a_session(own_world: World) -> None:
+    world = own_world
+    first, second, third, fourth = world.session
+    with world.database.connection() as connection:
+        change(connection, first, "author = 'bob'")
+        change(connection, second, "taken_at = '2024-05-20 12:00+00'")
+        change(connection, fourth, 'exif = \'{"Model": "R5"}\'')
+    assert world.told_by(world.nothing) == [third, fourth]  # its camera is not known
+    with world.database.connection() as connection:
+        change(connection, world.nothing, 'exif = \'{"Model": "R5"}\'')
+    assert world.told_by(world.nothing) == [fourth]
+    with world.database.connection() as connection:
+        change(connection, world.nothing, 'exif = \'{"Model": "D1"}\'')
+    assert world.told_by(world.nothing) == [third, fourth]  # a camera alone, by the author's others
+    assert world.told_by(third) == [world.nothing, fourth]
+    with world.database.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_photos SET taken_at_zone = 'assumed' WHERE id = %s", (fourth,)
+        )
+    assert world.told_by(world.nothing) == [third]
+    assert world.told_by(fourth) == []
+
+
+def test_copies_tell_nothing_and_located_photos_bound_a_session(own_world: World) -> None:
+    world = own_world
+    first, second, third, fourth = world.session
+    with world.database.connection() as connection:
+        # The second is a near-duplicate of the first.
+        connection.execute(
+            "UPDATE geosearch.all_queries AS q SET embedding = (SELECT embedding "
+            "FROM geosearch.all_queries WHERE photo_id = %s) WHERE photo_id = %s",
+            (first, second),
+        )
+    assert world.told_by(world.nothing) == [second, third, fourth]
+    assert world.told_by(first) == [world.nothing, third, fourth]
+    assert world.told_by(third) == [second, world.nothing, fourth]
+    same = replace(world.query(fourth), sha256=world.query(third).sha256)
+    near = [Seen(third, 0.1), Seen(fourth, 0.2)]
+    stored = {third: world.query(third), fourth: same}
+    assert nearest_in_time(near, stored, world.query(first)) == [(near[0], stored[third])]
+    with world.database.connection() as connection:
+        change(
+            connection, second, "geom = ST_SetSRID(ST_Point(8, 47), 4326), position_source = 'exif'"
+        )
+    answer = world.ask(world.nothing)
+    assert answer.evidence is not None
+    assert answer.evidence.timeline is not None
+    assert answer.evidence.timeline.before is not None
+    assert answer.evidence.timeline.before.photo_id == second
+    assert world.told_by(world.nothing) == [third, fourth]
+    # What others show may have been found by its position.
+    assert world.told_by(second) == []
+
+
+def test_an_answer_by_a_session_is_kept_and_computed_again(own_world: World) -> None:
+    world = own_world
+    given_ = recorded(world.database, world.ask(world.nothing))
+    assert given_.id is not None
+    read = load(world.database, given_.id)
+    assert read.evidence == given_.evidence
+    points = unit_vectors(*np.array([CITY, ELSEWHERE]).T)
+    assert read.density is not None
+    assert given_.density is not None
+    assert read.density.log_density(points) == pytest.approx(given_.density.log_density(points))
+    again = reproduce(world.database, given_.id)
+    assert (again.same, again.changes) == (True, ())
+    with world.database.connection() as connection:
+        change(connection, world.session[0], "taken_at = '2020-06-01 11:00+00'")
+    again = reproduce(world.database, given_.id)
+    assert again.changes == (f"photo {world.session[0]} of its session tells nothing any more",)
+    with world.database.connection() as connection:
+        change(connection, world.session[0], "taken_at = '2024-06-01 11:00+00'")
+        connection.execute("DELETE FROM geosearch.all_photos WHERE uri LIKE '/0/%%'")
+    again = reproduce(world.database, given_.id)
+    assert not again.same
+    assert "what the photos of its session show is different" in again.changes
+
+
+def test_a_session_that_one_may_not_see_tells_nothing(own_world: World) -> None:
+    world = own_world
+    photo = Dated(b"", NOON, "known", "ann")
+    with world.database.connection() as connection:
+        seen = find_session(connection, photo, EVERYTHING, NOTHING_KNOWN)
+        assert {each.photo_id for each in seen} == {world.nothing, *world.session}
+        elsewhere = where(collection="others")
+        assert find_session(connection, photo, elsewhere, NOTHING_KNOWN) == []
+        set_private(connection, "mine", True)
+        connection.execute("SET LOCAL ROLE geosearch_reader")
+        assert find_session(connection, photo, EVERYTHING, NOTHING_KNOWN) == []
+    given_ = recorded(world.database, world.ask(world.nothing))
+    with world.database.connection() as connection:
+        (note,) = connection.execute(
+            "SELECT collection_ids FROM geosearch.all_localizations WHERE id = %s", (given_.id,)
+        ).fetchone() or ([],)
+        assert find_collection(connection, "mine") in note
+        connection.execute("SET LOCAL ROLE geosearch_reader")
+        assert connection.execute("SELECT FROM geosearch.localizations").fetchall() == []
