@@ -20,7 +20,7 @@ from geosearch.deletion.record_deletion import delete_answers
 from geosearch.errors import InputError, NotFoundError
 from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
-from geosearch.localization.reviews import decide, undo
+from geosearch.localization.reviews import decide, list_undecided, undo
 from geosearch.retrieval.photo_list import photo_history
 from tests.answers import make_answer
 from tests.command_line import CommandLine
@@ -63,6 +63,7 @@ def make_photos(connection: Connection) -> None:
 def photos(database: Database) -> Database:
     with database.connection() as connection:
         make_photos(connection)
+        connection.execute("SELECT geosearch.refresh_coverage()")
     return database
 
 
@@ -603,3 +604,150 @@ def test_what_another_decided_is_not_taken_back(photos: Database) -> None:
         with photos.connection() as connection, pytest.raises(InvalidParameterValue):
             edit(connection, "analyst", what, 3)
     assert position(photos, 3)[0] == "reviewed"
+
+
+# ---- times, answers to choose from, and many taken back -----------------------------------------
+
+
+def test_the_clock_of_a_reviewed_photo_is_that_of_the_place_until_it_is_taken_back(
+    photos: Database,
+) -> None:
+    """Also by an analyst, who writes no photos; and by whoever comes after a decision in SQL."""
+    with photos.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_photos SET taken_at = '2026-07-01 12:00Z',"
+            " taken_at_zone = CASE id WHEN 1 THEN 'position' ELSE 'assumed' END"
+        )
+
+    def times() -> list[tuple[str, str]]:
+        return fetch(
+            photos,
+            "SELECT to_char(taken_at AT TIME ZONE 'UTC', 'HH24:MI'), taken_at_zone"
+            " FROM geosearch.photos ORDER BY id",
+        )
+
+    before = times()
+    with photos.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_analyst")
+        connection.execute("SELECT geosearch.review(%s, 'accept')", (answer(4),))
+        decide(connection, answer(3), "move", "47,8")  # two hours before UTC in summer
+    assert times()[2:] == [("10:00", "position"), ("10:00", "position")]
+    gs = Geosearch(photos)
+    gs.review(answer(3, 1), "move", (47.0, 139.0))  # nine hours, and the same clock
+    # Of a known position, which was on a clock of its own: (10, 20), an hour before UTC.
+    gs.review(answer(1), "move", (47, 8), overwrite=True)
+    assert [times()[n] for n in (0, 2)] == [("11:00", "position"), ("03:00", "position")]
+    with photos.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_analyst")
+        undo(connection, answer(3))
+        undo(connection, answer(4))
+    assert times()[2:] == [("03:00", "position"), before[3]]
+    for key in (answer(3, 1), answer(1)):
+        gs.undo_review(key)
+    assert times() == before
+    with photos.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_analyst")
+        connection.execute("SELECT geosearch.settle_time(3, '2000-01-01', 'position')")
+        connection.execute("SELECT geosearch.settle_time(1, '2026-07-01 13:00Z', 'position')")
+    assert times() == before
+
+
+def test_the_coverage_is_true_whoever_decides(photos: Database) -> None:
+    rows = "SELECT cell, photos, geom FROM geosearch.coverage ORDER BY cell"
+    with photos.connection() as connection:
+        set_reviewed_references(connection, "test", True)
+        before = connection.execute(rows).fetchall()
+    poles = ((answer(2), (90, 180)), (answer(3), (-90, -180)), (answer(4), (10, 20)))
+    with photos.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_analyst")
+        for key, place in poles:
+            decide(connection, key, "move", place)
+    with photos.connection() as connection:
+        counted = connection.execute(rows).fetchall()
+        assert len(counted) == len(before) + 4
+        assert sum(row[1] for row in counted) == sum(row[1] for row in before) + 6
+        connection.execute("SELECT geosearch.refresh_coverage()")
+        assert connection.execute(rows).fetchall() == counted
+    with photos.connection() as connection:
+        connection.execute("SET LOCAL ROLE geosearch_analyst")
+        for key, _ in poles:
+            undo(connection, key)
+    assert fetch(photos, rows) == before
+
+
+def test_the_answer_to_decide_on_is_that_which_rests_on_most_until_one_is_decided(
+    photos: Database,
+) -> None:
+    believed = {answer(3): ("picture", "timeline"), answer(3, 1): ("picture",)}
+    with photos.connection() as connection:
+        for key, kinds in believed.items():
+            connection.execute(
+                "UPDATE geosearch.all_localizations SET evidence ="
+                " jsonb_build_object('believed', jsonb_object(%s, %s)) WHERE id = %s",
+                ([*kinds], ["1"] * len(kinds), key),
+            )
+        connection.execute(
+            "UPDATE geosearch.all_localizations SET confident = true,"
+            " probability_within_km = '{\"1\": 0.97}' WHERE id IN (%s, %s)",
+            (answer(3), answer(3, 1)),
+        )
+    gs, layer = (
+        Geosearch(photos),
+        "SELECT localization_id FROM geosearch.gis_unlocated WHERE id = 3",
+    )
+
+    def waiting() -> int | None:
+        with photos.connection() as connection:
+            listed = list_undecided(connection, at_most_km=1)
+        return next((one.localization_id for one in listed if one.photo.endswith("/2.jpg")), None)
+
+    assert (waiting(), fetch(photos, layer)) == (answer(3), [(answer(3),)])
+    gs.review(answer(3, 1), "reject")  # as on the page: nothing is asked about the photo then
+    assert (waiting(), fetch(photos, layer)) == (None, [(answer(3, 1),)])
+    with photos.connection() as connection:
+        (newer,) = save(connection, [make_answer(49, 8, photo="/photo/test/2.jpg")])
+    assert (waiting(), fetch(photos, layer)) == (newer, [(newer,)])
+    gs.undo_review(answer(3, 1))
+    accepted = gs.accept_probable(min_probability=0.95, at_most_km=1)
+    assert (accepted.answers, position(photos, 3)[4]) == (1, answer(3))
+
+
+def test_a_bulk_is_taken_back_at_once_and_nothing_else(
+    photos: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_probable(photos)
+    geosearch = CommandLine(photos.url, capsys)
+    geosearch("review", "accept", answer(4))
+    bulk = geosearch("review", "accept", "--min-probability", 0.4, "--within-km", 1, "--yes")
+    assert "accepted 2 answers" in bulk.out
+    words = bulk.out.splitlines()[1].split()
+    back = words[words.index("review") :]
+    geosearch("review", "reject", answer(1))
+    with photos.connection() as connection:  # by another, meanwhile
+        connection.execute(
+            "UPDATE geosearch.all_reviews SET recorded_by = 'ann' WHERE answer_id = %s",
+            (answer(2, 1),),
+        )
+    assert geosearch(*back, "--dry-run").out == "would take back 1 decision\n"
+    assert geosearch(*back).code == 2
+    assert geosearch(*back, "--yes", "--json").json()["reviews"] == 1
+    assert [position(photos, key)[0] for key in (2, 3, 4)] == ["reviewed", None, "reviewed"]
+    for wrong in ((), (answer(4), "--since", "2026-01-01"), (answer(4), "--dry-run")):
+        assert geosearch("review", "undo", *wrong).code == 2
+
+
+def test_a_session_takes_back_what_was_decided_before_it_and_says_how_it_ended(
+    photos: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gs = Geosearch(photos)
+    gs.review(answer(3, 1), "accept")
+    gs.review(answer(4, 1), "reject")
+    monkeypatch.setattr("sys.stdin", io.StringIO("u\nu\nu\na\n"))
+    ran = CommandLine(photos.url, capsys)("review")
+    assert ran.code == 0
+    taken = [line for line in ran.out.splitlines() if line.startswith(" taken back: ")]
+    assert [line.split(": ")[1].split("/")[-1] for line in taken] == ["3.jpg", "2.jpg"]
+    assert "nothing left of what you decided" in ran.err
+    assert "Aborted" not in ran.err
+    assert ran.out.endswith("1 decided, 2 left for later\n")
+    assert [position(photos, key)[0] for key in (2, 3, 4)] == ["estimated", "reviewed", None]

@@ -34,6 +34,7 @@ LENDING = {
     "role_of_token(bytea)",
     "set_private(bigint,boolean)",
     "set_shared(bigint,text,boolean)",
+    "settle_time(bigint,timestamp with time zone,text)",
     "visible_collection_rows()",
 }
 VISIBLE = re.compile(r"visible_[a-z_]+\(\)")

@@ -26,7 +26,7 @@ from geosearch.errors import InputError
 from geosearch.words import format_km, number_of, threshold
 
 if TYPE_CHECKING:
-    from geosearch.database.connection import Database
+    from geosearch.database.connection import Connection, Database
     from geosearch.localization.reviews import Decision, Review, Undecided
 
 AnswerArgument = Annotated[int, typer.Argument(help="An answer, by its id.")]
@@ -44,6 +44,13 @@ AccuracyOption = Annotated[
 ToOption = Annotated[str, typer.Option("--to", metavar="LAT,LON", help="Where it was taken.")]
 
 
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="All that one decided from then on."),
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Of these, what up to then.")
+]
 CollectionOption = Annotated[
     list[str] | None,
     typer.Option("--collection", metavar="NAME", help="Photos of this one; repeatable."),
@@ -53,7 +60,7 @@ WithinOption = Annotated[
 ]
 
 _KEYS = (
-    "a accept, m move, r reject, s unsure (one cannot tell), u take the last decision back, "
+    "a accept, m move, r reject, s unsure (one cannot tell), u take one's last decision back, "
     "o open the map, Enter leave it for later, q quit; each with Enter"
 )
 
@@ -66,20 +73,39 @@ def _session(
     from geosearch.localization.reviews import list_undecided
 
     with database(context) as opened:
+        listed = partial(list_undecided, at_most_km=at_most_km, collections=collection or ())
         with opened.connection() as connection:
-            waiting = list_undecided(
-                connection, at_most_km=at_most_km, collections=collection or ()
-            )
+            waiting = listed(connection)
         say(f"{number_of(len(waiting), 'answer')} to decide on")
         if waiting:
             say(_KEYS)
-        decided: list[int] = []
         number = 0
+        decided: set[int] = set()
         while number < len(waiting):
             one = waiting[number]
             say(f"\n{number + 1} of {len(waiting)}: {one.photo}")
             say(_about(one, at_most_km))
-            number = _ask(opened, waiting, number, decided)
+            try:
+                said = _ask(opened, one)
+            except typer.Abort:  # the end of what is typed, or Ctrl-C
+                say("")
+                said = "q"
+            if said == "q":
+                break
+            if said != "u":
+                decided |= {one.localization_id} if said else set()
+                number += 1
+                continue
+            with opened.connection() as connection:
+                back = _take_back(connection)
+                ids = [each.localization_id for each in waiting]
+                if back in ids:
+                    number = ids.index(back)
+                elif back is not None:
+                    again = listed(connection)
+                    waiting[number:number] = [one for one in again if one.localization_id == back]
+            decided.discard(back or 0)
+        say(f"{len(decided):,} decided, {len(waiting) - len(decided):,} left for later")
 
 
 def _about(one: Undecided, at_most_km: float) -> str:
@@ -93,34 +119,52 @@ def _about(one: Undecided, at_most_km: float) -> str:
     return f"answer {one.localization_id}: {place} ({one.lat:.5f},{one.lon:.5f}); {sure}{radius}"
 
 
-def _ask(opened: Database, waiting: Sequence[Undecided], number: int, decided: list[int]) -> int:
-    """Let an answer be decided on; the number of the one to go on with, behind all to stop."""
+def _ask(opened: Database, one: Undecided) -> str:
+    """Let an answer be decided on, left, or what was decided before be taken back; the key."""
     from geosearch.localization import reviews
 
     decisions: dict[str, Decision] = {"a": "accept", "m": "move", "r": "reject", "s": "unsure"}
-    key = waiting[number].localization_id
+    key = one.localization_id
     while True:
         line: str = typer.prompt("a m r s u o q", default="", show_default=False, err=True)
         said = line[:1].lower()
-        if said in ("", "q"):
-            return number + 1 if said == "" else len(waiting)
+        if said in ("", "q", "u"):
+            return said
         if said == "o":
             _open_map(opened, key)
+            continue
+        if said not in decisions:
+            note(_KEYS)
             continue
         to = typer.prompt("LAT,LON", err=True) if said == "m" else None
         try:
             with opened.connection() as connection:
-                if said in decisions:
-                    say(_said(reviews.decide(connection, key, decisions[said], to)))
-                    decided.append(number)
-                    return number + 1
-                if said == "u" and decided:
-                    reviews.undo(connection, waiting[decided[-1]].localization_id)
-                    return decided.pop()
+                say(_said(reviews.decide(connection, key, decisions[said], to)))
+            return said
         except InputError as error:
             note(str(error))
-            continue
-        note("nothing was decided yet" if said == "u" else _KEYS)
+
+
+def _take_back(connection: Connection) -> int | None:
+    """Take back what one decided last, in whatever session, and say so; the answer."""
+    from geosearch.localization import reviews
+
+    back = reviews.undo_last(connection)
+    if back is None:
+        note("there is nothing left of what you decided")
+        return None
+    say(f"taken back: {_said(back)}, of {back.created_at:%Y-%m-%d %H:%M}")
+    _warn_of_files(reviews.still_written(connection, [back.localization_id or 0]))
+    return back.localization_id
+
+
+def _warn_of_files(written: Sequence[str]) -> None:
+    if written:
+        said = ", ".join(written[:3]) + (", …" if len(written) > 3 else "")
+        note(
+            f"{number_of(len(written), 'file says', 'files say')} so still: {said}\n"
+            "geosearch write-back takes it out, with --embed or --immich where it was written so"
+        )
 
 
 def _open_map(opened: Database, answer_id: int) -> None:
@@ -246,17 +290,44 @@ _add_command("unsure", "One cannot tell.", '17 --remark "any beach"')
 
 
 @app.command()
-def undo(context: typer.Context, answer_id: AnswerArgument, as_json: JsonOption = False) -> None:
-    """Take back what one decided last on an answer.
+def undo(
+    context: typer.Context,
+    answer_id: Annotated[int | None, typer.Argument(help="An answer, by its id.")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take back what one decided last on an answer; or all since a moment, as of a bulk.
 
     Example: geosearch review undo 17
+
+    Example: geosearch review undo --since 2026-11-28T09:00 --dry-run
     """
     from geosearch.localization import reviews
 
-    with connected(context) as connection:
-        done = reviews.undo(connection, answer_id)
-    value = {"review_id": done, "localization_id": answer_id}
-    answer(as_json, value, f"review {done} of answer {answer_id} is taken back")
+    if (answer_id is None) == (since is None):
+        raise InputError("what is to be taken back?", "Give the id of an answer, or --since TIME.")
+    if since is None:
+        if dry_run or until is not None:
+            raise InputError("--dry-run and --until are of --since", "Leave them out.")
+        with connected(context) as connection:
+            done = reviews.undo(connection, answer_id or 0)
+            written = reviews.still_written(connection, [answer_id or 0])
+        value = {"review_id": done, "localization_id": answer_id, "written": written}
+        answer(as_json, value, f"review {done} of answer {answer_id} is taken back")
+    else:
+        with connected(context) as connection:
+            found = reviews.undo_since(connection, since, until, dry_run=True)
+        if not dry_run:
+            if found.reviews and not yes:
+                ask(found)
+            with connected(context) as connection:
+                found = reviews.undo_since(connection, since, until)
+        written = [*found.written]
+        answer(as_json, found, str(found))
+    _warn_of_files(written)
 
 
 @app.command("list")

@@ -226,9 +226,9 @@ class Store:
         rows = self.connection.execute(self._sql(_STORED), (self.collection_id, hashes, uris))
         return {
             bytes(sha256): Known(
-                uri, None if lat is None else Position(lat, lon, source), *rest, written
+                uri, None if lat is None else Position(lat, lon, source), key, time, zone, written
             )
-            for sha256, uri, *rest, source, lat, lon, written in rows
+            for sha256, uri, key, time, zone, source, lat, lon, written in rows
         }
 
     def _copy(self, photos: Iterable[Photo]) -> None:

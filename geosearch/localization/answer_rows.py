@@ -37,17 +37,12 @@ _NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "int4", "
 _CALIBRATION = "(SELECT id FROM geosearch.calibrations WHERE id = {})"
 
 
-#: Of each photo the latest answer, evaluations apart, as SQL: the `probability` of an error of at
-#: most `at_most_km`, and whether a calibration `holds` for it.
+#: Of each photo the answer to decide on, as SQL: the `probability` of an error of at most
+#: `at_most_km`, and whether a calibration `holds` for it.
 LATEST_ANSWERS: LiteralString = """
 SELECT l.*, within.probability,
     coalesce(l.confident AND l.calibration_fits IS DISTINCT FROM 'no', false) AS holds
-FROM (
-    SELECT DISTINCT ON (photo_sha256) id, photo_sha256, estimate, place, radius_90_km, agreement,
-        probability_within_km, confident, calibration_fits
-    FROM geosearch.localizations WHERE evaluation_id IS NULL
-    ORDER BY photo_sha256, id DESC
-) AS l
+FROM geosearch.latest_answers AS l
 CROSS JOIN LATERAL (
     SELECT max(value::float8) AS probability
     FROM jsonb_each_text(l.probability_within_km) AS each (km, value)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from psycopg import errors, sql
 from psycopg.rows import class_row
 
-from geosearch.arguments import check_range, numbers
+from geosearch.arguments import check_range, moment, numbers
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
-from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import InputError, NotFoundError
 from geosearch.json_record import Record
 from geosearch.localization.answer_rows import LATEST_ANSWERS, no_answer
@@ -31,13 +30,17 @@ SELECT id, localization_id, photo_uri AS photo, decision, ST_Y(point) AS lat, ST
 FROM geosearch.reviews
 """
 
-# The collections whose references the decisions on these answers changed.
-_RECOUNTED = """
-SELECT DISTINCT k.name
-FROM geosearch.photo_changes AS c JOIN geosearch.collections AS k ON k.id = c.collection_id
-WHERE c.review_id = ANY(%s) AND c.old -> 'reference' IS DISTINCT FROM c.new -> 'reference'
-    AND (c.old -> 'reference' = 'true' OR c.new -> 'reference' = 'true')
-    AND has_function_privilege('geosearch.refresh_coverage(text)', 'EXECUTE')
+# Files that were written by these answers, and say so still when the photo has its place by none.
+_WRITTEN = """
+SELECT DISTINCT w.path
+FROM geosearch.write_backs AS w JOIN geosearch.photos AS p ON p.id = w.photo_id
+WHERE (w.new ->> 'localization_id')::bigint = ANY(%s) AND w.new ->> 'source' = 'reviewed'
+    AND p.position_source IS DISTINCT FROM 'reviewed' AND w.reason IS NULL AND NOT EXISTS (
+        SELECT FROM geosearch.write_backs AS l
+        WHERE l.photo_id = w.photo_id AND l.target = w.target AND l.path = w.path
+            AND l.id > w.id AND l.written_at IS NOT NULL
+    )
+ORDER BY 1
 """
 
 
@@ -112,14 +115,14 @@ def decide(
         said = error.diag
         raise InputError(said.message_primary or str(error), said.message_hint or "") from error
     assert row is not None
-    _count_again(connection, row)
+    _settle_times(connection)
     with connection.cursor(row_factory=class_row(Review)) as cursor:
         found = cursor.execute(_SELECT + "WHERE id = %s", row).fetchone()
     assert found is not None
     return found
 
 
-# Of each photo without a known position the latest answer, if nobody has decided on it.
+# Of each photo without a known position the answer to decide on, if nobody has.
 _UNDECIDED = """
 WITH latest AS ({latest}), open AS (
     SELECT DISTINCT ON (l.id) l.*, p.uri
@@ -163,8 +166,10 @@ def list_undecided(
     min_probability: float | None = None,
     collections: Sequence[str] = (),
 ) -> list[Undecided]:
-    """Answers that want a decision: of photos of these collections, or all, the latest of each.
+    """Answers that want a decision: of photos of these collections, or all, one of each.
 
+    The latest, but of those that nobody has decided on yet the one that rests on most: one by the
+    photos before and after or a track goes before one by the picture alone.
     Those neither clear nor hopeless first. With `min_probability`, only those that are right within
     `at_most_km` with that probability, by a calibration that holds for them.
 
@@ -187,17 +192,26 @@ def list_undecided(
 
 @dataclass(frozen=True)
 class Accepted(Record):
-    """How many answers were accepted, or would be (`dry_run`), and as what."""
+    """How many answers were accepted, or would be (`dry_run`), and as what.
+
+    `since` and `until` are the moments between which that was, for `undo_since`.
+    """
 
     answers: int
     dry_run: bool
     min_probability: float
     at_most_km: float
+    since: datetime | None = None
+    until: datetime | None = None
 
     def __str__(self) -> str:
         verb = "would accept" if self.dry_run else "accepted"
         how = f"right within {self.at_most_km:g} km with a probability of {self.min_probability:g}"
-        return f"{verb} {number_of(self.answers, 'answer')}, {how} or more"
+        said = f"{verb} {number_of(self.answers, 'answer')}, {how} or more"
+        if self.since is None or self.until is None:
+            return said
+        ends = f"--since {self.since.isoformat()} --until {self.until.isoformat()}"
+        return f"{said}\nto take that back: geosearch review undo {ends}"
 
 
 def accept_probable(
@@ -216,27 +230,44 @@ def accept_probable(
     Killed, it has accepted some; run again, it accepts the others. Errors as of `list_undecided`
     and `decide`.
     """
-    asked = {"min_probability": min_probability, "at_most_km": at_most_km}
     with database.connection() as connection:
-        found = list_undecided(connection, collections=collections, **asked)
+        found = list_undecided(
+            connection,
+            at_most_km=at_most_km,
+            min_probability=min_probability,
+            collections=collections,
+        )
     ids = [each.localization_id for each in found]
+    moments: list[datetime] = []
     for begin in range(0, 0 if dry_run else len(ids), _PAGE):
         with database.connection() as connection:
             rows = connection.execute(
-                "SELECT geosearch.review(id, 'accept', remark => %s, as_reference => %s) "
+                "SELECT geosearch.review(id, 'accept', remark => %s, as_reference => %s), now() "
                 "FROM unnest(%s::bigint[]) AS id",
                 (remark, as_reference, ids[begin : begin + _PAGE]),
             ).fetchall()
-            _count_again(connection, [int(key) for (key,) in rows])
+            moments += [when for _, when in rows]
+            _settle_times(connection)
         if progress is not None:
             progress(begin + len(rows), len(ids))
-    return Accepted(len(ids), dry_run, **asked)
+    ends = (min(moments, default=None), max(moments, default=None))
+    return Accepted(len(ids), dry_run, min_probability, at_most_km, *ends)
 
 
-def _count_again(connection: Connection, reviews: Sequence[int]) -> None:
-    """Keep the coverage true of the collections that lost or won references by these reviews."""
-    for (name,) in connection.execute(_RECOUNTED, (list(reviews),)).fetchall():
-        refresh_coverage(connection, name)
+@dataclass(frozen=True)
+class TakenBack(Record):
+    """How many decisions were taken back, or would be (`dry_run`).
+
+    `written` are files that say still what was decided: a write-back takes it out.
+    """
+
+    reviews: int
+    dry_run: bool
+    written: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        verb = "would take back" if self.dry_run else "took back"
+        return f"{verb} {number_of(self.reviews, 'decision')}"
 
 
 def undo(connection: Connection, localization_id: int) -> int:
@@ -254,8 +285,73 @@ def undo(connection: Connection, localization_id: int) -> int:
         raise NotFoundError(
             f"you decided nothing on localization {localization_id}", "See: geosearch review list"
         )
-    _count_again(connection, row)
+    _settle_times(connection)
     return int(row[0])
+
+
+def undo_last(connection: Connection) -> Review | None:
+    """Take back what one decided last on any answer; None if there is nothing left of it."""
+    with connection.cursor(row_factory=class_row(Review)) as cursor:
+        last = cursor.execute(
+            _SELECT + "WHERE recorded_by = current_user ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+    if last is not None:
+        connection.execute("DELETE FROM geosearch.reviews WHERE id = %s", (last.id,))
+        _settle_times(connection)
+    return last
+
+
+def undo_since(
+    connection: Connection,
+    since: datetime | date | str,
+    until: datetime | date | str | None = None,
+    *,
+    dry_run: bool = False,
+) -> TakenBack:
+    """Take back all that one decided from one moment on, or up to another; UTC without a zone.
+
+    `Accepted` has the moments of decisions in bulk.
+
+    Raises
+    ------
+    InputError
+        It is no moment.
+    """
+    begin, end = moment("since", since), until and moment("until", until)
+    own = "recorded_by = current_user AND created_at BETWEEN %s AND coalesce(%s, 'infinity')"
+    found = connection.execute(
+        f"SELECT id, answer_id FROM geosearch.reviews WHERE {own} ORDER BY id",  # noqa: S608
+        (begin, end),
+    ).fetchall()
+    written: list[str] = []
+    if found and not dry_run:
+        keys = [key for key, _ in found]
+        connection.execute("DELETE FROM geosearch.reviews WHERE id = ANY(%s)", (keys,))
+        _settle_times(connection)
+        written = still_written(connection, [answer for _, answer in found])
+    return TakenBack(len(found), dry_run, (*written,))
+
+
+def still_written(connection: Connection, localization_ids: Sequence[int]) -> list[str]:
+    """The files that say what was decided on these answers, and taken back since."""
+    return [path for (path,) in connection.execute(_WRITTEN, (list(localization_ids),))]
+
+
+def _settle_times(connection: Connection) -> None:
+    """Let the clocks of photos that have a place by a review be those of its zone."""
+    found = connection.execute("SELECT * FROM geosearch.unsettled_times()").fetchall()
+    if not found:
+        return
+    from geosearch.ingest.photo_times import rezoned  # loads what reads pictures
+    from geosearch.ingest.positions import Position
+
+    for photo_id, time, zone, lat, lon, *before in found:
+        place = None if before[0] is None else Position(before[0], before[1], "reviewed")
+        new = rezoned(time, zone, place, Position(lat, lon, "reviewed"))
+        if new and new["taken_at_zone"] != "assumed":
+            connection.execute(
+                "SELECT geosearch.settle_time(%s, %s, %s)", (photo_id, *new.values())
+            )
 
 
 def list_reviews(connection: Connection, localization_id: int | None = None) -> list[Review]:

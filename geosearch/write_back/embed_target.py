@@ -87,10 +87,10 @@ class Embedded:
         position = known.position
         said = dict.fromkeys(_GPS, "")
         if position is not None:
-            values = (repr(abs(position.lat)), "NS"[position.lat < 0])
-            values += (repr(abs(position.lon)), "EW"[position.lon < 0], position.method or "")
-            accuracy = "" if position.accuracy_m is None else str(position.accuracy_m)
-            said = dict(zip(_GPS, (*values, accuracy), strict=True))
+            values = [repr(abs(position.lat)), "NS"[position.lat < 0]]
+            values += [repr(abs(position.lon)), "EW"[position.lon < 0], position.method or ""]
+            values += ["" if position.accuracy_m is None else str(position.accuracy_m)]
+            said = dict(zip(_GPS, values, strict=True))
         tags = [f"-EXIF:GPS{name}={value}" for name, value in said.items()]
         # XMP inside the photo would say another.
         tags += [f"-XMP-exif:GPS{name}=" for name in ("Latitude", "Longitude", "ProcessingMethod")]

@@ -104,8 +104,9 @@ def put_position(
         # No property of XMP, but some write them; what they say must not contradict.
         letter = None if degrees is None else letters[degrees < 0]
         edited.set(f"exif:GPS{axis}Ref", letter, only_there=True)
-    edited.set("exif:GPSProcessingMethod", position and position.method)
-    edited.set("exif:GPSHPositioningError", position and _rational(position.accuracy_m))
+    accuracy_m = None if position is None else position.accuracy_m
+    edited.set("exif:GPSProcessingMethod", None if position is None else position.method)
+    edited.set("exif:GPSHPositioningError", _rational(accuracy_m))
     edited.set_location(names, rename=rename, replaced=replaced)
     edited.add_entry(entry)
     after = edited.text().encode(encoding)

@@ -114,14 +114,19 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
+    clock CONSTANT text[] := '{taken_at, taken_at_zone}';
     photo record;
+    became record;
     before jsonb;
     decided record;
     after jsonb;
+    ticked jsonb;
+    placed geometry;
 BEGIN
     FOR photo IN
-        SELECT p.id, p.collection_id, p.shelf, p.sha256, p.position_source, p.created_at,
+        SELECT p.id, p.collection_id, p.shelf, p.sha256, p.created_at, p.geom,
             c.reviewed_references,
+            jsonb_build_object('taken_at', p.taken_at, 'taken_at_zone', p.taken_at_zone) AS ticks,
             jsonb_build_object(
                 'lat', ST_Y(coalesce(p.geom, p.estimate)),
                 'lon', ST_X(coalesce(p.geom, p.estimate)),
@@ -142,15 +147,21 @@ BEGIN
         FOR UPDATE OF p
     LOOP
         before := photo.facts;
+        ticked := NULL;
         IF photo.facts ->> 'localization_id' IS NOT NULL THEN
-            before := (
-                SELECT c.old FROM all_photo_changes AS c
-                WHERE c.photo_id = photo.id AND c.shelf = photo.shelf
-                    AND c.new ->> 'localization_id' IS NOT NULL
-                    AND c.old ->> 'localization_id' IS NULL
-                ORDER BY c.id DESC LIMIT 1
+            SELECT c.id, c.old INTO became FROM all_photo_changes AS c
+            WHERE c.photo_id = photo.id AND c.shelf = photo.shelf
+                AND c.new ->> 'localization_id' IS NOT NULL
+                AND c.old ->> 'localization_id' IS NULL
+            ORDER BY c.id DESC LIMIT 1;
+            CONTINUE WHEN NOT FOUND;  -- what was before: it keeps what it has
+            before := became.old - clock;
+            -- Its time was that of the place, unless another is said since.
+            ticked := became.old - ARRAY(SELECT jsonb_object_keys(before)) WHERE NOT EXISTS (
+                SELECT FROM all_photo_changes AS c
+                WHERE c.photo_id = photo.id AND c.shelf = photo.shelf AND c.id > became.id
+                    AND c.run_id IS NOT NULL AND c.new ? 'taken_at_zone'
             );
-            CONTINUE WHEN before IS NULL;  -- not known: it keeps what it has
         END IF;
         SELECT r.point, r.accuracy_m, r.answer_id, r.as_reference INTO decided
         FROM (
@@ -187,12 +198,18 @@ BEGIN
             'accuracy_m', decided.accuracy_m, 'localization_id', decided.answer_id,
             'reference', decided.as_reference OR photo.reviewed_references
         ) ELSE before END, '{}');
+        IF NOT coalesce(ticked ? 'taken_at_zone', false) OR after ->> 'localization_id' IS NOT NULL THEN
+            ticked := '{}';
+            photo.ticks := '{}';
+        END IF;
         CONTINUE WHEN jsonb_strip_nulls(after) = jsonb_strip_nulls(photo.facts);
         UPDATE all_photos AS p
         SET geom = CASE WHEN r.reference THEN r.place END,
             estimate = CASE WHEN NOT r.reference THEN r.place END,
             position_source = r.position_source, accuracy_m = r.accuracy_m,
-            localization_id = r.localization_id
+            localization_id = r.localization_id,
+            taken_at = coalesce((ticked ->> 'taken_at')::timestamptz, p.taken_at),
+            taken_at_zone = coalesce(ticked ->> 'taken_at_zone', p.taken_at_zone)
         FROM (
             SELECT *, ST_SetSRID(ST_Point(lon, lat), 4326) AS place
             FROM jsonb_to_record(after) AS r (
@@ -200,12 +217,15 @@ BEGIN
                 localization_id bigint, reference boolean
             )
         ) AS r
-        WHERE p.id = photo.id AND p.shelf = photo.shelf;
+        WHERE p.id = photo.id AND p.shelf = photo.shelf
+        RETURNING p.geom INTO placed;
         INSERT INTO all_photo_changes (
             photo_id, collection_id, shelf, review_id, old, new, changed_by
         ) VALUES (
-            photo.id, photo.collection_id, photo.shelf, review, photo.facts, after, caller()
+            photo.id, photo.collection_id, photo.shelf, review, photo.facts || photo.ticks,
+            after || ticked, caller()
         );
+        PERFORM count_in_coverage(photo.collection_id, photo.shelf, photo.geom, placed);
     END LOOP;
 END
 $$;
@@ -213,6 +233,67 @@ $$;
 COMMENT ON FUNCTION geosearch.place_reviewed(bytea, bigint, bigint) IS
     'Gives the photos with these bytes, or placed by this answer, the place that was decided on, or '
     'what they had before; the review is that of the history.';
+
+-- Which zone a place has, only Python knows.
+CREATE FUNCTION geosearch.unsettled_times()
+RETURNS TABLE (
+    photo_id bigint, taken_at timestamptz, taken_at_zone text, lat float8, lon float8,
+    before_lat float8, before_lon float8
+)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+SELECT
+    p.id, p.taken_at, p.taken_at_zone,
+    ST_Y(coalesce(p.geom, p.estimate)), ST_X(coalesce(p.geom, p.estimate)),
+    (c.old ->> 'lat')::float8, (c.old ->> 'lon')::float8
+FROM geosearch.photos AS p
+CROSS JOIN LATERAL (
+    SELECT old, review_id FROM geosearch.photo_changes
+    WHERE photo_id = p.id AND new ? 'lat' ORDER BY id DESC LIMIT 1
+) AS c
+WHERE p.localization_id IS NOT NULL AND p.taken_at_zone IN ('assumed', 'position')
+    AND c.review_id IS NOT NULL AND NOT c.old ? 'taken_at_zone';
+END;
+
+COMMENT ON FUNCTION geosearch.unsettled_times() IS
+    'Photos with a place by a review, whose time is in the zone of another place or of none: the '
+    'time, the place, and the place before.';
+
+-- Part of the decision, with the rights of which it is made.
+CREATE FUNCTION geosearch.settle_time(photo bigint, taken timestamptz, zone text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    seen CONSTANT bigint[] := visible_to(caller());
+BEGIN
+    WITH p AS (
+        SELECT id, all_photos.shelf,
+            jsonb_build_object('taken_at', taken_at, 'taken_at_zone', taken_at_zone) AS ticks
+        FROM all_photos
+        WHERE id = photo AND collection_id = ANY (seen) AND localization_id IS NOT NULL
+            AND taken_at_zone IN ('assumed', 'position') AND zone IN ('assumed', 'position')
+            AND abs(extract(epoch FROM taken - taken_at)) <= 30 * 3600  -- clocks are no further apart
+        FOR UPDATE
+    ), noted AS (
+        UPDATE all_photo_changes AS c
+        SET old = old || p.ticks,
+            new = new || jsonb_build_object('taken_at', taken, 'taken_at_zone', zone)
+        FROM p
+        WHERE c.id = (
+            SELECT l.id FROM all_photo_changes AS l
+            WHERE l.photo_id = p.id AND l.shelf = p.shelf AND l.new ? 'lat'
+            ORDER BY l.id DESC LIMIT 1
+        ) AND c.shelf = p.shelf AND c.review_id IS NOT NULL AND NOT c.old ? 'taken_at_zone'
+        RETURNING c.photo_id, c.shelf
+    )
+    UPDATE all_photos AS p SET taken_at = taken, taken_at_zone = zone
+    FROM noted WHERE p.id = noted.photo_id AND p.shelf = noted.shelf;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.settle_time(bigint, timestamptz, text) IS
+    'Gives a photo that has its place by a review the time of its clock in the zone there.';
 
 -- Asked once: what was decided stands when who decided it may no more.
 CREATE FUNCTION geosearch.may_place() RETURNS trigger

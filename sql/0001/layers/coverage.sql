@@ -122,3 +122,48 @@ $$;
 COMMENT ON FUNCTION geosearch.refresh_coverage(text) IS
     'Count the photos of a collection, or of all, in the cells of geosearch.coverage again; returns '
     'the number of cells that hold any.';
+
+-- What a decision changes, whoever decides; with the rights of whoever places the photo.
+CREATE FUNCTION geosearch.count_in_coverage(
+    collection bigint, shelf bigint, place geometry, now_at geometry
+) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+SET jit = off
+AS $$
+DECLARE
+    item record;
+BEGIN
+    IF place IS NOT DISTINCT FROM now_at THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('geosearch coverage'));
+    FOR item IN
+        SELECT DISTINCT ON (more, cell_km) more, cell_km, cells, south, north,
+            least(floor((ST_X(at) + 180) / 360 * cells), cells - 1)::integer AS nth, first_cell
+        FROM (VALUES (-1, place), (1, now_at)) AS g (more, at)
+        JOIN coverage_bands() ON south <= ST_Y(at)
+        ORDER BY more, cell_km, band DESC
+    LOOP
+        DELETE FROM all_coverage AS c
+        WHERE c.collection_id = collection AND c.shelf = count_in_coverage.shelf
+            AND c.cell = item.first_cell + item.nth AND c.photos + item.more < 1;
+        UPDATE all_coverage AS c SET photos = c.photos + item.more, created_at = now()
+        WHERE c.collection_id = collection AND c.shelf = count_in_coverage.shelf
+            AND c.cell = item.first_cell + item.nth;
+        IF NOT FOUND AND item.more = 1 THEN
+            INSERT INTO all_coverage (collection_id, shelf, cell_km, cell, photos, geom)
+            VALUES (
+                collection, count_in_coverage.shelf, item.cell_km, item.first_cell + item.nth, 1,
+                ST_Multi(ST_MakeEnvelope(
+                    item.nth / item.cells::float8 * 360 - 180, item.south,
+                    (item.nth + 1) / item.cells::float8 * 360 - 180, item.north, 4326
+                ))
+            );
+        END IF;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.count_in_coverage(bigint, bigint, geometry, geometry) IS
+    'Counts a photo of a collection that was at one place, or at none, at another, or at none.';

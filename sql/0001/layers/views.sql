@@ -138,6 +138,36 @@ WHERE estimate IS NOT NULL AND truth IS NOT NULL;
 
 COMMENT ON VIEW geosearch.gis_errors IS 'Lines from estimates to known true positions.';
 
+-- Of each photo the answer to decide on, evaluations apart. An answer that is newer than all that was
+-- decided on the photo goes before the one that was decided on last; of several such the one that
+-- rests on most besides the picture, such as the photos before and after, or a track.
+CREATE VIEW geosearch.latest_answers WITH (security_invoker = true) AS
+SELECT DISTINCT ON (answers.photo_sha256)
+    answers.id,
+    answers.photo_sha256,
+    answers.estimate,
+    answers.place,
+    answers.radius_90_km,
+    answers.agreement,
+    answers.probability_within_km,
+    answers.confident,
+    answers.calibration_fits
+FROM geosearch.localizations AS answers
+LEFT JOIN (
+    SELECT DISTINCT ON (photo_sha256) photo_sha256, answer_id, created_at
+    FROM geosearch.reviews ORDER BY photo_sha256, id DESC
+) AS decided ON decided.photo_sha256 = answers.photo_sha256
+CROSS JOIN LATERAL (
+    SELECT count(*) AS kinds FROM jsonb_object_keys(answers.evidence -> 'believed') AS kind
+    WHERE kind <> 'picture'
+) AS besides
+WHERE answers.evaluation_id IS NULL
+ORDER BY answers.photo_sha256, answers.created_at > decided.created_at DESC NULLS LAST,
+    answers.id = decided.answer_id DESC NULLS LAST, besides.kinds DESC, answers.id DESC;
+
+COMMENT ON VIEW geosearch.latest_answers IS
+    'Of each photo the latest answer of those that rest on most, decided on or newer than that.';
+
 CREATE VIEW geosearch.gis_unlocated WITH (security_invoker = true) AS
 SELECT
     photos.id,
@@ -159,12 +189,7 @@ SELECT
     coalesce(photos.estimate, answers.estimate)::geometry(Point, 4326) AS geom
 FROM geosearch.photos
 LEFT JOIN geosearch.collections ON collections.id = photos.collection_id
-LEFT JOIN (
-    SELECT DISTINCT ON (photo_sha256) id, photo_sha256
-    FROM geosearch.localizations
-    WHERE evaluation_id IS NULL
-    ORDER BY photo_sha256, id DESC
-) AS latest ON latest.photo_sha256 = photos.sha256
+LEFT JOIN geosearch.latest_answers AS latest ON latest.photo_sha256 = photos.sha256
 -- Or the one it has its place by, if its bytes are others since.
 LEFT JOIN geosearch.localizations AS answers
     ON answers.id = coalesce(latest.id, photos.localization_id)

@@ -201,8 +201,9 @@ BEGIN
             CASE
                 WHEN item.proname IN (
                     'create_embedding_table', 'add_collection', 'refresh_coverage', 'forget_tuning',
-                    'place_reviewed'
+                    'place_reviewed', 'count_in_coverage'
                 ) THEN 'geosearch_ingester'
+                WHEN item.proname IN ('unsettled_times', 'settle_time') THEN 'geosearch_analyst'
                 WHEN item.proname IN (
                     'delete_collection', 'delete_model', 'with_renamed', 'set_private', 'set_shared'
                 ) THEN 'geosearch_owner'
