@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import random
@@ -10,15 +11,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
-from geosearch.client import Geosearch
+from geosearch.client import Geosearch, connect
 from geosearch.database.connection import Database
 from geosearch.images import open_image
 from geosearch.ingest import ingest
+from geosearch.ingest.positions import Position
 from geosearch.ingest.sidecars import read_sidecars
 from geosearch.ingest.xmp import xmp_position
 from geosearch.write_back.own_files import position_in
@@ -52,6 +58,92 @@ def started(database: Database, kind: str) -> subprocess.Popen[bytes]:
     assert run.stdout is not None
     assert run.stdout.readline() == b"ready\n"
     return run
+
+
+#: What a run does, by the names of what does it: it is killed before and after each.
+STEPS = (
+    (psycopg.Connection, "execute"),
+    (Path, "write_bytes"),
+    (Path, "replace"),
+    (os, "link"),
+    (shutil, "rmtree"),
+    (fcntl, "flock"),
+    (subprocess, "run"),
+)
+
+
+def killed_at(database: Database, kind: str, moment: int) -> bool:
+    """Whether a run of its own, which is to be killed at this of its moments, has so many."""
+    run = os.fork()
+    if run:
+        return os.waitstatus_to_exitcode(os.waitpid(run, 0)[1]) == -signal.SIGKILL
+    moments = count()
+
+    def watched(step: Callable[..., Any]) -> Callable[..., Any]:
+        def watching(*given: Any, **more: Any) -> Any:
+            if next(moments) == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+            found = step(*given, **more)
+            if next(moments) == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+        return watching
+
+    try:
+        for owner, name in STEPS:
+            setattr(owner, name, watched(getattr(owner, name)))
+        with connect(database.url) as gs:
+            gs.write_back(collection="mine", overwrite=True, embed=kind == "embed")
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("kind", ["sidecar", "embed"])
+def test_a_kill_at_any_moment_is_mended_by_the_next_run_wherever_the_photo_is_then(
+    database: Database, tmp_path: Path, kind: str
+) -> None:
+    """Where it goes back to what the file says still, too: then nothing is written."""
+    if kind == "embed" and shutil.which("exiftool") is None:
+        pytest.skip("exiftool is not installed")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(photo())
+    ingest(database, [tmp_path], collection="mine")
+    gs, place, moment = Geosearch(database), 0, -1
+    gs.correct_positions(*PLACES[place], collection="mine")
+    gs.write_back(collection="mine", embed=kind == "embed")
+    killed = True
+    while killed:
+        moment += 1
+        gs.correct_positions(*PLACES[1 - place], collection="mine")
+        killed = killed_at(database, kind, moment)
+        if moment % 2 and killed:
+            gs.correct_positions(*PLACES[place], collection="mine")
+        else:
+            place = 1 - place
+        done = gs.write_back(collection="mine", overwrite=True, embed=kind == "embed")
+        assert (done.failures, done.written + done.there) == ((), 1), moment
+        written = path if kind == "embed" else tmp_path / "a.jpg.xmp"
+        found = position_in(path.read_bytes(), read_sidecars([str(written)] * (kind != "embed")))
+        assert found is not None
+        assert found.is_at(Position(*PLACES[place], "corrected")), moment
+        assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")], moment
+        assert fetch(
+            database,
+            "SELECT p.sha256, w.sha256, w.new -> 'lat', w.written_at IS NOT NULL"
+            " FROM geosearch.photos AS p JOIN geosearch.write_backs AS w ON w.photo_id = p.id"
+            " ORDER BY w.id DESC LIMIT 1",
+        ) == [(sha256(path), sha256(written), PLACES[place][0], True)], moment
+        # Of what was killed before it came to be, nothing is said to have been.
+        assert fetch(
+            database,
+            "SELECT count(*) FROM geosearch.write_backs WHERE written_at IS NULL OR reason <> ''",
+        ) == [(0,)]
+    assert moment > 20
+
+
+def sha256(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 @pytest.mark.parametrize("kind", ["sidecar", "embed"])
