@@ -48,6 +48,16 @@ from geosearch.features.model_rows import find_model
 #: Rows of one transaction in geosearch's path, as `geosearch embed` commits them.
 CHUNK = 2048
 
+#: A collection of the photos before one.
+_QUARTER = """
+WITH made AS (INSERT INTO geosearch.collections (name) VALUES ('quarter') RETURNING id)
+INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height, format, geom,
+    position_source, author, taken_at)
+SELECT made.id, uri, sha256, size_bytes, width, height, format, geom,
+    position_source, author, taken_at
+FROM geosearch.photos, made WHERE photos.id < %s ORDER BY photos.id
+"""
+
 
 def main() -> None:
     arguments = read_arguments(__doc__, rows=20_000, dimension=1280, rounds=5)
@@ -79,6 +89,7 @@ def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[
         with database.connection() as connection:
             lat, lon = rng.uniform(-90, 90, rows), rng.uniform(-180, 180, rows)
             model, photos = add_photos(connection, dimension, lat, lon)
+            connection.execute(_QUARTER, (photos[rows // 4].photo_id,))
         file = Path(folder) / "embeddings.pgcopy"
         file.write_bytes(HEADER + encode_rows(model, photos, embeddings) + TRAILER)
         imports = files(Path(folder), embeddings)
@@ -110,15 +121,15 @@ def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[
 
 
 def files(folder: Path, embeddings: NDArray[np.float32]) -> dict[str, list[Path]]:
-    """A quarter and all of the embeddings as .npy and as Parquet."""
+    """A quarter and all of the embeddings as .npy and as Parquet, called as their collections."""
     made: dict[str, list[Path]] = {"npy": [], "parquet": []}
-    for count in (len(embeddings) // 4, len(embeddings)):
+    for name, count in (("quarter", len(embeddings) // 4), ("benchmark", len(embeddings))):
         some = embeddings[:count]
-        made["npy"].append(folder / f"{count}.npy")
+        made["npy"].append(folder / f"{name}.npy")
         np.save(made["npy"][-1], some)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(some.ravel()), some.shape[1])
         uris = [f"/benchmark/{number}" for number in range(1, count + 1)]
-        made["parquet"].append(folder / f"{count}.parquet")
+        made["parquet"].append(folder / f"{name}.parquet")
         table = pa.table({"uri": uris, "embedding": lists})
         pq.write_table(table, made["parquet"][-1], row_group_size=10_000)
     return made
@@ -127,7 +138,7 @@ def files(folder: Path, embeddings: NDArray[np.float32]) -> dict[str, list[Path]
 def bring(database: Database, path: Path, model: str) -> None:
     """geosearch's path from a file: by row of a matrix, by uri of a table."""
     match = "row" if path.suffix == ".npy" else "uri"
-    import_embeddings(database, path, model=model, collection="benchmark", match=match)
+    import_embeddings(database, path, model=model, collection=path.stem, match=match)
 
 
 def peak_mb(url: str, path: Path, model: str) -> float:

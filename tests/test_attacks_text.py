@@ -6,12 +6,17 @@ import csv
 import http.server
 import json
 import os
+import pickle
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
@@ -24,6 +29,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import GeosearchError, InputError, ModelError, PhotoRejected
 from geosearch.export.table import write_csv
 from geosearch.features.backbones import load_backbone
+from geosearch.features.external_vectors import read_vectors
 from geosearch.features.given_queries import Given, given_queries
 from geosearch.ingest.sources import candidates
 from geosearch.layers.layer import PHOTOS
@@ -219,6 +225,79 @@ def test_a_query_at_a_url_is_fetched_with_the_same_care(
     monkeypatch.setenv("GEOSEARCH_MAX_BYTES", "5")
     image_settings.cache_clear()
     assert "over GEOSEARCH_MAX_BYTES=5" in str(fetched(f"{private_site}/secret.jpg"))
+
+
+def npy(descr: str, shape: str, order: str = "False", data: bytes = bytes(96)) -> bytes:
+    """A .npy file with this header."""
+    header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
+    text = header.ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+class Program:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("owned",)
+
+
+WHOLE = npy("'<f4'", "(4, 6)")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (npy("'|O'", "(1,)", data=pickle.dumps(Program())), "objects of Python"),
+        (pickle.dumps(Program()), "does not begin as a .npy file"),
+        (b"", "does not begin as a .npy file"),
+        (b"PK\x03\x04", "several arrays"),
+        (WHOLE[:40], "no whole header"),
+        (WHOLE[:-1], "ends before its 4 rows"),
+        (b"\x93NUMPY\x09\x00" + WHOLE[8:], "no whole header"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + WHOLE[10:], "no whole header"),
+        (npy("'<f4'", "(4, 6"), "no whole header"),
+        (npy("__import__('os').mkdir('owned')", "(4, 6)"), "no whole header"),
+        (npy("'<f4'", "(9223372036854775807, 6)"), "ends before its 9,223,372,036,854,775,807"),
+        (npy("'<f4'", "(10**9, 10**9)"), "no whole header"),
+        (npy("'<f4'", "(1, 1000000000)"), "rows of 1,000,000,000 numbers"),
+        (npy("'<f4'", "(-4, 6)"), "or has none"),
+        (npy("'<f4'", "(0, 6)"), "or has none"),
+        (npy("'<f4'", "(24,)"), r"float32 of shape \(24,\)"),
+        (npy("'<i4'", "(4, 6)"), "int32 of shape"),
+        (npy("'<c8'", "(2, 6)"), "complex64 of shape"),
+        (npy("[('a', '<f4')]", "(4, 6)"), "of shape"),
+        (npy("'<f4'", "(4, 6)", "True"), "column by column"),
+    ],
+)
+def test_a_hostile_file_of_vectors_is_refused_in_words_and_runs_nothing(
+    data: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.npy").write_bytes(data)
+    with pytest.raises(InputError, match=says) as refused:
+        list(read_vectors(tmp_path / "x.npy", "row"))
+    assert refused.value.remedy
+    assert not re.search(r"Error\b|pickle|Traceback|object at", str(refused.value))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_vectors_of_any_order_of_bytes_are_read(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=np.float64).reshape(4, 6)
+    for kind in ("<f2", ">f2", "<f4", ">f4", "<f8", ">f8"):
+        np.save(tmp_path / "x.npy", values.astype(kind))
+        (block,) = read_vectors(tmp_path / "x.npy", "row")
+        assert block.vectors.dtype == np.float32
+        assert (block.vectors == values).all()
+
+
+@given(st.integers(0, len(WHOLE) - 97), st.binary(min_size=1, max_size=6))
+def test_a_broken_header_of_vectors_gives_rows_or_an_error_of_ours(at: int, put: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "x.npy"
+        path.write_bytes(WHOLE[:at] + put + WHOLE[at + len(put) :])
+        with suppress(InputError):
+            for block in read_vectors(path, "row"):
+                assert block.vectors.size <= 96
 
 
 HOSTILE = ("[/x][red]", "\x1b[2J\x1b]0;owned\x07", "\x9b31m", "safe\u202egpj.exe", "a\rb", "\udcff")

@@ -292,6 +292,62 @@ def test_a_table_with_positions_brings_its_photos_too(world: World, tmp_path: Pa
     assert (done.embedded, done.rejected) == (3, 0)
 
 
+@pytest.mark.parametrize("ending", [".parquet", ".npy"])
+def test_rows_that_are_counted_are_those_of_photos_without_a_position_too(
+    world: World, tmp_path: Path, ending: str
+) -> None:
+    """What is exported of a collection comes back by counting; what does not fit is refused."""
+    np.save(tmp_path / "x.npy", world.vectors)
+    fetch(
+        world.database,
+        "UPDATE geosearch.all_photos SET geom = NULL, position_source = NULL WHERE id = ANY(%s)"
+        " RETURNING id",
+        [photo.photo_id for photo in world.photos[3:6]],
+    )
+    assert world.bring(tmp_path / "x.npy", match="row").embedded == COUNT
+    file = tmp_path / f"out{ending}"
+    model, other = f"external:{world.name}", f"{world.name} again"
+    done = world.gs.export_embeddings(file, model=model, collection=world.name)
+    assert done.rows == COUNT
+    if ending == ".parquet":
+        known = [place is not None for place in pq.read_table(file).column("geometry").to_pylist()]
+        assert known == [number not in (3, 4, 5) for number in range(COUNT)]
+    asked = {"model": other, "collection": world.name, "match": "row"}
+    assert world.gs.import_embeddings(file, **asked).embedded == COUNT  # type: ignore[arg-type]
+    ((alike,),) = fetch(
+        world.database,
+        "SELECT count(*) FROM geosearch.all_queries AS a JOIN geosearch.all_queries AS b"
+        " USING (photo_id) WHERE a.model_id < b.model_id AND a.embedding <-> b.embedding < 1e-3"
+        " AND a.photo_id = ANY(%s)",
+        [photo.photo_id for photo in world.photos],
+    )
+    assert alike == 3
+    np.save(tmp_path / "x.npy", world.vectors[:-2])
+    with pytest.raises(InputError, match=r"28 rows, and .* 30 photos") as refused:
+        world.gs.import_embeddings(tmp_path / "x.npy", **asked)  # type: ignore[arg-type]
+    assert "`keys`" in str(refused.value) or "keys" in (refused.value.remedy or "")
+
+
+def test_an_import_that_is_refused_leaves_no_model_behind(world: World, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", world.vectors)
+    np.save(tmp_path / "few.npy", world.vectors[:4])
+    table = {"embedding": world.vectors.tolist(), "uri": world.uris}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    for file, options, says in (
+        ("x.npy", {"match": "row", "dimension": 9}, "6 numbers, and `?dimension`? is 9"),
+        ("x.parquet", {"dimension": 9}, "6 numbers, and `?dimension`? is 9"),
+        ("few.npy", {"match": "row"}, "4 rows, and"),
+        ("x.npy", {"match": "uri"}, "which photo"),
+        ("x.parquet", {"column": "uri"}, "which column"),
+        ("x.npy", {"match": "row", "dimension": 20_000}, "out of range"),
+    ):
+        with pytest.raises(InputError, match=says) as refused:
+            world.bring(tmp_path / file, **options)
+        assert refused.value.remedy
+    name = f"external:{world.name}"
+    assert fetch(world.database, "SELECT id FROM geosearch.models WHERE name = %s", name) == []
+
+
 def npz() -> bytes:
     stream = BytesIO()
     np.savez(stream, np.ones((2, 2), np.float32))

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,22 +114,34 @@ def encode_rows(
     # halfvec: dimension and a reserved word, both int16, then the float16 values.
     head = struct.pack("!ihh", 4 + 2 * dimension, dimension, 0)
     parts: list[bytes] = []
+    facts: dict[tuple[Any, ...], bytes] = {}  # many photos share them
     for photo, vector in zip(photos, halves, strict=True):
+        own = photo[3:]
+        if own not in facts:
+            facts[own] = _facts(photo) + head
         parts += (
             _FIRST_FIELDS.pack(
                 len(COLUMNS), 8, photo.photo_id, 8, model_id, 8, photo.collection_id
             ),
             _NULL if photo.geom is None else _field(photo.geom),
+            facts[own],
+            vector.tobytes(),
+        )
+    return b"".join(parts)
+
+
+def _facts(photo: PhotoKey) -> bytes:
+    """The columns of a photo that follow its position."""
+    return b"".join(
+        (
             _NULL if photo.accuracy_m is None else struct.pack("!if", 4, photo.accuracy_m),
             _timestamp(photo.taken_at),
             _text(photo.author),
             _text(photo.licence),
             struct.pack("!iq", 8, photo.shelf),
             _text(photo.low_information),
-            head,
-            vector.tobytes(),
         )
-    return b"".join(parts)
+    )
 
 
 def point_ewkb(lat: float, lon: float) -> bytes:

@@ -23,19 +23,25 @@ from geosearch.features.model_rows import find_model
 from geosearch.json_record import Record
 from geosearch.parallel import batched
 
-_COUNT = """
-SELECT count(*) FROM geosearch.embeddings
-WHERE model_id = %(model)s AND (%(collection)s::bigint IS NULL OR collection_id = %(collection)s)
+# Of photos without a known position, too: what is imported by counting rows counts all photos.
+_ALL = """
+FROM (
+    SELECT photo_id, model_id, collection_id, embedding FROM geosearch.embeddings
+    UNION ALL SELECT photo_id, model_id, collection_id, embedding FROM geosearch.queries
+) AS e
 """
-_ROWS = """
-SELECT p.id, p.uri, p.source_id, p.sha256, ST_AsBinary(e.geom), e.embedding
-FROM geosearch.embeddings AS e JOIN geosearch.photos AS p ON p.id = e.photo_id
+_OF = """
 WHERE e.model_id = %(model)s
     AND (%(collection)s::bigint IS NULL OR e.collection_id = %(collection)s)
+"""
+_COUNT = f"SELECT count(*) {_ALL} {_OF}"
+_ROWS = f"""
+SELECT p.id, p.uri, p.source_id, p.sha256, ST_AsBinary(p.geom), e.embedding
+{_ALL} JOIN geosearch.photos AS p ON p.id = e.photo_id {_OF}
 ORDER BY e.photo_id
 """
-#: Of a row: id, uri, source_id, sha256, WKB, and the vector (D).
-_Row = tuple[int, str, str | None, bytes, bytes, NDArray[np.float32]]
+#: Of a row: id, uri, source_id, sha256, WKB if the position is known, and the vector (D).
+_Row = tuple[int, str, str | None, bytes, bytes | None, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,12 @@ class Exported(Record):
 def export_embeddings(
     database: Database, output: str | PathLike[str], *, model: str, collection: str | None = None
 ) -> Exported:
-    """Write the embeddings of a model, those of photos with a known position, by their ids.
+    """Write the embeddings of a model, in the order of their photos' ids.
 
-    `output` ends in .parquet (GeoParquet with id, uri, source_id and sha256), .npy or .safetensors
-    (float32, and the uris in OUTPUT.txt), or .tsv (`uri`, tab, pgvector's text). Memory
-    does not grow with the rows; the file is written whole or not at all.
+    Those of photos without a known position, too, which have no geometry then. `output` ends in
+    .parquet (GeoParquet with id, uri, source_id and sha256), .npy or .safetensors (float32, and the
+    uris in OUTPUT.txt), or .tsv (`uri`, tab, pgvector's text). Memory does not grow with the rows;
+    the file is written whole or not at all.
 
     Raises
     ------

@@ -26,8 +26,8 @@ from geosearch.database.leases import only_one
 from geosearch.errors import DatabaseError, InputError, Reason
 from geosearch.features.embedding_run import RejectRow, write_rejects
 from geosearch.features.external_model import PREFIX, external_description
-from geosearch.features.external_vectors import MATCHES, Block, read_vectors
-from geosearch.features.model_rows import Model, register_model
+from geosearch.features.external_vectors import LONGEST, MATCHES, Block, count_rows, read_vectors
+from geosearch.features.model_rows import Model, model_by_fingerprint, register_model
 from geosearch.features.unit_vectors import unit_vectors
 from geosearch.ingest import ingest
 from geosearch.parallel import ordered_map
@@ -93,7 +93,8 @@ def import_embeddings(
         rows are normalised to length 1.
     match
         By what rows name photos: `uri` (relative to the file), `source_id`, `sha256` in hex; or
-        `row`: the n-th row is of the n-th photo of the collection, in the order of ids.
+        `row`: the n-th row is of the n-th photo of the collection, in the order of ids, and there
+        are as many.
     keys
         A file of what rows name photos by, a line each, where the file has none.
     column
@@ -110,14 +111,14 @@ def import_embeddings(
     Raises
     ------
     InputError
-        A file cannot be read, has no vectors or no such keys.
+        A file cannot be read, has no vectors or no such keys; or not as many rows as there are
+        photos, where they are counted; or none of the `dimension`, of which there is no model yet.
     NotFoundError
         There is no such collection.
     DatabaseError
         Another run is embedding with this model, or this login may not.
     """
     check_choice("match", match, MATCHES)
-    check_range("dimension", dimension, 1, 16_000)
     name = model if model.startswith(PREFIX) else f"{PREFIX}{model}"
     listed = [Path(resolve(each)) for each in paths("files", files)]
     if match == "row" and len(listed) > 1:
@@ -132,10 +133,20 @@ def import_embeddings(
     first = next(blocks, None)
     if first is None:
         raise InputError("there are no rows in these files", "Give files that hold vectors.")
-    dimension = dimension or first[1].vectors.shape[1]
+    width = first[1].vectors.shape[1]
+    dimension = dimension or width
+    check_range("dimension", dimension, 1, LONGEST)
+    description = external_description(name, dimension, licence)
     with database.connection() as connection:
         key = find_collection(connection, collection)
-        row = register_model(connection, external_description(name, dimension, licence))
+        if match == "row":
+            _check_count(connection, collection, key, count_rows(listed[0], column=column))
+        if width != dimension and model_by_fingerprint(connection, description.fingerprint) is None:
+            raise InputError(
+                f"{first[0]} has vectors of {width:,} numbers, and `dimension` is {dimension:,}",
+                "Leave it out, or give the files that it is of.",
+            )
+        row = register_model(connection, description)
     refusal = DatabaseError(f"another run is embedding with {name}", "Wait for it to end.")
     with only_one(database, f"embed {row.id}", refusal):
         started = time.perf_counter()
@@ -201,6 +212,18 @@ DELETE FROM {rejects}
 WHERE collection_id = %(collection)s AND model_id = %(model)s
     AND (photo_id = ANY(%(ids)s) OR uri = ANY(%(uris)s))
 """
+
+
+def _check_count(connection: Connection, name: str, collection: int, rows: int) -> None:
+    """See that rows that are counted are as many as the photos."""
+    count = _filled(connection, "SELECT count(*) FROM {photos} WHERE collection_id = %s")
+    ((photos,),) = connection.execute(count, (collection,)).fetchall()
+    if rows != photos:
+        raise InputError(
+            f"the file has {rows:,} rows, and {name} {photos:,} photos: which is whose cannot be "
+            "told by counting",
+            "Give a file of `keys`, a line for each row, or `match` by what the file itself says.",
+        )
 
 
 def _filled(connection: Connection, template: LiteralString) -> sql.Composed:

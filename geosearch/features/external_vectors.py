@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Rows of a block, and of a transaction.
 BLOCK = 2048
+#: Numbers of a vector, at most.
+LONGEST = 16_000
 #: By what a row says which photo it is of.
 MATCHES = ("uri", "source_id", "sha256", "row")
 #: Names of columns of embeddings, the preferred first, where there are several lists of numbers.
@@ -63,18 +65,40 @@ def read_vectors(
     InputError
         The file cannot be read, holds no vectors, or no keys of this kind.
     """
-    try:
+    with _readable(path):
         if path.is_dir():
             yield from _clip_retrieval(path, match)
             return
         kind = regular(path).suffix.lower()
         if kind == ".parquet":
             yield from _parquet(path, match, column)
-        elif kind in (".npy", ".safetensors"):
-            array = _npy(path) if kind == ".npy" else _safetensors(path, column)
+        elif kind in _MATRICES:
+            array = _MATRICES[kind](path, column)
             yield from _with_keys(path, array, _lines(keys) if keys else None, match)
         else:
             yield from _text(path, match)
+
+
+def count_rows(path: Path, *, column: str | None = None) -> int:
+    """How many rows `read_vectors` will give, errors as there."""
+    with _readable(path):
+        if path.is_dir():
+            return sum(
+                _npy(each).shape[0] for each in _numbered(path / "img_emb", "*.npy").values()
+            )
+        kind = regular(path).suffix.lower()
+        if kind == ".parquet":
+            with _opened(path) as file:
+                return int(file.metadata.num_rows)
+        if kind in _MATRICES:
+            return _MATRICES[kind](path, column).shape[0]
+        return sum(len(block.vectors) for block in _text(path, "row"))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         said = error.strerror or error
         remedy = "Give a file that is there, whole, and may be read."
@@ -88,7 +112,7 @@ class _Array:
     path: Path
     dtype: np.dtype[Any]
     offset: int
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     bfloat: bool = False
 
     def block(self, start: int) -> NDArray[np.float32]:
@@ -101,19 +125,38 @@ class _Array:
             return np.array(part, np.float32)
 
 
-def _npy(path: Path) -> _Array:
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as error:  # of hostile files, parsers raise all there is
-        raise InputError(f"{path} is no .npy file of numbers: {error}", _SAVE) from error
-    if not isinstance(found, np.memmap):
-        raise InputError(f"{path} holds several arrays, or none", _SAVE)
-    if found.dtype.kind != "f" or found.ndim != 2 or not found.flags.c_contiguous:
-        raise InputError(f"{path} holds {found.dtype} of shape {found.shape}, or by columns", _SAVE)
-    rows, dimension = found.shape
-    return _checked(_Array(path, found.dtype, found.offset, (rows, dimension)))
+def _npy(path: Path, _column: str | None = None) -> _Array:
+    shape, columns, dtype, offset = _npy_header(path)
+    if dtype.hasobject:
+        raise InputError(f"{path} holds objects of Python, which could be any program", _SAVE)
+    if dtype.kind != "f" or len(shape) != 2:
+        raise InputError(f"{path} holds {dtype} of shape {shape}", _SAVE)
+    if columns:
+        raise InputError(f"{path} is stored column by column", _SAVE)
+    return _checked(_Array(path, dtype, offset, shape))
+
+
+def _npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, whether column by column, kind, and where the values begin."""
+    with path.open("rb") as stream:
+        begin = stream.read(len(np.lib.format.MAGIC_PREFIX))
+        if begin.startswith(b"PK"):
+            raise InputError(f"{path} holds several arrays", _SAVE)
+        if begin != np.lib.format.MAGIC_PREFIX:
+            raise InputError(f"{path} does not begin as a .npy file does", _SAVE)
+        stream.seek(0)
+        try:
+            version = np.lib.format.read_magic(stream)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, columns, dtype = read(stream)
+            return shape, columns, dtype, stream.tell()
+        except OSError:
+            raise
+        except Exception as error:  # of hostile files, parsers raise all there is
+            raise InputError(f"{path} has no whole header of a .npy file", _WHOLE) from error
 
 
 def _safetensors(path: Path, name: str | None) -> _Array:
@@ -121,7 +164,7 @@ def _safetensors(path: Path, name: str | None) -> _Array:
         with path.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
             if size > min(100_000_000, path.stat().st_size):
-                raise ValueError("its header does not fit in it")
+                raise ValueError
             header = json.loads(stream.read(size))
         found = {
             key: (str(about["dtype"]), tuple(map(int, about["shape"])), int(begin))
@@ -130,11 +173,11 @@ def _safetensors(path: Path, name: str | None) -> _Array:
             for begin, _ in [about["data_offsets"]]
         }
         if any(begin < 0 for *_, begin in found.values()):
-            raise ValueError("a tensor would begin before the data")
+            raise ValueError
     except OSError:
         raise
     except Exception as error:  # of hostile files, parsers raise all there is
-        raise InputError(f"{path} is no safetensors file: {error}", _WHOLE) from error
+        raise InputError(f"{path} has no whole header of a safetensors file", _WHOLE) from error
     fitting = [key for key, each in found.items() if len(each[1]) == 2 and each[0] in _DTYPES]
     chosen = _chosen(path, "tensor of shape (photos, dimension)", fitting, name)
     kind, (rows, dimension), begin = found[chosen]
@@ -143,8 +186,19 @@ def _safetensors(path: Path, name: str | None) -> _Array:
     return _checked(array)
 
 
+#: By the ending of their names, how files of one matrix are read.
+_MATRICES: Mapping[str, Callable[[Path, str | None], _Array]] = {
+    ".npy": _npy,
+    ".safetensors": _safetensors,
+}
+
+
 def _checked(array: _Array) -> _Array:
-    """The array, if the file has room for all of it."""
+    """The array, if the file has room for all of it, and each row is a vector that can be kept."""
+    if array.shape[1] > LONGEST:
+        raise InputError(
+            f"{array.path} has rows of {array.shape[1]:,} numbers", f"At most {LONGEST:,} are kept."
+        )
     needed = array.offset + math.prod(array.shape) * array.dtype.itemsize
     if min(array.shape) < 1 or array.path.stat().st_size < needed:
         raise InputError(
