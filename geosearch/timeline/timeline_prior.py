@@ -141,8 +141,8 @@ def moment_prior(movement: Movement, moment: Moment) -> Mixture:
     if moment.before and moment.after:
         share = movement.steady
         if session:  # a steady way is from one known place to the other: as far as these tell
-            both = product(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
-            share *= min(1.0, float(np.exp(both - log_mass) * sides[0].by_fix * sides[1].by_fix))
+            fixed = product(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
+            share *= min(1.0, float(np.exp(fixed - log_mass) * sides[0].by_fix * sides[1].by_fix))
         lat, lon, km = steady_way(movement, moment.before, moment.after)
         agreed = united([(1 - share, agreed), (share, Mixture.at([lat], [lon], [1.0], km))])
     sure = [(side.mixture, side.doubt) for side in sides]
