@@ -20,6 +20,8 @@ from geosearch.database.connection import Connection, Database
 from geosearch.density import Mixture
 from geosearch.density.kernel import squared_chords
 from geosearch.density.products import log_constant
+from geosearch.evaluation.calibrating import _answered, _How
+from geosearch.evaluation.queries import stored_queries
 from geosearch.features.extraction import stored_query
 from geosearch.features.model_rows import Model, find_model
 from geosearch.localization import Localization, Parameters, load, reproduce
@@ -494,3 +496,30 @@ def test_a_session_that_one_may_not_see_tells_nothing(own_world: World) -> None:
         assert find_collection(connection, "mine") in note
         connection.execute("SET LOCAL ROLE geosearch_reader")
         assert connection.execute("SELECT FROM geosearch.localizations").fetchall() == []
+
+
+def test_a_calibration_asks_of_photos_as_if_those_taken_near_had_no_position(
+    own_world: World,
+) -> None:
+    world = own_world
+    far = "geom = ST_SetSRID(ST_Point(40, 30), 4326), position_source = 'exif'"
+    with world.database.connection() as connection:
+        for key in (world.nothing, *world.session):
+            change(connection, key, far)
+    mine = stored_queries(world.database, world.model, where(author="ann"))
+    how = _How(20, 0, EVERYTHING, ITSELF, False, None)
+    asked = [
+        example for _, example, _ in _answered(world.database, world.model, None, mine, how, None)
+    ]
+    assert all((30.0, 40.0) in zip(one.lat, one.lon, strict=True) for one in asked)
+    told = [one for each in asked for one in each.timed if one.session]
+    assert told
+    for one in told:
+        hours = [abs(seen.hours) for seen, _ in one.session]
+        assert one.moment is not None
+        assert all(fix.hours > max(hours) for fix in one.moment.fixes)
+        near = [example for _, example in one.session]
+        # What was taken meanwhile is found by none of them.
+        assert all(len(example.lat) == 20 for example in near)
+        seen_there = sum((30.0, 40.0) in zip(each.lat, each.lon, strict=True) for each in near)
+        assert seen_there == 0 or len(one.session) < 4

@@ -90,9 +90,7 @@ class Line:
         """In the order that makes it likelier."""
         if len(self.photos) < 2:
             return self
-        return max(
-            self.readings, key=lambda line: mean_log_likelihood(movement, [line.trusted])
-        )
+        return max(self.readings, key=lambda line: mean_log_likelihood(movement, [line.trusted]))
 
     def moment(self, index: int, shift: float = 0.0) -> Moment:
         """The trusted photos before and after one, if its clock was so many hours behind."""
@@ -200,7 +198,9 @@ def _hours_behind(line: Timeline, other: Timeline) -> tuple[float, float]:
         km = great_circle_km(*lat_lon(way), lat, lon)
         gap = np.minimum(np.abs(when - line.hours[before]), np.abs(when - line.hours[after]))
         strayed = _STRAY_KMH * gap, _STRAY * legs[before] * 2 * np.sqrt(share * (1 - share))
-        variance = sum(each**2 for each in (floor_km, *strayed, legs[before] / spans[before] * step))
+        variance = sum(
+            each**2 for each in (floor_km, *strayed, legs[before] / spans[before] * step)
+        )
         hit = np.exp(-(km**2) / variance / 2) / (2 * np.pi * variance)
         return np.asarray(np.log((1 - _ASTRAY) * hit / nothing + _ASTRAY).sum(axis=1))
 

@@ -136,15 +136,15 @@ class Pictures:
     def found(self, query: Query) -> Found:
         """What a query is answered by."""
         asked = self.parameters, self.where, self.exclusions
-        # Its author's may be left out.
-        return self._found(
-            (query.sha256, query.author),
-            lambda: find_neighbours(self.database, self.model, query, *asked),
-        )
+
+        def search() -> Found:
+            return find_neighbours(self.database, self.model, query, *asked)
+
+        return self._found(_key(query), search) if self.parameters.timeline else search()
 
     def look(self, query: Query) -> Look | None:
         """What a picture shows; None without neighbours."""
-        return self._looks((query.sha256, query.author), lambda: self._look(query))
+        return self._looks(_key(query), lambda: self._look(query))
 
     def _look(self, query: Query) -> Look | None:
         near, parameters = self.found(query).neighbours, self.parameters
@@ -186,6 +186,11 @@ class Pictures:
             asked=asked,
         )
         return replace(evidence, timeline=moment)
+
+
+def _key(query: Query) -> Hashable:
+    """What a query is searched by; photos by its author may be left out."""
+    return query.sha256, query.author, query.embedding.tobytes()
 
 
 def nearest_in_time(

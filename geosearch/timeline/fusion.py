@@ -29,6 +29,7 @@ from geosearch.json_record import Record
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
 from geosearch.thresholds import WORLD_KM
 from geosearch.timeline.movement import Movement
+from geosearch.timeline.session_chain import reduced
 from geosearch.timeline.timeline_prior import Moment, moment_prior
 
 #: The least and the most that a kind of evidence is doubted.
@@ -36,6 +37,9 @@ _DOUBTS = (1e-3, 0.995)
 
 #: Into how many parts photos are parted by the time to the nearest, of so many photos or more.
 _GAPS, _FEWEST_OF_A_GAP = 6, 40
+
+#: Of a picture and its session together, whose kernels are many, so many are kept.
+_MOST_KERNELS = 400
 
 #: Of a density by picture, so much is its kernels' lightest, which fusing leaves out.
 _LIGHTEST = 1e-4
@@ -173,7 +177,10 @@ def fused(
     spread = fusion.movement.spread
     hours = min((moment.hours for moment in (timeline, track) if moment), default=0.0)
     levels = [gap for gap in fusion.gaps if gap.above_hours <= hours][-1]
-    return Fused(levels, together(told, spread.mixture, spread.log_level), within_km)
+    both = together(told, spread.mixture, spread.log_level)
+    if timeline and timeline.session:
+        both = replace(both, mixture=reduced(both.mixture, _MOST_KERNELS)[0])
+    return Fused(levels, both, within_km)
 
 
 def fit_fusion(

@@ -38,11 +38,12 @@ MOST_A_SIDE = 6
 #: Kernels of a picture's density, the heaviest, that tell other photos.
 _MOST_TELLING = 48
 
-#: Bandwidths of a message are rounded to powers of this, so that kernels can be taken together.
+#: Bandwidths of a mixture that is reduced are rounded to powers of this: only kernels of one
+#: bandwidth are taken together.
 _STEP = 1.1
 
-#: The heaviest kernels of a message, which are kept with the answer.
-_MOST_KERNELS = 200
+#: The heaviest kernels of a reduced mixture, such as a message, which is kept with the answer.
+_MOST_KERNELS = 120
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Sight:
 
         If the place is where its lighter kernels are, the picture tells nothing.
         """
-        lean, share = _heaviest(picture.without_lightest(LIGHTEST).condensed(CLOSE), _MOST_TELLING)
+        lean, share = reduced(picture, _MOST_TELLING)
         return cls(hours, lean, 1 - share * (1 - doubt) * (1 - movement.doubt))
 
 
@@ -204,10 +205,8 @@ def _moved(movement: Movement, sight: Sight, weights: Array) -> Mixture:
 
 
 def _kernels(mixture: Mixture) -> tuple[tuple[float, float, float, float], ...]:
-    """The kernels of a message: close ones of about one bandwidth as one, the heaviest, rounded."""
-    rounded = _STEP ** np.round(np.log(_km(mixture)) / np.log(_STEP))
-    mixture = Mixture(mixture.centres, mixture.weights, (EARTH_RADIUS_KM / rounded) ** 2)
-    mixture, _ = _heaviest(mixture.without_lightest(LIGHTEST).condensed(2 * CLOSE), _MOST_KERNELS)
+    """The kernels of a message, rounded: what is kept is what is used."""
+    mixture, _ = reduced(mixture)
     low, high = BANDWIDTH_RANGE_KM
     columns = (
         *(np.round(each, 6) for each in lat_lon(mixture.centres)),
@@ -217,8 +216,14 @@ def _kernels(mixture: Mixture) -> tuple[tuple[float, float, float, float], ...]:
     return tuple(row for row in zip(*(each.tolist() for each in columns), strict=True) if row[3])
 
 
-def _heaviest(mixture: Mixture, most: int) -> tuple[Mixture, float]:
-    """The heaviest kernels as a density, and the share of it that they were."""
+def reduced(mixture: Mixture, most: int = _MOST_KERNELS) -> tuple[Mixture, float]:
+    """A mixture of few kernels: close ones of about one bandwidth as one, the heaviest of these.
+
+    And the share of it that they are.
+    """
+    rounded = _STEP ** np.round(np.log(_km(mixture)) / np.log(_STEP))
+    mixture = Mixture(mixture.centres, mixture.weights, (EARTH_RADIUS_KM / rounded) ** 2)
+    mixture = mixture.without_lightest(LIGHTEST).condensed(2 * CLOSE)
     kept = mixture.where(np.sort(np.argsort(-mixture.weights, kind="stable")[:most]))
     share = float(kept.weights.sum())
     return Mixture(kept.centres, kept.weights / share, kept.kappa), min(share, 1.0)

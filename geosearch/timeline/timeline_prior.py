@@ -31,7 +31,7 @@ from geosearch.sphere import (
     initial_bearing,
 )
 from geosearch.timeline.movement import Movement
-from geosearch.timeline.session_chain import Message, Seen, Session, Sight, message
+from geosearch.timeline.session_chain import Message, Seen, Session, Sight, message, reduced
 
 #: Photos further apart in time tell nothing of one another.
 HORIZON_HOURS = 7 * 24
@@ -141,12 +141,18 @@ def moment_prior(movement: Movement, moment: Moment) -> Mixture:
     if moment.before and moment.after:
         share = movement.steady
         if session:  # a steady way is from one known place to the other: as far as these tell
-            both = product(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
-            share *= min(1.0, float(np.exp(both - log_mass) * sides[0].by_fix * sides[1].by_fix))
+            fixed = product(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
+            share *= min(1.0, float(np.exp(fixed - log_mass) * sides[0].by_fix * sides[1].by_fix))
         lat, lon, km = steady_way(movement, moment.before, moment.after)
         agreed = united([(1 - share, agreed), (share, Mixture.at([lat], [lon], [1.0], km))])
     sure = [(side.mixture, side.doubt) for side in sides]
-    return together(sure, spread.mixture, spread.log_level, (agreed, log_mass)).mixture
+    both = together(sure, spread.mixture, spread.log_level, (agreed, log_mass))
+    if not session:
+        return both.mixture
+    nothing, known = float(both.shares[0]), len(spread.mixture.weights)
+    rest = both.mixture.where(np.arange(known, len(both.mixture.weights)))
+    others = Mixture(rest.centres, rest.weights / (1 - nothing), rest.kappa)
+    return united([(nothing, spread.mixture), (1 - nothing, reduced(others)[0])])
 
 
 def with_session(
