@@ -20,7 +20,8 @@ from psycopg.types.json import Jsonb
 from geosearch.database.connection import Connection, Database
 from geosearch.database.inserting import insert_statement
 from geosearch.errors import InputError, ModelError, NotFoundError
-from geosearch.features.backbones import Backbone, load_backbone, normalised
+from geosearch.features.backbones import Backbone, load_backbone
+from geosearch.features.description import normalised
 from geosearch.features.external_model import PREFIX as EXTERNAL
 from geosearch.features.external_model import find_external
 from geosearch.features.model_rows import Model, list_models, model_by_id, register_model
