@@ -78,7 +78,7 @@ class CacheSettings:
 class TrustSettings:
     """Whose code may be fetched and run.
 
-    `GEOSEARCH_TRUST_CODE`: repositories of models hub/OWNER/REPO, with commas between.
+    `GEOSEARCH_TRUST_CODE`: repositories or folders of models hub/…, with commas between.
     """
 
     def __init__(self) -> None:

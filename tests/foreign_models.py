@@ -174,7 +174,7 @@ SPECS: dict[str, Callable[[Path], str]] = {
 }
 
 
-def bare(network: nn.Module, images: torch.Tensor) -> Any:
+def bare(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Any:
     """What a network gives of images, as unit vectors in NumPy."""
     with torch.inference_mode():
         found = network(images)

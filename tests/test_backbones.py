@@ -318,7 +318,7 @@ def test_a_checkpoint_round_trip(ending: str, tmp_path: Path) -> None:
     assert (description.pooling, description.dimension) == ("max", 512)
     assert description.licence == "CC0-1.0"
     assert description.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    loaded = source.load_weights()
+    loaded = source.weights()
     assert loaded.keys() == weights.keys()
     assert all(torch.equal(loaded[name], value) for name, value in weights.items())
 

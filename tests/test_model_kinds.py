@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from huggingface_hub import constants
 from PIL import Image
 
 from geosearch.database.connection import Database
-from geosearch.errors import InputError, ModelError
+from geosearch.defaults import DEFAULT_MODEL
+from geosearch.errors import InputError, MissingExtraError, ModelError
 from geosearch.features import Backbone, backbones, embed, load_backbone
-from geosearch.features.backbones import build_network, resolve
+from geosearch.features.backbones import build_network, resolve, stored_spec
+from geosearch.features.licences import remark
 from geosearch.features.model_rows import find_model
 from geosearch.ingest import ingest
+from geosearch.localization import Localization
 from geosearch.localization.localizing import localize
 from tests import foreign_models as made
 from tests.photo_files import gps, photo
@@ -73,6 +77,7 @@ def test_a_model_of_each_kind_embeds_is_recorded_and_searched(
     assert row.fingerprint == described.fingerprint
     assert row.weights_sha256 == described.weights_sha256
     (answer,) = localize(database, [folder / "2.jpg"], model=spec, device="cpu")
+    assert isinstance(answer, Localization)
     assert (answer.lat, answer.lon) == pytest.approx((12, 20), abs=1e-6)
 
 
@@ -158,6 +163,21 @@ def test_transformers_embed_as_transformers_do(
     for pooling in poolings[1:3]:
         other = load_backbone(f"transformers/{folder}+{pooling}", device="cpu")
         assert embedded(other, image) == pytest.approx(found[pooling], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("licence", "said"),
+    [
+        ("cc-by-nc-4.0", "allows no commercial use"),
+        ("dinov3-license", "has terms of its own"),
+        ("fair-noncommercial-research-license", "allows no commercial use"),
+        *((free, None) for free in ("apache-2.0", "MIT", "cc-by-4.0", "GPL-3.0", None)),
+    ],
+)
+def test_a_licence_that_asks_for_something_is_said(licence: str | None, said: str | None) -> None:
+    described = replace(resolve(DEFAULT_MODEL).description, licence=licence)
+    assert (remark(described) or "").endswith(said or "")
+    assert (remark(described) is None) == (said is None)
 
 
 def test_a_repository_of_transformers_comes_from_the_cache_with_its_licence(tmp_path: Path) -> None:
@@ -258,6 +278,12 @@ def test_hub_fetches_no_code_that_is_not_trusted(
     assert described.weights_source.startswith("torch.hub me/models@v1, code ")
     assert fetched == [("me/models:v1",)]
 
+    # What the database names, another may have written.
+    with pytest.raises(ModelError, match="would run code from me/models"):
+        stored_spec("hub/me/models@v1:tiny")
+    monkeypatch.setenv("GEOSEARCH_TRUST_CODE", "me/models")
+    assert stored_spec("hub/me/models@v1:tiny") == "hub/me/models@v1:tiny"
+
 
 @pytest.mark.parametrize("batch", ["n", 1])
 def test_onnx_files_run_as_they_are(tmp_path: Path, batch: Any) -> None:
@@ -320,8 +346,6 @@ def test_geoclip_is_clip_and_what_its_package_adds(tmp_path: Path) -> None:
 def test_a_missing_library_is_named_with_its_extra(
     package: str, extra: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geosearch.errors import MissingExtraError
-
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(MissingExtraError) as error:
         resolve(spec)

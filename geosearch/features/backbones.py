@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from geosearch.arguments import check_choice
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import GeosearchError, InputError, ModelError
-from geosearch.features.description import Description, Network, Source, normalised
+from geosearch.features.description import Description, Network, Source
 from geosearch.features.onnx import onnx_network
 from geosearch.features.preprocessing import VIEWS
+from geosearch.features.unit_vectors import normalised
+from geosearch.settings import TrustSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,7 +49,9 @@ PLUGINS = "geosearch.backbones"
 
 _HELP = (
     "A model is one of: packaged/efficientnet-lite0; torchvision/NAME[@WEIGHTS][+avg|max|gem], "
-    "such as torchvision/resnet50 or torchvision/vgg16+max; file:CHECKPOINT; transformers/REPO. "
+    "such as torchvision/resnet50 or torchvision/vgg16+max; timm/NAME[.TAG]; "
+    "open_clip/ARCH@PRETRAINED; transformers/REPO[@REVISION]; hub/OWNER/REPO@REF:ENTRY; onnx:FILE; "
+    "geoclip; file:CHECKPOINT; NAME/… of a plug-in (docs/models.md). "
     "+views5 or +views9 after it takes several views of a photo. whitened:NAME is one that "
     "geosearch whiten made, external:NAME embeddings that were imported"
 )
@@ -203,6 +207,23 @@ def _plugged_in(spec: str) -> Source:
     if not isinstance(source, Source):
         raise ModelError(f"the plug-in of {spec!r}, {plugins[name].value}, gives no Source")
     return source
+
+
+def stored_spec(spec: str) -> str:
+    """A spec that the database names, which another may have written there.
+
+    Raises
+    ------
+    ModelError
+        It would run code, of a repository or folder that `GEOSEARCH_TRUST_CODE` does not name.
+    """
+    place = spec.removeprefix("hub/").rsplit(":", 1)[0].split("@")[0]
+    if spec.startswith("hub/") and place.lower() not in TrustSettings().code:
+        raise ModelError(
+            f"the database names the model {spec}, which would run code from {place} here",
+            f"If you trust it, set GEOSEARCH_TRUST_CODE={place}",
+        )
+    return spec
 
 
 def with_views(spec: str, views: int) -> str:

@@ -115,13 +115,6 @@ def check_pooling(name: str, pooling: str | None, known: Sequence[str]) -> str:
     return pooling or known[0]
 
 
-def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors (n, D) of length 1; those that are zero stay so."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
-    return unit
-
-
 def weights_file(text: str, spec: str) -> Path:
     """The path of a file that a spec, written as `spec` says, names. Raises `ModelError`."""
     path = at_home(Path(text))

@@ -7,6 +7,7 @@ after it is the side of the squares it takes.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from geosearch.features.description import Description, Source
 from geosearch.features.hugging_face import is_folder, preprocessing_of
 from geosearch.settings import TrustSettings
 
+logger = logging.getLogger(__name__)
 hub: Any = torch.hub
 
 _SPEC = re.compile(
@@ -89,6 +91,7 @@ def source(spec: str) -> Source:
     side = int(match["side"] or usual)
     size = {"height": side, "width": side} if whole else {"shortest_edge": side}
     preprocessing = preprocessing_of({"size": size})
+    logger.warning("running the code of %s", place)
     model = _made(folder, match["entry"], _arguments(match["arguments"] or ""))
     try:
         with torch.inference_mode():

@@ -19,12 +19,12 @@ from geosearch.features.description import (
     Source,
     check_pooling,
     files_sha256,
-    normalised,
     weights_file,
 )
 from geosearch.features.hugging_face import preprocessing_of
 from geosearch.features.onnx import OnnxNetwork
 from geosearch.features.preprocessing import Preprocessing
+from geosearch.features.unit_vectors import normalised
 from geosearch.storage import regular
 
 _SPEC = re.compile(r"(?P<file>.+?)(\+(?P<pooling>[a-z]+))?(\+side(?P<side>\d+))?")
