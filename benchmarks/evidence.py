@@ -30,9 +30,10 @@ from geosearch.defaults import DEFAULT_MODEL
 from geosearch.evaluation import evaluate_each
 from geosearch.evaluation.queries import stored_queries
 from geosearch.features import embed_files, load_backbone
-from geosearch.features.backbones import normalised, resolve, with_views
+from geosearch.features.backbones import resolve, with_views
 from geosearch.features.model_rows import Model, find_model, list_models, register_model
 from geosearch.features.preprocessing import VIEWS
+from geosearch.features.unit_vectors import normalised
 from geosearch.features.whitening_fit import whiten
 from geosearch.images import open_image
 from geosearch.localization import Parameters

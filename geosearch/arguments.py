@@ -92,6 +92,11 @@ def text(name: str, value: Any) -> str:
     return str(value)
 
 
+def model(name: str, value: Any) -> Any:
+    """The spec of a model, or a backbone that is loaded already."""
+    return value if hasattr(value, "description") else text(name, value)
+
+
 def texts(name: str, value: Any) -> tuple[str, ...]:
     """Names, or one."""
     listed = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else (*value,)
@@ -154,7 +159,8 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("bandwidth_km", "min_presence", "restrict_cells"), number),
     **dict.fromkeys(("absent_km", "recall", "duplicate_distance"), number),
     **dict.fromkeys(("min_probability", "at_most_km"), number),
-    **dict.fromkeys(("method", "weighting", "model", "device"), text),
+    **dict.fromkeys(("method", "weighting", "device"), text),
+    "model": model,
     **dict.fromkeys(("exact", "calibrate", "exclude_self", "exclude_same_author"), truth),
     **dict.fromkeys(("record", "rebuild", "force", "retry", "decode", "dry_run"), truth),
     **dict.fromkeys(("estimates", "overwrite"), truth),

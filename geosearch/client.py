@@ -43,6 +43,7 @@ from geosearch.features import (
     Backbone,
     EmbedSummary,
     embed,
+    load_backbone,
 )
 from geosearch.features.embedded_ingest import ingest_and_embed
 from geosearch.features.embedding_export import Exported, export_embeddings
@@ -97,6 +98,7 @@ class Geosearch(Closing):
     def __init__(self, database: Database) -> None:
         self.database = database
         self._backbones: dict[tuple[str, str], Backbone] = {}
+        self._given: dict[str, Backbone] = {}
 
     def close(self) -> None:
         """Close all connections; a private server keeps running."""
@@ -107,7 +109,7 @@ class Geosearch(Closing):
         self,
         *sources: Paths,
         collection: str,
-        embed: bool | str = False,
+        embed: bool | str | Backbone = False,
         device: str = "auto",
         **options: Unpack[IngestOptions],
     ) -> IngestSummary:
@@ -124,7 +126,11 @@ class Geosearch(Closing):
 
     @checked_keywords
     def embed(
-        self, model: str = DEFAULT_MODEL, *, device: str = "auto", **options: Unpack[EmbedOptions]
+        self,
+        model: str | Backbone = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        **options: Unpack[EmbedOptions],
     ) -> EmbedSummary:
         """Embed all photos that lack an embedding; options as in `geosearch.features.embed`."""
         return embed(self.database, self._backbone(model, device), **options)
@@ -139,13 +145,15 @@ class Geosearch(Closing):
         )
 
     def export_embeddings(
-        self, output: str | PathLike[str], *, model: str, collection: str | None = None
+        self, output: str | PathLike[str], *, model: str | Backbone, collection: str | None = None
     ) -> Exported:
         """Write embeddings to a file: `geosearch.features.embedding_export`."""
         return export_embeddings(self.database, output, model=model, collection=collection)
 
     @checked_keywords
-    def whiten(self, model: str = DEFAULT_MODEL, **options: Unpack[WhitenOptions]) -> Whitened:
+    def whiten(
+        self, model: str | Backbone = DEFAULT_MODEL, **options: Unpack[WhitenOptions]
+    ) -> Whitened:
         """Make a whitened model; options as in `geosearch.features.whitening_fit.whiten`."""
         from geosearch.features.whitening_fit import whiten  # loads SciPy
 
@@ -154,7 +162,7 @@ class Geosearch(Closing):
     @checked_keywords
     def index(
         self,
-        model: str = DEFAULT_MODEL,
+        model: str | Backbone = DEFAULT_MODEL,
         *,
         recall: float = 0.98,
         k: int = 100,
@@ -174,7 +182,7 @@ class Geosearch(Closing):
         photo: GivenQuery | None = None,
         k: int = 20,
         *,
-        model: str = DEFAULT_MODEL,
+        model: str | Backbone = DEFAULT_MODEL,
         photo_id: int | None = None,
         device: str = "auto",
         exact: bool = False,
@@ -244,7 +252,7 @@ class Geosearch(Closing):
         self,
         photos: GivenQueries,
         *,
-        model: str = DEFAULT_MODEL,
+        model: str | Backbone = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
         exclude_self: bool = False,
         exclude_duplicates: float | bool | None = None,
@@ -282,7 +290,7 @@ class Geosearch(Closing):
         photo_ids: Sequence[int] | None = None,
         *,
         of: str | Sequence[str] = (),
-        model: str = DEFAULT_MODEL,
+        model: str | Backbone = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
         exclude_self: bool = True,
         exclude_duplicates: float | bool | None = None,
@@ -319,7 +327,7 @@ class Geosearch(Closing):
         self,
         queries: str | PathLike[str] | QuerySet | None,
         *,
-        model: str = DEFAULT_MODEL,
+        model: str | Backbone = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
         exclude_self: bool = True,
         exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
@@ -354,7 +362,7 @@ class Geosearch(Closing):
         self,
         queries: str | PathLike[str] | QuerySet | None,
         *,
-        model: str = DEFAULT_MODEL,
+        model: str | Backbone = DEFAULT_MODEL,
         exclude_self: bool = True,
         exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
         exclude_same_author: bool = True,
@@ -412,7 +420,7 @@ class Geosearch(Closing):
     def audit(
         self,
         *,
-        model: str = DEFAULT_MODEL,
+        model: str | Backbone = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
         least_probability: float = LEAST_PROBABILITY,
         again: bool = False,
@@ -438,7 +446,7 @@ class Geosearch(Closing):
     def duplicates(
         self,
         *,
-        model: str = DEFAULT_MODEL,
+        model: str | Backbone = DEFAULT_MODEL,
         duplicate_distance: float = DUPLICATE_DISTANCE,
         apart_m: float = APART_M,
         apart_s: float = APART_S,
@@ -666,17 +674,27 @@ class Geosearch(Closing):
         """Give a partition another name, in stored answers too."""
         rename_partition(self.database, old, new)
 
-    def _backbone(self, model: str, device: str) -> Backbone:
+    def _backbone(self, model: str | Backbone, device: str) -> Backbone:
+        """The backbone of a spec, loaded once; one that is given is known by its name from then."""
+        if isinstance(model, Backbone):
+            self._given[model.description.name] = model
+            return model
         key = (model, device)
         if key not in self._backbones:
-            self._backbones[key] = find_backbone(self.database, model, device=device)
+            self._backbones[key] = find_backbone(
+                self.database, model, device=device, load=self._load
+            )
         return self._backbones[key]
+
+    def _load(self, spec: str, *, device: str, at_once: bool) -> Backbone:
+        given = self._given.get(spec)
+        return given or load_backbone(spec, device=device, at_once=at_once)
 
 
 class LocalizeOptions(Asking, total=False):
     """Keywords of `Geosearch.localize`: those of `Geosearch.localize_many`."""
 
-    model: str
+    model: str | Backbone
     parameters: Parameters | Request | None
     exclude_self: bool
     exclude_duplicates: float | bool | None

@@ -75,6 +75,17 @@ class CacheSettings:
         return (Path(home) if home else Path.home() / ".cache") / "geosearch"
 
 
+class TrustSettings:
+    """Whose code may be fetched and run.
+
+    `GEOSEARCH_TRUST_CODE`: repositories or folders of models hub/…, with commas between.
+    """
+
+    def __init__(self) -> None:
+        named = _setting("GEOSEARCH_TRUST_CODE", str, "")
+        self.code = {each.strip().lower() for each in named.split(",")}
+
+
 def _yes(text: str) -> bool:
     if text.lower() not in ("yes", "no"):
         raise ValueError("it is neither yes nor no")

@@ -189,7 +189,7 @@ def test_vgg16_max_is_conv5_3_relu_and_global_maximum(publish: Callable[..., Pat
     weights = random_weights(nn.ModuleDict({"features": names}), 1)
     publish("vgg16", weights)
 
-    source = torchvision_models.source("torchvision/vgg16+max")
+    source = torchvision_models.source("vgg16+max")
     network = build_network(source)
 
     pixels = noise(2, 96)
@@ -221,7 +221,7 @@ def test_torchvision_weights_are_fetched_checked_exported_and_cached(
 ) -> None:
     monkeypatch.setenv("GEOSEARCH_CACHE_DIR", str(tmp_path / "cache"))
     cached = publish("squeezenet1_1", random_weights(zoo.squeezenet1_1(), 2))
-    source = torchvision_models.source("torchvision/squeezenet1_1+gem")
+    source = torchvision_models.source("squeezenet1_1+gem")
     description = source.description
     assert description.weights_sha256 == hashlib.sha256(cached.read_bytes()).hexdigest()
     assert "SqueezeNet1_1_Weights.IMAGENET1K_V1" in description.weights_source
@@ -318,7 +318,7 @@ def test_a_checkpoint_round_trip(ending: str, tmp_path: Path) -> None:
     assert (description.pooling, description.dimension) == ("max", 512)
     assert description.licence == "CC0-1.0"
     assert description.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    loaded = source.load_weights()
+    loaded = source.weights()
     assert loaded.keys() == weights.keys()
     assert all(torch.equal(loaded[name], value) for name, value in weights.items())
 

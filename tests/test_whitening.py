@@ -20,10 +20,11 @@ from geosearch.deletion.record_deletion import delete_model
 from geosearch.deletion.renaming import rename_collection, rename_model
 from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.features import backbones
-from geosearch.features.backbones import normalised, resolve
+from geosearch.features.backbones import resolve
 from geosearch.features.description import Source
 from geosearch.features.embedding_run import embed_pending
 from geosearch.features.model_rows import find_model, register_model
+from geosearch.features.unit_vectors import normalised
 from geosearch.features.whitening import WhitenedBackbone, Whitening, find_backbone
 from geosearch.features.whitening_fit import whiten
 from tests.rows import add_photos, fetch

@@ -37,6 +37,7 @@ from geosearch.database.embedding_tables import visible_vectors
 from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE, LEAST_PROBABILITY
 from geosearch.density import Mixture
 from geosearch.density.products import united
+from geosearch.features.backbones import Backbone
 from geosearch.features.model_rows import Model, find_model
 from geosearch.json_record import Record
 from geosearch.localization.answer import Parameters
@@ -116,7 +117,7 @@ class _Seen:
 def audit(
     database: Database,
     *,
-    model: str = DEFAULT_MODEL,
+    model: str | Backbone = DEFAULT_MODEL,
     where: Filter = EVERYTHING,
     parameters: Parameters | Request | None = None,
     least_probability: float = LEAST_PROBABILITY,

@@ -17,6 +17,7 @@ from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import visible_vectors
 from geosearch.database.inserting import insert_all
 from geosearch.defaults import APART_M, APART_S, DEFAULT_MODEL, DUPLICATE_DISTANCE
+from geosearch.features.backbones import Backbone
 from geosearch.features.model_rows import Model, find_model
 from geosearch.json_record import Record
 from geosearch.parallel import batched, ordered_map
@@ -84,7 +85,7 @@ class Duplicate(Record):
 def find_duplicates(
     database: Database,
     *,
-    model: str = DEFAULT_MODEL,
+    model: str | Backbone = DEFAULT_MODEL,
     where: Filter = EVERYTHING,
     duplicate_distance: float = DUPLICATE_DISTANCE,
     progress: Progress | None = None,

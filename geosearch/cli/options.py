@@ -26,7 +26,8 @@ ModelOption = Annotated[
     str,
     typer.Option(
         metavar="SPEC",
-        help="packaged/efficientnet-lite0, torchvision/NAME[@WEIGHTS][+avg|max|gem] or "
+        help="packaged/efficientnet-lite0, torchvision/NAME[@WEIGHTS][+avg|max|gem], timm/NAME, "
+        "open_clip/ARCH@TAG, transformers/REPO, hub/OWNER/REPO@REF:ENTRY, onnx:FILE, geoclip or "
         "file:CHECKPOINT, each also with +views5 or +views9; or whitened:NAME, external:NAME.",
     ),
 ]

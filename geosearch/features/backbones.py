@@ -1,4 +1,4 @@
-"""Backbones by spec: `packaged/…`, `torchvision/…`, `file:…`."""
+"""Backbones by spec, each kind from a module of its own or from another package."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.arguments import check_choice
 from geosearch.defaults import DEFAULT_MODEL
-from geosearch.errors import InputError, ModelError
-from geosearch.features import packaged
-from geosearch.features.description import Description, Source
+from geosearch.errors import GeosearchError, InputError, ModelError
+from geosearch.features.description import Description, Network, Source
 from geosearch.features.onnx import onnx_network
 from geosearch.features.preprocessing import VIEWS
+from geosearch.features.unit_vectors import normalised
+from geosearch.settings import TrustSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,22 +31,31 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
+#: What a spec begins with → the module here whose `source` resolves the rest of it.
+SOURCES = {
+    "packaged/": "packaged",
+    "torchvision/": "torchvision_models",
+    "file:": "checkpoint",
+    "geoclip": "geoclip_image",
+    "onnx:": "onnx_file",
+    "hub/": "hub_models",
+    "open_clip/": "open_clip_models",
+    "timm/": "timm_models",
+    "transformers/": "transformers_models",
+}
+#: Other packages add kinds by an entry point of this group: it is called with what follows its
+#: name in `NAME/…`, and gives a `Source`.
+PLUGINS = "geosearch.backbones"
+
 _HELP = (
     "A model is one of: packaged/efficientnet-lite0; torchvision/NAME[@WEIGHTS][+avg|max|gem], "
-    "such as torchvision/resnet50 or torchvision/vgg16+max; file:CHECKPOINT. "
+    "such as torchvision/resnet50 or torchvision/vgg16+max; timm/NAME[.TAG]; "
+    "open_clip/ARCH@PRETRAINED; transformers/REPO[@REVISION]; hub/OWNER/REPO@REF:ENTRY; onnx:FILE; "
+    "geoclip; file:CHECKPOINT; NAME/… of a plug-in (docs/models.md). "
     "+views5 or +views9 after it takes several views of a photo. whitened:NAME is one that "
     "geosearch whiten made, external:NAME embeddings that were imported"
 )
 _VIEWS = re.compile(r"\+views(\d+)$")
-
-
-class Network(Protocol):
-    """Something that embeds batches on a device; safe to call from several threads."""
-
-    device: str
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embeddings (n, D), float32, of pixels (n, height, width, 3), uint8 RGB."""
 
 
 class Backbone:
@@ -87,13 +99,6 @@ class Backbone:
         return normalised(each.reshape(*pixels.shape[:2], -1).mean(axis=1))
 
 
-def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors (n, D) of length 1; those that are zero stay so."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
-    return unit
-
-
 class _Later:
     """A network that is made when it is first called; not safe to call from several threads."""
 
@@ -117,8 +122,8 @@ def load_backbone(
     Parameters
     ----------
     spec
-        `packaged/efficientnet-lite0`, `torchvision/<model>[@WEIGHTS][+avg|max|gem]` or
-        `file:<checkpoint>`; each may end in `+views5` or `+views9`.
+        As docs/models.md lists them: one of `SOURCES`, or of a plug-in; each may end in `+views5`
+        or `+views9`.
     device
         `auto` (CUDA, else MPS, else CPU), `cuda`, `mps` or `cpu`.
     at_once
@@ -128,6 +133,8 @@ def load_backbone(
     ------
     ModelError
         Unknown spec, or weights that are missing, altered or of another architecture.
+    MissingExtraError
+        The library that the model is of is not installed.
     InputError
         The device is unknown or not there.
     """
@@ -135,6 +142,8 @@ def load_backbone(
     place = find_device(device)
 
     def network() -> Network:
+        if source.network is not None:
+            return source.network(place)
         if place == "cpu":
             exported = onnx_network(source.description, lambda: build_network(source))
             if exported is not None:
@@ -151,7 +160,10 @@ def build_network(source: Source) -> EmbeddingNetwork:
     from geosearch.features.networks import EmbeddingNetwork, Scaling, extractor
 
     wanted = source.description
-    trunk = extractor(wanted.architecture, source.load_weights(), wanted.preprocessing)
+    if source.load_trunk is not None:
+        trunk = source.load_trunk()
+    else:
+        trunk = extractor(wanted.architecture, source.weights(), wanted.preprocessing)
     return EmbeddingNetwork([Scaling(wanted.preprocessing), trunk], wanted.pooling).eval()
 
 
@@ -168,17 +180,50 @@ def resolve(spec: str) -> Source:
             raise ModelError(f"the model {spec!r} says twice how many views it takes", _HELP)
         name = source.description.name + (several[0] if views > 1 else "")
         return replace(source, description=replace(source.description, name=name, views=views))
-    if spec.startswith("packaged/"):
-        return packaged.source(spec.removeprefix("packaged/"))
-    if spec.startswith("torchvision/"):
-        from geosearch.features import torchvision_models
+    for prefix, module in SOURCES.items():
+        if spec.startswith(prefix):
+            found: Source = import_module(f"geosearch.features.{module}").source(
+                spec.removeprefix(prefix)
+            )
+            return found
+    return _plugged_in(spec)
 
-        return torchvision_models.source(spec)
-    if spec.startswith("file:"):
-        from geosearch.features import checkpoint
 
-        return checkpoint.source(Path(spec.removeprefix("file:")))
-    raise ModelError(f"unknown model {spec!r}", _HELP)
+def _plugged_in(spec: str) -> Source:
+    """What another package's entry point makes of a spec."""
+    name, _, rest = spec.partition("/")
+    plugins = entry_points(group=PLUGINS)
+    if name not in plugins.names:
+        raise ModelError(f"unknown model {spec!r}", _HELP)
+    try:
+        source = plugins[name].load()(rest)
+    except GeosearchError:
+        raise
+    except Exception as error:  # code of others
+        raise ModelError(
+            f"the plug-in of {spec!r}, {plugins[name].value}, fails: {error}",
+            "Update or remove its package.",
+        ) from error
+    if not isinstance(source, Source):
+        raise ModelError(f"the plug-in of {spec!r}, {plugins[name].value}, gives no Source")
+    return source
+
+
+def stored_spec(spec: str) -> str:
+    """A spec that the database names, which another may have written there.
+
+    Raises
+    ------
+    ModelError
+        It would run code, of a repository or folder that `GEOSEARCH_TRUST_CODE` does not name.
+    """
+    place = spec.removeprefix("hub/").rsplit(":", 1)[0].split("@")[0]
+    if spec.startswith("hub/") and place.lower() not in TrustSettings().code:
+        raise ModelError(
+            f"the database names the model {spec}, which would run code from {place} here",
+            f"If you trust it, set GEOSEARCH_TRUST_CODE={place}",
+        )
+    return spec
 
 
 def with_views(spec: str, views: int) -> str:

@@ -21,12 +21,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geosearch.arguments import at_home
 from geosearch.atomic_files import replacing
 from geosearch.errors import ModelError
-from geosearch.features.description import POOLINGS, Description, Source, file_sha256
+from geosearch.features.description import (
+    POOLINGS,
+    Description,
+    Source,
+    check_pooling,
+    file_sha256,
+    weights_file,
+)
 from geosearch.features.preprocessing import Preprocessing
-from geosearch.storage import regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,9 +59,13 @@ def save_checkpoint(
     InputError
         The file cannot be written.
     """
-    from geosearch.features.networks import check_pooling, extractor, feature_dimension
+    from geosearch.features.networks import (
+        extractor,
+        feature_dimension,
+        poolings,
+    )
 
-    check_pooling(architecture, pooling)
+    check_pooling(architecture, pooling, poolings(architecture))
     extractor(architecture, weights, preprocessing)
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     description = {
@@ -80,7 +89,7 @@ def save_checkpoint(
             torch.save({"format": FORMAT, "description": description, "state_dict": tensors}, part)
 
 
-def source(path: Path) -> Source:
+def source(spec: str | Path) -> Source:
     """Resolve a checkpoint.
 
     Raises
@@ -88,15 +97,7 @@ def source(path: Path) -> Source:
     ModelError
         The file is missing, or no checkpoint of this format.
     """
-    path = at_home(path)
-    try:
-        regular(path)
-    except OSError as error:
-        raise ModelError(
-            f"{path}: there is no such checkpoint: {error.strerror}",
-            "Give file:PATH of a checkpoint.",
-        ) from error
-    path = path.resolve()
+    path = weights_file(str(spec), "file:PATH of a checkpoint.")
     values = _read_description(path)
     try:
         description = Description(

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from geosearch.arguments import at_home
+from geosearch.errors import ModelError
 from geosearch.features.preprocessing import Preprocessing
+from geosearch.storage import regular
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-#: `avg`, `max` and `gem` pool a feature map; `token` is a transformer's class token.
-POOLINGS = ("avg", "max", "gem", "token")
+#: `avg`, `max` and `gem` pool a feature map; `token` is a transformer's class token, and `own` what
+#: a network of another library gives for a photo by itself.
+POOLINGS = ("avg", "max", "gem", "token", "own")
+#: Exponent of generalised-mean pooling.
+GEM_EXPONENT = 3.0
 
 
 @dataclass(frozen=True)
@@ -56,15 +65,74 @@ class Description:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+class Network(Protocol):
+    """Something that embeds batches on a device; safe to call from several threads."""
+
+    device: str
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings (n, D), float32, of length 1, of pixels (n, height, width, 3), uint8 RGB."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """What a spec resolves to: a description, and how to get the weights of a network."""
+    """What a spec resolves to: a description, and how to get its network: by one of three.
+
+    `load_weights` gives the state dict of an architecture of `geosearch.features.networks`;
+    `load_trunk` another library's network in PyTorch, ready for inference on the CPU, of scaled
+    images (n, 3, side, side), that gives a feature map (n, D, height, width), or (n, D) where the
+    pooling is `token` or `own`; `network` something else that embeds on a device. `load_words`
+    gives, where the model has one, what embeds a text (D) in the same space. Any may raise
+    `ModelError`.
+    """
 
     description: Description
-    load_weights: Callable[[], Mapping[str, Tensor]]
+    load_weights: Callable[[], Mapping[str, Tensor]] | None = None
+    load_trunk: Callable[[], nn.Module] | None = None
+    network: Callable[[str], Network] | None = None
+    load_words: Callable[[], Callable[[str], NDArray[np.float32]]] | None = None
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """What `load_weights` gives.
+
+        Raises
+        ------
+        ModelError
+            It is not a network of geosearch's own, which alone can be trained.
+        """
+        if self.load_weights is None:
+            raise ModelError(
+                f"{self.description.name} is another library's network, which is not trained here",
+                "Train one that begins with packaged/, torchvision/ or file:",
+            )
+        return self.load_weights()
+
+
+def check_pooling(name: str, pooling: str | None, known: Sequence[str]) -> str:
+    """The pooling asked for of a model, by default the first there is. Raises `ModelError`."""
+    if pooling is not None and pooling not in known:
+        raise ModelError(f"{name} has no pooling {pooling!r}", f"It has: {', '.join(known)}")
+    return pooling or known[0]
+
+
+def weights_file(text: str, spec: str) -> Path:
+    """The path of a file that a spec, written as `spec` says, names. Raises `ModelError`."""
+    path = at_home(Path(text))
+    try:
+        return regular(path).resolve()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: there is no such checkpoint: {error.strerror}", f"Give {spec}"
+        ) from error
 
 
 def file_sha256(path: Path) -> str:
     """sha256 of a file, hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def files_sha256(paths: Sequence[Path]) -> str:
+    """That of the one file, or of several: over theirs, hex, one after the other."""
+    each = [file_sha256(path) for path in paths]
+    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()

@@ -18,6 +18,7 @@ from geosearch.atomic_files import replacing
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
+from geosearch.features.backbones import Backbone
 from geosearch.features.external_vectors import BLOCK
 from geosearch.features.model_rows import find_model
 from geosearch.json_record import Record
@@ -55,7 +56,11 @@ class Exported(Record):
 
 
 def export_embeddings(
-    database: Database, output: str | PathLike[str], *, model: str, collection: str | None = None
+    database: Database,
+    output: str | PathLike[str],
+    *,
+    model: str | Backbone,
+    collection: str | None = None,
 ) -> Exported:
     """Write the embeddings of a model, in the order of their photos' ids.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,14 @@ from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import DatabaseError, Reason
 from geosearch.features.backbones import Backbone
 from geosearch.features.extraction import Outcome, Rejected, embed_batch, outcome_of
+from geosearch.features.licences import remark
 from geosearch.features.model_rows import register_model
 from geosearch.features.whitening import WhitenedBackbone, find_backbone
 from geosearch.parallel import batched, ordered_map, processors
 from geosearch.query import Query
 from geosearch.waiting import Progress
+
+logger = logging.getLogger(__name__)
 
 #: A transaction holds at most this many photos or seconds of work: what a killed run does again.
 CHUNK = 2048
@@ -118,6 +122,8 @@ def embed(
     check_range("batch_size", batch_size, 1)
     check_range("workers", workers, 1)
     backbone = find_backbone(database, model, device=device)
+    if (terms := remark(backbone.description)) is not None:
+        logger.warning(terms)
     given = EmbedOptions(
         collection=collection,
         batch_size=batch_size,

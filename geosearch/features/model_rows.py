@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 from psycopg.rows import class_row
@@ -17,6 +17,9 @@ from geosearch.database.inserting import insert_statement
 from geosearch.errors import NotFoundError
 from geosearch.features.description import Description
 from geosearch.versions import software_versions
+
+if TYPE_CHECKING:
+    from geosearch.features.backbones import Backbone
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,18 @@ def require_model(connection: Connection, description: Description) -> Model:
     return found
 
 
-def find_model(connection: Connection, name: str) -> Model:
+def find_model(connection: Connection, name: str | Backbone) -> Model:
     """The row of a model by its name or its id as digits; of several with a name, the newest.
+
+    Of a backbone it is its own (`require_model`).
 
     Raises
     ------
     NotFoundError
         There is none; the message lists those that exist.
     """
+    if not isinstance(name, str):
+        return require_model(connection, name.description)
     model = model_by_id(connection, int(name)) if name.isdecimal() else None
     if model is not None:
         return model

@@ -15,10 +15,8 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from geosearch.errors import ModelError
+from geosearch.features.description import GEM_EXPONENT
 from geosearch.features.preprocessing import Preprocessing
-
-#: Exponent of generalised-mean pooling.
-GEM_EXPONENT = 3.0
 
 _LITE0 = "efficientnet-lite0"
 _DENSENET_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -90,7 +88,7 @@ class EmbeddingNetwork(nn.Module):
 def pool(features: Tensor, pooling: str) -> Tensor:
     """Pool a feature map (n, channels, height, width) to (n, channels).
 
-    `gem` is the generalised mean (mean x³)^(1/3); `token` passes (n, channels) through.
+    `gem` is the generalised mean (mean x³)^(1/3); `token` and `own` pass (n, channels) through.
     """
     if pooling == "avg":
         return features.mean((2, 3))
@@ -100,6 +98,33 @@ def pool(features: Tensor, pooling: str) -> Tensor:
         powers = features.clamp(min=1e-6) ** GEM_EXPONENT
         return powers.mean((2, 3)) ** (1 / GEM_EXPONENT)
     return features
+
+
+class Tokens(nn.Module):
+    """A transformer → its class token (n, D) for the pooling `token`, else a map (n, D, others, 1).
+
+    `found` gives its tokens (n, count, D), of which the first `special` show no part of the photo,
+    or a map that it passes on.
+    """
+
+    def __init__(self, found: nn.Module, special: int, pooling: str) -> None:
+        super().__init__()
+        self.found, self.special, self.pooling = found, special, pooling
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of a batch."""
+        features: Tensor = self.found(images)
+        if features.ndim != 3:
+            return features
+        if self.pooling == "token":
+            return features[:, 0]
+        return features[:, self.special :].transpose(1, 2).unsqueeze(3)
+
+
+def width(trunk: nn.Module, side: int) -> int:
+    """Length of the features that a trunk on the device `meta` gives of images of a side."""
+    with torch.inference_mode():
+        return int(trunk.eval()(torch.empty(1, 3, side, side, device="meta")).shape[1])
 
 
 @cache
@@ -116,21 +141,9 @@ def poolings(architecture: str) -> tuple[str, ...]:
     return ("avg", "max", "gem")
 
 
-def check_pooling(architecture: str, pooling: str) -> None:
-    """Raise `ModelError` for a pooling that an architecture cannot have."""
-    known = poolings(architecture)
-    if pooling not in known:
-        raise ModelError(
-            f"{architecture} has no pooling {pooling!r}", f"It has: {', '.join(known)}"
-        )
-
-
 def feature_dimension(architecture: str, preprocessing: Preprocessing) -> int:
     """Length of an architecture's embeddings, found on tensors without memory."""
-    side = preprocessing.crop
-    trunk = _trunk(_network(architecture, side)).eval()
-    features = trunk(torch.empty(1, 3, side, side, device="meta"))
-    return int(features.shape[1])
+    return width(_trunk(_network(architecture, preprocessing.crop)), preprocessing.crop)
 
 
 def extractor(

@@ -28,8 +28,9 @@ class Preprocessing(Record):
     """Resize, centre crop and scaling of a network's input.
 
     The shorter side is resized to `resize` pixels and the central `crop` × `crop` square taken;
-    JPEG may be decoded at a fraction of its size, never below `resize`. Channel values 0 to 255
-    become `(value − mean) / std` inside the network. `channels` is `RGB` or `BGR`.
+    with `fit` `squash`, both sides are resized to `resize`, whatever the photo's shape. JPEG may be
+    decoded at a fraction of its size, never below `resize`. Channel values 0 to 255 become
+    `(value − mean) / std` inside the network. `channels` is `RGB` or `BGR`.
     """
 
     resize: int
@@ -38,6 +39,7 @@ class Preprocessing(Record):
     std: tuple[float, float, float]
     interpolation: str = "bilinear"
     channels: str = "RGB"
+    fit: str = "crop"
 
     def __post_init__(self) -> None:
         if not 1 <= self.crop <= self.resize <= 4096:
@@ -54,6 +56,8 @@ class Preprocessing(Record):
             raise ModelError(
                 f"preprocessing: unknown channel order {self.channels!r}", "Give RGB or BGR."
             )
+        if self.fit not in ("crop", "squash"):
+            raise ModelError(f"preprocessing: unknown fit {self.fit!r}", "Give crop or squash.")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ModelError(
                 "preprocessing: mean and std need three values each, std above 0",
@@ -98,9 +102,11 @@ class Preprocessing(Record):
             least = self.resize if views == 1 else round(self.resize / _CORNER)
             image = decode(image, at_least=least)
             # One resampling of the part that is kept, rather than of everything and then a crop.
-            side = min(image.size) * self.crop / self.resize
-            left, top = (image.width - side) / 2, (image.height - side) / 2
-            box = (left, top, left + side, top + side)
+            share = self.crop / self.resize
+            shape = image.size if self.fit == "squash" else [min(image.size)] * 2
+            width, height = (share * side for side in shape)
+            left, top = (image.width - width) / 2, (image.height - height) / 2
+            box = (left, top, left + width, top + height)
             square = image.resize((self.crop, self.crop), self.resampling, box=box)
             if views == 1:
                 return np.asarray(square, dtype=np.uint8)

@@ -13,8 +13,8 @@ import torchvision.models as zoo
 from torch import Tensor
 
 from geosearch.errors import ModelError
-from geosearch.features.description import Description, Source, file_sha256
-from geosearch.features.networks import architectures, check_pooling, feature_dimension, poolings
+from geosearch.features.description import Description, Source, check_pooling, file_sha256
+from geosearch.features.networks import architectures, feature_dimension, poolings
 from geosearch.features.preprocessing import Preprocessing
 
 _SPEC = re.compile(r"(?P<model>[a-z0-9_]+)(@(?P<weights>\w+))?(\+(?P<pooling>\w+))?", re.IGNORECASE)
@@ -29,18 +29,17 @@ def source(spec: str) -> Source:
     ModelError
         Unknown model, weights or pooling; weights that cannot be downloaded or were altered.
     """
-    match = _SPEC.fullmatch(spec.removeprefix("torchvision/"))
+    match = _SPEC.fullmatch(spec)
     if match is None:
         raise ModelError(
-            f"the model {spec!r} is malformed",
+            f"the model 'torchvision/{spec}' is malformed",
             "Write torchvision/NAME[@WEIGHTS][+avg|max|gem], such as torchvision/vgg16+max",
         )
     architecture = f"torchvision/{match['model']}"
     if architecture not in architectures():
         known = ", ".join(name for name in architectures() if name.startswith("torchvision/"))
         raise ModelError(f"there is no model {architecture!r}", f"Known: {known}")
-    pooling = match["pooling"] or poolings(architecture)[0]
-    check_pooling(architecture, pooling)
+    pooling = check_pooling(architecture, match["pooling"], poolings(architecture))
     weights = _weights(match["model"], match["weights"] or "DEFAULT")
     path = _download(weights)
     preprocessing = _preprocessing(weights)
@@ -50,7 +49,7 @@ def source(spec: str) -> Source:
         return loaded
 
     description = Description(
-        name=spec,
+        name=f"torchvision/{spec}",
         architecture=architecture,
         weights_source=f"torchvision {weights}, {weights.url}",
         weights_sha256=file_sha256(path),

@@ -1,4 +1,4 @@
-"""Vectors that were made elsewhere, brought to length 1."""
+"""Vectors brought to length 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.errors import Reason
-from geosearch.features.backbones import normalised
+
+
+def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors (n, D) of length 1; those that are zero stay so."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+    return unit
 
 
 def unit_vectors(

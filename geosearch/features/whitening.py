@@ -20,10 +20,11 @@ from psycopg.types.json import Jsonb
 from geosearch.database.connection import Connection, Database
 from geosearch.database.inserting import insert_statement
 from geosearch.errors import InputError, ModelError, NotFoundError
-from geosearch.features.backbones import Backbone, load_backbone, normalised
+from geosearch.features.backbones import Backbone, load_backbone, stored_spec
 from geosearch.features.external_model import PREFIX as EXTERNAL
 from geosearch.features.external_model import find_external
 from geosearch.features.model_rows import Model, list_models, model_by_id, register_model
+from geosearch.features.unit_vectors import normalised
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
 
@@ -193,7 +194,7 @@ def find_backbone(
             binary=True,
         ).fetchall()
         known = model_by_id(connection, base_id)
-    base = load(base_spec, device=device, at_once=at_once)
+    base = load(stored_spec(base_spec), device=device, at_once=at_once)
     if known is None or known.fingerprint != base.description.fingerprint:
         raise ModelError(
             f"{spec} was fitted to embeddings of {base_spec} with other weights or preprocessing",

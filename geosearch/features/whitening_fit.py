@@ -18,11 +18,18 @@ from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.defaults import DEFAULT_MODEL
-from geosearch.errors import InputError
-from geosearch.features.backbones import load_backbone
+from geosearch.errors import InputError, ModelError
+from geosearch.features.backbones import Backbone, load_backbone
 from geosearch.features.embedding_run import embed_pending
+from geosearch.features.external_model import ExternalBackbone
 from geosearch.features.model_rows import require_model
-from geosearch.features.whitening import PREFIX, Whitened, Whitening, store_whitening
+from geosearch.features.whitening import (
+    PREFIX,
+    Whitened,
+    WhitenedBackbone,
+    Whitening,
+    store_whitening,
+)
 from geosearch.sphere import EARTH_RADIUS_KM, Array, chord_km, great_circle_km, unit_vectors
 from geosearch.waiting import Progress
 
@@ -44,7 +51,7 @@ _LEAST = 1e-6
 
 def whiten(
     database: Database,
-    model: str = DEFAULT_MODEL,
+    model: str | Backbone = DEFAULT_MODEL,
     *,
     collections: Sequence[str] = (),
     name: str | None = None,
@@ -81,7 +88,14 @@ def whiten(
     InputError
         Too few references, worse than the model, a name that is taken, numbers out of range.
     """
-    base = load_backbone(model, device=device, at_once=False)
+    if isinstance(model, WhitenedBackbone | ExternalBackbone):
+        raise ModelError(
+            f"{model.description.name} is made of no photos, and cannot be whitened",
+            "Give the model that embeds them.",
+        )
+    base = (
+        model if isinstance(model, Backbone) else load_backbone(model, device=device, at_once=False)
+    )
     check_range("dim", dim, 2, base.description.dimension)
     powers = POWERS if power == "auto" else (as_number("power", power),)
     check_range("power", powers[0], 0, 1)

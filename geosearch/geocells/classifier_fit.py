@@ -22,6 +22,7 @@ from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.errors import InputError
+from geosearch.features.backbones import Backbone
 from geosearch.features.model_rows import find_model
 from geosearch.geocells.classifier import Classifier, store_classifiers
 from geosearch.geocells.geocell_rows import find_partition
@@ -76,7 +77,7 @@ def fit_classifiers(
     database: Database,
     partitions: Sequence[str],
     *,
-    model: str,
+    model: str | Backbone,
     where: Filter = EVERYTHING,
     seed: int = 0,
     epochs: int = EPOCHS,

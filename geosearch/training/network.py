@@ -38,7 +38,7 @@ class Network:
     def __init__(self, source: Source, freeze: int, device: str) -> None:
         description = source.description
         # Cloned: training writes into the weights it is given.
-        weights = {name: value.clone() for name, value in source.load_weights().items()}
+        weights = {name: value.clone() for name, value in source.weights().items()}
         self._whole, self._trunk = loaded(
             description.architecture, weights, description.preprocessing
         )
@@ -146,7 +146,7 @@ class Stage:
 def describe_stages(source: Source) -> list[Stage]:
     """The stages of a backbone, first to last."""
     description = source.description
-    _, trunk = loaded(description.architecture, source.load_weights(), description.preprocessing)
+    _, trunk = loaded(description.architecture, source.weights(), description.preprocessing)
     side = description.preprocessing.crop
     features = torch.zeros(1, 3, side, side)
     found = []

@@ -29,6 +29,8 @@ class Training(Record):
     the steps to `learning_rate` (`head_learning_rate` for what the loss learns) and falls by a
     cosine to 0. `clip`: greatest norm of a step's gradient.
 
+    `backbone`: the spec of what it begins with; of a `Backbone` its name.
+
     `freeze`: stages of the backbone, from the first, that stay as they are. `cache_frozen`: number
     of versions of each photo whose frozen part is computed once and kept; 0: none is kept and
     every epoch sees new versions.
@@ -65,6 +67,8 @@ class Training(Record):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.backbone, str):
+            object.__setattr__(self, "backbone", self.backbone.description.name)
         counts = ("epochs", "batch_size", "accumulate", "validate_every", "patience")
         for name in (*counts, "queries", "references"):
             check_range(name, getattr(self, name), 1)

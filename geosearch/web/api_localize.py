@@ -18,9 +18,9 @@ from starlette.responses import Response
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
-from geosearch.features.backbones import normalised
 from geosearch.features.extraction import stored_query
 from geosearch.features.model_rows import find_model
+from geosearch.features.unit_vectors import normalised
 from geosearch.images import open_image
 from geosearch.ingest.metadata import Metadata
 from geosearch.query import Query

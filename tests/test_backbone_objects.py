@@ -1,0 +1,74 @@
+"""A backbone that is loaded already stands wherever a spec does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import geosearch
+from geosearch.client import Geosearch
+from geosearch.database.connection import Database
+from geosearch.errors import InputError, ModelError
+from geosearch.features import Backbone, load_backbone
+from geosearch.features.embedded_ingest import EmbeddedIngest
+from geosearch.training.training_options import Training
+from tests.photo_files import gps, photo
+from tests.test_embed import DESCRIPTION, backbone
+
+PLACES = [(10 + number % 4 / 10, 20 + number // 4) for number in range(24)]
+
+
+@pytest.fixture
+def gs(database: Database, tmp_path: Path) -> Iterator[Geosearch]:
+    """A database with photos at `PLACES`, `0.jpg` and so on, embedded by an object alone."""
+    for number, place in enumerate(PLACES):
+        data = photo(gps(*place), shade=number, size=(32, 24))
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    with geosearch.connect(database.url) as opened:
+        made = opened.ingest(tmp_path, collection="mine", embed=backbone())
+        assert isinstance(made, EmbeddedIngest)
+        assert made.embedding.embedded == len(PLACES)
+        yield opened
+
+
+def test_everything_that_takes_a_spec_takes_a_backbone(gs: Geosearch, tmp_path: Path) -> None:
+    model: Backbone = backbone()
+    assert gs.embed(model).pending == 0
+    assert gs.index(model, force=True).rows == len(PLACES)
+    asked = tmp_path / "5.jpg"
+    assert gs.nearest(asked, model=model).lat[0] == pytest.approx(PLACES[5][0])
+    assert gs.localize(asked, model=model).lon == pytest.approx(PLACES[5][1], abs=1)
+    (one,) = gs.localize_many([asked], model=model, k=1)
+    assert not isinstance(one, geosearch.Failure)
+    assert (one.lat, one.lon) == pytest.approx(PLACES[5], abs=1e-6)
+    (stored,) = gs.localize_stored([one.neighbours.photo_id[0]], model=model, record=False)
+    assert not isinstance(stored, geosearch.Failure)
+    assert gs.reproduce(one.id or 0).same
+    assert len(gs.evaluate(None, model=model).errors_km) == len(PLACES)
+    assert gs.duplicates(model=model) == []
+    exported = gs.export_embeddings(tmp_path / "out.npy", model=model)
+    assert np.load(tmp_path / "out.npy").shape == (exported.rows, 12)
+    whitened = gs.whiten(model, dim=4, force=True)
+    assert whitened.base == DESCRIPTION.name
+    # From here on its name is known, also to models that are made of it.
+    assert len(gs.nearest(asked, model=whitened.model)) == 20
+    assert len(gs.nearest(asked, model=DESCRIPTION.name)) == 20
+
+
+def test_what_is_no_model_is_refused(gs: Geosearch, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="model"):
+        gs.localize(tmp_path / "5.jpg", model=7)  # type: ignore[arg-type]
+    with (
+        geosearch.connect(gs.database.url) as other,
+        pytest.raises(ModelError, match="unknown model"),
+    ):
+        other.nearest(tmp_path / "5.jpg", model=DESCRIPTION.name)
+
+
+def test_a_training_begins_with_the_model_of_a_backbone() -> None:
+    model = load_backbone(at_once=False)
+    begun = Training(backbone=model)  # type: ignore[arg-type]
+    assert begun == Training(backbone=model.description.name)
