@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date, datetime
 from os import PathLike
 from typing import Unpack
 
@@ -76,9 +77,11 @@ from geosearch.localization.reviews import (
     Accepted,
     Decision,
     Review,
+    TakenBack,
     accept_probable,
     decide,
     undo,
+    undo_since,
 )
 from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
@@ -500,6 +503,18 @@ class Geosearch(Closing):
         """Take back what one decided last on an answer: `geosearch.localization.reviews.undo`."""
         with self.database.connection() as connection:
             return undo(connection, whole("localization_id", localization_id))
+
+    @checked_keywords
+    def undo_reviews(
+        self,
+        *,
+        since: datetime | date | str,
+        until: datetime | date | str | None = None,
+        dry_run: bool = False,
+    ) -> TakenBack:
+        """Take back all one decided then: `geosearch.localization.reviews.undo_since`."""
+        with self.database.connection() as connection:
+            return undo_since(connection, since, until, dry_run=dry_run)
 
     @checked_keywords
     def accept_probable(

@@ -465,6 +465,14 @@ def test_the_command_line_places_photos(
     assert geosearch("collections", "reviewed", "test", "--as-references").code == 0
     (listed,) = geosearch("collections", "list", "--json").json()
     assert listed["reviewed_references"] is True
+    # Those reviewed before follow, and back; what was to be a reference anyhow stays one.
+    geosearch("review", "move", answer(4), "--to", "46.5,7.5")
+    for option, photos_changed, column in (("--apart", 1, "apart"), ("--as-references", 1, "ref")):
+        ran = geosearch("collections", "reviewed", "test", option)
+        assert ran.out.endswith(f"; {photos_changed} photo of those reviewed before\n")
+        assert column in geosearch("collections", "list").out
+        assert position(photos, 3)[1] == 46.5
+        assert position(photos, 4)[1] == (None if column == "apart" else 46.5)
     geosearch("review", "undo", answer(3))
     assert geosearch("photos", "list", "--unlocated", "--id", 3, "--json").json() != []
 

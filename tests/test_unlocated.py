@@ -202,7 +202,8 @@ def test_all_without_a_position_are_localized_once(
     rest = geosearch(*asked)
     assert rest.code == 0, rest.err
     assert ("08.jpg" in rest.out, "09.jpg" in rest.out, "10.jpg" in rest.out) == (False, True, True)
-    assert geosearch(*asked, "--json").out == ""  # no new ones
+    none = geosearch(*asked, "--json")
+    assert (none.out, "have an answer to this question" in none.err) == ("", True)  # no new ones
     again = [*Geosearch(embedded).localize_stored(k=5, collection="mine")]  # asked otherwise
     assert len(again) == UNLOCATED
     assert [*Geosearch(embedded).localize_stored(k=5, collection="mine")] == []

@@ -197,13 +197,16 @@ def test_a_reviewed_guess_is_one_wherever_it_is_read_until_somebody_moves_it(
 ) -> None:
     monkeypatch.chdir(world.folder)
     world.add(a_jpg=photo(shade=100 + len(str(way))))
-    world.accept("a.jpg")
+    answer = world.accept("a.jpg")
     assert world.write(**way).written == 1
     source = world.folder / way.get("csv", "")
     with world.database.connection() as connection:
         for name, references in (("apart", False), ("believing", True)):
             ensure_collection(connection, f"{world.name} {name}")
             set_reviewed_references(connection, f"{world.name} {name}", references)
+    if "csv" in way:
+        (row,) = csv.DictReader(source.open())
+        assert (row["position_source"], row["localization_id"]) == ("reviewed", str(answer))
     for name, wanted in (("apart", (None, "estimate")), ("believing", ("geom", None))):
         world.gs.ingest(str(source), collection=f"{world.name} {name}")
         ((geom, estimate, by, lat, lon),) = fetch(
@@ -216,6 +219,12 @@ def test_a_reviewed_guess_is_one_wherever_it_is_read_until_somebody_moves_it(
             f"{world.name} {name}",
         )
         assert ((geom, estimate), by, (lat, lon)) == (wanted, "reviewed", near(HERE))
+    # What is decided here, or taken back, is not what was decided elsewhere.
+    sources = "SELECT position_source FROM geosearch.photos WHERE uri LIKE %s ORDER BY id"
+    world.gs.review(answer, "reject")
+    assert fetch(world.database, sources, f"{world.folder}/a.jpg") == [
+        *[(None,), ("reviewed",), ("reviewed",)]
+    ]
     if not way:
         file = world.folder / "a.jpg.xmp"
         file.write_bytes(file.read_bytes().replace(b">46,", b">47,"))
@@ -485,6 +494,9 @@ def test_a_table_has_the_positions_and_is_a_manifest(world: World) -> None:
     assert row["sha256"] == hashlib.sha256((world.folder / "a.jpg").read_bytes()).hexdigest()
     assert (float(row["lat"]), float(row["lon"]), row["accuracy_m"]) == (*HERE, "3.0")
     assert row["position_source"] == "corrected"
+    with pytest.raises(InputError, match="is there already"):
+        world.write(csv=file)
+    assert world.write(csv=file, overwrite=True).written == 1
     ingest(world.database, [file], collection=f"{world.name} again")
     assert world.ingested()["a.jpg"][:2] == HERE
 
@@ -568,7 +580,8 @@ def test_an_ingester_writes_public_photos_back_and_an_owner_private_ones_too(wor
     with as_role(world, "ingester") as database:
         with pytest.raises(NotFoundError):
             write_back(database, where(collection=world.name))
-        assert write_back(database, ids=[world.photo_id("a.jpg")]).written == 0
+        with pytest.raises(NotFoundError, match="no photo"):
+            write_back(database, ids=[world.photo_id("a.jpg")])
     with as_role(world, "owner") as database:
         assert write_back(database, where(collection=world.name)).written == 1
     (row,) = fetch(
@@ -780,3 +793,5 @@ def test_what_is_asked_for_must_make_sense(world: World) -> None:
             world.write(**options)
     with pytest.raises(InputError, match="which photos"):
         write_back(world.database)
+    with pytest.raises(NotFoundError, match="no photo 999999"):
+        write_back(world.database, ids=[999_999])

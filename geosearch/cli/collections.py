@@ -11,6 +11,7 @@ from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, answer, connected, database, note, print_list
 from geosearch.cli.deleting import DryRunOption, NewArgument, OldArgument, YesOption
 from geosearch.database import collection_rows
+from geosearch.words import number_of
 
 app = command_group(
     """Sets of photos; a private one is seen by its owner and those it is shared with.
@@ -37,9 +38,10 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
         "seen by": lambda item: (
             ", ".join(("geosearch_owner", *item.shared_with)) if item.private else "all"
         ),
+        "reviewed": lambda item: "references" if item.reviewed_references else "apart",
     }
     none = "none yet; geosearch ingest FOLDER --collection NAME makes one"
-    text = ("collection", "seen by")
+    text = ("collection", "seen by", "reviewed")
     print_list(context, as_json, collection_rows.list_collections, columns, text, none)
 
 
@@ -70,15 +72,18 @@ def reviewed(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Say what becomes of photos whose place is accepted in a review from now on.
+    """Say what becomes of photos whose place is accepted in a review, or was.
+
+    Those that were reviewed elsewhere, and come with their files, are so from the next ingest on.
 
     Example: geosearch collections reviewed mine --as-references
     """
     with connected(context) as connection:
-        collection_rows.set_reviewed_references(connection, name, as_references)
+        changed = collection_rows.set_reviewed_references(connection, name, as_references)
     becomes = "become references" if as_references else "are kept apart"
-    value = {"collection": name, "reviewed_references": as_references}
-    answer(as_json, value, f"photos of {name} whose place is accepted {becomes}")
+    value = {"collection": name, "reviewed_references": as_references, "photos": changed}
+    said = f"{number_of(changed, 'photo')} of those reviewed before"
+    answer(as_json, value, f"photos of {name} whose place is accepted {becomes}; {said}")
 
 
 def _add_command(verb: str, about: str, *, shared: bool) -> None:
@@ -149,7 +154,7 @@ def _set(context: typer.Context, name: str, hide: bool, as_json: bool) -> None:
     answer(
         as_json,
         {"collection": name, "private": hide, "photos": moved.photos, "traces_left": left},
-        f"{name} is {state}, with {moved.photos:,} photos",
+        f"{name} is {state}, with {number_of(moved.photos, 'photo')}",
     )
     if left:
         note(

@@ -9,6 +9,7 @@ import typer
 from geosearch.cli.console import JsonOption, answer, database, progress, say, say_next
 from geosearch.cli.options import DEVICE, MODEL, option, taking
 from geosearch.errors import EXIT_SOME_REJECTED
+from geosearch.words import number_of
 
 if TYPE_CHECKING:
     from geosearch.features import EmbedSummary
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     option("retry", bool, "Try photos again that an earlier run rejected."),
 )
 def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> None:
-    """Embed all photos with a position that have no embedding of the model yet.
+    """Embed all photos that have no embedding of the model yet.
+
+    Those without a position, or with a guessed one, are embedded to be asked about.
 
     Can be stopped and run again. Exit code 3: done, but some photos were rejected
     (see geosearch rejects).
@@ -43,7 +46,7 @@ def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> 
     if summary.embedded and not as_json:
         say_next("index", given["model"])
     elif not summary.pending and not as_json:
-        say("no photo with a position waits for it; geosearch ingest adds photos")
+        say("no photo waits for it; geosearch ingest adds photos")
     if summary.rejected:
         raise typer.Exit(EXIT_SOME_REJECTED)
 
@@ -51,8 +54,9 @@ def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> 
 def said_of(summary: EmbedSummary) -> str:
     """What a run did, in a line."""
     return (
-        f"{summary.model}: {summary.embedded:,} photos embedded in {summary.seconds:.1f} s "
-        f"({summary.photos_per_s:,.0f} photos/s), {summary.rejected:,} rejected, "
+        f"{summary.model}: {number_of(summary.embedded, 'photo')} embedded in "
+        f"{summary.seconds:.1f} s ({summary.photos_per_s:,.0f} photos/s), "
+        f"{summary.rejected:,} rejected, "
         f"{summary.skipped:,} skipped (rejected earlier; --retry tries them again)"
     )
 
@@ -86,9 +90,9 @@ def whiten(context: typer.Context, as_json: JsonOption = False, **given: Any) ->
         as_json,
         made,
         f"{made.model}: {made.base} in {made.dimension} dimensions, power {made.power:g}, fitted "
-        f"to {made.references:,} references; {made.held_out:,} held-out references: "
+        f"to {number_of(made.references, 'reference')}; {made.held_out:,} held-out references: "
         f"{100 * made.base_hits:.1f} % found before, {100 * made.hits:.1f} % now, "
-        f"{100 * made.gain[0]:+.1f} [{low}, {high}]; {made.photos:,} photos embedded",
+        f"{100 * made.gain[0]:+.1f} [{low}, {high}]; {number_of(made.photos, 'photo')} embedded",
     )
     if not as_json:
         say_next("index", made.model)

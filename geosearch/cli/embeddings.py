@@ -12,6 +12,7 @@ from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, answer, database, progress
 from geosearch.cli.options import option, taking
 from geosearch.errors import EXIT_SOME_REJECTED
+from geosearch.words import number_of
 
 if TYPE_CHECKING:
     from geosearch.features.embedding_import import Imported
@@ -83,7 +84,8 @@ def _said(done: Imported) -> str:
         for what, count in (("were there", done.there), ("rejected", done.rejected))
         if count
     )
-    return f"{done.model}: {done.embedded:,} of {done.rows:,} rows{more}; {done.rows_per_s:,.0f}/s"
+    rows = number_of(done.rows, "row")
+    return f"{done.model}: {done.embedded:,} of {rows}{more}; {done.rows_per_s:,.0f}/s"
 
 
 @app.command("export")
@@ -104,4 +106,4 @@ def export(
 
     with database(context) as opened:
         done = export_embeddings(opened, output, model=model, collection=collection)
-    answer(as_json, done, f"{done.rows:,} embeddings of {done.dimension} in {done.file}")
+    answer(as_json, done, f"{number_of(done.rows, 'embedding')} of {done.dimension} in {done.file}")

@@ -14,7 +14,16 @@ from geosearch.cli.console import JsonOption, Table, answer, database, note, pro
 from geosearch.cli.options import option
 from geosearch.defaults import DEFAULT_WEIGHTING
 from geosearch.errors import EXIT_SOME_REJECTED, InputError, Reason
-from geosearch.words import counted, distances, format_km, format_km2, percent, percents, threshold
+from geosearch.words import (
+    counted,
+    distances,
+    format_km,
+    format_km2,
+    number_of,
+    percent,
+    percents,
+    threshold,
+)
 
 if TYPE_CHECKING:
     from geosearch.evaluation import Evaluation
@@ -217,11 +226,12 @@ def _finish(result: Evaluation, as_json: bool) -> None:
     if not as_json:
         say(f"references left out: {result.excluded}")
     if result.unanswered:
-        note(f"{result.unanswered} queries had no neighbours and count as misses")
+        lone = number_of(result.unanswered, "query", "queries")
+        note(f"{lone} without neighbours, a miss each")
         if result.excluded.author:
             note("(photos of a query's author are left out; see --include-author)")
     for reason, count in result.failed.items():
-        note(f"{count} queries could not be used: {reason}")
+        note(f"{number_of(count, 'query', 'queries')} could not be used: {reason}")
     for reason in (Reason.MISSING, Reason.UNLABELLED):
         names = result.named(reason)
         if names:

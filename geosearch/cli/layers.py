@@ -39,7 +39,7 @@ def refresh(
         cells = refresh_coverage(connection, collection)
     what = "all collections" if collection is None else collection
     value = {"collection": collection, "cells": cells}
-    answer(as_json, value, f"{what}: {cells:,} cells with photos")
+    answer(as_json, value, f"{what}: {number_of(cells, 'cell')} with photos")
 
 
 @app.command()
@@ -72,5 +72,5 @@ def density(
     answer(
         as_json,
         {"answers": made.answers, "cells": made.cells, "without_density": made.without},
-        f"{number_of(made.answers, 'answer')}: {made.cells:,} cells{passed}",
+        f"{number_of(made.answers, 'answer')}: {number_of(made.cells, 'cell')}{passed}",
     )

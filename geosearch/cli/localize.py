@@ -211,6 +211,8 @@ def localize(
 
             with opened.connection() as connection:
                 others = _others(list_calibrations(connection, answered.model_id), given["where"])
+    if unlocated and answered is None and not failures:
+        note("nothing to ask: all these photos have an answer to this question, or none is there")
     if not as_json:
         _print(answers, failures)
         for remark in filter(None, remarks):
@@ -360,7 +362,7 @@ def _time(answer: Localization) -> str | None:
     if session:
         hours = [abs(seen.hours) for seen in session.photos]
         away = f"{format_hours(min(hours))} to {format_hours(max(hours))} away"
-        said.append(f"{len(hours)} photos without a position, {away}")
+        said.append(f"{number_of(len(hours), 'photo')} without a position, {away}")
     if evidence.track is not None:
         said.append(f"{evidence.track.name}, the camera's clock {evidence.track.clock_offset}")
     if evidence.disagrees:

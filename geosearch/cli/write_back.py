@@ -25,7 +25,7 @@ _WHERE, _WHICH = "Where to", "Which"
     option("embed", bool, "Into the EXIF of the photos, by exiftool.", group=_WHERE),
     option("csv", str, "Into a table, which ingest reads.", metavar="FILE", group=_WHERE),
     option("immich", str, "To Immich; GEOSEARCH_IMMICH_KEY.", metavar="URL", group=_WHERE),
-    option("overwrite", bool, "Over other positions too.", group=_WHERE),
+    option("overwrite", bool, "Over other positions, or a table, too.", group=_WHERE),
     option("ids", list[int], "A photo; repeatable.", spelt="--id", group=_WHICH),
     option("estimates", bool, "Also answers on photos without one.", group=_WHICH),
     option("min_probability", float, "Of these answers.", metavar="P", group=_WHICH),

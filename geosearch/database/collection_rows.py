@@ -204,8 +204,10 @@ def share(connection: Connection, name: str, role: str, *, shared: bool = True) 
         )
 
 
-def set_reviewed_references(connection: Connection, name: str, wanted: bool) -> None:
-    """Let a review make references of the photos of a collection from now on, or keep them apart.
+def set_reviewed_references(connection: Connection, name: str, wanted: bool) -> int:
+    """Let reviews make references of the photos of a collection, or keep them apart.
+
+    Those that have their place by a review follow; returns how many of them are changed.
 
     Raises
     ------
@@ -220,6 +222,18 @@ def set_reviewed_references(connection: Connection, name: str, wanted: bool) -> 
             "UPDATE geosearch.all_collections SET reviewed_references = %s WHERE id = %s",
             (wanted, key),
         )
+        apart = (
+            "SELECT count(*) FROM geosearch.photos "
+            "WHERE collection_id = %s AND localization_id IS NOT NULL AND geom IS NULL"
+        )
+        ((before,),) = connection.execute(apart, (key,)).fetchall()
+        connection.execute(
+            "SELECT geosearch.place_reviewed(sha256, localization_id, NULL) FROM geosearch.photos "
+            "WHERE collection_id = %s AND localization_id IS NOT NULL ORDER BY id",
+            (key,),
+        )
+        ((after,),) = connection.execute(apart, (key,)).fetchall()
+    return abs(int(before) - int(after))
 
 
 @contextmanager

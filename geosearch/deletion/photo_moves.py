@@ -29,6 +29,7 @@ from geosearch.json_record import Record
 from geosearch.retrieval.facts import forget
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.indexing import rebuild_indexes
+from geosearch.words import number_of
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,13 @@ class Moved(Record):
 
     def __str__(self) -> str:
         verb = "would move" if self.dry_run else "moved"
-        stays = f"; {self.stays:,} stay: their bytes are there already" if self.stays else ""
+        stays = (
+            f"; {number_of(self.stays, 'stays', 'stay')}: the bytes are there already"
+            if self.stays
+            else ""
+        )
         undo = "" if self.run_id is None else f"; to undo it: geosearch runs undo {self.run_id}"
-        return f"{verb} {self.photos:,} photos to {self.what}{stays}{undo}"
+        return f"{verb} {number_of(self.photos, 'photo')} to {self.what}{stays}{undo}"
 
 
 def correct_positions(

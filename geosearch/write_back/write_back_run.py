@@ -24,7 +24,7 @@ from geosearch.ingest.positions import Position
 from geosearch.json_record import Record
 from geosearch.localization.answer_rows import LATEST_ANSWERS
 from geosearch.retrieval.filters import EVERYTHING, Filter
-from geosearch.retrieval.photo_list import chosen_photos
+from geosearch.retrieval.photo_list import chosen_photos, find_photo
 from geosearch.storage import read_bytes
 from geosearch.waiting import Progress
 from geosearch.words import number_of
@@ -207,9 +207,10 @@ def write_back(
     Raises
     ------
     InputError
-        Nothing says which photos, or how probable estimates must be.
+        Nothing says which photos, or how probable estimates must be; or the table is there already,
+        and it is not to `overwrite`.
     NotFoundError
-        There is no such collection or country.
+        There is no such photo, collection or country.
     DatabaseError
         This login may not write positions back.
     """
@@ -220,6 +221,8 @@ def write_back(
     with database.own_connection(autocommit=True) as connection:
         source = _Source(connection, where, ids, values, estimates=estimates)
         if isinstance(target, Path):
+            if target.exists() and not overwrite:
+                raise InputError(f"{target} is there already", "Give another name, or `overwrite`.")
             return _table(target, source, dry_run=dry_run)
         run = _Run(connection, target, overwrite=overwrite, dry_run=dry_run)
         total = source.count() if progress is not None else None
@@ -308,6 +311,8 @@ class _Source:
                 "It takes the role geosearch_ingester: geosearch roles grant ingester --to USER",
             )
         self._connection = connection
+        for key in ids:
+            find_photo(connection, key)
         tables = writable_tables(connection, "photos", "write_backs")
         chosen, more = chosen_photos(connection, where, ids, tables["photos"])
         self._values = {**values, **more}
