@@ -1,23 +1,18 @@
 """Real model vectors with real geography: GeoCLIP's location encoder over its own gallery.
 
-Both are in the wheel `geoclip`, which is installed without its dependencies: its CLIP part is not
-imported. Beyond the gallery's 100,000 places, coordinates are jittered and encoded like the rest.
+Both are in the wheel `geoclip`, which is installed without its dependencies. Beyond the gallery's 100,000 places, coordinates are jittered and encoded like the rest.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from dataclasses import dataclass
-from functools import cache as remember
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-DIMENSION = 512
+from geosearch.features.geoclip_location import DIMENSION, encode_places, places_file
+
 #: Standard deviation of the jitter in degrees of latitude, about 5 km.
 JITTER_DEG = 0.05
 _BATCH = 2048
@@ -59,20 +54,9 @@ def _jitter(places: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np
     return np.column_stack([lat, (lon + 180) % 360 - 180])
 
 
-@remember
-def _root() -> Path:
-    found = importlib.util.find_spec("geoclip")
-    if found is None or found.origin is None:
-        raise SystemExit(
-            "geoclip is not installed: pip install --no-deps -c constraints.txt geoclip"
-        )
-    return Path(found.origin).parent
-
-
 def _gallery() -> NDArray[np.float64]:
     """(100000, 2) latitudes and longitudes."""
-    file = _root() / "model" / "gps_gallery" / "coordinates_100K.csv"
-    return np.loadtxt(file, delimiter=",", skiprows=1)
+    return np.loadtxt(places_file(), delimiter=",", skiprows=1)
 
 
 def _encoded(places: NDArray[np.float64], file: Path) -> Vectors:
@@ -88,19 +72,7 @@ def _encoded(places: NDArray[np.float64], file: Path) -> Vectors:
 
 
 def _encode(places: NDArray[np.float64]) -> NDArray[np.float16]:
-    import torch
-
-    # Packages without their `__init__`, which would import CLIP.
-    root = _root()
-    for name, folder in (("geoclip", root), ("geoclip.model", root / "model")):
-        package = ModuleType(name)
-        package.__path__ = [str(folder)]
-        sys.modules[name] = package
-    encoder = importlib.import_module("geoclip.model.location_encoder").LocationEncoder().eval()
     made = np.empty((len(places), DIMENSION), dtype=np.float16)
-    with torch.inference_mode():
-        for start in range(0, len(places), _BATCH):
-            batch = torch.from_numpy(places[start : start + _BATCH].astype(np.float32))
-            unit = torch.nn.functional.normalize(encoder(batch), dim=1)
-            made[start : start + len(batch)] = unit.numpy().astype(np.float16)
+    for start in range(0, len(places), _BATCH):
+        made[start : start + _BATCH] = encode_places(places[start : start + _BATCH])
     return made

@@ -57,6 +57,7 @@ from geosearch.features.given_queries import (
     one_or_stored,
 )
 from geosearch.features.model_rows import find_model
+from geosearch.features.place_gallery import BUILTIN, Gallery, make_gallery
 from geosearch.features.whitening import Whitened, WhitenOptions, find_backbone
 from geosearch.ingest import IngestSummary, ingest
 from geosearch.ingest.ingest_run import IngestOptions
@@ -152,6 +153,16 @@ class Geosearch(Closing):
     ) -> Exported:
         """Write embeddings to a file: `geosearch.features.embedding_export`."""
         return export_embeddings(self.database, output, model=model, collection=collection)
+
+    def gallery(
+        self,
+        kind: str = "geoclip",
+        *,
+        points: str | PathLike[str] = BUILTIN,
+        collection: str = "places",
+    ) -> Gallery:
+        """Store places to be found where no photos are: `geosearch.features.place_gallery`."""
+        return make_gallery(self.database, kind, points=points, collection=collection)
 
     @checked_keywords
     def whiten(

@@ -24,7 +24,7 @@ SELECT id, collection_id, uri, sha256, author, {camera} AS camera, taken_at, tak
 FROM (
     SELECT id AS photo_id, *, ST_Y(geom) AS lat, ST_X(geom) AS lon FROM geosearch.photos
 ) AS embeddings
-WHERE geom IS NOT NULL AND {condition}
+WHERE geom IS NOT NULL AND position_source <> 'place' AND {condition}
 ORDER BY collection_id, author, camera, taken_at, id
 """
 

@@ -39,6 +39,7 @@ from geosearch.density import Mixture
 from geosearch.density.products import united
 from geosearch.features.backbones import Backbone
 from geosearch.features.model_rows import Model, find_model
+from geosearch.features.places_model import refuse_places
 from geosearch.json_record import Record
 from geosearch.localization.answer import Parameters
 from geosearch.localization.localizing import answer_query, chosen_parameters
@@ -143,6 +144,7 @@ def audit(
     check_range("least_probability", least_probability, 0, 1)
     with database.connection() as connection:
         row = find_model(connection, model)
+        refuse_places(row.name, "places of photos are not judged")
         chosen = chosen_parameters(connection, row, EVERYTHING, parameters)
         chosen = replace(chosen, timeline=False)  # which is judged by itself
         photos = read_stated(connection, where)

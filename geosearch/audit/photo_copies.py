@@ -19,6 +19,7 @@ from geosearch.database.inserting import insert_all
 from geosearch.defaults import APART_M, APART_S, DEFAULT_MODEL, DUPLICATE_DISTANCE
 from geosearch.features.backbones import Backbone
 from geosearch.features.model_rows import Model, find_model
+from geosearch.features.places_model import refuse_places
 from geosearch.json_record import Record
 from geosearch.parallel import batched, ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, nearest
@@ -106,6 +107,7 @@ def find_duplicates(
     check_range("duplicate_distance", duplicate_distance, 0, 2, above=True)
     with database.connection() as connection:
         row = find_model(connection, model)
+        refuse_places(row.name, "there are no copies")
         condition, values = where.compile(connection)
         asked = sql.SQL(_ASKED).format(condition)
         same = set(connection.execute(sql.SQL(_SAME_BYTES).format(asked=asked), values))

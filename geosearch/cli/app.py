@@ -30,6 +30,7 @@ COMMANDS = {
     "models": ("geosearch.cli.models", "app"),
     "embed": ("geosearch.cli.embed", "embed"),
     "embeddings": ("geosearch.cli.embeddings", "app"),
+    "gallery": ("geosearch.cli.gallery", "gallery"),
     "whiten": ("geosearch.cli.embed", "whiten"),
     "index": ("geosearch.cli.index", "app"),
     "explain": ("geosearch.cli.nearest", "explain"),

@@ -75,7 +75,7 @@ def correct_positions(
     Raises
     ------
     InputError
-        Nothing says which photos, or the position is none.
+        Nothing says which photos, or the position is none; or there are places among them.
     NotFoundError
         There is no such photo, collection or country.
     DatabaseError
@@ -95,6 +95,12 @@ def correct_positions(
             "ST_Y(coalesce(geom, estimate)), ST_X(coalesce(geom, estimate)) "
             "FROM {photos} WHERE id IN ({chosen})"
         )
+        places = sum(row[4] == "place" for row in rows)
+        if places:
+            raise InputError(
+                f"{places:,} of these are places of a gallery, and no photos: they do not move",
+                "Leave their collection out.",
+            )
         if dry_run or not rows:
             return Moved(what, dry_run, len(rows))
         collections = sorted({row[1] for row in rows})

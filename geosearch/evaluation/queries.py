@@ -15,6 +15,7 @@ from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import visible_embeddings
 from geosearch.errors import InputError, Reason
 from geosearch.features.model_rows import Model
+from geosearch.features.places_model import refuse_places
 from geosearch.ingest.manifests import read_manifest
 from geosearch.ingest.photo_times import settled
 from geosearch.ingest.records import Rejection
@@ -112,10 +113,11 @@ def stored_queries(database: Database, model: Model, where: Filter) -> QuerySet:
     Raises
     ------
     InputError
-        No photo passes.
+        No photo passes, or the model has places.
     NotFoundError
         A collection or country in the filter does not exist.
     """
+    refuse_places(model.name, "photos are not answered by one another")
     with database.connection() as connection:
         condition, values = where.compile(connection)
         statement = sql.SQL(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -147,16 +147,44 @@ def import_embeddings(
                 "Leave it out, or give the files that it is of.",
             )
         row = register_model(connection, description)
-    refusal = DatabaseError(f"another run is embedding with {name}", "Wait for it to end.")
-    with only_one(database, f"embed {row.id}", refusal):
+    options = {"files": [str(path) for path in listed], "match": match}
+    run = Run("embed", options, match)
+    return load_blocks(database, row, key, run, lambda _: chain([first], blocks), progress)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is recorded of a load: the kind of run, its options; and by what rows name photos."""
+
+    kind: str
+    options: Mapping[str, Any]
+    match: str
+
+
+def load_blocks(
+    database: Database,
+    model: Model,
+    collection: int,
+    run: Run,
+    blocks: Callable[[int], Iterable[tuple[Path, Block]]],
+    progress: Progress | None = None,
+) -> Imported:
+    """Give photos of a collection, by its id, the vectors of `blocks`, made with the run's id.
+
+    Raises
+    ------
+    DatabaseError
+        Another run is embedding with this model, or this login may not.
+    """
+    refusal = DatabaseError(f"another run is embedding with {model.name}", "Wait for it to end.")
+    with only_one(database, f"embed {model.id}", refusal):
         started = time.perf_counter()
         with database.connection() as connection:
-            options = {"files": [str(path) for path in listed], "match": match}
-            run_id = start_run(connection, "embed", key, options, model_id=row.id)
-        load = _Load(database, row, key, run_id, match)
+            run_id = start_run(connection, run.kind, collection, run.options, model_id=model.id)
+        load = _Load(database, model, collection, run_id, run.match)
         total: Counter[str] = Counter()
         # While the server stores one block, the next is encoded.
-        for found in ordered_map(load.block, load.named(chain([first], blocks)), _WORKERS):
+        for found in ordered_map(load.block, load.named(blocks(run_id)), _WORKERS):
             total.update(found)
             if progress is not None:
                 progress(total["rows"], None)
@@ -165,7 +193,12 @@ def import_embeddings(
         with database.connection() as connection:
             finish_run(connection, run_id, counts)
     return Imported(
-        run_id, row.id, name, **counts, seconds=seconds, rows_per_s=counts["rows"] / seconds
+        run_id=run_id,
+        model_id=model.id,
+        model=model.name,
+        **counts,
+        seconds=seconds,
+        rows_per_s=counts["rows"] / seconds,
     )
 
 

@@ -25,6 +25,7 @@ from geosearch.features.backbones import Backbone
 from geosearch.features.extraction import Outcome, Rejected, embed_batch, outcome_of
 from geosearch.features.licences import remark
 from geosearch.features.model_rows import register_model
+from geosearch.features.places_model import refuse_places
 from geosearch.features.whitening import WhitenedBackbone, find_backbone
 from geosearch.parallel import batched, ordered_map, processors
 from geosearch.query import Query
@@ -121,6 +122,7 @@ def embed(
     """
     check_range("batch_size", batch_size, 1)
     check_range("workers", workers, 1)
+    refuse_places(model, "photos are not embedded")
     backbone = find_backbone(database, model, device=device)
     if (terms := remark(backbone.description)) is not None:
         logger.warning(terms)
@@ -288,6 +290,7 @@ def _chunks(results: _Results) -> _Results:
 _TO_DO = """
     FROM {photos} AS photos
     WHERE (%(collection)s::bigint IS NULL OR photos.collection_id = %(collection)s)
+        AND photos.position_source IS DISTINCT FROM 'place'
         AND NOT EXISTS (
             SELECT FROM {embeddings} AS embeddings
             WHERE embeddings.model_id = %(model)s AND embeddings.photo_id = photos.id

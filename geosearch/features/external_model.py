@@ -40,7 +40,11 @@ class ExternalBackbone(Backbone):
 
 
 def external_description(
-    name: str, dimension: int, licence: str | None = None, first_name: str | None = None
+    name: str,
+    dimension: int,
+    licence: str | None = None,
+    first_name: str | None = None,
+    weights_sha256: str = "",
 ) -> Description:
     """What is known of a model whose embeddings were made elsewhere, once of its `first_name`."""
     nothing = Preprocessing(1, 1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -48,7 +52,7 @@ def external_description(
         name=name,
         architecture=first_name or name,  # so that another name is another model
         weights_source="elsewhere",
-        weights_sha256="",
+        weights_sha256=weights_sha256,
         preprocessing=nothing,
         pooling="elsewhere",
         dimension=dimension,

@@ -24,6 +24,8 @@ from geosearch.features.backbones import Backbone, load_backbone, stored_spec
 from geosearch.features.external_model import PREFIX as EXTERNAL
 from geosearch.features.external_model import find_external
 from geosearch.features.model_rows import Model, list_models, model_by_id, register_model
+from geosearch.features.places_model import PREFIX as PLACES
+from geosearch.features.places_model import find_places
 from geosearch.features.unit_vectors import normalised
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
@@ -155,7 +157,7 @@ def find_backbone(
     at_once: bool = True,
     load: Callable[..., Backbone] = load_backbone,
 ) -> Backbone:
-    """The backbone of any spec: `whitened:NAME` and `external:NAME` out of the database.
+    """The backbone of any spec: `whitened:`, `external:` and `places:NAME` out of the database.
 
     Others as of `load_backbone`; one that is loaded already is itself.
 
@@ -172,6 +174,8 @@ def find_backbone(
         return spec
     if spec.startswith(EXTERNAL):
         return find_external(database, spec)
+    if spec.startswith(PLACES):
+        return find_places(database, spec, lambda encoder: load(encoder, device=device))
     if not spec.startswith(PREFIX):
         return load(spec, device=device, at_once=at_once)
     with database.connection() as connection:

@@ -120,7 +120,7 @@ _POSITIONS = """
 SELECT ST_Y(geom), ST_X(geom)
 FROM (
     SELECT id AS photo_id, collection_id, geom, accuracy_m, taken_at, author, licence
-    FROM geosearch.photos WHERE geom IS NOT NULL
+    FROM geosearch.photos WHERE geom IS NOT NULL AND position_source <> 'place'
 ) AS located
 WHERE {condition}
 ORDER BY photo_id

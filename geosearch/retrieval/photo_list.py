@@ -56,7 +56,8 @@ ORDER BY km, id LIMIT %(limit)s
 
 @dataclass(frozen=True)
 class StoredPhoto(Record):
-    """A photo; latitude and longitude in degrees, estimated where `position_source` says so.
+    """A photo; latitude and longitude in degrees, estimated where `position_source` says so, or
+    a place of a gallery, which is no photo, where that is `place`.
 
     `localization_id` is the answer that a reviewed position is by.
     """
@@ -74,8 +75,8 @@ class StoredPhoto(Record):
     licence: str | None
     title: str | None
     source_id: str | None
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     direction_deg: float | None
     direction_reference: str | None
     field_of_view_deg: float | None

@@ -66,7 +66,8 @@ def read_photos(connection: Connection, collection: str | None) -> Photos:
         """
         SELECT uri, sha256, ST_Y(geom), ST_X(geom), author
         FROM geosearch.photos
-        WHERE geom IS NOT NULL AND (%(id)s::bigint IS NULL OR collection_id = %(id)s)
+        WHERE geom IS NOT NULL AND position_source <> 'place'
+            AND (%(id)s::bigint IS NULL OR collection_id = %(id)s)
         ORDER BY id
         """,
         {"id": chosen},

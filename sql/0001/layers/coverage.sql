@@ -85,7 +85,8 @@ BEGIN
                 least(floor((ST_X(geom) + 180) / 360 * cells[band]), cells[band] - 1)::integer
                     AS place
         ) AS in_cell
-        WHERE geom IS NOT NULL AND (wanted IS NULL OR collection_id = wanted)
+        WHERE geom IS NOT NULL AND position_source <> 'place'
+            AND (wanted IS NULL OR collection_id = wanted)
         GROUP BY collection_id, shelf, cell_km, band, place, cell
     ), emptied AS (
         DELETE FROM all_coverage AS old

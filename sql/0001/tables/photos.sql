@@ -122,10 +122,10 @@ CREATE TABLE geosearch.all_photos (
     collection_id bigint NOT NULL,
     uri text NOT NULL,
     sha256 bytea NOT NULL,
-    size_bytes bigint NOT NULL,
-    width integer NOT NULL,
-    height integer NOT NULL,
-    format text NOT NULL,
+    size_bytes bigint,
+    width integer,
+    height integer,
+    format text,
     geom geometry(Point, 4326),
     position_source text,
     estimate geometry(Point, 4326),
@@ -151,7 +151,14 @@ CREATE TABLE geosearch.all_photos (
     FOREIGN KEY (collection_id, shelf) REFERENCES geosearch.all_collections (id, shelf)
         ON UPDATE CASCADE ON DELETE CASCADE,
     CONSTRAINT all_photos_sha256_length_check CHECK (octet_length(sha256) = 32),
-    CONSTRAINT all_photos_size_check CHECK (size_bytes > 0 AND width > 0 AND height > 0),
+    -- A place of a gallery is no photo: there is no file, and it stays one.
+    CONSTRAINT all_photos_size_check CHECK (
+        CASE WHEN coalesce(position_source, '') = 'place'
+            THEN num_nonnulls(size_bytes, width, height, format) = 0 AND geom IS NOT NULL
+            ELSE num_nulls(size_bytes, width, height, format) = 0
+                AND size_bytes > 0 AND width > 0 AND height > 0
+        END
+    ),
     CONSTRAINT all_photos_accuracy_check CHECK (accuracy_m >= 0 AND accuracy_m < 'Infinity'),
     CONSTRAINT all_photos_taken_at_zone_check CHECK (
         taken_at_zone IN ('known', 'position', 'assumed')
@@ -166,7 +173,7 @@ CREATE TABLE geosearch.all_photos (
     ),
     CONSTRAINT all_photos_pitch_check CHECK (pitch_deg BETWEEN -90 AND 90),
     CONSTRAINT all_photos_position_source_check CHECK (
-        position_source IN ('exif', 'xmp', 'manifest', 'corrected', 'estimated', 'reviewed')
+        position_source IN ('exif', 'xmp', 'manifest', 'corrected', 'estimated', 'reviewed', 'place')
     ),
     -- A guess is no reference, and what was reviewed only if that is wanted: what asks for places
     -- asks for geom, where there is none.
@@ -197,14 +204,14 @@ CREATE INDEX ON geosearch.all_photos (taken_at);
 
 CALL pg_temp.describe('geosearch.all_photos', 'Reference photos with their positions.', $$
     collection_id: Collection the photo belongs to.
-    uri: Absolute path or URL of the photo.
-    sha256: sha256 of the file's bytes.
-    size_bytes: Size of the file in bytes.
+    uri: Absolute path or URL of the photo; place:LAT,LON of a place.
+    sha256: sha256 of the file's bytes; of a place of its uri.
+    size_bytes: Size of the file in bytes; NULL of a place, as what follows.
     width: Width in pixels, as stored.
     height: Height in pixels, as stored.
     format: Image format, e.g. JPEG.
     geom: Known position (WGS 84); NULL if unlocated.
-    position_source: exif, xmp, manifest, corrected (by hand), estimated or reviewed; NULL if unlocated.
+    position_source: exif, xmp, manifest, corrected (by hand), estimated or reviewed; place: of a gallery, and no photo; NULL if unlocated.
     estimate: Position that was estimated, or reviewed and no reference (WGS 84), if no other is known.
     accuracy_m: Accuracy of the position, metres.
     localization_id: Answer that a reviewed position is by; it may be gone since.
