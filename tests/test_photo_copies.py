@@ -130,8 +130,8 @@ def test_reviewed_positions_are_compared_and_estimated_ones_are_none(database: D
         add_embeddings(connection, add_model(connection, 16), photos, np.ones((4, 16), np.float32))
         for photo, source in zip(photos[1:], ("reviewed", "reviewed", "estimated"), strict=True):
             connection.execute(
-                "UPDATE geosearch.all_photos SET position_source = %s, estimate = geom, geom = NULL "
-                "WHERE id = %s",
+                "UPDATE geosearch.all_photos SET position_source = %s, estimate = geom, "
+                "geom = NULL WHERE id = %s",
                 (source, photo.photo_id),
             )
     assert find_duplicates(database, model="test/model", where=MINE) == 6
