@@ -18,6 +18,7 @@ from geosearch.audit.audit_run import audit
 from geosearch.audit.plausibility import Judgement, Known, judge
 from geosearch.audit.stated_lines import Line, by_author, sessions_of
 from geosearch.database.connection import Database
+from geosearch.database.copying import PhotoKey
 from geosearch.density import Mixture
 from geosearch.errors import InputError
 from geosearch.retrieval import where
@@ -203,7 +204,20 @@ def fill(database: Database) -> list[Shot]:
         for chosen, places in ((mine, true), (theirs, around)):
             # Alike within some hundred kilometres.
             add_embeddings(connection, model, chosen, alike(np.radians(places) * 40))
+        # Reviewed ones that are no references: they state where they are all the same.
+        connection.execute(
+            "UPDATE geosearch.all_photos SET position_source = 'reviewed', estimate = geom, "
+            "geom = NULL WHERE id = ANY(%s)",
+            ([photo.photo_id for photo in reviewed_of(shots, mine)],),
+        )
     return shots
+
+
+def reviewed_of(shots: list[Shot], photos: list[PhotoKey]) -> list[PhotoKey]:
+    """One that is wrong, and some that are right."""
+    wrong = next(n for n, shot in enumerate(shots) if shot.fault is Fault.SWAPPED)
+    right = [n for n, shot in enumerate(shots) if shot.fault is None]
+    return [photos[n] for n in (wrong, *right[:3])]
 
 
 def alike(places: np.ndarray) -> np.ndarray:
@@ -253,6 +267,12 @@ def test_seeded_faults_are_found_and_hardly_anything_else(
     wrong = sum(fault is not None for fault in faults)
     assert sum(r is not None for f, r in zip(faults, found, strict=True) if f) >= 0.8 * wrong, pairs
     assert sum(r is not None for f, r in zip(faults, found, strict=True) if not f) <= 3, pairs
+    reviewed = fetch(
+        database,
+        "SELECT a.reason FROM geosearch.audits AS a JOIN geosearch.photos AS p ON p.id = photo_id "
+        "WHERE p.position_source = 'reviewed' AND p.geom IS NULL ORDER BY 1 NULLS LAST",
+    )
+    assert reviewed == [("swapped",), (None,), (None,), (None,)]
     for fault in (Fault.SWAPPED, Fault.LOST_SIGN, Fault.NULL_ISLAND):
         assert {reason for kind, reason in pairs if kind == fault} <= {str(fault)}, pairs
 
@@ -266,6 +286,10 @@ def test_doubts_are_listed_with_a_place_and_vanish_when_that_is_mended(
     with database.connection() as connection:
         doubts = list_doubts(connection, MINE)
         assert list_doubts(connection, where(collection="theirs")) == []
+    assert Counter(doubt.position_source for doubt in doubts) == {
+        "manifest": len(doubts) - 1,
+        "reviewed": 1,
+    }
     mended = [doubt for doubt in doubts if doubt.reason in ("swapped", "lost_sign")]
     assert mended
     for doubt in mended:
@@ -273,7 +297,8 @@ def test_doubts_are_listed_with_a_place_and_vanish_when_that_is_mended(
         assert doubt.mend_lon is not None
         away = great_circle_km(*by_uri[doubt.photo].place, doubt.mend_lat, doubt.mend_lon)
         assert away < 1
-    first, command = mended[0], CommandLine(database.url, capsys)
+    first = next(doubt for doubt in mended if doubt.position_source == "manifest")
+    command = CommandLine(database.url, capsys)
     lines = fetch(database, "SELECT count(*), count(geom) FROM geosearch.gis_audit")
     assert lines == [(len(doubts), sum(doubt.reason != "clock" for doubt in doubts))]
     moved = ("photos", "move", "--id", first.photo_id, "--to", f"{first.mend_lat},{first.mend_lon}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import geosearch
+from geosearch.audit.audit_rows import read_stated
 from geosearch.audit.photo_copies import find_duplicates, list_duplicates
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, NotFoundError
@@ -121,6 +122,40 @@ def test_a_second_run_replaces_the_first_and_sees_what_changed(database: Databas
         add_embeddings(connection, 1, copies, np.ones((40, 16), np.float32))
     # More than are looked at first.
     assert find_duplicates(database, model="test/model", where=where(collection="copies")) == 780
+
+
+def test_reviewed_positions_are_compared_and_estimated_ones_are_none(database: Database) -> None:
+    with database.connection() as connection:
+        photos = add_photos(connection, [46.0, 46.1, 46.2, 46.3], [8.0] * 4, collection="mine")
+        add_embeddings(connection, add_model(connection, 16), photos, np.ones((4, 16), np.float32))
+        for photo, source in zip(photos[1:], ("reviewed", "reviewed", "estimated"), strict=True):
+            connection.execute(
+                "UPDATE geosearch.all_photos SET position_source = %s, estimate = geom, "
+                "geom = NULL WHERE id = %s",
+                (source, photo.photo_id),
+            )
+    assert find_duplicates(database, model="test/model", where=MINE) == 6
+    with database.connection() as connection:
+        pairs = list_duplicates(connection, MINE)
+        # By where they are, too.
+        south = where(bbox=(7, 46.15, 9, 46.25))
+        assert len(list_duplicates(connection, south)) == 3
+        stated = read_stated(connection, MINE)
+    places = {each.photo_id: (each.lat, each.position_source) for each in pairs}
+    first, second, third, guessed = (photo.photo_id for photo in photos)
+    assert places == {
+        first: (46.0, "manifest"),
+        second: (46.1, "reviewed"),
+        third: (46.2, "reviewed"),
+    }
+    assert {each.other_id: each.other_lat for each in pairs}[guessed] is None
+    apart = [each.apart_m for each in pairs if each.other_id != guessed]
+    assert apart == pytest.approx([11119, 22239, 11119], abs=1)
+    assert [(each.id, each.lat) for each in stated] == [
+        (first, 46.0),
+        (second, 46.1),
+        (third, 46.2),
+    ]
 
 
 def test_the_layer_has_lines_between_the_places(filled: Database) -> None:

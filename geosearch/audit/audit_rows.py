@@ -16,22 +16,29 @@ from geosearch.json_record import Record
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.timeline.timeline_rows import camera_of
 
-# A filter is written for embeddings.
+# With the names that embeddings have, for which a filter is written.
+_PHOTOS = """
+SELECT id AS photo_id, collection_id, uri, sha256, author, {camera} AS camera, taken_at,
+    taken_at_zone AS zone, accuracy_m, licence,
+    geosearch.stated_position(geom, estimate, position_source) AS geom
+FROM geosearch.photos
+WHERE position_source IS DISTINCT FROM 'place'
+"""
+
 _STATED = """
-SELECT id, collection_id, uri, sha256, author, {camera} AS camera, taken_at, taken_at_zone AS zone,
-    lat, lon, coalesce(accuracy_m, 0) / 1000 AS accuracy_km,
-    count(*) OVER (PARTITION BY lat, lon) AS copies
-FROM (
-    SELECT id AS photo_id, *, ST_Y(geom) AS lat, ST_X(geom) AS lon FROM geosearch.photos
-) AS embeddings
-WHERE geom IS NOT NULL AND position_source <> 'place' AND {condition}
+SELECT photo_id AS id, collection_id, uri, sha256, author, camera, taken_at, zone,
+    ST_Y(geom) AS lat, ST_X(geom) AS lon, coalesce(accuracy_m, 0) / 1000 AS accuracy_km,
+    count(*) OVER (PARTITION BY ST_Y(geom), ST_X(geom)) AS copies
+FROM ({photos}) AS embeddings
+WHERE geom IS NOT NULL AND {condition}
 ORDER BY collection_id, author, camera, taken_at, id
 """
 
 _JUDGED = """
 SELECT DISTINCT ON (a.photo_id) a.photo_id, a.probability
 FROM geosearch.audits AS a JOIN geosearch.photos AS p ON p.id = a.photo_id
-    AND p.geom = a.stated AND p.taken_at IS NOT DISTINCT FROM a.stated_at
+    AND geosearch.stated_position(p.geom, p.estimate, p.position_source) = a.stated
+    AND p.taken_at IS NOT DISTINCT FROM a.stated_at
 WHERE a.model_id = %s AND a.photo_id = ANY(%s) AND a.recorded_by = current_user
 ORDER BY a.photo_id, a.id DESC
 """
@@ -48,11 +55,11 @@ WHERE a.reason = 'copied' AND a.recorded_by = current_user AND a.photo_id = ANY(
 
 _LIST = """
 SELECT id, photo_id, photo, collection, reason, reason_probability, probability, level, picture_km,
-    timeline_km, speed_kmh, stated_lat, stated_lon, mend_lat, mend_lon, stated_at, mend_at,
-    created_at
+    timeline_km, speed_kmh, stated_lat, stated_lon, position_source, mend_lat, mend_lon, stated_at,
+    mend_at, created_at
 FROM geosearch.gis_audit AS audits
 WHERE EXISTS (
-    SELECT FROM (SELECT id AS photo_id, * FROM geosearch.photos) AS embeddings
+    SELECT FROM ({photos}) AS embeddings
     WHERE embeddings.photo_id = audits.photo_id AND {condition}
 )
 ORDER BY probability, photo_id
@@ -104,6 +111,7 @@ class Doubt(Record):
     speed_kmh: float | None
     stated_lat: float
     stated_lon: float
+    position_source: str
     mend_lat: float | None
     mend_lon: float | None
     stated_at: datetime | None
@@ -111,8 +119,16 @@ class Doubt(Record):
     created_at: datetime
 
 
+def stated_photos(connection: Connection) -> sql.Composed:
+    """What selects the visible photos with the positions that they state, by known columns.
+
+    A reviewed position is one, as a reference or not; an estimated one is none.
+    """
+    return sql.SQL(_PHOTOS).format(camera=camera_of(connection))
+
+
 def read_stated(connection: Connection, where: Filter) -> list[Stated]:
-    """The photos that pass and have a position, by collection, author and camera, then by time.
+    """The photos that pass and state a position, by collection, author and camera, then by time.
 
     Raises
     ------
@@ -120,7 +136,8 @@ def read_stated(connection: Connection, where: Filter) -> list[Stated]:
         A collection or country in the filter does not exist.
     """
     condition, values = where.compile(connection)
-    statement = sql.SQL(_STATED).format(camera=camera_of(connection), condition=condition)
+    photos = stated_photos(connection)
+    statement = sql.SQL(_STATED).format(photos=photos, condition=condition)
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement, values)
         return [Stated(**(row | {"sha256": bytes(row["sha256"])})) for row in rows]
@@ -157,4 +174,5 @@ def list_doubts(connection: Connection, where: Filter = EVERYTHING) -> list[Doub
     """
     condition, values = where.compile(connection)
     with connection.cursor(row_factory=class_row(Doubt)) as cursor:
-        return cursor.execute(sql.SQL(_LIST).format(condition=condition), values).fetchall()
+        statement = sql.SQL(_LIST).format(photos=stated_photos(connection), condition=condition)
+        return cursor.execute(statement, values).fetchall()

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from geosearch.audit.audit_rows import (
 )
 from geosearch.audit.plausibility import Known
 from geosearch.audit.stated_lines import (
-    ROUNDS,
     TRUSTED,
     Line,
     by_author,
@@ -49,7 +49,7 @@ from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.conditions import Photos
 from geosearch.retrieval.duplicates import Exclusions
-from geosearch.sphere import great_circle_km, unit_vectors
+from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km, unit_vectors
 from geosearch.timeline import Movement, fit_movement
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
@@ -87,16 +87,20 @@ class AuditSummary(Record):
 
 @dataclass(frozen=True)
 class _Reading:
-    """How pictures are read: kernels so many times as wide, and how often they mislead."""
+    """How pictures are read: kernels so many times as wide, and no narrower than so many
+    kilometres, and how often they mislead.
+    """
 
     width: float
+    floor_km: float
     doubt: float
 
     def of(self, picture: Mixture) -> Mixture:
         """The density, with tails: neighbours crowd where photos are taken, not where this was."""
         lean = picture.without_lightest(_LIGHTEST).condensed(_CLOSE)
+        variance = self.width**2 / lean.kappa + (self.floor_km / EARTH_RADIUS_KM) ** 2
         parts = [
-            (share, Mixture(lean.centres, lean.weights, lean.kappa / (self.width * times) ** 2))
+            (share, Mixture(lean.centres, lean.weights, 1 / (variance * times**2)))
             for times, share in _TAILS
         ]
         return united(parts)
@@ -104,7 +108,8 @@ class _Reading:
 
 #: What is tried, on so many photos.
 _READ = 64
-_WIDTHS, _DOUBTS = (0.5, 1.0, 2.0, 4.0, 8.0), (0.01, 0.03, 0.1, 0.2, 0.4)
+_WIDTHS, _FLOORS_KM = (1.0, 3.0), (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+_DOUBTS = (0.01, 0.03, 0.1, 0.2, 0.4)
 
 
 @dataclass(frozen=True)
@@ -221,10 +226,9 @@ class _Work:
         """The rows of some photos."""
         seen = self._pictures([line.photos[index] for line, index in batch], progress)
         reading = self._reading(batch, seen)
-        for _ in range(ROUNDS):
-            for line, index in batch:
-                known = self._known(line, index, seen, reading)
-                line.trust[index] = line.judged(index, known).probability
+        for line in {id(line): line for line, _ in batch}.values():
+            chosen = [index for each, index in batch if each is line]
+            line.trust_together(chosen, partial(self._known, line, seen=seen, reading=reading))
         return [self._row(line, index, seen, reading) for line, index in batch]
 
     def _known(self, line: Line, index: int, seen: Mapping[int, _Seen], reading: _Reading) -> Known:
@@ -234,16 +238,16 @@ class _Work:
 
     def _reading(self, batch: Sequence[tuple[Line, int]], seen: Mapping[int, _Seen]) -> _Reading:
         """How pictures are to be read: so that the stated positions are likeliest."""
-        best, most = _Reading(1.0, 0.1), -np.inf
+        best, most = _Reading(1.0, _FLOOR_KM, 0.1), -np.inf
         told_by = [
             (line, index)
             for line, index in batch
             if line.photos[index].id in seen and line.trust[index] >= TRUSTED
         ]
-        for width in _WIDTHS:
+        for width, floor_km in product(_WIDTHS, _FLOORS_KM):
             totals = np.zeros(len(_DOUBTS))
             for line, index in told_by[:: max(1, -(-len(told_by) // _READ))]:
-                known = self._known(line, index, seen, _Reading(width, 0.1))
+                known = self._known(line, index, seen, _Reading(width, floor_km, 0.1))
                 point = unit_vectors(*line.photos[index].place)[None]
                 assert known.picture is not None
                 told = float(known.picture.log_density(point)[0]), known.log_mass
@@ -251,7 +255,7 @@ class _Work:
                     at, whole = (replace(known, doubt=doubt).believing(each) for each in told)
                     totals[number] += at - whole
             if totals.max() > most:
-                best, most = _Reading(width, _DOUBTS[int(totals.argmax())]), totals.max()
+                best, most = _Reading(width, floor_km, _DOUBTS[int(totals.argmax())]), totals.max()
         return best
 
     def _pictures(self, photos: Sequence[Stated], progress: Progress) -> dict[int, _Seen]:

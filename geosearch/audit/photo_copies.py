@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from geosearch.arguments import check_range
+from geosearch.audit.audit_rows import stated_photos
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import visible_vectors
 from geosearch.database.inserting import insert_all
@@ -23,6 +24,7 @@ from geosearch.features.places_model import refuse_places
 from geosearch.json_record import Record
 from geosearch.parallel import batched, ordered_map
 from geosearch.retrieval import EVERYTHING, Filter, nearest
+from geosearch.retrieval.conditions import IncludeEstimated
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 from geosearch.waiting import Progress
 
@@ -35,16 +37,12 @@ FROM ({asked}) AS asked
 JOIN geosearch.photos AS others ON others.sha256 = asked.sha256 AND others.id <> asked.photo_id
 """
 
-# A filter is written for embeddings.
-_ASKED = """
-SELECT photo_id, sha256 FROM (SELECT id AS photo_id, * FROM geosearch.photos) AS embeddings
-WHERE {}
-"""
+_ASKED = "SELECT photo_id, sha256 FROM ({photos}) AS embeddings WHERE {condition}"
 
 _LIST = """
-SELECT id, photo_id, photo, collection, lat, lon, taken_at, licence, other_id, other,
-    other_collection, other_lat, other_lon, other_taken_at, other_licence, same_bytes, distance,
-    apart_m, seconds_apart
+SELECT id, photo_id, photo, collection, lat, lon, position_source, taken_at, licence, other_id,
+    other, other_collection, other_lat, other_lon, other_position_source, other_taken_at,
+    other_licence, same_bytes, distance, apart_m, seconds_apart
 FROM geosearch.gis_duplicates AS pairs
 WHERE EXISTS (SELECT FROM ({asked}) AS asked WHERE asked.photo_id IN (pairs.photo_id, other_id))
 ORDER BY photo_id, other_id
@@ -58,7 +56,7 @@ class Duplicate(Record):
     """Two photos of the same, as they are now; positions in degrees, distances in metres.
 
     `distance` is the cosine distance of their embeddings. `differs` names what is not the same of
-    both: position, time, licence.
+    both: position, time, licence. An estimated position, as `position_source` says, is none.
     """
 
     id: int
@@ -67,6 +65,7 @@ class Duplicate(Record):
     collection: str
     lat: float | None
     lon: float | None
+    position_source: str | None
     taken_at: datetime | None
     licence: str | None
     other_id: int
@@ -74,6 +73,7 @@ class Duplicate(Record):
     other_collection: str
     other_lat: float | None
     other_lon: float | None
+    other_position_source: str | None
     other_taken_at: datetime | None
     other_licence: str | None
     same_bytes: bool
@@ -109,7 +109,8 @@ def find_duplicates(
         row = find_model(connection, model)
         refuse_places(row.name, "there are no copies")
         condition, values = where.compile(connection)
-        asked = sql.SQL(_ASKED).format(condition)
+        stated = stated_photos(connection)
+        asked = sql.SQL(_ASKED).format(photos=stated, condition=condition)
         same = set(connection.execute(sql.SQL(_SAME_BYTES).format(asked=asked), values))
         photos = [key for key, _ in connection.execute(asked, values)]
     near = _near_pairs(database, row, photos, duplicate_distance, progress)
@@ -154,7 +155,7 @@ def list_duplicates(
     check_range("apart_m", apart_m, 0)
     check_range("apart_s", apart_s, 0)
     condition, values = where.compile(connection)
-    asked = sql.SQL(_ASKED).format(condition)
+    asked = sql.SQL(_ASKED).format(photos=stated_photos(connection), condition=condition)
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql.SQL(_LIST).format(asked=asked), values).fetchall()
     found = [Duplicate(**row, differs=_differs(row, apart_m, apart_s)) for row in rows]
@@ -186,7 +187,7 @@ def _near_pairs(
         key, embedding = photo
         k = _NEIGHBOURS
         while True:
-            found = nearest(database, model.id, embedding, k)
+            found = nearest(database, model.id, embedding, k, IncludeEstimated())
             close = np.flatnonzero(found.distance < distance).tolist()
             if len(close) < k or k == MAX_EF_SEARCH:
                 break

@@ -22,7 +22,7 @@ The posterior follows by Bayes' rule from the shares of such faults that are exp
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -48,8 +48,13 @@ PRIORS = {
     "elsewhere": 0.01,
 }
 
+_LOG_RIGHT = float(np.log(PRIORS["right"]))
+
 #: Hours that a clock may be off: another zone, an hour of summer, noon for midnight.
 SHIFTS = tuple(hours for hours in range(-14, 15) if hours)
+
+#: Another hour has to go along with all that is trusted: else one wrong photo explains another.
+_SURE = 1e-6
 
 #: How probable one of these is if a clock is wrong; else it shows any time.
 _SHIFTED = 0.8
@@ -71,9 +76,6 @@ _BY_ROAD, _BY_AIR, _FLIGHT_KM = 200.0, 1000.0, 300.0
 
 #: Probability that a photographer moves like others, not as usual.
 _UNUSUAL = 0.2
-
-#: Log of a ratio of densities that makes a place an odd one.
-_ODD = 5.0
 
 #: Of a density, kernels of this share together are no places that a photo may be at.
 _LIGHTEST = 0.05
@@ -163,6 +165,8 @@ class Judgement:
     `probability` that what it states is right, `reason` what is likeliest wrong otherwise, with its
     own probability; `mend` is the place, in degrees, that goes with it, `shift_hours` what is to be
     added to its time. `speed_kmh` is what it takes to get to the stated place, or from it.
+    `log_right` and `log_wrong` are the logs of how probable picture and statement are if it is
+    right, but for the photos before and after it, and if it is not.
     """
 
     probability: float
@@ -171,6 +175,8 @@ class Judgement:
     mend: Place | None
     shift_hours: float | None
     speed_kmh: float | None
+    log_right: float
+    log_wrong: float
 
 
 def judge(
@@ -194,10 +200,9 @@ def judge(
     logs["swapped"], mends["swapped"] = _best(known, _swapped(stated))
     logs["lost_sign"], mends["lost_sign"] = _best(known, _without_sign(stated))
     logs["null_island"] = _log_null(stated)
-    # The hours are many: only where the place is an odd one for the time.
     shift, been = None, None
     logs["clock"] = logs["copied"] = -np.inf
-    if known.moment and _is_odd(known.timeline, stated):
+    if known.moment:
         been = ever()
         logs["clock"], shift = _log_clock(known, stated, at_shift, been)
     if copies >= FEWEST_COPIES:
@@ -208,6 +213,11 @@ def judge(
         logs["copied"] = float(np.logaddexp.reduce(given) - np.log(len(given)))
     found = _posterior(logs)
     right = found.pop("right")
+    log_right = float(np.ravel(known.log_picture(unit_vectors(*stated)[None]))[0]) + _LOG_RIGHT
+    # Of its neighbours one is not to say that it is a little wrong, and of it they as much.
+    logs["elsewhere"], logs["copied"] = _log_at(known.movement.spread.mixture, stated), -np.inf
+    wrong = [logs[name] + np.log(PRIORS[name]) for name in found]
+    log_wrong = float(known.log_whole + np.logaddexp.reduce(wrong))
     reason = max(found, key=lambda name: found[name])
     probability, speed = found[reason], speed_kmh(known.moment, stated)
     if reason == "elsewhere" and is_impossible(known.moment, stated):
@@ -220,13 +230,9 @@ def judge(
         mend,
         shift if reason == "clock" else None,
         speed,
+        log_right,
+        log_wrong,
     )
-
-
-def _is_odd(timeline: Mixture, place: Place) -> bool:
-    """Whether the density at a place is far below what it is where it is highest."""
-    centres = timeline.without_lightest(_LIGHTEST).centres
-    return bool(_log_at(timeline, place) < timeline.log_density(centres).max() - _ODD)
 
 
 def speed_kmh(moment: Moment, place: Place) -> float | None:
@@ -302,7 +308,7 @@ def _log_clock(
     moments = [at_shift(hours) for hours in SHIFTS]
     logs = np.logaddexp.reduce(
         [
-            np.log(share) + log_density_at(movement, moments, *stated)
+            np.log(share) + log_density_at(replace(movement, doubt=_SURE), moments, *stated)
             for share, movement in known.movements
         ]
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geosearch.audit.audit_rows import Stated
 from geosearch.audit.plausibility import FEWEST_COPIES, Judgement, Known, judge
+from geosearch.audit.right_chain import Chain
 from geosearch.density import Mixture
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread
@@ -20,7 +22,7 @@ from geosearch.timeline.timeline_rows import clock_reading
 TRUSTED = 0.5
 
 #: How often photos are judged again with what was found of those before and after them.
-ROUNDS = 2
+ROUNDS = 3
 
 #: Photos of one author so near in time are no references for one another: a wrong place that was
 #: given to all of a session is no evidence for it.
@@ -136,13 +138,40 @@ class Line:
 
     def trust_by_time(self, movement: Movement) -> None:
         """Distrust the photos that time alone shows to be wrong."""
-        for _ in range(ROUNDS):
-            known = [
-                Known(movement, self.moment(index), None, 1.0) for index in range(len(self.photos))
-            ]
-            self.trust = np.array(
-                [self.judged(index, each).probability for index, each in enumerate(known)]
-            )
+        chosen = range(len(self.photos))
+        self.trust_together(chosen, lambda n: Known(movement, self.moment(n), None, 1.0))
+
+    def trust_together(self, chosen: Sequence[int], known: Callable[[int], Known]) -> None:
+        """Trust some of the photos by what is known of each, all together.
+
+        The others are right if they are trusted, and left out else.
+        """
+        log_wrong = np.full(len(self.photos), -np.inf)
+        log_right = np.zeros(len(self.photos))
+        for turn in range(ROUNDS):
+            given = [known(n) for n in chosen]
+            found = [self.judged(n, each) for n, each in zip(chosen, given, strict=True)]
+            told = np.array([each.log_wrong for each in found])
+            # Two that contradict one another would else be trusted in turns.
+            log_wrong[chosen] = (log_wrong[chosen] + told) / 2 if turn else told
+            log_right[chosen] = [each.log_right for each in found]
+            nodes = np.flatnonzero((log_wrong > -np.inf) | (self.trust >= TRUSTED))
+            right = self._chain(nodes).right(given[0].movements, log_right[nodes], log_wrong[nodes])
+            self.trust[chosen] = right[np.searchsorted(nodes, chosen)]
+
+    def _chain(self, nodes: NDArray[np.intp]) -> Chain:
+        photos = [self.photos[n] for n in nodes.tolist()]
+        lat, lon = np.array([photo.place for photo in photos]).T
+        places = [photo.place if photo.copies >= FEWEST_COPIES else None for photo in photos]
+        return Chain(
+            self.hours[nodes],
+            lat,
+            lon,
+            np.array([photo.accuracy_km for photo in photos]),
+            np.array([-1 if each is None else places.index(each) for each in places]),
+            np.unique([str(photo.camera) for photo in photos], return_inverse=True)[1],
+            _APART_HOURS,
+        )
 
 
 def by_author(lines: Sequence[Line], movement: Movement) -> list[Line]:
@@ -198,9 +227,8 @@ def _hours_behind(line: Timeline, other: Timeline) -> tuple[float, float]:
         km = great_circle_km(*lat_lon(way), lat, lon)
         gap = np.minimum(np.abs(when - line.hours[before]), np.abs(when - line.hours[after]))
         strayed = _STRAY_KMH * gap, _STRAY * legs[before] * 2 * np.sqrt(share * (1 - share))
-        variance = sum(
-            each**2 for each in (floor_km, *strayed, legs[before] / spans[before] * step)
-        )
+        stepped = legs[before] / spans[before] * step
+        variance = sum(each**2 for each in (floor_km, *strayed, stepped))
         hit = np.exp(-(km**2) / variance / 2) / (2 * np.pi * variance)
         return np.asarray(np.log((1 - _ASTRAY) * hit / nothing + _ASTRAY).sum(axis=1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +36,12 @@ def audit(
         bool, typer.Option("--again", help="Also judge photos that were judged as they are now.")
     ] = False,
     limit: LimitOption = None,
+    map_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", metavar="FILE", help="Also draw all doubts as lines on a map, a PNG."
+        ),
+    ] = None,
     as_json: JsonOption = False,
     *,
     model: str,
@@ -47,8 +54,9 @@ def audit(
     found is recorded, for the layer audit too: it has lines to where they were likelier taken. A
     run that was broken off goes on where it was.
 
-    Example: geosearch audit --collection mine
+    Example: geosearch audit --collection mine --map doubts.png
     """
+    options.check_map(map_file)
     from geosearch.audit.audit_rows import list_doubts
     from geosearch.audit.audit_run import audit as run
     from geosearch.localization import Request
@@ -66,12 +74,17 @@ def audit(
             )
         with opened.connection() as connection:
             found = list_doubts(connection, where)
+            if map_file is not None:
+                from geosearch.export.doubts_picture import draw_doubts
+
+                draw_doubts(connection, found, map_file)
 
     def show() -> None:
         columns = {
             "photo": lambda item: item.photo,
             "reason": lambda item: item.reason.replace("_", " "),
             "right": lambda item: f"{item.probability:.3f}",
+            "source": lambda item: item.position_source,
             "stated": lambda item: f"{item.stated_lat:.5f},{item.stated_lon:.5f}",
             "likelier": _likelier,
             "picture km": lambda item: _km(item.picture_km),
@@ -83,7 +96,8 @@ def audit(
         counted = ", ".join(f"{n:,} {name}" for name, n in summary.reasons.items()) or "none"
         say(f"{summary.photos:,} photos, {summary.judged:,} judged now; doubtful: {counted}")
 
-    answer(as_json, {**summary.to_json(), "doubts": found}, show)
+    picture = {} if map_file is None else {"map": map_file}
+    answer(as_json, {**summary.to_json(), "doubts": found, **picture}, show)
 
 
 @options.taking(options.MODEL, options.DUPLICATES, where=options.make_filter)
@@ -133,6 +147,7 @@ def duplicates(
         "same": _same,
         "km": lambda item: "" if item.apart_m is None else f"{item.apart_m / 1000:,.3f}",
         "hours": lambda i: "" if i.seconds_apart is None else f"{i.seconds_apart / 3600:,.2f}",
+        "positions": _sources,
         "differ in": lambda item: ", ".join(item.differs),
     }
     none = f"none of {pairs:,} pairs of photos that show the same differs"
@@ -147,6 +162,10 @@ def _likelier(item: Doubt) -> str:
     if item.mend_at is not None:
         return f"{item.mend_at:%Y-%m-%d %H:%M}"
     return "" if item.mend_lat is None else f"{item.mend_lat:.5f},{item.mend_lon:.5f}"
+
+
+def _sources(item: Duplicate) -> str:
+    return " / ".join(each or "none" for each in (item.position_source, item.other_position_source))
 
 
 def _same(item: Duplicate) -> str:

@@ -103,10 +103,13 @@ def visible_embeddings(
 def visible_vectors(
     connection: Connection, model_id: int, photo_ids: Sequence[int]
 ) -> dict[int, NDArray[np.float32]]:
-    """One model's embeddings (D,) of these photos, as far as this login may see any."""
+    """One model's embeddings (D,) of these photos, as far as this login may see any.
+
+    Of photos without any position, known, reviewed or estimated, there are none.
+    """
     rows = connection.execute(
         sql.SQL("SELECT photo_id, embedding FROM {} AS e WHERE photo_id = ANY(%s)").format(
-            visible_embeddings(connection, model_id)
+            visible_embeddings(connection, model_id, estimated=True)
         ),
         (list(photo_ids),),
     )

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
@@ -21,7 +22,7 @@ from geosearch.earth import blue_marble_at, coastlines
 from geosearch.errors import PhotoRejected
 from geosearch.export.projections import Projection
 from geosearch.images import decode, open_image
-from geosearch.sphere import Array
+from geosearch.sphere import Array, great_circle_line
 from geosearch.storage import read_bytes
 from geosearch.words import threshold
 
@@ -81,6 +82,8 @@ LIGHT = Theme(
 )
 #: The Blue Marble's cells of 7 km are good for maps from this width in kilometres.
 BLUE_MARBLE_FROM_KM = 3500.0
+
+_LINE_POINTS = 60
 
 # The background stays dark and grey, so that the answer is what shines.
 _SATURATION, _BRIGHTNESS, _FLOOR = 0.65, 0.68, 0.07
@@ -145,6 +148,47 @@ def add_map(
 def add_lines(axes: Axes, lines: Sequence[Array], **style: Any) -> None:
     """Draw lines (n, 2) of the map, which stays as wide as it is."""
     axes.add_collection(LineCollection(lines, **style), autolim=False)
+
+
+def add_great_circles(
+    axes: Axes,
+    projection: Projection,
+    lat: Array,
+    lon: Array,
+    other_lat: Array,
+    other_lon: Array,
+    colour: str,
+) -> None:
+    """Draw the shortest ways between places in degrees, all (n,)."""
+    lines = []
+    for ends in zip(lat, lon, other_lat, other_lon, strict=True):
+        lines += list(projected(projection, *great_circle_line(*ends, _LINE_POINTS)))
+    add_lines(axes, lines, colors=colour, linewidths=1.0, alpha=0.55, zorder=4)
+
+
+def add_shares(
+    figure: Figure, names: Sequence[str], colours: Sequence[str], counts: np.ndarray
+) -> None:
+    """A bar of all by class, which is the legend too, at the foot of the page."""
+    axes = figure.add_axes((0.03, 0.035, 0.94, 0.075), xlim=(0, 1), ylim=(0, 1))
+    axes.axis("off")
+    shares = counts / counts.sum()
+    width = 1 / len(colours)
+    left = 0.0
+    for number, (label, colour, share) in enumerate(zip(names, colours, shares, strict=True)):
+        axes.add_patch(Rectangle((left, 0.72), share, 0.2, facecolor=colour, linewidth=0))
+        left += share
+        x = number * width
+        axes.add_patch(Rectangle((x, 0.22), 0.009, 0.22, facecolor=colour, linewidth=0))
+        axes.text(x + 0.015, 0.33, label, color=TEXT, fontsize=12, va="center")
+        axes.text(
+            x + 0.015,
+            0.0,
+            f"{100 * share:.1f} %  ({counts[number]:,})",
+            color=MUTED,
+            fontsize=11,
+            va="center",
+        )
 
 
 def add_title(figure: Figure, title: str) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import shapely
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from geosearch.database.connection import Connection
 from geosearch.export import canvas
@@ -22,7 +21,7 @@ from geosearch.export.surroundings import (
 from geosearch.layers.layer import ESTIMATES
 from geosearch.layers.layer_rows import LayerRows, read_answers
 from geosearch.layers.selection import Selection
-from geosearch.sphere import Array, great_circle_line
+from geosearch.sphere import Array
 from geosearch.thresholds import WORLD_KM
 from geosearch.words import format_km, threshold
 
@@ -32,7 +31,6 @@ _FARTHEST = "#f43f5e"
 _NO_TRUTH = canvas.ESTIMATE
 #: More lines than this only hide each other; they are drawn for an even choice of the answers.
 _MOST_LINES = 5000
-_LINE_POINTS = 60
 #: What the layer of estimates says of the truth, NaN where it is unknown.
 _KNOWN = ("truth_lat", "truth_lon", "error_km")
 
@@ -77,13 +75,13 @@ def overview(
         colour = colours[number]
         step = max(1, -(-len(lat) // _MOST_LINES))
         drawn = chosen[::step]
-        _draw_lines(
-            axes, projection, lat[drawn], lon[drawn], true_lat[drawn], true_lon[drawn], colour
-        )
+        ends = lat[drawn], lon[drawn], true_lat[drawn], true_lon[drawn]
+        canvas.add_great_circles(axes, projection, *ends, colour)
         _draw_points(axes, projection, lat[chosen], lon[chosen], colour)
     _draw_title(figure, total, len(lat), error[known])
     if known.any():
-        _draw_shares(figure, limits, colours, np.bincount(classes[known], minlength=len(colours)))
+        counts = np.bincount(classes[known], minlength=len(colours))
+        canvas.add_shares(figure, _names(limits), colours, counts)
     add_attribution(figure, 0.98, canvas.DARK)
     return figure, len(lat)
 
@@ -107,21 +105,6 @@ def _draw_points(axes: Axes, projection: EqualEarth, lat: Array, lon: Array, col
     axes.scatter(x, y, s=size, color=colour, edgecolors=canvas.PAGE, linewidths=0.5, zorder=5)
 
 
-def _draw_lines(
-    axes: Axes,
-    projection: EqualEarth,
-    lat: Array,
-    lon: Array,
-    true_lat: Array,
-    true_lon: Array,
-    colour: str,
-) -> None:
-    lines = []
-    for ends in zip(lat, lon, true_lat, true_lon, strict=True):
-        lines += list(canvas.projected(projection, *great_circle_line(*ends, _LINE_POINTS)))
-    canvas.add_lines(axes, lines, colors=colour, linewidths=1.0, alpha=0.55, zorder=4)
-
-
 def _draw_title(figure: Figure, total: int, located: int, error: Array) -> None:
     title = f"{total:,} answer{'s' * (total != 1)}"
     if len(error):
@@ -135,33 +118,12 @@ def _draw_title(figure: Figure, total: int, located: int, error: Array) -> None:
     )
 
 
-def _draw_shares(
-    figure: Figure, limits: Sequence[float], colours: Sequence[str], counts: np.ndarray
-) -> None:
-    """A bar of all errors by class, which is the legend too."""
-    axes = figure.add_axes((0.03, 0.035, 0.94, 0.075), xlim=(0, 1), ylim=(0, 1))
-    axes.axis("off")
-    shares = counts / counts.sum()
-    width = 1 / len(colours)
-    names = [
+def _names(limits: Sequence[float]) -> list[str]:
+    """Of the classes of errors."""
+    return [
         *(
             f"{'0' if low is None else threshold(low)} to {threshold(high)}"
             for low, high in zip((None, *limits), limits, strict=False)
         ),
         f"over {threshold(limits[-1])}",
     ]
-    left = 0.0
-    for number, (label, colour, share) in enumerate(zip(names, colours, shares, strict=True)):
-        axes.add_patch(Rectangle((left, 0.72), share, 0.2, facecolor=colour, linewidth=0))
-        left += share
-        x = number * width
-        axes.add_patch(Rectangle((x, 0.22), 0.009, 0.22, facecolor=colour, linewidth=0))
-        axes.text(x + 0.015, 0.33, label, color=canvas.TEXT, fontsize=12, va="center")
-        axes.text(
-            x + 0.015,
-            0.0,
-            f"{100 * share:.1f} %  ({counts[number]:,})",
-            color=canvas.MUTED,
-            fontsize=11,
-            va="center",
-        )

@@ -10,16 +10,16 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgba
 
 from geosearch.export import canvas
-from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
+from geosearch.export.projections import AzimuthalEquidistant, Projection, view_of
 from geosearch.geocells import Partition
-from geosearch.sphere import Array, great_circle_km, lat_lon, unit_vectors
+from geosearch.sphere import Array
 
 _HEAT = LinearSegmentedColormap.from_list(
     "cells", ["#1f3a5f", "#2f7f8f", "#7cc4a0", "#fde68a", "#ffb454"]
 )
 _OPACITY, _BORDER_OPACITY = 0.6, 0.55
 _MOST_MEDOIDS = 600  # more would hide the cells
-_SMALLEST_KM, _LARGEST_KM = 50.0, 4000.0  # half-heights; beyond the largest, the whole world
+_SMALLEST_KM = 50.0  # from the middle to the upper edge
 _MAP = (0.02, 0.1, 0.96, 0.8)  # left, bottom, width, height as shares of the page
 
 
@@ -33,7 +33,8 @@ def draw_cells(partition: Partition, path: Path) -> None:
     InputError
         The file cannot be written.
     """
-    projection = _view(partition)
+    aspect = _MAP[2] * canvas.WIDTH / (_MAP[3] * canvas.HEIGHT)
+    projection = view_of(partition.lat, partition.lon, aspect, _SMALLEST_KM)
     figure = canvas.new_figure()
     axes = canvas.add_map(figure, _MAP, projection)
     density = partition.photos / partition.area_km2
@@ -54,19 +55,6 @@ def draw_cells(partition: Partition, path: Path) -> None:
     bar.set_label("photos per km²", color=canvas.MUTED, fontsize=11)
     bar.ax.tick_params(colors=canvas.MUTED, labelsize=10)
     canvas.save(figure, path)
-
-
-def _view(partition: Partition) -> Projection:
-    middle = unit_vectors(partition.lat, partition.lon).mean(axis=0)
-    if np.linalg.norm(middle) < 1e-6:
-        return EqualEarth()
-    lat, lon = (float(value) for value in lat_lon(middle))
-    reach = float(great_circle_km(lat, lon, partition.lat, partition.lon).max())
-    half_height = max(1.15 * reach, _SMALLEST_KM)
-    if half_height > _LARGEST_KM:
-        return EqualEarth()
-    aspect = _MAP[2] * canvas.WIDTH / (_MAP[3] * canvas.HEIGHT)
-    return AzimuthalEquidistant(lat, lon, aspect * half_height, half_height)
 
 
 def _draw_cells(

@@ -9,7 +9,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from geosearch.sphere import EARTH_RADIUS_KM, Array, destination, great_circle_km, initial_bearing
+from geosearch.sphere import (
+    EARTH_RADIUS_KM,
+    Array,
+    destination,
+    great_circle_km,
+    initial_bearing,
+    lat_lon,
+    unit_vectors,
+)
 
 
 class Projection(Protocol):
@@ -129,3 +137,23 @@ def _polynomial(theta: ArrayLike) -> Array:
 def _slope(theta: ArrayLike) -> Array:
     square = np.square(np.asarray(theta, float))
     return np.asarray(_A1 + square * (3 * _A2 + square**2 * (7 * _A3 + square * 9 * _A4)))
+
+
+#: Half the height of the largest map of a part of the world, kilometres.
+_LARGEST_KM = 4000.0
+
+
+def view_of(lat: Array, lon: Array, aspect: float, smallest_km: float) -> Projection:
+    """The map that shows all of some places in degrees (n,): of their surroundings, or the world.
+
+    `aspect` is its width by its height; half of that is at least `smallest_km`.
+    """
+    middle = unit_vectors(lat, lon).sum(axis=0)
+    if np.linalg.norm(middle) <= 1e-6 * len(lat):
+        return EqualEarth()
+    centre = lat_lon(middle)
+    reach = float(great_circle_km(*centre, lat, lon).max())
+    half_height = max(1.15 * reach, smallest_km)
+    if half_height > _LARGEST_KM:
+        return EqualEarth()
+    return AzimuthalEquidistant(*map(float, centre), aspect * half_height, half_height)

@@ -261,10 +261,12 @@ SELECT
     ST_X(photos.geom) AS lon,
     photos.taken_at,
     photos.licence,
+    photos.position_source,
     ST_Y(others.geom) AS other_lat,
     ST_X(others.geom) AS other_lon,
     others.taken_at AS other_taken_at,
     others.licence AS other_licence,
+    others.position_source AS other_position_source,
     CASE WHEN NOT ST_Equals(photos.geom, others.geom) THEN
         geosearch.great_circle_line(photos.geom, others.geom)
     END::geometry(MultiLineString, 4326) AS geom
@@ -272,8 +274,16 @@ FROM (
     SELECT DISTINCT ON (photo_id, other_id) id, photo_id, other_id, same_bytes, distance
     FROM geosearch.duplicates ORDER BY photo_id, other_id, id DESC
 ) AS pairs
-JOIN geosearch.photos ON photos.id = pairs.photo_id
-JOIN geosearch.photos AS others ON others.id = pairs.other_id
+JOIN (
+    SELECT id, uri, collection_id, taken_at, licence, position_source,
+        geosearch.stated_position(geom, estimate, position_source) AS geom
+    FROM geosearch.photos
+) AS photos ON photos.id = pairs.photo_id
+JOIN (
+    SELECT id, uri, collection_id, taken_at, licence, position_source,
+        geosearch.stated_position(geom, estimate, position_source) AS geom
+    FROM geosearch.photos
+) AS others ON others.id = pairs.other_id
 LEFT JOIN geosearch.collections ON collections.id = photos.collection_id
 LEFT JOIN geosearch.collections AS other_collections
     ON other_collections.id = others.collection_id;
@@ -297,6 +307,7 @@ SELECT
     audits.speed_kmh,
     ST_Y(audits.stated) AS stated_lat,
     ST_X(audits.stated) AS stated_lon,
+    photos.position_source,
     ST_Y(audits.mend) AS mend_lat,
     ST_X(audits.mend) AS mend_lon,
     audits.stated_at,
@@ -312,7 +323,9 @@ FROM (
     FROM geosearch.audits ORDER BY photo_id, id DESC
 ) AS audits
 JOIN geosearch.photos ON photos.id = audits.photo_id
-    AND photos.geom = audits.stated AND photos.taken_at IS NOT DISTINCT FROM audits.stated_at
+    AND geosearch.stated_position(photos.geom, photos.estimate, photos.position_source)
+        = audits.stated
+    AND photos.taken_at IS NOT DISTINCT FROM audits.stated_at
 LEFT JOIN geosearch.collections ON collections.id = photos.collection_id
 WHERE audits.reason IS NOT NULL;
 
@@ -479,6 +492,10 @@ BEGIN
                 'How far above the horizon the camera looked, degrees; -90 is straight down.'),
             ('photos', 'position_source',
                 'exif, xmp, manifest, corrected (by hand) or reviewed; place: no photo.'),
+            ('duplicates', 'position_source',
+                'Of the photo: exif, xmp, manifest, corrected (by hand) or reviewed; an estimated '
+                'position is not compared.'),
+            (NULL, 'other_position_source', 'The same of the other photo.'),
             (NULL, 'probability', 'Probability that the stated position and time are right.'),
             ('unlocated', 'position_source',
                 'estimated, or reviewed and no reference; NULL if the answer alone says where.'),

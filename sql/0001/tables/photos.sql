@@ -230,6 +230,15 @@ CALL pg_temp.describe('geosearch.all_photos', 'Reference photos with their posit
     run_id: Ingest run that added the photo.
 $$);
 
+-- An estimate is a guess, but what somebody reviewed is stated, a reference or not.
+CREATE FUNCTION geosearch.stated_position(geom geometry, estimate geometry, position_source text)
+RETURNS geometry
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce(geom, CASE WHEN position_source = 'reviewed' THEN estimate END);
+
+COMMENT ON FUNCTION geosearch.stated_position(geometry, geometry, text) IS
+    'The position that a photo states: a known one, or a reviewed one that makes no reference.';
+
 CREATE SEQUENCE geosearch.rejects_id_seq;
 
 CREATE TABLE geosearch.all_rejects (
