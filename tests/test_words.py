@@ -18,7 +18,7 @@ from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, ModelError
 from geosearch.features import backbones, load_backbone
-from geosearch.features.given_queries import text_query
+from geosearch.features.given_queries import GivenQuery, text_query
 from geosearch.localization import Request, request
 from geosearch.web.access import Gate
 from geosearch.web.application import make_application
@@ -128,14 +128,15 @@ def test_words_that_cannot_be_asked_are_refused(gs: tuple[Geosearch, str]) -> No
     for text in ("", " \n", "a\0b", "x" * 1001, 7):
         with pytest.raises(InputError, match="text"):
             opened.nearest(text=text, model=spec)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="nothing else"):
+    with pytest.raises(InputError, match="not both"):
         opened.localize("x.jpg", text=SAID, model=spec)
     with pytest.raises(InputError, match="was fitted to pictures"):
         opened.localize(text=SAID, model=spec, parameters=Request(calibration=1))
     with pytest.raises(InputError, match="compares pictures"):
         opened.localize(text=SAID, model=spec, verify=5)
+    both: list[GivenQuery] = [text_query(SAID), "x.jpg"]
     with pytest.raises(InputError, match="asked apart"):
-        list(opened.localize_many([text_query(SAID), "x.jpg"], model=spec))
+        list(opened.localize_many(both, model=spec))
     with pytest.raises(InputError, match="needs a calibration"):
         opened.localize(text=SAID, model=spec, min_presence=0.5)
     with pytest.raises(ModelError, match="knows no words"):

@@ -121,7 +121,9 @@ class Backbone:
                 "Ask a model of pictures and words: of open_clip, or CLIP and SigLIP of "
                 "transformers.",
             )
-        return normalised(self._words(text)[None])[0]
+        (vector,) = normalised(self._words(text)[None])
+        unit: NDArray[np.float32] = vector
+        return unit
 
     @cached_property
     def _words(self) -> Callable[[str], NDArray[np.float32]] | None:

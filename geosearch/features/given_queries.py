@@ -136,7 +136,7 @@ def one_or_stored(
         There is neither, or both; or it is no query, or several.
     """
     if sum(each is not None for each in (photo, photo_id, text)) != 1:
-        raise InputError("`photo`: give it, or the id of a stored one, or `text`, and nothing else")
+        raise InputError("`photo`: give it, the id of a stored one, or `text`, and not both")
     if text is not None:
         return text_query(text)
     if photo_id is not None:

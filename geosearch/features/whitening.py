@@ -150,7 +150,9 @@ class WhitenedBackbone(Backbone):
 
     def embed_text(self, text: str) -> NDArray[np.float32]:
         """The embedding (dimension,) of a text, by the backbone it comes of."""
-        return self.whitening.apply(self.base.embed_text(text)[None])[0]
+        (vector,) = self.whitening.apply(self.base.embed_text(text)[None])
+        unit: NDArray[np.float32] = vector
+        return unit
 
 
 def find_backbone(
