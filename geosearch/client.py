@@ -198,6 +198,7 @@ class Geosearch(Closing):
         *,
         model: str | Backbone = DEFAULT_MODEL,
         photo_id: int | None = None,
+        text: str | None = None,
         device: str = "auto",
         exact: bool = False,
         exclude_self: bool = False,
@@ -205,7 +206,7 @@ class Geosearch(Closing):
         where: GivenFilter = None,
         **conditions: Unpack[Conditions],
     ) -> Neighbours:
-        """The `k` reference photos most like `photo`, or the stored photo of this id.
+        """The `k` reference photos most like `photo`, the stored photo of this id, or a `text`.
 
         It is given in any way of `geosearch.features.given_queries`. `exclude_self` leaves out
         those with its bytes, as is always done for a stored one, and `exclude_duplicates` those at
@@ -218,7 +219,7 @@ class Geosearch(Closing):
         NotFoundError
             There is no stored photo of this id.
         """
-        asked = one_or_stored(photo, photo_id)
+        asked = one_or_stored(photo, photo_id, text)
         row, query = embed_one(self.database, self._backbone(model, device), asked)
         return nearest_others(
             self.database,
@@ -236,9 +237,10 @@ class Geosearch(Closing):
         photo: GivenQuery | None = None,
         *,
         photo_id: int | None = None,
+        text: str | None = None,
         **options: Unpack[LocalizeOptions],
     ) -> Localization:
-        """Estimate where `photo`, or the stored photo of this id, was taken.
+        """Estimate where `photo`, or the stored photo of this id, or what a `text` says was taken.
 
         It is given in any way of `geosearch.features.given_queries`: a path, a picture, a vector.
         Options are the keywords of `localize_many`. For example
@@ -251,7 +253,7 @@ class Geosearch(Closing):
         NotFoundError
             There is no stored photo of this id.
         """
-        asked = one_or_stored(photo, photo_id)
+        asked = one_or_stored(photo, photo_id, text)
         if isinstance(asked, int):
             given = self.localize_stored([asked], **options)
         else:

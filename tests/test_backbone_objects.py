@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import geosearch
 from geosearch.client import Geosearch
@@ -14,9 +16,10 @@ from geosearch.database.connection import Database
 from geosearch.errors import InputError, ModelError
 from geosearch.features import Backbone, load_backbone
 from geosearch.features.embedded_ingest import EmbeddedIngest
+from geosearch.retrieval.indexes import find_index
 from geosearch.training.training_options import Training
 from tests.photo_files import gps, photo
-from tests.test_embed import DESCRIPTION, backbone
+from tests.test_embed import DESCRIPTION, MeanColours, backbone
 
 PLACES = [(10 + number % 4 / 10, 20 + number // 4) for number in range(24)]
 
@@ -72,3 +75,46 @@ def test_a_training_begins_with_the_model_of_a_backbone() -> None:
     model = load_backbone(at_once=False)
     begun = Training(backbone=model)  # type: ignore[arg-type]
     assert begun == Training(backbone=model.description.name)
+
+
+class Wide:
+    """Random outputs, as many as MegaLoc has, of the colours of a photo."""
+
+    device = "cpu"
+    dimension = 8448
+
+    def __init__(self) -> None:
+        self.weights = np.random.default_rng(0).normal(size=(12, self.dimension))
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        outputs = (MeanColours()(pixels) - 0.29) @ self.weights
+        unit: NDArray[np.float32] = outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
+        return unit.astype(np.float32)
+
+
+@pytest.mark.system
+def test_embeddings_of_8448_numbers_are_indexed_by_their_signs_with_known_recall(
+    database: Database, tmp_path: Path
+) -> None:
+    for number in range(300):
+        data = photo(gps(number % 20, number // 20), shade=number, size=(32, 24))
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    description = replace(DESCRIPTION, name="test/wide", dimension=Wide.dimension)
+    model = Backbone(description, Wide())
+    with geosearch.connect(database.url) as gs:
+        gs.ingest(tmp_path, collection="mine")
+        assert gs.embed(model).embedded == 300
+        indexed = gs.index(model, force=True, k=10, recall=0.95)
+        with database.connection() as connection:
+            index = find_index(connection, gs.embed(model).model_id)
+        assert index is not None
+        assert index.quantized
+        assert indexed.measured is not None
+        assert indexed.measured.recall >= 0.95
+        asked = tmp_path / "123.jpg"
+        near, exact = (gs.nearest(asked, 10, model=model, exact=each) for each in (False, True))
+        assert near.photo_id[0] == exact.photo_id[0]
+        assert np.isin(near.photo_id, exact.photo_id).mean() >= 0.8
+        assert near.distance[:1] == pytest.approx([0], abs=1e-3)
+        answer = gs.localize(asked, model=model, exclude_self=True, k=10)
+        assert len(answer.neighbours) == 10

@@ -183,7 +183,7 @@ def test_a_licence_that_asks_for_something_is_said(licence: str | None, said: st
 def test_a_repository_of_transformers_comes_from_the_cache_with_its_licence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not in the cache") as missing:
         resolve("transformers/me/street@v2")
-    assert "hf download me/street --revision v2" in str(missing.value)
+    assert "snapshot_download('me/street', revision='v2')" in str(missing.value)
     folder = made.transformers_folder(tmp_path)
     made.put_in_cache(tmp_path / "cache", "me/street", folder, "license: cc-by-nc-4.0")
     described = resolve("transformers/me/street+avg").description

@@ -44,6 +44,7 @@ _RECORD = options.option(
 
 _IDS = options.option("photo_ids", list[int], "A photo of the database.", spelt="--photo-id")
 _VECTORS = options.option("vectors", Path, options.VECTORS, metavar="FILE")
+_TEXT = options.option("text", str, options.WORDS, metavar="WORDS")
 _UNLOCATED = options.option(
     "unlocated", bool, "All photos of the database that have no position and no such answer yet."
 )
@@ -112,7 +113,7 @@ def _seconds(text: str) -> float:
 
 
 @options.taking(
-    *(_IDS, _VECTORS, _UNLOCATED, _OF, options.MODEL, options.DEVICE, _RECORD),
+    *(_IDS, _VECTORS, _TEXT, _UNLOCATED, _OF, options.MODEL, options.DEVICE, _RECORD),
     times=_make_times,
     asked=options.make_parameters,
     exclusions=options.make_exclusions,
@@ -132,6 +133,7 @@ def localize(
     times: dict[str, Any],
     photo_ids: list[int] | None,
     vectors: Path | None,
+    text: str | None,
     unlocated: bool,
     of: list[str] | None,
     **given: Any,
@@ -139,8 +141,9 @@ def localize(
     """Estimate where photos were taken. `geosearch show` reads recorded answers back.
 
     Those of files; or of the database, then by their stored embeddings, and without themselves
-    among the neighbours; or by vectors that the model made elsewhere. --unlocated asks about those
-    of the collections that are searched, or --of others; killed, the same command goes on.
+    among the neighbours; or by vectors that the model made elsewhere; or by words, without any
+    calibration. --unlocated asks about those of the collections that are searched, or --of others;
+    killed, the same command goes on.
 
     The latest calibration of the model is used unless --method, --k, --bandwidth-km, --weighting
     or restrict_cells in --parameters is given. With --json, one object per photo and line. A photo
@@ -151,20 +154,24 @@ def localize(
     Example: geosearch localize --unlocated --collection mine
 
     Example: geosearch localize --vectors queries.npy --model external:dinov2
+
+    Example: geosearch localize --text "a red barn by a lake" --model open_clip/ViT-B-32@openai
     """
-    from geosearch.features.given_queries import file_queries, given_queries
+    from geosearch.features.given_queries import file_queries, given_queries, text_query
     from geosearch.localization import Failure, Request, localize_stored
     from geosearch.localization import localize as localize_photos
     from geosearch.retrieval.duplicates import Excluded
 
-    if sum(map(bool, (photos, photo_ids, vectors, unlocated))) != 1:
+    if sum(map(bool, (photos, photo_ids, vectors, text is not None, unlocated))) != 1:
         raise InputError(
             "nothing, or too much, says which photos",
-            "Give photos, --photo-id ID, --vectors FILE or --unlocated.",
+            "Give photos, --photo-id ID, --vectors FILE, --text WORDS or --unlocated.",
         )
     if of and not unlocated:
         raise InputError("--of is of --unlocated", "Leave it out, or give both.")
     asked_about = file_queries(vectors) if vectors else given_queries(photos or ())
+    if text is not None:
+        asked_about = [text_query(text)]
     if map_file is not None and (unlocated or len(asked_about or photo_ids or ()) > 1):
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
     options.check_map(map_file)
@@ -206,7 +213,8 @@ def localize(
                 from geosearch.export.map import draw_map
 
                 draw_map(found, map_file, opened)
-        if request.open and request.calibrate and answered and answered.parameters.fitted is None:
+        calibrates = request.open and request.calibrate and text is None
+        if calibrates and answered and answered.parameters.fitted is None:
             from geosearch.calibration.calibration_rows import list_calibrations
 
             with opened.connection() as connection:

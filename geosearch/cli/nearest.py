@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 PhotoArgument = Annotated[str | None, typer.Argument(help="Photo: path or URL.")]
 _ID = options.option("photo_id", int, "A photo of the database, instead.")
+_TEXT = options.option("text", str, options.WORDS, metavar="WORDS")
 _VECTOR = options.option("vectors", Path, options.VECTORS, metavar="FILE")
 
 
 @options.taking(
-    *(_ID, _VECTOR, MODEL, neighbours(20), EXACT, DEVICE),
+    *(_ID, _VECTOR, _TEXT, MODEL, neighbours(20), EXACT, DEVICE),
     exclusions=options.make_exclusions,
     where=options.make_filter,
 )
@@ -48,9 +49,11 @@ def nearest(
     Example: geosearch nearest holiday.jpg --k 10 --bbox 5,45,11,48
 
     Example: geosearch nearest --vectors query.npy --model external:dinov2
+
+    Example: geosearch nearest --text "a red barn by a lake" --model open_clip/ViT-B-32@openai
     """
     from geosearch.localization import Request
-    from geosearch.localization.localizing import chosen_parameters
+    from geosearch.localization.localizing import asked_by_words, chosen_parameters
     from geosearch.localization.pictures import find_neighbours
 
     own = {"method": "nearest", "k": k} | ({"exact": True} if exact else {})
@@ -60,7 +63,9 @@ def nearest(
         if asked_of["photo_id"] is not None:
             exclusions = replace(exclusions, same_bytes=True)
         with opened.connection() as connection:
-            chosen = chosen_parameters(connection, row, where, asked)
+            words = asked_of["text"] is not None
+            request = asked_by_words(asked) if words else asked
+            chosen = chosen_parameters(connection, row, where, request)
         found = find_neighbours(opened, row, query, chosen, where, exclusions)
     excluded, plan = found.excluded, found.neighbours.plan
 
@@ -78,7 +83,9 @@ def nearest(
     answer(as_json, value | {"filter": found.where, "excluded": excluded}, show)
 
 
-@options.taking(_ID, _VECTOR, MODEL, neighbours(100), EXACT, DEVICE, where=options.make_filter)
+@options.taking(
+    _ID, _VECTOR, _TEXT, MODEL, neighbours(100), EXACT, DEVICE, where=options.make_filter
+)
 def explain(
     context: typer.Context, photo: PhotoArgument = None, as_json: JsonOption = False, **given: Any
 ) -> None:
@@ -89,7 +96,8 @@ def explain(
     from geosearch.retrieval import explained
 
     with database(context) as opened:
-        asked_of = {name: given.pop(name) for name in ("photo_id", "vectors", "model", "device")}
+        names = ("photo_id", "vectors", "text", "model", "device")
+        asked_of = {name: given.pop(name) for name in names}
         row, query = _embedded(opened, photo, **asked_of)
         found = explained.explain(opened, row.id, query.embedding, **given)
     answer(as_json, found, lambda: _show(found))
@@ -100,17 +108,19 @@ def _embedded(
     photo: str | None,
     photo_id: int | None,
     vectors: Path | None,
+    text: str | None,
     model: str,
     device: str,
 ) -> tuple[Model, Query]:
     from geosearch.features.given_queries import embed_one, file_queries, one_or_stored, only
     from geosearch.features.whitening import find_backbone
 
-    if sum(one is not None for one in (photo, photo_id, vectors)) != 1:
+    if sum(one is not None for one in (photo, photo_id, vectors, text)) != 1:
         raise InputError(
-            "nothing, or too much, says which photo", "Give one, --photo-id ID or --vectors FILE."
+            "nothing, or too much, says which photo",
+            "Give one, --photo-id ID, --vectors FILE or --text WORDS.",
         )
-    asked = one_or_stored(photo, photo_id) if vectors is None else only(file_queries(vectors))
+    asked = one_or_stored(photo, photo_id, text) if vectors is None else only(file_queries(vectors))
     backbone = find_backbone(opened, model, device=device, at_once=False)
     return embed_one(opened, backbone, asked)
 

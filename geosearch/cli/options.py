@@ -143,6 +143,7 @@ def _parameters(
 MODEL = parameter("model", ModelOption, DEFAULT_MODEL)
 DEVICE = parameter("device", DeviceOption, "auto")
 VECTORS = "Ask by the vectors of a .npy, .parquet, .safetensors or text file: a row each."
+WORDS = "Ask by words instead, of a model that knows pictures and words."
 EXACT = option("exact", bool, "Compare all matching photos; do not use the index.")
 
 

@@ -59,11 +59,20 @@ _VIEWS = re.compile(r"\+views(\d+)$")
 
 
 class Backbone:
-    """A network ready to embed photos, and its description. Made by `load_backbone`."""
+    """A network ready to embed photos, and its description. Made by `load_backbone`.
 
-    def __init__(self, description: Description, network: Network) -> None:
+    `load_words`, where the model has one, makes what embeds a text (D) in the same space.
+    """
+
+    def __init__(
+        self,
+        description: Description,
+        network: Network,
+        load_words: Callable[[], Callable[[str], NDArray[np.float32]]] | None = None,
+    ) -> None:
         self.description = description
         self.network = network
+        self._load_words = load_words
 
     @property
     def device(self) -> str:
@@ -97,6 +106,28 @@ class Backbone:
             return self.network(pixels)
         each = self.network(pixels.reshape(-1, *pixels.shape[2:]))
         return normalised(each.reshape(*pixels.shape[:2], -1).mean(axis=1))
+
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """The embedding (dimension,) of a text, of length 1, in the space of the photos'.
+
+        Raises
+        ------
+        ModelError
+            The model knows no words.
+        """
+        if self._words is None:
+            raise ModelError(
+                f"{self.description.name} knows no words",
+                "Ask a model of pictures and words: of open_clip, or CLIP and SigLIP of "
+                "transformers.",
+            )
+        (vector,) = normalised(self._words(text)[None])
+        unit: NDArray[np.float32] = vector
+        return unit
+
+    @cached_property
+    def _words(self) -> Callable[[str], NDArray[np.float32]] | None:
+        return None if self._load_words is None else self._load_words()
 
 
 class _Later:
@@ -152,7 +183,8 @@ def load_backbone(
 
         return TorchNetwork(build_network(source), place)
 
-    return Backbone(source.description, network() if at_once else _Later(place, network))
+    made = network() if at_once else _Later(place, network)
+    return Backbone(source.description, made, source.load_words)
 
 
 def build_network(source: Source) -> EmbeddingNetwork:

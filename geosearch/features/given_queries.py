@@ -3,7 +3,8 @@
 A name and a sha256 say in an answer what it is an answer to. Of a file they are its path or URL and
 of its bytes. What has no path is called `bytes:`, `image:` or `vector:` and the first digits of its
 sha256: that of a picture in memory is of its pixels as a binary PPM file, that of a vector of its
-float32 values, little-endian, at length 1.
+float32 values, little-endian, at length 1. Words are called `text:` and themselves; the sha256 is
+of their UTF-8.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ from geosearch.database.embedding_tables import stored_embedding
 from geosearch.errors import InputError, MissingFileError, PhotoRejected, Reason, no_photo
 from geosearch.features.backbones import Backbone
 from geosearch.features.external_model import ExternalBackbone
-from geosearch.features.extraction import Outcome, Rejected, embed_batch, embed_stored
+from geosearch.features.extraction import (
+    Outcome,
+    Rejected,
+    embed_batch,
+    embed_stored,
+    outcome_of,
+)
 from geosearch.features.model_rows import Model, require_model
 from geosearch.features.unit_vectors import unit_vectors
 from geosearch.parallel import batched, ordered_map, processors
@@ -41,6 +48,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _DIGITS = 16
+#: Characters of a text: models read a few dozen words of it.
+_MOST_TEXT = 1000
 _KINDS = "a path or URL, a picture (bytes, an open file, of PIL, an array) or a vector"
 
 
@@ -48,13 +57,14 @@ _KINDS = "a path or URL, a picture (bytes, an open file, of PIL, an array) or a 
 class Given:
     """A query before it is embedded: `read` gives the bytes of its picture, or it is a `vector`.
 
-    What `lasts` can be read again by its name; a vector may have none.
+    Or it is a `text`. What `lasts` can be read again by its name; a vector may have none.
     """
 
     name: str
     read: Callable[[], bytes] | None = None
     vector: NDArray[Any] | None = None
     lasts: bool = False
+    text: str | None = None
 
 
 #: What one query may be given as.
@@ -98,16 +108,37 @@ def given_queries(queries: GivenQueries, name: str = "photos") -> list[Given | R
     return found
 
 
-def one_or_stored(photo: Any, photo_id: Any = None) -> Given | Rejected | int:
-    """The one query that is given, or the id of a stored photo.
+def text_query(text: str) -> Given:
+    """A text as a query, which the answer calls `text:` and itself.
+
+    Raises
+    ------
+    InputError
+        It is none, or too long.
+    """
+    plain = " ".join(text.split()) if isinstance(text, str) else ""
+    if not plain.isprintable() or not 0 < len(plain) <= _MOST_TEXT:
+        raise InputError(
+            f"`text`: {text!r:.40} cannot be asked",
+            f"Give words of 1 to {_MOST_TEXT:,} characters.",
+        )
+    return Given(f"text:{plain}", text=plain)
+
+
+def one_or_stored(
+    photo: Any, photo_id: Any = None, text: str | None = None
+) -> Given | Rejected | int:
+    """The one query that is given, or the id of a stored photo, or words.
 
     Raises
     ------
     InputError
         There is neither, or both; or it is no query, or several.
     """
-    if (photo is None) == (photo_id is None):
-        raise InputError("`photo`: give it, or the id of a stored one, and not both")
+    if sum(each is not None for each in (photo, photo_id, text)) != 1:
+        raise InputError("`photo`: give it, the id of a stored one, or `text`, and not both")
+    if text is not None:
+        return text_query(text)
     if photo_id is not None:
         return whole("photo_id", photo_id)
     found = _one(photo, "photo")
@@ -179,6 +210,8 @@ def embed_given(
         for each in batch:
             if isinstance(each, Given) and each.vector is not None:
                 outcomes.append(_vector_query(each, each.vector, model))
+            elif isinstance(each, Given) and each.text is not None:
+                outcomes.append(_text_query(each, backbone.embed_text(each.text)))
             elif isinstance(each, Given) and known:
                 outcomes.append(_known(database, model, each))
             else:
@@ -263,6 +296,11 @@ def _vector_query(given: Given, vector: NDArray[Any], model: Model) -> Outcome:
     digest = sha256(unit[0].astype("<f4").tobytes())
     name = given.name or f"vector:{digest.hexdigest()[:_DIGITS]}"
     return Query(name, digest.digest(), unit[0])
+
+
+def _text_query(given: Given, embedding: NDArray[np.float32]) -> Outcome:
+    digest = sha256((given.text or "").encode()).digest()
+    return outcome_of(given.name, digest, embedding, 0.0)
 
 
 def _one(query: Any, name: str) -> list[Given | Rejected] | None:

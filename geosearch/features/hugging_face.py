@@ -114,10 +114,11 @@ def opened(
     except ModelError:
         raise
     except Exception as error:  # no network, no such repository, one that asks for a login…
-        said = f" --revision {revision}" if revision else ""
+        call = f"snapshot_download({name!r}, revision={revision!r})"
+        python = f'python -c "from huggingface_hub import snapshot_download; {call}"'
         raise ModelError(
             f"{name} is not in the cache of Hugging Face's hub and cannot be fetched: {error}",
-            f"With a network, run: hf download {name}{said}",
+            f"With a network, run: {python if revision else f'hf download {name}'}",
         ) from error
 
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geosearch.errors import ModelError
@@ -101,7 +103,29 @@ def source(spec: str) -> Source:
         dimension=width(trunk(bare), preprocessing.crop),
         licence=files.licence,
     )
-    return Source(description, load_trunk=load_trunk)
+    load_words = (lambda: _words(files)) if hasattr(bare, "get_text_features") else None
+    return Source(description, load_trunk=load_trunk, load_words=load_words)
+
+
+def _words(files: Repository) -> Callable[[str], NDArray[np.float32]]:
+    """What embeds a text."""
+    tokenizer = _read(files, _library().AutoTokenizer.from_pretrained)
+    model = load_model(files).requires_grad_(False).eval()
+    # SigLIP has learned from texts that were filled up, and looks at all of them.
+    takes = ["input_ids"]
+    if not model.config.model_type.startswith("siglip"):
+        takes.append("attention_mask")
+    most = model.config.text_config.max_position_embeddings
+
+    def embed(text: str) -> NDArray[np.float32]:
+        options = {"padding": "max_length", "truncation": True, "max_length": most}
+        tokens = tokenizer([text], return_tensors="pt", **options)
+        with torch.inference_mode():
+            found = joint(model.get_text_features(**{name: tokens[name] for name in takes}))
+        vector: NDArray[np.float32] = found[0].numpy()
+        return vector
+
+    return embed
 
 
 def _library() -> Any:

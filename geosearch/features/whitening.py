@@ -148,6 +148,12 @@ class WhitenedBackbone(Backbone):
         """Embeddings (n, dimension) of what `preprocess` gave of n photos."""
         return self.whitening.apply(self.base.embed(pixels))
 
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """The embedding (dimension,) of a text, by the backbone it comes of."""
+        (vector,) = self.whitening.apply(self.base.embed_text(text)[None])
+        unit: NDArray[np.float32] = vector
+        return unit
+
 
 def find_backbone(
     database: Database,

@@ -82,7 +82,11 @@ def localize(
         The backbone cannot be loaded, or embeds no photo, and one has no embedding.
     """
     given = given_queries(photos)
-    pictures = any(isinstance(each, Given) and each.vector is None for each in given)
+    pictures = any(isinstance(each, Given) and each.read is not None for each in given)
+    if any(isinstance(each, Given) and each.text is not None for each in given):
+        parameters = asked_by_words(parameters)
+        if pictures:
+            raise InputError("words and photos are asked apart", "Ask about one, then the other.")
     backbone = find_backbone(database, model, device=device, at_once=pictures)
     with database.connection() as connection:
         times = _times(track, clock_offset, files=True)
@@ -281,6 +285,29 @@ def chosen_parameters(
             classifiers=chosen.classifiers,
         )
     )
+
+
+def asked_by_words(parameters: Parameters | Request | None) -> Parameters | Request:
+    """What words are answered by: no calibration, for those there are were fitted to pictures.
+
+    Raises
+    ------
+    InputError
+        A calibration is asked for, or pictures are to be compared.
+    """
+    chosen = parameters or Request()
+    if isinstance(chosen, Request):
+        calibration, chosen = chosen.calibration, replace(chosen, calibration=None, calibrate=False)
+    else:
+        calibration = chosen.calibration_id
+    if calibration is not None:
+        raise InputError(
+            f"`calibration`: {calibration} was fitted to pictures, and words are asked",
+            "Leave it out.",
+        )
+    if chosen.verify:
+        raise InputError("`verify` compares pictures, and words are none", "Leave it out.")
+    return chosen
 
 
 def failure(rejected: Rejected) -> Failure:

@@ -94,11 +94,17 @@ class AskedOfUrl(Asked):
     url: str = Field(max_length=4000, description="Its address: http or https.")
 
 
+class AskedOfWords(Asked):
+    """Words, and what to answer by."""
+
+    text: str = Field(min_length=1, max_length=1000, description="What to look for.")
+
+
 class AskedByEmbedding(Asked):
     """The embedding that an answer showed, and what to answer by."""
 
     embedding: list[Annotated[Number, Field(ge=-1, le=1)]] = Field(
-        min_length=1, max_length=4000, description="As an answer shows it."
+        min_length=1, max_length=16_000, description="As an answer shows it."
     )
     photo: str = Field("photo", max_length=255, description="What the photo is called.")
     low_information: str | None = Field(None, description="As the answer said.")
@@ -166,6 +172,13 @@ def localize_embedding(asker: Asker, engine: Models, asked: AskedByEmbedding) ->
     embedding = normalised(np.array([asked.embedding], np.float32))[0]
     query = Query(asked.photo, bytes(32), embedding, low_information=asked.low_information)
     return said(answer(asker, model, query, asked, record=False))
+
+
+@router.post("/localize/text", summary="Where is what these words say?", responses=shows(ANSWER))
+def localize_text(asker: Asker, engine: Models, asked: AskedOfWords) -> Response:
+    """Answer words, by a model that knows pictures and words; no calibration applies to them."""
+    model, query = engine.words(asker.database, asked.model, asked.text)
+    return said(answer(asker, model, query, asked, words=True))
 
 
 @router.post(

@@ -19,7 +19,12 @@ from geosearch.errors import InputError
 from geosearch.features.model_rows import Model
 from geosearch.localization import Localization
 from geosearch.localization import Request as Parameters
-from geosearch.localization.localizing import answer_query, chosen_parameters, recorded
+from geosearch.localization.localizing import (
+    answer_query,
+    asked_by_words,
+    chosen_parameters,
+    recorded,
+)
 from geosearch.parallel import processors
 from geosearch.query import Query
 from geosearch.retrieval import Filter
@@ -98,14 +103,16 @@ def answer(
     record: bool | None = None,
     picture: Callable[[], bytes] | None = None,
     stored: bool = False,
+    words: bool = False,
 ) -> dict[str, Any]:
     """The answer to a query, recorded as `asked` or else as `record` says, or where one may.
 
-    `picture` gives its bytes, or it is one of the photos `stored`. Else neighbours cannot be
-    verified: what a request calls a photo is no file to be read.
+    `picture` gives its bytes, or it is one of the photos `stored`, or of `words`. Else neighbours
+    cannot be verified: what a request calls a photo is no file to be read.
     """
     database, where = caller.database, Filter.from_json(asked.filter)
-    parameters = Parameters.from_json(asked.parameters)
+    request = Parameters.from_json(asked.parameters)
+    parameters = asked_by_words(request) if words else request
     with database.connection() as connection:
         chosen = chosen_parameters(connection, model, where, parameters)
     if chosen.verify and picture is None and not stored:

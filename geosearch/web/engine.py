@@ -11,6 +11,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import PhotoRejected
 from geosearch.features import Backbone, Rejected, load_backbone
 from geosearch.features.extraction import embed_batch
+from geosearch.features.given_queries import embed_one, text_query
 from geosearch.features.model_rows import Model, require_model
 from geosearch.features.whitening import find_backbone
 from geosearch.parallel import processors
@@ -58,6 +59,12 @@ class Engine:
             raise PhotoRejected(said.reason, f"{name}: {said.message}") from said
         with database.connection() as connection:
             return require_model(connection, backbone.description), found
+
+    def words(self, database: Database, spec: str | None, text: str) -> tuple[Model, Query]:
+        """Words as a query, and their model. Raises as `embedded`, and ModelError without any."""
+        backbone = self._backbone(database, spec)
+        with self._room:
+            return embed_one(database, backbone, text_query(text))
 
     def _backbone(self, database: Database, spec: str | None) -> Backbone:
         spec = self.models[0] if spec is None else spec
