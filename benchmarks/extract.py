@@ -39,7 +39,7 @@ from geosearch.database.connection import Database
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.features import Backbone, embed, load_backbone
 from geosearch.features.embedded_ingest import ingest_and_embed
-from geosearch.features.onnx import OnnxNetwork, cache_path
+from geosearch.features.onnx import OnnxNetwork, cached_files
 from geosearch.images import open_image
 from geosearch.ingest import ingest
 from geosearch.parallel import processors
@@ -173,7 +173,7 @@ def bare_paths(backbone: Backbone, pixels: NDArray[np.uint8]) -> dict[str, Calla
         import onnxruntime
 
         session = onnxruntime.InferenceSession(
-            str(cache_path(backbone.description)), providers=["CPUExecutionProvider"]
+            str(cached_files(backbone.description)[0]), providers=["CPUExecutionProvider"]
         )
         return {
             "bare network, default threads": lambda: [
