@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TypeGuard
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from geosearch.errors import PhotoRejected, Reason
 from geosearch.installation import remedy
@@ -28,10 +30,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 64 * 2**20
 _END_OF_JPEG, _SCAN_OF_JPEG = b"\xff\xd9", b"\xff\xda"
 _ROWS = 256
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
-
-
-_JPEGS = ("JPEG", "MPO")
-
+_WHOLE = 2**31
 
 _room = threading.Condition()
 _taken = 0
@@ -118,7 +117,7 @@ def open_image(data: bytes) -> Image.Image:
             Reason.TOO_LARGE,
             f"{image.width} x {image.height} pixels is over GEOSEARCH_MAX_PIXELS={limit}",
         )
-    if image.format in _JPEGS and data.find(_SCAN_OF_JPEG, data.rfind(_END_OF_JPEG) + 1) >= 0:
+    if has_scales(image) and data.find(_SCAN_OF_JPEG, data.rfind(_END_OF_JPEG) + 1) >= 0:
         with room_for(image):  # it is decoded here
             image = _with_end(data) or image
     if exif is not None:
@@ -145,9 +144,9 @@ def decode(image: Image.Image, *, at_least: int | None = None) -> Image.Image:
         raise PhotoRejected(Reason.UNDECODABLE, _describe(error)) from error
 
 
-def has_scales(image: Image.Image) -> bool:
+def has_scales(image: Image.Image) -> TypeGuard[JpegImageFile]:
     """Whether an image can be decoded at less than its size: then it depends on what it is for."""
-    return image.format in _JPEGS
+    return isinstance(image, JpegImageFile)
 
 
 def verify(image: Image.Image) -> None:
@@ -167,6 +166,8 @@ def _load(image: Image.Image, mode: str, at_least: int | None) -> None:
         if at_least is not None and has_scales(image):
             scale = at_least / min(image.size)
             image.draft(mode, (_up(image.width, scale), _up(image.height, scale)))
+            # In one piece: Pillow would cut the file into many, at whose ends libjpeg is slow.
+            image.decodermaxblock = _WHOLE
         image.load()
     except Exception as error:
         text = _describe(error)

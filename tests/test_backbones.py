@@ -21,6 +21,7 @@ from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError, ModelError
 from geosearch.features import (
     Backbone,
+    embed_query,
     load_backbone,
     onnx,
     packaged,
@@ -30,9 +31,10 @@ from geosearch.features.backbones import build_network
 from geosearch.features.checkpoint import save_checkpoint
 from geosearch.features.checkpoint import source as checkpoint_source
 from geosearch.features.networks import EmbeddingNetwork, Scaling, feature_dimension, pool
-from geosearch.features.onnx import TOLERANCE, OnnxNetwork, cache_path
+from geosearch.features.onnx import TOLERANCE, OnnxNetwork, cached_files
 from geosearch.features.preprocessing import VIEWS, Preprocessing
 from geosearch.features.pytorch import TorchNetwork
+from tests.photo_files import photo
 
 SMALL = Preprocessing(resize=64, crop=64, mean=(124.0, 116.0, 104.0), std=(58.0, 57.0, 57.0))
 
@@ -120,7 +122,7 @@ def test_a_network_onnx_cannot_run_faithfully_is_run_by_pytorch(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    exported = cache_path(lite0.description).read_bytes()
+    exported = cached_files(lite0.description)[0].read_bytes()
 
     def export(*_: object) -> bytes:
         if problem == "cannot be exported":
@@ -140,13 +142,40 @@ def test_a_network_onnx_cannot_run_faithfully_is_run_by_pytorch(
     assert np.max(1 - np.sum(backbone.embed(pixels) * lite0.embed(pixels), axis=1)) < TOLERANCE
 
 
-@pytest.mark.usefixtures("lite0")  # exports the network where it is not cached yet
-def test_a_cached_network_is_loaded_without_torch() -> None:
-    code = (
-        "import sys; from geosearch.features import load_backbone; "
-        "load_backbone(device='cpu'); sys.exit('torch' in sys.modules)"
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "torchvision", "onnx", "onnxscript"):
+    sys.modules[name] = None  # importing it fails
+from geosearch.features import embed_query, load_backbone
+print(*embed_query(load_backbone(device="cpu"), sys.stdin.buffer.read()))
+"""
+
+
+def test_a_cached_network_needs_neither_torch_nor_the_exporter(lite0: Backbone) -> None:
+    data = photo(shade=5, size=(300, 200))
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], input=data, capture_output=True, check=True
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert np.array(ran.stdout.split(), float) == pytest.approx(embed_query(lite0, data), abs=1e-5)
+
+
+def test_a_cached_network_that_somebody_changed_is_made_again(
+    lite0: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sound,) = cached_files(lite0.description)[:1]
+    monkeypatch.setenv("GEOSEARCH_CACHE_DIR", str(tmp_path))
+    changed = bytearray(sound.read_bytes())
+    changed[len(changed) // 2] ^= 0x40  # a weight: ONNX Runtime would not mind
+    (tmp_path / "networks").mkdir()
+    bad = tmp_path / "networks" / sound.name
+    bad.write_bytes(changed)
+    assert OnnxNetwork(bad)
+    monkeypatch.setattr(onnx, "to_onnx", lambda *_: sound.read_bytes())
+
+    load_backbone(DEFAULT_MODEL, device="cpu")
+
+    assert bad.read_bytes() == sound.read_bytes()
+    assert cached_files(lite0.description) == [bad]
 
 
 def test_altered_packaged_weights_are_refused(
@@ -232,11 +261,12 @@ def test_torchvision_weights_are_fetched_checked_exported_and_cached(
         eager = build_network(source)(torch.from_numpy(pixels)).numpy()
 
     # A broken file in the cache is made again; the next time it is used as it is.
-    path = cache_path(description)
-    path.parent.mkdir(parents=True)
+    load_backbone(description.name, device="cpu")
+    (path,) = cached_files(description)
     path.write_bytes(b"broken")
     first = load_backbone(description.name, device="cpu").embed(pixels)
     assert "made again" in caplog.text
+    (path,) = cached_files(description)
     made = path.stat().st_mtime_ns
     second = load_backbone(description.name, device="cpu").embed(pixels)
     assert path.stat().st_mtime_ns == made

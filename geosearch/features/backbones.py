@@ -82,7 +82,7 @@ class Backbone:
     @property
     def batch_size(self) -> int:
         """Photos per call that suit the device."""
-        return max(1, (16 if self.device == "cpu" else 128) // self.description.views)
+        return max(1, (4 if self.device == "cpu" else 128) // self.description.views)
 
     def preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
         """Pixels (side, side, 3), uint8 RGB, of an image opened by `geosearch.images.open_image`.

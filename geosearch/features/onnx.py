@@ -11,7 +11,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.atomic_files import replacing
-from geosearch.errors import InputError
-from geosearch.features.description import Description
+from geosearch.errors import InputError, ModelError
+from geosearch.features.description import Description, file_sha256
 from geosearch.settings import CacheSettings
-from geosearch.versions import software_versions
 from geosearch.waiting import announced
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 1e-4
 
 # Goes up when the export below changes, so that files of older versions are not used.
-_EXPORT_VERSION = 1
+_EXPORT_VERSION = 2
 
 
 class OnnxNetwork:
@@ -77,27 +76,38 @@ def onnx_network(
 
     None where it cannot be exported, or embeds differently from PyTorch; the log says so.
     """
-    path = cache_path(description)
-    if path.is_file():
+    for path in cached_files(description):
         try:
+            if file_sha256(path) != path.stem.rpartition("-")[2]:
+                raise ModelError("it is not what was written")
             return OnnxNetwork(path)
         except Exception as error:  # ONNX Runtime raises its own types for a broken file
             logger.warning("%s cannot be used and is made again: %s", path, error)
+            with suppress(OSError):
+                path.unlink()
     with announced(f"preparing {description.name} for this processor"):
-        return _export(description, build(), path)
+        return _export(description, build())
 
 
-def cache_path(description: Description) -> Path:
-    """Where the exported network of a description is kept, per version of the exporter."""
-    versions = software_versions()
-    exporter = (versions.get(name, "") for name in ("torch", "onnxruntime"))
-    network = replace(description, views=1)
-    key = "|".join((network.fingerprint, str(_EXPORT_VERSION), *exporter))
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
-    return CacheSettings().folder() / "networks" / f"{name}.onnx"
+def cached_files(description: Description) -> list[Path]:
+    """The files that hold the exported network of a description, each named by its sha256.
+
+    One, or none. Two processes may have made one each: exports differ in their bytes.
+    """
+    return sorted(_folder().glob(f"{_key(description)}-*.onnx"))
 
 
-def _export(description: Description, network: EmbeddingNetwork, path: Path) -> OnnxNetwork | None:
+def _folder() -> Path:
+    return CacheSettings().folder() / "networks"
+
+
+def _key(description: Description) -> str:
+    # Not the versions of PyTorch and its exporter, without which a file that is there is used.
+    text = f"{replace(description, views=1).fingerprint}|{_EXPORT_VERSION}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _export(description: Description, network: EmbeddingNetwork) -> OnnxNetwork | None:
     try:
         model = to_onnx(network, description.preprocessing.crop)
         exported = OnnxNetwork(model)
@@ -111,8 +121,9 @@ def _export(description: Description, network: EmbeddingNetwork, path: Path) -> 
         )
         return None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
+        _folder().mkdir(parents=True, exist_ok=True)
+        sha256 = hashlib.sha256(model).hexdigest()
+        with replacing(_folder() / f"{_key(description)}-{sha256}.onnx") as part:
             part.write_bytes(model)
     except (OSError, InputError) as error:
         logger.warning("the exported network cannot be cached: %s", error)
