@@ -131,8 +131,11 @@ class Example:
         return alone[0] if fitted.pool is None else Pooled(fitted, tuple(alone))
 
     def chained(self, fitted: Fitted) -> Chained:
-        """What time says of it, and what its session shows under a calibration."""
-        shown = [(seen, other.answer(fitted).mixture) for seen, other in self.session]
+        """What time says of it, and what its session shows the first model, when calibrated."""
+        shown = [
+            (seen, other.calibrated(fitted, other.place(fitted)).mixture)
+            for seen, other in self.session
+        ]
         return Chained(self.truth, self.moment or NOTHING_KNOWN, shown)
 
     def found(self, k: int) -> tuple[Array, Array, Array]:

@@ -183,9 +183,23 @@ class Fitted(Settings, Record):
     pool: Pool | None = None
 
     @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Those of the models that answer together with the first."""
+        return () if self.pool is None else self.pool.fingerprints
+
+    @property
     def alone(self) -> tuple[Fitted, ...]:
         """What was fitted for each model alone, in their order."""
         return (self,) if self.pool is None else (replace(self, pool=None), *self.pool.others)
+
+    def with_domains(self, domains: Sequence[Domain]) -> Self:
+        """With what it was fitted for, for each model."""
+        first, *others = domains
+        if self.pool is None:
+            return replace(self, domain=first)
+        pairs = zip(self.pool.others, others, strict=True)
+        pool = replace(self.pool, others=tuple(one.with_domains([each]) for one, each in pairs))
+        return replace(self, domain=first, pool=pool)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
