@@ -198,15 +198,15 @@ def test_what_was_fitted_is_read_back_and_can_be_measured_again(world: World) ->
     assert first is not None
     assert second is not None
     assert (first.references, second.references) == (PHOTOS, PHOTOS - UNSEEN)
-    checked = check_calibration(world.database, world.calibration.id or 0, None, sample=30)
-    assert (checked.n, checked.outside) == (30, ())
+    checked = check_calibration(world.database, world.calibration.id or 0, None, sample=8)
+    assert (checked.n, checked.outside) == (8, ())
     assert set(checked.figures["coverage"]) == {"50", "90"}
 
 
 def test_both_are_judged_together(world: World) -> None:
-    judged = evaluate(world.database, None, model=BOTH, sample=30)
-    exact = evaluate(world.database, None, model=BOTH, sample=30, parameters=Request(exact=True))
-    assert judged.accuracy.n == 30
+    judged = evaluate(world.database, None, model=BOTH, sample=8)
+    exact = evaluate(world.database, None, model=BOTH, sample=8, parameters=Request(exact=True))
+    assert judged.accuracy.n == 8
     assert judged.errors_km == pytest.approx(exact.errors_km)
     assert all(np.isfinite(judged.areas_km2))
     assert judged.calibration is not None
@@ -217,7 +217,7 @@ def test_both_are_judged_together(world: World) -> None:
         "JOIN geosearch.localizations AS l ON l.id = localization_id WHERE evaluation_id = %s",
         judged.id,
     )
-    assert rows == [(60, 30)]
+    assert rows == [(16, 8)]
 
 
 def test_a_model_answers_by_what_it_has(world: World) -> None:
