@@ -24,8 +24,8 @@ from geosearch.evaluation.calibrating import calibrate, check_calibration
 from geosearch.features.external_model import external_description
 from geosearch.features.model_rows import register_model
 from geosearch.layers.selection import Selection
-from geosearch.localization import Localization, Request, load, reproduce
-from geosearch.localization.localizing import localize_stored
+from geosearch.localization import Localization, Parameters, Request, load, reproduce
+from geosearch.localization.localizing import localize, localize_stored
 from geosearch.localization.neighbour_sql import neighbours_in_sql
 from geosearch.retrieval.conditions import Photos
 from geosearch.sphere import great_circle_km
@@ -231,6 +231,28 @@ def test_a_model_answers_by_what_it_has(world: World) -> None:
     assert alone.calibration_fits is None
 
 
+def test_time_is_fused_with_what_all_models_say(world: World) -> None:
+    with world.database.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.photos SET author = 'ann', "
+            "taken_at = '2020-05-01 12:00Z'::timestamptz + (id - 9) * '5 minutes'::interval "
+            "WHERE id IN (9, 10)"
+        )
+    answer = world.answer(9, parameters=Request(timeline=True))
+    assert answer.evidence is not None
+    assert answer.evidence.by_picture is not None
+    alone = world.answer(9)
+    assert (alone.lat, alone.lon) == pytest.approx(answer.evidence.by_picture)
+    ((lat, lon),) = fetch(
+        world.database, "SELECT ST_Y(geom), ST_X(geom) FROM geosearch.photos WHERE id = 10"
+    )
+    assert answer.lat is not None
+    assert answer.lon is not None
+    assert great_circle_km(answer.lat, answer.lon, lat, lon) < 100
+    assert answer.id is not None
+    assert reproduce(world.database, answer.id).same
+
+
 def test_what_cannot_be_asked_of_several_is_refused(world: World) -> None:
     for models, said in (
         ([*BOTH, BOTH[0]], "named twice"),
@@ -239,9 +261,16 @@ def test_what_cannot_be_asked_of_several_is_refused(world: World) -> None:
     ):
         with pytest.raises(InputError, match=said):
             world.answer(model=models)
-    for request in (Request("nearest"), Request(verify=3), Request(restrict_cells=0.9)):
+    alone = world.calibration.fitted.alone[1]
+    for asked in (
+        *(Request("nearest"), Request(verify=3), Request(restrict_cells=0.9)),
+        Parameters(fitted=alone),
+    ):
         with pytest.raises(InputError, match="is for one model; here are 2"):
-            world.answer(parameters=request)
+            world.answer(parameters=asked)
+    vector = np.ones(24, np.float32)
+    with pytest.raises(InputError, match="a vector is of one model"):
+        list(localize(world.database, [vector], model=BOTH))
 
 
 def test_the_command_line_says_what_each_model_has_in_it(

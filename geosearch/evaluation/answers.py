@@ -44,7 +44,7 @@ class Task:
     @property
     def k(self) -> int:
         """Neighbours that are shared."""
-        return max(item.k for item in self.parameters)
+        return max(item.most_k for item in self.parameters)
 
     @property
     def verify(self) -> int:

@@ -354,6 +354,8 @@ def find_queries(
     sets = [stored_queries(database, row, where) for row, _ in found]
     kept = set.intersection(*({item.photo_id for item in each.queries} for each in sets))
     asked = tuple(item for item in sets[0].queries if item.photo_id in kept)
+    if not asked:
+        raise InputError("no photo that passes is embedded with each of these models")
     return found, replace(sets[0], queries=asked)
 
 

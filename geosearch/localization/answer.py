@@ -136,6 +136,8 @@ class Parameters:
             f"`method` {self.method}": self.method != "density",
             "`restrict_cells`": self.restrict_cells is not None,
             "`verify`": self.verify > 0,
+            "what was fitted": self.fitted is not None
+            and len(self.fitted.alone) != len(self.models),
         }
         for name, asked in given.items():
             if asked:
@@ -143,6 +145,11 @@ class Parameters:
                     f"{name} is for one model; here are {len(self.models)}",
                     "Leave it out, or ask one model.",
                 )
+
+    @property
+    def most_k(self) -> int:
+        """Neighbours that the model, or any of them, retrieves."""
+        return self.k if self.fitted is None else max(each.k for each in self.fitted.alone)
 
     def alone(self, number: int) -> Self:
         """The parameters of one of the models, by its number."""
