@@ -1,6 +1,7 @@
 """Real model vectors with real geography: GeoCLIP's location encoder over its own gallery.
 
-Both are in the wheel `geoclip`, which is installed without its dependencies. Beyond the gallery's 100,000 places, coordinates are jittered and encoded like the rest.
+Both are in the wheel `geoclip`. Beyond the gallery's 100,000 places, coordinates are jittered and
+encoded like the rest.
 """
 
 from __future__ import annotations

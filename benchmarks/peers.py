@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import psycopg
-from geoclip_vectors import DIMENSION, Vectors
+from geoclip_vectors import Vectors
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector
@@ -22,6 +22,7 @@ from psycopg import sql
 
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
+from geosearch.features.geoclip_location import DIMENSION
 from geosearch.retrieval import EVERYTHING, nearest
 from geosearch.retrieval.filters import BoundingBox
 from geosearch.retrieval.indexes import EF_CONSTRUCTION, M

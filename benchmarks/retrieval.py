@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from geoclip_vectors import DIMENSION, Vectors, queries, references
+from geoclip_vectors import Vectors, queries, references
 from numpy.typing import NDArray
 from peers import Answer, Faiss, Geosearch, Lance, Peer, Pgvector
 from psycopg import sql
@@ -35,6 +35,7 @@ from scratch_rows import add_photos
 from geosearch.database.connection import Database
 from geosearch.database.copying import copy_embeddings
 from geosearch.database.embedding_tables import embedding_table
+from geosearch.features.geoclip_location import DIMENSION
 from geosearch.retrieval.indexes import Built, build_index
 from geosearch.retrieval.recall import tune
 from geosearch.retrieval.tuning import search_setting

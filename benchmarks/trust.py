@@ -167,7 +167,7 @@ class Case:
 def figures(asked: Iterable[tuple[Example, Calibrated]]) -> dict[str, Any]:
     """How the answers do."""
     pairs = list(asked)
-    error = np.array([one.error_km(each.place) for one, each in pairs])
+    error = np.array([one.error_km(*each.estimate) for one, each in pairs])
     level = np.array([each.level_of(*one.truth) for one, each in pairs])
     unit = float(np.median(error))
     errors = []
@@ -235,7 +235,9 @@ def change(case: Case, smaller: Case, factor: float) -> dict[str, float]:
     """How answers differ once all positions are so much nearer to one another."""
     pairs = list(zip(case.answers[:OUTSIDE], smaller.answers[:OUTSIDE], strict=True))
     errors = [
-        np.array([one.error_km(each.place) for one, each in zip(s.fresh, answers, strict=False)])
+        np.array(
+            [one.error_km(*each.estimate) for one, each in zip(s.fresh, answers, strict=False)]
+        )
         for s, answers in zip((case, smaller), zip(*pairs, strict=True), strict=True)
     ]
     radii = [

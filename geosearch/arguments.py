@@ -97,6 +97,13 @@ def model(name: str, value: Any) -> Any:
     return value if hasattr(value, "description") else text(name, value)
 
 
+def models(name: str, value: Any) -> Any:
+    """A model, or a list or tuple of several."""
+    if isinstance(value, list | tuple):
+        return [model(name, each) for each in value]
+    return model(name, value)
+
+
 def texts(name: str, value: Any) -> tuple[str, ...]:
     """Names, or one."""
     listed = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else (*value,)
@@ -160,7 +167,7 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("absent_km", "recall", "duplicate_distance"), number),
     **dict.fromkeys(("min_probability", "at_most_km"), number),
     **dict.fromkeys(("method", "weighting", "device"), text),
-    "model": model,
+    "model": models,
     **dict.fromkeys(("exact", "calibrate", "exclude_self", "exclude_same_author"), truth),
     **dict.fromkeys(("record", "rebuild", "force", "retry", "decode", "dry_run"), truth),
     **dict.fromkeys(("estimates", "overwrite"), truth),

@@ -32,7 +32,7 @@ from geosearch.deletion.record_deletion import (
 )
 from geosearch.deletion.renaming import rename_collection, rename_model, rename_partition
 from geosearch.deletion.run_undo import Undone, undo_run
-from geosearch.errors import PhotoRejected
+from geosearch.errors import InputError, PhotoRejected
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
 from geosearch.evaluation.calibrating import (
     CalibrateOptions,
@@ -84,6 +84,7 @@ from geosearch.localization.reviews import (
     undo,
     undo_since,
 )
+from geosearch.localization.several_models import Models, specs
 from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.filters import GivenFilter, narrowed
@@ -268,7 +269,7 @@ class Geosearch(Closing):
         self,
         photos: GivenQueries,
         *,
-        model: str | Backbone = DEFAULT_MODEL,
+        model: Models = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
         exclude_self: bool = False,
         exclude_duplicates: float | bool | None = None,
@@ -285,13 +286,14 @@ class Geosearch(Closing):
         What to answer by is said by the fields of a `geosearch.localization.Request` as keywords
         (`k`, `method`, `bandwidth_km`, …), or by `parameters`. `exclude_self` leaves out references
         with the query's bytes, and `exclude_duplicates` those at a smaller cosine distance than it
-        (True: 0.02). Every answer is recorded, unless `record` is false.
+        (True: 0.02). Every answer is recorded, unless `record` is false. Several models, as
+        `model=["packaged/efficientnet-lite0", "file:mine.safetensors"]`, answer together.
         """
         request, passing = Request.of(asking, parameters, where)
         return localize(
             self.database,
             photos,
-            model=self._backbone(model, device),
+            model=self._each(model, device),
             parameters=request,
             where=passing,
             exclusions=Exclusions(exclude_self, exclude_duplicates),
@@ -306,7 +308,7 @@ class Geosearch(Closing):
         photo_ids: Sequence[int] | None = None,
         *,
         of: str | Sequence[str] = (),
-        model: str | Backbone = DEFAULT_MODEL,
+        model: Models = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
         exclude_self: bool = True,
         exclude_duplicates: float | bool | None = None,
@@ -343,7 +345,7 @@ class Geosearch(Closing):
         self,
         queries: str | PathLike[str] | QuerySet | None,
         *,
-        model: str | Backbone = DEFAULT_MODEL,
+        model: Models = DEFAULT_MODEL,
         parameters: Parameters | Request | None = None,
         exclude_self: bool = True,
         exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
@@ -365,7 +367,7 @@ class Geosearch(Closing):
         return evaluate(
             self.database,
             queries,
-            model=model if queries is None else self._backbone(model, device),
+            model=model if queries is None else self._each(model, device),
             parameters=request,
             where=passing,
             exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
@@ -378,7 +380,7 @@ class Geosearch(Closing):
         self,
         queries: str | PathLike[str] | QuerySet | None,
         *,
-        model: str | Backbone = DEFAULT_MODEL,
+        model: Models = DEFAULT_MODEL,
         exclude_self: bool = True,
         exclude_duplicates: float | bool | None = DUPLICATE_DISTANCE,
         exclude_same_author: bool = True,
@@ -394,7 +396,7 @@ class Geosearch(Closing):
         return calibrate(
             self.database,
             queries,
-            model=model if queries is None else self._backbone(model, device),
+            model=model if queries is None else self._each(model, device),
             where=narrowed(where, {}),
             exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
             device=device,
@@ -707,6 +709,8 @@ class Geosearch(Closing):
         if isinstance(model, Backbone):
             self._given[model.description.name] = model
             return model
+        if not isinstance(model, str):
+            raise InputError("`model`: one model is wanted here", "Give its name as text.")
         key = (model, device)
         if key not in self._backbones:
             self._backbones[key] = find_backbone(
@@ -718,11 +722,14 @@ class Geosearch(Closing):
         given = self._given.get(spec)
         return given or load_backbone(spec, device=device, at_once=at_once)
 
+    def _each(self, model: Models, device: str) -> list[Backbone]:
+        return [self._backbone(each, device) for each in specs(model)]
+
 
 class LocalizeOptions(Asking, total=False):
     """Keywords of `Geosearch.localize`: those of `Geosearch.localize_many`."""
 
-    model: str | Backbone
+    model: Models
     parameters: Parameters | Request | None
     exclude_self: bool
     exclude_duplicates: float | bool | None

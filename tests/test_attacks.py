@@ -483,9 +483,10 @@ ATTEMPTS: dict[str, tuple[str, ...]] = {
     ),
     "what was computed": (
         *(f"TABLE geosearch.{view}" for view in (
-            "localizations", "localization_neighbours", "localization_regions",
-            "localization_cells", "evaluations", "evaluation_failures", "calibrations",
-            "partitions", "geocells", "classifiers", "runs", "gis_estimates", "gis_geocells",
+            "localizations", "localization_neighbours", "localization_models",
+            "localization_regions", "localization_cells", "evaluations", "evaluation_failures",
+            "calibrations", "partitions", "geocells", "classifiers", "runs", "gis_estimates",
+            "gis_geocells",
         )),
         "SELECT name, metadata, content FROM geosearch.qgis_projects",
     ),

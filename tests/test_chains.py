@@ -509,7 +509,8 @@ def test_a_calibration_asks_of_photos_as_if_those_taken_near_had_no_position(
     mine = stored_queries(world.database, world.model, where(author="ann"))
     how = _How(20, 0, EVERYTHING, ITSELF, False, None)
     asked = [
-        example for _, example, _ in _answered(world.database, world.model, None, mine, how, None)
+        example
+        for _, example, _ in _answered(world.database, [(world.model, None)], mine, how, None)
     ]
     assert all((30.0, 40.0) in zip(one.lat, one.lon, strict=True) for one in asked)
     told = [one for each in asked for one in each.timed if one.session]

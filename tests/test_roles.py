@@ -243,6 +243,7 @@ TABLES = (
     "collections",
     "localizations",
     "localization_neighbours",
+    "localization_models",
     "localization_regions",
     "localization_cells",
     "reviews",
@@ -267,6 +268,7 @@ def test_a_reader_reads_and_writes_no_table(world: World, table: str) -> None:
         # Of these the views show every column; of the others, not all.
         shown = table in (
             "localization_neighbours",
+            "localization_models",
             "localization_regions",
             "localization_cells",
             "geocells",

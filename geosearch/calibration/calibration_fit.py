@@ -14,7 +14,10 @@ from geosearch.calibration.evidence import FEATURES, evidence
 from geosearch.calibration.fitted import (
     Calibrated,
     Fitted,
+    Judged,
     Kind,
+    Pool,
+    Pooled,
     Scale,
     Settings,
     Spacing,
@@ -26,6 +29,7 @@ from geosearch.calibration.summit import sharpened
 from geosearch.defaults import DEFAULT_WEIGHTING
 from geosearch.density import Mixture, Place, level_at, locate_many
 from geosearch.density.caps import cap_mass
+from geosearch.density.pooling import Candidates
 from geosearch.density.spacing import spacing_km
 from geosearch.density.weights import neighbour_weights
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
@@ -61,6 +65,9 @@ FEWEST_TIMED, MOST_TIMED = 60, 600
 #: Parts of the queries that are in turn left out to learn levels and presences.
 FOLDS = 5
 
+#: How little or much a model's density counts in a pool, as logarithms.
+_LOG_POWERS = (-4.0, 1.0)
+
 #: Levels whose coverage is measured.
 LEVELS = (0.5, 0.9)
 
@@ -77,6 +84,7 @@ class Example:
     `timed` is for queries with photos before and after them, as if some of these were not there:
     what is found then, and the others as the `moment`. Those in the `session` count as photos
     without a position: what is found for each of them then, which knows no truth of its own.
+    `others` are the neighbours that other models find, where several are asked together.
     """
 
     lat: Array
@@ -86,6 +94,7 @@ class Example:
     moment: Moment | None = None
     timed: tuple[Example, ...] = ()
     session: tuple[tuple[Seen, Example], ...] = ()
+    others: tuple[Example, ...] = ()
 
     @property
     def spacing_km(self) -> float:
@@ -101,20 +110,28 @@ class Example:
         away = great_circle_km(*self.truth, self.lat, self.lon)
         return min(ABSENT * self.spacing_km, float(np.median(away)))
 
-    def error_km(self, place: Place) -> float:
-        """Great-circle distance from the place to the truth."""
-        return float(great_circle_km(place.lat, place.lon, *self.truth))
+    def error_km(self, lat: float, lon: float) -> float:
+        """Great-circle distance from a point in degrees to the truth."""
+        return float(great_circle_km(lat, lon, *self.truth))
 
     def place(self, settings: Settings) -> Place:
         """The estimate under the settings."""
         return settings.place(*self.found(settings.k))
 
     def calibrated(self, fitted: Fitted, place: Place) -> Calibrated:
-        """The answer under a calibration, whose place it is."""
+        """The answer of the first model under a calibration, whose place it is."""
         return Calibrated(fitted, *self.found(len(place.weights)), place)
 
+    def answer(self, fitted: Fitted) -> Judged:
+        """The answer of all models under a calibration."""
+        alone = [
+            each.calibrated(one, each.place(one))
+            for each, one in zip((self, *self.others), fitted.alone, strict=True)
+        ]
+        return alone[0] if fitted.pool is None else Pooled(fitted, tuple(alone))
+
     def chained(self, fitted: Fitted) -> Chained:
-        """What time says of it, and what its session shows under a calibration."""
+        """What time says of it, and what its session shows the first model, when calibrated."""
         shown = [
             (seen, other.calibrated(fitted, other.place(fitted)).mixture)
             for seen, other in self.session
@@ -127,7 +144,7 @@ class Example:
 
 
 def calibrated(fitted: Fitted, examples: Sequence[Example]) -> list[Calibrated]:
-    """The answers under a calibration."""
+    """The answers of the first model under a calibration."""
     return [example.calibrated(fitted, example.place(fitted)) for example in examples]
 
 
@@ -139,15 +156,56 @@ def fit(
     settings: Settings | None = None,
     folds: tuple[Index, Index] | None = None,
     movement: Movement | None = None,
+    fingerprints: tuple[str, ...] = (),
 ) -> Fitted:
-    """Fit all parts of a calibration.
+    """Fit all parts of a calibration: of each model alone, and then of all together.
 
     `present` are queries as they are, `absent` copies whose references near the truth were hidden.
     `within_km` are the distances that answers are to speak of. `settings`, if None, are searched.
     `folds` are the numbers of the parts of either that are left out together, below `FOLDS`. With
     the `movement` of the photographers, it is learned what time is worth besides the picture, if
-    enough of the queries have photos before or after them.
+    enough of the queries have photos before or after them. `fingerprints` are those of the models
+    that found the examples' `others`.
     """
+    known = (None,) * (1 + len(fingerprints)) if settings is None else settings.alone
+    alone = [
+        _fit_alone(_by_model(present, number), _by_model(absent, number), within_km, one, folds)
+        for number, one in enumerate(known)
+    ]
+    fitted, judges = alone[0].fitted, alone[0].judges
+    if fingerprints:
+        pool, judges = _fit_pool(alone, present, fingerprints)
+        fitted = replace(fitted, pool=pool)
+    if movement is None:
+        return fitted
+    return replace(fitted, fusion=_fusion(movement, present, judges))
+
+
+def _by_model(examples: Sequence[Example], number: int) -> list[Example]:
+    """What one of the models found."""
+    return [(each, *each.others)[number] for each in examples]
+
+
+@dataclass(frozen=True, eq=False)
+class _Alone:
+    """What was fitted for one model, and of each query the answer under a fit that left it out."""
+
+    fitted: Fitted
+    answers: list[Calibrated]
+
+    @property
+    def judges(self) -> list[Fitted]:
+        """These fits, by query."""
+        return [each.fitted for each in self.answers]
+
+
+def _fit_alone(
+    present: Sequence[Example],
+    absent: Sequence[Example],
+    within_km: tuple[float, ...],
+    settings: Settings | None,
+    folds: tuple[Index, Index] | None,
+) -> _Alone:
     prior = Prior.fitted(_positions(present))
     settings = settings or _search(present[:SEARCH_QUERIES], prior)
     settings = replace(settings, spacing=_spacing(present, settings.k, settings.weighting))
@@ -192,14 +250,52 @@ def fit(
     levels = np.array(
         [_raw_levels(answer, each.truth) for answer, each in zip(answers, present, strict=True)]
     )
-    return replace(
-        fitted,
-        kinds=Kind.fitted(known.spacing_km, levels),
-        min_presence=least,
-        fusion=None
-        if movement is None
-        else _fusion(movement, present, [judges[fold] for fold in mine.tolist()]),
-    )
+    kinds = Kind.fitted(known.spacing_km, levels)
+    return _Alone(replace(fitted, kinds=kinds, min_presence=least), answers)
+
+
+def _fit_pool(
+    alone: Sequence[_Alone], present: Sequence[Example], fingerprints: tuple[str, ...]
+) -> tuple[Pool, list[Fitted]]:
+    """What the models are worth together, and the fits that have not seen each query.
+
+    The powers maximise the mean log density of the truths under the pool of answers by fits that
+    left them out; one imaginary query holds them where they sum to 1.
+    """
+    from scipy.optimize import minimize
+
+    queries = list(zip(*(each.answers for each in alone), strict=True))
+    pools, felt = [], []
+    for answers, example in zip(queries, present, strict=True):
+        pools.append(candidates := Candidates.of([each.mixture for each in answers]))
+        kernels, truth = candidates.kernels, unit_vectors(*example.truth)
+        drops = np.sum((kernels.centres - truth) ** 2, axis=1) / 2
+        felt.append(np.log(kernels.peaks) - kernels.kappa * drops)
+
+    start = np.full(len(alone), -np.log(len(alone)))
+
+    def objective(logs: Array) -> float:
+        powers = np.exp(np.clip(logs, *_LOG_POWERS))
+        found = [
+            np.logaddexp.reduce(each.log_weights(powers) + log)
+            for each, log in zip(pools, felt, strict=True)
+        ]
+        return float(-np.mean(found) + np.sum((logs - start) ** 2) / (2 * len(found)))
+
+    found = minimize(objective, start, method="Nelder-Mead", options={"xatol": 1e-2, "fatol": 1e-5})
+    powers = tuple(np.exp(np.clip(found.x, *_LOG_POWERS)).tolist())
+    pool = Pool(tuple(each.fitted for each in alone[1:]), fingerprints, powers)
+    judges = [
+        replace(first.fitted, pool=replace(pool, others=tuple(each.fitted for each in others)))
+        for first, *others in queries
+    ]
+    pooled = [Pooled(*pair) for pair in zip(judges, queries, strict=True)]
+    levels = [_raw_levels(each, one.truth) for each, one in zip(pooled, present, strict=True)]
+    spacing_km = np.array([each.spacing_km for each in alone[0].answers])
+    there = [each.presence for each in pooled if each.presence is not None]
+    least = threshold(np.array(there)) if len(there) == len(pooled) else 0.0
+    kinds = Kind.fitted(spacing_km, np.array(levels))
+    return replace(pool, kinds=kinds, min_presence=least), judges
 
 
 def _fusion(
@@ -219,7 +315,7 @@ def _fusion(
     doubt = fit_session_doubt(movement, told, Fusion().session_doubt)
     fitted = fit_fusion(
         movement,
-        [one.calibrated(judge, one.place(judge)).mixture for one, judge in chosen],
+        [one.answer(judge).mixture for one, judge in chosen],
         [each.by(movement, doubt) for each in told],
         [one.truth for one, _ in chosen],
         chosen[0][1].within_km,
@@ -232,13 +328,14 @@ def measure(
 ) -> dict[str, Any]:
     """Figures of a calibration on queries it was not fitted to, as JSON.
 
-    `before` are those of the density without calibration, by the defaults. `worse` says in words
-    in which of them the calibration is worse by more than chance: then it is not to be used.
+    `before` are those of the density without calibration, by the defaults; of several models, those
+    of the best alone, calibrated. `worse` says in words in which of them the calibration is worse
+    by more than chance: then it is not to be used.
     """
-    answers = calibrated(fitted, present)
+    answers = [example.answer(fitted) for example in present]
     within_km = fitted.within_km
     after = _Scores.of_calibrated(answers, present, within_km)
-    before = _Scores.by_default(present, within_km)
+    before = _before(fitted, present)
     radii = np.array(
         [list(answer.judge(LEVELS, regions=False).radius_km.values()) for answer in answers]
     )
@@ -261,19 +358,32 @@ def measure(
     }
 
 
+def _before(fitted: Fitted, present: Sequence[Example]) -> _Scores:
+    """The scores that a calibration has to hold its own against."""
+    if fitted.pool is None:
+        return _Scores.by_default(present, fitted.within_km)
+    alone = []
+    for number, one in enumerate(fitted.alone):
+        asked = _by_model(present, number)
+        answers = calibrated(one, asked)
+        alone.append(_Scores.of_calibrated(answers, asked, fitted.within_km))
+    return max(alone, key=lambda scores: float(scores.log_density.mean()))
+
+
 def _with_time(fitted: Fitted, asked: Sequence[Example]) -> dict[str, Any] | None:
     """Figures by picture and time together, and by the picture alone, of what time tells of."""
     timed = [one for each in asked for one in each.timed]
     if fitted.fusion is None or not timed:
         return None
     rows, fusion = [], fitted.fusion
-    for answer, example in zip(calibrated(fitted, timed), timed, strict=True):
+    for example in timed:
+        answer = example.answer(fitted)
         moment = example.chained(fitted).by(fusion.movement, fusion.session_doubt)
         told = fused(fusion, answer.mixture, moment, None, fitted.within_km)
         lat, lon = lat_lon(told.estimate)
         rows.append(
             (
-                example.error_km(answer.place),
+                example.error_km(*answer.estimate),
                 great_circle_km(lat, lon, *example.truth),
                 told.level_of(*example.truth),
             )
@@ -304,7 +414,7 @@ class _Scores:
     @classmethod
     def of_calibrated(
         cls,
-        answers: Sequence[Calibrated],
+        answers: Sequence[Judged],
         asked: Sequence[Example],
         within_km: Sequence[float],
     ) -> _Scores:
@@ -312,7 +422,7 @@ class _Scores:
             (
                 answer.mixture.log_density(unit_vectors(*example.truth)[None])[0],
                 answer.level_of(*example.truth),
-                example.error_km(answer.place),
+                example.error_km(*answer.estimate),
                 *(answer.probability_within(km) for km in within_km),
             )
             for answer, example in zip(answers, asked, strict=True)
@@ -336,7 +446,7 @@ class _Scores:
                 (
                     np.logaddexp(np.log1p(-_BACKGROUND) + log_density, uniform),
                     level_at(mixture, *example.truth),
-                    example.error_km(place),
+                    example.error_km(place.lat, place.lon),
                     *(cap_mass(mixture, centre, km / EARTH_RADIUS_KM) for km in within_km),
                 )
             )
@@ -515,7 +625,7 @@ def _scale(known: Array, met: Array) -> Scale:
     )
 
 
-def _raw_levels(answer: Calibrated, truth: tuple[float, float]) -> tuple[float, float]:
+def _raw_levels(answer: Judged, truth: tuple[float, float]) -> tuple[float, float]:
     """The density's own levels of the truth: by density, and by distance from the estimate."""
     angle = float(great_circle_km(*answer.estimate, *truth)) / EARTH_RADIUS_KM
     mixture = answer.mixture
@@ -539,13 +649,14 @@ def _reliability(predicted: Array, happened: np.ndarray) -> list[dict[str, float
 
 
 def _absence(
-    fitted: Fitted, answers: Sequence[Calibrated], absent: Sequence[Example]
+    fitted: Fitted, answers: Sequence[Judged], absent: Sequence[Example]
 ) -> dict[str, float]:
     there = np.array([answer.presence for answer in answers])
-    gone = np.array([answer.presence for answer in calibrated(fitted, absent)])
+    gone = np.array([example.answer(fitted).presence for example in absent])
+    least = answers[0].least
     return {
-        "min_presence": fitted.min_presence,
-        "false_alarms": float(np.mean(there < fitted.min_presence)),
-        "caught": float(np.mean(gone < fitted.min_presence)),
+        "min_presence": least,
+        "false_alarms": float(np.mean(there < least)),
+        "caught": float(np.mean(gone < least)),
         "n_absent": len(gone),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -63,17 +63,22 @@ def find_calibration(connection: Connection, calibration_id: int) -> Calibration
 
 
 def latest_calibration(
-    connection: Connection, model_id: int, where: Filter = EVERYTHING, verify: int = 0
+    connection: Connection,
+    model_id: int,
+    where: Filter = EVERYTHING,
+    verify: int = 0,
+    others: Sequence[str] = (),
 ) -> Calibration | None:
     """The latest calibration of a model for a filter, fitted with so many neighbours verified.
 
+    Of a model alone, or together with the `others` of these fingerprints, in the order of ids.
     One that was fitted with these very conditions, in any order, is preferred; otherwise it is the
     latest that was fitted without any. None if there is neither.
     """
     found = _select(
         connection,
-        "WHERE id = geosearch.calibration_for(%s, %s, %s)",
-        (model_id, Jsonb(where.to_json()), verify),
+        "WHERE id = geosearch.calibration_for(%s, %s, %s, %s)",
+        (model_id, Jsonb(where.to_json()), verify, list(others)),
     )
     return found[0] if found else None
 

@@ -19,6 +19,7 @@ from geosearch.density import Mixture, Place, Region, level_at, locate
 from geosearch.density.caps import cap_mass, cap_radii_km
 from geosearch.density.kernel import BANDWIDTH_RANGE_KM
 from geosearch.density.level_correction import LevelMap
+from geosearch.density.pooling import PooledDensity
 from geosearch.density.regions import highest_density_regions
 from geosearch.density.spacing import spacing_km
 from geosearch.density.weights import neighbour_weights
@@ -138,6 +139,11 @@ class Settings:
     sharpness: float
     spacing: Spacing
 
+    @property
+    def alone(self) -> tuple[Settings, ...]:
+        """Those of each model alone, in their order."""
+        return (self,)
+
     def place(self, lat: Array, lon: Array, distance: Array) -> Place:
         """The estimate by neighbours, given in order of rank, without radii and regions."""
         weights = neighbour_weights(distance, self.weighting)
@@ -160,7 +166,8 @@ class Fitted(Settings, Record):
     estimate; `prior` is where it lies if nothing is known. `kinds` correct the levels of its
     regions and of caps round the estimate. Below `min_presence` an answer is not confident.
     `within_km` are the distances for which an answer says how likely its error is smaller, `domain`
-    says what all of this was fitted for.
+    says what all of this was fitted for. Where several models answer together, this is what was
+    fitted for the first, and `pool` has the others.
     """
 
     scale_km: float
@@ -173,6 +180,26 @@ class Fitted(Settings, Record):
     within_km: tuple[float, ...] = WORLD_KM
     domain: Domain | None = None
     fusion: Fusion | None = None
+    pool: Pool | None = None
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Those of the models that answer together with the first."""
+        return () if self.pool is None else self.pool.fingerprints
+
+    @property
+    def alone(self) -> tuple[Fitted, ...]:
+        """What was fitted for each model alone, in their order."""
+        return (self,) if self.pool is None else (replace(self, pool=None), *self.pool.others)
+
+    def with_domains(self, domains: Sequence[Domain]) -> Self:
+        """With what it was fitted for, for each model."""
+        first, *others = domains
+        if self.pool is None:
+            return replace(self, domain=first)
+        pairs = zip(self.pool.others, others, strict=True)
+        pool = replace(self.pool, others=tuple(one.with_domains([each]) for one, each in pairs))
+        return replace(self, domain=first, pool=pool)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -187,24 +214,122 @@ class Fitted(Settings, Record):
                 tuple(tuple(row) for row in kernels["gate"]),
             ),
             "prior": Prior(**_tuples(value["prior"])),
-            "kinds": tuple(
-                Kind(
-                    kind["above_km"],
-                    *(LevelMap(tuple(kind[name]["raw"])) for name in _LEVELS),
-                )
-                for kind in value["kinds"]
-            ),
+            "kinds": _kinds(value["kinds"]),
             "presence": None if value["presence"] is None else _presence(value["presence"]),
             "within_km": tuple(value["within_km"]),
             "domain": None if value["domain"] is None else Domain(**value["domain"]),
             "fusion": None if value.get("fusion") is None else Fusion.from_json(value["fusion"]),
+            "pool": None if value.get("pool") is None else Pool.from_json(value["pool"]),
         }
         return cls(**given)
 
 
+@dataclass(frozen=True)
+class Pool(Record):
+    """What was fitted for models that answer together, besides what was for the first alone.
+
+    `others` are what was fitted for each of the other models, and `fingerprints` say which these
+    are. `powers` are those of all their densities (`geosearch.density.pooling`); `kinds` correct
+    the levels of the pool, and below `min_presence` its answers are not confident.
+    """
+
+    others: tuple[Fitted, ...]
+    fingerprints: tuple[str, ...]
+    powers: tuple[float, ...]
+    kinds: tuple[Kind, ...] = ()
+    min_presence: float = 0.0
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote."""
+        return cls(
+            tuple(Fitted.from_json(each) for each in value["others"]),
+            tuple(value["fingerprints"]),
+            tuple(value["powers"]),
+            _kinds(value["kinds"]),
+            value["min_presence"],
+        )
+
+
+class Judged:
+    """What any calibrated answer says: where its density is, and how far it can be trusted.
+
+    Below `min_presence`, that of the calibration if None, the answer is not confident.
+    """
+
+    fitted: Fitted
+    min_presence: float | None
+
+    @property
+    def estimate(self) -> tuple[float, float]:
+        """Latitude and longitude of the estimate, degrees."""
+        raise NotImplementedError
+
+    @property
+    def mixture(self) -> Mixture:
+        """The density of the truth."""
+        raise NotImplementedError
+
+    @property
+    def presence(self) -> float | None:
+        """Probability, at even odds, that the place is among the references; None if unknown."""
+        raise NotImplementedError
+
+    @property
+    def least(self) -> float:
+        """The presence below which the calibration takes a place for absent."""
+        return self.fitted.min_presence
+
+    @property
+    def confident(self) -> bool | None:
+        """Whether the place seems to be among the references; None if unknown."""
+        least = self.least if self.min_presence is None else self.min_presence
+        return None if self.presence is None else self.presence >= least
+
+    @property
+    def strange(self) -> bool:
+        """Whether the neighbours lie much closer or sparser than those of the queries did."""
+        raise NotImplementedError
+
+    def fits(self, outside: Sequence[str] = ()) -> Fits:
+        """Whether the calibration holds, `outside` being what else differs from its domain."""
+        if outside or (self.confident is not False and self.strange):
+            return Fits.NO
+        if self.confident is False:
+            return Fits.WIDENED
+        return Fits.UNSURE if self.presence is not None and self.presence < _EVEN else Fits.YES
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of query."""
+        raise NotImplementedError
+
+    def level_of(self, lat: float, lon: float) -> float:
+        """The level of the smallest region that contains a point in degrees."""
+        return self.kind.region_levels.level(level_at(self.mixture, lat, lon))
+
+    def probability_within(self, km: float) -> float:
+        """Probability of an error of at most so many kilometres."""
+        held = cap_mass(self.mixture, unit_vectors(*self.estimate), km / EARTH_RADIUS_KM)
+        return self.kind.radius_levels.level(min(1.0, held))
+
+    def judge(self, levels: Sequence[float], *, regions: bool) -> Judgement:
+        """What can be said of the answer, with radii and, if wanted, regions at `levels`."""
+        mixture, kind = self.mixture, self.kind
+        raw = {level: kind.region_levels.raw_level(level) for level in levels}
+        found = highest_density_regions(mixture, list(raw.values())) if regions and levels else {}
+        shares = [kind.radius_levels.raw_level(level) for level in levels]
+        radii = cap_radii_km(mixture, unit_vectors(*self.estimate), shares)
+        return Judgement(
+            probability_within_km={km: self.probability_within(km) for km in self.fitted.within_km},
+            radius_km=dict(zip(levels, radii, strict=True)),
+            regions={level: replace(found[raw[level]], level=level) for level in raw if found},
+        )
+
+
 @dataclass(frozen=True, eq=False)
-class Calibrated:
-    """An answer under a calibration: the density of the truth, and whether to believe it.
+class Calibrated(Judged):
+    """The answer of one model under a calibration.
 
     `lat`, `lon`, `distance` are those of the neighbours, (k,), in order of rank; the place is that
     of the fitted settings. Below `min_presence`, that of the calibration if None, the answer is not
@@ -274,12 +399,6 @@ class Calibrated:
         return float(presence(self.evidence, log_distance))
 
     @property
-    def confident(self) -> bool | None:
-        """Whether the place seems to be among the references; None if unknown."""
-        least = self.fitted.min_presence if self.min_presence is None else self.min_presence
-        return None if self.presence is None else self.presence >= least
-
-    @property
     def doubt(self) -> float:
         """Share of the density that is the prior's because the answer is not confident."""
         return 0.0 if self.confident is not False else 1 - (self.presence or 0.0)
@@ -293,43 +412,80 @@ class Calibrated:
         km = spacing_km(self.lat, self.lon, self.place.weights)
         return not known.low / _STRANGE <= km <= known.high * _STRANGE
 
-    def fits(self, outside: Sequence[str] = ()) -> Fits:
-        """Whether the calibration holds, `outside` being what else differs from its domain."""
-        if outside or (self.confident is not False and self.strange):
-            return Fits.NO
-        if self.confident is False:
-            return Fits.WIDENED
-        return Fits.UNSURE if self.presence is not None and self.presence < _EVEN else Fits.YES
-
     @property
     def kind(self) -> Kind:
         """The kind of query."""
-        return [one for one in self.fitted.kinds if one.above_km <= self.spacing_km][-1]
+        return _kind_of(self.fitted.kinds, self.spacing_km)
 
-    def level_of(self, lat: float, lon: float) -> float:
-        """The level of the smallest region that contains a point in degrees."""
-        return self.kind.region_levels.level(level_at(self.mixture, lat, lon))
 
-    def probability_within(self, km: float) -> float:
-        """Probability of an error of at most so many kilometres."""
-        held = cap_mass(self.mixture, unit_vectors(*self.estimate), km / EARTH_RADIUS_KM)
-        return self.kind.radius_levels.level(min(1.0, held))
+@dataclass(frozen=True, eq=False)
+class Pooled(Judged):
+    """The answer of several models together, from those of each alone, in their order.
 
-    def judge(self, levels: Sequence[float], *, regions: bool) -> Judgement:
-        """What can be said of the answer, with radii and, if wanted, regions at `levels`."""
-        mixture, kind = self.mixture, self.kind
-        raw = {level: kind.region_levels.raw_level(level) for level in levels}
-        found = highest_density_regions(mixture, list(raw.values())) if regions and levels else {}
-        shares = [kind.radius_levels.raw_level(level) for level in levels]
-        radii = cap_radii_km(mixture, unit_vectors(*self.estimate), shares)
-        return Judgement(
-            probability_within_km={km: self.probability_within(km) for km in self.fitted.within_km},
-            radius_km=dict(zip(levels, radii, strict=True)),
-            regions={level: replace(found[raw[level]], level=level) for level in raw if found},
-        )
+    `fitted` is that of the first model, with the `pool`. The presence is the mean of theirs. One
+    that doubts its own answer has widened it, so that the others count for more.
+    """
+
+    fitted: Fitted
+    members: tuple[Calibrated, ...]
+    min_presence: float | None = None
+
+    @property
+    def pool(self) -> Pool:
+        """What was fitted for the models together."""
+        assert self.fitted.pool is not None
+        return self.fitted.pool
+
+    @cached_property
+    def told(self) -> PooledDensity:
+        """The density of all, and what each has in it."""
+        densities = [each.mixture for each in self.members]
+        return PooledDensity.of(densities, self.pool.powers, self.fitted.within_km)
+
+    @property
+    def estimate(self) -> tuple[float, float]:
+        """The point that is most probably near enough, degrees."""
+        return self.told.estimate
+
+    @property
+    def mixture(self) -> Mixture:
+        """The density of the truth."""
+        return self.told.mixture
+
+    @property
+    def presence(self) -> float | None:
+        """The mean of the models' presences; None if that of one is unknown."""
+        known = [each.presence for each in self.members if each.presence is not None]
+        return float(np.mean(known)) if len(known) == len(self.members) else None
+
+    @property
+    def least(self) -> float:
+        """The presence below which the calibration takes a place for absent."""
+        return self.pool.min_presence
+
+    @property
+    def strange(self) -> bool:
+        """Whether the neighbours of one lie much closer or sparser than those of the queries."""
+        return any(each.strange for each in self.members)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of query, by the first model's neighbours."""
+        return _kind_of(self.pool.kinds, self.members[0].spacing_km)
 
 
 _LEVELS = ("region_levels", "radius_levels")
+
+
+def _kind_of(kinds: Sequence[Kind], spacing_km: float) -> Kind:
+    return [one for one in kinds if one.above_km <= spacing_km][-1]
+
+
+def _kinds(value: Sequence[Mapping[str, Any]]) -> tuple[Kind, ...]:
+    return tuple(
+        Kind(kind["above_km"], *(LevelMap(tuple(kind[name]["raw"])) for name in _LEVELS))
+        for kind in value
+    )
 
 
 def _tuples(value: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:

@@ -24,9 +24,6 @@ KEPT, UNIFORM_SHARE = 100, 0.01
 #: A kernel reaches to the position that is so many-th nearest.
 _NTH = 3
 
-#: Concentration of the uniform density: uniform to 1e-4.
-_UNIFORM = 1e-4
-
 
 @dataclass(frozen=True)
 class Prior:
@@ -54,12 +51,9 @@ class Prior:
     def mixture(self) -> Mixture:
         """The density."""
         centres = unit_vectors(self.lat, self.lon)
-        share = (1 - UNIFORM_SHARE) / len(centres)
-        return Mixture(
-            np.concatenate([centres, centres[:1]]),
-            np.append(np.full(len(centres), share), UNIFORM_SHARE),
-            np.append((EARTH_RADIUS_KM / np.array(self.km)) ** 2, _UNIFORM),
-        )
+        kappa = (EARTH_RADIUS_KM / np.array(self.km)) ** 2
+        each = np.full(len(centres), 1 / len(centres))
+        return Mixture(centres, each, kappa).with_background(UNIFORM_SHARE)
 
     @cached_property
     def scale_km(self) -> float:

@@ -30,7 +30,7 @@ _FORCE = options.option(
 
 
 @options.taking(
-    *(options.MODEL, options.neighbours(100), _ABSENT, options.EXACT, options.DEVICE),
+    *(options.MODELS, options.neighbours(100), _ABSENT, options.EXACT, options.DEVICE),
     *(options.VERIFY, options.WITHIN, options.SAMPLE, options.SEED, _FORCE),
     queries=options.make_queries,
     exclusions=options.make_leakage,
@@ -44,7 +44,12 @@ def calibrate(context: typer.Context, as_json: JsonOption = False, **given: Any)
     is fitted again to all of them and recorded, and from then on `geosearch localize` uses the
     latest one of its model: the one made with the same filter, or else with none.
 
+    Of several models each is fitted alone, and then how much each counts where they answer
+    together; the figures are beside those of the best one alone.
+
     Example: geosearch calibrate queries.csv --json
+
+    Example: geosearch calibrate queries.csv --model packaged/efficientnet-lite0 --model file:b.pt
     """
     from geosearch.evaluation import calibrating
 
@@ -169,16 +174,22 @@ def _print(made: Calibration) -> None:
         f"sharpness {fitted.sharpness:g}; "
         f"fitted to {made.n_fit + made.n_check} queries of {made.queries}",
     )
-    _print_figures(f"{made.n_check} held out of them", made.figures)
+    if fitted.pool is not None:
+        counts = zip(made.model.split(" + "), fitted.pool.powers, strict=True)
+        say(
+            f"density to the power of {', '.join(f'{power:.2f}: {name}' for name, power in counts)}"
+        )
+    before = "defaults" if fitted.pool is None else "best alone"
+    _print_figures(f"{made.n_check} held out of them", made.figures, before)
 
 
 def _km(item: tuple[str, float]) -> float:
     return float(item[0])
 
 
-def _print_figures(title: str, figures: Mapping[str, Any]) -> None:
+def _print_figures(title: str, figures: Mapping[str, Any], named: str = "defaults") -> None:
     before = figures["before"]
-    shown = Table(title, "defaults", "calibrated")
+    shown = Table(title, named, "calibrated")
     shown.add_row(
         "log-likelihood", f"{before['log_likelihood']:.3f}", f"{figures['log_likelihood']:.3f}"
     )

@@ -37,7 +37,7 @@ _NAMED = 10
 
 
 @options.taking(
-    *(options.MODEL, option("regions", bool, "Store the answers' regions."), options.DEVICE),
+    *(options.MODELS, option("regions", bool, "Store the answers' regions."), options.DEVICE),
     *(options.WITHIN, options.SAMPLE, options.SEED),
     queries=options.make_queries,
     parameters=options.make_parameters,
@@ -62,6 +62,8 @@ def evaluate(
     Example: geosearch evaluate im2gps3k_places365.csv --set im2gps3k --images im2gps3ktest
 
     Example: geosearch evaluate --leave-one-out --collection holidays --sample 500
+
+    Example: geosearch evaluate queries.csv --model packaged/efficientnet-lite0 --model file:b.pt
     """
     from geosearch.localization import Request
 

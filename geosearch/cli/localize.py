@@ -113,7 +113,7 @@ def _seconds(text: str) -> float:
 
 
 @options.taking(
-    *(_IDS, _VECTORS, _TEXT, _UNLOCATED, _OF, options.MODEL, options.DEVICE, _RECORD),
+    *(_IDS, _VECTORS, _TEXT, _UNLOCATED, _OF, options.MODELS, options.DEVICE, _RECORD),
     times=_make_times,
     asked=options.make_parameters,
     exclusions=options.make_exclusions,
@@ -147,9 +147,12 @@ def localize(
 
     The latest calibration of the model is used unless --method, --k, --bandwidth-km, --weighting
     or restrict_cells in --parameters is given. With --json, one object per photo and line. A photo
-    without neighbours has no place, and its answer is not recorded: exit code 8.
+    without neighbours has no place, and its answer is not recorded: exit code 8. Several --model
+    answer together: each by its own neighbours, and their densities as one.
 
     Example: geosearch localize holiday.jpg --near 46.8,8.2,200 --map holiday.png
+
+    Example: geosearch localize holiday.jpg --model packaged/efficientnet-lite0 --model file:b.pt
 
     Example: geosearch localize --unlocated --collection mine
 
@@ -201,7 +204,7 @@ def localize(
                 remarks.append(f"{Path(found.photo).name}: {found.place_name}")
             if found.lat is None:
                 lost.append(found.photo)
-            remarks += [_remark(found), _verification(found), _time(found)]
+            remarks += [_remark(found), _verification(found), _members(found), _time(found)]
             calibrations[_calibration(found)] = None
             answered = found
             answers.add_row(*_row(found))
@@ -217,8 +220,11 @@ def localize(
         if calibrates and answered and answered.parameters.fitted is None:
             from geosearch.calibration.calibration_rows import list_calibrations
 
+            asked_models = tuple(each.model["fingerprint"] for each in answered.members[1:])
             with opened.connection() as connection:
-                others = _others(list_calibrations(connection, answered.model_id), given["where"])
+                made = list_calibrations(connection, answered.model_id)
+            of_these = [each for each in made if each.fitted.fingerprints == asked_models]
+            others = _others(of_these, given["where"])
     if unlocated and answered is None and not failures:
         note("nothing to ask: all these photos have an answer to this question, or none is there")
     if not as_json:
@@ -277,7 +283,8 @@ def _show(answer: Localization, limit: int) -> None:
     answers = _table()
     answers.add_row(*_row(answer))
     _print(answers, [])
-    for remark in filter(None, (_remark(answer), _verification(answer), _time(answer))):
+    told = (_remark(answer), _verification(answer), _members(answer), _time(answer))
+    for remark in filter(None, told):
         say(remark)
     plan = answer.neighbours.plan
     facts = {
@@ -354,6 +361,19 @@ def _verification(answer: Localization) -> str | None:
     """What comparing the picture with those of references came to, and cost."""
     made = answer.neighbours.verification
     return None if made is None else f"{Path(answer.photo).name}: {made}"
+
+
+def _members(answer: Localization) -> str | None:
+    """What each of several models has in the answer, and by how many photos where that differs."""
+    if not answer.members:
+        return None
+    counts = [each.references for each in answer.members]
+    said = []
+    for each, count in zip(answer.members, counts, strict=True):
+        share = "nothing" if each.lat is None or each.share is None else f"{each.share:.0%}"
+        of = f" of {count:,} photos" if len(set(counts)) > 1 and count is not None else ""
+        said.append(f"{each.model['name']} {share}{of}")
+    return f"{Path(answer.photo).name}: by {', '.join(said)}"
 
 
 def _time(answer: Localization) -> str | None:

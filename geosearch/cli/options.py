@@ -141,6 +141,13 @@ def _parameters(
 
 
 MODEL = parameter("model", ModelOption, DEFAULT_MODEL)
+MODELS = option(
+    "model",
+    list[str],
+    "As for `geosearch embed`; repeated, up to four models answer together.",
+    default=[DEFAULT_MODEL],
+    metavar="SPEC",
+)
 DEVICE = parameter("device", DeviceOption, "auto")
 VECTORS = "Ask by the vectors of a .npy, .parquet, .safetensors or text file: a row each."
 WORDS = "Ask by words instead, of a model that knows pictures and words."

@@ -108,8 +108,10 @@ def delete_answers(
     with database.connection() as connection:
         ids = selection.find(connection)
         require_own(connection, "localizations", ids, "localization")
-        parts = ("localization_neighbours", "localization_regions", "localization_cells")
-        of_answer = rows_with("localization_id = ANY(%(id)s)", *parts)
+        parts = ("neighbours", "models", "regions", "cells")
+        of_answer = rows_with(
+            "localization_id = ANY(%(id)s)", *(f"localization_{name}" for name in parts)
+        )
         goes: dict[str, Counting] = {"answers": _AS_MANY}
         goes |= {
             name.removeprefix("localization_"): statement for name, statement in of_answer.items()

@@ -17,7 +17,8 @@ import numpy as np
 
 from geosearch.density.kernel import Mixture, squared_chords
 from geosearch.density.levels import CLOSE, LIGHTEST
-from geosearch.sphere import EARTH_RADIUS_KM, Array
+from geosearch.density.modes import Mode, find_modes
+from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon
 
 #: Steps of the climb from the best of the kernels' centres.
 _STEPS = 30
@@ -39,3 +40,11 @@ def best_point(mixture: Mixture, within_km: Sequence[float]) -> Array:
         moved = (pulls(best) * kappa).sum(axis=1) @ mixture.centres
         best = moved / np.linalg.norm(moved, axis=1, keepdims=True)
     return np.asarray(best[0])
+
+
+def modes_from(mixture: Mixture, estimate: Array) -> tuple[Mode, ...]:
+    """The modes of a mixture, first the one nearest to an estimate, a unit vector (3,)."""
+    lat, lon = lat_lon(estimate)
+    found = find_modes(mixture.without_lightest(LIGHTEST).condensed(CLOSE))
+    mine = min(found, key=lambda mode: float(great_circle_km(lat, lon, mode.lat, mode.lon)))
+    return mine, *(mode for mode in found if mode is not mine)

@@ -38,6 +38,9 @@ LARGEST_KAPPA_OF_PRODUCTS = 1e6
 #: it and is renewed when that file changes, not this one.)
 NEGLIGIBLE = -40.0
 
+#: Concentration of the uniform density: uniform to 1e-4.
+UNIFORM_KAPPA = 1e-4
+
 #: Turn from one point of a spiral to the next that spreads them evenly.
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
@@ -144,6 +147,14 @@ class Mixture:
         spread = np.add.reduceat(shares * (apart**2).sum(axis=1), first) / weights
         kappa = 1 / (1 / self.kappa[order[first]] + spread / 2)  # the spread has two dimensions
         return Mixture(centres, weights, kappa)
+
+    def with_background(self, share: float) -> Mixture:
+        """The mixture with so much of a uniform density."""
+        return Mixture(
+            np.concatenate([self.centres, self.centres[:1]]),
+            np.append((1 - share) * self.weights, share),
+            np.append(self.kappa, UNIFORM_KAPPA),
+        )
 
     def lattice(self, points: int) -> tuple[Array, Array]:
         """A fixed sample: unit vectors (n, 3) and the mass (n,) that each stands for.

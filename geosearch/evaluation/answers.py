@@ -16,6 +16,7 @@ from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.localizing import answer_from, failure
 from geosearch.localization.pictures import find_neighbours
+from geosearch.localization.several_models import pool_answers
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
@@ -43,7 +44,7 @@ class Task:
     @property
     def k(self) -> int:
         """Neighbours that are shared."""
-        return max(item.k for item in self.parameters)
+        return max(item.most_k for item in self.parameters)
 
     @property
     def verify(self) -> int:
@@ -66,9 +67,12 @@ class Answered:
 
 
 def answers(
-    database: Database, model: Model, asked: Iterable[tuple[Labelled, Outcome]], task: Task
+    database: Database,
+    models: Sequence[Model],
+    asked: Iterable[tuple[Labelled, tuple[Outcome, ...]]],
+    task: Task,
 ) -> Iterator[Answered | Failure]:
-    """Answer labelled queries in their order, without recording.
+    """Answer labelled queries, each with an outcome of every model, in order, without recording.
 
     If the main parameters ask for exact neighbours, those of all queries come from one pass over
     the embeddings, unless each is searched in cells of its own; otherwise searches run at once, on
@@ -77,25 +81,38 @@ def answers(
     main = task.parameters[task.main]
     if main.retrieves and main.exact and main.restrict_cells is None:
         asked = list(asked)
-        search = _exact_search(database, model, [query for _, query in asked], task)
+        usable = [queries for _, outcomes in asked if (queries := _queries(outcomes))]
+        searches = [
+            _exact_search(database, model, [queries[index] for queries in usable], task)
+            for index, model in enumerate(models)
+        ]
     else:
-        search = _search_each(database, model, task)
+        searches = [_search_each(database, model, task) for model in models]
 
-    def answer(item: tuple[int, Labelled, Outcome]) -> Answered | Failure:
-        number, labelled, query = item
-        if isinstance(query, Rejected):
-            return failure(query)
+    def alone(index: int, number: int, query: Query) -> tuple[Localization, Neighbours]:
+        parameters = main.alone(index) if len(models) > 1 else main
         started = time.perf_counter()
-        found, shared_ms = search(number, query)
+        found, shared_ms = searches[index](number, query)
         given = answer_from(
-            found.first(main.k),
-            model,
+            found.first(parameters.k),
+            models[index],
             query,
-            main,
+            parameters,
             retrieval_ms=shared_ms + 1000 * (time.perf_counter() - started),
-            regions=task.regions,
+            regions=task.regions and len(models) == 1,
         )
-        return Answered(given.with_truth(*labelled.truth), found.neighbours)
+        return given, found.neighbours
+
+    def answer(item: tuple[int, Labelled, tuple[Outcome, ...]]) -> Answered | Failure:
+        number, labelled, outcomes = item
+        for each in outcomes:
+            if isinstance(each, Rejected):
+                return failure(each)
+        members = [alone(index, number, each) for index, each in enumerate(_queries(outcomes))]
+        given, neighbours = members[0]
+        if len(members) > 1:
+            given = pool_answers([each for each, _ in members], main, regions=task.regions)
+        return Answered(given.with_truth(*labelled.truth), neighbours)
 
     yield from ordered_map(answer, _numbered(asked), database.pool_size)
 
@@ -111,9 +128,8 @@ def _search_each(database: Database, model: Model, task: Task) -> _Search:
 
 
 def _exact_search(
-    database: Database, model: Model, outcomes: Sequence[Outcome], task: Task
+    database: Database, model: Model, queries: Sequence[Query], task: Task
 ) -> _Search:
-    queries = [item for item in outcomes if isinstance(item, Query)]
     if not queries:
         return _search_each(database, model, task)  # never called
     started = time.perf_counter()
@@ -131,13 +147,19 @@ def _exact_search(
 
 
 def _numbered(
-    asked: Iterable[tuple[Labelled, Outcome]],
-) -> Iterator[tuple[int, Labelled, Outcome]]:
+    asked: Iterable[tuple[Labelled, tuple[Outcome, ...]]],
+) -> Iterator[tuple[int, Labelled, tuple[Outcome, ...]]]:
     """Queries with their number among those that could be embedded."""
     number = 0
-    for labelled, outcome in asked:
-        yield number, labelled, outcome
-        number += isinstance(outcome, Query)
+    for labelled, outcomes in asked:
+        yield number, labelled, outcomes
+        number += bool(_queries(outcomes))
+
+
+def _queries(outcomes: Sequence[Outcome]) -> list[Query]:
+    """The query as each model sees it; empty if one could not embed it."""
+    found = [each for each in outcomes if isinstance(each, Query)]
+    return found if len(found) == len(outcomes) else []
 
 
 #: The error of a query in km, and the area in km² of the smallest region that holds its truth;

@@ -27,19 +27,20 @@ from geosearch.calibration.domain import Domain
 from geosearch.calibration.evidence import first_distances
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL
-from geosearch.errors import InputError
+from geosearch.errors import InputError, NotFoundError
 from geosearch.evaluation.evaluating import (
     LEAKAGE,
+    Asked,
     distances_that_fit,
     embedded,
     find_queries,
 )
 from geosearch.evaluation.queries import Labelled, QuerySet
-from geosearch.features import Backbone, Rejected
 from geosearch.features.extraction import Outcome, queries_of
-from geosearch.features.model_rows import Model
+from geosearch.features.model_rows import Model, model_by_fingerprint, model_by_id
 from geosearch.json_record import Record
 from geosearch.localization.pictures import nearest_in_time
+from geosearch.localization.several_models import Models, name_of
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
@@ -103,7 +104,7 @@ def calibrate(
     database: Database,
     queries: str | PathLike[str] | QuerySet | None,
     *,
-    model: str | Backbone = DEFAULT_MODEL,
+    model: Models = DEFAULT_MODEL,
     k: int = 100,
     verify: int = 0,
     where: Filter = EVERYTHING,
@@ -124,6 +125,8 @@ def calibrate(
     queries
         A manifest (uri, lat, lon, author) or a set of queries; None takes the photos that pass
         `where` themselves, each answered by the others.
+    model
+        A model, or several: then each is fitted alone, and what they are worth together.
     k
         Neighbours to retrieve; the calibration may settle on fewer.
     verify
@@ -148,12 +151,15 @@ def calibrate(
     NotFoundError
         Nothing was embedded with this model, or a collection in the filter does not exist.
     """
-    row, backbone, asked = find_queries(database, queries, model, where, device)
+    found, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
-
+    models = [row for row, _ in found]
+    row, *others = models
+    if others and verify:
+        raise InputError("`verify` is for one model", "Leave it out, or calibrate one model.")
     require_opencv(verify)
     how = _How(k, verify, where, exclusions, exact, absent_km)
-    usable = _answered(database, row, backbone, asked, how, progress)
+    usable = _answered(database, found, asked, how, progress)
     if len(usable) < FEWEST:
         raise InputError(
             f"{asked.name}: only {len(usable)} queries can be used; a calibration needs {FEWEST}",
@@ -171,7 +177,8 @@ def calibrate(
         )
     with database.connection() as connection:
         movement = fit_movement(read_timelines(connection, where))
-    fitted, held = fit_to(usable, fitting, within_km, movement)
+    fingerprints = tuple(each.fingerprint for each in others)
+    fitted, held = fit_to(usable, fitting, within_km, movement, fingerprints)
     figures = measure(fitted, *held)
     if figures["worse"] and not force:
         raise InputError(
@@ -180,20 +187,21 @@ def calibrate(
             "Label queries of the kind that will be asked, and more of them; or give `force`.",
         )
     with database.connection() as connection:
-        references = count_passing(connection, row.id, where)
+        references = [count_passing(connection, each.id, where) for each in models]
     domain = Domain(
         queries=asked.name,
         n=len(usable),
         made=f"{datetime.now(UTC):%Y-%m-%d}",
-        references=references,
+        references=references[0],
         where=where.to_json(),
         coverage=figures["coverage"],
         verify=verify,
     )
-    fitted = replace(refit(usable, fitted, shared), domain=domain)
+    domains = [replace(domain, references=each) for each in references]
+    fitted = refit(usable, fitted, shared).with_domains(domains)
     calibration = Calibration(
         model_id=row.id,
-        model=row.name,
+        model=name_of(models),
         where=where,
         fitted=fitted,
         figures=figures,
@@ -208,6 +216,7 @@ def calibrate(
             "seed": seed,
             "exclusions": exclusions.to_json(),
             "source": source([query.author for query in asked.queries]),
+            "models": [each.id for each in models],
         },
         n_fit=int(fitting.sum()),
         n_check=len(held[0]),
@@ -262,17 +271,23 @@ def check_calibration(
     with database.connection() as connection:
         calibration = find_calibration(connection, calibration_id)
     where, fitted = where or calibration.where, calibration.fitted
-    row, backbone, asked = find_queries(database, queries, calibration.model, where, device)
+    model = _models_of(database, calibration)
+    found, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
     verify = 0 if fitted.domain is None else fitted.domain.verify
     require_opencv(verify)
     absent_km = calibration.options.get("absent_km")
-    how = _How(fitted.k, verify, where, exclusions, exact, absent_km)
-    usable = _answered(database, row, backbone, asked, how, progress)
+    k = max(each.k for each in fitted.alone)
+    how = _How(k, verify, where, exclusions, exact, absent_km)
+    usable = _answered(database, found, asked, how, progress)
     if not usable:
         raise InputError(f"{asked.name}: none of the queries can be used")
     with database.connection() as connection:
-        outside = differences(connection, row.id, where, fitted, verify)
+        outside = tuple(
+            said
+            for (row, _), one in zip(found, fitted.alone, strict=True)
+            for said in differences(connection, row.id, where, one, verify)
+        )
     return Checked(
         calibration_id,
         asked.name,
@@ -281,6 +296,25 @@ def check_calibration(
         outside,
         measure(fitted, *_examples(usable)),
     )
+
+
+def _models_of(database: Database, calibration: Calibration) -> Models:
+    """The names of the models of a calibration."""
+    fingerprints = calibration.fitted.fingerprints
+    if not fingerprints:
+        return calibration.model
+    with database.connection() as connection:
+        first = (
+            None if calibration.model_id is None else model_by_id(connection, calibration.model_id)
+        )
+        found = [first, *(model_by_fingerprint(connection, each) for each in fingerprints)]
+    names = [each.name for each in found if each is not None]
+    if len(names) < len(found):
+        raise NotFoundError(
+            f"a model of calibration {calibration.id}, {calibration.model}, was deleted",
+            "Embed the photos with it again.",
+        )
+    return names
 
 
 #: A query, its neighbours, and those that remain when what is near the truth is hidden.
@@ -298,8 +332,7 @@ class _How(NamedTuple):
 
 def _answered(
     database: Database,
-    model: Model,
-    backbone: Backbone | None,
+    models: Asked,
     asked: QuerySet,
     how: _How,
     progress: Progress | None,
@@ -307,20 +340,30 @@ def _answered(
     """The queries that have neighbours, with these. A source may find its own photos."""
     agency = source([query.author for query in asked.queries])
 
-    def ask(pair: tuple[Labelled, Outcome]) -> Usable | None:
-        labelled, query = pair
-        if isinstance(query, Rejected):
+    def ask(pair: tuple[Labelled, tuple[Outcome, ...]]) -> Usable | None:
+        labelled, outcomes = pair
+        queries = [each for each in outcomes if isinstance(each, Query)]
+        if len(queries) < len(outcomes):
             return None
+        query, first = queries[0], models[0][0]
         named = agency is not None and labelled.author == agency
         left_out = replace(how.exclusions, same_author=False) if named else how.exclusions
 
-        def search(passing: Filter, asked: Query = query) -> Example | None:
+        def search_alone(model: Model, asked: Query, passing: Filter) -> Example | None:
             k = max(how.k, how.verify)
             found = nearest_others(database, model.id, asked, k, passing, left_out, exact=how.exact)
             near = verified(database, found, asked, how.verify).neighbours.first(how.k)
             if not len(near):
                 return None
             return Example(near.lat, near.lon, near.effective_distance, labelled.truth)
+
+        def search(passing: Filter) -> Example | None:
+            pairs = zip(models, queries, strict=True)
+            found = [search_alone(model, each, passing) for (model, _), each in pairs]
+            known = [each for each in found if each is not None]
+            if len(known) < len(found):
+                return None
+            return replace(known[0], others=tuple(known[1:]))
 
         def timed(found: Example) -> Iterator[Example]:
             # As if those who took it had taken nothing for a while that has a position: no photo to
@@ -331,7 +374,7 @@ def _answered(
                 with database.connection() as connection:
                     moment = find_moment(connection, photo, how.where, hole)
                     near = find_session(connection, photo, how.where, moment, hole) if hole else []
-                    stored = queries_of(connection, model, [seen.photo_id for seen in near])
+                    stored = queries_of(connection, first, [seen.photo_id for seen in near])
                 if not moment and not near:
                     return
                 passing = photo.without_meanwhile(how.where, hole)
@@ -341,7 +384,7 @@ def _answered(
                 session = [
                     (seen, shown)
                     for seen, other in nearest_in_time(near, stored, query)
-                    if (shown := search(passing, other)) is not None
+                    if (shown := search_alone(first, other, passing)) is not None
                 ]
                 if moment or session:
                     yield replace(one, moment=moment, session=tuple(session))
@@ -355,7 +398,7 @@ def _answered(
         return labelled, found, search(how.where & ~Near(*labelled.truth, km))
 
     usable = []
-    pairs = embedded(database, model, backbone, asked)
+    pairs = embedded(database, models, asked)
     for done, item in enumerate(ordered_map(ask, pairs, database.pool_size), start=1):
         if item is not None:
             usable.append(item)
@@ -457,13 +500,14 @@ def fit_to(
     chosen: NDArray[np.bool_],
     within_km: tuple[float, ...],
     movement: Movement | None = None,
+    fingerprints: tuple[str, ...] = (),
 ) -> tuple[Fitted, tuple[list[Example], list[Example]]]:
     """A calibration fitted to the chosen queries (n,), and the examples of the others."""
     mine, others = (
         _examples([one for one, use in zip(usable, chosen, strict=True) if use == half])
         for half in (True, False)
     )
-    return fit(*mine, within_km, movement=movement), others
+    return fit(*mine, within_km, movement=movement, fingerprints=fingerprints), others
 
 
 def refit(usable: Sequence[Usable], fitted: Fitted, shared: Sharing) -> Fitted:
@@ -477,7 +521,11 @@ def refit(usable: Sequence[Usable], fitted: Fitted, shared: Sharing) -> Fitted:
     folds = fold, fold[hidden]
     movement = None if fitted.fusion is None else fitted.fusion.movement
     return fit(
-        *_examples(usable), fitted.within_km, settings=fitted, folds=folds, movement=movement
+        *(*_examples(usable), fitted.within_km),
+        settings=fitted,
+        folds=folds,
+        movement=movement,
+        fingerprints=fitted.fingerprints,
     )
 
 

@@ -28,12 +28,18 @@ from geosearch.evaluation.queries import (
 from geosearch.features import Backbone, embed_files
 from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model, find_model, require_model
-from geosearch.features.whitening import find_backbone
 from geosearch.json_record import plain
 from geosearch.localization.answer import FLAGS, Failure, Parameters
 from geosearch.localization.answer_rows import save, with_places
 from geosearch.localization.localizing import chosen_parameters
 from geosearch.localization.request import Request
+from geosearch.localization.several_models import (
+    Models,
+    find_backbones,
+    in_order,
+    name_of,
+    specs,
+)
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import Excluded, Exclusions
@@ -161,7 +167,7 @@ class Evaluation:
 class EvaluateOptions(TypedDict, total=False):
     """Options of `evaluate`, for those who pass them on."""
 
-    model: str | Backbone
+    model: Models
     where: Filter
     exclusions: Exclusions
     within_km: tuple[float, ...] | None
@@ -212,7 +218,7 @@ def evaluate_each(
     queries: str | PathLike[str] | QuerySet | None,
     parameters: Sequence[Parameters | Request],
     *,
-    model: str | Backbone = DEFAULT_MODEL,
+    model: Models = DEFAULT_MODEL,
     where: Filter = EVERYTHING,
     exclusions: Exclusions = LEAKAGE,
     within_km: tuple[float, ...] | None = None,
@@ -227,7 +233,7 @@ def evaluate_each(
     Each becomes an evaluation with figures and errors. Answers are stored for the first of those
     with a calibration, or else with the largest k; all others name that one as their sweep. What
     a request leaves open comes from the latest calibration. Pictures alone are judged: what was
-    taken before and after is not asked.
+    taken before and after is not asked. Several models are judged together, by one of these.
 
     Raises
     ------
@@ -237,12 +243,17 @@ def evaluate_each(
     """
     if not parameters or len({item.exact for item in parameters}) > 1:
         raise InputError("an evaluation needs parameters that are all exact, or all not")
-    row, backbone, asked = find_queries(database, queries, model, where, device)
+    found, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
+    models = [row for row, _ in found]
+    row, *others = models
+    if others and len(parameters) > 1:
+        raise InputError("several models are judged by one set of parameters", "Give one.")
+    backbone = found[0][1]
     on = backbone.device if backbone is not None else device
     with database.connection() as connection:
         chosen = tuple(
-            replace(chosen_parameters(connection, row, where, item), timeline=False)
+            replace(chosen_parameters(connection, row, where, item, others), timeline=False)
             for item in parameters
         )
         for k in {item.k for item in chosen if item.retrieves}:
@@ -254,7 +265,7 @@ def evaluate_each(
         task = Task(chosen, where, exclusions, regions, "cuda" if on == "cuda" else "cpu")
         recorded = [_recorded(item, exclusions, sample, seed) for item in chosen]
         within_km = within_km or distances_that_fit(connection, row.id, where)
-        keys = [start(connection, asked.name, row, item, where) for item in recorded]
+        keys = [start(connection, asked.name, models, item, where) for item in recorded]
         main = keys[task.main]
         if len(keys) > 1:
             join(connection, keys, main)
@@ -272,7 +283,7 @@ def evaluate_each(
             save(connection, with_places(connection, [item.answer for item in waiting]), main)
         waiting.clear()
 
-    given = answers(database, row, embedded(database, row, backbone, asked), task)
+    given = answers(database, models, embedded(database, found, asked), task)
     for done, outcome in enumerate(given, start=1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
@@ -294,7 +305,7 @@ def evaluate_each(
                 id=key,
                 sweep_id=main if len(keys) > 1 else None,
                 queries=asked.name,
-                model=row.name,
+                model=name_of(models),
                 parameters=settings,
                 figures=figures(np.array(errors_km), within_km),
                 errors_km=errors_km,
@@ -315,35 +326,56 @@ def distances_that_fit(connection: Connection, model_id: int, where: Filter) -> 
     return WORLD_KM if apart is None else fitting_km(apart)
 
 
+#: The rows of models, with their backbones unless embeddings are in the database.
+Asked = Sequence[tuple[Model, Backbone | None]]
+
+
 def find_queries(
     database: Database,
     queries: str | PathLike[str] | QuerySet | None,
-    model: str | Backbone,
+    model: Models,
     where: Filter,
     device: str,
-) -> tuple[Model, Backbone | None, QuerySet]:
-    """The model's row, its backbone unless embeddings are in the database, and the queries meant.
+) -> tuple[Asked, QuerySet]:
+    """The models, in the order of their ids, and the queries meant.
 
-    `queries` are as `evaluate` takes them.
+    `queries` are as `evaluate` takes them; stored ones are those that each model has embedded.
     """
     if queries is not None and not isinstance(queries, QuerySet):
         queries = manifest_queries(path("queries", queries))
-    if isinstance(model, str) and queries is not None and not queries.stored:
-        model = find_backbone(database, model, device=device)
-    backbone = None if isinstance(model, str) else model
-    with database.connection() as connection:
-        if isinstance(model, str):
-            row = find_model(connection, model)
-        else:
-            row = require_model(connection, model.description)
-    asked = stored_queries(database, row, where) if queries is None else queries
-    return row, backbone, asked
+    found: Asked
+    if queries is not None and not queries.stored:
+        found = find_backbones(database, model, device=device)
+    else:
+        with database.connection() as connection:
+            found = in_order([_stored(connection, each) for each in specs(model)])
+    if queries is not None:
+        return found, queries
+    sets = [stored_queries(database, row, where) for row, _ in found]
+    kept = set.intersection(*({item.photo_id for item in each.queries} for each in sets))
+    asked = tuple(item for item in sets[0].queries if item.photo_id in kept)
+    if not asked:
+        raise InputError("no photo that passes is embedded with each of these models")
+    return found, replace(sets[0], queries=asked)
+
+
+def _stored(connection: Connection, model: str | Backbone) -> tuple[Model, Backbone | None]:
+    if isinstance(model, str):
+        return find_model(connection, model), None
+    return require_model(connection, model.description), model
 
 
 def embedded(
+    database: Database, models: Asked, asked: QuerySet
+) -> Iterator[tuple[Labelled, tuple[Outcome, ...]]]:
+    """The queries with their embeddings by each model, from the database or from their files."""
+    outcomes = zip(*(_outcomes(database, *each, asked) for each in models), strict=True)
+    yield from zip(asked.queries, outcomes, strict=True)
+
+
+def _outcomes(
     database: Database, model: Model, backbone: Backbone | None, asked: QuerySet
-) -> Iterator[tuple[Labelled, Outcome]]:
-    """The queries with their embeddings, in order, from the database or from their files."""
+) -> Iterator[Outcome]:
     outcomes: Iterator[Outcome]
     if asked.stored or backbone is None:
         outcomes = stored_embeddings(database, model, asked.queries)
@@ -352,7 +384,7 @@ def embedded(
     for labelled, outcome in zip(asked.queries, outcomes, strict=True):
         if isinstance(outcome, Query):
             outcome = replace(outcome, author=labelled.author, taken_at=labelled.taken_at)
-        yield labelled, outcome
+        yield outcome
 
 
 def _recorded(

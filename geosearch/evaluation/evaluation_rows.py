@@ -12,6 +12,7 @@ from geosearch.database.connection import Connection
 from geosearch.database.inserting import insert, insert_all
 from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure
+from geosearch.localization.several_models import name_of
 from geosearch.retrieval import Filter
 from geosearch.versions import software_versions
 
@@ -19,15 +20,15 @@ from geosearch.versions import software_versions
 def start(
     connection: Connection,
     queries: str,
-    model: Model,
+    models: Sequence[Model],
     parameters: Mapping[str, Any],
     where: Filter,
 ) -> int:
     """The id of a new evaluation; its figures stay NULL until `finish`."""
     row = {
         "queries": queries,
-        "model_id": model.id,
-        "model": model.name,
+        "model_id": models[0].id,
+        "model": name_of(models),
         "method": parameters["method"],
         "parameters": dict(parameters),
         "filter": where.to_json(),

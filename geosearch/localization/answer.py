@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from geosearch.arguments import check_choice, check_range, settle
 from geosearch.calibration import Calibrated, Fits, Fitted
+from geosearch.calibration.fitted import Judged, Pooled
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, area_at, level_at
+from geosearch.density.pooling import PooledDensity
 from geosearch.errors import InputError, Reason
 from geosearch.json_record import plain
 from geosearch.query import Query
@@ -65,6 +67,8 @@ class Parameters:
         Verify so many of the nearest neighbours geometrically (`geosearch.verification`).
     timeline
         Go by the photos before and after, too (`geosearch.timeline`), where there are such.
+    models
+        Ids of the models, where several are asked together.
     partitions, classifiers, geocells
         Of `geocell` and of `restrict_cells`: names of the partitions, all that the model has
         classifiers over if there are none; ids of the classifiers; and these themselves, None
@@ -88,6 +92,7 @@ class Parameters:
     restrict_cells: float | None = None
     verify: int = 0
     timeline: bool = False
+    models: tuple[int, ...] = ()
     partitions: tuple[str, ...] = ()
     classifiers: tuple[int, ...] = ()
     geocells: Geocells | None = field(default=None, compare=False, repr=False)
@@ -102,6 +107,8 @@ class Parameters:
                 "`verify` verifies neighbours, which `method` geocell does without",
                 "Leave one of them out.",
             )
+        if self.models:
+            self._check_several()
         if self.timeline and not self.retrieves:
             raise InputError(
                 "`timeline` is fused with neighbours, which `method` geocell does without",
@@ -123,6 +130,34 @@ class Parameters:
                     "does without",
                     "Leave one of them out.",
                 )
+
+    def _check_several(self) -> None:
+        given = {
+            f"`method` {self.method}": self.method != "density",
+            "`restrict_cells`": self.restrict_cells is not None,
+            "`verify`": self.verify > 0,
+            "what was fitted": self.fitted is not None
+            and len(self.fitted.alone) != len(self.models),
+        }
+        for name, asked in given.items():
+            if asked:
+                raise InputError(
+                    f"{name} is for one model; here are {len(self.models)}",
+                    "Leave it out, or ask one model.",
+                )
+
+    @property
+    def most_k(self) -> int:
+        """Neighbours that the model, or any of them, retrieves."""
+        return self.k if self.fitted is None else max(each.k for each in self.fitted.alone)
+
+    def alone(self, number: int) -> Self:
+        """The parameters of one of the models, by its number."""
+        fitted, given = self.fitted, replace(self, models=(), timeline=False)
+        if fitted is None:
+            return given
+        one = fitted.alone[number]
+        return replace(given, k=one.k, weighting=one.weighting, fitted=one, min_presence=None)
 
     @property
     def retrieves(self) -> bool:
@@ -172,6 +207,8 @@ class Parameters:
             given["verify"] = self.verify
         if self.timeline:
             given["timeline"] = True
+        if self.models:
+            given["models"] = list(self.models)
         return given
 
     @classmethod
@@ -179,13 +216,17 @@ class Parameters:
         """What `to_json` wrote, with what was fitted."""
         given = dict(value)
         calibration_id = given.pop("calibration", None)
-        for name in {"partitions", "classifiers", "outside"} & given.keys():
+        for name in {"partitions", "classifiers", "outside", "models"} & given.keys():
             given[name] = tuple(given[name])
         return cls(
             **given,
             calibration_id=calibration_id,
             fitted=None if fitted is None else Fitted.from_json(fitted),
         )
+
+
+#: Of the density of a model without calibration so much is uniform, as others may know better.
+_BACKGROUND = 0.01
 
 
 def calibrated(parameters: Parameters, found: Neighbours, place: Place | None) -> Calibrated | None:
@@ -227,6 +268,10 @@ class Localization:
     `question` is the same in all answers to what was asked in the same way.
     `evidence` is what time says, if it was asked and says anything: then place, radii, regions and
     probabilities are those of picture and time together, and a place that time knows is confident.
+    `members` are the answers of each model alone, where several were asked together: then model and
+    query are those of the first, and the neighbours are those of all, by weight. `share` is, of one
+    of these, the share of the density together that is its own, and `references` how many photos it
+    had to search.
     """
 
     query: Query
@@ -247,6 +292,9 @@ class Localization:
     place_name: str | None = None
     question: str | None = field(default=None, compare=False)
     evidence: TimeEvidence | None = None
+    members: tuple[Localization, ...] = ()
+    share: float | None = None
+    references: int | None = None
     id: int | None = None
     created_at: Any = field(default=None, compare=False)
 
@@ -306,8 +354,15 @@ class Localization:
         return self.neighbours.plan.to_json()
 
     @cached_property
-    def calibrated(self) -> Calibrated | None:
+    def calibrated(self) -> Judged | None:
         """The calibrated density by the picture; None without calibration or estimate."""
+        fitted = self.parameters.fitted
+        if self.members:
+            found = [each.calibrated for each in self.members]
+            alone = tuple(each for each in found if isinstance(each, Calibrated))
+            if fitted is None or fitted.pool is None or len(alone) < len(found):
+                return None
+            return Pooled(fitted, alone, self.parameters.min_presence)
         place, evidence = self.place, self.evidence
         if place is not None and evidence is not None and evidence.by_picture is not None:
             place = replace(place, lat=evidence.by_picture[0], lon=evidence.by_picture[1])
@@ -379,10 +434,23 @@ class Localization:
         """The density of the neighbours, whatever time says; None without estimate."""
         if self.calibrated is not None:
             return self.calibrated.mixture
+        if self.members:
+            return None if self.pooled is None else self.pooled.mixture
         if self.place is None or not self.parameters.retrieves:
             return None
         found, place = self.neighbours, self.place
         return Mixture.of_neighbours(found.lat, found.lon, place.weights, place.bandwidth_km)
+
+    @cached_property
+    def pooled(self) -> PooledDensity | None:
+        """The density by all models that have an estimate; None where one was asked."""
+        if isinstance(self.calibrated, Pooled):
+            return self.calibrated.told
+        densities = [each.by_picture for each in self.members]
+        known = [each.with_background(_BACKGROUND) for each in densities if each is not None]
+        if not known:
+            return None
+        return PooledDensity.of(known, [1 / len(known)] * len(known), WORLD_KM)
 
     @cached_property
     def fused(self) -> Fused | None:
@@ -435,6 +503,7 @@ class Localization:
                 neighbour | {"weight": float(weight)}
                 for neighbour, weight in zip(self.neighbours.to_json(), self.weights, strict=True)
             ],
+            **({"models": [each.as_member() for each in self.members]} if self.members else {}),
             "plan": dict(self.plan),
             **({} if verification is None else {"verification": verification.to_json()}),
             "model": self.model["name"],
@@ -445,6 +514,16 @@ class Localization:
             "error_km": self.error_km,
             "truth_level": self.truth_level,
             "elapsed_ms": dict(self.elapsed_ms),
+        }
+
+    def as_member(self) -> dict[str, Any]:
+        """What an answer of several models says of one of them."""
+        whole = self.to_json()
+        names = ("model", "estimate", "agreement", "presence", "plan", "excluded")
+        return {name: whole[name] for name in names} | {
+            "share": self.share,
+            "references": self.references,
+            "neighbours": self.neighbours.photo_id.tolist(),
         }
 
 

@@ -29,9 +29,9 @@ from geosearch.timeline.time_evidence import TimeEvidence
 _NEIGHBOURS = sql.Identifier("geosearch", "localization_neighbours")
 _NEIGHBOUR_COLUMNS = (
     *("localization_id", "rank", "photo_id", "uri", "geom"),
-    *("distance", "inliers", "weight"),
+    *("distance", "inliers", "weight", "member"),
 )
-_NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "int4", "float8"]
+_NEIGHBOUR_TYPES = ["int8", "int4", "int8", "text", "bytea", "float8", "int4", "float8", "int2"]
 
 #: A calibration that was removed since is not named.
 _CALIBRATION = "(SELECT id FROM geosearch.calibrations WHERE id = {})"
@@ -107,6 +107,7 @@ def save(
                             float(found.distance[index]),
                             found.counted(index),
                             float(answer.weights[index]),
+                            None if found.member is None else int(found.member[index]),
                         )
                     )
     regions = [
@@ -121,7 +122,26 @@ def save(
     ]
     form = "ST_Multi(ST_GeomFromWKB({}, 4326))"
     insert_all(connection, "localization_regions", regions, geom=form)
+    members = [
+        _member_row(key, number, member)
+        for key, answer in zip(ids, answers, strict=True)
+        for number, member in enumerate(answer.members, start=1)
+    ]
+    insert_all(connection, "localization_models", members)
     return ids
+
+
+def _member_row(key: int, number: int, member: Localization) -> dict[str, Any]:
+    """What one of several models answered alone, by column: some of those of an answer."""
+    names = ("model_id", "model", "parameters", "filter", "plan", "query_embedding", "estimate")
+    whole = _row(member, None)
+    return {
+        "localization_id": key,
+        "number": number,
+        **{name: whole[name] for name in (*names, "agreement", "modes", "excluded")},
+        "share": member.share,
+        "reference_photos": member.references,
+    }
 
 
 def _row(answer: Localization, evaluation_id: int | None) -> dict[str, Any]:
@@ -181,8 +201,14 @@ SELECT picture, (
 """
 
 _SELECT_NEIGHBOURS = """
-SELECT photo_id, uri, ST_Y(geom), ST_X(geom), distance, weight, coalesce(inliers, %s)
+SELECT photo_id, uri, ST_Y(geom), ST_X(geom), distance, weight, coalesce(inliers, %s), member
 FROM geosearch.localization_neighbours WHERE localization_id = %s ORDER BY rank
+"""
+
+_SELECT_MEMBERS = """
+SELECT model_id, model, parameters, filter, plan, query_embedding, ST_Y(estimate), ST_X(estimate),
+    agreement, modes, excluded, share, reference_photos
+FROM geosearch.localization_models WHERE localization_id = %s ORDER BY number
 """
 
 _SELECT_REGIONS = """
@@ -207,7 +233,10 @@ def load(database: Database, localization_id: int) -> Localization:
             _SELECT_NEIGHBOURS, (NOT_COMPARED, localization_id)
         ).fetchall()
         regions = connection.execute(_SELECT_REGIONS, (localization_id,)).fetchall()
-    return _read(row, neighbours, regions)
+        members = connection.execute(_SELECT_MEMBERS, (localization_id,)).fetchall()
+    answer = _read(row, neighbours, regions)
+    read = [_read_member(answer, *each) for each in enumerate(members)]
+    return replace(answer, members=tuple(read)) if read else answer
 
 
 def read_picture(connection: Connection, localization_id: int) -> tuple[bytes | None, int | None]:
@@ -225,10 +254,45 @@ def read_picture(connection: Connection, localization_id: int) -> tuple[bytes | 
     return row[0] and bytes(row[0]), row[1]
 
 
+def _read_member(answer: Localization, number: int, row: tuple[Any, ...]) -> Localization:
+    """What one of several models answered alone."""
+    fitted, found = answer.parameters.fitted, answer.neighbours
+    parameters = replace(
+        Parameters.from_json(row[2], None), fitted=None if fitted is None else fitted.alone[number]
+    )
+    weights = answer.weights[found.member == number + 1] if len(found) else np.zeros(0)
+    place = Place(
+        lat=row[6],
+        lon=row[7],
+        agreement=row[8],
+        radius_km={},
+        modes=tuple(Mode(**mode) for mode in row[9]),
+        weights=weights / (weights.sum() or 1),
+        regions={},
+        bandwidth_km=parameters.bandwidth_km or (),
+    )
+    embedding = np.asarray(row[5].to_numpy(), dtype=np.float32)
+    return replace(
+        answer,
+        id=None,
+        query=replace(answer.query, embedding=embedding),
+        model_id=row[0],
+        model=row[1],
+        parameters=parameters,
+        where=Filter.from_json(row[3]),
+        neighbours=found.of_member(number + 1, Plan.from_json(row[4])),
+        place=None if row[6] is None else place,
+        excluded=None if row[10] is None else Excluded(**row[10]),
+        evidence=None,
+        share=row[11],
+        references=row[12],
+    )
+
+
 def _read(
     row: tuple[Any, ...], neighbours: list[tuple[Any, ...]], regions: list[tuple[Any, ...]]
 ) -> Localization:
-    columns = list(zip(*neighbours, strict=True)) if neighbours else [()] * 7
+    columns = list(zip(*neighbours, strict=True)) if neighbours else [()] * 8
     parameters = Parameters.from_json(row[6], row[23])
     radii = {0.5: row[12], 0.9: row[13]}
     place = Place(
@@ -267,6 +331,7 @@ def _read(
             plan=Plan.from_json(row[8]),
             inliers=None if row[28] is None else np.array(columns[6], dtype=np.int64),
             verification=None if row[28] is None else Verification(**row[28]),
+            member=np.array(columns[7], dtype=np.int64) if parameters.models else None,
         ),
         elapsed_ms=row[15],
         software=row[16],

@@ -21,12 +21,17 @@ from geosearch.errors import InputError
 from geosearch.features import Backbone, Rejected
 from geosearch.features.extraction import Outcome, embed_stored
 from geosearch.features.given_queries import Given, GivenQueries, embed_given, given_queries
-from geosearch.features.model_rows import Model, require_model
-from geosearch.features.whitening import find_backbone
+from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure, Localization, Parameters, calibrated
 from geosearch.localization.answer_rows import save, with_places
 from geosearch.localization.pictures import LEVELS, Pictures, place_of
 from geosearch.localization.request import Request
+from geosearch.localization.several_models import (
+    Models,
+    count_references,
+    find_backbones,
+    pool_answers,
+)
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
@@ -50,7 +55,7 @@ def localize(
     database: Database,
     photos: GivenQueries,
     *,
-    model: str | Backbone = DEFAULT_MODEL,
+    model: Models = DEFAULT_MODEL,
     parameters: Parameters | Request | None = None,
     where: Filter | None = None,
     exclusions: Exclusions = NOTHING,
@@ -65,7 +70,8 @@ def localize(
     They are given in any way of `geosearch.features.given_queries`. An answer without a place, for
     want of neighbours, is not recorded.
 
-    Without `parameters`, the latest calibration for the model and the filter is used, or the
+    Several models answer together (`geosearch.localization.several_models`). Without `parameters`,
+    the latest calibration for the model, or these, and the filter is used, or the
     defaults if there is none. Parameters are used as they are.
     `exclusions` says which references must not answer: the query's own file, near-duplicates.
     `track` are files that say where the photographer was (`geosearch.timeline.track_files`) and
@@ -87,11 +93,15 @@ def localize(
         parameters = asked_by_words(parameters)
         if pictures:
             raise InputError("words and photos are asked apart", "Ask about one, then the other.")
-    backbone = find_backbone(database, model, device=device, at_once=pictures)
+    found = find_backbones(database, model, device=device, at_once=pictures)
+    if len(found) > 1 and any(isinstance(each, Given) and each.read is None for each in given):
+        raise InputError("vectors and words are of one model", "Ask one, or give pictures.")
     with database.connection() as connection:
         times = _times(track, clock_offset, files=True)
-        asking = _Asking.of(connection, backbone, where, parameters, exclusions, times)
-    outcomes = embed_given(database, backbone, asking.model, given)
+        models = [row for row, _ in found]
+        asking = _Asking.of(connection, models, where, parameters, exclusions, times)
+    streams = (embed_given(database, backbone, row, given) for row, backbone in found)
+    outcomes = zip(*streams, strict=True)
     yield from asking.answers(database, outcomes, len(given), record=record, progress=progress)
 
 
@@ -100,7 +110,7 @@ def localize_stored(
     ids: Sequence[int] | None = None,
     *,
     of: Sequence[str] = (),
-    model: str | Backbone = DEFAULT_MODEL,
+    model: Models = DEFAULT_MODEL,
     parameters: Parameters | Request | None = None,
     where: Filter | None = None,
     exclusions: Exclusions = ITSELF,
@@ -125,10 +135,11 @@ def localize_stored(
     ModelError
         As `localize`.
     """
-    backbone = find_backbone(database, model, device=device, at_once=False)
+    found = find_backbones(database, model, device=device, at_once=False)
     with database.connection() as connection:
         times = _times(track, clock_offset)
-        asking = _Asking.of(connection, backbone, where, parameters, exclusions, times)
+        models = [row for row, _ in found]
+        asking = _Asking.of(connection, models, where, parameters, exclusions, times)
         if ids is not None:
             for key in ids:
                 find_photo(connection, key)
@@ -140,13 +151,25 @@ def localize_stored(
             }
             rows = connection.execute(_UNLOCATED, asked).fetchall()
             ids = [int(key) for (key,) in rows]
-    yield from asking.answers(
-        database,
-        embed_stored(database, backbone, asking.model, ids),
-        len(ids),
-        record=record,
-        progress=progress,
-    )
+    outcomes = _stored(database, found, ids)
+    yield from asking.answers(database, outcomes, len(ids), record=record, progress=progress)
+
+
+def _stored(
+    database: Database, found: Sequence[tuple[Model, Backbone]], ids: Sequence[int]
+) -> Iterator[tuple[Outcome, ...]]:
+    """Photos of the database as each model sees them."""
+    if len(found) == 1:
+        ((model, backbone),) = found
+        for outcome in embed_stored(database, backbone, model, ids):
+            yield (outcome,)
+        return
+    # One by one: of those that are deleted meanwhile the models would skip different ones.
+    for key in ids:
+        yield from zip(
+            *(embed_stored(database, backbone, model, [key]) for model, backbone in found),
+            strict=False,
+        )
 
 
 # Of those with the same bytes the first, in order of time: photos tell those taken near. Answers
@@ -177,7 +200,8 @@ def _times(track: Paths | None, clock_offset: float | None, *, files: bool = Fal
 class _Asking:
     """What all photos of a run are answered by."""
 
-    model: Model
+    models: Sequence[Model]
+    references: tuple[int | None, ...]
     parameters: Parameters
     where: Filter
     exclusions: Exclusions
@@ -187,22 +211,23 @@ class _Asking:
     def of(
         cls,
         connection: Connection,
-        backbone: Backbone,
+        models: Sequence[Model],
         where: Filter | None,
         parameters: Parameters | Request | None,
         exclusions: Exclusions,
         times: TimeAsked,
     ) -> Self:
-        row = require_model(connection, backbone.description)
         passing = where or EVERYTHING
-        chosen = chosen_parameters(connection, row, passing, parameters)
-        return cls(row, chosen, passing, exclusions, times)
+        first, *others = models
+        chosen = chosen_parameters(connection, first, passing, parameters, others)
+        references = count_references(connection, models, passing)
+        return cls(models, references, chosen, passing, exclusions, times)
 
     @property
     def question(self) -> str:
         """By what the same question is known again: sha256, hex."""
         asked = [
-            self.model.fingerprint,
+            " ".join(each.fingerprint for each in self.models),
             self.parameters.to_json(),
             self.where.to_json(),
             self.exclusions.to_json(),
@@ -213,21 +238,39 @@ class _Asking:
     def answers(
         self,
         database: Database,
-        outcomes: Iterable[Outcome],
+        outcomes: Iterable[tuple[Outcome, ...]],
         total: int,
         *,
         record: bool,
         progress: Progress | None,
     ) -> Iterator[Localization | Failure]:
-        """The answers to queries, in their order, each recorded before it is given."""
-        question = self.question
-        asked = self.parameters, self.where, self.exclusions
-        pictures = Pictures(database, self.model, *asked)
+        """The answers to queries, in their order, each recorded before it is given.
 
-        def answer(outcome: Outcome) -> Localization | Failure:
-            if isinstance(outcome, Rejected):
-                return failure(outcome)
-            return replace(answer_by(pictures, outcome, times=self.times), question=question)
+        Each query has an outcome of every model.
+        """
+        question = self.question
+        several = len(self.models) > 1
+        pictures = [
+            Pictures(
+                *(database, model, self.parameters.alone(number) if several else self.parameters),
+                *(self.where, self.exclusions),
+            )
+            for number, model in enumerate(self.models)
+        ]
+
+        def answer(outcomes: tuple[Outcome, ...]) -> Localization | Failure:
+            queries = [each for each in outcomes if isinstance(each, Query)]
+            for each in outcomes:
+                if isinstance(each, Rejected):
+                    return failure(each)
+            given = (
+                answer_by(pictures[0], queries[0], times=self.times)
+                if len(pictures) == 1
+                else answer_together(
+                    pictures, queries, self.parameters, self.references, times=self.times
+                )
+            )
+            return replace(given, question=question)
 
         for done, given in enumerate(ordered_map(answer, outcomes, database.pool_size), start=1):
             if isinstance(given, Localization):
@@ -256,10 +299,11 @@ def chosen_parameters(
     model: Model,
     where: Filter,
     parameters: Parameters | Request | None,
+    others: Sequence[Model] = (),
 ) -> Parameters:
     """The parameters themselves, or what a request comes to; None is the request for defaults.
 
-    They have the classifiers they need.
+    With `others`, those of several models together. They have the classifiers they need.
 
     Raises
     ------
@@ -270,7 +314,9 @@ def chosen_parameters(
     """
     chosen = parameters or Request()
     if isinstance(chosen, Request):
-        chosen = chosen.parameters(connection, model, where)
+        chosen = chosen.parameters(connection, model, where, others)
+    elif others:
+        chosen = replace(chosen, models=(model.id, *(each.id for each in others)))
     require_opencv(chosen.verify)
     if not chosen.classifies or chosen.geocells is not None:
         return chosen
@@ -342,13 +388,7 @@ def answer_by(
     started = time.perf_counter()
     parameters = pictures.parameters
     found = pictures.found(query)
-    evidence = None
-    if parameters.timeline or times.track is not None:
-        asked = query.sha256, query.uri, pictures.where, parameters.fusion
-        with pictures.database.connection() as connection:
-            evidence = times.evidence(connection, *asked, timeline=parameters.timeline)
-    if evidence is not None and parameters.timeline:
-        evidence = pictures.with_session(query, evidence)
+    evidence = _evidence(pictures, query, parameters, times)
     ms = 1000 * (time.perf_counter() - started)
     return answer_from(
         *(found, pictures.model, query, parameters),
@@ -356,6 +396,42 @@ def answer_by(
         regions=regions,
         evidence=evidence or None,
     )
+
+
+def answer_together(
+    pictures: Sequence[Pictures],
+    queries: Sequence[Query],
+    parameters: Parameters,
+    references: Sequence[int | None],
+    *,
+    times: TimeAsked = NOTHING_MORE,
+) -> Localization:
+    """Answer a query by several models, of each what pictures show and the query's embedding.
+
+    `references` are how many photos each has to search. What the session of a photo shows is what
+    it shows to the first model. All else is as in `answer_query`.
+    """
+    members = [
+        replace(answer_by(each, query, regions=False), references=count)
+        for each, query, count in zip(pictures, queries, references, strict=True)
+    ]
+    evidence = _evidence(pictures[0], queries[0], parameters, times)
+    answer = pool_answers(members, parameters, regions=evidence is None)
+    return with_time(answer, evidence or None, regions=True)
+
+
+def _evidence(
+    pictures: Pictures, query: Query, parameters: Parameters, times: TimeAsked
+) -> TimeEvidence | None:
+    """What time says of a query, if it is asked."""
+    if not parameters.timeline and times.track is None:
+        return None
+    asked = query.sha256, query.uri, pictures.where, parameters.fusion
+    with pictures.database.connection() as connection:
+        evidence = times.evidence(connection, *asked, timeline=parameters.timeline)
+    if evidence is not None and parameters.timeline:
+        return pictures.with_session(query, evidence)
+    return evidence
 
 
 def answer_from(
@@ -416,18 +492,21 @@ def answer_from(
         probability_within_km=within,
         confident=confident,
         excluded=found.excluded,
-        evidence=evidence if place is not None else None,
     )
     started = time.perf_counter()
-    answer = _with_time(answer, regions)
+    answer = with_time(answer, evidence, regions=regions)
     elapsed["density"] += 1000 * (time.perf_counter() - started)
     elapsed["total"] = sum(elapsed.values())
     return replace(answer, elapsed_ms={name: round(ms, 3) for name, ms in elapsed.items()})
 
 
-def _with_time(answer: Localization, regions: bool) -> Localization:
+def with_time(
+    answer: Localization, evidence: TimeEvidence | None, *, regions: bool
+) -> Localization:
     """The answer by picture and time together, where time says anything."""
-    told, evidence, place = answer.fused, answer.evidence, answer.place
+    if answer.place is not None:
+        answer = replace(answer, evidence=evidence)
+    told, place = answer.fused, answer.place
     if told is None or evidence is None or place is None:
         return answer
     evidence = replace(evidence.weighed(told), by_picture=(place.lat, place.lon))

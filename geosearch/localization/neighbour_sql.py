@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 from pgvector import HalfVector
 from psycopg import sql
@@ -31,6 +33,8 @@ ORDER BY rank;
 def neighbours_in_sql(connection: Connection, answer: Localization) -> str:
     """The statement that gives the neighbours of an answer, by all photos that pass its filter.
 
+    Of an answer by several models there is one statement for each.
+
     An answer by the index may have missed some of them: its plan says the recall.
 
     Raises
@@ -38,6 +42,9 @@ def neighbours_in_sql(connection: Connection, answer: Localization) -> str:
     NotFoundError
         Its model, or a collection or country of its filter, is gone; or it went without neighbours.
     """
+    if answer.members:
+        alone = (replace(each, id=answer.id) for each in answer.members)
+        return "\n".join(neighbours_in_sql(connection, each) for each in alone)
     model = model_of(connection, answer)
     if model is None or not answer.parameters.retrieves:
         raise NotFoundError(

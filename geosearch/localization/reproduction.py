@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +14,9 @@ from geosearch.features.model_rows import Model, model_by_fingerprint, model_by_
 from geosearch.json_record import Record
 from geosearch.localization.answer import Localization
 from geosearch.localization.answer_rows import load
-from geosearch.localization.localizing import answer_from, chosen_parameters
+from geosearch.localization.localizing import answer_from, chosen_parameters, with_time
 from geosearch.localization.pictures import Pictures, find_neighbours
+from geosearch.localization.several_models import pool_answers
 from geosearch.retrieval import Filter
 from geosearch.retrieval.duplicates import NOTHING, Exclusions
 from geosearch.retrieval.neighbours import NOT_COMPARED, Neighbours
@@ -52,16 +54,19 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
         There is no such answer.
     """
     before = load(database, localization_id)
-    with database.connection() as connection:
-        model = model_of(connection, before)
-    if model is None:
-        gone = (
-            f"the model {before.model['name']} (fingerprint {before.model['fingerprint'][:12]}) "
-            "and its embeddings were removed"
-        )
-        return Reproduction(localization_id, False, False, None, (gone,))
+    alone, models = before.members or (before,), []
+    for each in alone:
+        with database.connection() as connection:
+            model = model_of(connection, each)
+        if model is None:
+            gone = (
+                f"the model {each.model['name']} (fingerprint {each.model['fingerprint'][:12]}) "
+                "and its embeddings were removed"
+            )
+            return Reproduction(localization_id, False, False, None, (gone,))
+        models.append(model)
     try:
-        after = _answer_again(database, before, model)
+        after = _answers_again(database, before, models)
     except NotFoundError as error:  # a collection or country of the filter, a classifier
         return Reproduction(localization_id, False, False, None, (f"{error.message} any more",))
     neighbours_same = np.array_equal(before.neighbours.photo_id, after.neighbours.photo_id)
@@ -69,9 +74,15 @@ def reproduce(database: Database, localization_id: int) -> Reproduction:
     same = neighbours_same and _same_estimate(before.place, after.place)
     with database.connection() as connection:
         changes = [
-            *_neighbour_changes(connection, before, after, model.id),
+            *(
+                change
+                for old, new, model in zip(alone, after.members or (after,), models, strict=True)
+                for change in (
+                    *_neighbour_changes(connection, old, new, model.id),
+                    *_plan_changes(old, new),
+                )
+            ),
             *_timeline_changes(before, after),
-            *_plan_changes(before, after),
             *_software_changes(before, after),
         ]
         if before.neighbours.inliers is not None:
@@ -95,6 +106,22 @@ def model_of(connection: Connection, answer: Localization) -> Model | None:
         if answer.model_id is None
         else model_by_id(connection, answer.model_id)
     )
+
+
+def _answers_again(
+    database: Database, before: Localization, models: Sequence[Model]
+) -> Localization:
+    if not before.members:
+        return _answer_again(database, before, models[0])
+    members = [_answer_again(database, *each) for each in zip(before.members, models, strict=True)]
+    evidence = before.evidence
+    if before.parameters.timeline:
+        with database.connection() as connection:
+            evidence = _time_again(connection, before)
+        if evidence is not None:
+            evidence = _session_again(database, before, models[0], evidence)
+    answer = pool_answers(members, before.parameters, regions=False)
+    return with_time(answer, evidence or None, regions=False)
 
 
 def _answer_again(database: Database, before: Localization, model: Model) -> Localization:
@@ -139,7 +166,8 @@ def _session_again(
     said = moment and moment.session
     if said and before.parameters.verify:  # which is by files that may have gone
         return replace(evidence, timeline=replace(evidence.timeline or NOTHING_KNOWN, session=said))
-    where, exclusions, parameters = before.where, NOTHING, before.parameters
+    where, exclusions = before.where, NOTHING
+    parameters = before.parameters.alone(0) if before.members else before.parameters
     if said and said.asked is not None:
         where, exclusions = (
             Filter.from_json(said.asked["filter"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -134,8 +134,10 @@ class Request:
         given = (self.k, self.bandwidth_km, self.weighting, self.restrict_cells)
         return self.method == "density" and all(value is None for value in given)
 
-    def parameters(self, connection: Connection, model: Model, where: Filter) -> Parameters:
-        """The parameters to answer with.
+    def parameters(
+        self, connection: Connection, model: Model, where: Filter, others: Sequence[Model] = ()
+    ) -> Parameters:
+        """The parameters to answer with, by a model, or by it and others together.
 
         Raises
         ------
@@ -145,19 +147,28 @@ class Request:
         NotFoundError
             The calibration asked for does not exist.
         """
-        calibration = self._calibration(connection, model, where)
+        every = (model, *others)
+        models = tuple(each.id for each in every) if others else ()
+        calibration = self._calibration(connection, model, where, others)
         if calibration is not None:
             fitted, least = calibration.fitted, self.min_presence
+            known = fitted.min_presence if fitted.pool is None else fitted.pool.min_presence
+            outside = [
+                f"{each.name}: {said}" if others else said
+                for each, one in zip(every, fitted.alone, strict=True)
+                for said in differences(connection, each.id, where, one, self.verify)
+            ]
             return Parameters(
                 k=fitted.k,
                 weighting=fitted.weighting,
                 exact=self.exact,
-                min_presence=fitted.min_presence if least is None else least,
+                min_presence=known if least is None else least,
                 calibration_id=calibration.id,
                 fitted=fitted,
-                outside=differences(connection, model.id, where, fitted, self.verify),
+                outside=tuple(outside),
                 verify=self.verify,
                 timeline=fitted.fusion is not None if self.timeline is None else self.timeline,
+                models=models,
             )
         if self.min_presence is not None:
             raise InputError(
@@ -175,17 +186,19 @@ class Request:
             restrict_cells=self.restrict_cells,
             verify=self.verify,
             timeline=bool(self.timeline),
+            models=models,
             partitions=self.partitions,
         )
 
     def _calibration(
-        self, connection: Connection, model: Model, where: Filter
+        self, connection: Connection, model: Model, where: Filter, others: Sequence[Model]
     ) -> Calibration | None:
+        fingerprints = tuple(each.fingerprint for each in others)
         if self.calibration is None:
             wanted = self.calibrate and self.open
             if not wanted:
                 return None
-            return latest_calibration(connection, model.id, where, self.verify)
+            return latest_calibration(connection, model.id, where, self.verify, fingerprints)
         if not self.open:
             raise InputError(
                 f"`calibration`: {self.calibration} fixes method, k, bandwidth and weighting",
@@ -193,9 +206,10 @@ class Request:
                 "`calibration`.",
             )
         found = find_calibration(connection, self.calibration)
-        if found.model_id != model.id:
+        if found.model_id != model.id or found.fitted.fingerprints != fingerprints:
+            asked = " + ".join(each.name for each in (model, *others))
             raise InputError(
-                f"calibration {self.calibration} is of the model {found.model}, not {model.name}",
+                f"calibration {self.calibration} is of the model {found.model}, not {asked}",
                 "See: geosearch calibrations list",
             )
         return found

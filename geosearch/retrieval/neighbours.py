@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,8 @@ class Neighbours:
     """k neighbours, nearest first: ids, uris, degrees, cosine distances (0 to 2), and the plan.
 
     Of a verified search, those with inliers come first: `inliers` (k,) are the matches of local
-    features that agree with the query's, or `NOT_COMPARED`.
+    features that agree with the query's, or `NOT_COMPARED`. Of several models together they are by
+    weight, and `member` (k,) is the number of each one's model, from 1.
     """
 
     photo_id: NDArray[np.int64]
@@ -73,6 +75,7 @@ class Neighbours:
     plan: Plan
     inliers: NDArray[np.int64] | None = None
     verification: Verification | None = None
+    member: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.photo_id)
@@ -92,23 +95,24 @@ class Neighbours:
             effective[alike] *= min(1.0, float(self.distance.min() / 2 / largest))
         return effective
 
-    def first(self, k: int) -> Neighbours:
+    def first(self, k: int) -> Self:
         """The `k` nearest of them."""
         return self._chosen(np.arange(min(k, len(self))))
 
-    def verified(self, inliers: NDArray[np.int64], verification: Verification) -> Neighbours:
+    def verified(self, inliers: NDArray[np.int64], verification: Verification) -> Self:
         """The neighbours ranked by their distances and inliers (k,) together."""
         found = replace(self, inliers=inliers, verification=verification)
         return found._chosen(np.argsort(found.effective_distance, kind="stable"))
 
-    def _chosen(self, index: NDArray[np.intp]) -> Neighbours:
-        columns = ("photo_id", "lat", "lon", "distance", "inliers")
+    def _chosen(self, index: NDArray[np.intp]) -> Self:
+        columns = ("photo_id", "lat", "lon", "distance", "inliers", "member")
         values = ((name, getattr(self, name)) for name in columns)
         chosen = {name: value[index] for name, value in values if value is not None}
         return replace(self, uri=tuple(self.uri[each] for each in index), **chosen)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The neighbours in order of rank, as JSON; `inliers` are there if some were verified."""
+        """The neighbours in order of rank, as JSON; `inliers` are there if some were verified, and
+        `member` if several models were asked."""
         return [
             {
                 "rank": index + 1,
@@ -119,8 +123,30 @@ class Neighbours:
                 "distance": float(self.distance[index]),
             }
             | ({} if self.inliers is None else {"inliers": self.counted(index)})
+            | ({} if self.member is None else {"member": int(self.member[index])})
             for index in range(len(self))
         ]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Neighbours], weights: Sequence[NDArray[np.float64]]) -> Self:
+        """Those of several models, each with weights (k,), heaviest first."""
+        member = np.repeat(np.arange(1, len(parts) + 1), [len(part) for part in parts])
+        every = cls(
+            photo_id=np.concatenate([part.photo_id for part in parts]),
+            uri=tuple(each for part in parts for each in part.uri),
+            lat=np.concatenate([part.lat for part in parts]),
+            lon=np.concatenate([part.lon for part in parts]),
+            distance=np.concatenate([part.distance for part in parts]),
+            plan=parts[0].plan,
+            member=member,
+        )
+        return every._chosen(np.argsort(-np.concatenate(weights), kind="stable"))
+
+    def of_member(self, number: int, plan: Plan) -> Self:
+        """Those of one of the models, in its order; `plan` is how they were found."""
+        assert self.member is not None
+        found = self._chosen(np.flatnonzero(self.member == number))
+        return replace(found, plan=plan, member=None)
 
     def counted(self, index: int) -> int | None:
         """The inliers of a neighbour; None if it was not compared."""

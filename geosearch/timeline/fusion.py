@@ -17,12 +17,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from geosearch.density import Mixture, Mode, Place, level_at
-from geosearch.density.best_point import best_point
+from geosearch.density import Mixture, Place, level_at
+from geosearch.density.best_point import best_point, modes_from
 from geosearch.density.caps import cap_mass, cap_radii_km
 from geosearch.density.level_correction import LevelMap
-from geosearch.density.levels import CLOSE, LIGHTEST
-from geosearch.density.modes import find_modes
+from geosearch.density.levels import CLOSE
 from geosearch.density.products import Together, product, shares_of, together
 from geosearch.density.regions import highest_density_regions
 from geosearch.json_record import Record
@@ -142,9 +141,7 @@ class Fused:
         """
         corrected, mixture = self.levels, self.mixture
         lat, lon = (float(each) for each in lat_lon(self.estimate))
-        found = find_modes(mixture.without_lightest(LIGHTEST).condensed(CLOSE))
-        mine = min(found, key=lambda mode: float(great_circle_km(lat, lon, mode.lat, mode.lon)))
-        modes: tuple[Mode, ...] = (mine, *(mode for mode in found if mode is not mine))
+        modes = modes_from(mixture, self.estimate)
         raw = {level: corrected.region_levels.raw_level(level) for level in levels}
         areas = highest_density_regions(mixture, list(raw.values())) if regions else {}
         shares = [corrected.radius_levels.raw_level(level) for level in levels]
@@ -153,7 +150,7 @@ class Fused:
             of,
             lat=lat,
             lon=lon,
-            agreement=mine.mass,
+            agreement=modes[0].mass,
             modes=modes,
             radius_km=dict(zip(levels, radii, strict=True)),
             regions={level: replace(areas[raw[level]], level=level) for level in raw if areas},

@@ -113,8 +113,13 @@ INSERT INTO geosearch.all_localizations (
     '{"k": 10}', '{}', '{"how": "exact"}', '{"alike": 1}', '{}', '[0.6, 0, -0.8]', '\x5249464600',
     'SRID=4326;POINT(1 2)', 0.9, 12.5, '[]', '{}', 'SRID=4326;POINT(1.1 2)', 11.1, 1, 1, true, 'yes', 0, 0.4);
 INSERT INTO geosearch.all_localization_neighbours (
-    localization_id, rank, photo_id, uri, geom, distance, inliers, weight
-) VALUES (1, 1, 1, '/photos/é%1.jpg', 'SRID=4326;POINT(1 2)', 0.125, 40, 1);
+    localization_id, rank, photo_id, uri, geom, distance, inliers, weight, member
+) VALUES (1, 1, 1, '/photos/é%1.jpg', 'SRID=4326;POINT(1 2)', 0.125, 40, 1, 1);
+INSERT INTO geosearch.all_localization_models (
+    localization_id, number, model_id, model, parameters, filter, plan, query_embedding, estimate,
+    agreement, modes, share, reference_photos
+) VALUES (1, 1, 1, '{"name": "some/model"}', '{"k": 10}', '{}', '{"how": "exact"}', '[0.6, 0, -0.8]',
+    'SRID=4326;POINT(1 2)', 0.9, '[]', 0.75, 12);
 INSERT INTO geosearch.all_localization_regions (localization_id, level, geom, area_km2) VALUES
     (1, 0.5, 'SRID=4326;MULTIPOLYGON(((0 0, 2 0, 2 3, 0 0)))', 37000);
 INSERT INTO geosearch.all_localization_cells (localization_id, level, share, area_km2, geom) VALUES

@@ -94,7 +94,7 @@ COMMENT ON FUNCTION geosearch.filter_json IS
 
 -- In SQL no neighbours are verified: 0.
 CREATE FUNCTION geosearch.calibration_for(
-    model bigint, asked jsonb, verified integer DEFAULT 0
+    model bigint, asked jsonb, verified integer DEFAULT 0, others text[] DEFAULT '{}'
 ) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL UNSAFE
 BEGIN ATOMIC
@@ -103,13 +103,14 @@ FROM geosearch.calibrations AS c, geosearch.filter_parts(c.filter) AS parts,
     geosearch.filter_parts(asked) AS wanted
 WHERE c.model_id = calibration_for.model AND parts IN (wanted, '{}')
     AND coalesce((c.parameters #>> '{domain,verify}')::integer, 0) = verified
+    AND coalesce(c.parameters #> '{pool,fingerprints}', '[]') = to_jsonb(others)
 ORDER BY parts = wanted DESC, c.id DESC
 LIMIT 1;
 END;
 
-COMMENT ON FUNCTION geosearch.calibration_for(bigint, jsonb, integer) IS
-    'The latest visible calibration of a model for a filter, or else for none, fitted with so many '
-    'neighbours verified; NULL if there is none.';
+COMMENT ON FUNCTION geosearch.calibration_for(bigint, jsonb, integer, text[]) IS
+    'The latest visible calibration of a model, alone or together with others of these fingerprints, '
+    'for a filter, or else for none, fitted with so many neighbours verified; NULL if there is none.';
 
 CREATE FUNCTION geosearch.find_calibration(id bigint, model bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE
@@ -118,7 +119,10 @@ AS $$
 DECLARE
     known record;
 BEGIN
-    SELECT c.model_id, c.model INTO known FROM calibrations AS c WHERE c.id = find_calibration.id;
+    -- In SQL a model answers alone.
+    SELECT CASE WHEN jsonb_typeof(c.parameters -> 'pool') IS DISTINCT FROM 'object' THEN c.model_id END
+        AS model_id, c.model
+    INTO known FROM calibrations AS c WHERE c.id = find_calibration.id;
     IF NOT FOUND THEN
         PERFORM refuse(
             format('there is no calibration %s', id),

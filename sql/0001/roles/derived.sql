@@ -72,6 +72,7 @@ BEGIN
     ELSIF TG_TABLE_NAME IN ('all_partitions', 'all_calibrations', 'all_whitenings') THEN
         said := NEW.filter;
         noted := admitted_collections(said);
+        given := to_jsonb(NEW) -> 'options';  -- of a calibration: its models
     ELSIF TG_TABLE_NAME = 'all_classifiers' THEN
         said := NEW.provenance -> 'filter';
         noted := coalesce(
@@ -130,7 +131,10 @@ BEGIN
         UNION SELECT unnest(c.collection_ids) FROM all_classifiers AS c
         WHERE given -> 'classifiers' @> to_jsonb(c.id) AND c.collection_ids <@ seen
         UNION SELECT unnest(w.collection_ids) FROM all_whitenings AS w
-        WHERE w.model_id::text = to_jsonb(NEW) ->> 'model_id' AND w.collection_ids <@ seen
+        WHERE (
+            w.model_id::text = to_jsonb(NEW) ->> 'model_id'
+            OR given -> 'models' @> to_jsonb(w.model_id)
+        ) AND w.collection_ids <@ seen
         -- The query may be a photo of a collection itself.
         UNION SELECT p.collection_id FROM all_photos AS p
         WHERE p.uri = asked AND p.collection_id = ANY (seen)

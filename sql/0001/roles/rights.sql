@@ -167,8 +167,8 @@ DECLARE
         'qgis_projects (name, metadata, content)'
     ];
     answers CONSTANT text[] := '{
-        localizations, localization_neighbours, localization_regions, localization_cells,
-        evaluations, evaluation_failures, reviews, duplicates, audits, qgis_projects
+        localizations, localization_neighbours, localization_models, localization_regions,
+        localization_cells, evaluations, evaluation_failures, reviews, duplicates, audits, qgis_projects
     }';
     -- Views of what the caller may see: shelves.sql.
     seen CONSTANT text[] := ARRAY(SELECT name FROM geosearch.recorded_tables())

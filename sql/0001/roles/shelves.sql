@@ -34,6 +34,7 @@ VALUES
     ('whitenings', NULL, NULL),
     ('localizations', NULL, NULL),
     ('localization_neighbours', 'localizations', 'localization_id'),
+    ('localization_models', 'localizations', 'localization_id'),
     ('localization_regions', 'localizations', 'localization_id'),
     ('localization_cells', 'localizations', 'localization_id'),
     ('reviews', NULL, NULL),

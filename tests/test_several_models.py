@@ -1,0 +1,298 @@
+"""Several models at once: one density out of those of each, fitted, recorded and reproduced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, LiteralString
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geosearch.calibration import Calibration, Fits, Fitted
+from geosearch.calibration.fitted import Pooled
+from geosearch.calibration.kernels import STARTS
+from geosearch.database.connection import Database
+from geosearch.deletion.record_deletion import delete_answers, delete_model
+from geosearch.density import Mixture
+from geosearch.density.pooling import PooledDensity
+from geosearch.errors import InputError, RefusedError
+from geosearch.evaluation import evaluate
+from geosearch.evaluation.calibrating import calibrate, check_calibration
+from geosearch.features.external_model import external_description
+from geosearch.features.model_rows import register_model
+from geosearch.layers.selection import Selection
+from geosearch.localization import Localization, Parameters, Request, load, reproduce
+from geosearch.localization.localizing import localize, localize_stored
+from geosearch.localization.neighbour_sql import neighbours_in_sql
+from geosearch.retrieval.conditions import Photos
+from geosearch.sphere import great_circle_km
+from geosearch.thresholds import WORLD_KM
+from tests.command_line import CommandLine
+from tests.rows import add_embeddings, add_photos, fetch, looks, places
+
+BOTH = ["external:one", "external:two"]
+#: Photos, and those of them that the second model has no embedding of.
+PHOTOS, UNSEEN = 80, 8
+
+
+def mixture(lat: float, lon: float, km: float = 200) -> Mixture:
+    """Nearly all of it at one place, the rest anywhere."""
+    return Mixture.at([lat], [lon], [1.0], km).with_background(0.01)
+
+
+@given(st.floats(0.05, 1), st.floats(0.05, 1))
+def test_a_pool_of_one_density_twice_is_that_density(one: float, other: float) -> None:
+    total = one + other
+    alone = mixture(10, 20)
+    told = PooledDensity.of([alone, alone], [one / total, other / total], WORLD_KM)
+    points = alone.lattice(64)[0]
+    assert told.mixture.log_density(points) == pytest.approx(alone.log_density(points), abs=1e-6)
+    assert told.shares == pytest.approx([one / total, other / total])
+
+
+def test_where_models_agree_counts_for_more() -> None:
+    # Each sees two places, and they agree on one.
+    first = Mixture.at([0, 40], [0, 40], [0.4, 0.6], 200).with_background(0.01)
+    second = Mixture.at([0, -40], [0, -40], [0.4, 0.6], 200).with_background(0.01)
+    told = PooledDensity.of([first, second], [0.5, 0.5], WORLD_KM)
+    assert told.mixture.weights.sum() == pytest.approx(1)
+    assert great_circle_km(*told.estimate, 0, 0) < 20
+    # A power of nearly nothing is no say.
+    alone = PooledDensity.of([first, second], [1, 1e-6], WORLD_KM)
+    assert great_circle_km(*alone.estimate, 40, 40) < 20
+
+
+@dataclass(frozen=True)
+class World:
+    """Photos at random places, as two models see them; the last ones only as the first does."""
+
+    database: Database
+    calibration: Calibration
+
+    def answer(self, photo: int = 1, **asked: Any) -> Localization:
+        """The answer of both models about a stored photo."""
+        (given,) = localize_stored(self.database, [photo], **{"model": BOTH, **asked})
+        assert isinstance(given, Localization)
+        return given
+
+
+@pytest.fixture(scope="module")
+def world(module_database: Database) -> Iterator[World]:
+    rng = np.random.default_rng(7)
+    lat, lon = places(rng, PHOTOS)
+    with module_database.connection() as connection:
+        photos = add_photos(connection, lat, lon, collection="all")
+        for name, count in zip(BOTH, (PHOTOS, PHOTOS - UNSEEN), strict=True):
+            model = register_model(connection, external_description(name, 24))
+            seen = looks(rng, lat, lon, 24)[:count]
+            add_embeddings(connection, model.id, photos[:count], seen)
+    with pytest.MonkeyPatch.context() as patch:
+        fit = "geosearch.calibration.calibration_fit"
+        patch.setattr(f"{fit}.SEARCH_QUERIES", 20)
+        patch.setattr(f"{fit}.WEIGHTINGS", ("power:10",))
+        patch.setattr(f"{fit}.BANDWIDTHS", (2.0,))
+        patch.setattr(f"{fit}.SHARPNESS", (1.5,))
+        patch.setattr(f"{fit}.SIZES", ())
+        patch.setattr(f"{fit}.FOLDS", 2)
+        patch.setattr("geosearch.evaluation.calibrating.FOLDS", 2)
+        patch.setattr("geosearch.calibration.kernels.STARTS", STARTS[:1])
+        made = calibrate(module_database, None, model=BOTH, k=20, force=True)
+        yield World(module_database, made)
+
+
+def same(one: Localization, other: Localization) -> bool:
+    """Whether two answers are of one estimate, radii and neighbours."""
+    return (
+        (one.lat, one.lon) == pytest.approx((other.lat, other.lon), abs=1e-9)
+        and one.radius_km == pytest.approx(other.radius_km)
+        and one.neighbours.photo_id.tolist() == other.neighbours.photo_id.tolist()
+    )
+
+
+def test_without_calibration_all_count_alike_and_nothing_is_promised(world: World) -> None:
+    answer = world.answer(parameters=Request(k=10))
+    assert answer.parameters.calibration_id is None
+    assert (answer.calibration_fits, answer.confident, answer.presence) == (None, None, None)
+    assert answer.to_json()["probability_within_km"] is None
+    alone = [each.by_picture for each in answer.members]
+    told = PooledDensity.of(
+        [each.with_background(0.01) for each in alone if each], [0.5, 0.5], WORLD_KM
+    )
+    assert (answer.lat, answer.lon) == pytest.approx(told.estimate)
+    for number, each in enumerate(answer.members):
+        (one,) = localize_stored(world.database, [1], model=BOTH[number], parameters=Request(k=10))
+        assert isinstance(one, Localization)
+        assert one.members == ()
+        assert same(replace(each, place=one.place), one)
+        assert each.share == pytest.approx(told.shares[number])
+    assert set(answer.radius_km) == set(answer.regions) == {0.5, 0.9}
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_the_neighbours_of_each_model_are_kept_and_the_answer_can_be_made_again(
+    world: World, calibrated: bool
+) -> None:
+    answer = world.answer(2, parameters=Request(calibrate=calibrated))
+    assert answer.id is not None
+    found = load(world.database, answer.id)
+    assert same(found, answer)
+    assert found.to_json()["neighbours"] == answer.to_json()["neighbours"]
+    assert found.weights.sum() == pytest.approx(1)
+    assert (np.diff(found.weights) <= 0).all()
+    for before, after in zip(answer.members, found.members, strict=True):
+        assert after.model == before.model
+        assert after.references == before.references
+        assert after.share == pytest.approx(before.share)
+        assert after.neighbours.photo_id.tolist() == before.neighbours.photo_id.tolist()
+        assert after.weights == pytest.approx(before.weights)
+        assert after.query.embedding == pytest.approx(before.query.embedding)
+    assert found.density is not None
+    assert answer.density is not None
+    points = answer.density.lattice(64)[0]
+    assert found.density.log_density(points) == pytest.approx(
+        answer.density.log_density(points), abs=1e-6
+    )
+    assert found.calibration_fits == answer.calibration_fits
+    again = reproduce(world.database, answer.id)
+    assert (again.same, again.changes) == (True, ())
+    with world.database.connection() as connection:
+        statement = neighbours_in_sql(connection, found)
+    assert [statement.count(f"by '{name}'") for name in BOTH] == [1, 1]
+
+
+def test_a_calibration_is_used_where_its_models_are_asked_and_no_others(world: World) -> None:
+    made = world.calibration
+    assert made.model == "external:one + external:two"
+    for models in (BOTH, BOTH[::-1]):
+        answer = world.answer(3, model=models)
+        assert answer.parameters.calibration_id == made.id
+        assert answer.model["name"] == made.model
+        assert isinstance(answer.calibrated, Pooled)
+        assert answer.calibration_fits in (Fits.YES, Fits.UNSURE, Fits.WIDENED)
+        assert set(answer.probability_within_km) == set(made.fitted.within_km)
+        assert answer.presence == pytest.approx(
+            np.mean([each.presence for each in answer.members if each.presence is not None])
+        )
+    assert world.answer(3, model=BOTH[0]).parameters.fitted is None
+    with pytest.raises(InputError, match="is of the model external:one \\+ external:two"):
+        world.answer(3, model=BOTH[0], parameters=Request(calibration=made.id))
+    vector = world.answer(3).query.embedding.tolist()
+    asked: LiteralString = (
+        "SELECT calibration FROM geosearch.localize(%s::halfvec, %s, calibration => %s)"
+    )
+    assert fetch(world.database, asked, vector, BOTH[0], None) == [(None,)]
+    with pytest.raises(RefusedError, match="is of the model external:one"):
+        fetch(world.database, asked, vector, BOTH[0], made.id)
+
+
+def test_what_was_fitted_is_read_back_and_can_be_measured_again(world: World) -> None:
+    fitted = world.calibration.fitted
+    assert fitted == Fitted.from_json(fitted.to_json())
+    assert fitted.pool is not None
+    assert len(fitted.pool.powers) == 2
+    assert all(power > 0 for power in fitted.pool.powers)
+    first, second = (each.domain for each in fitted.alone)
+    assert first is not None
+    assert second is not None
+    assert (first.references, second.references) == (PHOTOS, PHOTOS - UNSEEN)
+    checked = check_calibration(world.database, world.calibration.id or 0, None, sample=8)
+    assert (checked.n, checked.outside) == (8, ())
+    assert set(checked.figures["coverage"]) == {"50", "90"}
+
+
+def test_both_are_judged_together(world: World) -> None:
+    judged = evaluate(world.database, None, model=BOTH, sample=8)
+    exact = evaluate(world.database, None, model=BOTH, sample=8, parameters=Request(exact=True))
+    assert judged.accuracy.n == 8
+    assert judged.errors_km == pytest.approx(exact.errors_km)
+    assert all(np.isfinite(judged.areas_km2))
+    assert judged.calibration is not None
+    assert judged.model == "external:one + external:two"
+    rows = fetch(
+        world.database,
+        "SELECT count(*), count(DISTINCT localization_id) FROM geosearch.localization_models AS m "
+        "JOIN geosearch.localizations AS l ON l.id = localization_id WHERE evaluation_id = %s",
+        judged.id,
+    )
+    assert rows == [(16, 8)]
+
+
+def test_a_model_answers_by_what_it_has(world: World) -> None:
+    answer = world.answer(5)
+    assert [each.references for each in answer.members] == [PHOTOS, PHOTOS - UNSEEN]
+    unseen = Photos(*range(PHOTOS - UNSEEN + 1, PHOTOS + 1))
+    alone = world.answer(5, where=unseen)
+    assert [each.lat is None for each in alone.members] == [False, True]
+    assert [each.share for each in alone.members] == pytest.approx([1, 0], abs=1e-6)
+    assert {int(number) for number in alone.neighbours.member} == {1}  # type: ignore[union-attr]
+    assert alone.calibration_fits is None
+
+
+def test_time_is_fused_with_what_all_models_say(world: World) -> None:
+    with world.database.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.photos SET author = 'ann', "
+            "taken_at = '2020-05-01 12:00Z'::timestamptz + (id - 9) * '5 minutes'::interval "
+            "WHERE id IN (9, 10)"
+        )
+    answer = world.answer(9, parameters=Request(timeline=True))
+    assert answer.evidence is not None
+    assert answer.evidence.by_picture is not None
+    alone = world.answer(9)
+    assert (alone.lat, alone.lon) == pytest.approx(answer.evidence.by_picture)
+    ((lat, lon),) = fetch(
+        world.database, "SELECT ST_Y(geom), ST_X(geom) FROM geosearch.photos WHERE id = 10"
+    )
+    assert answer.lat is not None
+    assert answer.lon is not None
+    assert great_circle_km(answer.lat, answer.lon, lat, lon) < 100
+    assert answer.id is not None
+    assert reproduce(world.database, answer.id).same
+
+
+def test_what_cannot_be_asked_of_several_is_refused(world: World) -> None:
+    for models, said in (
+        ([*BOTH, BOTH[0]], "named twice"),
+        ([], "0 models"),
+        ([str(number) for number in range(5)], "5 models"),
+    ):
+        with pytest.raises(InputError, match=said):
+            world.answer(model=models)
+    alone = world.calibration.fitted.alone[1]
+    for asked in (
+        *(Request("nearest"), Request(verify=3), Request(restrict_cells=0.9)),
+        Parameters(fitted=alone),
+    ):
+        with pytest.raises(InputError, match="is for one model; here are 2"):
+            world.answer(parameters=asked)
+    vector = np.ones(24, np.float32)
+    with pytest.raises(InputError, match="vectors and words are of one model"):
+        list(localize(world.database, [vector], model=BOTH))
+
+
+def test_the_command_line_says_what_each_model_has_in_it(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = CommandLine(world.database.url, capsys)
+    asked = ["--model", BOTH[0], "--model", BOTH[1]]
+    given = command("localize", "--photo-id", 6, *asked, "--json").json()
+    assert [each["model"] for each in given["models"]] == BOTH
+    assert {each["member"] for each in given["neighbours"]} == {1, 2}
+    said = command("show", given["localization_id"]).out
+    assert f"external:one {given['models'][0]['share']:.0%} of {PHOTOS} photos" in said
+    assert command("reproduce", given["localization_id"]).code == 0
+
+
+def test_a_model_that_is_deleted_leaves_what_it_answered(world: World) -> None:
+    answer = world.answer(7)
+    assert answer.id is not None
+    gone = delete_answers(world.database, Selection((answer.id,)), dry_run=True)
+    assert (gone.goes["models"], gone.goes["neighbours"]) == (2, len(answer.neighbours))
+    delete_model(world.database, BOTH[1])
+    assert load(world.database, answer.id).members[1].model["name"] == BOTH[1]
+    again = reproduce(world.database, answer.id)
+    assert not again.same
+    assert "external:two" in again.changes[0]
