@@ -31,7 +31,15 @@ from geosearch.sphere import (
     initial_bearing,
 )
 from geosearch.timeline.movement import Movement
-from geosearch.timeline.session_chain import Message, Seen, Session, Sight, message, reduced
+from geosearch.timeline.session_chain import (
+    Message,
+    Seen,
+    Session,
+    Sight,
+    meeting,
+    message,
+    reduced,
+)
 
 #: Photos further apart in time tell nothing of one another.
 HORIZON_HOURS = 7 * 24
@@ -137,11 +145,12 @@ def moment_prior(movement: Movement, moment: Moment) -> Mixture:
     if len(sides) == 1:
         (one,) = sides
         return united([(1 - one.doubt, one.mixture), (one.doubt, spread.mixture)])
-    agreed, log_mass = product(*(side.mixture for side in sides))
+    met = meeting if session else product
+    agreed, log_mass = met(*(side.mixture for side in sides))
     if moment.before and moment.after:
         share = movement.steady
         if session:  # a steady way is from one known place to the other: as far as these tell
-            fixed = product(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
+            fixed = meeting(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
             share *= min(1.0, float(np.exp(fixed - log_mass) * sides[0].by_fix * sides[1].by_fix))
         lat, lon, km = steady_way(movement, moment.before, moment.after)
         agreed = united([(1 - share, agreed), (share, Mixture.at([lat], [lon], [1.0], km))])
