@@ -10,11 +10,11 @@ its place with the density, not scaled to 1,
     αᵢ = (1-aᵢ) [ Πⱼ aⱼ · Vᵢ  +  1/ℓ Vᵢ × Σₕ Πⱼ aⱼ · moved(αₕ) ],   all j < i, and all h < j < i
 
 where ℓ is the level at which photos lie if nothing is known. Densities are mixtures of kernels, and
-the × of two is that of all pairs: each as likely as the density at which they meet, and at the place
-of the narrower one. It gets no narrower than that, as a product would: pictures of one session are
-wrong together. These are the forward probabilities of a hidden Markov model whose states are the
-places that pictures and positions show; with those of the other side they are all that the session
-says of a photo, and its own picture is in neither. None right, Πⱼ aⱼ, is the state "elsewhere".
+× of two takes all pairs: each as likely as the density at which they meet, and where the narrower
+of the two is. It gets no narrower than that, as a product would: pictures of one session are wrong
+together. These are the forward probabilities of a hidden Markov model whose states are the places
+that pictures and positions show; with those of the other side they are all that the session says of
+a photo, and its own picture is in neither. None right, Πⱼ aⱼ, is the state "elsewhere".
 """
 
 from __future__ import annotations
