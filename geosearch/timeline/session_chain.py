@@ -36,14 +36,14 @@ from geosearch.timeline.movement import Movement
 #: So many photos at most tell from either side, the nearest in time.
 MOST_A_SIDE = 6
 
-#: Kernels of a picture's density, the heaviest, that tell other photos.
+#: Kernels of a picture's density that tell other photos.
 _MOST_TELLING = 48
 
-#: Bandwidths of a mixture that is reduced are rounded to powers of this: only kernels of one
-#: bandwidth are taken together.
-_STEP = 1.1
+#: Where kernels are taken together, which needs one bandwidth, bandwidths are rounded to powers of
+#: this, or more coarsely, in so many steps.
+_STEP, _COARSEST = 1.1, 12
 
-#: The heaviest kernels of a reduced mixture, such as a message, which is kept with the answer.
+#: Kernels of a reduced mixture, such as a message, which is kept with the answer.
 _MOST_KERNELS = 120
 
 
@@ -60,12 +60,9 @@ class Sight:
 
     @classmethod
     def of_picture(cls, movement: Movement, hours: float, picture: Mixture, doubt: float) -> Self:
-        """By a picture that is so far doubted; the photo's clock is too, as any is.
-
-        If the place is where its lighter kernels are, the picture tells nothing.
-        """
-        lean, share = reduced(picture, _MOST_TELLING)
-        return cls(hours, lean, 1 - share * (1 - doubt) * (1 - movement.doubt))
+        """By a picture that is so far doubted; the photo's clock is too, as any is."""
+        doubt = 1 - (1 - doubt) * (1 - movement.doubt)
+        return cls(hours, reduced(picture, _MOST_TELLING), doubt)
 
 
 @dataclass(frozen=True)
@@ -121,6 +118,7 @@ class Session(Record, before="", after="", asked=""):
     photos: tuple[Seen, ...]
     before: Message | None
     after: Message | None
+    doubt: float = 0.0
     confident: bool = False
     asked: Mapping[str, Any] | None = None
 
@@ -131,7 +129,7 @@ class Session(Record, before="", after="", asked=""):
             value[name] and Message.from_json(value[name]) for name in ("before", "after")
         )
         photos = tuple(Seen(**each) for each in value["photos"])
-        return cls(photos, before, after, value["confident"], value["asked"])
+        return cls(photos, before, after, value["doubt"], value["confident"], value["asked"])
 
     def to_row(self) -> dict[str, Any]:
         """As JSON, with what they said."""
@@ -156,11 +154,11 @@ def forward(
         parts = [(float(doubts[:number].sum()), sight.mixture)]
         if number:
             mass, before = _arriving(movement, sights[:number], found, sight.hours)
-            both, met = meeting(sight.mixture, reduced(before)[0] if reduce else before)
+            both, met = meeting(sight.mixture, reduced(before) if reduce else before)
             parts.append((mass + met - movement.spread.log_level, both))
         mass, place = _united(parts)
         mass += float(np.log1p(-sight.doubt))
-        found.append((mass, reduced(place, _MOST_TELLING)[0] if reduce else place))
+        found.append((mass, reduced(place, _MOST_TELLING) if reduce else place))
     return found
 
 
@@ -227,7 +225,7 @@ def meeting(first: Mixture, second: Mixture) -> tuple[Mixture, float]:
 
 def _kernels(mixture: Mixture) -> tuple[tuple[float, float, float, float], ...]:
     """The kernels of a message, rounded: what is kept is what is used."""
-    mixture, _ = reduced(mixture)
+    mixture = reduced(mixture)
     low, high = BANDWIDTH_RANGE_KM
     columns = (
         *(np.round(each, 6) for each in lat_lon(mixture.centres)),
@@ -237,17 +235,20 @@ def _kernels(mixture: Mixture) -> tuple[tuple[float, float, float, float], ...]:
     return tuple(row for row in zip(*(each.tolist() for each in columns), strict=True) if row[3])
 
 
-def reduced(mixture: Mixture, most: int = _MOST_KERNELS) -> tuple[Mixture, float]:
-    """A mixture of few kernels: close ones of about one bandwidth as one, the heaviest of these.
+def reduced(mixture: Mixture, most: int = _MOST_KERNELS) -> Mixture:
+    """About the same density by at most so many kernels: close ones are taken together.
 
-    And the share of it that they are.
+    As one of the same mean and spread, so that nothing but its lightest kernels is lost.
     """
-    rounded = _STEP ** np.round(np.log(_km(mixture)) / np.log(_STEP))
-    mixture = Mixture(mixture.centres, mixture.weights, (EARTH_RADIUS_KM / rounded) ** 2)
-    mixture = mixture.without_lightest(LIGHTEST).condensed(2 * CLOSE)
-    kept = mixture.where(np.sort(np.argsort(-mixture.weights, kind="stable")[:most]))
-    share = float(kept.weights.sum())
-    return Mixture(kept.centres, kept.weights / share, kept.kappa), min(share, 1.0)
+    mixture = mixture.without_lightest(LIGHTEST)
+    for coarser in range(_COARSEST):
+        step = _STEP * (1 + coarser / 2)
+        km = step ** np.round(np.log(_km(mixture)) / np.log(step))
+        even = Mixture(mixture.centres, mixture.weights, (EARTH_RADIUS_KM / km) ** 2)
+        found = even.condensed(CLOSE * 2**coarser)
+        if len(found.weights) <= most:
+            break
+    return found
 
 
 def _km(mixture: Mixture) -> Array:

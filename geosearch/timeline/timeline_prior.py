@@ -135,7 +135,19 @@ class _Side:
 
 
 def moment_prior(movement: Movement, moment: Moment) -> Mixture:
-    """The density of a photo by what is before and after it; by the spread alone without any."""
+    """The density of a photo by what is before and after it; by the spread alone without any.
+
+    What a session's pictures show they may show wrongly all together: then the places known tell.
+    """
+    told = _by_sides(movement, moment)
+    if moment.session is None:
+        return told
+    doubt = moment.session.doubt
+    known = _by_sides(movement, replace(moment, session=None))
+    return united([(1 - doubt, told), (doubt, known)])
+
+
+def _by_sides(movement: Movement, moment: Moment) -> Mixture:
     spread, session = movement.spread, moment.session
     told = (session.before, session.after) if session else (None, None)
     pairs = zip((moment.before, moment.after), told, strict=True)
@@ -161,7 +173,7 @@ def moment_prior(movement: Movement, moment: Moment) -> Mixture:
     nothing, known = float(both.shares[0]), len(spread.mixture.weights)
     rest = both.mixture.where(np.arange(known, len(both.mixture.weights)))
     others = Mixture(rest.centres, rest.weights / (1 - nothing), rest.kappa)
-    return united([(nothing, spread.mixture), (1 - nothing, reduced(others)[0])])
+    return united([(nothing, spread.mixture), (1 - nothing, reduced(others))])
 
 
 def with_session(
