@@ -18,6 +18,7 @@ from geosearch.calibration import Fits
 from geosearch.database.collection_rows import find_collection, set_private
 from geosearch.database.connection import Connection, Database
 from geosearch.density import Mixture
+from geosearch.density.caps import cap_mass
 from geosearch.density.kernel import squared_chords
 from geosearch.density.products import log_constant
 from geosearch.evaluation.calibrating import _answered, _How
@@ -68,73 +69,76 @@ def sights(seed: int, count: int, kernels: int = 3) -> list[Sight]:
     return found
 
 
-def meeting(one: tuple[Sight, int], other: tuple[Sight, int]) -> float:
-    """The density at which a kernel of one photo meets that of another, in so many words."""
-    (first, k), (second, j) = one, other
-    total = 0.0
-    hours = np.array(abs(first.hours - second.hours))
-    for width, log_share in zip(MOVEMENT.widths_km(hours), MOVEMENT.log_shares(hours), strict=True):
-        variance = (width / EARTH_RADIUS_KM) ** 2 + sum(
-            1 / sight.mixture.kappa[n] for sight, n in (one, other)
-        )
-        chord = squared_chords(first.mixture.centres[[k]], second.mixture.centres[[j]])[0, 0]
-        total += np.exp(log_share + log_constant(1 / variance) - chord / variance / 2)
-    return float(total)
+Kernel = tuple[np.ndarray, float]  # where, and its variance
 
 
-def enumerated(chain: list[Sight]) -> tuple[dict[tuple[int, int], float], float]:
-    """For each kernel of each photo, the weight of all that may have been, it being right last.
+def meet(one: Kernel, other: Kernel) -> float:
+    """The density at which two kernels meet."""
+    variance = one[1] + other[1]
+    chord = squared_chords(one[0][None], other[0][None])[0, 0]
+    return float(np.exp(log_constant(np.array(1 / variance)) - chord / variance / 2))
 
-    Every choice of which photos are right, and of a kernel of each that is. And that none is.
+
+def enumerated(chain: list[Sight]) -> tuple[dict[int, list[tuple[float, Kernel]]], float]:
+    """All that may have been: the weights and kernels of each photo as the last one right.
+
+    Every choice of which photos are right, of a kernel of each, and of a way from each to the next.
+    And the weight of none being right.
     """
-    level = np.exp(MOVEMENT.spread.log_level)
-    last: dict[tuple[int, int], float] = {}
-    none = 0.0
+    level = float(np.exp(MOVEMENT.spread.log_level))
+    last: dict[int, list[tuple[float, Kernel]]] = {number: [] for number in range(len(chain))}
     options = [[None, *range(len(sight.mixture.weights))] for sight in chain]
+    ways = [range(4)] * (len(chain) - 1)
     for chosen in itertools.product(*options):
-        weight = 1.0
         right = [(n, k) for n, k in enumerate(chosen) if k is not None]
-        for sight, k in zip(chain, chosen, strict=True):
-            weight *= sight.doubt if k is None else (1 - sight.doubt) * sight.mixture.weights[k]
-        for (n, k), (m, j) in itertools.pairwise(right):
-            weight *= meeting((chain[n], k), (chain[m], j)) / level
-        if right:
-            last[right[-1]] = last.get(right[-1], 0.0) + weight
-        else:
-            none += weight
-    return last, none
+        for way in itertools.product(*ways[: len(right) - 1]) if right else ():
+            weight, at, place = 1.0, 0, None
+            for sight, k in zip(chain, chosen, strict=True):
+                weight *= sight.doubt if k is None else (1 - sight.doubt) * sight.mixture.weights[k]
+            for step, (n, k) in enumerate(right):
+                shown = chain[n].mixture.centres[k], float(1 / chain[n].mixture.kappa[k])
+                if place is not None:
+                    hours = np.array(chain[at].hours - chain[n].hours)
+                    width = MOVEMENT.widths_km(hours)[way[step - 1]] / EARTH_RADIUS_KM
+                    there = place[0], place[1] + float(width) ** 2
+                    weight *= float(np.exp(MOVEMENT.log_shares(hours)[way[step - 1]]))
+                    weight *= meet(shown, there) / level
+                    shown = min(shown, there, key=lambda kernel: kernel[1])
+                at, place = n, shown
+            assert place is not None
+            last[at].append((weight, place))
+    return last, float(np.prod([sight.doubt for sight in chain]))
 
 
 @settings(max_examples=15)
 @given(st.integers(0, 2**32), st.integers(1, 3))
 def test_the_forward_weights_are_those_of_all_that_may_have_been(seed: int, count: int) -> None:
-    chain = sights(seed, count)
+    chain = sights(seed, count, kernels=2)
     last, none = enumerated(chain)
-    logs = forward(MOVEMENT, chain)
-    found = {
-        (n, k): float(np.exp(log) * np.prod([sight.doubt for sight in chain[n + 1 :]]))
-        for n, each in enumerate(logs)
-        for k, log in enumerate(each)
-    }
-    assert found == pytest.approx(last, rel=1e-6, abs=1e-9 * sum(last.values()))
+    for number, (mass, place) in enumerate(forward(MOVEMENT, chain, reduce=False)):
+        found = last[number]
+        total = sum(weight for weight, _ in found)
+        after = np.prod([sight.doubt for sight in chain[number + 1 :]])
+        assert np.exp(mass) * after == pytest.approx(total, rel=1e-6)
+        points = place.centres[:3]
+        density = [
+            sum(weight * meet(kernel, (point, 0.0)) for weight, kernel in found) / total
+            for point in points
+        ]
+        assert np.exp(place.log_density(points)) == pytest.approx(density, rel=1e-5)
+    whole = none + sum(weight for found in last.values() for weight, _ in found)
     said = message(MOVEMENT, chain, fixed=False)
-    assert said.doubt == pytest.approx(none / (none + sum(last.values())), rel=1e-6)
+    assert said.doubt == pytest.approx(none / whole, rel=0.05)  # of mixtures that are reduced
 
 
-@settings(max_examples=20)
-@given(st.integers(0, 2**32), st.integers(2, 5))
-def test_a_chain_is_as_likely_from_either_end(seed: int, count: int) -> None:
-    chain = sights(seed, count)
-    most = chain[0].hours
-    back = [replace(sight, hours=most - sight.hours) for sight in reversed(chain)]
-
-    def evidence(one: list[Sight]) -> float:
-        doubts = np.log([sight.doubt for sight in one])
-        logs = forward(MOVEMENT, one)
-        parts = [np.logaddexp.reduce(each) + doubts[n + 1 :].sum() for n, each in enumerate(logs)]
-        return float(np.logaddexp.reduce([*parts, doubts.sum()]))
-
-    assert evidence(back) == pytest.approx(evidence(chain), rel=1e-9)
+def test_a_vague_picture_between_does_not_blur_what_is_known_sharply() -> None:
+    """A photo minutes from a position is near it, though another was taken between."""
+    fix = Fix(0.2, 46.5, 7.5)
+    alone = moment_prior(MOVEMENT, Moment(fix, None))
+    with_vague = moment_prior(MOVEMENT, told([(-0.1, sees(46.5, 7.6, 60.0))], Moment(fix, None)))
+    point = unit_vectors(46.5, 7.5)
+    km = 2 / EARTH_RADIUS_KM
+    assert cap_mass(with_vague, point, km) > 0.8 * cap_mass(alone, point, km)
 
 
 def told(
@@ -164,7 +168,7 @@ def test_what_a_session_says_knows_neither_order_nor_direction(seed: int) -> Non
     back = told([(-hours, picture) for hours, picture in chain], Moment(after, before))
     assert mixed.log_density(points) == pytest.approx(here.log_density(points), abs=1e-9)
     there = moment_prior(MOVEMENT, back).log_density(points)
-    assert there == pytest.approx(here.log_density(points), abs=1e-6)
+    assert there == pytest.approx(here.log_density(points), abs=0.01)
 
 
 def test_a_photo_of_nothing_has_the_place_that_the_pictures_of_its_session_show() -> None:

@@ -176,7 +176,7 @@ def fused(
     levels = [gap for gap in fusion.gaps if gap.above_hours <= hours][-1]
     both = together(told, spread.mixture, spread.log_level)
     if timeline and timeline.session:
-        both = replace(both, mixture=reduced(both.mixture, _MOST_KERNELS)[0])
+        both = replace(both, mixture=reduced(both.mixture, _MOST_KERNELS))
     return Fused(levels, both, within_km)
 
 

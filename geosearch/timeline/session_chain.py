@@ -1,19 +1,20 @@
 """What photos without a position tell another one, by their pictures: a chain through a session.
 
 On either side of the photo that is told, the others are in order of time, a photo with a position,
-if there is one, at the end. Of each there is a density of its place, kernels vₖ with weights wₖ:
-that of its picture. With the probability a a photo tells nothing, its picture or its clock being
-wrong; it is then as if it had not been taken. From one that is right to the next, whatever lies
-between, the photographer went by the movement model. So, from the farthest to the nearest, kernel k
-of photo i has, if that photo is the last one right, the weight
+if there is one, at the end. Of each there is a density Vᵢ of its place: that of its picture. With
+the probability aᵢ it tells nothing, its picture or its clock being wrong; it is then as if it had
+not been taken. From one that is right to the next, whatever lies between, the photographer went by
+the movement model. So, from the farthest to the nearest, photo i, if it is the last one right, has
+its place with the density, not scaled to 1,
 
-    αᵢ(k) = (1-aᵢ) wₖ [ Πⱼ aⱼ  +  1/ℓ Σₕ Πⱼ aⱼ Σₗ αₕ(l) K(l, k) ],   all j < i, and all h < j < i
+    αᵢ = (1-aᵢ) [ Πⱼ aⱼ · Vᵢ  +  1/ℓ Vᵢ × Σₕ Πⱼ aⱼ · moved(αₕ) ],   all j < i, and all h < j < i
 
-where ℓ is the level at which photos lie if nothing is known, and K(l, k) the density at which the
-two kernels meet: that of a kernel at their distance, of the variance of both and of the way. It
-depends on no order. These are the forward probabilities of a hidden Markov model whose states are
-the places that the pictures show; with those of the other side they are all that the session says
-of a photo, and its own picture is in neither. None right, Πⱼ aⱼ, is the state "elsewhere".
+where ℓ is the level at which photos lie if nothing is known. Densities are mixtures of kernels, and
+× of two takes all pairs: each as likely as the density at which they meet, and where the narrower
+of the two is. It gets no narrower than that, as a product would: pictures of one session are wrong
+together. These are the forward probabilities of a hidden Markov model whose states are the places
+that pictures and positions show; with those of the other side they are all that the session says of
+a photo, and its own picture is in neither. None right, Πⱼ aⱼ, is the state "elsewhere".
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from geosearch.timeline.movement import Movement
 #: So many photos at most tell from either side, the nearest in time.
 MOST_A_SIDE = 6
 
-#: Kernels of a picture's density, the heaviest, that tell other photos.
+#: Kernels of a picture's density that tell other photos.
 _MOST_TELLING = 48
 
-#: Bandwidths of a mixture that is reduced are rounded to powers of this: only kernels of one
-#: bandwidth are taken together.
-_STEP = 1.1
+#: Where kernels are taken together, which needs one bandwidth, bandwidths are rounded to powers of
+#: this, or more coarsely, in so many steps.
+_STEP, _COARSEST = 1.1, 12
 
-#: The heaviest kernels of a reduced mixture, such as a message, which is kept with the answer.
+#: Kernels of a reduced mixture, such as a message, which is kept with the answer.
 _MOST_KERNELS = 120
 
 
@@ -59,12 +60,9 @@ class Sight:
 
     @classmethod
     def of_picture(cls, movement: Movement, hours: float, picture: Mixture, doubt: float) -> Self:
-        """By a picture that is so far doubted; the photo's clock is too, as any is.
-
-        If the place is where its lighter kernels are, the picture tells nothing.
-        """
-        lean, share = reduced(picture, _MOST_TELLING)
-        return cls(hours, lean, 1 - share * (1 - doubt) * (1 - movement.doubt))
+        """By a picture that is so far doubted; the photo's clock is too, as any is."""
+        doubt = 1 - (1 - doubt) * (1 - movement.doubt)
+        return cls(hours, reduced(picture, _MOST_TELLING), doubt)
 
 
 @dataclass(frozen=True)
@@ -120,6 +118,7 @@ class Session(Record, before="", after="", asked=""):
     photos: tuple[Seen, ...]
     before: Message | None
     after: Message | None
+    doubt: float = 0.0
     confident: bool = False
     asked: Mapping[str, Any] | None = None
 
@@ -130,7 +129,7 @@ class Session(Record, before="", after="", asked=""):
             value[name] and Message.from_json(value[name]) for name in ("before", "after")
         )
         photos = tuple(Seen(**each) for each in value["photos"])
-        return cls(photos, before, after, value["confident"], value["asked"])
+        return cls(photos, before, after, value["doubt"], value["confident"], value["asked"])
 
     def to_row(self) -> dict[str, Any]:
         """As JSON, with what they said."""
@@ -145,19 +144,21 @@ class Session(Record, before="", after="", asked=""):
         ] and all(mine.like(its) if mine and its else mine is its for mine, its in pairs)
 
 
-def forward(movement: Movement, sights: Sequence[Sight]) -> list[Array]:
-    """Log α: of each photo, the farthest first, the weights (k,) of its kernels."""
+def forward(
+    movement: Movement, sights: Sequence[Sight], *, reduce: bool = True
+) -> list[tuple[float, Mixture]]:
+    """α of each photo, the farthest first: the log of its mass, and the density of the place."""
     doubts = np.log([sight.doubt for sight in sights])
-    found: list[Array] = []
+    found: list[tuple[float, Mixture]] = []
     for number, sight in enumerate(sights):
-        sources = [np.full(len(sight.mixture.weights), doubts[:number].sum())]
-        for other in range(number):
-            before = sights[other]
-            logs = _meeting(movement, sight.mixture, before.mixture, before.hours - sight.hours)
-            between = doubts[other + 1 : number].sum() - movement.spread.log_level
-            sources.append(log_sum(logs + found[other]) + between)
-        right = np.log1p(-sight.doubt) + np.log(sight.mixture.weights)
-        found.append(right + np.logaddexp.reduce(sources))
+        parts = [(float(doubts[:number].sum()), sight.mixture)]
+        if number:
+            mass, before = _arriving(movement, sights[:number], found, sight.hours)
+            both, met = meeting(sight.mixture, reduced(before) if reduce else before)
+            parts.append((mass + met - movement.spread.log_level, both))
+        mass, place = _united(parts)
+        mass += float(np.log1p(-sight.doubt))
+        found.append((mass, reduced(place, _MOST_TELLING) if reduce else place))
     return found
 
 
@@ -167,46 +168,64 @@ def message(movement: Movement, sights: Sequence[Sight], *, fixed: bool) -> Mess
     With `fixed`, the farthest is one with a position.
     """
     doubts = np.log([sight.doubt for sight in sights])
-    logs = [
-        each + doubts[number + 1 :].sum() for number, each in enumerate(forward(movement, sights))
-    ]
-    totals = np.array([np.logaddexp.reduce(each) for each in logs])
-    right = np.logaddexp.reduce(totals)
-    whole = np.logaddexp(right, doubts.sum())
-    parts = [
-        (float(np.exp(total - right)), _moved(movement, sight, np.exp(each - total)))
-        for sight, each, total in zip(sights, logs, totals, strict=True)
-    ]
+    found = forward(movement, sights)
+    right, place = _arriving(movement, sights, found, 0.0)
     return Message(
-        doubt=float(np.exp(doubts.sum() - whole)),
-        by_fix=float(np.exp(totals[0] - right)) if fixed else 0.0,
-        kernels=_kernels(united(parts)),
+        doubt=float(np.exp(doubts.sum() - np.logaddexp(right, doubts.sum()))),
+        by_fix=float(np.exp(found[0][0] + doubts[1:].sum() - right)) if fixed else 0.0,
+        kernels=_kernels(place),
     )
 
 
-def _meeting(movement: Movement, mixture: Mixture, other: Mixture, hours: float) -> Array:
-    """The log density (k, l) at which kernels of one photo meet those of one so many hours off."""
+def _arriving(
+    movement: Movement,
+    sights: Sequence[Sight],
+    found: Sequence[tuple[float, Mixture]],
+    hours: float,
+) -> tuple[float, Mixture]:
+    """The density of a place so many hours off by those of all before it: its log mass, and it."""
+    doubts = np.log([sight.doubt for sight in sights])
+    return _united(
+        [
+            (mass + float(doubts[number + 1 :].sum()), _moved(movement, place, sight.hours - hours))
+            for number, (sight, (mass, place)) in enumerate(zip(sights, found, strict=True))
+        ]
+    )
+
+
+def _united(parts: Sequence[tuple[float, Mixture]]) -> tuple[float, Mixture]:
+    """Densities with log masses as one."""
+    total = float(np.logaddexp.reduce([mass for mass, _ in parts]))
+    return total, united([(float(np.exp(mass - total)), each) for mass, each in parts])
+
+
+def _moved(movement: Movement, mixture: Mixture, hours: float) -> Mixture:
+    """The density so many hours later, or earlier."""
     time = np.array(hours)
-    both = np.hypot(_km(mixture)[:, None], _km(other))
-    kappa = (EARTH_RADIUS_KM / movement.widths_km(time, both)) ** 2
-    apart = squared_chords(mixture.centres, other.centres)[:, :, None]
-    return log_sum(log_constant(kappa) - kappa * apart / 2 + movement.log_shares(time))
-
-
-def _moved(movement: Movement, sight: Sight, weights: Array) -> Mixture:
-    """The kernels of a photo, with weights that sum to 1, as they spread until the one it tells."""
-    hours, mixture = np.array(sight.hours), sight.mixture
-    widths = movement.widths_km(hours, _km(mixture))
-    shares = np.exp(movement.log_shares(hours))
-    centres = np.repeat(mixture.centres, len(shares), axis=0)
+    widths, shares = movement.widths_km(time, _km(mixture)), np.exp(movement.log_shares(time))
     return Mixture(
-        centres, np.outer(weights, shares).ravel(), (EARTH_RADIUS_KM / widths.ravel()) ** 2
+        np.repeat(mixture.centres, len(shares), axis=0),
+        np.outer(mixture.weights, shares).ravel(),
+        (EARTH_RADIUS_KM / widths.ravel()) ** 2,
     )
+
+
+def meeting(first: Mixture, second: Mixture) -> tuple[Mixture, float]:
+    """Two densities of one place as one, at the narrower kernel of each pair; and the log mass."""
+    kappa = 1 / np.add.outer(1 / first.kappa, 1 / second.kappa)
+    logs = log_constant(kappa) - kappa * squared_chords(first.centres, second.centres) / 2
+    logs += np.add.outer(np.log(first.weights), np.log(second.weights))
+    mass = float(log_sum(logs.ravel().copy()))
+    shares, narrower = np.exp(logs - mass), np.greater_equal.outer(first.kappa, second.kappa)
+    weights = [(shares * narrower).sum(axis=1), (shares * ~narrower).sum(axis=0)]
+    both = united([(1.0, first), (1.0, second)])
+    met = Mixture(both.centres, np.concatenate(weights), both.kappa)
+    return met.where(met.weights > 0), mass
 
 
 def _kernels(mixture: Mixture) -> tuple[tuple[float, float, float, float], ...]:
     """The kernels of a message, rounded: what is kept is what is used."""
-    mixture, _ = reduced(mixture)
+    mixture = reduced(mixture)
     low, high = BANDWIDTH_RANGE_KM
     columns = (
         *(np.round(each, 6) for each in lat_lon(mixture.centres)),
@@ -216,17 +235,20 @@ def _kernels(mixture: Mixture) -> tuple[tuple[float, float, float, float], ...]:
     return tuple(row for row in zip(*(each.tolist() for each in columns), strict=True) if row[3])
 
 
-def reduced(mixture: Mixture, most: int = _MOST_KERNELS) -> tuple[Mixture, float]:
-    """A mixture of few kernels: close ones of about one bandwidth as one, the heaviest of these.
+def reduced(mixture: Mixture, most: int = _MOST_KERNELS) -> Mixture:
+    """About the same density by at most so many kernels: close ones are taken together.
 
-    And the share of it that they are.
+    As one of the same mean and spread, so that nothing but its lightest kernels is lost.
     """
-    rounded = _STEP ** np.round(np.log(_km(mixture)) / np.log(_STEP))
-    mixture = Mixture(mixture.centres, mixture.weights, (EARTH_RADIUS_KM / rounded) ** 2)
-    mixture = mixture.without_lightest(LIGHTEST).condensed(2 * CLOSE)
-    kept = mixture.where(np.sort(np.argsort(-mixture.weights, kind="stable")[:most]))
-    share = float(kept.weights.sum())
-    return Mixture(kept.centres, kept.weights / share, kept.kappa), min(share, 1.0)
+    mixture = mixture.without_lightest(LIGHTEST)
+    for coarser in range(_COARSEST):
+        step = _STEP * (1 + coarser / 2)
+        km = step ** np.round(np.log(_km(mixture)) / np.log(step))
+        even = Mixture(mixture.centres, mixture.weights, (EARTH_RADIUS_KM / km) ** 2)
+        found = even.condensed(CLOSE * 2**coarser)
+        if len(found.weights) <= most:
+            break
+    return found
 
 
 def _km(mixture: Mixture) -> Array:

@@ -31,7 +31,15 @@ from geosearch.sphere import (
     initial_bearing,
 )
 from geosearch.timeline.movement import Movement
-from geosearch.timeline.session_chain import Message, Seen, Session, Sight, message, reduced
+from geosearch.timeline.session_chain import (
+    Message,
+    Seen,
+    Session,
+    Sight,
+    meeting,
+    message,
+    reduced,
+)
 
 #: Photos further apart in time tell nothing of one another.
 HORIZON_HOURS = 7 * 24
@@ -127,7 +135,19 @@ class _Side:
 
 
 def moment_prior(movement: Movement, moment: Moment) -> Mixture:
-    """The density of a photo by what is before and after it; by the spread alone without any."""
+    """The density of a photo by what is before and after it; by the spread alone without any.
+
+    What a session's pictures show they may show wrongly all together: then the places known tell.
+    """
+    told = _by_sides(movement, moment)
+    if moment.session is None:
+        return told
+    doubt = moment.session.doubt
+    known = _by_sides(movement, replace(moment, session=None))
+    return united([(1 - doubt, told), (doubt, known)])
+
+
+def _by_sides(movement: Movement, moment: Moment) -> Mixture:
     spread, session = movement.spread, moment.session
     told = (session.before, session.after) if session else (None, None)
     pairs = zip((moment.before, moment.after), told, strict=True)
@@ -137,11 +157,12 @@ def moment_prior(movement: Movement, moment: Moment) -> Mixture:
     if len(sides) == 1:
         (one,) = sides
         return united([(1 - one.doubt, one.mixture), (one.doubt, spread.mixture)])
-    agreed, log_mass = product(*(side.mixture for side in sides))
+    met = meeting if session else product
+    agreed, log_mass = met(*(side.mixture for side in sides))
     if moment.before and moment.after:
         share = movement.steady
         if session:  # a steady way is from one known place to the other: as far as these tell
-            fixed = product(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
+            fixed = meeting(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
             share *= min(1.0, float(np.exp(fixed - log_mass) * sides[0].by_fix * sides[1].by_fix))
         lat, lon, km = steady_way(movement, moment.before, moment.after)
         agreed = united([(1 - share, agreed), (share, Mixture.at([lat], [lon], [1.0], km))])
@@ -152,7 +173,7 @@ def moment_prior(movement: Movement, moment: Moment) -> Mixture:
     nothing, known = float(both.shares[0]), len(spread.mixture.weights)
     rest = both.mixture.where(np.arange(known, len(both.mixture.weights)))
     others = Mixture(rest.centres, rest.weights / (1 - nothing), rest.kappa)
-    return united([(nothing, spread.mixture), (1 - nothing, reduced(others)[0])])
+    return united([(nothing, spread.mixture), (1 - nothing, reduced(others))])
 
 
 def with_session(
