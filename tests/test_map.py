@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from geosearch.audit.audit_rows import Doubt
 from geosearch.database.connection import Database
 from geosearch.errors import NotFoundError
 from geosearch.export import canvas
 from geosearch.export.answer_picture import draw_selection
+from geosearch.export.doubts_picture import draw_doubts
 from geosearch.export.map import draw_map
-from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
+from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection, view_of
 from geosearch.export.surroundings import draw_names, draw_surroundings, read_surroundings
 from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import save
@@ -156,6 +159,40 @@ def test_many_answers_are_drawn_with_borders_and_whose_they_are(
     changed = np.abs(image - bare).max(axis=-1) > 20
     assert 0.005 < changed.mean() < 0.2
     assert share_of(bare[880:], canvas.DARK.muted, 40) > 0.001  # a line of small writing
+
+
+def doubt(reason: str, stated: tuple[float, float], mend: tuple[float, float] | None) -> Doubt:
+    then = datetime(2024, 6, 1, tzinfo=UTC)
+    likelier = (None, None) if mend is None else mend
+    return Doubt(
+        *(1, 1, "/photo.jpg", "mine", reason, 1.0, 0.0, 1.0, None, None, None),
+        *(*stated, "exif", *likelier, then, None, then),
+    )
+
+
+def test_doubts_are_lines_to_where_photos_were_likelier(database: Database, tmp_path: Path) -> None:
+    near = [
+        doubt("copied", (46.95, 7.44), (46.96, 7.46)),
+        doubt("swapped", (7.45, 46.95), (46.95, 7.45)),  # whose stated place is far outside
+        doubt("clock", (46.945, 7.43), None),
+    ]
+    far = [doubt("speed", (46.95, 7.44), (46.96, 7.46)), doubt("home", (0.0, 9.0), (40.0, -100.0))]
+    with database.connection() as connection:
+        for name, doubts in (("near", near), ("far", far)):
+            draw_doubts(connection, doubts, tmp_path / f"{name}.png")
+    image = pixels(tmp_path / "near.png")
+    shown = image[120:780]  # without the legend
+    for colour, reason in (("#f0723b", "copied"), ("#2f81f7", "swapped"), ("#d29922", "clock")):
+        assert share_of(shown, colour, 40) > 1e-5, reason
+    # The way from a stated place far away comes in from the edge: from the south-east.
+    line = np.abs(shown - np.round(255 * np.array(to_rgb("#8bb3f2")))).max(axis=-1) < 40
+    rows, columns = np.nonzero(line)
+    assert (rows.max(), columns.max()) > (600, 900)
+    assert share_of(shown, canvas.LIGHT.land) > 0.5
+    world = pixels(tmp_path / "far.png")[120:780]
+    assert share_of(world, canvas.LIGHT.land) < 0.01  # the Blue Marble
+    assert share_of(pixels(tmp_path / "far.png")[800:830], "#f0384b") > 0.2  # half of the reasons
+    assert view_of(np.zeros(0), np.zeros(0), 1.0, 1.0) == EqualEarth()  # of none
 
 
 def near_centre(image: np.ndarray, x_km: float, y_km: float, half_height_km: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,11 @@ class Chain:
     camera: NDArray[np.int64]
     apart_hours: float
 
+    @cached_property
+    def points(self) -> Array:
+        """The positions as unit vectors (n, 3)."""
+        return unit_vectors(self.lat, self.lon)
+
     def right(
         self, movements: Sequence[tuple[float, Movement]], log_right: Array, log_wrong: Array
     ) -> Array:
@@ -54,8 +60,8 @@ class Chain:
         `movements` are how one moves, each with its probability.
         """
         count = len(self.hours)
-        first = movements[0][1].spread.mixture.log_density(unit_vectors(self.lat, self.lon))
-        lags = [self._links(movements, first, lag) for lag in range(1, min(count, _MOST_WRONG + 2))]
+        first = movements[0][1].spread.mixture.log_density(self.points)
+        lags = [self.links(movements, lag) for lag in range(1, min(count, _MOST_WRONG + 2))]
         for lag, links in enumerate(lags, start=1):
             told = (self.given[lag:] >= 0) & (self.given[lag:] == self.given[:-lag])
             links[told] = (log_wrong - log_right)[lag:][told]
@@ -79,15 +85,15 @@ class Chain:
         whole = np.logaddexp.reduce(np.append(forward + ends, left_out[count]))
         return np.asarray(np.exp(np.minimum(forward + backward - whole, 0.0)))
 
-    def _links(self, movements: Sequence[tuple[float, Movement]], first: Array, lag: int) -> Array:
+    def links(self, movements: Sequence[tuple[float, Movement]], lag: int) -> Array:
         """Log density (n - lag,) of each photo by the one `lag` before it."""
         hours = self.hours[lag:] - self.hours[:-lag]
         other = self.camera[lag:] != self.camera[:-lag]
         hours = np.where(other, np.maximum(hours, self.apart_hours), hours)
-        points = unit_vectors(self.lat, self.lon)
-        chords = ((points[lag:] - points[:-lag]) ** 2).sum(axis=1)
+        chords = ((self.points[lag:] - self.points[:-lag]) ** 2).sum(axis=1)
         noise = np.hypot(self.accuracy_km[lag:], self.accuracy_km[:-lag])
-        ways = [first[lag:] + np.log(_ODD_WAY)]
+        anywhere = movements[0][1].spread.mixture.log_density(self.points[lag:])
+        ways = [anywhere + np.log(_ODD_WAY)]
         for share, movement in movements:
             kappa = (EARTH_RADIUS_KM / movement.widths_km(hours, noise)) ** 2
             kernels = log_constant(kappa) - kappa * chords[:, None] / 2
