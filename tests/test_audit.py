@@ -178,8 +178,8 @@ def test_two_that_are_wrong_alike_do_not_vouch_for_one_another() -> None:
     hours = np.arange(0, 6, 0.25)
     lat, lon = drive(hours)
     # Two minutes on another continent, between photos of minutes before and after.
-    hours, lat, lon = [*hours.tolist(), 2.6, 2.63], [*lat, 40.0, 40.0], [*lon, -100.0, -100.001]
-    line = Line.of(photos(hours, lat, lon, "a"))
+    lat, lon = [*lat, 40.0, 40.0], [*lon, -100.0, -100.001]
+    line = Line.of(photos([*hours.tolist(), 2.6, 2.63], lat, lon, "a"))
     line.trust_by_time(Movement())
     assert [line.photos[n].id for n in np.flatnonzero(line.trust < 0.5)] == [24, 25]
 
@@ -199,7 +199,8 @@ def test_who_is_right_is_the_sum_over_all_ways_to_leave_photos_out(seed: int, co
     random = np.random.default_rng(seed)
     chain = Chain(
         np.sort(random.uniform(0, 5, count)),
-        *(random.normal(middle, 0.2, count) for middle in BERN),
+        random.normal(BERN[0], 0.2, count),
+        random.normal(BERN[1], 0.2, count),
         np.zeros(count),
         random.integers(-1, 2, count),
         random.integers(0, 2, count),
@@ -235,10 +236,8 @@ def test_a_camera_without_a_zone_is_read_by_its_clock_if_that_goes_along() -> No
     # One that stays at the time of Bern, which ingest cannot know: -0400 is six hours from it.
     camera = photos([*(hours + 2.05), *(hours + 32.05)], lat, lon, "camera", "position")
     (line,) = by_author([Line.of(phone), Line.of(camera)], Movement())
-    moments = {photo.camera: {} for photo in phone + camera}
-    for photo, hour in zip(line.photos, line.hours, strict=True):
-        moments[photo.camera][photo.id] = hour
-    apart = [moments["camera"][n] - moments["phone"][n] for n in range(len(taken))]
+    moments = {(p.camera, p.id): hour for p, hour in zip(line.photos, line.hours, strict=True)}
+    apart = [moments["camera", n] - moments["phone", n] for n in range(len(taken))]
     assert np.abs(apart).max() < 1 / 60
 
 

@@ -63,19 +63,15 @@ def draw_doubts(connection: Connection, doubts: Sequence[Doubt], path: Path) -> 
     draw_surroundings(axes, projection, around, theme)
     reasons = np.array([doubt.reason for doubt in drawn], str)
     for reason, colour in _COLOURS.items():
-        x, y, likelier_x, likelier_y = (
-            value
-            for side in (ends[reasons == reason, :2], ends[reasons == reason, 2:])
-            for value in projection.forward(*side.T)
-        )
+        lat, lon, likelier_lat, likelier_lon = ends[reasons == reason].T
+        stated = projection.forward(lat, lon)
         if reason == "clock":
-            ring = {"facecolors": "none", "edgecolors": colour, "linewidths": 2.2}
-            axes.scatter(x, y, s=60, zorder=6, **ring)
+            axes.scatter(*stated, 60, "none", edgecolors=colour, linewidths=2.2, zorder=6)
             continue
-        canvas.add_great_circles(axes, projection, *ends[reasons == reason].T, colour)
-        axes.scatter(x, y, s=30, marker="x", color=colour, linewidths=1.6, zorder=5)
-        edge = {"edgecolors": theme.halo, "linewidths": 0.6}
-        axes.scatter(likelier_x, likelier_y, s=34, color=colour, zorder=6, **edge)
+        canvas.add_great_circles(axes, projection, lat, lon, likelier_lat, likelier_lon, colour)
+        axes.scatter(*stated, 30, colour, "x", linewidths=1.6, zorder=5)
+        likelier = projection.forward(likelier_lat, likelier_lon)
+        axes.scatter(*likelier, 34, colour, edgecolors=theme.halo, linewidths=0.6, zorder=6)
     spots = zip(*projection.forward(*ends[:, 2:].T), strict=True)
     draw_names(axes, projection, around, theme, [(float(x), float(y)) for x, y in spots])
     if isinstance(projection, AzimuthalEquidistant):
@@ -107,7 +103,8 @@ def _near(ends: Array, most_km: float) -> Array:
 
     Of a line that comes from afar no vertex may be on a small map.
     """
-    stated, likelier = ends[:, :2].T, ends[:, 2:].T
-    km = great_circle_km(*likelier, *stated)
-    nearer = destination(*likelier, initial_bearing(*likelier, *stated), most_km)
+    lat, lon, likelier_lat, likelier_lon = ends.T
+    km = great_circle_km(likelier_lat, likelier_lon, lat, lon)
+    bearing = initial_bearing(likelier_lat, likelier_lon, lat, lon)
+    nearer = destination(likelier_lat, likelier_lon, bearing, most_km)
     return np.where((km > most_km)[:, None], np.column_stack(nearer), ends[:, :2])

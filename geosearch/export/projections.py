@@ -151,9 +151,9 @@ def view_of(lat: Array, lon: Array, aspect: float, smallest_km: float) -> Projec
     middle = unit_vectors(lat, lon).sum(axis=0)
     if np.linalg.norm(middle) <= 1e-6 * len(lat):
         return EqualEarth()
-    centre = lat_lon(middle)
-    reach = float(great_circle_km(*centre, lat, lon).max())
+    centre_lat, centre_lon = (float(value) for value in lat_lon(middle))
+    reach = float(great_circle_km(centre_lat, centre_lon, lat, lon).max())
     half_height = max(1.15 * reach, smallest_km)
     if half_height > _LARGEST_KM:
         return EqualEarth()
-    return AzimuthalEquidistant(*map(float, centre), aspect * half_height, half_height)
+    return AzimuthalEquidistant(centre_lat, centre_lon, aspect * half_height, half_height)
