@@ -742,6 +742,10 @@ def test_a_bulk_is_taken_back_at_once_and_nothing_else(
     assert geosearch(*back).code == 2
     assert geosearch(*back, "--yes", "--json").json()["reviews"] == 1
     assert [position(photos, key)[0] for key in (2, 3, 4)] == ["reviewed", None, "reviewed"]
+    assert geosearch("review", "undo", "--since", "2026-01-01", "--dry-run", "--json").json() == {
+        **{"reviews": 2, "dry_run": True, "written": []}
+    }
+    assert Geosearch(photos).undo_reviews(since="2999-01-01").reviews == 0
     for wrong in ((), (answer(4), "--since", "2026-01-01"), (answer(4), "--dry-run")):
         assert geosearch("review", "undo", *wrong).code == 2
 

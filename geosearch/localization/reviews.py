@@ -335,9 +335,9 @@ def undo_since(
         It is no moment.
     """
     begin, end = moment("since", since), until and moment("until", until)
-    own = "recorded_by = current_user AND created_at BETWEEN %s AND coalesce(%s, 'infinity')"
     found = connection.execute(
-        f"SELECT id, answer_id FROM geosearch.reviews WHERE {own} ORDER BY id",  # noqa: S608
+        "SELECT id, answer_id FROM geosearch.reviews WHERE recorded_by = current_user "
+        "AND created_at BETWEEN %s AND coalesce(%s::timestamptz, 'infinity') ORDER BY id",
         (begin, end),
     ).fetchall()
     written: list[str] = []
