@@ -372,7 +372,7 @@ def test_the_command_makes_lists_draws_and_removes_partitions(
         assert image.size == (1600, 900)
         assert len(np.unique(np.asarray(image.convert("L")))) > 50
     ran = geosearch("partition", "spot", "--collection", "spot", "--max", 5)
-    assert "partition spot: 1 cells (quadtree: max_photos 5, min_photos 1) of 4 photos" in ran.out
+    assert "partition spot: 1 cell (quadtree: max_photos 5, min_photos 1) of 4 photos" in ran.out
     listed = {item["name"]: item for item in geosearch("partitions", "list", "--json").json()}
     assert listed["fine"] == {key: printed[key] for key in listed["fine"]}
     assert geosearch("partitions", "show", "fine", "--json").json() == printed

@@ -618,9 +618,9 @@ def test_what_another_decided_is_not_taken_back(photos: Database) -> None:
 
 
 def test_the_clock_of_a_reviewed_photo_is_that_of_the_place_until_it_is_taken_back(
-    photos: Database,
+    photos: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also by an analyst, who writes no photos; and by whoever comes after a decision in SQL."""
+    """Also by an analyst, who writes no photos; and in a session after a decision in SQL."""
     with photos.connection() as connection:
         connection.execute(
             "UPDATE geosearch.all_photos SET taken_at = '2026-07-01 12:00Z',"
@@ -639,6 +639,8 @@ def test_the_clock_of_a_reviewed_photo_is_that_of_the_place_until_it_is_taken_ba
         connection.execute("SET LOCAL ROLE geosearch_analyst")
         connection.execute("SELECT geosearch.review(%s, 'accept')", (answer(4),))
         decide(connection, answer(3), "move", "47,8")  # two hours before UTC in summer
+    assert times()[2:] == [("10:00", "position"), before[3]]
+    CommandLine(photos.url, capsys)("review")
     assert times()[2:] == [("10:00", "position"), ("10:00", "position")]
     gs = Geosearch(photos)
     gs.review(answer(3, 1), "move", (47.0, 139.0))  # nine hours, and the same clock
@@ -740,6 +742,10 @@ def test_a_bulk_is_taken_back_at_once_and_nothing_else(
     assert geosearch(*back).code == 2
     assert geosearch(*back, "--yes", "--json").json()["reviews"] == 1
     assert [position(photos, key)[0] for key in (2, 3, 4)] == ["reviewed", None, "reviewed"]
+    assert geosearch("review", "undo", "--since", "2026-01-01", "--dry-run", "--json").json() == {
+        **{"reviews": 2, "dry_run": True, "written": []}
+    }
+    assert Geosearch(photos).undo_reviews(since="2999-01-01").reviews == 0
     for wrong in ((), (answer(4), "--since", "2026-01-01"), (answer(4), "--dry-run")):
         assert geosearch("review", "undo", *wrong).code == 2
 

@@ -12,7 +12,7 @@ from geosearch.cli import console, deleting, options
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, Table, answer, connected, note, say
 from geosearch.cli.deleting import DryRunOption, YesOption
-from geosearch.words import format_km, threshold
+from geosearch.words import format_km, number_of, threshold
 
 if TYPE_CHECKING:
     from geosearch.calibration import Calibration
@@ -59,11 +59,11 @@ def calibrate(context: typer.Context, as_json: JsonOption = False, **given: Any)
     few = calibrating.FEW
     if made.n_fit < few or made.n_check < few:
         note(
-            f"{made.n_fit} queries were fitted to and {made.n_check} held out: "
-            f"fewer than {few} of either make loose levels and figures",
+            f"{number_of(made.n_fit, 'query was', 'queries were')} fitted to and {made.n_check} "
+            f"held out: fewer than {few} of either make loose levels and figures",
         )
     if made.failed:
-        note(f"{made.failed} queries could not be used")
+        note(f"{number_of(made.failed, 'query', 'queries')} could not be used")
     answer(as_json, made, lambda: _print(made))
 
 
@@ -157,12 +157,13 @@ def delete(
 
 
 def _print_checked(found: Checked) -> None:
-    say(f"calibration {found.calibration_id} on {found.n} queries of {found.queries}")
+    on = number_of(found.n, "query", "queries")
+    say(f"calibration {found.calibration_id} on {on} of {found.queries}")
     for difference in found.outside:
         note(difference)
     if found.failed:
-        note(f"{found.failed} queries could not be used")
-    _print_figures(f"{found.n} queries", found.figures)
+        note(f"{number_of(found.failed, 'query', 'queries')} could not be used")
+    _print_figures(on, found.figures)
 
 
 def _print(made: Calibration) -> None:

@@ -12,7 +12,7 @@ from geosearch.cli.command_groups import CommandGroup
 from geosearch.cli.console import JsonOption, Table, answer, database, progress_bar, say, say_next
 from geosearch.cli.options import ModelOption
 from geosearch.defaults import DEFAULT_MODEL
-from geosearch.words import format_bytes
+from geosearch.words import format_bytes, number_of
 
 if TYPE_CHECKING:
     from geosearch.retrieval.indexing import Indexed
@@ -104,14 +104,14 @@ def _print_built(done: Indexed, recall: float, k: int, model: str) -> None:
     built, measured = done.built, done.measured
     if built is None or measured is None:
         say(
-            f"no index is needed yet: to compare all {done.rows:,} embeddings takes no longer; "
-            "--force builds one all the same"
+            f"no index is needed yet: to compare {number_of(done.rows, 'embedding')} takes no "
+            "longer; --force builds one all the same"
         )
         say_next("localize PHOTO", model)
         return
     if built.built:
         mode = "serially" if built.serial else "in parallel"
-        how = f"{built.rows:,} embeddings in {built.seconds:.1f} s, {mode}"
+        how = f"{number_of(built.rows, 'embedding')} in {built.seconds:.1f} s, {mode}"
     else:
         how = "already there; --rebuild builds it again"
     say(f"{built.name}: {how}, {format_bytes(built.bytes)}")

@@ -20,6 +20,7 @@ from geosearch.cli.console import (
 )
 from geosearch.cli.deleting import DryRunOption, NewArgument, OldArgument, YesOption
 from geosearch.cli.options import MODEL, check_map, make_filter, option, parameter, taking
+from geosearch.words import number_of
 
 if TYPE_CHECKING:
     from geosearch.database.connection import Connection
@@ -201,8 +202,8 @@ def _show(connection: Connection, found: Partition, map_file: Path | None, as_js
     def show() -> None:
         given = (f"{key} {value}" for key, value in stored.parameters.items() if value is not None)
         console.say(
-            f"partition {stored.name}: {stored.cells:,} cells ({stored.kind}: {', '.join(given)}) "
-            f"of {stored.photos:,} photos, filter: {stored.where}",
+            f"partition {stored.name}: {number_of(stored.cells, 'cell')} ({stored.kind}: "
+            f"{', '.join(given)}) of {number_of(stored.photos, 'photo')}, filter: {stored.where}",
         )
         made = Table("", "least", "median", "most")
         for name, values in figures.items():

@@ -70,11 +70,12 @@ def _session(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    from geosearch.localization.reviews import list_undecided
+    from geosearch.localization.reviews import list_undecided, settle_times
 
     with database(context) as opened:
         listed = partial(list_undecided, at_most_km=at_most_km, collections=collection or ())
         with opened.connection() as connection:
+            settle_times(connection)
             waiting = listed(connection)
         say(f"{number_of(len(waiting), 'answer')} to decide on")
         if waiting:

@@ -13,7 +13,7 @@ from geosearch.cli.options import DeviceOption, fields_of, of_options, taking
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
 from geosearch.training import Augmentation, Training
 from geosearch.training.training_options import CHECKPOINT_MINUTES
-from geosearch.words import format_bytes, format_km
+from geosearch.words import format_bytes, format_km, number_of
 
 if TYPE_CHECKING:
     from geosearch.training.training_run import TrainSummary
@@ -139,9 +139,10 @@ def train(
 def _show(summary: TrainSummary) -> None:
     lines = [
         f"{summary.model} (model {summary.model_id}, run {summary.run_id})",
-        f"{summary.photos:,} photos trained on, {summary.held_out:,} held out, "
+        f"{number_of(summary.photos, 'photo')} trained on, {summary.held_out:,} held out, "
         f"{summary.left_out:,} left out, {summary.unreadable:,} unreadable",
-        f"{summary.steps:,} steps, {summary.seen:,} photos in {summary.seconds:,.0f} s",
+        f"{number_of(summary.steps, 'step')}, {number_of(summary.seen, 'photo')} "
+        f"in {summary.seconds:,.0f} s",
     ]
     if summary.source is not None:
         lines.append(

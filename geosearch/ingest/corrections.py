@@ -41,7 +41,7 @@ class Known:
 
     def wrote(self, position: Position) -> bool:
         """Whether that is what was written back, which is no news: it may be taken back since."""
-        return any(position.is_at(Position(*place, "reviewed")) for place in self.written)
+        return any(position.is_still(Position(*place, "reviewed")) for place in self.written)
 
 
 def said_by(candidate: Candidate) -> frozenset[str]:

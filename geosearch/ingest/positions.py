@@ -71,6 +71,11 @@ class Position:
         """Whether the other is the same place, to 1e-7 degrees."""
         return self._near(other.lat, other.lon, _SAME_DEG)
 
+    def is_still(self, written: Position) -> bool:
+        """Whether it is what was written back; other programs round a guess, and leave its mark."""
+        off = _SAME_DEG if self.trust == 2 else _UNMOVED_DEG
+        return self._near(written.lat, written.lon, off)
+
     def is_as(self, other: Position) -> bool:
         """Whether the other is the same place, and as sure."""
         return self.is_at(other) and self.trust == other.trust

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
 from psycopg import errors, sql
 from psycopg.rows import class_row
@@ -41,6 +41,23 @@ WHERE (w.new ->> 'localization_id')::bigint = ANY(%s) AND w.new ->> 'source' = '
             AND l.id > w.id AND l.written_at IS NOT NULL
     )
 ORDER BY 1
+"""
+
+
+# Photos that have their place by a review, with a time that is in another zone yet, or in none.
+_UNSETTLED: LiteralString = """
+SELECT p.id, p.taken_at, p.taken_at_zone,
+    ST_Y(coalesce(p.geom, p.estimate)), ST_X(coalesce(p.geom, p.estimate)),
+    (c.old ->> 'lat')::float8, (c.old ->> 'lon')::float8
+FROM geosearch.photos AS p CROSS JOIN LATERAL (
+    SELECT old, review_id FROM geosearch.photo_changes
+    WHERE photo_id = p.id AND new ? 'lat' ORDER BY id DESC LIMIT 1
+) AS c
+WHERE p.localization_id IS NOT NULL AND p.taken_at_zone IN ('assumed', 'position')
+    AND c.review_id IS NOT NULL AND NOT c.old ? 'taken_at_zone'
+"""
+_BY_THESE: LiteralString = """
+    AND p.id IN (SELECT photo_id FROM geosearch.photo_changes WHERE review_id = ANY(%s))
 """
 
 
@@ -115,7 +132,7 @@ def decide(
         said = error.diag
         raise InputError(said.message_primary or str(error), said.message_hint or "") from error
     assert row is not None
-    _settle_times(connection)
+    settle_times(connection, row)
     with connection.cursor(row_factory=class_row(Review)) as cursor:
         found = cursor.execute(_SELECT + "WHERE id = %s", row).fetchone()
     assert found is not None
@@ -247,7 +264,7 @@ def accept_probable(
                 (remark, as_reference, ids[begin : begin + _PAGE]),
             ).fetchall()
             moments += [when for _, when in rows]
-            _settle_times(connection)
+            settle_times(connection, [key for key, _ in rows])
         if progress is not None:
             progress(begin + len(rows), len(ids))
     ends = (min(moments, default=None), max(moments, default=None))
@@ -285,7 +302,7 @@ def undo(connection: Connection, localization_id: int) -> int:
         raise NotFoundError(
             f"you decided nothing on localization {localization_id}", "See: geosearch review list"
         )
-    _settle_times(connection)
+    settle_times(connection, row)
     return int(row[0])
 
 
@@ -297,7 +314,7 @@ def undo_last(connection: Connection) -> Review | None:
         ).fetchone()
     if last is not None:
         connection.execute("DELETE FROM geosearch.reviews WHERE id = %s", (last.id,))
-        _settle_times(connection)
+        settle_times(connection, [last.id])
     return last
 
 
@@ -318,16 +335,16 @@ def undo_since(
         It is no moment.
     """
     begin, end = moment("since", since), until and moment("until", until)
-    own = "recorded_by = current_user AND created_at BETWEEN %s AND coalesce(%s, 'infinity')"
     found = connection.execute(
-        f"SELECT id, answer_id FROM geosearch.reviews WHERE {own} ORDER BY id",  # noqa: S608
+        "SELECT id, answer_id FROM geosearch.reviews WHERE recorded_by = current_user "
+        "AND created_at BETWEEN %s AND coalesce(%s::timestamptz, 'infinity') ORDER BY id",
         (begin, end),
     ).fetchall()
     written: list[str] = []
     if found and not dry_run:
         keys = [key for key, _ in found]
         connection.execute("DELETE FROM geosearch.reviews WHERE id = ANY(%s)", (keys,))
-        _settle_times(connection)
+        settle_times(connection, keys)
         written = still_written(connection, [answer for _, answer in found])
     return TakenBack(len(found), dry_run, (*written,))
 
@@ -337,9 +354,15 @@ def still_written(connection: Connection, localization_ids: Sequence[int]) -> li
     return [path for (path,) in connection.execute(_WRITTEN, (list(localization_ids),))]
 
 
-def _settle_times(connection: Connection) -> None:
-    """Let the clocks of photos that have a place by a review be those of its zone."""
-    found = connection.execute("SELECT * FROM geosearch.unsettled_times()").fetchall()
+def settle_times(connection: Connection, reviews: Sequence[int] | None = None) -> None:
+    """Let the clocks of photos that have a place by a review be those of its zone.
+
+    Of what these `reviews` changed; or of all, as decisions by SQL leave it.
+    """
+    found = connection.execute(
+        _UNSETTLED if reviews is None else _UNSETTLED + _BY_THESE,
+        None if reviews is None else (list(reviews),),
+    ).fetchall()
     if not found:
         return
     from geosearch.ingest.photo_times import rezoned  # loads what reads pictures

@@ -428,7 +428,7 @@ class _Run:
             if each is not None
             and each.trust > min(new.trust, 1)
             and not each.is_at(new)
-            and not (wrote is not None and each.is_at(wrote))
+            and not (wrote is not None and each.is_still(wrote))
         ]
         return bool(others) and (new.is_estimate or not self._overwrite)
 
@@ -438,7 +438,7 @@ class _Run:
         """What is said there, if a run wrote it; and what was there before."""
         if own is not None:
             for old, new in self._connection.execute(self._sql(_WROTE), log):
-                if (wrote := _from_json(new)) is not None and own.is_at(wrote):
+                if (wrote := _from_json(new)) is not None and own.is_still(wrote):
                     return wrote, _from_json(old)
         return None, None
 

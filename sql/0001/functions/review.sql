@@ -234,32 +234,7 @@ COMMENT ON FUNCTION geosearch.place_reviewed(bytea, bigint, bigint) IS
     'Gives the photos with these bytes, or placed by this answer, the place that was decided on, or '
     'what they had before; the review is that of the history.';
 
--- Which zone a place has, only Python knows.
-CREATE FUNCTION geosearch.unsettled_times()
-RETURNS TABLE (
-    photo_id bigint, taken_at timestamptz, taken_at_zone text, lat float8, lon float8,
-    before_lat float8, before_lon float8
-)
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-SELECT
-    p.id, p.taken_at, p.taken_at_zone,
-    ST_Y(coalesce(p.geom, p.estimate)), ST_X(coalesce(p.geom, p.estimate)),
-    (c.old ->> 'lat')::float8, (c.old ->> 'lon')::float8
-FROM geosearch.photos AS p
-CROSS JOIN LATERAL (
-    SELECT old, review_id FROM geosearch.photo_changes
-    WHERE photo_id = p.id AND new ? 'lat' ORDER BY id DESC LIMIT 1
-) AS c
-WHERE p.localization_id IS NOT NULL AND p.taken_at_zone IN ('assumed', 'position')
-    AND c.review_id IS NOT NULL AND NOT c.old ? 'taken_at_zone';
-END;
-
-COMMENT ON FUNCTION geosearch.unsettled_times() IS
-    'Photos with a place by a review, whose time is in the zone of another place or of none: the '
-    'time, the place, and the place before.';
-
--- Part of the decision, with the rights of which it is made.
+-- Part of a decision, with the rights of which it is made: which zone a place has, only Python knows.
 CREATE FUNCTION geosearch.settle_time(photo bigint, taken timestamptz, zone text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, geosearch, public, pg_temp

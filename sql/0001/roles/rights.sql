@@ -203,7 +203,7 @@ BEGIN
                     'create_embedding_table', 'add_collection', 'refresh_coverage', 'forget_tuning',
                     'place_reviewed', 'count_in_coverage'
                 ) THEN 'geosearch_ingester'
-                WHEN item.proname IN ('unsettled_times', 'settle_time') THEN 'geosearch_analyst'
+                WHEN item.proname = 'settle_time' THEN 'geosearch_analyst'
                 WHEN item.proname IN (
                     'delete_collection', 'delete_model', 'with_renamed', 'set_private', 'set_shared'
                 ) THEN 'geosearch_owner'

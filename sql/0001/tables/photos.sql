@@ -389,7 +389,7 @@ CALL pg_temp.describe('geosearch.all_write_backs',
     target: sidecar (XMP), embed (EXIF of the file) or immich.
     path: The file written, or the address of the asset.
     old: The position that was said there: lat, lon, accuracy_m, source; NULL if none was.
-    new: The position written: lat, lon, accuracy_m, source; localization_id of an estimate.
+    new: The position written: lat, lon, accuracy_m, source, localization_id of an answer; what was before, without a source, where it was taken back.
     sha256: sha256 of the file as it is since.
     reason: Reason code, if it could not be written.
     message: What exactly was wrong.
