@@ -26,7 +26,6 @@ from geosearch.features import backbones, geoclip_location, place_gallery
 from geosearch.features.backbones import Backbone
 from geosearch.features.description import Description
 from geosearch.features.geoclip_location import encode_places, places_file
-from geosearch.features.whitening import find_backbone
 from geosearch.geocells.geocell_rows import photo_positions
 from geosearch.localization import Localization
 from geosearch.sphere import great_circle_km
@@ -208,7 +207,7 @@ def test_a_picture_asks_by_the_image_encoder(
         loaded.append(spec)
         return Encoder(Description(**told), packaged.network)
 
-    monkeypatch.setitem(find_backbone.__kwdefaults__, "load", load)  # type: ignore[arg-type]
+    monkeypatch.setattr("geosearch.client.load_backbone", load)
     fresh = Geosearch(gs.database)
     answer = fresh.localize(photo(shade=3), model=MODEL, k=5, method="nearest")
     assert loaded == ["geoclip"]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.errors import MissingExtraError, ModelError
+from geosearch.installation import remedy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +103,7 @@ def _weights() -> dict[str, Tensor]:
 
 def _checked(name: str, sha256: str) -> Path:
     """A file of the package, if it is what it is to be."""
-    install = f"Run: pip install --no-deps geoclip=={VERSION}"
+    install = f"Run: {remedy('geoclip')}"
     found = importlib.util.find_spec("geoclip")
     if found is None or found.origin is None:
         raise MissingExtraError("a gallery needs geoclip, which is not installed", install)

@@ -36,6 +36,7 @@ export interface Photo {
   uri: string;
   lat: number | null;
   lon: number | null;
+  position_source: string | null;
   taken_at: string | null;
   author: string | null;
   licence: string | null;

@@ -142,6 +142,12 @@ export class NeighbourStrip {
 
 export function photoFacts(photo: Photo | undefined): [string, string | null | undefined][] {
   if (photo === undefined) return [];
+  if (photo.position_source === "place") {
+    return [
+      [words.kind, words.ofGallery],
+      [words.collection, photo.collection],
+    ];
+  }
   return [
     [words.author, photo.author ?? words.unknown],
     [words.licence, photo.licence ?? words.unknown],

@@ -141,12 +141,14 @@ export const words = {
   licence: "Licence",
   taken: "Taken",
   collection: "Collection",
+  kind: "Kind",
   leaveOut: "Leave it out",
   leaveOutAuthor: "Leave out its author",
   likeThis: "Photos like this",
   placeThis: "Place it without itself",
   compare: "Compared with your photo",
   noThumbnail: "no picture",
+  ofGallery: "a place of a gallery, no photo",
   unknown: "not known",
   leftOut: (photos: number, authors: number) =>
     `Left out: ${[photos && count(photos, "photo"), authors && count(authors, "author")]
