@@ -15,11 +15,13 @@ import transformers
 from huggingface_hub import constants
 from PIL import Image
 
+import geosearch
 from geosearch.database.connection import Database
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError, MissingExtraError, ModelError
 from geosearch.features import Backbone, backbones, embed, load_backbone
 from geosearch.features.backbones import build_network, resolve, stored_spec
+from geosearch.features.geoclip_location import encode_places
 from geosearch.features.licences import remark
 from geosearch.features.model_rows import find_model
 from geosearch.ingest import ingest
@@ -53,7 +55,7 @@ def embedded(backbone: Backbone, image: Image.Image) -> Any:
 @pytest.mark.parametrize(
     "kind",
     [
-        kind if kind in ("timm", "onnx") else pytest.param(kind, marks=pytest.mark.system)
+        kind if kind == "onnx" else pytest.param(kind, marks=pytest.mark.system)
         for kind in made.SPECS
     ],
 )
@@ -314,7 +316,7 @@ def test_onnx_files_run_as_they_are(tmp_path: Path, batch: Any) -> None:
 
 
 @pytest.mark.system
-def test_geoclip_is_clip_and_what_its_package_adds(tmp_path: Path) -> None:
+def test_geoclip_is_clip_and_what_its_package_adds(database: Database, tmp_path: Path) -> None:
     from geoclip import ImageEncoder
 
     with pytest.raises(ModelError, match="hf download openai/clip-vit-large-patch14"):
@@ -331,7 +333,19 @@ def test_geoclip_is_clip_and_what_its_package_adds(tmp_path: Path) -> None:
     processor: Any = transformers.AutoImageProcessor.from_pretrained(folder)
     image = picture(40)
     pixels = processor(images=image, return_tensors="pt")["pixel_values"]
-    assert embedded(backbone, image) == pytest.approx(made.bare(encoder, pixels), abs=1e-4)
+    asked = embedded(backbone, image)
+    assert asked == pytest.approx(made.bare(encoder, pixels), abs=1e-4)
+
+    # And so are pictures placed where nobody took any.
+    points = tmp_path / "points.csv"
+    points.write_text("lat,lon\n47,8\n-34,18\n60,25\n")
+    image.save(tmp_path / "asked.png")
+    with geosearch.connect(database.url) as gs:
+        gs.gallery(points=points)
+        found = gs.nearest(tmp_path / "asked.png", 3, model="places:geoclip")
+    places = encode_places(np.array([[47.0, 8], [-34, 18], [60, 25]]))
+    near = np.argsort(-(places @ asked[0]))
+    assert found.lat.tolist() == np.array([47, -34, 60])[near].tolist()
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,9 @@ def find_backbone(
     if spec.startswith(EXTERNAL):
         return find_external(database, spec)
     if spec.startswith(PLACES):
-        return find_places(database, spec, lambda encoder: load(encoder, device=device))
+        return find_places(
+            database, spec, lambda encoder: load(encoder, device=device, at_once=True)
+        )
     if not spec.startswith(PREFIX):
         return load(spec, device=device, at_once=at_once)
     with database.connection() as connection:
