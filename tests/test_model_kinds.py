@@ -134,6 +134,7 @@ def test_timm_weights_of_a_tag_come_from_the_cache(tmp_path: Path) -> None:
     [
         ("vit", 32, ["token", "avg", "max", "gem"]),
         ("dinov2", 32, ["token", "avg"]),
+        ("deit", 32, ["token", "avg"]),
         ("resnet", 32, ["avg", "max"]),
         ("clip", 40, ["own"]),
         ("siglip", 32, ["own"]),
@@ -151,7 +152,7 @@ def test_transformers_embed_as_transformers_do(
         found = {"own": made.bare(lambda x: model.get_image_features(pixel_values=x), pixels)}
     else:
         last = model(pixel_values=pixels).last_hidden_state.detach()
-        special = {"vit": 1, "dinov2": 5}.get(kind, 0)
+        special = {"vit": 1, "dinov2": 5, "deit": 2}.get(kind, 0)
         features = last[:, special:].transpose(1, 2) if last.ndim == 3 else last.flatten(2)
         found = {"token": last[:, 0], "avg": features.mean(2), "max": features.amax(2)}
         found = {
