@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,17 @@ from geosearch.errors import InputError, MissingExtraError, ModelError
 from geosearch.features import Backbone, backbones, embed, load_backbone
 from geosearch.features.backbones import build_network, resolve, stored_spec
 from geosearch.features.geoclip_location import encode_places
+from geosearch.features.hugging_face import preprocessing_of
 from geosearch.features.licences import remark
 from geosearch.features.model_rows import find_model
+from geosearch.features.preprocessing import Preprocessing
 from geosearch.ingest import ingest
 from geosearch.localization import Localization
 from geosearch.localization.localizing import localize
 from tests import foreign_models as made
 from tests.photo_files import gps, photo
+
+_CROPPED = (256, 224, "crop")
 
 
 @pytest.fixture(autouse=True)
@@ -219,6 +224,10 @@ def test_open_clip_embeds_as_open_clip_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = made.open_clip_folder(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(logging.getLogger(), "handlers", [])
+        build_network(resolve(f"open_clip/{folder}"))
+        assert logging.getLogger().handlers == []
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     image = picture(32)
     backbone = load_backbone(f"open_clip/{folder}", device="cpu")
@@ -367,11 +376,46 @@ def test_a_missing_library_is_named_with_its_extra(
     assert extra in (error.value.remedy or "")
 
 
+@pytest.mark.parametrize(
+    ("said", "resize", "crop", "fit"),
+    [
+        ({"size": 224, "crop_size": 224, "do_center_crop": True}, 224, 224, "crop"),
+        ({"size": 224}, 224, 224, "squash"),
+        ({"size": {"shortest_edge": 256}, "crop_size": 224, "do_center_crop": True}, *_CROPPED),
+        ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, *_CROPPED),
+        ({"size": {"shortest_edge": 384}, "crop_pct": 0.95}, 384, 384, "squash"),
+        ({"size": {"height": 64, "width": 64}, "do_normalize": False}, 64, 64, "squash"),
+    ],
+)
+def test_settings_of_image_processors_are_read(
+    said: dict[str, Any], resize: int, crop: int, fit: str
+) -> None:
+    taken = preprocessing_of(said)
+    assert (taken.resize, taken.crop, taken.fit) == (resize, crop, fit)
+    plain = not said.get("do_normalize", True)
+    assert taken.mean[0] == (0 if plain else pytest.approx(123.675))
+    assert taken.std[0] == (255 if plain else pytest.approx(58.395))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"size": {"height": 224, "width": 336}},
+        {"size": {"longest_edge": 224}},
+        {"size": 224, "crop_size": {"height": 2, "width": 1}, "do_center_crop": True},
+        {"size": 224, "image_mean": [0.5]},
+        {"size": 224, "resample": 9},
+    ],
+)
+def test_settings_that_cannot_be_done_are_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="preprocessing"):
+        preprocessing_of(said)
+
+
 def test_a_whole_photo_is_squashed_where_the_model_asks_for_it() -> None:
     image = Image.new("RGB", (300, 100), "red")
     image.paste("blue", (100, 0, 200, 100))
-    from geosearch.features.preprocessing import Preprocessing
-
     taken = Preprocessing(30, 30, (0, 0, 0), (1, 1, 1), "nearest", fit="squash")
     (row,) = np.unique(taken.apply(image), axis=0)
     assert (row[:, 2] == 255).tolist() == [False] * 10 + [True] * 10 + [False] * 10

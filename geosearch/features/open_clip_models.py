@@ -104,7 +104,8 @@ def source(spec: str) -> Source:
     def load() -> Any:
         model = create("cpu")
         try:
-            library.load_checkpoint(model, str(path), strict=True, weights_only=True)
+            with _quiet():
+                library.load_checkpoint(model, str(path), strict=True, weights_only=True)
         except Exception as error:  # the same, or it carries code
             raise ModelError(
                 f"{path}: its weights cannot be loaded into {name}: {error}",
@@ -114,7 +115,8 @@ def source(spec: str) -> Source:
 
     def load_words() -> Any:
         try:
-            tokens = library.get_tokenizer(arch)
+            with _quiet():
+                tokens = library.get_tokenizer(arch)
         except Exception as error:  # of a text tower of another repository
             raise ModelError(
                 f"the words of {name} cannot be read: {error}",
@@ -162,14 +164,13 @@ def _preprocessing(name: str, values: dict[str, Any]) -> Preprocessing:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what open_clip says of a model that has no weights yet."""
-    root = logging.getLogger()
-    root.addFilter(_nothing)
+    """Without what open_clip says of a model that has no weights yet, to those who keep no log.
+
+    It speaks by the root of all logs, which would then repeat what geosearch says.
+    """
+    root, nobody = logging.getLogger(), logging.NullHandler()
+    root.addHandler(nobody)
     try:
         yield
     finally:
-        root.removeFilter(_nothing)
-
-
-def _nothing(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.WARNING
+        root.removeHandler(nobody)
