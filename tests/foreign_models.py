@@ -42,6 +42,9 @@ def transformers_folder(folder: Path, kind: str = "vit") -> Path:
     model: Any
     if kind == "vit":
         model = transformers.ViTModel(transformers.ViTConfig(**_VISION), add_pooling_layer=False)
+    elif kind == "deit":
+        config = transformers.DeiTConfig(**_VISION)
+        model = transformers.DeiTModel(config, add_pooling_layer=False)
     elif kind == "dinov2":
         config = transformers.Dinov2WithRegistersConfig(**_VISION, num_register_tokens=4)
         model = transformers.Dinov2WithRegistersModel(config)

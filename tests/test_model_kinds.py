@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,24 @@ import transformers
 from huggingface_hub import constants
 from PIL import Image
 
+import geosearch
 from geosearch.database.connection import Database
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError, MissingExtraError, ModelError
 from geosearch.features import Backbone, backbones, embed, load_backbone
 from geosearch.features.backbones import build_network, resolve, stored_spec
+from geosearch.features.geoclip_location import encode_places
+from geosearch.features.hugging_face import preprocessing_of
 from geosearch.features.licences import remark
 from geosearch.features.model_rows import find_model
+from geosearch.features.preprocessing import Preprocessing
 from geosearch.ingest import ingest
 from geosearch.localization import Localization
 from geosearch.localization.localizing import localize
 from tests import foreign_models as made
 from tests.photo_files import gps, photo
+
+_CROPPED = (256, 224, "crop")
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +60,7 @@ def embedded(backbone: Backbone, image: Image.Image) -> Any:
 @pytest.mark.parametrize(
     "kind",
     [
-        kind if kind in ("timm", "onnx") else pytest.param(kind, marks=pytest.mark.system)
+        kind if kind == "onnx" else pytest.param(kind, marks=pytest.mark.system)
         for kind in made.SPECS
     ],
 )
@@ -132,6 +139,7 @@ def test_timm_weights_of_a_tag_come_from_the_cache(tmp_path: Path) -> None:
     [
         ("vit", 32, ["token", "avg", "max", "gem"]),
         ("dinov2", 32, ["token", "avg"]),
+        ("deit", 32, ["token", "avg"]),
         ("resnet", 32, ["avg", "max"]),
         ("clip", 40, ["own"]),
         ("siglip", 32, ["own"]),
@@ -149,7 +157,7 @@ def test_transformers_embed_as_transformers_do(
         found = {"own": made.bare(lambda x: model.get_image_features(pixel_values=x), pixels)}
     else:
         last = model(pixel_values=pixels).last_hidden_state.detach()
-        special = {"vit": 1, "dinov2": 5}.get(kind, 0)
+        special = {"vit": 1, "dinov2": 5, "deit": 2}.get(kind, 0)
         features = last[:, special:].transpose(1, 2) if last.ndim == 3 else last.flatten(2)
         found = {"token": last[:, 0], "avg": features.mean(2), "max": features.amax(2)}
         found = {
@@ -216,6 +224,10 @@ def test_open_clip_embeds_as_open_clip_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = made.open_clip_folder(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(logging.getLogger(), "handlers", [])
+        build_network(resolve(f"open_clip/{folder}"))
+        assert logging.getLogger().handlers == []
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     image = picture(32)
     backbone = load_backbone(f"open_clip/{folder}", device="cpu")
@@ -314,7 +326,7 @@ def test_onnx_files_run_as_they_are(tmp_path: Path, batch: Any) -> None:
 
 
 @pytest.mark.system
-def test_geoclip_is_clip_and_what_its_package_adds(tmp_path: Path) -> None:
+def test_geoclip_is_clip_and_what_its_package_adds(database: Database, tmp_path: Path) -> None:
     from geoclip import ImageEncoder
 
     with pytest.raises(ModelError, match="hf download openai/clip-vit-large-patch14"):
@@ -331,7 +343,19 @@ def test_geoclip_is_clip_and_what_its_package_adds(tmp_path: Path) -> None:
     processor: Any = transformers.AutoImageProcessor.from_pretrained(folder)
     image = picture(40)
     pixels = processor(images=image, return_tensors="pt")["pixel_values"]
-    assert embedded(backbone, image) == pytest.approx(made.bare(encoder, pixels), abs=1e-4)
+    asked = embedded(backbone, image)
+    assert asked == pytest.approx(made.bare(encoder, pixels), abs=1e-4)
+
+    # And so are pictures placed where nobody took any.
+    points = tmp_path / "points.csv"
+    points.write_text("lat,lon\n47,8\n-34,18\n60,25\n")
+    image.save(tmp_path / "asked.png")
+    with geosearch.connect(database.url) as gs:
+        gs.gallery(points=points)
+        found = gs.nearest(tmp_path / "asked.png", 3, model="places:geoclip")
+    places = encode_places(np.array([[47.0, 8], [-34, 18], [60, 25]]))
+    near = np.argsort(-(places @ asked[0]))
+    assert found.lat.tolist() == np.array([47, -34, 60])[near].tolist()
 
 
 @pytest.mark.parametrize(
@@ -352,11 +376,46 @@ def test_a_missing_library_is_named_with_its_extra(
     assert extra in (error.value.remedy or "")
 
 
+@pytest.mark.parametrize(
+    ("said", "resize", "crop", "fit"),
+    [
+        ({"size": 224, "crop_size": 224, "do_center_crop": True}, 224, 224, "crop"),
+        ({"size": 224}, 224, 224, "squash"),
+        ({"size": {"shortest_edge": 256}, "crop_size": 224, "do_center_crop": True}, *_CROPPED),
+        ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, *_CROPPED),
+        ({"size": {"shortest_edge": 384}, "crop_pct": 0.95}, 384, 384, "squash"),
+        ({"size": {"height": 64, "width": 64}, "do_normalize": False}, 64, 64, "squash"),
+    ],
+)
+def test_settings_of_image_processors_are_read(
+    said: dict[str, Any], resize: int, crop: int, fit: str
+) -> None:
+    taken = preprocessing_of(said)
+    assert (taken.resize, taken.crop, taken.fit) == (resize, crop, fit)
+    plain = not said.get("do_normalize", True)
+    assert taken.mean[0] == (0 if plain else pytest.approx(123.675))
+    assert taken.std[0] == (255 if plain else pytest.approx(58.395))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"size": {"height": 224, "width": 336}},
+        {"size": {"longest_edge": 224}},
+        {"size": 224, "crop_size": {"height": 2, "width": 1}, "do_center_crop": True},
+        {"size": 224, "image_mean": [0.5]},
+        {"size": 224, "resample": 9},
+    ],
+)
+def test_settings_that_cannot_be_done_are_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="preprocessing"):
+        preprocessing_of(said)
+
+
 def test_a_whole_photo_is_squashed_where_the_model_asks_for_it() -> None:
     image = Image.new("RGB", (300, 100), "red")
     image.paste("blue", (100, 0, 200, 100))
-    from geosearch.features.preprocessing import Preprocessing
-
     taken = Preprocessing(30, 30, (0, 0, 0), (1, 1, 1), "nearest", fit="squash")
     (row,) = np.unique(taken.apply(image), axis=0)
     assert (row[:, 2] == 255).tolist() == [False] * 10 + [True] * 10 + [False] * 10

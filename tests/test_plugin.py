@@ -38,6 +38,7 @@ def test_the_example_is_short() -> None:
     assert len((EXAMPLE / "geosearch_colours.py").read_text().splitlines()) < 40
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("installed")
 def test_the_example_embeds_and_searches(
     database: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]

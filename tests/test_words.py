@@ -36,7 +36,7 @@ def _in_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "onnx_network", lambda *_: None)
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip"])
+@pytest.mark.parametrize("kind", ["clip", pytest.param("siglip", marks=pytest.mark.system)])
 def test_transformers_embed_words_as_transformers_do(kind: str, tmp_path: Path) -> None:
     folder = made.transformers_folder(tmp_path, kind)
     model: Any = transformers.AutoModel.from_pretrained(folder).eval()
@@ -74,6 +74,7 @@ def gs(database: Database, tmp_path: Path) -> Iterator[tuple[Geosearch, str]]:
         yield opened, spec
 
 
+@pytest.mark.system
 def test_words_find_the_photos_they_are_most_like(
     gs: tuple[Geosearch, str],
     tmp_path: Path,

@@ -4,7 +4,7 @@ Format `geosearch.checkpoint/1`. A safetensors file holds the state dict of its 
 classifier may be left out) and, as its metadata, `format` and `description`: a JSON object with
 
     architecture   e.g. "torchvision/resnet50" or "efficientnet-lite0"
-    preprocessing  resize, crop, mean, std (scale 0 to 255), interpolation, channels
+    preprocessing  resize, crop, mean, std (scale 0 to 255), interpolation, channels, fit
     pooling        avg, max, gem or token
     licence        of the weights, or null
     notes          free text: what they were trained on

@@ -89,19 +89,23 @@ def source(spec: str) -> Source:
                 f"open_clip/{arch} has no weights {pretrained!r}", f"It has: {tags}; or ./FILE"
             )
     quick = bool(stated.get("quick_gelu"))
-    options = {"force_quick_gelu": quick, "pretrained_image": False, "pretrained_text": False}
+    options = {
+        **{"force_quick_gelu": quick, "load_weights": False},
+        **{"pretrained_image": False, "pretrained_text": False},
+    }
 
-    def create(device: str, **more: Any) -> Any:
+    def create(device: str) -> Any:
         try:
             with _quiet(), torch.device(device):
-                return library.create_model(arch, device=device, **options, **more).eval()
+                return library.create_model(arch, device=device, **options).eval()
         except Exception as error:  # of many types, for what is not its own
             raise ModelError(f"open_clip cannot make {name}: {error}") from error
 
     def load() -> Any:
-        model = create("cpu", load_weights=False)
+        model = create("cpu")
         try:
-            library.load_checkpoint(model, str(path), strict=True, weights_only=True)
+            with _quiet():
+                library.load_checkpoint(model, str(path), strict=True, weights_only=True)
         except Exception as error:  # the same, or it carries code
             raise ModelError(
                 f"{path}: its weights cannot be loaded into {name}: {error}",
@@ -110,7 +114,15 @@ def source(spec: str) -> Source:
         return model.requires_grad_(False)
 
     def load_words() -> Any:
-        model, tokens = load(), library.get_tokenizer(arch)
+        try:
+            with _quiet():
+                tokens = library.get_tokenizer(arch)
+        except Exception as error:  # of a text tower of another repository
+            raise ModelError(
+                f"the words of {name} cannot be read: {error}",
+                "With a network, ask once: its settings stay in the cache.",
+            ) from error
+        model = load()
 
         def embed(text: str) -> NDArray[np.float32]:
             with torch.inference_mode():
@@ -119,7 +131,7 @@ def source(spec: str) -> Source:
 
         return embed
 
-    bare = create("meta", load_weights=False)
+    bare = create("meta")
     preprocessing = _preprocessing(name, bare.visual.preprocess_cfg | stated)
     description = Description(
         name=name,
@@ -152,14 +164,13 @@ def _preprocessing(name: str, values: dict[str, Any]) -> Preprocessing:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what open_clip says of a model that has no weights yet."""
-    root = logging.getLogger()
-    root.addFilter(_nothing)
+    """Without what open_clip says of a model that has no weights yet, to those who keep no log.
+
+    It speaks by the root of all logs, which would then repeat what geosearch says.
+    """
+    root, nobody = logging.getLogger(), logging.NullHandler()
+    root.addHandler(nobody)
     try:
         yield
     finally:
-        root.removeFilter(_nothing)
-
-
-def _nothing(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.WARNING
+        root.removeHandler(nobody)

@@ -80,9 +80,7 @@ def source(spec: str) -> Source:
     with torch.device("meta"):
         bare = _read(files, lambda *_, **__: library.AutoModel.from_config(config))
     words = hasattr(bare, "get_image_features")
-    special = 0
-    if not words and any(re.search(r"cls_token|class_(token|embedding)", n) for n in _names(bare)):
-        special = 1 + getattr(config, "num_register_tokens", 0)
+    special = 0 if words else _special(bare)
     known = ("own",) if words else (*["token"] * bool(special), "avg", "max", "gem")
     pooling = check_pooling(f"transformers/{spec}", match["pooling"], known)
 
@@ -168,5 +166,8 @@ def _read(files: Repository, read: Callable[..., Any], **options: Any) -> Any:
         ) from error
 
 
-def _names(model: Any) -> list[str]:
-    return [name for name, _ in model.named_parameters()]
+def _special(model: Any) -> int:
+    """How many of a model's tokens, the first, show no part of the photo."""
+    known = re.compile(r"(cls|class|distillation)_(token|embedding)$")
+    found = sum(bool(known.search(name)) for name, _ in model.named_parameters())
+    return found + bool(found) * (getattr(model.config, "num_register_tokens", 0) or 0)
