@@ -179,6 +179,18 @@ def test_an_image_as_large_as_allowed_is_worked_on_alone() -> None:
     waiting.join(30)
 
 
+def test_a_thread_that_has_room_for_an_image_does_not_wait_for_itself() -> None:
+    big, entered = Image.new("1", (20_000, 20_000)), threading.Event()
+
+    def work() -> None:
+        with images.room_for(big):
+            enter(big, entered)
+
+    # A daemon: it would wait for ever.
+    threading.Thread(target=work, daemon=True).start()
+    assert entered.wait(30)
+
+
 def enter(image: Image.Image, entered: threading.Event) -> None:
     with images.room_for(image):
         entered.set()
