@@ -54,6 +54,8 @@ from geosearch.sphere import (
     lat_lon,
     unit_vectors,
 )
+from geosearch.timeline import Movement, Spread
+from geosearch.timeline.session_chain import Seen
 from tests.command_line import CommandLine
 from tests.rows import add_embeddings, add_model, add_photos
 
@@ -508,6 +510,22 @@ def test_without_absent_copies_nothing_is_said_of_presence() -> None:
     (answer,) = calibrated(made, _examples(15, 1))
     assert made.presence is None
     assert answer.presence is None
+
+
+def test_what_time_is_worth_is_learned_from_photos_that_a_session_tells_too(
+    fitted: Fitted,
+) -> None:
+    """Each, as if it had no position, with one half an hour before that shows the same."""
+    asked = _examples(14, 30)
+    known = [
+        replace(one, timed=2 * (replace(one, session=((Seen(1, -0.5), one),)),)) for one in asked
+    ]
+    movement = Movement(spread=Spread.of(*np.array([one.truth for one in asked]).T))
+    fusion = fit(known, [], settings=fitted, movement=movement).fusion
+    assert fusion is not None
+    assert (fusion.photos, fusion.chained) == (60, 60)
+    figures = measure(replace(fitted, fusion=fusion), known[:3], [])["timeline"]
+    assert (figures["n"], figures["chained"]) == (6, 6)
 
 
 def test_the_search_takes_what_makes_the_truths_likely(monkeypatch: pytest.MonkeyPatch) -> None:

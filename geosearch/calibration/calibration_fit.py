@@ -37,8 +37,7 @@ from geosearch.thresholds import WORLD_KM
 from geosearch.timeline.fusion import Fusion, fit_fusion, fused
 from geosearch.timeline.movement import Movement
 from geosearch.timeline.session_chain import Seen
-from geosearch.timeline.session_fit import Chained, fit_session_doubt
-from geosearch.timeline.timeline_prior import NOTHING_KNOWN, Moment
+from geosearch.timeline.timeline_prior import NOTHING_KNOWN, Moment, with_session
 
 #: Candidates for the density that has the estimate at a mode, and for the choice of that mode.
 WEIGHTINGS = (
@@ -130,13 +129,13 @@ class Example:
         ]
         return alone[0] if fitted.pool is None else Pooled(fitted, tuple(alone))
 
-    def chained(self, fitted: Fitted) -> Chained:
-        """What time says of it, and what its session shows the first model, when calibrated."""
+    def told(self, fitted: Fitted, movement: Movement) -> Moment:
+        """What time says of it, with what its session shows the first model, when calibrated."""
         shown = [
             (seen, other.calibrated(fitted, other.place(fitted)).mixture)
             for seen, other in self.session
         ]
-        return Chained(self.truth, self.moment or NOTHING_KNOWN, shown)
+        return with_session(movement, self.moment or NOTHING_KNOWN, shown)
 
     def found(self, k: int) -> tuple[Array, Array, Array]:
         """Latitudes, longitudes and distances of the first k neighbours."""
@@ -311,16 +310,14 @@ def _fusion(
         return None
     drawn = np.random.default_rng(0).permutation(len(timed))[:MOST_TIMED]
     chosen = [timed[index] for index in np.sort(drawn).tolist()]
-    told = [one.chained(judge) for one, judge in chosen]
-    doubt = fit_session_doubt(movement, told, Fusion().session_doubt)
     fitted = fit_fusion(
         movement,
         [one.answer(judge).mixture for one, judge in chosen],
-        [each.by(movement, doubt) for each in told],
+        [one.told(judge, movement) for one, judge in chosen],
         [one.truth for one, _ in chosen],
         chosen[0][1].within_km,
     )
-    return replace(fitted, session_doubt=doubt, chained=sum(bool(each.told) for each in told))
+    return replace(fitted, chained=sum(bool(one.session) for one, _ in chosen))
 
 
 def measure(
@@ -378,7 +375,7 @@ def _with_time(fitted: Fitted, asked: Sequence[Example]) -> dict[str, Any] | Non
     rows, fusion = [], fitted.fusion
     for example in timed:
         answer = example.answer(fitted)
-        moment = example.chained(fitted).by(fusion.movement, fusion.session_doubt)
+        moment = example.told(fitted, fusion.movement)
         told = fused(fusion, answer.mixture, moment, None, fitted.within_km)
         lat, lon = lat_lon(told.estimate)
         rows.append(

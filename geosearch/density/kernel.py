@@ -126,6 +126,12 @@ class Mixture:
         weights = self.weights[kept]
         return Mixture(self.centres[kept], weights / weights.sum(), self.kappa[kept])
 
+    def blurred(self, km: float) -> Mixture:
+        """The mixture of what is off by a standard deviation of so many kilometres besides."""
+        return Mixture(
+            self.centres, self.weights, 1 / (1 / self.kappa + (km / EARTH_RADIUS_KM) ** 2)
+        )
+
     def condensed(self, side: float) -> Mixture:
         """The mixture with close components of one bandwidth as one, of the same mean and spread.
 

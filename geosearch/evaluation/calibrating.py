@@ -79,7 +79,7 @@ _COMPARED = 10
 FEWEST, FEW = 20, 100
 
 
-#: Of about so many queries it is asked what time says of them: each takes up to 26 searches more.
+#: Of about so many queries it is asked what time says of them: each takes up to 18 searches more.
 MOST_ASKED_OF_TIME = 500
 
 #: The smallest circle in which references are hidden, kilometres: a metre.

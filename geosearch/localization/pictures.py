@@ -181,7 +181,6 @@ class Pictures:
             evidence.fusion.movement,
             moment,
             [(each, look.mixture) for each, look in told],
-            evidence.fusion.session_doubt,
             confident=any(look.confident for _, look in told),
             asked=asked,
         )

@@ -37,6 +37,9 @@ _DOUBTS = (1e-3, 0.995)
 #: Into how many parts photos are parted by the time to the nearest, of so many photos or more.
 _GAPS, _FEWEST_OF_A_GAP = 6, 40
 
+#: Fewer photos that are told by others without positions teach nothing of what that is worth.
+FEWEST_CHAINED = 20
+
 #: Of a picture and its session together, whose kernels are many, so many are kept.
 _MOST_KERNELS = 400
 
@@ -76,15 +79,13 @@ class Fusion(Record):
     `gaps` correct the levels of fused densities: minutes after another photo and a day after it
     are not alike. `photos` is how many it was fitted to.
 
-    `session_doubt` is that for the pictures of photos without positions that tell others
-    (`geosearch.timeline.session_chain`), and `chained` is to how many photos they told it was
-    fitted.
+    `chained` is how many of these were told by a session, too: fewer than `FEWEST_CHAINED` teach
+    nothing of that.
     """
 
     movement: Movement = field(default_factory=Movement)
     picture_doubt: float = 0.3
     time_doubt: float = 0.05
-    session_doubt: float = 0.3
     track_doubt: float = 0.05
     gaps: tuple[GapLevels, ...] = (GapLevels(),)
     photos: int = 0

@@ -34,7 +34,10 @@ from geosearch.sphere import EARTH_RADIUS_KM, Array, lat_lon
 from geosearch.timeline.movement import Movement
 
 #: So many photos at most tell from either side, the nearest in time.
-MOST_A_SIDE = 6
+MOST_A_SIDE = 4
+
+#: The probability that a picture is wrong, before it is compared with those of others.
+_DOUBT = 0.3
 
 #: Kernels of a picture's density that tell other photos.
 _MOST_TELLING = 48
@@ -59,10 +62,18 @@ class Sight:
     doubt: float
 
     @classmethod
-    def of_picture(cls, movement: Movement, hours: float, picture: Mixture, doubt: float) -> Self:
-        """By a picture that is so far doubted; the photo's clock is too, as any is."""
-        doubt = 1 - (1 - doubt) * (1 - movement.doubt)
-        return cls(hours, reduced(picture, _MOST_TELLING), doubt)
+    def of_picture(cls, movement: Movement, hours: float, picture: Mixture) -> Self:
+        """By a picture, which is doubted, and by a clock, which is too, as any is.
+
+        It is blurred by the bandwidth that half of it is narrower than: pictures of one session are
+        like the same references, and that is no coincidence that would tell where it was taken.
+        """
+        km = _km(picture)
+        order = np.argsort(km)
+        half = int(np.searchsorted(np.cumsum(picture.weights[order]), picture.weights.sum() / 2))
+        blurred = picture.blurred(float(km[order][half]))
+        doubt = 1 - (1 - _DOUBT) * (1 - movement.doubt)
+        return cls(hours, reduced(blurred, _MOST_TELLING), doubt)
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,6 @@ class Session(Record, before="", after="", asked=""):
     photos: tuple[Seen, ...]
     before: Message | None
     after: Message | None
-    doubt: float = 0.0
     confident: bool = False
     asked: Mapping[str, Any] | None = None
 
@@ -129,7 +139,7 @@ class Session(Record, before="", after="", asked=""):
             value[name] and Message.from_json(value[name]) for name in ("before", "after")
         )
         photos = tuple(Seen(**each) for each in value["photos"])
-        return cls(photos, before, after, value["doubt"], value["confident"], value["asked"])
+        return cls(photos, before, after, value["confident"], value["asked"])
 
     def to_row(self) -> dict[str, Any]:
         """As JSON, with what they said."""
@@ -216,8 +226,9 @@ def meeting(first: Mixture, second: Mixture) -> tuple[Mixture, float]:
     logs = log_constant(kappa) - kappa * squared_chords(first.centres, second.centres) / 2
     logs += np.add.outer(np.log(first.weights), np.log(second.weights))
     mass = float(log_sum(logs.ravel().copy()))
-    shares, narrower = np.exp(logs - mass), np.greater_equal.outer(first.kappa, second.kappa)
-    weights = [(shares * narrower).sum(axis=1), (shares * ~narrower).sum(axis=0)]
+    shares = np.exp(logs - mass)
+    narrower = (1 + np.sign(np.subtract.outer(first.kappa, second.kappa))) / 2  # of equals, half
+    weights = [(shares * narrower).sum(axis=1), (shares * (1 - narrower)).sum(axis=0)]
     both = united([(1.0, first), (1.0, second)])
     met = Mixture(both.centres, np.concatenate(weights), both.kappa)
     return met.where(met.weights > 0), mass

@@ -10,9 +10,8 @@ from typing import Any, Self
 from geosearch.density import Mixture
 from geosearch.json_record import Record
 from geosearch.timeline.clock_offset import ClockOffset
-from geosearch.timeline.fusion import Fused, Fusion, fused
+from geosearch.timeline.fusion import FEWEST_CHAINED, Fused, Fusion, fused
 from geosearch.timeline.session_chain import Session
-from geosearch.timeline.session_fit import FEWEST
 from geosearch.timeline.timeline_prior import Moment
 from geosearch.timeline.timeline_rows import Dated
 
@@ -69,7 +68,7 @@ class TimeEvidence:
         """Whether time is that of photos without positions alone, whose worth was not learned."""
         moment = self.timeline
         alone = moment is not None and not moment.fixes and self.track is None
-        return alone and self.fusion.chained < FEWEST
+        return alone and self.fusion.chained < FEWEST_CHAINED
 
     def fused(self, picture: Mixture, within_km: tuple[float, ...], *, blank: bool) -> Fused:
         """The density by the picture, which is hardly believed if it is `blank`, and by time."""

@@ -135,19 +135,7 @@ class _Side:
 
 
 def moment_prior(movement: Movement, moment: Moment) -> Mixture:
-    """The density of a photo by what is before and after it; by the spread alone without any.
-
-    What a session's pictures show they may show wrongly all together: then the places known tell.
-    """
-    told = _by_sides(movement, moment)
-    if moment.session is None:
-        return told
-    doubt = moment.session.doubt
-    known = _by_sides(movement, replace(moment, session=None))
-    return united([(1 - doubt, told), (doubt, known)])
-
-
-def _by_sides(movement: Movement, moment: Moment) -> Mixture:
+    """The density of a photo by what is before and after it; by the spread alone without any."""
     spread, session = movement.spread, moment.session
     told = (session.before, session.after) if session else (None, None)
     pairs = zip((moment.before, moment.after), told, strict=True)
@@ -180,13 +168,11 @@ def with_session(
     movement: Movement,
     moment: Moment,
     told: Sequence[tuple[Seen, Mixture]],
-    doubt: float,
     **asked: Any,
 ) -> Moment:
     """The moment with what photos without positions say that were taken between its places.
 
-    By what their pictures show, each of which is wrong with the probability `doubt`. `asked` are
-    the other fields of `Session`.
+    By what their pictures show. `asked` are the other fields of `Session`.
     """
 
     def side(sign: int, fix: Fix | None) -> Message | None:
@@ -194,7 +180,7 @@ def with_session(
         if not pairs:
             return None
         sights = [
-            Sight.of_picture(movement, abs(seen.hours), picture, doubt)
+            Sight.of_picture(movement, abs(seen.hours), picture)
             for seen, picture in sorted(pairs, key=lambda pair: -abs(pair[0].hours))
         ]
         return message(movement, [*_known(movement, fix), *sights], fixed=fix is not None)
