@@ -254,6 +254,10 @@ def test_time_is_fused_with_what_all_models_say(world: World) -> None:
     assert great_circle_km(answer.lat, answer.lon, lat, lon) < 100
     assert answer.id is not None
     assert reproduce(world.database, answer.id).same
+    # Of a photo without a time it says nothing, and takes nothing away.
+    untimed = world.answer(11, parameters=Request(timeline=True))
+    assert same(untimed, world.answer(11))
+    assert set(untimed.regions) == {0.5, 0.9}
 
 
 def test_what_cannot_be_asked_of_several_is_refused(world: World) -> None:
