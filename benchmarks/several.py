@@ -99,6 +99,7 @@ def _judged(gs: Geosearch, model: Models) -> dict[str, Any]:
         "held_out_log_likelihood": round(fitted.figures["log_likelihood"], 3),
         "accuracy": {f"{km:g}": share for km, share in judged.accuracy.within.items()},
         "coverage": [round(float(level), 3) for level in levels],
+        "absent_held_out": fitted.figures["absence"],
         "errors_km": judged.errors_km,
     }
 

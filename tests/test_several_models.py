@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg import sql
 
 from geosearch.calibration import Calibration, Fits, Fitted
+from geosearch.calibration.calibration_rows import save
 from geosearch.calibration.fitted import Pooled
 from geosearch.calibration.kernels import STARTS
+from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Database
 from geosearch.deletion.record_deletion import delete_answers, delete_model
 from geosearch.density import Mixture
@@ -27,7 +30,7 @@ from geosearch.layers.selection import Selection
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
 from geosearch.localization.localizing import localize, localize_stored
 from geosearch.localization.neighbour_sql import neighbours_in_sql
-from geosearch.retrieval.conditions import Photos
+from geosearch.retrieval.conditions import InCollections, Photos
 from geosearch.sphere import great_circle_km
 from geosearch.thresholds import WORLD_KM
 from tests.command_line import CommandLine
@@ -251,6 +254,10 @@ def test_time_is_fused_with_what_all_models_say(world: World) -> None:
     assert great_circle_km(answer.lat, answer.lon, lat, lon) < 100
     assert answer.id is not None
     assert reproduce(world.database, answer.id).same
+    # Of a photo without a time it says nothing, and takes nothing away.
+    untimed = world.answer(11, parameters=Request(timeline=True))
+    assert same(untimed, world.answer(11))
+    assert set(untimed.regions) == {0.5, 0.9}
 
 
 def test_what_cannot_be_asked_of_several_is_refused(world: World) -> None:
@@ -284,6 +291,26 @@ def test_the_command_line_says_what_each_model_has_in_it(
     said = command("show", given["localization_id"]).out
     assert f"external:one {given['models'][0]['share']:.0%} of {PHOTOS} photos" in said
     assert command("reproduce", given["localization_id"]).code == 0
+
+
+def test_an_answer_rests_on_what_any_of_its_models_was_fitted_to(world: World) -> None:
+    asked = InCollections("all")
+    with world.database.connection() as connection:
+        elsewhere = ensure_collection(connection, "elsewhere")
+        connection.execute(
+            "INSERT INTO geosearch.all_whitenings (model_id, base_id, base_spec, mean, axes, "
+            "power, eigenvalues, filter, options, photos, figures, software) "
+            "SELECT max(id), min(id), '', '[1]', '{}', 0, '{}', "
+            "'{\"collections\": [\"elsewhere\"]}', '{}', 1, '{}', '{}' FROM geosearch.models"
+        )
+        save(connection, replace(world.calibration, where=asked))
+    world.answer(8, where=asked)
+    noted = sql.SQL("SELECT collection_ids FROM {} ORDER BY id DESC LIMIT 1")
+    for table in ("all_calibrations", "all_localizations"):
+        with world.database.connection() as connection:
+            row = connection.execute(noted.format(sql.Identifier("geosearch", table))).fetchone()
+        assert row is not None
+        assert elsewhere in row[0]
 
 
 def test_a_model_that_is_deleted_leaves_what_it_answered(world: World) -> None:

@@ -337,6 +337,7 @@ def measure(
         [list(answer.judge(LEVELS, regions=False).radius_km.values()) for answer in answers]
     )
     return {
+        "beside": "defaults" if fitted.pool is None else "best alone",
         "before": before.to_json(),
         **after.to_json(),
         "radius_coverage": {
@@ -347,7 +348,9 @@ def measure(
             str(km): _reliability(after.within[:, index], after.error_km <= km)
             for index, km in enumerate(within_km)
         },
-        "worse": after.worse_than(before),
+        "worse": after.worse_than(
+            before, "the defaults" if fitted.pool is None else "the best alone"
+        ),
         "timeline": _with_time(fitted, present),
         "absence": (
             None if fitted.presence is None or not absent else _absence(fitted, answers, absent)
@@ -464,8 +467,8 @@ class _Scores:
         """Share of the truths in the regions at a level."""
         return float(np.mean(self.level <= level))
 
-    def worse_than(self, other: _Scores) -> list[str]:
-        """In what these are worse than the scores of the same queries by other answers.
+    def worse_than(self, other: _Scores, named: str) -> list[str]:
+        """In what these are worse than the scores of the same queries by other answers, `named` so.
 
         By more than two standard errors of the paired differences; coverage by as much farther
         from its level than the other is.
@@ -479,14 +482,14 @@ class _Scores:
         for name, (sign, mine, theirs) in scores.items():
             gain = sign * (mine - theirs)
             if gain.mean() < -2 * gain.std() / np.sqrt(n):
-                said.append(f"{name} {mine.mean():.3f}, {theirs.mean():.3f} by the defaults")
+                said.append(f"{name} {mine.mean():.3f}, {theirs.mean():.3f} by {named}")
         for level in LEVELS:
             held, before = self.coverage(level), other.coverage(level)
             noise = 2 * np.sqrt(level * (1 - level) / n)
             if abs(held - level) > abs(before - level) + noise:
                 said.append(
                     f"the {100 * level:g} % region holds {100 * held:.0f} % of the truths, "
-                    f"{100 * before:.0f} % by the defaults"
+                    f"{100 * before:.0f} % by {named}"
                 )
         return said
 

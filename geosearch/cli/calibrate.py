@@ -180,17 +180,16 @@ def _print(made: Calibration) -> None:
         say(
             f"density to the power of {', '.join(f'{power:.2f}: {name}' for name, power in counts)}"
         )
-    before = "defaults" if fitted.pool is None else "best alone"
-    _print_figures(f"{made.n_check} held out of them", made.figures, before)
+    _print_figures(f"{made.n_check} held out of them", made.figures)
 
 
 def _km(item: tuple[str, float]) -> float:
     return float(item[0])
 
 
-def _print_figures(title: str, figures: Mapping[str, Any], named: str = "defaults") -> None:
+def _print_figures(title: str, figures: Mapping[str, Any]) -> None:
     before = figures["before"]
-    shown = Table(title, named, "calibrated")
+    shown = Table(title, figures["beside"], "calibrated")
     shown.add_row(
         "log-likelihood", f"{before['log_likelihood']:.3f}", f"{figures['log_likelihood']:.3f}"
     )

@@ -415,9 +415,9 @@ def answer_together(
         replace(answer_by(each, query, regions=False), references=count)
         for each, query, count in zip(pictures, queries, references, strict=True)
     ]
-    evidence = _evidence(pictures[0], queries[0], parameters, times)
+    evidence = _evidence(pictures[0], queries[0], parameters, times) or None
     answer = pool_answers(members, parameters, regions=evidence is None)
-    return with_time(answer, evidence or None, regions=True)
+    return with_time(answer, evidence, regions=True)
 
 
 def _evidence(
