@@ -11,7 +11,7 @@ DUPLICATE_DISTANCE = 0.02
 DEFAULT_WEIGHTING = "power:10"
 
 #: Less probable than this, what a photo states is doubtful.
-LEAST_PROBABILITY = 0.5
+LEAST_PROBABILITY = 0.9
 
 #: Copies farther apart than this, in metres and seconds, differ: receivers and clocks do by less.
 APART_M, APART_S = 100.0, 600.0

@@ -492,6 +492,7 @@ BEGIN
                 'How far above the horizon the camera looked, degrees; -90 is straight down.'),
             ('photos', 'position_source',
                 'exif, xmp, manifest, corrected (by hand) or reviewed; place: no photo.'),
+            ('audit', 'position_source', 'exif, xmp, manifest, corrected (by hand) or reviewed.'),
             ('duplicates', 'position_source',
                 'Of the photo: exif, xmp, manifest, corrected (by hand) or reviewed; an estimated '
                 'position is not compared.'),
