@@ -213,8 +213,13 @@ def test_a_picture_asks_by_the_image_encoder(
     monkeypatch.setattr("geosearch.client.load_backbone", load)
     fresh = Geosearch(gs.database)
     answer = fresh.localize(photo(shade=3), model=MODEL, k=5, method="nearest")
-    assert loaded == ["geoclip"]
+    assert set(loaded) == {"geoclip"}
     assert answer.model["name"] == MODEL
+    with pytest.raises(InputError, match="begin with places:"):
+        gs.rename_model(MODEL, "world")
+    gs.rename_model(MODEL, "places:world")
+    assert Geosearch(gs.database).localize(photo(shade=3), model="places:world").lat
+    gs.rename_model("places:world", MODEL)
     same = gs.nearest(encode_places(ASKED[:1])[0], 5, model=MODEL)
     assert answer.neighbours.photo_id.tolist() == same.photo_id.tolist()
 
