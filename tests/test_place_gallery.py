@@ -120,10 +120,13 @@ def test_every_listing_and_layer_says_that_it_is_no_photo(
     }
     assert all(each.uri.startswith("place:") for each in listed)
     assert "place\n" in command("photos", "list", "--collection", "places").out
-    described = fetch(
-        gs.database, "SELECT description FROM geosearch.collections WHERE name='places'"
-    )
-    assert described == [("Places, and no photos: vectors of the location encoder of geoclip.",)]
+    (about,) = {
+        each["description"]
+        for each in command("collections", "list", "--json").json()
+        if each["name"] == "places"
+    }
+    assert about == "Places, and no photos: vectors of the location encoder of geoclip."
+    assert "Places, and no" in command("collections", "list").out
     kinds = "SELECT DISTINCT position_source FROM geosearch.gis_photos WHERE uri LIKE 'place:%%'"
     assert fetch(gs.database, kinds) == [("place",)]
 
@@ -210,8 +213,13 @@ def test_a_picture_asks_by_the_image_encoder(
     monkeypatch.setattr("geosearch.client.load_backbone", load)
     fresh = Geosearch(gs.database)
     answer = fresh.localize(photo(shade=3), model=MODEL, k=5, method="nearest")
-    assert loaded == ["geoclip"]
+    assert set(loaded) == {"geoclip"}
     assert answer.model["name"] == MODEL
+    with pytest.raises(InputError, match="begin with places:"):
+        gs.rename_model(MODEL, "world")
+    gs.rename_model(MODEL, "places:world")
+    assert Geosearch(gs.database).localize(photo(shade=3), model="places:world").lat
+    gs.rename_model("places:world", MODEL)
     same = gs.nearest(encode_places(ASKED[:1])[0], 5, model=MODEL)
     assert answer.neighbours.photo_id.tolist() == same.photo_id.tolist()
 

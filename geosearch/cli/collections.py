@@ -39,9 +39,10 @@ def show_list(context: typer.Context, as_json: JsonOption = False) -> None:
             ", ".join(("geosearch_owner", *item.shared_with)) if item.private else "all"
         ),
         "reviewed": lambda item: "references" if item.reviewed_references else "apart",
+        "about": lambda item: item.description or "",
     }
     none = "none yet; geosearch ingest FOLDER --collection NAME makes one"
-    text = ("collection", "seen by", "reviewed")
+    text = ("collection", "seen by", "reviewed", "about")
     print_list(context, as_json, collection_rows.list_collections, columns, text, none)
 
 

@@ -12,8 +12,10 @@ from geosearch.database.connection import Connection, Database
 from geosearch.database.schema import SCHEMA
 from geosearch.deletion.deleted import require_right
 from geosearch.errors import InputError
+from geosearch.features.external_model import PREFIX as EXTERNAL
 from geosearch.features.model_rows import find_model
-from geosearch.features.whitening import PREFIX
+from geosearch.features.places_model import PREFIX as PLACES
+from geosearch.features.whitening import PREFIX as WHITENED
 from geosearch.geocells.geocell_rows import check_partition_name, find_partition
 from geosearch.retrieval.facts import forget
 
@@ -68,7 +70,7 @@ def rename_model(database: Database, old: str, new: str) -> None:
         There is no such model.
     InputError
         The new name is empty, a number, or that of another model; or begins as those of whitened
-        models do, and it is none, or the other way round.
+        or external models or of places do, and it is none, or the other way round.
     DatabaseError
         This login may not.
     """
@@ -77,11 +79,13 @@ def rename_model(database: Database, old: str, new: str) -> None:
     with database.connection() as connection:
         model = find_model(connection, old)
         key = model.id
-        if new.startswith(PREFIX) != (model.whitening_sha256 is not None):
-            raise InputError(
-                f"the names of whitened models, and no others, begin with {PREFIX}",
-                f"{old} needs a name with it." if model.whitening_sha256 else "Leave it out.",
-            )
+        for prefix in (WHITENED, EXTERNAL, PLACES):
+            if new.startswith(prefix) != model.name.startswith(prefix):
+                own = model.name.startswith(prefix)
+                raise InputError(
+                    f"names that begin with {prefix} are of models of their kind, and of no others",
+                    f"{old} needs a name with it." if own else "Leave it out.",
+                )
         require_right(connection, "models", "models")
         there = connection.execute(
             "SELECT FROM geosearch.models WHERE name = %s AND id <> %s", (new, key)

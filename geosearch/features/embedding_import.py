@@ -222,17 +222,22 @@ _FIND: LiteralString = """
 SELECT id, collection_id, ST_AsEWKB(coalesce(geom, estimate)), accuracy_m, taken_at, author,
     licence, shelf, geom IS NOT NULL, {said}, there.known
 FROM {photos} AS photos
-LEFT JOIN LATERAL (
+LEFT JOIN LATERAL ({there}) AS there ON true
+WHERE photos.collection_id = %(collection)s AND {condition}
+ORDER BY photos.id
+FOR SHARE OF photos
+"""
+_THERE: LiteralString = """
     (SELECT true AS known FROM {embeddings} AS e
     WHERE e.model_id = %(model)s AND e.photo_id = photos.id AND e.shelf = photos.shelf LIMIT 1)
     UNION ALL
     (SELECT true FROM {queries} AS q
     WHERE q.model_id = %(model)s AND q.photo_id = photos.id AND q.shelf = photos.shelf LIMIT 1)
     LIMIT 1
-) AS there ON true
-WHERE photos.collection_id = %(collection)s AND {condition}
-ORDER BY photos.id
-FOR SHARE OF photos
+"""
+_ANY: LiteralString = """
+SELECT FROM {embeddings} AS e WHERE e.model_id = %(model)s
+UNION ALL SELECT FROM {queries} AS q WHERE q.model_id = %(model)s LIMIT 1
 """
 _NEXT: LiteralString = """
 SELECT id FROM {photos} WHERE collection_id = %s AND id > %s ORDER BY id LIMIT %s
@@ -260,7 +265,7 @@ def _check_count(connection: Connection, name: str, collection: int, rows: int) 
 
 
 def _filled(connection: Connection, template: LiteralString) -> sql.Composed:
-    tables = writable_tables(connection, "photos", "rejects")
+    tables = writable_tables(connection, "photos", "rejects", "embeddings", "queries")
     return sql.SQL(template).format(**tables)
 
 
@@ -275,8 +280,11 @@ class _Load:
         with database.connection() as connection:
             values = {"model": model.id, "collection": collection}
             found = connection.execute(_filled(connection, _UNMENDED), values).fetchone()
+            known = connection.execute(_filled(connection, _ANY), values).fetchone()
         #: Whether there are rejects of earlier runs; what this one rejects it does not meet again.
         self._mends = found is not None
+        #: Whether any photo may have an embedding of this model: each is looked for then.
+        self._looks = known is not None
 
     def named(self, blocks: Iterable[tuple[Path, Block]]) -> Iterator[tuple[Path, Block]]:
         """The blocks; where rows are counted, with the ids of the photos of their places."""
@@ -301,6 +309,7 @@ class _Load:
         except DatabaseError as error:
             if not isinstance(error.__cause__, UniqueViolation):
                 raise
+        self._looks = True
         with self._database.connection() as connection:  # another block had the same photo
             return self._write(connection, *item)
 
@@ -368,6 +377,9 @@ class _Load:
         statement = sql.SQL(_FIND).format(
             said=sql.SQL(_SAID[self._match]),
             condition=sql.SQL(_KEYS[self._match]).format(),
+            there=sql.SQL(_THERE if self._looks else "SELECT NULL::boolean AS known").format(
+                **tables
+            ),
             **tables,
         )
         values = {

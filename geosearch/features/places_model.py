@@ -93,8 +93,11 @@ def find_places(database: Database, spec: str, load: Callable[[str], Backbone]) 
         raise NotFoundError(
             f"there are no {spec} here", f"Run: geosearch gallery {kind}"
         ) from error
-    description = places_description(kind, row.weights_sha256, row.dimension, row.licence or "")
-    return PlacesBackbone(description, lambda: load(IMAGE_ENCODERS.get(kind, kind)))
+    description = external_description(
+        *(row.name, row.dimension, row.licence, row.architecture), row.weights_sha256
+    )
+    first = row.architecture.partition(",")[0]  # it may have another name by now
+    return PlacesBackbone(description, lambda: load(IMAGE_ENCODERS[first]))
 
 
 def refuse_places(model: str | Backbone, what: str) -> None:
