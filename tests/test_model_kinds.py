@@ -325,6 +325,22 @@ def test_onnx_files_run_as_they_are(tmp_path: Path, batch: Any) -> None:
         resolve(f"onnx:{path}").network("cuda")  # type: ignore[misc]
 
 
+def test_an_onnx_file_in_the_cache_has_what_lies_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    made.onnx_file(folder, outside="small.onnx_data")
+    weights = np.random.default_rng(4).normal(size=(6, 3, 8, 8)).astype(np.float32)
+    (folder / "small.onnx_data").write_bytes(weights.tobytes())
+    (folder / "preprocessor_config.json").write_text('{"size": 32, "resample": 0}')
+    cached = made.put_in_cache(tmp_path / "cache", "me/small", folder)
+    backbone = load_backbone(f"onnx:{cached / 'small.onnx'}", device="cpu")
+    assert backbone.description.preprocessing.interpolation == "nearest"
+    there = load_backbone(f"onnx:{folder / 'small.onnx'}", device="cpu")
+    assert backbone.description.fingerprint == there.description.fingerprint
+    image = picture(32)
+    assert embedded(backbone, image) == pytest.approx(embedded(there, image), abs=1e-6)
+
+
 @pytest.mark.system
 def test_geoclip_is_clip_and_what_its_package_adds(database: Database, tmp_path: Path) -> None:
     from geoclip import ImageEncoder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,9 +118,10 @@ def check_pooling(name: str, pooling: str | None, known: Sequence[str]) -> str:
 
 def weights_file(text: str, spec: str) -> Path:
     """The path of a file that a spec, written as `spec` says, names. Raises `ModelError`."""
-    path = at_home(Path(text))
+    # Not where links lead: what lies beside it may be named by where it is.
+    path = Path(os.path.abspath(at_home(Path(text))))  # noqa: PTH100 - Path's own keeps `..`
     try:
-        return regular(path).resolve()
+        return regular(path)
     except OSError as error:
         raise ModelError(
             f"{path}: there is no such checkpoint: {error.strerror}", f"Give {spec}"

@@ -156,7 +156,10 @@ def _beside(path: Path, name: str) -> Path:
     beside = path.parent / name
     try:
         regular(beside)
-        inside = beside.resolve().is_relative_to(path.parent) and ".." not in Path(name).parts
+        real = beside.resolve()
+        # Hugging Face's cache has links in the folder of a model, to files that lie together.
+        places = path.parent.resolve(), path.resolve().parent
+        inside = any(map(real.is_relative_to, places)) and ".." not in Path(name).parts
     except OSError as error:
         raise ModelError(f"{path}: its weights are in {name}: {error.strerror}") from error
     if not inside:
