@@ -29,6 +29,7 @@ from geosearch.localization import Localization, Parameters, load, reproduce
 from geosearch.localization import pictures as pictures_module
 from geosearch.localization.localizing import ITSELF, answer_by, answer_query, recorded
 from geosearch.localization.pictures import Pictures, find_neighbours, nearest_in_time
+from geosearch.localization.reviews import decide
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, where
@@ -325,6 +326,11 @@ def change(connection: Connection, key: int, what: LiteralString) -> None:
     connection.execute(statement.format(sql.SQL(what)), (key,))
 
 
+GUESSED: LiteralString = (
+    "estimate = ST_SetSRID(ST_Point(8, 47), 4326), position_source = 'estimated'"
+)
+
+
 @pytest.fixture(scope="module")
 def world(module_database: Database) -> World:
     return build(module_database)
@@ -440,6 +446,11 @@ def test_an_answer_by_a_session_is_kept_and_computed_again(own_world: World) -> 
     assert read.density.log_density(points) == pytest.approx(given_.density.log_density(points))
     again = reproduce(world.database, given_.id)
     assert (again.same, again.changes) == (True, ())
+    # A place that was found for the photo, or for another, is none that is known.
+    with world.database.connection() as connection:
+        decide(connection, given_.id, "accept")
+        change(connection, world.session[1], GUESSED)
+    assert reproduce(world.database, given_.id).same
     with world.database.connection() as connection:
         change(connection, world.session[0], "taken_at = '2020-06-01 11:00+00'")
     again = reproduce(world.database, given_.id)

@@ -43,14 +43,14 @@ SELECT photo_id, collection_id, author, camera, taken_at, taken_at_zone AS zone,
     ST_Y(geom) AS lat, ST_X(geom) AS lon, coalesce(accuracy_m, 0) / 1000 AS accuracy_km
 FROM (
     SELECT id AS photo_id, collection_id, author, {camera} AS camera, taken_at, taken_at_zone,
-        sha256, geom, accuracy_m, licence, position_source
+        sha256, geom, accuracy_m, licence
     FROM geosearch.photos
 ) AS embeddings
 WHERE {which} AND taken_at IS NOT NULL AND {condition}
 """
 
 _LOCATED: LiteralString = "geom IS NOT NULL"
-_UNLOCATED: LiteralString = "position_source IS NULL"
+_UNLOCATED: LiteralString = "geom IS NULL"
 
 #: For each photo of a session that tells, so many are looked at: some are copies of others.
 _COPIES = 3
@@ -192,9 +192,10 @@ def find_session(
     """The photos without positions nearest to one in time, by the same author and camera.
 
     All is as in `find_moment`, of whose result, `moment`, they are between the places. Their clocks
-    name a zone if the photo's does. Some may be copies of others. With `hole_hours` they are those
-    within so many hours that have positions, as if they had none. A photo whose own position is
-    known has no session: what others show may have been found by it.
+    name a zone if the photo's does. Some may be copies of others, and places that were found for
+    them are no positions. With `hole_hours` they are those within so many hours that have some, as
+    if they had none. A photo whose own position is known has no session: what others show may have
+    been found by it.
     """
     if not photo.known(where) or photo.taken_at is None:
         return []
