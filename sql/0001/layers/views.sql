@@ -99,6 +99,7 @@ SELECT
     neighbours.distance,
     neighbours.inliers,
     neighbours.weight,
+    neighbours.member,
     neighbours.geom
 FROM geosearch.localization_neighbours AS neighbours
 LEFT JOIN geosearch.localizations AS answers ON answers.id = neighbours.localization_id;
@@ -117,6 +118,7 @@ SELECT
     neighbour,
     distance,
     weight,
+    member,
     geosearch.great_circle_line(estimate, geom)::geometry(MultiLineString, 4326) AS geom
 FROM geosearch.gis_neighbours AS neighbours
 JOIN geosearch.localizations AS answers ON answers.id = localization_id
@@ -460,6 +462,8 @@ BEGIN
             (NULL, 'lon', 'Longitude of the photo, degrees.'),
             (NULL, 'low_information',
                 'Why the picture can hardly tell a place, such as blank or text.'),
+            (NULL, 'member',
+                'Which of several models found it, by its number; NULL where one was asked.'),
             (NULL, 'mend_at', 'When it was taken likelier; NULL if nothing is wrong with the time.'),
             (NULL, 'mend_lat', 'Latitude where it was taken likelier, degrees.'),
             (NULL, 'mend_lon', 'Longitude where it was taken likelier, degrees.'),
