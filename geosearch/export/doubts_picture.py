@@ -69,7 +69,7 @@ def draw_doubts(connection: Connection, doubts: Sequence[Doubt], path: Path) -> 
             axes.scatter(*stated, 60, "none", edgecolors=colour, linewidths=2.2, zorder=6)
             continue
         canvas.add_great_circles(axes, projection, lat, lon, likelier_lat, likelier_lon, colour)
-        axes.scatter(*stated, 30, colour, "x", linewidths=1.6, zorder=5)
+        axes.scatter(*stated, 30, colour, marker="x", linewidths=1.6, zorder=5)
         likelier = projection.forward(likelier_lat, likelier_lon)
         axes.scatter(*likelier, 34, colour, edgecolors=theme.halo, linewidths=0.6, zorder=6)
     spots = zip(*projection.forward(*ends[:, 2:].T), strict=True)
