@@ -187,7 +187,7 @@ def test_names_of_the_place_come_with_it(world: World) -> None:
 WAYS = [
     {},
     {"csv": "out.csv"},
-    pytest.param({"embed": True}, marks=EXIFTOOL),
+    pytest.param({"embed": True}, marks=[EXIFTOOL, pytest.mark.system]),
 ]
 
 
