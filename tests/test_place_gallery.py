@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from psycopg.conninfo import make_conninfo
 
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.database.coverage import refresh_coverage
 from geosearch.errors import (
+    DatabaseError,
     GeosearchError,
     InputError,
     MissingExtraError,
@@ -190,6 +192,21 @@ def test_run_again_it_goes_on_and_undone_it_is_gone(
     assert (done.added, done.there) == (0, COUNT + 1)
     gs.undo_run(ran.json()["run_id"])
     assert len(gs.photos(collection="again")) == 120  # of the one that was killed
+
+
+def test_an_ingester_makes_one_and_a_reader_finds_its_places(gs: Geosearch, points: Path) -> None:
+    url = make_conninfo(gs.database.url, options="-c role=geosearch_ingester")
+    with Database(url) as database:
+        made = Geosearch(database).gallery(points=points, collection="theirs")
+        assert (made.added, made.there) == (COUNT, 1)
+    url = make_conninfo(gs.database.url, options="-c role=geosearch_reader")
+    with Database(url) as database:
+        reader = Geosearch(database)
+        vector = encode_places(ASKED)[0]
+        assert len(reader.nearest(vector, 3, model=MODEL, collection="theirs")) == 3
+        with pytest.raises(DatabaseError):
+            reader.gallery(points=points, collection="theirs")
+    gs.delete_collection("theirs")
 
 
 class Encoder(Backbone):

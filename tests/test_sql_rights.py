@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 #: The functions that lend a right of the owner, to do one fixed thing; and those that read a
 #: recorded table for the caller.
 LENDING = {
-    "add_collection(text)",
+    "add_collection(text,text)",
     "create_embedding_table(bigint)",
     "create_token(text,bytea,timestamp with time zone)",
     "delete_collection(bigint)",

@@ -34,8 +34,8 @@ class Collection:
     reviewed_references: bool = False
 
 
-def ensure_collection(connection: Connection, name: str) -> int:
-    """Id of the collection `name`, created where missing.
+def ensure_collection(connection: Connection, name: str, description: str | None = None) -> int:
+    """Id of the collection `name`, created where missing, and then described so.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def ensure_collection(connection: Connection, name: str) -> int:
         may not see.
     """
     check_name(name)
-    connection.execute("SELECT geosearch.add_collection(%s)", (name,))
+    connection.execute("SELECT geosearch.add_collection(%s, %s)", (name, description))
     try:
         return find_collection(connection, name)
     except NotFoundError as error:

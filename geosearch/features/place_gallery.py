@@ -103,13 +103,8 @@ def make_gallery(
         geoclip_location.LICENCE,
     )
     with database.connection() as connection:
-        key = ensure_collection(connection, collection)
+        key = ensure_collection(connection, collection, _SAID.format(kind))
         model = register_model(connection, description)
-        connection.execute(
-            "UPDATE geosearch.collections SET description = %s"
-            " WHERE id = %s AND description IS NULL",
-            (_SAID.format(kind), key),
-        )
     licence = geoclip_location.LICENCE if builtin else None
     asked = {"gallery": kind, "points": str(points)}
 

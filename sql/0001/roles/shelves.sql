@@ -107,18 +107,19 @@ COMMENT ON FUNCTION geosearch.visible_collection_rows() IS
     'The collections that the caller may see.';
 
 -- An ingester makes collections, and is not told of hidden ones.
-CREATE FUNCTION geosearch.add_collection(name text) RETURNS void
+CREATE FUNCTION geosearch.add_collection(name text, description text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    INSERT INTO geosearch.all_collections (name) VALUES (add_collection.name)
+    INSERT INTO geosearch.all_collections (name, description)
+    VALUES (add_collection.name, add_collection.description)
     ON CONFLICT ON CONSTRAINT all_collections_name_key DO NOTHING;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.add_collection(text) IS
-    'Makes a public collection, if none has the name.';
+COMMENT ON FUNCTION geosearch.add_collection(text, text) IS
+    'Makes a public collection that is described so, if none has the name.';
 
 -- For each recorded table: what the caller may see of it, and how the view is written to. Rows are
 -- changed by who recorded them, and by those who may change the table.
