@@ -82,6 +82,7 @@ class Backbone:
     @property
     def batch_size(self) -> int:
         """Photos per call that suit the device."""
+        # What layers make of more photos does not stay in the cache of a CPU.
         return max(1, (4 if self.device == "cpu" else 128) // self.description.views)
 
     def preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
