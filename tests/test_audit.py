@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import geosearch
@@ -194,6 +194,7 @@ def test_what_was_given_to_many_does_not_vouch_for_itself() -> None:
     assert np.flatnonzero(line.trust < 0.5).tolist() == [8, 9, 10, 11, 12]
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_who_is_right_is_the_sum_over_all_ways_to_leave_photos_out(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)

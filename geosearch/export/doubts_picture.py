@@ -64,14 +64,14 @@ def draw_doubts(connection: Connection, doubts: Sequence[Doubt], path: Path) -> 
     reasons = np.array([doubt.reason for doubt in drawn], str)
     for reason, colour in _COLOURS.items():
         lat, lon, likelier_lat, likelier_lon = ends[reasons == reason].T
-        stated = projection.forward(lat, lon)
+        x, y = projection.forward(lat, lon)
         if reason == "clock":
-            axes.scatter(*stated, 60, "none", edgecolors=colour, linewidths=2.2, zorder=6)
+            axes.scatter(x, y, 60, facecolors="none", edgecolors=colour, linewidths=2.2, zorder=6)
             continue
         canvas.add_great_circles(axes, projection, lat, lon, likelier_lat, likelier_lon, colour)
-        axes.scatter(*stated, 30, colour, marker="x", linewidths=1.6, zorder=5)
-        likelier = projection.forward(likelier_lat, likelier_lon)
-        axes.scatter(*likelier, 34, colour, edgecolors=theme.halo, linewidths=0.6, zorder=6)
+        axes.scatter(x, y, 30, color=colour, marker="x", linewidths=1.6, zorder=5)
+        x, y = projection.forward(likelier_lat, likelier_lon)
+        axes.scatter(x, y, 34, color=colour, edgecolors=theme.halo, linewidths=0.6, zorder=6)
     spots = zip(*projection.forward(*ends[:, 2:].T), strict=True)
     draw_names(axes, projection, around, theme, [(float(x), float(y)) for x, y in spots])
     if isinstance(projection, AzimuthalEquidistant):
