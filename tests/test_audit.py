@@ -171,6 +171,10 @@ def test_time_alone_distrusts_the_one_that_is_off() -> None:
     line = Line.of(photos(hours.tolist(), lat, lon, "a"))
     line.trust_by_time(Movement())
     assert np.flatnonzero(line.trust < 0.5).tolist() == [7]
+    whole, line.trust = line.trust, np.ones(len(hours))
+    # A part of them, between others that are right.
+    line.trust_together(range(6, 10), lambda n: Known(Movement(), line.moment(n), None, 1.0))
+    np.testing.assert_allclose(line.trust[6:10], whole[6:10], atol=1e-3)
     assert line.moment(8).before == Fix(0.5, lat[6], lon[6], 0.0, 6)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.audit.audit_rows import Stated
-from geosearch.audit.plausibility import FEWEST_COPIES, Judgement, Known, judge
+from geosearch.audit.plausibility import FEWEST_COPIES, Judgement, Known, Place, judge
 from geosearch.audit.right_chain import Chain
 from geosearch.density import Mixture
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
@@ -156,19 +156,26 @@ class Line:
             log_wrong[chosen] = (log_wrong[chosen] + told) / 2 if turn else told
             log_right[chosen] = [each.log_right for each in found]
             nodes = np.flatnonzero((log_wrong > -np.inf) | (self.trust >= TRUSTED))
+            # Beyond the next one on either side, whatever there is tells nothing more.
+            first, last = np.searchsorted(nodes, [min(chosen), max(chosen)]).tolist()
+            nodes = nodes[max(first - 1, 0) : last + 2]
             right = self._chain(nodes).right(given[0].movements, log_right[nodes], log_wrong[nodes])
             self.trust[chosen] = right[np.searchsorted(nodes, chosen)]
 
     def _chain(self, nodes: NDArray[np.intp]) -> Chain:
         photos = [self.photos[n] for n in nodes.tolist()]
         lat, lon = np.array([photo.place for photo in photos]).T
-        places = [photo.place if photo.copies >= FEWEST_COPIES else None for photo in photos]
+        given: dict[Place, int] = {}
+        copied = [
+            given.setdefault(photo.place, len(given)) if photo.copies >= FEWEST_COPIES else -1
+            for photo in photos
+        ]
         return Chain(
             self.hours[nodes],
             lat,
             lon,
             np.array([photo.accuracy_km for photo in photos]),
-            np.array([-1 if each is None else places.index(each) for each in places]),
+            np.array(copied),
             np.unique([str(photo.camera) for photo in photos], return_inverse=True)[1],
             _APART_HOURS,
         )
