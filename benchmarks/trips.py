@@ -9,9 +9,10 @@ that; and photos of other people. A calibration is fitted to what has a position
 every photo without a position is placed by the picture alone, by the photos before and after alone,
 by the track alone and by all together. Prints median errors, the shares within 1, 25 and 200 km,
 with 95 % intervals of the differences by a paired bootstrap over sessions, and how often the
-regions hold the truth. `timeline` and `picture and positions` go by photos with positions alone,
-the others by what the pictures of photos without positions show, too; of sessions in which no photo
-has a position the figures are given once more.
+regions hold the truth, or the position as a receiver would have recorded it. `timeline` and
+`picture and positions` go by photos with positions alone, the others by what the pictures of photos
+without positions show, too; of sessions in which no photo has a position the figures are given once
+more.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from geosearch.client import Geosearch
 from geosearch.density import level_at
 from geosearch.density.best_point import best_point
 from geosearch.localization import Failure, Localization
-from geosearch.sample.trip import TripSample, write_trip_sample
+from geosearch.sample.trip import RECEIVER_M, TripSample, write_trip_sample
 from geosearch.sample.worlds import Over
-from geosearch.sphere import great_circle_km, lat_lon
-from geosearch.timeline.timeline_prior import moment_prior
+from geosearch.sphere import destination, great_circle_km, lat_lon
+from geosearch.timeline.timeline_prior import chances_prior, moment_prior
 from geosearch.words import format_km
 
 WITHIN_KM = (1.0, 25.0, 200.0)
@@ -88,6 +89,7 @@ def rows(given: argparse.Namespace, folder: Path, over: Over, seed: int) -> list
     with (made / "truth.csv").open(newline="", encoding="utf-8") as file:
         truth = {str(made / row["file"]): row for row in csv.DictReader(file)}
     asked = [uri for uri, row in truth.items() if row["located"] == "0"]
+    tracks = sorted((made / "tracks").iterdir())
     with scratch_database() as database:
         gs = Geosearch(database)
         started = time.perf_counter()
@@ -97,10 +99,14 @@ def rows(given: argparse.Namespace, folder: Path, over: Over, seed: int) -> list
         embedded = time.perf_counter()
         # Photos without a position find what else the traveller took there, so these do too.
         gs.calibrate(
-            None, seed=seed, force=True, exclude_duplicates=None, exclude_same_author=False
+            None,
+            seed=seed,
+            force=True,
+            exclude_duplicates=None,
+            exclude_same_author=False,
+            track=tracks,
         )
         fitted = time.perf_counter()
-        tracks = sorted((made / "tracks").iterdir())
         found = list(gs.localize_many(asked, timeline=True, track=tracks, record=False))
         seconds = embedded - started, fitted - embedded, time.perf_counter() - fitted
         said = "embedded in {:.0f} s, fitted in {:.0f}, asked in {:.0f}".format(*seconds)
@@ -121,6 +127,12 @@ def _row(answer: Localization, truth: dict[str, str], seed: int) -> Row:
     assert picture is not None
     within = calibrated.fitted.within_km
     errors, levels = dict.fromkeys(KINDS, np.inf), dict.fromkeys(KINDS, np.nan)
+    recorded: dict[str, float] = {}
+    # Where a receiver would have seen it: known positions, which all is fitted to, are such.
+    noise = np.random.default_rng(int.from_bytes(answer.query.sha256[:4]))
+    away = abs(noise.normal(0, RECEIVER_M)) / 1000
+    lat, lon = destination(*place, noise.uniform(0, 360), away)
+    receiver = float(lat), float(lon)
 
     def note(kind: str, point: tuple[Any, Any], level: float) -> None:
         errors[kind], levels[kind] = float(great_circle_km(*point, *place)), level
@@ -129,12 +141,13 @@ def _row(answer: Localization, truth: dict[str, str], seed: int) -> Row:
     for kind in ("picture and positions", "picture and timeline", "all"):
         note(kind, calibrated.estimate, levels["picture"])
     if evidence is not None:
-        track = None if evidence.track is None else evidence.track.moment
+        movement = evidence.fusion.movement
         positions = (evidence.timeline and replace(evidence.timeline, session=None)) or None
-        for kind, moment in (("timeline", positions), ("track", track)):
-            if moment:
-                prior = moment_prior(evidence.fusion.movement, moment)
-                note(kind, lat_lon(best_point(prior, within)), level_at(prior, *place))
+        alone = {} if positions is None else {"timeline": moment_prior(movement, positions)}
+        if evidence.track is not None:
+            alone["track"] = chances_prior(movement, evidence.track.chances)
+        for kind, prior in alone.items():
+            note(kind, lat_lon(best_point(prior, within)), level_at(prior, *place))
         blank = bool(answer.query.low_information)
         without = replace(evidence, track=None)
         by_positions = replace(without, timeline=positions)
@@ -147,9 +160,11 @@ def _row(answer: Localization, truth: dict[str, str], seed: int) -> Row:
                 continue
             told = known.fused(picture, within, blank=blank)
             note(kind, lat_lon(told.estimate), told.level_of(*place))
+            recorded[kind] = told.level_of(*receiver)
     return {
         "errors": errors,
         "levels": levels,
+        "recorded": levels | recorded,
         "session": f"{seed}-{truth['session']}",
         "believed": {} if evidence is None else dict(evidence.believed),
         "hours": evidence.timeline.hours if evidence and evidence.timeline else None,
@@ -159,9 +174,9 @@ def _row(answer: Localization, truth: dict[str, str], seed: int) -> Row:
 
 def summary(rows: list[Row]) -> dict[str, Any]:
     """The figures of a table."""
-    errors, levels = (
+    errors, levels, recorded = (
         {kind: np.array([row[name][kind] for row in rows]) for kind in KINDS}
-        for name in ("errors", "levels")
+        for name in ("errors", "levels", "recorded")
     )
     _, session = np.unique([row["session"] for row in rows], return_inverse=True)
     return {
@@ -180,11 +195,13 @@ def summary(rows: list[Row]) -> dict[str, Any]:
             for km in WITHIN_KM
         },
         "coverage": {
-            kind: {
-                f"{100 * each:g}": _interval((levels[kind] <= each).astype(float), session)
+            kind + of: {
+                f"{100 * each:g}": _interval((found[kind] <= each).astype(float), session)
                 for each in LEVELS
             }
+            for of, found in (("", levels), (", as recorded", recorded))
             for kind in ("picture", "picture and timeline", "all")
+            if kind != "picture" or not of
         },
         "bare": _bare([row for row in rows if row["bare"]]),
     }

@@ -246,7 +246,7 @@ def test_an_answer_by_a_session_alone_fits_only_a_calibration_that_has_seen_sess
         (session, 20, Fits.YES),
         (placed, 0, Fits.YES),
     ):
-        evidence = TimeEvidence(Dated(b""), moment, Fusion(MOVEMENT, chained=chained))
+        evidence = TimeEvidence(Dated(b""), moment, Fusion(MOVEMENT, photos=60, chained=chained))
         answer = replace(make_answer(*CITY), evidence=evidence)
         answer.__dict__["calibrated"] = SimpleNamespace(fits=lambda outside: Fits.YES)
         assert answer.calibration_fits is fits

@@ -29,9 +29,10 @@ from geosearch.retrieval import where as read_where
 from geosearch.sphere import destination, great_circle_km, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread
 from geosearch.timeline.clock_offset import ClockOffset
-from geosearch.timeline.fusion import Fusion, fit_fusion, fused
+from geosearch.timeline.fusion import Fusion, Kind, Question, fit_fusion, fused
 from geosearch.timeline.time_asked import TimeAsked
-from geosearch.timeline.time_evidence import TimeEvidence
+from geosearch.timeline.time_evidence import OnTrack, TimeEvidence
+from geosearch.timeline.timeline_prior import Chance
 from geosearch.timeline.timeline_rows import Dated, located_readings
 from geosearch.timeline.track_files import Track
 from tests.command_line import CommandLine
@@ -110,13 +111,20 @@ def test_a_needle_in_a_haystack_is_no_estimate() -> None:
 
 
 def examples(
-    seed: int, n: int, *, blank: float = 0.0, wrong: float = 0.0
-) -> tuple[list[Mixture], list[Moment], list[tuple[float, float]]]:
-    """Truths in a country; pictures right to 2 km, or of nothing; times right, or elsewhere."""
+    seed: int,
+    n: int,
+    *,
+    blank: float = 0.0,
+    wrong: float = 0.0,
+    tracked: float = 0.0,
+    off_track: float = 0.0,
+) -> list[Question]:
+    """Truths in a country; pictures right to 2 km, or of nothing; times right, or elsewhere.
+
+    Of a share of them there is a track besides, right to 20 m or elsewhere.
+    """
     rng = np.random.default_rng(seed)
-    pictures: list[Mixture] = []
-    moments: list[Moment] = []
-    truths: list[tuple[float, float]] = []
+    asked: list[Question] = []
 
     def near(place: tuple[float, float], km: float) -> tuple[float, float]:
         lat, lon = destination(*place, rng.uniform(0, 360), km)
@@ -125,36 +133,85 @@ def examples(
     for _ in range(n):
         truth, elsewhere = (near(CITY, 300 * rng.random() ** 0.5) for _ in range(2))
         seen = elsewhere if rng.random() < blank else near(truth, 2 * rng.rayleigh())
-        pictures.append(sees(seen[0], seen[1], 2.0))
+        picture = sees(seen[0], seen[1], 2.0)
         hours = rng.exponential(0.5)
         place = near(truth, 0.05 * rng.rayleigh() + 3 * hours * rng.rayleigh())
         lat, lon = elsewhere if rng.random() < wrong else place
-        moments.append(Moment(Fix(hours, lat, lon), None))
-        truths.append(truth)
-    return pictures, moments, truths
+        track: tuple[Chance, ...] = ()
+        if rng.random() < tracked:
+            there = elsewhere if rng.random() < off_track else near(truth, 0.02 * rng.rayleigh())
+            track = (Chance(1.0, 0.0, Moment(Fix(0.01, *there), Fix(0.01, *there))),)
+        asked.append(Question(picture, truth, Moment(Fix(hours, lat, lon), None), track))
+    return asked
 
 
 def test_what_is_often_wrong_is_doubted() -> None:
-    told = examples(0, 40, blank=0.5)
-    known = fit_fusion(MOVEMENT, *told)
+    known = fit_fusion(MOVEMENT, examples(0, 40, blank=0.5))
     assert known.photos == 40
     assert known.picture_doubt > 0.3 > known.time_doubt
-    clocks = fit_fusion(MOVEMENT, *examples(0, 40, wrong=0.5))
+    clocks = fit_fusion(MOVEMENT, examples(0, 40, wrong=0.5))
     assert clocks.picture_doubt < 0.2
     assert clocks.time_doubt > known.time_doubt
 
 
 def test_fused_regions_hold_what_they_say() -> None:
-    fitted = fit_fusion(MOVEMENT, *examples(1, 90, blank=0.2, wrong=0.1))
-    levels = np.array(
-        [
-            fused(fitted, picture, moment).level_of(*truth)
-            for picture, moment, truth in zip(*examples(2, 90, blank=0.2, wrong=0.1), strict=True)
-        ]
-    )
+    fitted = fit_fusion(MOVEMENT, examples(1, 90, blank=0.2, wrong=0.1))
+    levels = levels_of(fitted, examples(2, 90, blank=0.2, wrong=0.1))
     assert np.mean(levels <= 0.5) == pytest.approx(0.5, abs=0.15)
     assert np.mean(levels <= 0.9) == pytest.approx(0.9, abs=0.09)
     assert Fusion.from_json(fitted.to_json()) == fitted
+
+
+def levels_of(fitted: Fusion, asked: list[Question]) -> np.ndarray:
+    return np.array(
+        [
+            fused(fitted, each.picture, each.timeline, each.track).level_of(*each.truth)
+            for each in asked
+        ]
+    )
+
+
+def test_so_do_those_by_a_track_which_is_believed_as_far_as_it_was_right() -> None:
+    bad = {"tracked": 0.7, "off_track": 0.2}
+    fitted = fit_fusion(MOVEMENT, examples(1, 90, **bad))
+    levels = levels_of(fitted, [each for each in examples(2, 130, **bad) if each.track])
+    assert np.mean(levels <= 0.5) == pytest.approx(0.5, abs=0.15)
+    assert np.mean(levels <= 0.9) == pytest.approx(0.9, abs=0.09)
+    assert Fusion.from_json(fitted.to_json()) == fitted
+    good = fit_fusion(MOVEMENT, examples(1, 90, tracked=0.7))
+    assert good.track_doubt < 0.05 < 0.1 < fitted.track_doubt < 0.3
+    # What photos before and after are worth is the same whether there are tracks or not.
+    without = fit_fusion(MOVEMENT, [replace(each, track=()) for each in examples(1, 90, **bad)])
+    plain = tuple(gap for gap in fitted.gaps if not gap.kind.track)
+    assert (without.time_doubt, without.gaps) == (fitted.time_doubt, plain)
+    few = fit_fusion(MOVEMENT, examples(1, 15, tracked=1.0))
+    assert (few.photos, few.on_tracks, few.gaps) == (15, 0, ())
+
+
+def test_without_anything_fitted_regions_are_rather_too_large() -> None:
+    asked = examples(3, 90, blank=0.2, wrong=0.1, tracked=0.5, off_track=0.1)
+    assert np.mean(levels_of(Fusion.unlearned(MOVEMENT), asked) <= 0.9) >= 0.9
+    assert np.mean(levels_of(Fusion(MOVEMENT), asked) <= 0.9) < 0.9
+    fitted = fit_fusion(MOVEMENT, [replace(each, track=()) for each in asked])
+    assert fitted.levels(Kind(track=True), 0.1) == Fusion.unlearned().otherwise
+    assert fitted.levels(Kind(), 0.1) in fitted.gaps
+
+
+def test_a_calibration_that_has_seen_no_track_fits_no_answer_by_one() -> None:
+    here = beside(46.0, 7.0)
+    track = OnTrack("t", "00", ClockOffset(0.0, 9), (Chance(1.0, 0.0, here),))
+    seen = Fusion(MOVEMENT, photos=60)
+    for moment, on_track, fusion, said in (
+        (here, None, seen, None),
+        (here, track, seen, "no photos on a track"),
+        (here, track, replace(seen, on_tracks=20), None),
+        (here, None, Fusion(MOVEMENT), "no photos in order of time"),
+        (None, None, Fusion(MOVEMENT), None),
+    ):
+        evidence = TimeEvidence(Dated(b""), moment, fusion, on_track)
+        assert (said or "") in (evidence.unlearned or "")
+        assert bool(evidence.unlearned) == bool(said)
+        assert evidence.to_json()["fitted_to"] == (fusion.on_tracks if on_track else fusion.photos)
 
 
 # In answers
@@ -295,7 +352,9 @@ def test_of_a_clock_without_a_zone_a_track_tells_only_with_its_offset(world: Wor
     known = told()
     assert known is not None
     assert known.track is not None
-    assert known.track.clock_offset == ClockOffset(0.0, 0)
+    assert (known.track.clock_offset.seconds, known.track.clock_offset.photos) == (0.0, 0)
+    assert known.track.clock_offset.std_seconds > 60  # nothing says that it is right
+    assert len(known.track.chances) > 1
     with world.database.connection() as connection:
         connection.execute(
             "UPDATE geosearch.all_photos SET taken_at_zone = 'assumed' WHERE geom IS NULL"
@@ -333,7 +392,7 @@ def test_the_clock_of_a_camera_is_set_by_photos_that_pass_the_filter_alone(world
             assert len(found) == count
         times = TimeAsked(track)
         for where, photos in ((both, 60), (with_author, 0)):  # one question's is not another's
-            on_track = times._on_track(connection, file, where)
+            on_track = times.on_track(connection, file, where)
             assert on_track is not None
             assert on_track.clock_offset.photos == photos
 
@@ -413,20 +472,29 @@ def test_the_command_line_asks_time_or_the_picture_alone(
     assert told["evidence"]["camera"] == "R5"
     assert told["estimate"]["lat"] == pytest.approx(46.03, abs=0.003)
     assert told["evidence"]["by_picture"] == alone["estimate"]
-    assert geosearch(*asked, "--timeline", "--without", "timeline").json()["evidence"] is None
+    assert geosearch(*asked, "--without", "timeline").json()["evidence"] is None
+    for both in (("--timeline", "--without", "timeline"), (*track, "--without", "track,timeline")):
+        refused = geosearch(*asked, *both)
+        assert refused.code == 2
+        assert "--without" in refused.err
     by_track = geosearch(*asked, *track).json()
     assert by_track["evidence"]["timeline"] is None
     offset = by_track["evidence"]["track"]["clock_offset"]
     assert offset["seconds"] == pytest.approx(3 * 3600, abs=60)
     assert offset["photos"] == 7
+    assert 0 < offset["std_seconds"] < 60
     assert by_track["estimate"]["lat"] == pytest.approx(46.03, abs=0.01)
     given_ = geosearch(*asked, *track, "--clock-offset", "2:58").json()
-    assert given_["evidence"]["track"]["clock_offset"] == {"seconds": 10_680, "photos": None}
+    assert given_["evidence"]["track"]["clock_offset"] == {
+        **{"seconds": 10_680, "photos": None},
+        "std_seconds": 0.0,
+    }
     assert given_["estimate"]["lat"] == pytest.approx(46.05, abs=0.005)
-    assert geosearch(*asked, *track, "--without", "track,timeline").json()["evidence"] is None
+    assert geosearch(*asked, "--without", "track,timeline").json()["evidence"] is None
     said = geosearch("localize", file, "--timeline", *track)
     assert "60 s before" in said.out
-    assert "clock 3:00:" in said.out
+    assert "way.gpx, the camera's clock 3:00:" in said.out
+    assert "ahead of it, give or take" in said.out
     assert geosearch(*asked, "--without", "picture").code == 2
     assert geosearch(*asked, "--track", travelled / "no.gpx").code == 2
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from geosearch.calibration.calibration_rows import list_calibrations
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.sphere import great_circle_km
@@ -42,11 +43,17 @@ def test_they_lead_from_a_folder_to_places_in_sidecars(
         ran = geosearch(*words)
         assert ran.code == 0, (words, ran.err)
         said.append(ran.out)
-    assert said[4].count("trip/mine/") == 42
+    assert said[4].count("trip/mine/") == 70
+    # The calibration has learned what time and tracks are worth.
+    with database.connection() as connection:
+        fusion = list_calibrations(connection)[-1].fitted.fusion
+    assert fusion is not None
+    assert fusion.photos >= 60
+    assert fusion.on_tracks >= 20
     mine = gs.photos(collection="mine")
     reviewed = [photo for photo in mine if photo.position_source == "reviewed"]
     # What is known is as it was, and nothing became a reference.
-    assert fetch(database, "SELECT count(*) FROM geosearch.gis_photos") == [(400 + 18,)]
+    assert fetch(database, "SELECT count(*) FROM geosearch.gis_photos") == [(400 + 30,)]
     with Path("trip/truth.csv").open() as stream:
         truth = {row["file"]: row for row in csv.DictReader(stream)}
     errors = []
@@ -68,7 +75,7 @@ def test_they_lead_from_a_folder_to_places_in_sidecars(
     gs.delete_collection("elsewhere")
     with database.connection() as connection:
         left = connection.execute(QUERIES.partition(";")[0].encode()).fetchall()
-    assert len(left) == 42 - len(reviewed)
+    assert len(left) == 70 - len(reviewed)
     # Everything run again does nothing new.
     assert gs.embed().pending == 0
     assert geosearch(*WORDS[7]).out.startswith("accepted 0 answers")

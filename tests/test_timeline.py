@@ -123,6 +123,19 @@ def test_of_three_kinds_of_evidence_two_overrule_the_third() -> None:
     assert told.shares.sum() == pytest.approx(1)
 
 
+def test_that_pictures_which_may_be_wrong_alike_agree_says_little() -> None:
+    agreeing = np.array([0.0, 0, 0, 20])
+    apart = shares_of(agreeing, (0.1, 0.1), -2.0)
+    alike = shares_of(agreeing, (0.1, 0.1), -2.0, 0.3)
+    assert apart[3] > 0.999
+    assert alike == pytest.approx([0.3, 0, 0, 0.7], abs=1e-6)
+    # The more so if a third sees another place.
+    contradicted = np.array([0.0, 0, 0, 20, 0, -40, -40, -40])
+    assert shares_of(contradicted, (0.1, 0.1, 0.05), -2.0)[3] > 0.999
+    third = shares_of(contradicted, (0.1, 0.1, 0.05), -2.0, 0.3)
+    assert third[4] == pytest.approx(0.3 * 0.95 / (0.3 + 0.7 * 0.05), abs=1e-3)
+
+
 @given(st.floats(-50, 50), st.floats(0, 1), st.floats(0.01, 1), st.floats(-20, 20))
 def test_shares_of_evidence_sum_to_one(mass: float, one: float, two: float, level: float) -> None:
     shares = shares_of(np.array([0, 0, 0, mass]), (one, two), level)

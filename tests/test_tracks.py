@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geosearch.density import Mixture
 from geosearch.density.caps import cap_mass
 from geosearch.errors import InputError, MissingFileError
 from geosearch.sphere import destination, great_circle_km, unit_vectors
 from geosearch.timeline import Movement, moment_prior, track_files
-from geosearch.timeline.clock_offset import ClockOffset, find_offset
+from geosearch.timeline.clock_offset import ClockOffset, ClockReadings, LikelyOffsets
+from geosearch.timeline.timeline_prior import chances_prior
 from geosearch.timeline.track_files import Track, read_tracks
 
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -171,17 +174,38 @@ _OUTSIDE = '<!DOCTYPE gpx [<!ENTITY a SYSTEM "file:///etc/passwd">]><gpx><name>&
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.gpx", _BOMB, "not a track that can be read"),
-        ("a.kml", _OUTSIDE, "not a track that can be read"),
-        ("a.gpx", "<gpx><trk>", "not a track that can be read"),
-        ("a.gpx", "", "not a track that can be read"),
-        ("a.json", "[" * 100_000, "not a track that can be read"),
+        ("a.gpx", _BOMB, "not a track that can be read: it has a document type or entities"),
+        ("a.kml", _OUTSIDE, "not a track that can be read: it has a document type or entities"),
+        ("a.gpx", "<gpx>\n<trk>", "not a track that can be read: its XML breaks off .* line 2"),
+        ("a.gpx", "", "not a track that can be read: it is empty"),
+        (
+            "a.gpx",
+            gpx().replace('lat="46.0"', 'lat="here"'),
+            "not a track that can be read: \"lat\" is 'here', which is no number",
+        ),
+        ("a.gpx", '<?xml version="1.0" encoding="ebcdic9"?><gpx/>', "not a track that can be read"),
+        ("a.json", "[" * 100_000, "not a track that can be read: it is nested too deeply"),
+        ("a.json", '{"a": 1,}', "not a track that can be read: its JSON breaks off .* line 1"),
         ("a.json", "[]", "an object"),
-        ("a.json", '{"locations": 7}', "not a track that can be read"),
+        (
+            "a.json",
+            '{"locations": 7}',
+            'not a track that can be read: "locations" is no list of objects',
+        ),
+        (
+            "a.json",
+            takeout().replace("460000000", '"north"'),
+            "not a track that can be read: \"latitudeE7\" is 'north', which is no number",
+        ),
         (
             "a.geojson",
             '{"type": "FeatureCollection", "features": [null]}',
-            "not a track that can be read",
+            'not a track that can be read: "features" is no list of objects',
+        ),
+        (
+            "a.geojson",
+            '{"type": "Feature", "geometry": [1], "properties": {}}',
+            "not a track that can be read: its parts are not those of a track",
         ),
         ("a.gpx", '<gpx><wpt lat="1" lon="2"/></gpx>', "no position in it has a time"),
         (
@@ -199,8 +223,12 @@ def test_a_hostile_or_useless_file_is_an_error_that_says_so(
 ) -> None:
     file = tmp_path / name
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as raised:
         read_tracks(file)
+    assert name in raised.value.message
+    assert raised.value.remedy
+    # Nobody who exports tracks speaks Python.
+    assert not re.search("Error|Exception|object has|NoneType|not subscript", str(raised.value))
 
 
 def test_a_track_that_is_missing_no_file_or_too_large_is_an_error(
@@ -270,24 +298,103 @@ def test_the_offset_of_a_clock_is_found_by_photos_whose_places_are_known(offset:
         track.lat[chosen], track.lon[chosen], rng.uniform(0, 360, 25), 0.02 * rng.rayleigh(size=25)
     )
     lat[:3] = 10.0  # nowhere near
-    found = find_offset(track, track.hours[chosen] + offset / 3600, lat, lon)
+    found = ClockReadings(track, track.hours[chosen] + offset / 3600, lat, lon).offsets().best
     assert found.seconds == pytest.approx(offset, abs=20)
     assert found.photos == 25
+    assert found.std_seconds < 20
 
 
 def test_too_few_photos_tell_no_offset() -> None:
     track = walk(2)
-    nothing = find_offset(track, track.hours[:2], track.lat[:2], track.lon[:2])
-    assert nothing == ClockOffset(0.0, 0)
-    elsewhen = find_offset(track, track.hours[:9] + 1000, track.lat[:9], track.lon[:9])
-    assert elsewhen == ClockOffset(0.0, 0)
-    assert str(ClockOffset(-3723.0, 25)) == "1:02:03 behind that (by 25 photos with positions)"
+    for readings in (
+        ClockReadings(track, track.hours[:2], track.lat[:2], track.lon[:2]),
+        ClockReadings(track, track.hours[:9] + 1000, track.lat[:9], track.lon[:9]),
+    ):
+        found = readings.offsets().best
+        assert (found.seconds, found.photos) == (0, 0)
+        assert found.std_seconds > 3600  # of any clock
+    zoned = ClockReadings(track, track.hours[:2], track.lat[:2], track.lon[:2], zoned=True)
+    assert 0.7 < zoned.offsets().probability[abs(zoned.offsets().seconds) < 180].sum() < 0.9
+
+
+def test_an_offset_is_said_in_words() -> None:
+    said = "the camera's clock 1:02:03 behind it, give or take 12 s (by 25 photos with positions)"
+    assert str(ClockOffset(-3723.0, 25, 12.3)) == said
+    assert str(ClockOffset(60.0, None)) == "the camera's clock 0:01:00 ahead of it (as given)"
+    assert "too few photos tell" in str(ClockOffset(0.0, 0, 9000.0))
+
+
+def test_what_is_not_known_of_an_offset_is_in_the_density() -> None:
+    """Photos at a rest leave minutes open: one on the way is then anywhere along these."""
+    hours = 400_000 + np.arange(0, 4, 1 / 60)
+    minutes = np.arange(len(hours))
+    # An hour at one place, an hour northwards at 50 km/h, and there.
+    lat = 46.0 + 0.45 * np.clip((minutes - 60) / 60, 0, 1)
+    track = Track("t", "0", hours, lat, np.full(len(hours), 7.0), np.full(len(hours), 0.01))
+    resting = [20, 30, 40]
+    readings = ClockReadings(track, hours[resting], lat[resting], np.full(3, 7.0))
+    offsets = readings.offsets()
+    assert offsets.best.seconds == 0
+    assert offsets.best.std_seconds > 600
+    under_way = offsets.chances(track, hours[80])
+    assert 1 < len(under_way) <= 9
+    assert sum(each.probability for each in under_way) == pytest.approx(1)
+    prior = chances_prior(Movement(), under_way)
+    sure = moment_prior(Movement(), track.moment(hours[80]))
+    ten_minutes_on = unit_vectors([lat[90]], [7.0])
+    assert prior.log_density(ten_minutes_on)[0] > sure.log_density(ten_minutes_on)[0] + 1
+    place = unit_vectors(lat[80], 7.0)
+    assert cap_mass(prior, place, 1 / 6371) < 0.5 < 0.9 < cap_mass(sure, place, 1 / 6371)
+    # Where one stayed, it is no matter when.
+    at_rest = offsets.chances(track, hours[230])
+    assert cap_mass(chances_prior(Movement(), at_rest), unit_vectors(46.45, 7.0), 1 / 6371) > 0.8
+
+
+def test_a_way_to_and_fro_leaves_both_times_open() -> None:
+    hours = 400_000 + np.arange(0, 3, 1 / 60)
+    north = 46.0 + 0.3 * (1 - np.abs(np.linspace(-1, 1, len(hours))))
+    track = Track("t", "0", hours, north, np.full(len(hours), 7.0), np.full(len(hours), 0.01))
+    # Close together in time on the way there, an hour before the top; or on the way back.
+    chosen = [30, 30, 30]
+    found = ClockReadings(track, hours[chosen], north[chosen], np.full(3, 7.0)).offsets()
+    there, back = (found.probability[abs(found.seconds - at) < 60].sum() for at in (0, -7140))
+    assert there + back == pytest.approx(1, abs=0.05)
+    assert back > 0.3
+    places = [each.moment.fixes[0].lat for each in found.chances(track, hours[60])]
+    assert max(places) - min(places) > 0.1
+
+
+def test_a_photo_does_not_tell_of_its_own_clock() -> None:
+    track = walk(2)
+    chosen = np.arange(100, 1000, 100)
+    hours, lat, lon = track.hours[chosen].copy(), track.lat[chosen], track.lon[chosen]
+    hours[0] += 2.0
+    readings = ClockReadings(track, hours, lat, lon)
+    used = np.arange(len(chosen)) > 0
+    assert readings.offsets(used).photos == 8
+    alone = ClockReadings(track, hours[1:], lat[1:], lon[1:]).offsets()
+    assert np.array_equal(readings.offsets(used).probability, alone.probability)
+
+
+def test_an_offset_that_is_given_leaves_one_time() -> None:
+    track = walk(0)
+    (one,) = LikelyOffsets.given(60.0).chances(track, track.hours[500])
+    assert (one.probability, one.spread_km) == (1.0, 0.0)
+    assert one.moment == track.moment(track.hours[500] - 1 / 60)
+
+
+def test_a_blurred_density_is_as_much_wider_as_it_is_off() -> None:
+    mixture = Mixture.at([46.0, 47.0], [7.0, 8.0], [0.4, 0.6], np.array([3.0, 0.01]))
+    assert mixture.blurred(4.0).bandwidth * 6371.0088 == pytest.approx([5.0, 4.0], rel=1e-4)
+    assert np.array_equal(mixture.blurred(0.0).kappa, 1 / (1 / mixture.kappa))
 
 
 def test_at_a_rest_the_smallest_offset_is_taken() -> None:
     still = Track(
         "s", "0", 400_000 + np.arange(0, 30, 0.1), *np.array([[46.0], [7.0], [0.01]]).repeat(300, 1)
     )
-    found = find_offset(still, still.hours[100:110], still.lat[100:110], still.lon[100:110])
-    assert found.seconds == 0
+    here = slice(100, 110)
+    found = ClockReadings(still, still.hours[here], still.lat[here], still.lon[here]).offsets()
+    assert found.best.seconds == 0
+    assert len(found.chances(still, still.hours[150])) == 1
     assert great_circle_km(46.0, 7.0, still.lat[0], still.lon[0]) == 0

@@ -34,10 +34,10 @@ from geosearch.density.spacing import spacing_km
 from geosearch.density.weights import neighbour_weights
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
 from geosearch.thresholds import WORLD_KM
-from geosearch.timeline.fusion import Fusion, fit_fusion, fused
+from geosearch.timeline.fusion import Fusion, Question, fit_fusion, fused
 from geosearch.timeline.movement import Movement
 from geosearch.timeline.session_chain import Seen
-from geosearch.timeline.timeline_prior import NOTHING_KNOWN, Moment, with_session
+from geosearch.timeline.timeline_prior import NOTHING_KNOWN, Chance, Moment, with_session
 
 #: Candidates for the density that has the estimate at a mode, and for the choice of that mode.
 WEIGHTINGS = (
@@ -83,7 +83,8 @@ class Example:
     `timed` is for queries with photos before and after them, as if some of these were not there:
     what is found then, and the others as the `moment`. Those in the `session` count as photos
     without a position: what is found for each of them then, which knows no truth of its own.
-    `others` are the neighbours that other models find, where several are asked together.
+    `others` are the neighbours that other models find, where several are asked together. The
+    `track` is where one had the photographer, by the clocks of others.
     """
 
     lat: Array
@@ -94,6 +95,7 @@ class Example:
     timed: tuple[Example, ...] = ()
     session: tuple[tuple[Seen, Example], ...] = ()
     others: tuple[Example, ...] = ()
+    track: tuple[Chance, ...] = ()
 
     @property
     def spacing_km(self) -> float:
@@ -310,13 +312,11 @@ def _fusion(
         return None
     drawn = np.random.default_rng(0).permutation(len(timed))[:MOST_TIMED]
     chosen = [timed[index] for index in np.sort(drawn).tolist()]
-    fitted = fit_fusion(
-        movement,
-        [one.answer(judge).mixture for one, judge in chosen],
-        [one.told(judge, movement) for one, judge in chosen],
-        [one.truth for one, _ in chosen],
-        chosen[0][1].within_km,
-    )
+    questions = [
+        Question(one.answer(judge).mixture, one.truth, one.told(judge, movement), one.track)
+        for one, judge in chosen
+    ]
+    fitted = fit_fusion(movement, questions, chosen[0][1].within_km)
     return replace(fitted, chained=sum(bool(one.session) for one, _ in chosen))
 
 
@@ -351,7 +351,10 @@ def measure(
         "worse": after.worse_than(
             before, "the defaults" if fitted.pool is None else "the best alone"
         ),
-        "timeline": _with_time(fitted, present),
+        "timeline": _with_time(fitted, [one for each in present for one in each.timed]),
+        "track": _with_time(
+            fitted, [one for each in present for one in each.timed if one.track], track=True
+        ),
         "absence": (
             None if fitted.presence is None or not absent else _absence(fitted, answers, absent)
         ),
@@ -370,16 +373,21 @@ def _before(fitted: Fitted, present: Sequence[Example]) -> _Scores:
     return max(alone, key=lambda scores: float(scores.log_density.mean()))
 
 
-def _with_time(fitted: Fitted, asked: Sequence[Example]) -> dict[str, Any] | None:
-    """Figures by picture and time together, and by the picture alone, of what time tells of."""
-    timed = [one for each in asked for one in each.timed]
+def _with_time(
+    fitted: Fitted, timed: Sequence[Example], *, track: bool = False
+) -> dict[str, Any] | None:
+    """Figures by picture and time together, and by the picture alone, of what time tells of.
+
+    By the photos before and after, or also by a `track`.
+    """
     if fitted.fusion is None or not timed:
         return None
     rows, fusion = [], fitted.fusion
     for example in timed:
         answer = example.answer(fitted)
         moment = example.told(fitted, fusion.movement)
-        told = fused(fusion, answer.mixture, moment, None, fitted.within_km)
+        chances = example.track if track else ()
+        told = fused(fusion, answer.mixture, moment, chances, fitted.within_km)
         lat, lon = lat_lon(told.estimate)
         rows.append(
             (

@@ -31,7 +31,7 @@ _FORCE = options.option(
 
 @options.taking(
     *(options.MODELS, options.neighbours(100), _ABSENT, options.EXACT, options.DEVICE),
-    *(options.VERIFY, options.WITHIN, options.SAMPLE, options.SEED, _FORCE),
+    *(options.VERIFY, options.WITHIN, options.SAMPLE, options.SEED, _FORCE, options.TRACK),
     queries=options.make_queries,
     exclusions=options.make_leakage,
     where=options.make_filter,
@@ -42,7 +42,8 @@ def calibrate(context: typer.Context, as_json: JsonOption = False, **given: Any)
     One half of the queries is fitted to, the other gives the figures; queries of one place or
     author stay together. If the other half is not worse off than by the defaults, the calibration
     is fitted again to all of them and recorded, and from then on `geosearch localize` uses the
-    latest one of its model: the one made with the same filter, or else with none.
+    latest one of its model: the one made with the same filter, or else with none. What tracks are
+    worth is learned only with --track.
 
     Of several models each is fitted alone, and then how much each counts where they answer
     together; the figures are beside those of the best one alone.
@@ -54,6 +55,7 @@ def calibrate(context: typer.Context, as_json: JsonOption = False, **given: Any)
     from geosearch.evaluation import calibrating
 
     given["within_km"] = read_named(given).get("within_km")
+    given["track"] = given["track"] or None
     with console.database(context) as opened, console.progress("calibrate", "queries") as report:
         made = calibrating.calibrate(opened, **given, progress=report)
     few = calibrating.FEW

@@ -29,8 +29,7 @@ IdArgument = Annotated[int, typer.Argument(metavar="ID", help="Id of the answer.
 #: Calibrations that are named where none applies.
 _NAMED = 3
 
-#: In help, what is asked of time stands together; and how far a clock is ahead.
-_TIME = "Time"
+#: How far a clock is ahead.
 _CLOCK = re.compile(r"([-+]?)(\d{1,2}):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
 
 #: Neighbours that `show` lists where nothing says how many.
@@ -59,29 +58,23 @@ _OF = options.option(
         bool,
         "Also go by the photos that the same camera took before and after. This is so anyway where "
         "the calibration has learned what they are worth.",
-        group=_TIME,
+        group=options.TIME,
     ),
-    options.option(
-        "track",
-        list[str],
-        "Also go by a track: .gpx, .kml, .geojson, or the .json of Google's timeline; repeatable.",
-        metavar="FILE",
-        group=_TIME,
-    ),
+    options.TRACK,
     options.option(
         "clock_offset",
         str,
         "How far the camera's clock is ahead of the track's, as [-]H:MM[:SS] or seconds; else it "
         "is found by photos whose positions are known.",
         metavar="TIME",
-        group=_TIME,
+        group=options.TIME,
     ),
     options.option(
         "without",
         str,
         "Go by no timeline, by no track, or by the picture alone.",
         metavar="timeline,track",
-        group=_TIME,
+        group=options.TIME,
     ),
 )
 def _make_times(given: dict[str, Any]) -> dict[str, Any]:
@@ -89,14 +82,11 @@ def _make_times(given: dict[str, Any]) -> dict[str, Any]:
     without = set(filter(None, (given.pop("without") or "").split(",")))
     for name in sorted(without):
         check_choice("without", name, ("timeline", "track"))
-    timeline = given.pop("timeline") or None
-    if "timeline" in without:
-        timeline = False
-    if "track" in without:
-        given = {"track": None, "clock_offset": None}
+        if given[name]:
+            raise InputError(f"--{name} and --without {name}", "Leave one of them out.")
     offset = given["clock_offset"]
     return {
-        "timeline": timeline,
+        "timeline": False if "timeline" in without else given["timeline"] or None,
         "track": given["track"] or None,
         "clock_offset": None if offset is None else _seconds(offset),
     }
@@ -392,7 +382,7 @@ def _time(answer: Localization) -> str | None:
         away = f"{format_hours(min(hours))} to {format_hours(max(hours))} away"
         said.append(f"{number_of(len(hours), 'photo')} without a position, {away}")
     if evidence.track is not None:
-        said.append(f"{evidence.track.name}, the camera's clock {evidence.track.clock_offset}")
+        said.append(f"{evidence.track.name}, {evidence.track.clock_offset}")
     if evidence.disagrees:
         said.append("they disagree")
     return f"{Path(answer.photo).name}: believed: {'; '.join(said)}"

@@ -173,6 +173,15 @@ WITHIN = option(
     "Distances of the figures, km: a,b; by default those that fit the photos searched.",
     metavar="KM,…",
 )
+#: In help, what is asked of time stands together.
+TIME = "Time"
+TRACK = option(
+    "track",
+    list[str],
+    "Also go by a track: .gpx, .kml, .geojson, or the .json of Google's timeline; repeatable.",
+    metavar="FILE",
+    group=TIME,
+)
 SEED = option("seed", int, "Seed of what is drawn at random.", default=0)
 DUPLICATES = option(
     "duplicate_distance",

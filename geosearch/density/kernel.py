@@ -132,14 +132,17 @@ class Mixture:
             self.centres, self.weights, 1 / (1 / self.kappa + (km / EARTH_RADIUS_KM) ** 2)
         )
 
-    def condensed(self, side: float) -> Mixture:
+    def condensed(self, side: float, alike: float = 1.0) -> Mixture:
         """The mixture with close components of one bandwidth as one, of the same mean and spread.
 
-        Close is: in the same cube of a grid in space whose side is `side` bandwidths. Weights
-        must be positive.
+        Close is: in the same cube of a grid in space whose side is `side` bandwidths; of one
+        bandwidth, or of bandwidths that differ by less than the factor `alike`. Weights must be
+        positive.
         """
-        cubes = np.floor(self.centres / (side * self.bandwidth[:, None]))
-        columns = [*cubes.T, self.kappa]
+        widths, kinds = self.bandwidth, self.kappa
+        if alike > 1:
+            widths = kinds = np.minimum(1.0, alike ** np.floor(np.log(widths) / np.log(alike)))
+        columns = [*np.floor(self.centres / (side * widths[:, None])).T, kinds]
         order = np.lexsort(columns)
         changes = [np.diff(column[order]) != 0 for column in columns]
         first = np.flatnonzero(np.r_[True, np.any(changes, axis=0)])
@@ -151,8 +154,10 @@ class Mixture:
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)
         apart = vectors - np.repeat(centres, np.diff([*first, len(order)]), axis=0)
         spread = np.add.reduceat(shares * (apart**2).sum(axis=1), first) / weights
-        kappa = 1 / (1 / self.kappa[order[first]] + spread / 2)  # the spread has two dimensions
-        return Mixture(centres, weights, kappa)
+        own = 1 / self.kappa[order[first]]
+        if alike > 1:
+            own = np.add.reduceat(shares / self.kappa[order], first) / weights
+        return Mixture(centres, weights, 1 / (own + spread / 2))  # the spread has two dimensions
 
     def with_background(self, share: float) -> Mixture:
         """The mixture with so much of a uniform density."""

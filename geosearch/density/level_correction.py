@@ -28,6 +28,11 @@ class LevelMap:
     raw: tuple[float, ...] = NOMINAL
 
     @classmethod
+    def cautious(cls) -> LevelMap:
+        """For where nothing is known: of what the density itself leaves out, the square root."""
+        return cls(tuple(1 - (1 - level) ** 2 for level in NOMINAL))
+
+    @classmethod
     def fitted(cls, levels: Array) -> LevelMap:
         """The map under which the levels (n,) of true places would be evenly spread."""
         ordered, n = np.sort(levels), len(levels)

@@ -23,6 +23,9 @@ from geosearch.sphere import Array
 #: Of a product, pairs of kernels of this share together are left out.
 PRUNED = 1e-6
 
+#: Where a product has more kernels, those so close, in bandwidths, and so alike in these are one.
+_MANY, _CLOSE, _ALIKE = 300, 0.1, 1.1
+
 #: Less concentrated than this no kernel is: two opposite ones of one κ leave the uniform density.
 _LEAST_KAPPA = 1e-6
 
@@ -92,33 +95,53 @@ def together(
     otherwise: Mixture,
     log_level: float,
     agreed: tuple[Mixture, float] | None = None,
+    alike: float = 0.0,
 ) -> Together:
     """Fuse densities, each of which is wrong with the probability beside it.
 
     Where one is wrong it says nothing: the photo is anywhere, at the log density `log_level`. Where
     all are, the density is `otherwise`. `agreed` is the product of two where that is known, and its
-    log mass.
+    log mass; `alike` is as in `shares_of`.
     """
-    densities: list[Mixture] = [otherwise]
-    masses = [0.0]
-    for index, (density, _) in enumerate(evidence):
-        # With this one, all that were there without it.
-        with_it = [(density, 0.0)]
-        for other, mass in zip(densities[1:], masses[1:], strict=True):
-            both, more = agreed if agreed and index == 1 else product(other, density)
-            with_it.append((both, mass + more))
-        densities += [each for each, _ in with_it]
-        masses += [mass for _, mass in with_it]
+    found = products([density for density, _ in evidence], agreed)
+    masses = np.array([0.0, *(mass for _, mass in found)])
     doubts = [doubt for _, doubt in evidence]
-    shares = shares_of(np.array(masses)[None], doubts, log_level)[0]
+    shares = shares_of(masses[None], doubts, log_level, alike)[0]
+    densities = [otherwise, *(density for density, _ in found)]
     parts = [pair for pair in zip(shares.tolist(), densities, strict=True) if pair[0] > 0]
     return Together(united(parts), shares)
 
 
-def shares_of(log_masses: Array, doubts: Sequence[float], log_level: float) -> Array:
+def products(
+    densities: Sequence[Mixture], agreed: tuple[Mixture, float] | None = None
+) -> list[tuple[Mixture, float]]:
+    """The product of each choice of densities, and its log mass, numbered as `Together.shares`.
+
+    That of none, number 0, is left out. `agreed` is that of the first two, where it is known.
+    """
+    found: list[tuple[Mixture, float]] = []
+    for index, density in enumerate(densities):
+        # With this one, all that were there without it.
+        with_it = [(density, 0.0)]
+        for other, mass in found:
+            if agreed and index == 1:
+                both, more = agreed
+            else:
+                both, more = product(other, density)
+                if len(both.weights) > _MANY:
+                    both = both.condensed(_CLOSE, _ALIKE)
+            with_it.append((both, mass + more))
+        found += with_it
+    return found
+
+
+def shares_of(
+    log_masses: Array, doubts: Sequence[float], log_level: float, alike: float = 0.0
+) -> Array:
     """`Together.shares` (..., 2ⁿ) of evidence whose products have so much mass (..., 2ⁿ).
 
-    The mass of the product of none and of one is 1.
+    The mass of the product of none and of one is 1. With the probability `alike` the first two are
+    wrong in the same way, if they are not wrong each in its own: then that they agree says nothing.
     """
     chosen = np.arange(2 ** len(doubts))[:, None] >> np.arange(len(doubts)) & 1
     with np.errstate(divide="ignore"):
@@ -126,5 +149,13 @@ def shares_of(log_masses: Array, doubts: Sequence[float], log_level: float) -> A
     # Densities multiplied: one that is wrong is the level, and the last is what it is a density of.
     levels = np.minimum(len(doubts) - chosen.sum(axis=1), len(doubts) - 1) * log_level
     logs = ruled + levels + log_masses
+    if alike:
+        agreed = logs[..., 3] + np.log(alike)
+        logs = logs + np.log1p(-alike)
+        for number in range(0, len(chosen), 4):
+            right = chosen[number].astype(bool)
+            odds = (np.log1p(-np.array(doubts)) - np.log(doubts))[right].sum()
+            told = agreed + odds + log_masses[..., number]
+            logs[..., number] = np.logaddexp(logs[..., number], told)
     shares = np.exp(logs - logs.max(axis=-1, keepdims=True))
     return np.asarray(shares / shares.sum(axis=-1, keepdims=True))

@@ -14,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from geosearch.arguments import Paths
 from geosearch.authors import source
 from geosearch.calibration import Calibration, Fitted
 from geosearch.calibration.calibration_fit import FOLDS, Example, Index, fit, measure
@@ -49,6 +50,7 @@ from geosearch.retrieval.place_conditions import Near
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 from geosearch.timeline import Movement, fit_movement
 from geosearch.timeline.movement_fit import drawn_holes
+from geosearch.timeline.time_asked import NOTHING_MORE, TimeAsked
 from geosearch.timeline.timeline_rows import (
     Dated,
     find_moment,
@@ -56,6 +58,7 @@ from geosearch.timeline.timeline_rows import (
     read_timelines,
     stored_dated,
 )
+from geosearch.timeline.track_files import read_tracks
 from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
@@ -97,6 +100,7 @@ class CalibrateOptions(TypedDict, total=False):
     sample: int | None
     seed: int
     force: bool
+    track: Paths | None
     progress: Progress | None
 
 
@@ -115,6 +119,7 @@ def calibrate(
     sample: int | None = None,
     seed: int = 0,
     force: bool = False,
+    track: Paths | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Calibration:
@@ -142,12 +147,14 @@ def calibrate(
         Take so many queries, drawn at random; the seed decides the halves too.
     force
         Record it even if the held-out half is worse off with it than without.
+    track
+        Files that say where the photographers were: it is learned what tracks are worth, too.
 
     Raises
     ------
     InputError
-        The manifest cannot be read, fewer than 20 of its queries can be used, or the calibration is
-        worse than none.
+        The manifest or a track cannot be read, fewer than 20 of its queries can be used, or the
+        calibration is worse than none.
     NotFoundError
         Nothing was embedded with this model, or a collection in the filter does not exist.
     """
@@ -158,7 +165,8 @@ def calibrate(
     if others and verify:
         raise InputError("`verify` is for one model", "Leave it out, or calibrate one model.")
     require_opencv(verify)
-    how = _How(k, verify, where, exclusions, exact, absent_km)
+    times = TimeAsked(None if track is None else read_tracks(track))
+    how = _How(k, verify, where, exclusions, exact, absent_km, times)
     usable = _answered(database, found, asked, how, progress)
     if len(usable) < FEWEST:
         raise InputError(
@@ -198,7 +206,7 @@ def calibrate(
         verify=verify,
     )
     domains = [replace(domain, references=each) for each in references]
-    fitted = refit(usable, fitted, shared).with_domains(domains)
+    fitted = refit(usable, fitted, shared, movement).with_domains(domains)
     calibration = Calibration(
         model_id=row.id,
         model=name_of(models),
@@ -217,6 +225,7 @@ def calibrate(
             "exclusions": exclusions.to_json(),
             "source": source([query.author for query in asked.queries]),
             "models": [each.id for each in models],
+            **times.to_json(),
         },
         n_fit=int(fitting.sum()),
         n_check=len(held[0]),
@@ -328,6 +337,7 @@ class _How(NamedTuple):
     exclusions: Exclusions
     exact: bool
     absent_km: float | None
+    times: TimeAsked = NOTHING_MORE
 
 
 def _answered(
@@ -370,12 +380,14 @@ def _answered(
             # place it by, and none that looks like it. What they took then tells by its pictures.
             with database.connection() as connection:
                 photo = _dated(connection, labelled, query)
+                on_track = how.times.on_track(connection, photo, how.where)
+            track = on_track.chances if on_track else ()
             for hole in drawn_holes(np.random.default_rng(list(query.sha256))):
                 with database.connection() as connection:
                     moment = find_moment(connection, photo, how.where, hole)
                     near = find_session(connection, photo, how.where, moment, hole) if hole else []
                     stored = queries_of(connection, first, [seen.photo_id for seen in near])
-                if not moment and not near:
+                if not moment and not near and not track:
                     return
                 passing = photo.without_meanwhile(how.where, hole)
                 one = search(passing) if hole else found
@@ -386,8 +398,8 @@ def _answered(
                     for seen, other in nearest_in_time(near, stored, query)
                     if (shown := search_alone(first, other, passing)) is not None
                 ]
-                if moment or session:
-                    yield replace(one, moment=moment, session=tuple(session))
+                if moment or session or track:
+                    yield replace(one, moment=moment, session=tuple(session), track=track)
 
         found = search(how.where)
         if found is None:
@@ -510,16 +522,18 @@ def fit_to(
     return fit(*mine, within_km, movement=movement, fingerprints=fingerprints), others
 
 
-def refit(usable: Sequence[Usable], fitted: Fitted, shared: Sharing) -> Fitted:
+def refit(
+    usable: Sequence[Usable], fitted: Fitted, shared: Sharing, movement: Movement | None = None
+) -> Fitted:
     """A calibration with the settings of another, fitted to all queries.
 
     What is learned from queries that were not fitted to, such as levels, is learned from all of
-    them: each part of `shared` is left out once.
+    them: each part of `shared` is left out once. What time is worth may be learned from all where
+    one half was too few.
     """
     fold = shared.parts(usable, FOLDS)
     hidden = np.array([one[2] is not None for one in usable])
     folds = fold, fold[hidden]
-    movement = None if fitted.fusion is None else fitted.fusion.movement
     return fit(
         *(*_examples(usable), fitted.within_km),
         settings=fitted,

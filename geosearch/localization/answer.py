@@ -172,7 +172,7 @@ class Parameters:
     @property
     def fusion(self) -> Fusion:
         """How far picture and time are believed, by default where no calibration has learned it."""
-        return (self.fitted and self.fitted.fusion) or Fusion()
+        return Fusion() if self.fitted is None else self.fitted.fusion or Fusion.unlearned()
 
     @property
     def classifies(self) -> bool:
@@ -369,8 +369,8 @@ class Localization:
         return calibrated(self.parameters, self.neighbours, place)
 
     @property
-    def _unlearned(self) -> bool:
-        return self.evidence is not None and self.evidence.unlearned
+    def _unlearned(self) -> str | None:
+        return None if self.evidence is None else self.evidence.unlearned
 
     @property
     def calibration_fits(self) -> Fits | None:
@@ -408,8 +408,7 @@ class Localization:
         if self.parameters.outside:
             return f"{said}. It does not fit here: {'; '.join(self.parameters.outside)}"
         if self._unlearned:
-            unseen = "it has seen no photos without positions that tell of one another"
-            return f"{said}. It does not fit here: {unseen}"
+            return f"{said}. It does not fit here: {self._unlearned}"
         return f"{said}. {_FITS[fits]}"
 
     @property

@@ -30,7 +30,7 @@ _FIRST_DAY = datetime(2023, 3, 1, 9, tzinfo=UTC).timestamp()
 _WEEKS_BETWEEN_TRIPS = (3, 12)
 _ARTIST = "Sample Traveller"
 #: Standard deviations: metres of a receiver; degrees, and shares, of how photos are held and lit.
-_RECEIVER_M = 8.0
+RECEIVER_M = 8.0
 _ROTATION, _SCALE, _BRIGHTNESS = 6.0, 0.05, 0.08
 #: Faster, the receiver is off.
 _FASTEST_TRACK_KMH = 300.0
@@ -233,7 +233,7 @@ def _shots(sample: TripSample, over: World, paths: Sequence[journeys.Path]) -> l
             strays = stream.random() < 0.25
             camera = int(stream.integers(sample.cameras) if strays else preferred[session])
             place = (float(lat), float(lon))
-            bearing, metres = stream.uniform(0, 360), abs(stream.normal(0, _RECEIVER_M))
+            bearing, metres = stream.uniform(0, 360), abs(stream.normal(0, RECEIVER_M))
             measured = destination(*place, bearing, metres / 1000)
             stated = (float(measured[0]), float(measured[1]))
             shown = sessions + int(session)
@@ -355,7 +355,7 @@ def _gpx(stream: np.random.Generator, path: journeys.Path, gaps: float, name: st
     lat, lon = path.at(times)
     bearing, metres = (
         stream.uniform(0, 360, len(times)),
-        np.abs(stream.normal(0, _RECEIVER_M, len(times))),
+        np.abs(stream.normal(0, RECEIVER_M, len(times))),
     )
     km = great_circle_km(lat[:-1], lon[:-1], lat[1:], lon[1:])
     on = np.append(km / np.diff(times) * HOUR < _FASTEST_TRACK_KMH, True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -22,34 +22,46 @@ from geosearch.density.best_point import best_point, modes_from
 from geosearch.density.caps import cap_mass, cap_radii_km
 from geosearch.density.level_correction import LevelMap
 from geosearch.density.levels import CLOSE
-from geosearch.density.products import Together, product, shares_of, together
+from geosearch.density.products import Together, product, together
 from geosearch.density.regions import highest_density_regions
 from geosearch.json_record import Record
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
 from geosearch.thresholds import WORLD_KM
 from geosearch.timeline.movement import Movement
 from geosearch.timeline.session_chain import reduced
-from geosearch.timeline.timeline_prior import Moment, moment_prior
+from geosearch.timeline.timeline_prior import Chance, Moment, chances_prior, moment_prior
 
 #: The least and the most that a kind of evidence is doubted.
-_DOUBTS = (1e-3, 0.995)
+_DOUBTS = (1e-3, 0.99)
 
 #: Into how many parts photos are parted by the time to the nearest, of so many photos or more.
 _GAPS, _FEWEST_OF_A_GAP = 6, 40
 
-#: Fewer photos that are told by others without positions teach nothing of what that is worth.
-FEWEST_CHAINED = 20
-
 #: Of a picture and its session together, whose kernels are many, so many are kept.
 _MOST_KERNELS = 400
+
+#: Fewer questions of a kind than this teach nothing of it.
+FEWEST_OF_A_KIND = 20
 
 #: Of a density by picture, so much is its kernels' lightest, which fusing leaves out.
 _LIGHTEST = 1e-4
 
 
+class Kind(NamedTuple):
+    """By what a density is: a track, and photos without positions in the session, or neither."""
+
+    track: bool = False
+    session: bool = False
+
+    @classmethod
+    def of(cls, timeline: Moment | None, track: Sequence[Chance]) -> Self:
+        """That of what time says."""
+        return cls(bool(track), bool(timeline and timeline.session))
+
+
 @dataclass(frozen=True)
 class GapLevels(Record):
-    """Levels that hold for photos of which the nearest in time is farther than so many hours.
+    """Levels that hold for photos of a kind, the nearest in time being farther than so many hours.
 
     `region_levels` correct the levels of regions, `radius_levels` those of caps round the estimate.
     """
@@ -57,18 +69,30 @@ class GapLevels(Record):
     above_hours: float = 0.0
     region_levels: LevelMap = field(default_factory=LevelMap)
     radius_levels: LevelMap = field(default_factory=LevelMap)
+    kind: Kind = field(default_factory=Kind)
 
     @classmethod
-    def fitted(cls, hours: Array, levels: Array) -> tuple[Self, ...]:
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote."""
+        names = ("region_levels", "radius_levels")
+        maps = {name: LevelMap(tuple(value[name]["raw"])) for name in names}
+        return cls(value["above_hours"], kind=Kind(*value["kind"]), **maps)
+
+    @classmethod
+    def fitted(cls, kind: Kind, hours: Array, levels: Array) -> tuple[Self, ...]:
         """Of photos with so many hours to the nearest (n,) and the density's own levels (n, 2)."""
         order = np.argsort(hours)
         count = max(1, min(_GAPS, len(hours) // _FEWEST_OF_A_GAP))
         parts = np.array_split(order, count)
         starts = [0.0, *(float(hours[part].min()) for part in parts[1:])]
         return tuple(
-            cls(start, *(LevelMap.fitted(levels[part, column]) for column in (0, 1)))
+            cls(start, LevelMap.fitted(levels[part, 0]), LevelMap.fitted(levels[part, 1]), kind)
             for start, part in zip(starts, parts, strict=True)
         )
+
+
+#: Of a calibration that has not learned what a kind of time is worth.
+_CAUTIOUS = GapLevels(0.0, LevelMap.cautious(), LevelMap.cautious())
 
 
 @dataclass(frozen=True)
@@ -76,32 +100,49 @@ class Fusion(Record):
     """How far picture and time are believed; the defaults are for where nothing was fitted.
 
     `picture_doubt`, `time_doubt` and `track_doubt` are the probabilities that each tells nothing.
-    `gaps` correct the levels of fused densities: minutes after another photo and a day after it
-    are not alike. `photos` is how many it was fitted to.
+    `chain_doubt` is the probability that the pictures of photos without positions that tell others
+    (`geosearch.timeline.session_chain`) are wrong in the same way as the photo's own; `chained` is
+    how many questions were told by such, too: fewer than `FEWEST_OF_A_KIND` teach nothing of that.
 
-    `chained` is how many of these were told by a session, too: fewer than `FEWEST_CHAINED` teach
-    nothing of that.
+    `gaps` correct the levels of fused densities: minutes after another photo and a day after it
+    are not alike. `otherwise` is for kinds of which there were too few. `photos` and `on_tracks`
+    are how many questions the timeline and tracks were fitted to.
     """
 
     movement: Movement = field(default_factory=Movement)
     picture_doubt: float = 0.3
     time_doubt: float = 0.05
+    chain_doubt: float = 0.05
     track_doubt: float = 0.05
-    gaps: tuple[GapLevels, ...] = (GapLevels(),)
+    gaps: tuple[GapLevels, ...] = ()
+    otherwise: GapLevels = field(default_factory=GapLevels)
     photos: int = 0
     chained: int = 0
+    on_tracks: int = 0
+
+    @classmethod
+    def unlearned(cls, movement: Movement | None = None) -> Self:
+        """That of a calibration which has learned nothing of it.
+
+        A density by time is of needles, the places that people stay at: its own levels would be
+        too sure.
+        """
+        return cls(movement or Movement(), otherwise=_CAUTIOUS)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `to_json` wrote."""
-        gaps = tuple(
-            GapLevels(
-                gap["above_hours"],
-                *(LevelMap(tuple(gap[name]["raw"])) for name in ("region_levels", "radius_levels")),
-            )
-            for gap in value["gaps"]
-        )
-        return cls(**{**value, "movement": Movement.from_json(value["movement"]), "gaps": gaps})
+        read = {
+            "movement": Movement.from_json(value["movement"]),
+            "gaps": tuple(GapLevels.from_json(each) for each in value["gaps"]),
+            "otherwise": GapLevels.from_json(value["otherwise"]),
+        }
+        return cls(**{**value, **read})
+
+    def levels(self, kind: Kind, hours: float) -> GapLevels:
+        """Those for a density of a kind, the nearest in time being so far."""
+        known = [gap for gap in self.gaps if gap.kind == kind and gap.above_hours <= hours]
+        return known[-1] if known else self.otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,78 +203,162 @@ def fused(
     fusion: Fusion,
     picture: Mixture,
     timeline: Moment | None,
-    track: Moment | None = None,
+    track: Sequence[Chance] = (),
     within_km: tuple[float, ...] = WORLD_KM,
 ) -> Fused:
     """The density by a picture and by time; without either kind of time, the picture's alone."""
-    told = [(picture, 0.0)]
-    for moment, doubt in ((timeline, fusion.time_doubt), (track, fusion.track_doubt)):
-        if moment:
-            told.append((moment_prior(fusion.movement, moment), doubt))
-    if len(told) > 1:
-        told[0] = (_lean(picture), fusion.picture_doubt)
-    spread = fusion.movement.spread
-    hours = min((moment.hours for moment in (timeline, track) if moment), default=0.0)
-    levels = [gap for gap in fusion.gaps if gap.above_hours <= hours][-1]
-    both = together(told, spread.mixture, spread.log_level)
+    densities = _densities(fusion.movement, picture, timeline, track)
+    doubts, alike = _doubts(fusion, timeline, track)
+    told = together(
+        [*zip(densities, doubts, strict=True)],
+        _otherwise(fusion.movement, timeline),
+        fusion.movement.spread.log_level,
+        alike=alike,
+    )
     if timeline and timeline.session:
-        both = replace(both, mixture=reduced(both.mixture, _MOST_KERNELS))
-    return Fused(levels, both, within_km)
+        told = replace(told, mixture=reduced(told.mixture, _MOST_KERNELS))
+    return Fused(
+        fusion.levels(Kind.of(timeline, track), hours_to(timeline, track)), told, within_km
+    )
+
+
+def _doubts(
+    fusion: Fusion, timeline: Moment | None, track: Sequence[Chance]
+) -> tuple[list[float], float]:
+    """How each kind of evidence that there is is doubted, and that pictures are wrong alike."""
+    if not timeline and not track:
+        return [0.0], 0.0
+    time = [fusion.time_doubt] if timeline else []
+    doubts = [fusion.picture_doubt, *time, *([fusion.track_doubt] if track else [])]
+    return doubts, fusion.chain_doubt if timeline and timeline.session else 0.0
+
+
+def _otherwise(movement: Movement, timeline: Moment | None) -> Mixture:
+    """Where a photo is if no evidence is right: by the places before and after a session alone."""
+    if timeline and timeline.session:
+        return moment_prior(movement, replace(timeline, session=None))
+    return movement.spread.mixture
+
+
+def hours_to(timeline: Moment | None, track: Sequence[Chance] = ()) -> float:
+    """The time to the nearest photo or, where there is a track, most probably to its positions."""
+    if track:
+        return max(track, key=lambda each: each.probability).moment.hours
+    return timeline.hours if timeline else 0.0
+
+
+def _densities(
+    movement: Movement, picture: Mixture, timeline: Moment | None, track: Sequence[Chance]
+) -> list[Mixture]:
+    densities = [_lean(picture) if timeline or track else picture]
+    if timeline:
+        densities.append(moment_prior(movement, timeline))
+    if track:
+        densities.append(chances_prior(movement, track))
+    return densities
+
+
+@dataclass(frozen=True)
+class Question:
+    """A photo whose place, `truth` in degrees, is known: what picture, photos and track say."""
+
+    picture: Mixture
+    truth: tuple[float, float]
+    timeline: Moment | None
+    track: Sequence[Chance] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its density."""
+        return Kind.of(self.timeline, self.track)
 
 
 def fit_fusion(
     movement: Movement,
-    pictures: Sequence[Mixture],
-    moments: Sequence[Moment],
-    truths: Sequence[tuple[float, float]],
+    questions: Sequence[Question],
     within_km: tuple[float, ...] = WORLD_KM,
 ) -> Fusion:
-    """How far to believe picture and time, by photos whose places, in degrees, are known.
+    """How far to believe picture and time, by photos whose places are known.
 
-    `pictures` are the densities by their pictures and `moments` what was before and after. The
-    doubts maximise the mean log density of the truths; one imaginary photo each holds the defaults.
-    Then the levels are corrected.
+    A doubt maximises the mean log likelihood of what a kind of evidence says, given the truth: that
+    of its density there, or of the level at which photos lie if it is wrong. Then the levels are
+    corrected, of each kind of answer apart. Too few of a kind leave it as it is by default.
     """
-    start = Fusion(movement)
-    from scipy.optimize import minimize  # an answer needs no SciPy, only a fit does
+    told = [replace(each, track=()) for each in questions if each.timeline]
+    on_track = [each for each in questions if each.track]
+    fitted = Fusion.unlearned(movement)
+    for name, index, asked in (
+        ("picture_doubt", 0, told),
+        ("time_doubt", 1, [each for each in told if not each.kind.session]),
+        ("track_doubt", -1, on_track),
+    ):
+        right = [_log_densities(movement, each)[index] for each in asked]
+        wrong = [movement.spread.log_level] * len(asked)
+        fitted = _with_doubt(fitted, name, right, wrong)
+    chained = [each for each in told if each.kind.session]
+    pairs = [_alike(fitted, each) for each in chained]
+    fitted = _with_doubt(fitted, "chain_doubt", *zip(*pairs, strict=True)) if pairs else fitted
+    gaps: list[GapLevels] = []
+    for kind in dict.fromkeys(each.kind for each in (*told, *on_track)):
+        same = [each for each in (*told, *on_track) if each.kind == kind]
+        if len(same) >= FEWEST_OF_A_KIND:
+            gaps += _gaps(fitted, kind, same, within_km)
+    on_tracks = len(on_track) if len(on_track) >= FEWEST_OF_A_KIND else 0
+    return replace(fitted, gaps=tuple(gaps), photos=len(told), on_tracks=on_tracks)
 
-    spread = movement.spread
-    points = unit_vectors(*np.array(truths).T)
-    logs, masses = np.empty((len(points), 4)), np.zeros((len(points), 4))
-    logs[:, 0] = spread.mixture.log_density(points)
-    for row, (picture, moment) in enumerate(zip(pictures, moments, strict=True)):
-        point, lean, prior = points[row, None], _lean(picture), moment_prior(movement, moment)
-        masses[row, 3] = product(lean, prior)[1]
-        logs[row, 1:3] = lean.log_density(point)[0], prior.log_density(point)[0]
-        logs[row, 3] = logs[row, 1] + logs[row, 2] - masses[row, 3]
 
-    def odds(doubts: Sequence[float]) -> Array:
-        return np.asarray(np.log(doubts) - np.log1p(-np.array(doubts)))
+def _log_densities(movement: Movement, asked: Question) -> list[float]:
+    """The log density of the truth by each kind of evidence there is, a track's last."""
+    point = unit_vectors(*asked.truth)[None]
+    densities = _densities(movement, asked.picture, asked.timeline, asked.track)
+    return [float(density.log_density(point)[0]) for density in densities]
 
-    origin = odds([start.picture_doubt, start.time_doubt])
-    low, high = odds(_DOUBTS)
 
-    def doubts_of(values: Array) -> Array:
-        return np.asarray(1 / (1 + np.exp(-np.clip(values, low, high))))
+def _alike(fusion: Fusion, asked: Question) -> tuple[float, float]:
+    """The log likelihood of a photo's picture and its session, each on its own; or wrong alike."""
+    movement, level = fusion.movement, fusion.movement.spread.log_level
+    doubts, _ = _doubts(fusion, asked.timeline, ())
+    own = [
+        np.logaddexp(np.log1p(-doubt) + log, np.log(doubt) + level)
+        for doubt, log in zip(doubts, _log_densities(movement, asked), strict=True)
+    ]
+    _, mass = product(*_densities(movement, asked.picture, asked.timeline, ()))
+    point = unit_vectors(*asked.truth)[None]
+    otherwise = float(_otherwise(movement, asked.timeline).log_density(point)[0])
+    return float(sum(own)), mass + otherwise + float(np.log1p(-np.array(doubts)).sum())
 
-    def objective(values: Array) -> float:
-        shares = shares_of(masses, doubts_of(values).tolist(), spread.log_level)
-        with np.errstate(divide="ignore"):
-            mean = np.logaddexp.reduce(np.log(shares) + logs, axis=1).mean()
-        return float(-mean + np.sum((values - origin) ** 2) / (8 * len(points)))
 
-    found = minimize(objective, origin, method="Nelder-Mead", options={"xatol": 1e-3})
-    picture_doubt, time_doubt = doubts_of(found.x).tolist()
-    fitted = replace(start, picture_doubt=picture_doubt, time_doubt=time_doubt, photos=len(points))
-    levels = np.empty((len(points), 2))
-    for row, (picture, moment) in enumerate(zip(pictures, moments, strict=True)):
-        answer = fused(fitted, picture, moment, within_km=within_km)
+def _with_doubt(
+    fusion: Fusion, name: str, right: Sequence[float], wrong: Sequence[float]
+) -> Fusion:
+    """With the doubt of a name fitted to log likelihoods (n,), if not doubted and if so.
+
+    One imaginary photo holds the default; too few leave it.
+    """
+    if len(right) < FEWEST_OF_A_KIND:
+        return fusion
+    default, doubts = float(getattr(fusion, name)), np.geomspace(*_DOUBTS, 200)
+    prior = default * np.log(doubts) + (1 - default) * np.log1p(-doubts)
+    logs = np.logaddexp(
+        np.log1p(-doubts) + np.array(right)[:, None], np.log(doubts) + np.array(wrong)[:, None]
+    )
+    found: dict[str, Any] = {name: float(doubts[np.argmax(logs.sum(axis=0) + prior)])}
+    return replace(fusion, **found)
+
+
+def _gaps(
+    fusion: Fusion, kind: Kind, questions: Sequence[Question], within_km: tuple[float, ...]
+) -> tuple[GapLevels, ...]:
+    """The correction of the levels of answers to questions of a kind."""
+    levels, hours = np.empty((len(questions), 2)), np.empty(len(questions))
+    for row, each in enumerate(questions):
+        answer = fused(fusion, each.picture, each.timeline, each.track, within_km)
         lat, lon = lat_lon(answer.estimate)
-        away = float(great_circle_km(lat, lon, *truths[row]))
-        levels[row, 0] = level_at(answer.mixture, *truths[row])
+        away = float(great_circle_km(lat, lon, *each.truth))
+        levels[row, 0] = level_at(answer.mixture, *each.truth)
         levels[row, 1] = cap_mass(answer.mixture, answer.estimate, away / EARTH_RADIUS_KM)
-    hours = np.array([moment.hours for moment in moments])
-    return replace(fitted, gaps=GapLevels.fitted(hours, levels))
+        hours[row] = hours_to(each.timeline, each.track)
+    return GapLevels.fitted(kind, hours, levels)
 
 
 def _lean(picture: Mixture) -> Mixture:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from threading import Lock
 from typing import Any
 
@@ -12,11 +11,12 @@ import numpy as np
 
 from geosearch.database.connection import Connection
 from geosearch.retrieval import Filter
-from geosearch.timeline.clock_offset import ClockOffset, find_offset
+from geosearch.timeline.clock_offset import ClockReadings, LikelyOffsets
 from geosearch.timeline.fusion import Fusion
 from geosearch.timeline.time_evidence import OnTrack, TimeEvidence
 from geosearch.timeline.timeline_rows import (
     Dated,
+    Reading,
     file_dated,
     find_moment,
     located_readings,
@@ -36,7 +36,9 @@ class TimeAsked:
     track: Track | None = None
     clock_offset: float | None = None
     files: bool = False
-    _offsets: dict[Any, ClockOffset] = field(default_factory=dict, compare=False, repr=False)
+    _readings: dict[Any, tuple[ClockReadings, list[Reading]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
     _lock: Any = field(default_factory=Lock, compare=False, repr=False)
 
     def to_json(self) -> Mapping[str, Any]:
@@ -62,33 +64,37 @@ class TimeAsked:
         if photo is None:
             return None
         moment = find_moment(connection, photo, where) if timeline else None
-        on_track = self._on_track(connection, photo, where)
+        on_track = self.on_track(connection, photo, where)
         return TimeEvidence(photo, moment or None, fusion, on_track)
 
-    def _on_track(self, connection: Connection, photo: Dated, where: Filter) -> OnTrack | None:
+    def on_track(self, connection: Connection, photo: Dated, where: Filter) -> OnTrack | None:
+        """What a track says of a photo, by what others tell of its clock; None if nothing."""
         track = self.track
         if track is None or photo.taken_at is None:
             return None
-        offset = self._offset(connection, photo, where, track)
-        if offset.photos == 0 and photo.zone == "assumed":
+        offsets = self._offsets(connection, photo, where, track)
+        if offsets.photos == 0 and photo.zone == "assumed":
             return None  # it may be hours off
-        shown = photo.taken_at - timedelta(seconds=offset.seconds)
-        moment = track.moment(shown.timestamp() / 3600)
-        return OnTrack(track.name, track.sha256, offset, moment) if moment else None
+        chances = offsets.chances(track, photo.taken_at.timestamp() / 3600)
+        if not any(each.moment for each in chances):
+            return None
+        return OnTrack(track.name, track.sha256, offsets.best, chances)
 
-    def _offset(
+    def _offsets(
         self, connection: Connection, photo: Dated, where: Filter, track: Track
-    ) -> ClockOffset:
-        """That of the photo's camera, by its photos with positions, found once."""
+    ) -> LikelyOffsets:
+        """Those of the photo's camera, by its photos with positions, which are looked up once."""
         if self.clock_offset is not None:
-            return ClockOffset(self.clock_offset, None)
-        key = where, photo.collection_id, photo.author, photo.camera, photo.zone == "assumed"
+            return LikelyOffsets.given(self.clock_offset)
+        zoned = photo.zone != "assumed"
+        key = where, photo.collection_id, photo.author, photo.camera, zoned
         with self._lock:
-            if key not in self._offsets:
+            if key not in self._readings:
                 rows = located_readings(connection, photo, where, track.hours[0], track.hours[-1])
-                hours, lat, lon = np.array(rows, float).reshape(-1, 3).T
-                self._offsets[key] = find_offset(track, hours, lat, lon)
-            return self._offsets[key]
+                hours, lat, lon = np.array([row[:3] for row in rows], float).reshape(-1, 3).T
+                self._readings[key] = ClockReadings(track, hours, lat, lon, zoned), rows
+            readings, rows = self._readings[key]
+            return readings.offsets(np.array([row.sha256 != photo.sha256 for row in rows], bool))
 
 
 #: Nothing but the timeline, of photos in the database.

@@ -10,9 +10,9 @@ from typing import Any, Self
 from geosearch.density import Mixture
 from geosearch.json_record import Record
 from geosearch.timeline.clock_offset import ClockOffset
-from geosearch.timeline.fusion import FEWEST_CHAINED, Fused, Fusion, fused
+from geosearch.timeline.fusion import FEWEST_OF_A_KIND, Fused, Fusion, fused
 from geosearch.timeline.session_chain import Session
-from geosearch.timeline.timeline_prior import Moment
+from geosearch.timeline.timeline_prior import Chance, Moment
 from geosearch.timeline.timeline_rows import Dated
 
 #: Below this probability that all kinds of evidence are right they disagree.
@@ -24,18 +24,18 @@ _BLANK = 0.99
 
 @dataclass(frozen=True)
 class OnTrack(Record):
-    """Where a track was when a photo was taken, and how far the clock of its camera was off."""
+    """Where a track may have been when a photo was taken, as the clock of its camera may be off."""
 
     name: str
     sha256: str
     clock_offset: ClockOffset
-    moment: Moment
+    chances: tuple[Chance, ...]
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `to_json` wrote."""
-        moment, offset = Moment.from_json(value["moment"]), ClockOffset(**value["clock_offset"])
-        return cls(value["name"], value["sha256"], offset, moment)
+        chances = tuple(map(Chance.from_json, value["chances"]))
+        return cls(value["name"], value["sha256"], ClockOffset(**value["clock_offset"]), chances)
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,19 @@ class TimeEvidence:
         return self.agree < _EVEN
 
     @property
-    def unlearned(self) -> bool:
-        """Whether time is that of photos without positions alone, whose worth was not learned."""
-        moment = self.timeline
-        alone = moment is not None and not moment.fixes and self.track is None
-        return alone and self.fusion.chained < FEWEST_CHAINED
+    def unlearned(self) -> str | None:
+        """In words, what it goes by whose worth was not learned; None where all was."""
+        moment, fusion = self.timeline, self.fusion
+        if self.track is not None:
+            return None if fusion.on_tracks else "it has seen no photos on a track"
+        if moment is not None and not moment.fixes and fusion.chained < FEWEST_OF_A_KIND:
+            return "it has seen no photos without positions that tell of one another"
+        return None if fusion.photos or not moment else "it has seen no photos in order of time"
 
     def fused(self, picture: Mixture, within_km: tuple[float, ...], *, blank: bool) -> Fused:
         """The density by the picture, which is hardly believed if it is `blank`, and by time."""
         fusion = replace(self.fusion, picture_doubt=_BLANK) if blank else self.fusion
-        track = None if self.track is None else self.track.moment
+        track = () if self.track is None else self.track.chances
         return fused(fusion, picture, self.timeline, track, within_km)
 
     def weighed(self, told: Fused) -> Self:
@@ -112,7 +115,7 @@ class TimeEvidence:
             and dict(zip(("lat", "lon"), self.by_picture, strict=True)),
             "believed": dict(self.believed),
             "agree": self.agree,
-            "fitted_to": self.fusion.photos,
+            "fitted_to": self.fusion.on_tracks if self.track else self.fusion.photos,
             "chained_to": self.fusion.chained,
         }
 

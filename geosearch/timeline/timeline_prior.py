@@ -104,6 +104,23 @@ class Moment(Record):
 NOTHING_KNOWN = Moment(None, None)
 
 
+@dataclass(frozen=True)
+class Chance(Record):
+    """What was known when a photo was taken, if that is when it was: with that `probability`.
+
+    `spread_km` is the standard deviation of the places at all the times that it stands for.
+    """
+
+    probability: float
+    spread_km: float
+    moment: Moment
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote."""
+        return cls(value["probability"], value["spread_km"], Moment.from_json(value["moment"]))
+
+
 def fix_kernels(movement: Movement, fix: Fix) -> Mixture:
     """The density of a photo by one other."""
     hours = np.array(fix.hours)
@@ -195,6 +212,16 @@ def _known(movement: Movement, fix: Fix | None) -> list[Sight]:
         return []
     km = max(fix.accuracy_km, BANDWIDTH_RANGE_KM[0])
     return [Sight(fix.hours, Mixture.at([fix.lat], [fix.lon], [1.0], km), movement.doubt)]
+
+
+def chances_prior(movement: Movement, chances: Sequence[Chance]) -> Mixture:
+    """The density of a photo that was taken at one of several times."""
+    return united(
+        [
+            (each.probability, moment_prior(movement, each.moment).blurred(each.spread_km))
+            for each in chances
+        ]
+    )
 
 
 def steady_way(movement: Movement, before: Fix, after: Fix) -> tuple[float, float, float]:

@@ -224,14 +224,23 @@ def find_session(
     return []
 
 
+class Reading(NamedTuple):
+    """What a clock showed, in hours since 1970, at a position in degrees, in a photo's file."""
+
+    hours: float
+    lat: float
+    lon: float
+    sha256: bytes
+
+
 def located_readings(
     connection: Connection, photo: Dated, where: Filter, first: float, last: float
-) -> list[tuple[float, float, float]]:
-    """What a photo's clock showed at places that are known: hours since 1970, latitude, longitude.
+) -> list[Reading]:
+    """What a photo's clock showed at places that are known.
 
     Of photos that pass the filter, by the same author and camera, in the photo's collection if it
-    is in one, between two times in hours since 1970 or less than 15 hours off. Where the photo's
-    clock names no zone, they are readings as in `find_moment`.
+    is in one, between two times in hours since 1970 or less than 15 hours off; the photo itself may
+    be among them. Where its clock names no zone, they are readings as in `find_moment`.
     """
     if not photo.known(where):
         return []
@@ -246,7 +255,7 @@ def located_readings(
     found = []
     for row in _rows(connection, statement, values | own):
         shown = row.reading if photo.zone == "assumed" else row.taken_at
-        found.append((_hours(shown), row.lat, row.lon))
+        found.append(Reading(_hours(shown), row.lat, row.lon, bytes(row.sha256)))
     return found
 
 
@@ -259,8 +268,8 @@ def camera_of(connection: Connection) -> sql.SQL:
 
 
 def _mine(photo: Dated) -> tuple[sql.Composable, dict[str, Any]]:
-    """The condition on located photos to be of a photo's timeline, and no copies of it."""
-    mine: list[sql.SQL] = [sql.SQL("sha256 <> %(own_sha256)s")]
+    """The condition on located photos to be of a photo's timeline."""
+    mine = [sql.SQL("true")]
     if photo.collection_id is not None:
         mine.append(sql.SQL("collection_id = %(own_collection)s"))
         mine.append(sql.SQL("author IS NOT DISTINCT FROM %(own_author)s"))
@@ -299,7 +308,9 @@ def _nearest(
     mine, own = _mine(photo)
     statement = sql.SQL(
         """
-        WITH own AS (SELECT * FROM ({located}) AS located WHERE {mine})
+        WITH own AS (
+            SELECT * FROM ({located}) AS located WHERE {mine} AND sha256 <> %(own_sha256)s
+        )
         (SELECT * FROM own WHERE taken_at BETWEEN %(own_first)s AND %(own_before)s
             ORDER BY taken_at DESC, photo_id DESC LIMIT %(own_count)s)
         UNION ALL

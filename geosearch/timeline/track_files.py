@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from functools import cached_property
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 
 from geosearch.arguments import Paths, paths
 from geosearch.errors import InputError, unusable_file
-from geosearch.sphere import Array
+from geosearch.sphere import Array, unit_vectors
 from geosearch.storage import regular
 from geosearch.timeline.timeline_prior import Fix, Moment
 
@@ -58,6 +59,21 @@ class Track:
 
     def __len__(self) -> int:
         return len(self.hours)
+
+    def at(self, hours: Array) -> Array:
+        """Vectors (n, 3) to where it was at times (n,), on a straight way from one to the next."""
+        axes = self._vectors.T
+        return np.stack([np.interp(hours, self.hours, axis) for axis in axes], axis=-1)
+
+    def away(self, hours: Array) -> Array:
+        """Hours (n,) from times (n,) to the nearest position."""
+        after = np.clip(np.searchsorted(self.hours, hours), 1, max(len(self) - 1, 1))
+        ends = self.hours[np.minimum(np.stack([after - 1, after]), len(self) - 1)]
+        return np.asarray(np.abs(ends - hours).min(axis=0))
+
+    @cached_property
+    def _vectors(self) -> Array:
+        return unit_vectors(self.lat, self.lon)
 
     def moment(self, hours: float) -> Moment:
         """The positions just before and just after a time in hours since 1970."""
@@ -116,12 +132,11 @@ def _read_track(name: str) -> Track:
         )
     try:
         points = [point for point in readers[kind](data) if _possible(point)]
-    except InputError:
-        raise
     except Exception as error:  # of hostile files, parsers raise all there is
+        why = _why(error) if data.strip() else "it is empty"
         raise InputError(
-            f"{name}: not a track that can be read: {type(error).__name__}: {str(error)[:200]}",
-            "Export the track again.",
+            f"{name}: not a track that can be read: {why}",
+            "Export the track again, or convert it to GPX.",
         ) from error
     if not points:
         raise InputError(
@@ -133,6 +148,29 @@ def _read_track(name: str) -> Track:
     return Track(
         Path(name).name, hashlib.sha256(data).hexdigest(), times / 3600, lat, lon, accuracy
     )
+
+
+def _why(error: Exception) -> str:
+    """In words, why a file cannot be read."""
+    from xml.etree.ElementTree import ParseError
+
+    from defusedxml import DefusedXmlException
+
+    match error:
+        case InputError():
+            return error.message
+        case DefusedXmlException():
+            return "it has a document type or entities (<!DOCTYPE>), which no track needs"
+        case ParseError():
+            line, column = error.position
+            return f"its XML breaks off or is wrong at line {line}, column {column + 1}"
+        case json.JSONDecodeError():
+            return f"its JSON breaks off or is wrong at line {error.lineno}, column {error.colno}"
+        case RecursionError():
+            return "it is nested too deeply"
+        case UnicodeError() | LookupError():
+            return "its text is in no encoding that is known"
+    return "its parts are not those of a track"
 
 
 def _read(name: str) -> bytes:
@@ -162,8 +200,24 @@ def _seconds(text: Any) -> float:
     """A time as seconds since 1970, UTC where no zone is named; 0 if it is none."""
     from geosearch.ingest.photo_times import read_time, with_zone  # loads what reads pictures
 
-    found = read_time(str(text or ""))
-    return 0.0 if found is None else with_zone(found, UTC).timestamp()
+    try:
+        found = read_time(str(text or ""))
+        return 0.0 if found is None else with_zone(found, UTC).timestamp()
+    except (ValueError, OverflowError):  # in no year that there is
+        return 0.0
+
+
+def _number(field: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f'"{field}" is {str(value)[:40]!r}, which is no number') from None
+
+
+def _objects(field: str, value: Any) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise InputError(f'"{field}" is no list of objects')
+    return value
 
 
 def _elements(data: bytes) -> Iterator[Any]:
@@ -201,8 +255,8 @@ def _gpx(data: bytes) -> Iterator[_Point]:
     for element in _elements(data):
         if _local(element) in _GPX_POINTS:
             for text in _children(element, "time")[:1]:
-                place = float(element.get("lat", "nan")), float(element.get("lon", "nan"))
-                yield _seconds(text), *place, _RECEIVER_KM
+                lat, lon = (_number(field, element.get(field, "nan")) for field in ("lat", "lon"))
+                yield _seconds(text), lat, lon, _RECEIVER_KM
 
 
 def _kml(data: bytes) -> Iterator[_Point]:
@@ -226,17 +280,18 @@ def _points(times: Iterable[Any], places: Iterable[Sequence[Any] | None]) -> Ite
     """Of places that are longitude, latitude and more; what is less is none."""
     for time, place in zip(times, places, strict=False):
         if place and len(place) > 1:
-            yield _seconds(time), float(place[1]), float(place[0]), _RECEIVER_KM
+            lon, lat = (_number("coordinates", each) for each in place[:2])
+            yield _seconds(time), lat, lon, _RECEIVER_KM
 
 
 def _json(data: bytes) -> Iterator[_Point]:
     value = json.loads(data)
     if not isinstance(value, dict):
-        raise InputError("a track in JSON is an object", "Give GeoJSON, or Google's timeline.")
+        raise InputError("a track in JSON is an object: GeoJSON, or Google's timeline")
     if "locations" in value:
-        return _takeout(value["locations"])
+        return _takeout(_objects("locations", value["locations"]))
     if "semanticSegments" in value:
-        return _phone(value["semanticSegments"])
+        return _phone(_objects("semanticSegments", value["semanticSegments"]))
     return _geojson(value)
 
 
@@ -245,23 +300,26 @@ def _takeout(records: Iterable[Mapping[str, Any]]) -> Iterator[_Point]:
         if "latitudeE7" not in each or "longitudeE7" not in each:
             continue
         time = each.get("timestamp")
-        seconds = float(each.get("timestampMs", 0)) / 1000 if time is None else _seconds(time)
+        stamp = _number("timestampMs", each.get("timestampMs", 0)) / 1000
         # Of the accuracy, Google says that 68 % lie within it.
-        accuracy = float(each.get("accuracy", 1000 * _RECEIVER_KM)) / 1000 / 1.5
-        yield seconds, float(each["latitudeE7"]) / 1e7, float(each["longitudeE7"]) / 1e7, accuracy
+        accuracy = _number("accuracy", each.get("accuracy", 1000 * _RECEIVER_KM)) / 1000 / 1.5
+        lat, lon = (_number(name, each[name]) / 1e7 for name in ("latitudeE7", "longitudeE7"))
+        yield stamp if time is None else _seconds(time), lat, lon, accuracy
 
 
 def _phone(segments: Iterable[Mapping[str, Any]]) -> Iterator[_Point]:
     for segment in segments:
-        for each in segment.get("timelinePath", ()):
+        for each in _objects("timelinePath", segment.get("timelinePath", [])):
             found = _DEGREES.fullmatch(str(each.get("point", "")))
             if found is not None:
                 yield _seconds(each.get("time")), float(found[1]), float(found[2]), _RECEIVER_KM
 
 
 def _geojson(value: Mapping[str, Any]) -> Iterator[_Point]:
-    features = value.get("features") if value.get("type") == "FeatureCollection" else [value]
-    for feature in features or ():
+    features = [value]
+    if value.get("type") == "FeatureCollection":
+        features = _objects("features", value.get("features") or [])
+    for feature in features:
         geometry, said = feature.get("geometry") or {}, feature.get("properties") or {}
         places, kind = geometry.get("coordinates") or [], geometry.get("type")
         more = (said.get("coordinateProperties") or {}).get("times")
