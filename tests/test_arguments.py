@@ -270,7 +270,7 @@ def test_options_are_those_of_what_they_are_passed_to() -> None:
 
     asked = {field.name for field in fields(Request)}
     assert set(Asking.__annotations__) == asked | set(Conditions.__annotations__)
-    assert set(IngestOptions.__annotations__) == keywords(ingest) - {"collection"}
+    assert set(IngestOptions.__annotations__) == keywords(ingest) - {"collection", "embedder"}
     assert set(EmbedOptions.__annotations__) == keywords(embed) - {"device"}
     assert set(EvaluateOptions.__annotations__) == keywords(evaluate_each)
     own = {"model", "device", "where", "exclusions"}

@@ -112,7 +112,7 @@ PARTS = (
     "few_enough", "search_setting", "use_index", "found_recall", "recall_curve", "exact_cost",
     "ring_radii", "rings_within", "interpolated", "logistic", "numbers", "filter_json",
     "filter_parts", "filter_words", "calibration_for", "calibration_differs", "domain_words",
-    "country_at", "town_at",
+    "country_at", "town_at", "stated_position",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',

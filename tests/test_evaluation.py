@@ -483,7 +483,7 @@ def test_the_text_says_what_was_left_out_and_why_nothing_was_found(
     anns = COUNT // 3
     flat = " ".join(ran.out.split())
     assert f"left out: {anns} with the query's bytes, {anns * (anns - 1):,} by its" in flat
-    assert f"{anns} queries had no neighbours" in ran.err
+    assert f"{anns} queries without neighbours, a miss each" in ran.err
     assert "--include-author" in ran.err
 
 

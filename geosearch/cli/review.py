@@ -253,6 +253,9 @@ def accept(
             with progress("accept", "answers") as report:
                 found = work(progress=report)
     answer(as_json, found, str(found))
+    if found.since is not None and found.until is not None:
+        ends = f"--since {found.since.isoformat()} --until {found.until.isoformat()}"
+        note(f"to take that back: geosearch review undo {ends}")
 
 
 @app.command()

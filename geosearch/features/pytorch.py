@@ -32,7 +32,7 @@ class TorchNetwork:
         return self._threads.submit(self._embed, pixels).result()
 
     def _embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        images = torch.from_numpy(pixels)
+        images = torch.from_numpy(np.require(pixels, requirements="W"))
         if self.device == "cuda":
             images = images.pin_memory()
         with torch.inference_mode():

@@ -224,11 +224,7 @@ class Accepted(Record):
     def __str__(self) -> str:
         verb = "would accept" if self.dry_run else "accepted"
         how = f"right within {self.at_most_km:g} km with a probability of {self.min_probability:g}"
-        said = f"{verb} {number_of(self.answers, 'answer')}, {how} or more"
-        if self.since is None or self.until is None:
-            return said
-        ends = f"--since {self.since.isoformat()} --until {self.until.isoformat()}"
-        return f"{said}\nto take that back: geosearch review undo {ends}"
+        return f"{verb} {number_of(self.answers, 'answer')}, {how} or more"
 
 
 def accept_probable(
