@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.json import Jsonb
 
 from geosearch.client import Geosearch
 from geosearch.database.collection_rows import list_collections, set_private, share
@@ -441,6 +442,38 @@ def test_a_renamed_collection_is_renamed_in_filters(filled: Database) -> None:
     rename_model(filled, "model", "better")
     with pytest.raises(NotFoundError, match="the model 'model'"):
         rename_model(filled, "model", "x")
+
+
+def test_what_answers_and_calibrations_keep_of_a_filter_is_renamed_too(filled: Database) -> None:
+    """What a calibration was fitted for, each model's own filter, and what time was asked by."""
+    named = Jsonb({"kept": [1.5, {"where": {"collections": ["green", "red"]}}]})
+    with filled.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_localizations SET evidence = %(n)s, calibration = %(n)s",
+            {"n": named},
+        )
+        connection.execute(
+            "INSERT INTO geosearch.all_localization_models (localization_id, number, model, "
+            "parameters, filter, plan, query_embedding, modes) "
+            "SELECT id, 1, '{}', '{}', %s, '{}', '[1]', '[]' FROM geosearch.all_localizations",
+            (named,),
+        )
+        connection.execute(
+            "INSERT INTO geosearch.all_calibrations (model, filter, method, parameters, figures, "
+            "queries, options, n_fit, n_check, failed, software) "
+            "VALUES ('', '{}', 'density', %s, '{}', '', '{}', 1, 1, 0, '{}')",
+            (named,),
+        )
+    rename_collection(filled, "red", "crim\\son")
+    found = fetch(
+        filled,
+        "SELECT evidence, l.calibration, m.filter, c.parameters FROM geosearch.localizations AS l, "
+        "geosearch.localization_models AS m, geosearch.calibrations AS c",
+    )
+    renamed = {"kept": [1.5, {"where": {"collections": ["green", "crim\\son"]}}]}
+    assert found == [(renamed,) * 4]
+    rename_collection(filled, "crim\\son", "red")
+    assert fetch(filled, "SELECT evidence FROM geosearch.localizations") == [(named.obj,)]
 
 
 # ---- indexes ------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from geosearch.retrieval.facts import forget
 
 #: What was computed, and its columns in which others are named.
 _NAMING = {
-    "localizations": ("filter", "parameters"),
+    "localizations": ("filter", "parameters", "calibration", "evidence"),
+    "localization_models": ("filter",),
     "evaluations": ("filter", "parameters"),
-    "calibrations": ("filter",),
+    "calibrations": ("filter", "parameters"),
     "partitions": ("filter",),
     "whitenings": ("filter",),
 }
