@@ -33,7 +33,7 @@ from geosearch.localization.reviews import decide
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, where
-from geosearch.retrieval.duplicates import Found
+from geosearch.retrieval.duplicates import Exclusions, Found
 from geosearch.sphere import EARTH_RADIUS_KM, destination, great_circle_km, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread, moment_prior
 from geosearch.timeline.fusion import Fusion, fused
@@ -231,7 +231,7 @@ def test_a_message_is_read_back_as_it_was(seed: int) -> None:
     assert Message.from_json(said.to_json()) == said
     assert said.like(replace(said, doubt=said.doubt * (1 + 1e-6)))
     assert not said.like(replace(said, doubt=said.doubt + 0.01))
-    session = Session((Seen(1, -2.0),), said, None, True, {"bandwidth_km": None})
+    session = Session((Seen(1, -2.0),), said, None, True)
     assert Session.from_row(session.to_row()) == session
 
 
@@ -461,6 +461,31 @@ def test_an_answer_by_a_session_is_kept_and_computed_again(own_world: World) -> 
     again = reproduce(world.database, given_.id)
     assert not again.same
     assert "what the photos of its session show is different" in again.changes
+
+
+def test_time_is_asked_again_by_what_it_was_asked_by(own_world: World) -> None:
+    """A near-duplicate that has a position is no reference for the answer, and yet before it."""
+    world = own_world
+    key = world.session[1]
+    with world.database.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_queries AS q SET embedding = (SELECT embedding "
+            "FROM geosearch.all_queries WHERE photo_id = %s) WHERE photo_id = %s",
+            (world.nothing, key),
+        )
+        here = "geom = ST_SetSRID(ST_Point(8, 47), 4326), position_source = 'exif'"
+        change(connection, key, here)
+    others = Exclusions(same_bytes=True, duplicate_distance=0.02)
+    answer = answer_query(
+        world.database, world.model, world.query(world.nothing), ASKED, EVERYTHING, others
+    )
+    assert key not in answer.neighbours.photo_id
+    assert answer.evidence is not None
+    assert answer.evidence.timeline is not None
+    assert answer.evidence.timeline.before is not None
+    assert answer.evidence.timeline.before.photo_id == key
+    again = reproduce(world.database, recorded(world.database, answer).id or 0)
+    assert (again.same, again.changes) == (True, ())
 
 
 def test_a_session_that_one_may_not_see_tells_nothing(own_world: World) -> None:

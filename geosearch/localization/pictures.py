@@ -164,6 +164,12 @@ class Pictures:
         tells none, nor does a near-duplicate of the query or of another that tells.
         """
         moment = evidence.timeline or NOTHING_KNOWN
+        asked = {
+            "filter": self.where.to_json(),
+            "exclusions": self.exclusions.to_json(),
+            "bandwidth_km": self.parameters.bandwidth_km,
+        }
+        evidence = replace(evidence, asked=asked)
         with self.database.connection() as connection:
             near = find_session(connection, evidence.photo, self.where, moment)
             keys = [seen.photo_id for seen in near]
@@ -172,17 +178,11 @@ class Pictures:
         told = [(each, look) for each, look in seen if look is not None]
         if not told:
             return evidence
-        asked = {
-            "filter": self.where.to_json(),
-            "exclusions": self.exclusions.to_json(),
-            "bandwidth_km": self.parameters.bandwidth_km,
-        }
         moment = with_session(
             evidence.fusion.movement,
             moment,
             [(each, look.mixture) for each, look in told],
             confident=any(look.confident for _, look in told),
-            asked=asked,
         )
         return replace(evidence, timeline=moment)
 

@@ -114,12 +114,7 @@ def _answers_again(
     if not before.members:
         return _answer_again(database, before, models[0])
     members = [_answer_again(database, *each) for each in zip(before.members, models, strict=True)]
-    evidence = before.evidence
-    if before.parameters.timeline:
-        with database.connection() as connection:
-            evidence = _time_again(connection, before)
-        if evidence is not None:
-            evidence = _session_again(database, before, models[0], evidence)
+    evidence = _time_again(database, before, models[0])
     answer = pool_answers(members, before.parameters, regions=False)
     return with_time(answer, evidence or None, regions=False)
 
@@ -129,13 +124,8 @@ def _answer_again(database: Database, before: Localization, model: Model) -> Loc
     # the embedding is: no file is read.
     verify = before.parameters.verify
     parameters = replace(before.parameters, restrict_cells=None, verify=0)
-    evidence = before.evidence
     with database.connection() as connection:
         parameters = chosen_parameters(connection, model, before.where, parameters)
-        if parameters.timeline:
-            evidence = _time_again(connection, before)
-    if parameters.timeline and evidence is not None:
-        evidence = _session_again(database, before, model, evidence)
     k = max(parameters.k, verify)
     found = find_neighbours(database, model, before.query, parameters, before.where, k=k)
     found = replace(found, neighbours=_with_inliers(found.neighbours, before.neighbours))
@@ -143,45 +133,45 @@ def _answer_again(database: Database, before: Localization, model: Model) -> Loc
         *(found.first(parameters.k), model, before.query, replace(parameters, verify=verify)),
         retrieval_ms=0,
         regions=False,
-        evidence=evidence or None,
+        evidence=_time_again(database, before, model) or None,
     )
 
 
-def _time_again(connection: Connection, before: Localization) -> TimeEvidence | None:
-    """The photos before and after, looked up again; what a track had is as it was."""
-    known = before.evidence
-    photo = stored_dated(connection, before.query.sha256) if known is None else known.photo
-    if photo is None:
+def _time_again(database: Database, before: Localization, model: Model) -> TimeEvidence | None:
+    """What photos with and without positions say, looked up again as it was looked up then.
+
+    What a track had is as it was.
+    """
+    known, parameters = before.evidence, before.parameters
+    if not parameters.timeline:
         return known
-    if known is None:
-        known = TimeEvidence(photo, None, before.parameters.fusion)
-    return replace(known, timeline=find_moment(connection, photo, before.where) or None)
-
-
-def _session_again(
-    database: Database, before: Localization, model: Model, evidence: TimeEvidence
-) -> TimeEvidence:
-    """What photos without positions show, looked up again as it was looked up then."""
-    moment = before.evidence and before.evidence.timeline
-    said = moment and moment.session
-    if said and before.parameters.verify:  # which is by files that may have gone
-        return replace(evidence, timeline=replace(evidence.timeline or NOTHING_KNOWN, session=said))
+    if before.members:
+        parameters = parameters.alone(0)
     where, exclusions = before.where, NOTHING
-    parameters = before.parameters.alone(0) if before.members else before.parameters
-    if said and said.asked is not None:
-        where, exclusions = (
-            Filter.from_json(said.asked["filter"]),
-            Exclusions(**said.asked["exclusions"]),
-        )
-        parameters = replace(parameters, bandwidth_km=said.asked["bandwidth_km"])
+    if known is not None and known.asked is not None:
+        # The answer's own filter leaves out its near-duplicates, too, and names cells.
+        where = Filter.from_json(known.asked["filter"])
+        exclusions = Exclusions(**known.asked["exclusions"])
+        parameters = replace(parameters, bandwidth_km=known.asked["bandwidth_km"])
     with database.connection() as connection:
+        photo = stored_dated(connection, before.query.sha256) if known is None else known.photo
+        if photo is None:
+            return None
+        moment = find_moment(connection, photo, where) or None
         parameters = chosen_parameters(connection, model, where, parameters)
-    pictures = Pictures(database, model, parameters, where, exclusions)
-    evidence = pictures.with_session(before.query, evidence)
-    again = evidence.timeline and evidence.timeline.session
-    if said and again and said.like(again):
-        return replace(evidence, timeline=replace(evidence.timeline or NOTHING_KNOWN, session=said))
-    return evidence
+    evidence = (
+        TimeEvidence(photo, moment, parameters.fusion)
+        if known is None
+        else replace(known, timeline=moment)
+    )
+    said = known and known.timeline and known.timeline.session
+    if not (said and before.parameters.verify):  # which is by files that may have gone
+        pictures = Pictures(database, model, parameters, where, exclusions)
+        evidence = pictures.with_session(before.query, evidence)
+        again = evidence.timeline and evidence.timeline.session
+        if not (said and again and said.like(again)):
+            return evidence
+    return replace(evidence, timeline=replace(evidence.timeline or NOTHING_KNOWN, session=said))
 
 
 def _with_inliers(found: Neighbours, known: Neighbours) -> Neighbours:

@@ -119,18 +119,16 @@ class Seen(Record):
 
 
 @dataclass(frozen=True)
-class Session(Record, before="", after="", asked=""):
+class Session(Record, before="", after=""):
     """The photos without positions that told one, and what they said from either side.
 
-    `confident` says whether a picture of theirs was. `asked` is by what each was searched, as JSON:
-    filter, exclusions, and the bandwidth in km, if one was given.
+    `confident` says whether a picture of theirs was.
     """
 
     photos: tuple[Seen, ...]
     before: Message | None
     after: Message | None
     confident: bool = False
-    asked: Mapping[str, Any] | None = None
 
     @classmethod
     def from_row(cls, value: Mapping[str, Any]) -> Self:
@@ -139,11 +137,11 @@ class Session(Record, before="", after="", asked=""):
             value[name] and Message.from_json(value[name]) for name in ("before", "after")
         )
         photos = tuple(Seen(**each) for each in value["photos"])
-        return cls(photos, before, after, value["confident"], value["asked"])
+        return cls(photos, before, after, value["confident"])
 
     def to_row(self) -> dict[str, Any]:
         """As JSON, with what they said."""
-        said = {"before": self.before, "after": self.after, "asked": self.asked}
+        said = {"before": self.before, "after": self.after}
         return self.to_json() | {name: plain(each) for name, each in said.items()}
 
     def like(self, other: Session) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from geosearch.density import Mixture
-from geosearch.json_record import Record
+from geosearch.json_record import Record, plain
 from geosearch.timeline.clock_offset import ClockOffset
 from geosearch.timeline.fusion import FEWEST_OF_A_KIND, Fused, Fusion, fused
 from geosearch.timeline.session_chain import Session
@@ -44,7 +44,9 @@ class TimeEvidence:
 
     `timeline` and `track` are None where nothing is known. `believed` is, of `picture`, `timeline`
     and `track`, the probability that each is right once all are compared; `agree` that all are.
-    `by_picture` is the estimate by the picture alone, degrees.
+    `by_picture` is the estimate by the picture alone, degrees. `asked` is by what the photos were
+    looked up and those without positions searched for, as JSON: filter, exclusions, and the
+    bandwidth in km, if one was given.
     """
 
     photo: Dated
@@ -54,6 +56,7 @@ class TimeEvidence:
     believed: Mapping[str, float] = field(default_factory=dict)
     agree: float = 1.0
     by_picture: tuple[float, float] | None = None
+    asked: Mapping[str, Any] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.timeline or self.track)
@@ -121,7 +124,7 @@ class TimeEvidence:
 
     def to_row(self) -> dict[str, Any]:
         """As JSON, with what was fitted: what the answer can be computed from again."""
-        found = self.to_json() | {"fusion": self.fusion.to_json()}
+        found = self.to_json() | {"fusion": self.fusion.to_json(), "asked": plain(self.asked)}
         session = self.timeline and self.timeline.session
         return found | {"session": session.to_row()} if session else found
 
@@ -145,4 +148,5 @@ class TimeEvidence:
             value["believed"],
             value["agree"],
             picture and (picture["lat"], picture["lon"]),
+            value["asked"],
         )

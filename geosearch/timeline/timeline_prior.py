@@ -185,11 +185,12 @@ def with_session(
     movement: Movement,
     moment: Moment,
     told: Sequence[tuple[Seen, Mixture]],
-    **asked: Any,
+    *,
+    confident: bool = False,
 ) -> Moment:
     """The moment with what photos without positions say that were taken between its places.
 
-    By what their pictures show. `asked` are the other fields of `Session`.
+    By what their pictures show, of which one may be `confident`.
     """
 
     def side(sign: int, fix: Fix | None) -> Message | None:
@@ -203,7 +204,7 @@ def with_session(
         return message(movement, [*_known(movement, fix), *sights], fixed=fix is not None)
 
     photos = tuple(sorted((seen for seen, _ in told), key=lambda seen: seen.hours))
-    session = Session(photos, side(-1, moment.before), side(1, moment.after), **asked)
+    session = Session(photos, side(-1, moment.before), side(1, moment.after), confident)
     return replace(moment, session=session if photos else None)
 
 
