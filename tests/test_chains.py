@@ -27,10 +27,9 @@ from geosearch.features.extraction import stored_query
 from geosearch.features.model_rows import Model, find_model
 from geosearch.localization import Localization, Parameters, load, reproduce
 from geosearch.localization import pictures as pictures_module
-from geosearch.localization.localizing import ITSELF, answer_by, answer_query, recorded
-from geosearch.localization.pictures import Pictures, find_neighbours, nearest_in_time
+from geosearch.localization.localizing import ITSELF, _Asking, answer_query, recorded
+from geosearch.localization.pictures import find_neighbours, nearest_in_time
 from geosearch.localization.reviews import decide
-from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, where
 from geosearch.retrieval.duplicates import Exclusions, Found
@@ -38,6 +37,7 @@ from geosearch.sphere import EARTH_RADIUS_KM, destination, great_circle_km, lat_
 from geosearch.timeline import Fix, Moment, Movement, Spread, moment_prior
 from geosearch.timeline.fusion import Fusion, fused
 from geosearch.timeline.session_chain import Message, Seen, Session, Sight, forward, message
+from geosearch.timeline.time_asked import NOTHING_MORE
 from geosearch.timeline.time_evidence import TimeEvidence
 from geosearch.timeline.timeline_prior import NOTHING_KNOWN, with_session
 from geosearch.timeline.timeline_rows import Dated, find_session
@@ -364,7 +364,10 @@ def test_a_photo_of_nothing_is_placed_by_the_pictures_of_a_session_without_posit
     assert "kernels" not in str(said)
 
 
-def test_each_picture_is_searched_for_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("models", [1, 2])
+def test_each_picture_is_searched_for_once_by_each_model(
+    world: World, monkeypatch: pytest.MonkeyPatch, models: int
+) -> None:
     searched = []
 
     def counted(database: Database, model: Model, query: Query, *asked: Any) -> Found:
@@ -372,12 +375,20 @@ def test_each_picture_is_searched_for_once(world: World, monkeypatch: pytest.Mon
         return find_neighbours(database, model, query, *asked)
 
     monkeypatch.setattr(pictures_module, "find_neighbours", counted)
-    pictures = Pictures(world.database, world.model, ASKED, EVERYTHING, ITSELF)
-    ids = [world.nothing, *world.session]
-    answers = list(ordered_map(lambda key: answer_by(pictures, world.query(key)), ids, 3))
-    assert sorted(searched) == sorted(answer.photo for answer in answers)
-    # Together or one by one, an answer is the same.
-    assert answers[0].evidence == world.ask(world.nothing).evidence
+    asked = ASKED if models == 1 else replace(ASKED, models=(world.model.id,) * models)
+    asking = _Asking(
+        [world.model] * models, (None,) * models, asked, EVERYTHING, ITSELF, NOTHING_MORE
+    )
+    queries = [(world.query(key),) * models for key in (world.nothing, *world.session)]
+    answers = list(asking.answers(world.database, queries, 5, record=False, progress=None))
+    assert sorted(searched) == sorted(models * [answer.photo for answer in answers])
+    first = answers[0]
+    assert isinstance(first, Localization)
+    assert first.evidence is not None
+    assert first.evidence.timeline is not None
+    assert first.evidence.timeline.session is not None
+    if models == 1:  # together or one by one, an answer is the same
+        assert first.evidence == world.ask(world.nothing).evidence
 
 
 def test_only_photos_that_could_be_on_its_timeline_are_of_a_session(own_world: World) -> None:

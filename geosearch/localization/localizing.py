@@ -254,6 +254,7 @@ class _Asking:
             Pictures(
                 *(database, model, self.parameters.alone(number) if several else self.parameters),
                 *(self.where, self.exclusions),
+                again=self.parameters.timeline and number == 0,
             )
             for number, model in enumerate(self.models)
         ]

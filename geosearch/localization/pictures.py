@@ -123,13 +123,17 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """What photos show by the same model, parameters, filter and exclusions; for many threads."""
+    """What photos show by the same model, parameters, filter and exclusions; for many threads.
+
+    With `again`, what is asked about may tell others of its session too: it is searched for once.
+    """
 
     database: Database
     model: Model
     parameters: Parameters
     where: Filter
     exclusions: Exclusions = NOTHING
+    again: bool = False
     _found: _Once[Found] = field(default_factory=_Once, repr=False)
     _looks: _Once[Look | None] = field(default_factory=_Once, repr=False)
 
@@ -140,7 +144,7 @@ class Pictures:
         def search() -> Found:
             return find_neighbours(self.database, self.model, query, *asked)
 
-        return self._found(_key(query), search) if self.parameters.timeline else search()
+        return self._found(_key(query), search) if self.again else search()
 
     def look(self, query: Query) -> Look | None:
         """What a picture shows; None without neighbours."""
