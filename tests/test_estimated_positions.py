@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags
 
+from geosearch.calibration.calibration_rows import count_passing
 from geosearch.client import Geosearch
 from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Database
@@ -203,6 +204,9 @@ def test_a_search_finds_estimated_positions_only_when_asked(
     few = nearest_batch(embedded, 1, query[None], 20)
     all_of_them = nearest_batch(embedded, 1, query[None], 20, ASKED)
     assert (few.count[0], all_of_them.count[0]) == (KNOWN, KNOWN + GUESSED)
+    with embedded.connection() as connection:
+        passing = [count_passing(connection, 1, each) for each in (where(), ASKED)]
+    assert passing == [KNOWN, KNOWN + GUESSED]
     found = ExactSearch(embedded, 1, query[None], 20, ASKED).neighbours(0)
     assert found.uri == asked.uri
     assert found.distance.tolist() == asked.distance.tolist()

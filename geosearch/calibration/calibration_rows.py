@@ -101,7 +101,9 @@ def count_passing(
     condition, values = where.compile(connection)
     statement = sql.SQL(
         "SELECT count(*) FROM (SELECT FROM {} AS embeddings WHERE {} LIMIT %(most)s) AS passing"
-    ).format(visible_embeddings(connection, model_id), condition)
+    ).format(
+        visible_embeddings(connection, model_id, estimated=where.includes_estimated), condition
+    )
     row = connection.execute(statement, values | {"most": most}).fetchone()
     return 0 if row is None else int(row[0])
 
