@@ -268,13 +268,19 @@ def test_what_cannot_be_asked_of_several_is_refused(world: World) -> None:
     ):
         with pytest.raises(InputError, match=said):
             world.answer(model=models)
-    alone = world.calibration.fitted.alone[1]
+    second = world.calibration.fitted.alone[1]
     for asked in (
         *(Request("nearest"), Request(verify=3), Request(restrict_cells=0.9)),
-        Parameters(fitted=alone),
+        Parameters(fitted=second),
     ):
         with pytest.raises(InputError, match="is for one model; here are 2"):
             world.answer(parameters=asked)
+    together = world.answer().parameters
+    with pytest.raises(InputError, match="is for several models; here is one"):
+        world.answer(model=BOTH[0], parameters=together)
+    # Without what was fitted to both, they are those of the one that is asked.
+    alone = world.answer(model=BOTH[0], parameters=replace(together, fitted=None))
+    assert (alone.parameters.models, alone.members) == ((), ())
     vector = np.ones(24, np.float32)
     with pytest.raises(InputError, match="vectors and words are of one model"):
         list(localize(world.database, [vector], model=BOTH))

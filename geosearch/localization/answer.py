@@ -109,6 +109,10 @@ class Parameters:
             )
         if self.models:
             self._check_several()
+        elif self.fitted is not None and self.fitted.pool is not None:
+            raise InputError(
+                "what was fitted is for several models; here is one", "Ask all of these models."
+            )
         if self.timeline and not self.retrieves:
             raise InputError(
                 "`timeline` is fused with neighbours, which `method` geocell does without",
@@ -153,11 +157,11 @@ class Parameters:
 
     def alone(self, number: int) -> Self:
         """The parameters of one of the models, by its number."""
-        fitted, given = self.fitted, replace(self, models=(), timeline=False)
-        if fitted is None:
-            return given
-        one = fitted.alone[number]
-        return replace(given, k=one.k, weighting=one.weighting, fitted=one, min_presence=None)
+        own: dict[str, Any] = {}
+        if self.fitted is not None:
+            one = self.fitted.alone[number]
+            own = {"k": one.k, "weighting": one.weighting, "fitted": one, "min_presence": None}
+        return replace(self, models=(), timeline=False, **own)
 
     @property
     def retrieves(self) -> bool:

@@ -316,8 +316,9 @@ def chosen_parameters(
     chosen = parameters or Request()
     if isinstance(chosen, Request):
         chosen = chosen.parameters(connection, model, where, others)
-    elif others:
-        chosen = replace(chosen, models=(model.id, *(each.id for each in others)))
+    else:
+        every = (model.id, *(each.id for each in others))
+        chosen = replace(chosen, models=every if others else ())
     require_opencv(chosen.verify)
     if not chosen.classifies or chosen.geocells is not None:
         return chosen
