@@ -54,8 +54,9 @@ from geosearch.sphere import (
     lat_lon,
     unit_vectors,
 )
-from geosearch.timeline import Movement, Spread
+from geosearch.timeline import Fix, Moment, Movement, Spread
 from geosearch.timeline.session_chain import Seen
+from geosearch.timeline.timeline_prior import Chance
 from tests.command_line import CommandLine
 from tests.rows import add_embeddings, add_model, add_photos
 
@@ -524,8 +525,12 @@ def test_what_time_is_worth_is_learned_from_photos_that_a_session_tells_too(
     fusion = fit(known, [], settings=fitted, movement=movement).fusion
     assert fusion is not None
     assert (fusion.photos, fusion.chained) == (60, 60)
-    figures = measure(replace(fitted, fusion=fusion), known[:3], [])["timeline"]
-    assert (figures["n"], figures["chained"]) == (6, 6)
+    track = (Chance(1.0, 0.0, Moment(Fix(0.1, *asked[3].truth), None)),)
+    tracked = replace(asked[3], timed=(replace(asked[3], track=track),))
+    told = measure(replace(fitted, fusion=fusion), [*known[:3], tracked], [])
+    figures = told["timeline"]
+    assert (figures["n"], figures["chained"]) == (6, 6)  # not the one that a track alone tells
+    assert told["track"]["n"] == 1
 
 
 def test_the_search_takes_what_makes_the_truths_likely(monkeypatch: pytest.MonkeyPatch) -> None:

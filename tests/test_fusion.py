@@ -185,7 +185,9 @@ def test_so_do_those_by_a_track_which_is_believed_as_far_as_it_was_right() -> No
     plain = tuple(gap for gap in fitted.gaps if not gap.kind.track)
     assert (without.time_doubt, without.gaps) == (fitted.time_doubt, plain)
     few = fit_fusion(MOVEMENT, examples(1, 15, tracked=1.0))
-    assert (few.photos, few.on_tracks, few.gaps) == (15, 0, ())
+    assert (few.photos, few.on_tracks, few.gaps) == (0, 0, ())
+    by_few = TimeEvidence(Dated(b""), beside(46.0, 7.0), few)
+    assert by_few.unlearned == "it has seen no photos in order of time"
 
 
 def test_without_anything_fitted_regions_are_rather_too_large() -> None:

@@ -316,8 +316,7 @@ def _fusion(
         Question(one.answer(judge).mixture, one.truth, one.told(judge, movement), one.track)
         for one, judge in chosen
     ]
-    fitted = fit_fusion(movement, questions, chosen[0][1].within_km)
-    return replace(fitted, chained=sum(bool(one.session) for one, _ in chosen))
+    return fit_fusion(movement, questions, chosen[0][1].within_km)
 
 
 def measure(
@@ -330,6 +329,7 @@ def measure(
     by more than chance: then it is not to be used.
     """
     answers = [example.answer(fitted) for example in present]
+    timed = [one for each in present for one in each.timed]
     within_km = fitted.within_km
     after = _Scores.of_calibrated(answers, present, within_km)
     before = _before(fitted, present)
@@ -351,10 +351,8 @@ def measure(
         "worse": after.worse_than(
             before, "the defaults" if fitted.pool is None else "the best alone"
         ),
-        "timeline": _with_time(fitted, [one for each in present for one in each.timed]),
-        "track": _with_time(
-            fitted, [one for each in present for one in each.timed if one.track], track=True
-        ),
+        "timeline": _with_time(fitted, [one for one in timed if one.moment or one.session]),
+        "track": _with_time(fitted, [one for one in timed if one.track], track=True),
         "absence": (
             None if fitted.presence is None or not absent else _absence(fitted, answers, absent)
         ),

@@ -303,8 +303,12 @@ def fit_fusion(
         same = [each for each in (*told, *on_track) if each.kind == kind]
         if len(same) >= FEWEST_OF_A_KIND:
             gaps += _gaps(fitted, kind, same, within_km)
-    on_tracks = len(on_track) if len(on_track) >= FEWEST_OF_A_KIND else 0
-    return replace(fitted, gaps=tuple(gaps), photos=len(told), on_tracks=on_tracks)
+    photos, on_tracks = (
+        len(asked) if len(asked) >= FEWEST_OF_A_KIND else 0 for asked in (told, on_track)
+    )
+    return replace(
+        fitted, gaps=tuple(gaps), photos=photos, chained=len(chained), on_tracks=on_tracks
+    )
 
 
 def _log_densities(movement: Movement, asked: Question) -> list[float]:
