@@ -191,7 +191,7 @@ CALL pg_temp.describe('geosearch.all_localizations',
     probability_within_km: Probability of an error of at most so many kilometres; NULL without calibration.
     truth_level: Level of the smallest region that holds the truth; NULL without truth.
     excluded: References left out of the search, by reason.
-    question: sha256, hex, of model, parameters, filter and exclusions as they were asked; NULL if not noted.
+    question: sha256, hex, of models, parameters, filter, exclusions and track as asked; NULL if not noted.
     evidence: What time says besides the picture, and how far either is believed; NULL without.
 $$);
 
