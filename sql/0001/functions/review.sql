@@ -142,7 +142,7 @@ BEGIN
             UNION SELECT c.photo_id
             FROM all_photo_changes AS c JOIN all_reviews AS r ON r.id = c.review_id
             WHERE r.answer_id = answer
-        )
+        ) AND p.position_source IS DISTINCT FROM 'place'
         ORDER BY p.id
         FOR UPDATE OF p
     LOOP
