@@ -297,7 +297,7 @@ def test_hub_fetches_no_code_that_is_not_trusted(
     assert stored_spec("hub/me/models@v1:tiny") == "hub/me/models@v1:tiny"
 
 
-@pytest.mark.parametrize("batch", ["n", 1])
+@pytest.mark.parametrize("batch", ["n", 1, 3])
 def test_onnx_files_run_as_they_are(tmp_path: Path, batch: Any) -> None:
     path = made.onnx_file(tmp_path, batch=batch)
     backbone = load_backbone(f"onnx:{path}+max", device="cpu")
