@@ -179,6 +179,8 @@ def test_transformers_embed_as_transformers_do(
         ("cc-by-nc-4.0", "allows no commercial use"),
         ("dinov3-license", "has terms of its own"),
         ("fair-noncommercial-research-license", "allows no commercial use"),
+        ("mit, cc-by-nc-4.0", "allows no commercial use"),
+        ("apache-2.0, gemma", "has terms of its own"),
         *((free, None) for free in ("apache-2.0", "MIT", "cc-by-4.0", "GPL-3.0", None)),
     ],
 )
