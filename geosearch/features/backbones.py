@@ -113,11 +113,11 @@ class Backbone:
 
         Raises
         ------
-        ModelError
+        InputError
             The model knows no words.
         """
         if self._words is None:
-            raise ModelError(
+            raise InputError(
                 f"{self.description.name} knows no words",
                 "Ask a model of pictures and words: of open_clip, or CLIP and SigLIP of "
                 "transformers.",
