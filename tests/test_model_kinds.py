@@ -297,6 +297,11 @@ def test_hub_fetches_no_code_that_is_not_trusted(
         stored_spec("hub/me/models@v1:tiny")
     monkeypatch.setenv("GEOSEARCH_TRUST_CODE", "me/models")
     assert stored_spec("hub/me/models@v1:tiny") == "hub/me/models@v1:tiny"
+    # A folder has its whole name, and no revision.
+    monkeypatch.setenv("GEOSEARCH_TRUST_CODE", "/models/mine")
+    assert stored_spec("hub//models/mine:tiny") == "hub//models/mine:tiny"
+    with pytest.raises(ModelError, match="would run code"):
+        stored_spec("hub//models/mine@other:tiny")
 
 
 @pytest.mark.parametrize("batch", ["n", 1, 3])
