@@ -36,7 +36,7 @@ from geosearch.database.connection import Database
 from geosearch.deletion.record_deletion import delete_calibration
 from geosearch.density import Mode, Place, locate
 from geosearch.density.level_correction import NOMINAL, LevelMap
-from geosearch.errors import InputError, NotFoundError
+from geosearch.errors import InputError, ModelError, NotFoundError
 from geosearch.evaluation.calibrating import Sharing, Usable, calibrate, check_calibration
 from geosearch.evaluation.queries import Labelled, stored_queries
 from geosearch.features.model_rows import find_model
@@ -58,7 +58,7 @@ from geosearch.timeline import Fix, Moment, Movement, Spread
 from geosearch.timeline.session_chain import Seen
 from geosearch.timeline.timeline_prior import Chance
 from tests.command_line import CommandLine
-from tests.rows import add_embeddings, add_model, add_photos
+from tests.rows import add_embeddings, add_model, add_photos, fetch
 
 Array = NDArray[np.float64]
 
@@ -916,6 +916,22 @@ def test_a_calibration_is_checked_on_fresh_queries(world: Database, made: Calibr
     few = REFERENCES_ONLY & where(bbox=(-180, 0, 180, 90))
     (said,) = check_calibration(world, made.id, fresh, where=few).outside
     assert "it was fitted for collections references" in said
+
+
+def test_a_check_runs_no_code_that_the_database_names(
+    world: Database, made: Calibration, tmp_path: Path
+) -> None:
+    planted, manifest = tmp_path / "planted", tmp_path / "queries.csv"
+    (tmp_path / "hubconf.py").write_text(f"open({str(planted)!r}, 'w')", encoding="utf-8")
+    manifest.write_text("uri,lat,lon\nx.jpg,1,2\n", encoding="utf-8")
+    rename = "UPDATE geosearch.all_calibrations SET model = %s WHERE id = %s RETURNING id"
+    fetch(world, rename, f"hub/{tmp_path}:model", made.id)
+    try:
+        with pytest.raises(ModelError, match="would run code"):
+            check_calibration(world, made.id or 0, manifest)
+    finally:
+        fetch(world, rename, "test/model", made.id)
+    assert not planted.exists()
 
 
 # On the command line, with photos

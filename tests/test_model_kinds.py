@@ -179,6 +179,8 @@ def test_transformers_embed_as_transformers_do(
         ("cc-by-nc-4.0", "allows no commercial use"),
         ("dinov3-license", "has terms of its own"),
         ("fair-noncommercial-research-license", "allows no commercial use"),
+        ("mit, cc-by-nc-4.0", "allows no commercial use"),
+        ("apache-2.0, gemma", "has terms of its own"),
         *((free, None) for free in ("apache-2.0", "MIT", "cc-by-4.0", "GPL-3.0", None)),
     ],
 )
@@ -295,9 +297,14 @@ def test_hub_fetches_no_code_that_is_not_trusted(
         stored_spec("hub/me/models@v1:tiny")
     monkeypatch.setenv("GEOSEARCH_TRUST_CODE", "me/models")
     assert stored_spec("hub/me/models@v1:tiny") == "hub/me/models@v1:tiny"
+    # A folder has its whole name, and no revision.
+    monkeypatch.setenv("GEOSEARCH_TRUST_CODE", "/models/mine")
+    assert stored_spec("hub//models/mine:tiny") == "hub//models/mine:tiny"
+    with pytest.raises(ModelError, match="would run code"):
+        stored_spec("hub//models/mine@other:tiny")
 
 
-@pytest.mark.parametrize("batch", ["n", 1])
+@pytest.mark.parametrize("batch", ["n", 1, 3])
 def test_onnx_files_run_as_they_are(tmp_path: Path, batch: Any) -> None:
     path = made.onnx_file(tmp_path, batch=batch)
     backbone = load_backbone(f"onnx:{path}+max", device="cpu")

@@ -24,6 +24,8 @@ from geosearch.errors import (
     ModelError,
     NotFoundError,
 )
+from geosearch.export.projections import AzimuthalEquidistant
+from geosearch.export.surroundings import read_surroundings
 from geosearch.features import backbones, geoclip_location, place_gallery
 from geosearch.features.backbones import Backbone
 from geosearch.features.description import Description
@@ -166,6 +168,21 @@ def test_nothing_takes_a_place_for_a_photo(
             "UPDATE geosearch.all_photos SET position_source = 'exif'"
             " WHERE position_source = 'place' RETURNING id",
         )
+
+
+def test_a_place_is_no_other_photo_of_a_map_and_no_review_moves_it(gs: Geosearch) -> None:
+    before = gs.photos(collection="places", limit=1)
+    (place,) = before
+    assert place.lat is not None
+    assert place.lon is not None
+    with gs.database.connection() as connection:
+        for lat, lon, count in ((place.lat, place.lon, 0), (46, 7, 1)):
+            map_of = AzimuthalEquidistant(lat, lon, 10.0, 10.0)
+            assert len(read_surroundings(connection, map_of).photos) == count
+    answer = gs.localize(photo_id=place.id, model=MODEL)
+    assert answer.id is not None
+    gs.review(answer.id, "move", (1, 2), overwrite=True)
+    assert gs.photos(collection="places", limit=1) == before
 
 
 def test_run_again_it_goes_on_and_undone_it_is_gone(

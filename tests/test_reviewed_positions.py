@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from psycopg.errors import CheckViolation, InsufficientPrivilege, InvalidParameterValue
 
 from geosearch.client import Geosearch
-from geosearch.database.collection_rows import set_private, set_reviewed_references
+from geosearch.database.collection_rows import set_private, set_reviewed_references, share
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_embeddings
 from geosearch.deletion.record_deletion import delete_answers
@@ -660,6 +660,34 @@ def test_the_clock_of_a_reviewed_photo_is_that_of_the_place_until_it_is_taken_ba
         connection.execute("SELECT geosearch.settle_time(3, '2000-01-01', 'position')")
         connection.execute("SELECT geosearch.settle_time(1, '2026-07-01 13:00Z', 'position')")
     assert times() == before
+
+
+def test_the_clock_of_a_private_photo_is_set_by_those_alone_who_may_write_there(
+    photos: Database,
+) -> None:
+    with photos.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_photos SET taken_at = '2026-07-01 12:00Z',"
+            " taken_at_zone = 'assumed'"
+        )
+        connection.execute("CREATE ROLE shown IN ROLE geosearch_analyst")
+    try:
+        with photos.connection() as connection:
+            set_private(connection, "test", private=True)
+            share(connection, "test", "shown")
+            connection.execute("SELECT geosearch.review(%s, 'accept')", (answer(3),))
+        taken = "SELECT extract(hour FROM taken_at AT TIME ZONE 'UTC') FROM geosearch.photos"
+        settle = "SELECT geosearch.settle_time(3, '2026-07-01 10:00Z', 'position')"
+        with photos.connection() as connection:
+            connection.execute("SET LOCAL ROLE shown")
+            connection.execute(settle)
+            assert connection.execute(f"{taken} WHERE id = 3").fetchone() == (12,)
+        with photos.connection() as connection:
+            connection.execute(settle)
+            assert connection.execute(f"{taken} WHERE id = 3").fetchone() == (10,)
+    finally:
+        with photos.connection() as connection:
+            connection.execute("DROP OWNED BY shown; DROP ROLE shown")
 
 
 def test_the_coverage_is_true_whoever_decides(photos: Database) -> None:

@@ -236,6 +236,12 @@ def test_an_answer_that_was_not_recorded_is_asked_again_by_its_embedding(
     problem(client.post("localize/embedding", json=asked | {"record": True}), 422)
 
 
+def test_a_model_without_words_is_the_wrong_one_to_ask_by_them(client: TestClient) -> None:
+    told = problem(client.post("localize/text", json={"text": "a red barn"}), 400)
+    assert "knows no words" in told["detail"]
+    problem(client.post("localize/text", json={"text": "x" * 1001}), 422)
+
+
 def test_neighbours_of_what_can_be_read_are_verified(
     client: TestClient, photo: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 import geosearch
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
-from geosearch.errors import InputError, ModelError
+from geosearch.errors import InputError
 from geosearch.features import backbones, load_backbone
 from geosearch.features.given_queries import GivenQuery, text_query
 from geosearch.localization import Request, request
@@ -140,5 +140,5 @@ def test_words_that_cannot_be_asked_are_refused(gs: tuple[Geosearch, str]) -> No
         list(opened.localize_many(both, model=spec))
     with pytest.raises(InputError, match="needs a calibration"):
         opened.localize(text=SAID, model=spec, min_presence=0.5)
-    with pytest.raises(ModelError, match="knows no words"):
+    with pytest.raises(InputError, match="knows no words"):
         load_backbone(at_once=False).embed_text(SAID)

@@ -30,6 +30,8 @@ from geosearch.images import open_image, register_heif
 from geosearch.ingest import ingest
 from geosearch.localization.reviews import decide
 from geosearch.retrieval.filters import where
+from geosearch.write_back.embed_target import Embedded
+from geosearch.write_back.targets import Found, Known
 from geosearch.write_back.write_back_run import WrittenBack, write_back
 
 from .command_line import CommandLine
@@ -429,6 +431,25 @@ def test_nothing_is_embedded_that_a_sidecar_would_hide_or_that_exiftool_cannot(
     done = world.write(embed=True, overwrite=True)
     assert [each.reason for each in done.failures] == [Reason.NOT_WRITABLE, Reason.UNREADABLE]
     assert world.bytes() == before
+
+
+@EXIFTOOL
+def test_what_another_program_writes_meanwhile_is_not_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add(a_jpg=photo())
+    world.correct(*HERE)
+    edited, find = photo(shade=9), Embedded.find
+
+    def found_before_an_edit(self: Embedded, known: Known, uri: str) -> Found:
+        found = find(self, known, uri)
+        (world.folder / "a.jpg").write_bytes(edited)
+        return found
+
+    monkeypatch.setattr(Embedded, "find", found_before_an_edit)
+    (failure,) = world.write(embed=True).failures
+    assert "has just been changed" in failure.message
+    assert world.bytes() == {"a.jpg": edited}
 
 
 @EXIFTOOL

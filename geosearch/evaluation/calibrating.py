@@ -37,6 +37,7 @@ from geosearch.evaluation.evaluating import (
     find_queries,
 )
 from geosearch.evaluation.queries import Labelled, QuerySet
+from geosearch.features.backbones import stored_spec
 from geosearch.features.extraction import Outcome, queries_of
 from geosearch.features.model_rows import Model, model_by_fingerprint, model_by_id
 from geosearch.json_record import Record
@@ -281,6 +282,8 @@ def check_calibration(
         calibration = find_calibration(connection, calibration_id)
     where, fitted = where or calibration.where, calibration.fitted
     model = _models_of(database, calibration)
+    if queries is not None:  # whose networks are loaded
+        model = [stored_spec(each) for each in model]
     found, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
     verify = 0 if fitted.domain is None else fitted.domain.verify
@@ -307,11 +310,11 @@ def check_calibration(
     )
 
 
-def _models_of(database: Database, calibration: Calibration) -> Models:
+def _models_of(database: Database, calibration: Calibration) -> list[str]:
     """The names of the models of a calibration."""
     fingerprints = calibration.fitted.fingerprints
     if not fingerprints:
-        return calibration.model
+        return [calibration.model]
     with database.connection() as connection:
         first = (
             None if calibration.model_id is None else model_by_id(connection, calibration.model_id)

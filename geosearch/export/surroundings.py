@@ -65,6 +65,7 @@ ORDER BY population DESC, id LIMIT 60
 _PHOTOS = """
 SELECT ST_Y(geom), ST_X(geom) FROM geosearch.photos
 WHERE ST_DWithin(geom::geography, ST_Point(%(lon)s, %(lat)s)::geography, %(metres)s, false)
+    AND position_source <> 'place'
 LIMIT 3000
 """
 

@@ -19,6 +19,7 @@ from geosearch.arguments import check_choice
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import GeosearchError, InputError, ModelError
 from geosearch.features.description import Description, Network, Source
+from geosearch.features.hugging_face import is_folder
 from geosearch.features.onnx import onnx_network
 from geosearch.features.preprocessing import VIEWS
 from geosearch.features.unit_vectors import normalised
@@ -113,11 +114,11 @@ class Backbone:
 
         Raises
         ------
-        ModelError
+        InputError
             The model knows no words.
         """
         if self._words is None:
-            raise ModelError(
+            raise InputError(
                 f"{self.description.name} knows no words",
                 "Ask a model of pictures and words: of open_clip, or CLIP and SigLIP of "
                 "transformers.",
@@ -250,7 +251,9 @@ def stored_spec(spec: str) -> str:
     ModelError
         It would run code, of a repository or folder that `GEOSEARCH_TRUST_CODE` does not name.
     """
-    place = spec.removeprefix("hub/").rsplit(":", 1)[0].split("@")[0]
+    place = spec.removeprefix("hub/").rsplit(":", 1)[0]
+    if not is_folder(place):
+        place = place.split("@")[0]
     if spec.startswith("hub/") and place.lower() not in TrustSettings().code:
         raise ModelError(
             f"the database names the model {spec}, which would run code from {place} here",

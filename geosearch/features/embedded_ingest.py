@@ -150,4 +150,4 @@ class _Embedder:
 
 
 def _looked_at(photo: Photo) -> bool:
-    return photo.position is None or photo.position.is_estimate
+    return photo.position is None or not photo.position.makes_reference()

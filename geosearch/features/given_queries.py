@@ -199,7 +199,7 @@ def embed_given(
     Raises
     ------
     InputError
-        A vector has another length than those of the model.
+        A vector has another length than those of the model, or it knows no words.
     ModelError
         The model embeds no photo, and one has no embedding.
     """

@@ -17,9 +17,10 @@ _NOT_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|research")
 def remark(description: Description) -> str | None:
     """What to say of a model that is chosen, where its weights are not free for any use."""
     licence = (description.licence or "").lower()
-    if not licence or licence.startswith(_FREE):
-        return None
-    terms = "has terms of its own"
     if _NOT_COMMERCIAL.search(licence):
         terms = "allows no commercial use"
+    elif all(each.strip().startswith(_FREE) for each in licence.split(",") if licence):
+        return None
+    else:
+        terms = "has terms of its own"
     return f"the weights of {description.name} are under {description.licence}, which {terms}"

@@ -64,12 +64,14 @@ class OnnxFile(OnnxNetwork):
         if self._ends.type is not np.uint8:
             scaled = (pixels - self._mean) / self._std
             batch = scaled.transpose(0, 3, 1, 2).astype(self._ends.type)
-        size = self._ends.batch or len(batch)
+        count, size = len(batch), self._ends.batch or len(batch)
+        if count % size:  # it takes no fewer: the last picture stands for those that are missing
+            batch = np.concatenate([batch, np.repeat(batch[-1:], size - count % size, axis=0)])
         every = [
             self._session.run([self._ends.given], {self._ends.taken: batch[at : at + size]})[0]
-            for at in range(0, len(batch), size)
+            for at in range(0, count, size)
         ]
-        return np.concatenate(every).astype(np.float32)
+        return np.concatenate(every)[:count].astype(np.float32)
 
 
 def source(spec: str) -> Source:

@@ -61,7 +61,7 @@ class Engine:
             return require_model(connection, backbone.description), found
 
     def words(self, database: Database, spec: str | None, text: str) -> tuple[Model, Query]:
-        """Words as a query, and their model. Raises as `embedded`, and ModelError without any."""
+        """Words as a query, and their model. Raises as `embedded`, and InputError without any."""
         backbone = self._backbone(database, spec)
         with self._room:
             return embed_one(database, backbone, text_query(text))

@@ -17,7 +17,13 @@ from geosearch.atomic_files import replacing
 from geosearch.errors import MissingExtraError, PhotoRejected, Reason
 from geosearch.ingest.metadata import Metadata
 from geosearch.ingest.positions import Position
-from geosearch.write_back.own_files import OwnFile, OwnFiles, changing, position_in
+from geosearch.write_back.own_files import (
+    OwnFile,
+    OwnFiles,
+    changing,
+    just_changed,
+    position_in,
+)
 from geosearch.write_back.targets import Begin, Found, Known
 
 #: Behind the name of a photo, for what it was before: exiftool's own, which no ingest reads.
@@ -76,6 +82,8 @@ class Embedded:
         path, file = Path(found.at), found.thing
         assert isinstance(file, OwnFile)
         with changing(path) as part:
+            if path.read_bytes() != file.data:
+                raise just_changed(path)
             part.write_bytes(file.data)
             self._run(part, known)
             data = part.read_bytes()

@@ -125,6 +125,11 @@ def refuse_link(path: Path) -> None:
         raise PhotoRejected(Reason.NOT_WRITABLE, f"{path.name} is a link to another file")
 
 
+def just_changed(path: Path) -> PhotoRejected:
+    """What is to be said where another program has written meanwhile."""
+    return PhotoRejected(Reason.NOT_WRITABLE, f"{path.name} has just been changed")
+
+
 @contextmanager
 def changing(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of a file at the end, with its permissions.
@@ -150,6 +155,6 @@ def changing(path: Path) -> Iterator[Path]:
                     os.chown(part, owner.st_uid, owner.st_gid)
             refuse_link(path)
             if state(str(path)) != before:
-                raise PhotoRejected(Reason.NOT_WRITABLE, f"{path.name} has just been changed")
+                raise just_changed(path)
     except InputError as error:
         raise PhotoRejected(Reason.NOT_WRITABLE, error.message) from error

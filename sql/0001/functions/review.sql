@@ -142,7 +142,7 @@ BEGIN
             UNION SELECT c.photo_id
             FROM all_photo_changes AS c JOIN all_reviews AS r ON r.id = c.review_id
             WHERE r.answer_id = answer
-        )
+        ) AND p.position_source IS DISTINCT FROM 'place'
         ORDER BY p.id
         FOR UPDATE OF p
     LOOP
@@ -247,6 +247,7 @@ BEGIN
             jsonb_build_object('taken_at', taken_at, 'taken_at_zone', taken_at_zone) AS ticks
         FROM all_photos
         WHERE id = photo AND collection_id = ANY (seen) AND localization_id IS NOT NULL
+            AND (all_photos.shelf = 0 OR may_write(caller(), all_photos.shelf))
             AND taken_at_zone IN ('assumed', 'position') AND zone IN ('assumed', 'position')
             AND abs(extract(epoch FROM taken - taken_at)) <= 30 * 3600  -- clocks are no further apart
         FOR UPDATE
