@@ -281,6 +281,7 @@ def test_too_few_photos_tell_no_offset() -> None:
     assert nothing == ClockOffset(0.0, 0)
     elsewhen = find_offset(track, track.hours[:9] + 1000, track.lat[:9], track.lon[:9])
     assert elsewhen == ClockOffset(0.0, 0)
+    assert str(nothing) == "taken to be right (fewer than 3 photos with positions tell)"
     assert str(ClockOffset(-3723.0, 25)) == "1:02:03 behind that (by 25 photos with positions)"
 
 

@@ -37,12 +37,17 @@ _FAR_HOURS = 100.0
 
 @dataclass(frozen=True)
 class ClockOffset(Record):
-    """How many `seconds` a clock is ahead, by so many `photos`; None if it was given."""
+    """How many `seconds` a clock is ahead, by so many `photos`; None if it was given.
+
+    By 0 photos it is not known, and taken to be right.
+    """
 
     seconds: float
     photos: int | None
 
     def __str__(self) -> str:
+        if self.photos == 0:
+            return f"taken to be right (fewer than {FEWEST} photos with positions tell)"
         hours, rest = divmod(abs(round(self.seconds)), 3600)
         way = "behind that" if self.seconds < 0 else "ahead of that"
         by = "as given" if self.photos is None else f"by {self.photos} photos with positions"
