@@ -275,9 +275,14 @@ def test_an_ingester_corrects_and_undoes_and_a_reader_sees_no_history(
         assert others is not None
         with pytest.raises(DatabaseError, match="was recorded by"):
             undo_run(ingester, others)
+    with (
+        Database(make_conninfo(database.url, options=options.format("analyst"))) as analyst,
+        pytest.raises(DatabaseError, match="takes the role geosearch_ingester"),
+    ):
+        undo_run(analyst, others)
     with Database(make_conninfo(database.url, options=options.format("reader"))) as reader:
         for name in ("photo_changes", "photo_changes_open", "all_photo_changes"):
             with pytest.raises(DatabaseError), reader.connection() as connection:
                 connection.execute(f"SELECT FROM geosearch.{name}".encode())
-        with pytest.raises(DatabaseError, match="may not delete"):
+        with pytest.raises(DatabaseError, match="may not change or delete photos"):
             correct_positions(reader, where(collection="c"), to=(1, 2))

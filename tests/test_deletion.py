@@ -587,7 +587,7 @@ def test_an_ingester_deletes_public_photos_and_only_these(
     with pytest.raises(DatabaseError, match="photos of a private collection"):
         delete_photos(ingester, ids=[green, red])
     assert delete_photos(ingester, where(author="author 0"), dry_run=True).goes["photos"] == 4
-    with pytest.raises(DatabaseError, match="may not delete or rename collections"):
+    with pytest.raises(DatabaseError, match="may not change or delete collections"):
         delete_collection(ingester, "green")
     assert len(fetch(filled, STATE[0])) == 27
 
@@ -612,7 +612,7 @@ def test_an_analyst_deletes_answers_and_evaluations_of_her_own(
     assert delete_evaluations(analyst, [key]).goes["evaluations"] == 1
     left = [row[0] for row in fetch(filled, "SELECT id FROM geosearch.localizations ORDER BY 1")]
     assert left == [1, own[1], others]
-    with pytest.raises(DatabaseError, match="may not delete or rename photos"):
+    with pytest.raises(DatabaseError, match="may not change or delete photos"):
         delete_photos(analyst, where(author="author 1"))
 
 

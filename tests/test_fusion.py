@@ -498,6 +498,8 @@ def test_the_command_line_asks_time_or_the_picture_alone(
     assert "way.gpx, the camera's clock 3:00:" in said.out
     assert "ahead of it, give or take" in said.out
     assert geosearch(*asked, "--without", "picture").code == 2
+    refused = geosearch(*asked, *track, "--clock-offset", "2:75")
+    assert (refused.code, "[-]H:MM:SS" in refused.err) == (2, True)
     assert geosearch(*asked, "--track", travelled / "no.gpx").code == 2
 
 

@@ -191,6 +191,7 @@ def test_the_command_and_python_say_the_same(
     assert [each.photo for each in again] == [each["photo"] for each in listed]
     table = command(*asked, "--limit", 1).out
     assert "bytes" in table
+    assert "collections" in table
     assert "1 of 4 shown" in table
     assert "none of 0 pairs" in command(*asked, "--after", "2030-01-01").out
 

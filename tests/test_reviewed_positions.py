@@ -459,6 +459,8 @@ def test_the_command_line_places_photos(
         *("review", "move", answer(3), "--to", "46.5,7.5", "--to-accuracy-m", 30, "--as-reference")
     )
     assert moved.code == 0, moved.err
+    kept = geosearch("review", "accept", answer(1))
+    assert ["no stored photo has that place" in ran.err for ran in (moved, kept)] == [False, True]
     shown = geosearch("photos", "show", 3, "--json").json()
     assert (shown["lat"], shown["accuracy_m"], shown["localization_id"]) == (46.5, 30, answer(3))
     assert "review 1" in geosearch("photos", "show", 3).out
@@ -523,6 +525,11 @@ def test_answers_are_decided_on_one_by_one(
 ) -> None:
     """Those in the middle first; an error is said, and asked about again."""
     make_probable(photos)
+    with photos.connection() as connection:
+        connection.execute(
+            "UPDATE geosearch.all_localizations SET calibration_fits = 'no' WHERE id = %s",
+            (answer(3, 1),),
+        )
     opened: list[str] = []
     monkeypatch.setattr("typer.launch", opened.append)
     monkeypatch.setattr("geosearch.export.map.draw_map", lambda _answer, path, _: path.touch())
@@ -532,7 +539,8 @@ def test_answers_are_decided_on_one_by_one(
     assert ran.code == 0, ran.err
     asked = [line.split(":")[0] for line in ran.out.splitlines() if line.startswith("answer ")]
     assert asked == [f"answer {answer(key, 1)}" for key in (3, 2, 3, 2, 4)]
-    assert "50% sure to 1 km" in ran.out
+    assert "97% sure to 1 km, 90 % within" in ran.out
+    assert "50% sure to 1 km, by a calibration that does not hold for it, 90 % within" in ran.out
     assert "uncalibrated" in ran.out
     assert len(opened) == 1
     assert [position(photos, key)[0] for key in (2, 3, 4)] == ["estimated", None, "reviewed"]

@@ -270,6 +270,23 @@ def test_what_is_taken_back_does_not_come_again_and_the_next_run_takes_it_out(
     assert (world.write(**way).written, world.ingested("at last")["a.jpg"][:2]) == (1, near(HERE))
 
 
+@EXIFTOOL
+@pytest.mark.system
+@pytest.mark.parametrize("first", [{}, {"embed": True}])
+def test_what_was_written_beside_the_photo_and_into_it_is_taken_out_of_both(
+    world: World, first: dict[str, Any]
+) -> None:
+    world.add(a_jpg=photo(shade=160 + len(first)))
+    answer = world.accept("a.jpg")
+    assert (world.write().written, world.write(embed=True).written) == (1, 1)
+    world.gs.undo_review(answer)
+    ways = ({}, {"embed": True})
+    for way in sorted(ways, key=lambda way: way != first):
+        assert world.write(**way).taken_back == 1
+    assert world.ingested()["a.jpg"][0] is None
+    assert all(row.old is None for row in world.log()[:2])
+
+
 def test_what_was_reviewed_is_written_and_comes_back_as_no_news(world: World) -> None:
     """Also where it is no reference: to a fresh ingest it is the same, and to this one."""
     world.add(a_jpg=photo())

@@ -144,6 +144,7 @@ def duplicates(
     columns = {
         "photo": lambda item: item.photo,
         "other": lambda item: item.other,
+        "collections": lambda i: " / ".join(dict.fromkeys((i.collection, i.other_collection))),
         "same": _same,
         "km": lambda item: "" if item.apart_m is None else f"{item.apart_m / 1000:,.3f}",
         "hours": lambda i: "" if i.seconds_apart is None else f"{i.seconds_apart / 3600:,.2f}",
@@ -151,7 +152,7 @@ def duplicates(
         "differ in": lambda item: ", ".join(item.differs),
     }
     none = f"none of {pairs:,} pairs of photos that show the same differs"
-    print_rows(as_json, found, columns, ("photo", "other", "differ in"), limit, none)
+    print_rows(as_json, found, columns, ("photo", "other", "collections", "differ in"), limit, none)
 
 
 def _km(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,7 +97,11 @@ def _seconds(text: str) -> float:
     """Seconds of `[-]H:MM[:SS]`, or of a number of them."""
     found = _CLOCK.fullmatch(text.strip())
     if found is None:
-        return number("clock_offset", text)
+        with suppress(InputError):
+            return number("clock_offset", text)
+        raise InputError(
+            f"`clock_offset`: {text!r} is no time", "Give it as [-]H:MM, [-]H:MM:SS or in seconds."
+        )
     hours, minutes, seconds = (int(found[part] or 0) for part in (2, 3, 4))
     whole = 3600 * hours + 60 * minutes + seconds
     return float(-whole if found[1] == "-" else whole)
@@ -378,9 +383,9 @@ def _time(answer: Localization) -> str | None:
             said.append(f"photo {fix.photo_id} {format_hours(fix.hours)} {name}")
     session = evidence.timeline and evidence.timeline.session
     if session:
-        hours = [abs(seen.hours) for seen in session.photos]
-        away = f"{format_hours(min(hours))} to {format_hours(max(hours))} away"
-        said.append(f"{number_of(len(hours), 'photo')} without a position, {away}")
+        hours = sorted(abs(seen.hours) for seen in session.photos)
+        away = " to ".join(dict.fromkeys(format_hours(each) for each in (hours[0], hours[-1])))
+        said.append(f"{number_of(len(hours), 'photo')} without a position, {away} away")
     if evidence.track is not None:
         said.append(f"{evidence.track.name}, {evidence.track.clock_offset}")
     if evidence.disagrees:

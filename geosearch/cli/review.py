@@ -115,6 +115,7 @@ def _about(one: Undecided, at_most_km: float) -> str:
         f"agreement {one.agreement:.2f}, uncalibrated"
         if one.probability is None
         else f"{one.probability:.0%} sure to {threshold(at_most_km)}"
+        + ("" if one.holds else ", by a calibration that does not hold for it")
     )
     place = one.place or "an unnamed place"
     return f"answer {one.localization_id}: {place} ({one.lat:.5f},{one.lon:.5f}); {sure}{radius}"
@@ -371,7 +372,13 @@ def _decide(
 
     with connected(context) as connection:
         made = reviews.decide(connection, answer_id, decision, **given)
+        placed = made.lat is None or reviews.placed_photos(connection, answer_id)
     answer(as_json, made, _said(made))
+    if not placed:
+        note(
+            "no stored photo has that place by this: known positions are replaced with --overwrite "
+            "alone, and photos whose bytes are others now are to be asked about again"
+        )
 
 
 def _said(made: Review) -> str:

@@ -60,9 +60,9 @@ def may_delete(connection: Connection, table: str) -> bool:
 
 
 def refusal(what: str, role: str = "owner") -> NotAllowedError:
-    """That this login may not delete or rename this."""
+    """That this login may not change or delete this."""
     return NotAllowedError(
-        f"this login may not delete or rename {what}",
+        f"this login may not change or delete {what}",
         f"It takes the role geosearch_{role}: geosearch roles grant {role} --to USER",
     )
 

@@ -80,8 +80,8 @@ def undo_run(
         It is another's, or this login may not delete photos.
     """
     with database.connection() as connection:
-        require_own(connection, "runs", [run], "run")
         require_right(connection, "photos_open", "photos", "ingester")
+        require_own(connection, "runs", [run], "run")
         row = connection.execute(
             "SELECT kind, undone_at, counts ->> 'replaced', collection_ids "
             "FROM geosearch.runs WHERE id = %s",

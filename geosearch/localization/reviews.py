@@ -151,7 +151,7 @@ WITH latest AS ({latest}), open AS (
     ORDER BY l.id, p.id
 )
 SELECT id AS localization_id, uri AS photo, ST_Y(estimate) AS lat, ST_X(estimate) AS lon, place,
-    probability, agreement, radius_90_km
+    probability, holds, agreement, radius_90_km
 FROM open
 WHERE %(at_least)s::float8 IS NULL
     OR probability >= %(at_least)s AND holds
@@ -159,11 +159,22 @@ ORDER BY abs(coalesce(probability, 2 + agreement) - 0.5), id
 """
 
 
+def placed_photos(connection: Connection, localization_id: int) -> int:
+    """How many stored photos have their place by a decision on this answer."""
+    statement = """
+        SELECT count(*) FROM geosearch.photos
+        WHERE localization_id = %s AND position_source = 'reviewed'
+    """
+    ((count,),) = connection.execute(statement, (localization_id,)).fetchall()
+    return int(count)
+
+
 @dataclass(frozen=True)
 class Undecided(Record):
     """An answer on a photo without a known position that nobody has decided on.
 
-    `probability` is that of an error of at most the kilometres asked for, None without calibration.
+    `probability` is that of an error of at most the kilometres asked for, None without calibration;
+    if not `holds`, the calibration says nothing of such a photo.
     """
 
     localization_id: int
@@ -172,6 +183,7 @@ class Undecided(Record):
     lon: float
     place: str | None
     probability: float | None
+    holds: bool
     agreement: float
     radius_90_km: float | None
 

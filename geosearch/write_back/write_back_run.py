@@ -480,7 +480,7 @@ class _Run:
         error: PhotoRejected | None = None,
     ) -> None:
         """Note what is about to be written, or could not be, in place of what was noted so."""
-        old = found and (found.own or found.read)
+        old = found and found.own
         position = _as_json(known.position, localization_id=known.localization_id)
         if known.undone:
             position.pop("source", None)
