@@ -37,10 +37,11 @@ from geosearch.sphere import EARTH_RADIUS_KM, destination, great_circle_km, lat_
 from geosearch.timeline import Fix, Moment, Movement, Spread, moment_prior
 from geosearch.timeline.fusion import Fusion, fused
 from geosearch.timeline.session_chain import Message, Seen, Session, Sight, forward, message
-from geosearch.timeline.time_asked import NOTHING_MORE
+from geosearch.timeline.time_asked import NOTHING_MORE, TimeAsked
 from geosearch.timeline.time_evidence import TimeEvidence
 from geosearch.timeline.timeline_prior import NOTHING_KNOWN, with_session
 from geosearch.timeline.timeline_rows import Dated, find_session
+from geosearch.timeline.track_files import Track
 from tests.answers import make_answer
 from tests.rows import add_embeddings, add_model, add_photos
 
@@ -547,3 +548,38 @@ def test_a_calibration_asks_of_photos_as_if_those_taken_near_had_no_position(
         others = len(world.session) - len(one.session)
         assert all(np.sum(each.lat == 30) <= others for each in near)
     assert max(len(one.session) for one in told) == len(world.session)
+
+
+def test_a_calibration_asks_as_if_no_position_told_the_zone_of_a_clock(own_world: World) -> None:
+    # From Hungary to Romania, where clocks are an hour ahead: but not Ann's, which shows UTC and
+    # says no zone. A photo whose position is not known tells what it shows, and no moment.
+    world = own_world
+    minutes = np.array([0, -60, -20, 15, 60])
+    border = np.array([-60, -20, 0, 60]), np.array([20.0, 21.0, 22.5, 24.0])
+    with world.database.connection() as connection:
+        for key, minute in zip((world.nothing, *world.session), minutes.tolist(), strict=True):
+            lon = np.interp(minute, *border)
+            moment = NOON + timedelta(minutes=minute) - timedelta(hours=2 if lon < 22 else 3)
+            connection.execute(
+                "UPDATE geosearch.all_photos SET geom = ST_SetSRID(ST_Point(%s, 47), 4326), "
+                "position_source = 'exif', taken_at_zone = 'position', taken_at = %s WHERE id = %s",
+                (float(lon), moment, key),
+            )
+    walked = np.arange(-90.0, 91.0)
+    hours, lon = NOON.timestamp() / 3600 + walked / 60, np.interp(walked, *border)
+    track = Track("t", "00", hours, np.full(len(lon), 47.0), lon, np.full(len(lon), 0.01))
+    how = _How(20, 0, EVERYTHING, ITSELF, False, None, TimeAsked(track))
+    mine = stored_queries(world.database, world.model, where(author="ann"))
+    asked = _answered(world.database, [(world.model, None)], mine, how, None)
+    timed = [one for _, example, _ in asked for one in example.timed]
+    assert len(asked) == 5
+    assert any(one.session for one in timed)
+    between = np.abs(np.subtract.outer(minutes, minutes)) / 60
+    for one in timed:
+        assert one.moment is not None
+        fixes = [fix.hours for fix in one.moment.fixes]
+        for gap in (*fixes, *(abs(seen.hours) for seen, _ in one.session)):
+            assert np.abs(between - gap).min() < 1e-6
+        fix = max(one.track, key=lambda chance: chance.probability).moment.before
+        assert fix is not None
+        assert great_circle_km(fix.lat, fix.lon, *one.truth) < 10  # a minute's way and more

@@ -355,6 +355,11 @@ def test_clocks_without_a_zone_are_compared_by_what_they_show(database: Database
         shown = find_moment(connection, asked(connection, zone="assumed"))
         assert ids(shown) == (keys[0], keys[1])
         assert [fix.hours for fix in shown.fixes] == pytest.approx([2, 1])
+        # Holes are of what the clock shows, too.
+        assert ids(find_moment(connection, asked(connection, zone="assumed"), hole_hours=1.5)) == (
+            keys[0],
+            None,
+        )
         assert ids(find_moment(connection, asked(connection))) == (keys[1], None)
 
 

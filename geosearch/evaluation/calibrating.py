@@ -382,7 +382,8 @@ def _answered(
             # As if those who took it had taken nothing for a while that has a position: no photo to
             # place it by, and none that looks like it. What they took then tells by its pictures.
             with database.connection() as connection:
-                photo = _dated(connection, labelled, query)
+                known = _dated(connection, labelled, query)
+                photo = known.without_position(*labelled.truth)
                 on_track = how.times.on_track(connection, photo, how.where)
             track = on_track.chances if on_track else ()
             for hole in drawn_holes(np.random.default_rng(list(query.sha256))):
@@ -392,7 +393,7 @@ def _answered(
                     stored = queries_of(connection, first, [seen.photo_id for seen in near])
                 if not moment and not near and not track:
                     return
-                passing = photo.without_meanwhile(how.where, hole)
+                passing = known.without_meanwhile(how.where, hole)
                 one = search(passing) if hole else found
                 if one is None:
                     return

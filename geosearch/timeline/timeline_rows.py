@@ -99,6 +99,13 @@ class Dated:
         whose = self.collection_id or self.author or (self.camera and where != EVERYTHING)
         return self.taken_at is not None and bool(whose)
 
+    def without_position(self, lat: float, lon: float) -> Dated:
+        """As it would be known had it no position, degrees: its place tells no zone then."""
+        if self.taken_at is None or self.zone != "position":
+            return self
+        shown = clock_reading(self.taken_at, self.zone, lat, lon)
+        return replace(self, taken_at=shown, zone="assumed")
+
     def without_meanwhile(self, where: Filter, hours: float) -> Filter:
         """A filter without what the same author, as far as known, took within so many hours."""
         if self.taken_at is None or not hours:
@@ -173,12 +180,14 @@ def find_moment(
     if not photo.known(where) or photo.taken_at is None:
         return NOTHING_KNOWN
     located, values = _located(connection, where)
-    count = _LOOKED_AT if photo.zone == "assumed" else 1
+    count, surely = 1, hole_hours
+    if photo.zone == "assumed":  # readings are compared below, which may be hours off
+        count, surely = _LOOKED_AT, max(0.0, hole_hours - _ZONES / timedelta(hours=1))
     for camera in dict.fromkeys((photo.camera, None)):
         whose = replace(photo, camera=camera)
-        rows = _nearest(connection, located, values, whose, hole_hours, count)
-        if rows:
-            return _moment(photo, photo.taken_at, rows)
+        rows = _nearest(connection, located, values, whose, surely, count)
+        if moment := _moment(photo, photo.taken_at, rows, hole_hours):
+            return moment
     return NOTHING_KNOWN
 
 
@@ -207,14 +216,23 @@ def find_session(
     which = _LOCATED if hole_hours else _UNLOCATED
     dated, values = _located(connection, where, which)
     assumed = photo.zone == "assumed"
-    alike = sql.SQL("SELECT * FROM ({}) AS alike WHERE (zone = 'assumed') IS {}").format(
+    alike = sql.SQL("SELECT * FROM ({}) AS alike WHERE (zone = ANY(%(zoneless)s)) IS {}").format(
         dated, sql.SQL("TRUE" if assumed else "NOT TRUE")
     )
+    # As if they had no position, which is all that tells the zone of some.
+    values["zoneless"] = ["assumed", "position"] if hole_hours else ["assumed"]
     most = _COPIES * MOST_A_SIDE
     for camera in dict.fromkeys((photo.camera, None)):
         whose = replace(photo, camera=camera)
-        rows = _nearest(connection, alike, values, whose, 0.0, most)
-        gaps = [(_hours(row.taken_at) - _hours(photo.taken_at), row.photo_id) for row in rows]
+        count = _LOOKED_AT if hole_hours and assumed else most
+        rows = _nearest(connection, alike, values, whose, 0.0, count)
+        shown = [row.reading if hole_hours and assumed else row.taken_at for row in rows]
+        gaps = sorted(
+            (_hours(time) - _hours(photo.taken_at), row.photo_id)
+            for time, row in zip(shown, rows, strict=True)
+        )
+        middle = sum(gap <= 0 for gap, _ in gaps)
+        gaps = gaps[max(0, middle - most) : middle + most]
         first = -moment.before.hours if moment.before else -HORIZON_HOURS
         last = moment.after.hours if moment.after else HORIZON_HOURS
         if hole_hours:
@@ -337,13 +355,15 @@ def _rows(
         return cursor.execute(statement, values).fetchall()
 
 
-def _moment(photo: Dated, time: datetime, rows: list[_Located]) -> Moment:
+def _moment(photo: Dated, time: datetime, rows: list[_Located], hole_hours: float) -> Moment:
     gaps = []
     for row in rows:
         near = photo.zone == "assumed" and abs(row.taken_at - time) <= 2 * _ZONES
         gaps.append((_hours(row.reading if near else row.taken_at) - _hours(time), row))
-    before = max((pair for pair in gaps if pair[0] <= 0), key=lambda pair: pair[0], default=None)
-    after = min((pair for pair in gaps if pair[0] > 0), key=lambda pair: pair[0], default=None)
+    past = (pair for pair in gaps if pair[0] <= -hole_hours)
+    future = (pair for pair in gaps if pair[0] > hole_hours)
+    before = max(past, key=lambda pair: pair[0], default=None)
+    after = min(future, key=lambda pair: pair[0], default=None)
     return Moment(before and _fix(*before), after and _fix(*after))
 
 
