@@ -147,6 +147,7 @@ def test_nothing_takes_a_place_for_a_photo(
         assert len(read_photos(connection, None)) == 2
     for refused in (
         lambda: gs.embed(MODEL),
+        lambda: gs.ingest(tmp_path, collection="never", embed=MODEL),
         lambda: gs.duplicates(model=MODEL),
         lambda: gs.audit(model=MODEL),
         lambda: gs.evaluate(None, model=MODEL),
@@ -156,6 +157,8 @@ def test_nothing_takes_a_place_for_a_photo(
         with pytest.raises(InputError, match="no photos") as said:
             refused()
         assert said.value.remedy
+    with pytest.raises(NotFoundError, match="never"):  # said before anything was stored
+        gs.photos(collection="never")
     assert gs.audit(collection="places") == []
     assert gs.duplicates(collection="places") == []
     gs.write_back(collection="places", csv=tmp_path / "x.csv")

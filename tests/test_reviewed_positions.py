@@ -766,7 +766,7 @@ def test_a_bulk_is_taken_back_at_once_and_nothing_else(
     geosearch("review", "accept", answer(4))
     bulk = geosearch("review", "accept", "--min-probability", 0.4, "--within-km", 1, "--yes")
     assert "accepted 2 answers" in bulk.out
-    words = bulk.out.splitlines()[1].split()
+    words = bulk.err.split()
     back = words[words.index("review") :]
     geosearch("review", "reject", answer(1))
     with photos.connection() as connection:  # by another, meanwhile

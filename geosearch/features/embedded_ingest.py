@@ -19,6 +19,7 @@ from geosearch.features.embedding_run import EmbedSummary, embed, lock_photos, w
 from geosearch.features.external_model import ExternalBackbone
 from geosearch.features.extraction import Shown, embed_shown
 from geosearch.features.model_rows import register_model
+from geosearch.features.places_model import refuse_places
 from geosearch.features.whitening import WhitenedBackbone, find_backbone
 from geosearch.ingest.ingest_run import IngestOptions, ingest
 from geosearch.ingest.ingest_summary import IngestSummary
@@ -61,6 +62,7 @@ def ingest_and_embed(
     """
     if options.get("dry_run"):
         raise InputError("`dry_run` writes nothing", "Leave out `embed`.")
+    refuse_places(model, "photos are not embedded")
     backbone = find_backbone(database, model, device=device)
     if isinstance(backbone, ExternalBackbone):
         backbone.preprocess(None)  # raises what is to be said of it

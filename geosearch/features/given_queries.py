@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _DIGITS = 16
 #: Characters of a text: models read a few dozen words of it.
-_MOST_TEXT = 1000
+MOST_TEXT = 1000
 _KINDS = "a path or URL, a picture (bytes, an open file, of PIL, an array) or a vector"
 
 
@@ -117,10 +117,10 @@ def text_query(text: str) -> Given:
         It is none, or too long.
     """
     plain = " ".join(text.split()) if isinstance(text, str) else ""
-    if not plain.isprintable() or not 0 < len(plain) <= _MOST_TEXT:
+    if not plain.isprintable() or not 0 < len(plain) <= MOST_TEXT:
         raise InputError(
             f"`text`: {text!r:.40} cannot be asked",
-            f"Give words of 1 to {_MOST_TEXT:,} characters.",
+            f"Give words of 1 to {MOST_TEXT:,} characters.",
         )
     return Given(f"text:{plain}", text=plain)
 

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
 from geosearch.features.extraction import stored_query
+from geosearch.features.given_queries import MOST_TEXT
 from geosearch.features.model_rows import find_model
 from geosearch.features.unit_vectors import normalised
 from geosearch.images import open_image
@@ -97,7 +98,7 @@ class AskedOfUrl(Asked):
 class AskedOfWords(Asked):
     """Words, and what to answer by."""
 
-    text: str = Field(min_length=1, max_length=1000, description="What to look for.")
+    text: str = Field(min_length=1, max_length=MOST_TEXT, description="What to look for.")
 
 
 class AskedByEmbedding(Asked):
