@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,9 @@ def test_photos_are_listed_and_shown_with_their_history(
         connection.execute("SET LOCAL ROLE geosearch_reader")
         assert photo_history(connection, 1) is None
     gs.ingest(folder / "00.jpg", collection="again")
-    assert "several collections" in geosearch("photos", "show", folder / "00.jpg").err
+    several = geosearch("photos", "show", folder / "00.jpg").err
+    assert "several collections" in several
+    assert re.search(r"Give an id: \d+, \d+$", several.strip())
     assert "no photo 99" in geosearch("photos", "show", 99).err
     gs.delete_collection("again")
 

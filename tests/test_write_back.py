@@ -280,11 +280,25 @@ def test_what_was_written_beside_the_photo_and_into_it_is_taken_out_of_both(
     answer = world.accept("a.jpg")
     assert (world.write().written, world.write(embed=True).written) == (1, 1)
     world.gs.undo_review(answer)
-    ways = ({}, {"embed": True})
+    ways: list[dict[str, Any]] = [{}, {"embed": True}]
     for way in sorted(ways, key=lambda way: way != first):
         assert world.write(**way).taken_back == 1
     assert world.ingested()["a.jpg"][0] is None
     assert all(row.old is None for row in world.log()[:2])
+
+
+@EXIFTOOL
+@pytest.mark.system
+def test_a_guess_is_no_position_to_go_back_to(world: World) -> None:
+    world.add(a_jpg=photo(shade=170))
+    answer = world.accept("a.jpg")
+    assert world.write(embed=True).written == 1
+    world.gs.review(answer, "move", THERE)
+    assert world.write().written == 1  # the photo itself says the first guess
+    for _ in range(2):
+        world.gs.undo_review(answer)
+    assert (world.write().taken_back, world.write(embed=True).taken_back) == (1, 1)
+    assert world.ingested()["a.jpg"][0] is None
 
 
 def test_what_was_reviewed_is_written_and_comes_back_as_no_news(world: World) -> None:
@@ -315,6 +329,7 @@ def test_another_position_is_kept_unless_it_is_to_be_overwritten(world: World) -
     world.correct(*HERE)
     before = world.bytes()
     assert (world.write().kept, world.write(dry_run=True).kept) == (2, 2)
+    assert "2 are said to be elsewhere there, which only overwriting replaces" in str(world.write())
     assert world.bytes() == before
     assert world.write(overwrite=True, dry_run=True).written == 2
     assert world.bytes() == before

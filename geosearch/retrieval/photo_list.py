@@ -143,7 +143,10 @@ def find_photo(connection: Connection, photo: int | str) -> StoredPhoto:
         rows = connection.execute("SELECT id FROM geosearch.photos WHERE uri = %s", (uri,))
         ids = sorted(int(key) for (key,) in rows)
         if len(ids) > 1:
-            raise InputError(f"{photo}: several collections have it", f"Give an id: {ids}")
+            raise InputError(
+                f"{photo}: several collections have it",
+                f"Give an id: {', '.join(map(str, ids))}",
+            )
         if not ids:
             raise NotFoundError(f"there is no photo {uri}", "See: geosearch photos list")
     else:

@@ -169,7 +169,7 @@ class WrittenBack(Record):
             parts.append(f"{number_of(self.there, 'is', 'are')} there already")
         if self.kept:
             said = number_of(self.kept, "is said to be", "are said to be")
-            parts.append(f"{said} elsewhere there, and stay so")
+            parts.append(f"{said} elsewhere there, which only overwriting replaces")
         if self.failures:
             parts.append(f"{len(self.failures):,} cannot be written")
         return "; ".join(parts)
@@ -406,6 +406,8 @@ class _Run:
                 if not self._dry_run:
                     self._done(known, found, log)
                 return "moved since"
+            if before is not None and before.source == "reviewed":
+                before = None  # a guess that was taken back, too: the photo would have it still
             names = _namer(self._connection, before)
             known = replace(known, undone=True, position=before, names=names)
         elif self._is_others(own, found.read, position, wrote):
