@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any, LiteralString
 
 import numpy as np
@@ -27,12 +28,20 @@ from geosearch.evaluation.calibrating import calibrate, check_calibration
 from geosearch.features.external_model import external_description
 from geosearch.features.model_rows import register_model
 from geosearch.layers.selection import Selection
-from geosearch.localization import Localization, Parameters, Request, load, reproduce
+from geosearch.localization import (
+    Localization,
+    Parameters,
+    Request,
+    load,
+    localizing,
+    reproduce,
+)
 from geosearch.localization.localizing import localize, localize_stored
 from geosearch.localization.neighbour_sql import neighbours_in_sql
 from geosearch.retrieval.conditions import InCollections, Photos
 from geosearch.sphere import great_circle_km
 from geosearch.thresholds import WORLD_KM
+from geosearch.timeline.time_evidence import TimeEvidence
 from tests.command_line import CommandLine
 from tests.rows import add_embeddings, add_photos, fetch, looks, places
 
@@ -258,6 +267,20 @@ def test_time_is_fused_with_what_all_models_say(world: World) -> None:
     untimed = world.answer(11, parameters=Request(timeline=True))
     assert same(untimed, world.answer(11))
     assert set(untimed.regions) == {0.5, 0.9}
+
+
+def test_what_is_asked_of_time_takes_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, ask = [0.0], localizing._evidence
+
+    def slow(*asked: Any) -> TimeEvidence | None:
+        clock[0] += 5
+        return ask(*asked)
+
+    monkeypatch.setattr(localizing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(localizing, "_evidence", slow)
+    ms = world.answer(4).elapsed_ms
+    assert ms["retrieval"] == 15_000  # of each model, which time tells nothing, and of both
+    assert ms["total"] == pytest.approx(sum(ms.values()) - ms["total"], abs=0.01)
 
 
 def test_what_cannot_be_asked_of_several_is_refused(world: World) -> None:

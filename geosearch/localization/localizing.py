@@ -31,6 +31,7 @@ from geosearch.localization.several_models import (
     count_references,
     find_backbones,
     pool_answers,
+    spent,
 )
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
@@ -417,9 +418,13 @@ def answer_together(
         replace(answer_by(each, query, regions=False), references=count)
         for each, query, count in zip(pictures, queries, references, strict=True)
     ]
+    started = time.perf_counter()
     evidence = _evidence(pictures[0], queries[0], parameters, times) or None
+    found = time.perf_counter()
     answer = pool_answers(members, parameters, regions=evidence is None)
-    return with_time(answer, evidence, regions=True)
+    answer = with_time(answer, evidence, regions=True)
+    seconds = {"retrieval": found - started, "density": time.perf_counter() - found}
+    return replace(answer, elapsed_ms=spent(members, **seconds))
 
 
 def _evidence(

@@ -132,11 +132,17 @@ def pool_answers(
         answer = _placed(answer, told, regions)
     if first.query.low_information is not None:
         answer = replace(answer, confident=False)
-    elapsed = {name: sum(each.elapsed_ms[name] for each in members) for name in first.elapsed_ms}
-    ms = 1000 * (time.perf_counter() - started)
-    spent = {name: elapsed[name] + ms for name in ("density", "total")}
-    rounded = {name: round(each, 3) for name, each in (elapsed | spent).items()}
-    return replace(answer, elapsed_ms=rounded)
+    return replace(answer, elapsed_ms=spent(members, density=time.perf_counter() - started))
+
+
+def spent(members: Sequence[Localization], **seconds: float) -> dict[str, float]:
+    """Milliseconds by step: those of all models, and so many seconds more."""
+    names = [name for name in members[0].elapsed_ms if name != "total"]
+    ms = {
+        name: sum(each.elapsed_ms[name] for each in members) + 1000 * seconds.get(name, 0.0)
+        for name in names
+    }
+    return {name: round(each, 3) for name, each in (ms | {"total": sum(ms.values())}).items()}
 
 
 def _placed(answer: Localization, told: PooledDensity, regions: bool) -> Localization:

@@ -20,7 +20,7 @@ import numpy as np
 
 from geosearch.density import Mixture
 from geosearch.density.kernel import BANDWIDTH_RANGE_KM, squared_chords
-from geosearch.density.products import log_constant, united
+from geosearch.density.products import log_constant
 from geosearch.json_record import Record
 from geosearch.softmax import log_softmax
 from geosearch.sphere import EARTH_RADIUS_KM, Array, lat_lon, unit_vectors
@@ -29,7 +29,6 @@ MODES = ("stationary", "walk", "drive", "fly")
 
 #: Share of the uniform density where nothing is known: no place is impossible.
 _UNIFORM_SHARE = 0.01
-_UNIFORM = Mixture(np.array([[0.0, 0.0, 1.0]]), np.ones(1), 1e-4)
 
 #: The smallest spread of photos that are all at one place, kilometres.
 _LEAST_SPREAD_KM = 0.1
@@ -67,8 +66,7 @@ class Spread(Record):
     @property
     def mixture(self) -> Mixture:
         """The density; a little of it is uniform over the Earth."""
-        own = Mixture.at([self.lat], [self.lon], [1.0], self.km)
-        return united([(1 - _UNIFORM_SHARE, own), (_UNIFORM_SHARE, _UNIFORM)])
+        return Mixture.at([self.lat], [self.lon], [1.0], self.km).with_background(_UNIFORM_SHARE)
 
 
 #: Anywhere on the Earth.
