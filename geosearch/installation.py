@@ -30,8 +30,10 @@ def optional(purpose: str, extra: str, *modules: str) -> Any:
         first, *_ = map(import_module, modules)
         return first
     except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        why = "is not installed" if missing else f"cannot be loaded: {error}"
         raise MissingExtraError(
-            f"{purpose} needs {modules[0]}, which is not installed", f"Run: {remedy(extra)}"
+            f"{purpose} needs {error.name or modules[0]}, which {why}", f"Run: {remedy(extra)}"
         ) from error
 
 

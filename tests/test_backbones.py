@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -151,6 +152,18 @@ print(*embed_query(load_backbone(device="cpu"), sys.stdin.buffer.read()))
 """
 
 
+def test_without_torch_and_a_cached_network_the_error_names_torch(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        input=b"",
+        capture_output=True,
+        env=os.environ | {"GEOSEARCH_CACHE_DIR": str(tmp_path)},
+        check=False,
+    )
+    said = "MissingExtraError: preparing packaged/efficientnet-lite0 needs torch, which is not"
+    assert said in ran.stderr.decode()
+
+
 def test_a_cached_network_needs_neither_torch_nor_the_exporter(lite0: Backbone) -> None:
     data = photo(shade=5, size=(300, 200))
     ran = subprocess.run(
@@ -199,6 +212,8 @@ def test_altered_packaged_weights_are_refused(
         ("torchvision/vit_b_16+max", "token"),
         ("torchvision/resnet50+max+avg", "avg|max|gem"),
         ("file:/nowhere/checkpoint.pt", "file:PATH"),
+        ("external:mine", "Name the model of a network"),
+        ("whitened:mine", "Name the model of a network"),
     ],
 )
 def test_an_unknown_spec_is_answered_with_the_choices(spec: str, choices: str) -> None:

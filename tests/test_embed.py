@@ -348,8 +348,9 @@ def test_models_with_different_weights_have_rows_of_their_own(database: Database
         with pytest.raises(NotFoundError, match="nothing is embedded") as error:
             find_model(connection, "test/unknown")
         assert "test/mean-colours" in (error.value.remedy or "")
-        with pytest.raises(NotFoundError, match="geosearch embed --model"):
+        with pytest.raises(NotFoundError, match="geosearch embed --model") as error:
             require_model(connection, replace(DESCRIPTION, pooling="max"))
+        assert "Models here: test/mean-colours" in (error.value.remedy or "")
 
 
 def test_embed_files_keeps_the_order_and_says_what_is_wrong(tmp_path: Path) -> None:

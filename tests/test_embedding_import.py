@@ -410,6 +410,48 @@ def test_a_key_that_is_no_text_is_a_reject_of_its_row(world: World, tmp_path: Pa
         assert world.rejects()["x.npy#3"] == Reason.MISSING
 
 
+@pytest.mark.parametrize(
+    ("match", "keys", "vectors", "said"),
+    [
+        ("uri", "nowhere.jpg", 1.0, r"names a photo of .* its uri: .*nowhere\.jpg(.|\n)*/photo/"),
+        ("sha256", "00", 1.0, "by its sha256: the first says '00'"),
+        ("row", None, np.nan, "no row is a vector that can be used"),
+    ],
+)
+def test_where_no_row_can_be_used_no_model_is_made(
+    world: World, tmp_path: Path, match: str, keys: str | None, vectors: float, said: str
+) -> None:
+    np.save(tmp_path / "x.npy", world.vectors * vectors)
+    options: dict[str, Any] = {"match": match}
+    if keys is not None:
+        options["keys"] = tmp_path / "keys.txt"
+        options["keys"].write_text(f"{keys}\n" * COUNT)
+    with pytest.raises(InputError, match=said):
+        world.bring(tmp_path / "x.npy", **options)
+    assert not fetch(
+        world.database, "SELECT FROM geosearch.models WHERE name = %s", f"external:{world.name}"
+    )
+    assert not world.rejects()
+
+
+def test_a_photo_named_in_the_last_block_is_enough(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external_vectors, "BLOCK", 8)
+    np.save(tmp_path / "x.npy", world.vectors)
+    (tmp_path / "keys.txt").write_text("nowhere.jpg\n" * (COUNT - 1) + world.uris[0] + "\n")
+    done = world.bring(tmp_path / "x.npy", keys=tmp_path / "keys.txt")
+    assert (done.embedded, done.rejected) == (1, COUNT - 1)
+
+
+def test_a_file_of_other_kinds_is_not_taken_for_text(world: World, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", world.vectors)
+    (tmp_path / "x.jpg").write_bytes(photo())
+    for name in ("x.npz", "x.jpg"):
+        with pytest.raises(InputError, match="holds no vectors as pgvector writes them"):
+            world.bring(tmp_path / name, match="row")
+
+
 def test_keys_are_exported_to_a_name_of_their_own(world: World, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", world.vectors)
     world.bring(tmp_path / "x.npy", match="row")

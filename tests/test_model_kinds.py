@@ -125,6 +125,9 @@ def test_timm_weights_of_a_tag_come_from_the_cache(tmp_path: Path) -> None:
     cached = made.put_in_cache(tmp_path / "cache", "timm/test_vit.r160_in1k", folder)
     described = resolve("timm/test_vit").description
     assert described.name == spec
+    with pytest.raises(ModelError, match=r"no model 'test_vit\.other' with weights") as unknown:
+        resolve("timm/test_vit.other")
+    assert "test_vit.r160_in1k" in (unknown.value.remedy or "")
     assert made.COMMIT in described.weights_source
     assert described.weights_sha256 == (cached / "model.safetensors").resolve().name
     assert described.licence == "apache-2.0"

@@ -63,7 +63,7 @@ def test_the_example_embeds_and_searches(
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lambda _: 1 / 0, "fails: division by zero"),
+        (lambda _: 1 / 0, "fails: ZeroDivisionError: division by zero"),
         (lambda _: "a model", "gives no Source"),
     ],
 )

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from geosearch.features.hugging_face import is_folder
 from geosearch.features.onnx import onnx_network
 from geosearch.features.preprocessing import VIEWS
 from geosearch.features.unit_vectors import normalised
+from geosearch.installation import optional
 from geosearch.settings import TrustSettings
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ SOURCES = {
     "timm/": "timm_models",
     "transformers/": "transformers_models",
 }
+#: What the names of models begin with that only a database knows.
+_STORED = ("external:", "whitened:", "places:")
 #: Other packages add kinds by an entry point of this group: it is called with what follows its
 #: name in `NAME/…`, and gives a `Source`.
 PLUGINS = "geosearch.backbones"
@@ -191,9 +193,10 @@ def load_backbone(
 
 def build_network(source: Source) -> EmbeddingNetwork:
     """A source's network in PyTorch, on the CPU, ready for inference. Raises ModelError."""
+    wanted = source.description
+    optional(f"preparing {wanted.name}", "", "torch", "torchvision")
     from geosearch.features.networks import EmbeddingNetwork, Scaling, extractor
 
-    wanted = source.description
     if source.load_trunk is not None:
         trunk = source.load_trunk()
     else:
@@ -216,15 +219,19 @@ def resolve(spec: str) -> Source:
         return replace(source, description=replace(source.description, name=name, views=views))
     for prefix, module in SOURCES.items():
         if spec.startswith(prefix):
-            found: Source = import_module(f"geosearch.features.{module}").source(
-                spec.removeprefix(prefix)
-            )
+            kind = optional(f"the model {spec}", "", f"geosearch.features.{module}")
+            found: Source = kind.source(spec.removeprefix(prefix))
             return found
     return _plugged_in(spec)
 
 
 def _plugged_in(spec: str) -> Source:
     """What another package's entry point makes of a spec."""
+    if spec.startswith(_STORED):
+        raise ModelError(
+            f"{spec} cannot be taken here: it is no network, but made of embeddings",
+            "Name the model of a network: docs/models.md",
+        )
     name, _, rest = spec.partition("/")
     plugins = entry_points(group=PLUGINS)
     if name not in plugins.names:
@@ -235,8 +242,9 @@ def _plugged_in(spec: str) -> Source:
         raise
     except Exception as error:  # code of others
         raise ModelError(
-            f"the plug-in of {spec!r}, {plugins[name].value}, fails: {error}",
-            "Update or remove its package.",
+            f"the plug-in of {spec!r}, {plugins[name].value}, fails: "
+            f"{type(error).__name__}: {error}",
+            f"See what it takes after {name}/, or update or remove its package.",
         ) from error
     if not isinstance(source, Source):
         raise ModelError(f"the plug-in of {spec!r}, {plugins[name].value}, gives no Source")

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, LiteralString, TypedDict
 
@@ -112,7 +111,8 @@ def import_embeddings(
     ------
     InputError
         A file cannot be read, has no vectors or no such keys; or not as many rows as there are
-        photos, where they are counted; or none of the `dimension`, of which there is no model yet.
+        photos, where they are counted. Where there is no such model yet: no row could be used, or
+        the first are not of the `dimension`.
     NotFoundError
         There is no such collection.
     DatabaseError
@@ -125,12 +125,16 @@ def import_embeddings(
         raise InputError("`match` row is of one file", "Import them one after the other by keys.")
     if photos:
         ingest(database, files, collection=collection)
-    blocks = (
-        (path, block)
-        for path in listed
-        for block in read_vectors(path, match, column=column, keys=Path(keys) if keys else None)
-    )
-    first = next(blocks, None)
+
+    def read() -> Iterator[tuple[Path, Block]]:
+        of = Path(keys) if keys else None
+        return (
+            (path, one)
+            for path in listed
+            for one in read_vectors(path, match, column=column, keys=of)
+        )
+
+    first = next(read(), None)
     if first is None:
         raise InputError("there are no rows in these files", "Give files that hold vectors.")
     width = first[1].vectors.shape[1]
@@ -141,15 +145,18 @@ def import_embeddings(
         key = find_collection(connection, collection)
         if match == "row":
             _check_count(connection, collection, key, count_rows(listed[0], column=column))
-        if width != dimension and model_by_fingerprint(connection, description.fingerprint) is None:
-            raise InputError(
-                f"{first[0]} has vectors of {width:,} numbers, and `dimension` is {dimension:,}",
-                "Leave it out, or give the files that it is of.",
-            )
+        if model_by_fingerprint(connection, description.fingerprint) is None:
+            if width != dimension:
+                raise InputError(
+                    f"{first[0]} has vectors of {width:,} numbers, and `dimension` is "
+                    f"{dimension:,}",
+                    "Leave it out, or give the files that it is of.",
+                )
+            _check_useful(connection, collection, key, match, read())
         row = register_model(connection, description)
     options = {"files": [str(path) for path in listed], "match": match}
     run = Run("embed", options, match)
-    return load_blocks(database, row, key, run, lambda _: chain([first], blocks), progress)
+    return load_blocks(database, row, key, run, lambda _: read(), progress)
 
 
 @dataclass(frozen=True)
@@ -239,6 +246,13 @@ _ANY: LiteralString = """
 SELECT FROM {embeddings} AS e WHERE e.model_id = %(model)s
 UNION ALL SELECT FROM {queries} AS q WHERE q.model_id = %(model)s LIMIT 1
 """
+_NAMED: LiteralString = """
+SELECT FROM {photos} AS photos WHERE collection_id = %(collection)s AND {condition} LIMIT 1
+"""
+# Of photos whose own is known, if there are such.
+_LIKE: LiteralString = """
+SELECT {said} FROM {photos} WHERE collection_id = %s ORDER BY source_id IS NULL, id LIMIT 1
+"""
 _NEXT: LiteralString = """
 SELECT id FROM {photos} WHERE collection_id = %s AND id > %s ORDER BY id LIMIT %s
 """
@@ -262,6 +276,43 @@ def _check_count(connection: Connection, name: str, collection: int, rows: int) 
             "told by counting",
             "Give a file of `keys`, a line for each row, or `match` by what the file itself says.",
         )
+
+
+def _check_useful(
+    connection: Connection,
+    name: str,
+    collection: int,
+    match: str,
+    blocks: Iterable[tuple[Path, Block]],
+) -> None:
+    """See that a new model would get an embedding: without any it would answer nothing.
+
+    Reads no more than it takes: one block, where that has a vector and names a photo.
+    """
+    tables = writable_tables(connection, "photos")
+    first: str | None = None
+    for path, block in blocks:
+        unusable = unit_vectors(block.vectors)[1].keys() | block.defects.keys()
+        if len(unusable) == len(block.vectors):
+            continue
+        if match == "row":
+            return
+        keys = [key for each in block.keys or () if (key := _key(match, path, each))]
+        named = sql.SQL(_NAMED).format(condition=sql.SQL(_KEYS[match]).format(), **tables)
+        values = {"collection": collection, "keys": keys}
+        if connection.execute(named, values).fetchone() is not None:
+            return
+        first = first or next(iter(keys), "")
+    if first is None:
+        raise InputError(
+            "no row is a vector that can be used", "Give finite numbers, not all zero."
+        )
+    like = sql.SQL(_LIKE).format(said=sql.SQL(_SAID[match]), **tables)
+    ((known,),) = connection.execute(like, (collection,)).fetchall() or [(None,)]
+    raise InputError(
+        f"no row names a photo of {name} by its {match}: the first says {first!r}",
+        "Its photos have none." if known is None else f"Its photos have such as {known!r}.",
+    )
 
 
 def _filled(connection: Connection, template: LiteralString) -> sql.Composed:
@@ -373,7 +424,7 @@ class _Load:
         there: set[int],
     ) -> dict[int, Sequence[PhotoKey]]:
         """The photos of each row, by its place, under a lock; `there` gets those that have one."""
-        keys = [self._key(path, each) for each in block.keys or ()]
+        keys = [_key(self._match, path, each) for each in block.keys or ()]
         statement = sql.SQL(_FIND).format(
             said=sql.SQL(_SAID[self._match]),
             condition=sql.SQL(_KEYS[self._match]).format(),
@@ -394,13 +445,15 @@ class _Load:
             by_key.setdefault(key, []).append(PhotoKey(*photo))
         return {place: by_key[key] for place, key in enumerate(keys) if key and key in by_key}
 
-    def _key(self, path: Path, text: str | None) -> str | None:
-        # Bytes that are no UTF-8 were read as what PostgreSQL does not take.
-        if not text or "\0" in text or _SURROGATE.search(text):
+
+def _key(match: str, path: Path, text: str | None) -> str | None:
+    """What a row says, as the database has it; None if that is nothing."""
+    # Bytes that are no UTF-8 were read as what PostgreSQL does not take.
+    if not text or "\0" in text or _SURROGATE.search(text):
+        return None
+    if match == "uri":
+        try:
+            return resolve(text, str(path))
+        except InputError:
             return None
-        if self._match == "uri":
-            try:
-                return resolve(text, str(path))
-            except InputError:
-                return None
-        return text.lower() if self._match == "sha256" else text
+    return text.lower() if match == "sha256" else text

@@ -30,8 +30,9 @@ class ExternalBackbone(Backbone):
         """Raise `ModelError`."""
         raise ModelError(
             f"the embeddings of {self.description.name} were made elsewhere: no photo is embedded",
-            "Ask by a `photo_id` that has one, or by a vector of "
-            f"{self.description.dimension:,} numbers: docs/queries.md",
+            "Ask about a photo of the database that has one, or a vector of "
+            f"{self.description.dimension:,} numbers (docs/queries.md). Calibrate and evaluate "
+            "with --leave-one-out.",
         )
 
     def embed(self, pixels: object) -> NoReturn:

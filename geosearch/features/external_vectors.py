@@ -34,7 +34,9 @@ _EMBEDDINGS = ("embedding", "embeddings", "vector", "features", "img_emb", "imag
 _DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
 _ROW = re.compile(r"(?:(?P<key>.*?)[\t,])?\s*\"?(?P<vector>\[[^\]]*\])\"?\s*")
 _NUMBER = re.compile(r"(\d+)\.(?:npy|parquet)$")
-_SAVE = "Save floats of shape (photos, dimension): np.save(path, np.ascontiguousarray(x))."
+_SAVE = (
+    "Save floats of shape (photos, dimension): np.save(path, np.ascontiguousarray(x, np.float32))."
+)
 _WHOLE = "Write it or copy it again, whole."
 
 
@@ -353,7 +355,13 @@ def _text(path: Path, match: str) -> Iterator[Block]:
         header = "[" not in begin
         lines, first = chain(() if header else (begin,), stream), 2 if header else 1
         while block := list(islice(lines, BLOCK)):
-            yield _text_block(path, match, first, block)
+            found = _text_block(path, match, first, block)
+            if first <= 2 and len(found.defects) == len(block):
+                raise InputError(
+                    f"{path} holds no vectors as pgvector writes them",
+                    "Give .npy, .safetensors, .parquet, or lines such as [0.1,0.2].",
+                )
+            yield found
             first += len(block)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import torch
@@ -31,6 +32,8 @@ def source(spec: str) -> Source:
     """
     if spec:
         raise ModelError(f"unknown model 'geoclip{spec}'", "Write geoclip")
+    # Its package is compiled by what PyTorch will drop: nothing that its users could change.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit\.")
     package = optional("the model geoclip", "geoclip", "geoclip.model.image_encoder", "geoclip")
     head = Path(package.__file__).parent / "weights" / "image_encoder_mlp_weights.pth"
     files = opened(_CLIP, None, ("model.safetensors",))

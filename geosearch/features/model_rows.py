@@ -87,7 +87,7 @@ def require_model(connection: Connection, description: Description) -> Model:
         raise NotFoundError(
             f"nothing is embedded with {description.name} (weights "
             f"{description.weights_sha256[:8]}) here",
-            _how_to_embed(connection, description.name),
+            _how_to_embed(connection, description.name) + _others(connection, "\n"),
         )
     return found
 
@@ -109,10 +109,9 @@ def find_model(connection: Connection, name: str | Backbone) -> Model:
         return model
     found = _select(connection, "WHERE name = %s ORDER BY id DESC LIMIT 1", (name,))
     if not found:
-        names = ", ".join(model.name for model in list_models(connection))
         raise NotFoundError(
             f"nothing is embedded with the model {name!r} here",
-            f"Models here: {names}" if names else _how_to_embed(connection, name),
+            _others(connection) or _how_to_embed(connection, name),
         )
     return found[0]
 
@@ -138,6 +137,11 @@ def count_embeddings(connection: Connection) -> dict[int, int]:
     """Model id → photos embedded with it (models without any are left out)."""
     rows = connection.execute("SELECT model_id, count(*) FROM geosearch.embeddings GROUP BY 1")
     return dict(rows.fetchall())
+
+
+def _others(connection: Connection, before: str = "") -> str:
+    names = ", ".join(model.name for model in list_models(connection))
+    return f"{before}Models here: {names}" if names else ""
 
 
 def _how_to_embed(connection: Connection, name: str) -> str:

@@ -59,7 +59,10 @@ def source(spec: str) -> Source:
         )
     timm = optional("a model of timm", "timm", "timm")
     name = match["name"]
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    try:
+        config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    except RuntimeError:  # it has no such tag
+        config = None
     if config is None:
         likely = timm.list_pretrained(f"*{name.split('.')[0]}*")[:20]
         raise ModelError(
