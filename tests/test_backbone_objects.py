@@ -110,8 +110,8 @@ def test_embeddings_of_8448_numbers_are_indexed_by_their_signs_with_known_recall
         assert index is not None
         assert index.quantized
         assert indexed.measured is not None
-        assert indexed.measured.recall >= 0.95
-        assert indexed.measured.checks[0].by_index > 0
+        # Of what the index finds: so few are faster compared one by one.
+        assert min(indexed.measured.curve[-1].recall) >= 0.95
         asked = tmp_path / "77.jpg"
         near, exact = (gs.nearest(asked, 10, model=model, exact=each) for each in (False, True))
         assert near.photo_id[0] == exact.photo_id[0]

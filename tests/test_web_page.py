@@ -487,6 +487,7 @@ def test_back_and_forward_go_through_answers(opened: Opener, query: Path) -> Non
     page.wait_for_selector("text=This is a changed question", state="detached")
     assert sentence(page) == first
     answered(page, page.go_forward)
+    page.wait_for_selector("text=This is a changed question")
     assert page.input_value("#authors") == "Author 1"
 
 

@@ -43,6 +43,8 @@ from geosearch.timeline.session_chain import (
 
 #: Photos further apart in time tell nothing of one another.
 HORIZON_HOURS = 7 * 24
+#: No greater one can be taken to the power of e.
+_MOST_LOG = 700.0
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def moment_prior(movement: Movement, moment: Moment) -> Mixture:
         share = movement.steady
         if session:  # a steady way is from one known place to the other: as far as these tell
             fixed = meeting(*(fix_kernels(movement, fix) for fix in moment.fixes))[1]
-            share *= min(1.0, float(np.exp(fixed - log_mass) * sides[0].by_fix * sides[1].by_fix))
+            apart = np.exp(min(fixed - log_mass, _MOST_LOG))
+            share *= min(1.0, float(apart * sides[0].by_fix * sides[1].by_fix))
         lat, lon, km = steady_way(movement, moment.before, moment.after)
         agreed = united([(1 - share, agreed), (share, Mixture.at([lat], [lon], [1.0], km))])
     sure = [(side.mixture, side.doubt) for side in sides]
