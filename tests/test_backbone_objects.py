@@ -111,7 +111,7 @@ def test_embeddings_of_8448_numbers_are_indexed_by_their_signs_with_known_recall
         assert index.quantized
         assert indexed.measured is not None
         # Of what the index finds: so few are faster compared one by one.
-        assert min(indexed.measured.curve[-1].recall) >= 0.95
+        assert min(indexed.measured.curve[-1].recalls) >= 0.95
         asked = tmp_path / "77.jpg"
         near, exact = (gs.nearest(asked, 10, model=model, exact=each) for each in (False, True))
         assert near.photo_id[0] == exact.photo_id[0]
