@@ -32,7 +32,7 @@ class ExternalBackbone(Backbone):
             f"the embeddings of {self.description.name} were made elsewhere: no photo is embedded",
             "Ask about a photo of the database that has one, or a vector of "
             f"{self.description.dimension:,} numbers (docs/queries.md). Calibrate and evaluate "
-            "with --leave-one-out.",
+            "with `leave_one_out`.",
         )
 
     def embed(self, pixels: object) -> NoReturn:
