@@ -31,8 +31,8 @@ class ExternalBackbone(Backbone):
         raise ModelError(
             f"the embeddings of {self.description.name} were made elsewhere: no photo is embedded",
             "Ask about a photo of the database that has one, or a vector of "
-            f"{self.description.dimension:,} numbers (docs/queries.md). Calibrate and evaluate "
-            "with `leave_one_out`.",
+            f"{self.description.dimension:,} numbers (docs/queries.md). To judge it: "
+            "geosearch evaluate --leave-one-out, or calibrate.",
         )
 
     def embed(self, pixels: object) -> NoReturn:
