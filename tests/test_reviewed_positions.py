@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -784,6 +785,29 @@ def test_a_bulk_is_taken_back_at_once_and_nothing_else(
     assert Geosearch(photos).undo_reviews(since="2999-01-01").reviews == 0
     for wrong in ((), (answer(4), "--since", "2026-01-01"), (answer(4), "--dry-run")):
         assert geosearch("review", "undo", *wrong).code == 2
+
+
+def test_who_decides_on_several_photos_at_once_with_another_waits_and_goes_on(
+    photos: Database,
+) -> None:
+    def others() -> None:
+        with photos.connection() as connection:
+            for key in (answer(4), answer(3)):
+                decide(connection, key, "accept", as_reference=True)
+
+    waiting = (
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event = 'advisory'"
+    )
+    with ThreadPoolExecutor(1) as threads, photos.own_connection() as mine:
+        decide(mine, answer(3, 1), "accept", as_reference=True)
+        done = threads.submit(others)
+        while not fetch(photos, waiting):
+            assert not done.done()
+        decide(mine, answer(4, 1), "accept", as_reference=True)
+        mine.commit()
+        done.result()
+    assert [position(photos, key)[4] for key in (3, 4)] == [answer(3), answer(4, 1)]
 
 
 def test_a_session_takes_back_what_was_decided_before_it_and_says_how_it_ended(

@@ -123,6 +123,8 @@ DECLARE
     ticked jsonb;
     placed geometry;
 BEGIN
+    -- Who decides on many photos locks them, and the coverage, in any order: one after the other.
+    PERFORM pg_advisory_xact_lock(hashtext('geosearch reviews'));
     FOR photo IN
         SELECT p.id, p.collection_id, p.shelf, p.sha256, p.created_at, p.geom,
             c.reviewed_references,
