@@ -494,6 +494,17 @@ def test_copies_are_embedded_too_and_stay_one_photo(world: World) -> None:
     assert (summary.added, summary.unlocated, summary.duplicates) == (0, 0, 2)
 
 
+@EXIFTOOL
+def test_a_photo_that_two_collections_have_is_embedded_once(world: World) -> None:
+    world.add(a_jpg=photo())
+    ingest(world.database, [world.folder], collection=f"{world.name} too")
+    copies = "SELECT id FROM geosearch.photos WHERE uri = %s"
+    ids = [key for (key,) in fetch(world.database, copies, str(world.folder / "a.jpg"))]
+    world.gs.correct_positions(*HERE, ids=ids)
+    done = world.gs.write_back(ids=ids, embed=True)
+    assert (done.written, done.there, done.failures) == (1, 1, ())
+
+
 def test_what_a_killed_run_only_meant_to_write_gives_no_photo_other_bytes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,8 +102,11 @@ INSERT INTO {write_backs}
 VALUES (%(photo_id)s, %(collection_id)s, %(shelf)s, %(target)s, %(path)s, %(old)s, %(new)s,
     %(sha256)s, %(reason)s, %(message)s)
 """
-#: What a run has left there, whether or not it was killed before it could say so.
+#: What a run has left there, whether or not it was killed before it could say so; or this run, of a
+#: photo that another collection has too.
 _LEFT: LiteralString = """
+SELECT FROM {photos} WHERE id = %(photo_id)s AND sha256 = %(sha256)s
+UNION ALL
 SELECT FROM {write_backs}
 WHERE photo_id = %(photo_id)s AND target = %(target)s AND path = %(path)s AND reason IS NULL
     AND sha256 = %(sha256)s
