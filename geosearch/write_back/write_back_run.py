@@ -393,21 +393,18 @@ class _Run:
         if found.sha256 not in (None, known.sha256):
             if not self._left(found, log):
                 raise PhotoRejected(Reason.UNREADABLE, "the file has changed since it was ingested")
-            if not self._dry_run:
-                self._done(known, found, log)
+            self._done(known, found, log)
             known = replace(known, sha256=found.sha256)
         own, position = found.own, known.position
         if position and own and own.is_at(position) and own.trust >= position.trust:
-            if not self._dry_run:  # a run that was killed may not have noted it
-                self._done(known, found, log)
+            self._done(known, found, log)  # a run that was killed may not have noted it
             return "there"
         wrote, before = self._wrote(own, log)
         if wrote is not None:
             known = replace(known, replaced=_namer(self._connection, wrote))
         if position is None:
             if wrote is None or wrote.is_estimate:
-                if not self._dry_run:
-                    self._done(known, found, log)
+                self._done(known, found, log)
                 return "moved since"
             if before is not None and before.source == "reviewed":
                 before = None  # a guess that was taken back, too: the photo would have it still
@@ -453,10 +450,12 @@ class _Run:
         return self._connection.execute(self._sql(_LEFT), values).fetchone() is not None
 
     def _done(self, known: Known, found: Found, log: dict[str, Any]) -> None:
-        """Note that it is written; the photo is known by its new bytes then.
+        """Unless in a dry run, note that it is written; the photo is known by its new bytes then.
 
         By what the file is now: what a killed run noted need not have come to be.
         """
+        if self._dry_run:
+            return
         if not self._connection.execute(self._sql("SELECT FROM" + _OPEN), log).rowcount:
             return
         values = {**log, "before": known.sha256, "now": None}
