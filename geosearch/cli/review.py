@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from geosearch.database.connection import Connection, Database
     from geosearch.localization.reviews import Decision, Review, Undecided
 
-AnswerArgument = Annotated[int, typer.Argument(help="An answer, by its id.")]
+_ANSWER = typer.Argument(help="An answer, by its id.")
+AnswerArgument = Annotated[int, _ANSWER]
+AnyAnswerArgument = Annotated[int | None, _ANSWER]
 RemarkOption = Annotated[str | None, typer.Option("--remark", help="Why, in your words.")]
 ReferenceOption = Annotated[
     bool, typer.Option("--as-reference", help="Searches find the photo from then on.")
@@ -42,8 +44,6 @@ AccuracyOption = Annotated[
     typer.Option("--to-accuracy-m", metavar="M", min=0, help="How well that is known, metres."),
 ]
 ToOption = Annotated[str, typer.Option("--to", metavar="LAT,LON", help="Where it was taken.")]
-
-
 SinceOption = Annotated[
     str | None,
     typer.Option("--since", metavar="TIME", help="All that one decided from then on."),
@@ -196,7 +196,7 @@ app = command_group(
 @app.command()
 def accept(
     context: typer.Context,
-    answer_id: Annotated[int | None, typer.Argument(help="An answer, by its id.")] = None,
+    answer_id: AnyAnswerArgument = None,
     min_probability: Annotated[
         float | None,
         typer.Option("--min-probability", metavar="P", help="All that are right so probably."),
@@ -297,7 +297,7 @@ _add_command("unsure", "One cannot tell.", '17 --remark "any beach"')
 @app.command()
 def undo(
     context: typer.Context,
-    answer_id: Annotated[int | None, typer.Argument(help="An answer, by its id.")] = None,
+    answer_id: AnyAnswerArgument = None,
     since: SinceOption = None,
     until: UntilOption = None,
     dry_run: DryRunOption = False,
