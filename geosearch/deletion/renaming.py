@@ -81,8 +81,8 @@ def rename_model(database: Database, old: str, new: str) -> None:
         model = find_model(connection, old)
         key = model.id
         for prefix in (WHITENED, EXTERNAL, PLACES):
-            if new.startswith(prefix) != model.name.startswith(prefix):
-                own = model.name.startswith(prefix)
+            own = model.name.startswith(prefix)
+            if new.startswith(prefix) != own:
                 raise InputError(
                     f"names that begin with {prefix} are of models of their kind, and of no others",
                     f"{old} needs a name with it." if own else "Leave it out.",
