@@ -43,8 +43,6 @@ _RECORD = options.option(
 
 
 _IDS = options.option("photo_ids", list[int], "A photo of the database.", spelt="--photo-id")
-_VECTORS = options.option("vectors", Path, options.VECTORS, metavar="FILE")
-_TEXT = options.option("text", str, options.WORDS, metavar="WORDS")
 _UNLOCATED = options.option(
     "unlocated", bool, "All photos of the database that have no position and no such answer yet."
 )
@@ -108,7 +106,8 @@ def _seconds(text: str) -> float:
 
 
 @options.taking(
-    *(_IDS, _VECTORS, _TEXT, _UNLOCATED, _OF, options.MODELS, options.DEVICE, _RECORD),
+    *(_IDS, options.VECTORS, options.TEXT, _UNLOCATED, _OF),
+    *(options.MODELS, options.DEVICE, _RECORD),
     times=_make_times,
     asked=options.make_parameters,
     exclusions=options.make_exclusions,

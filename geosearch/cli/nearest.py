@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
 PhotoArgument = Annotated[str | None, typer.Argument(help="Photo: path or URL.")]
 _ID = options.option("photo_id", int, "A photo of the database, instead.")
-_TEXT = options.option("text", str, options.WORDS, metavar="WORDS")
-_VECTOR = options.option("vectors", Path, options.VECTORS, metavar="FILE")
 
 
 @options.taking(
-    *(_ID, _VECTOR, _TEXT, MODEL, neighbours(20), EXACT, DEVICE),
+    *(_ID, options.VECTORS, options.TEXT, MODEL, neighbours(20), EXACT, DEVICE),
     exclusions=options.make_exclusions,
     where=options.make_filter,
 )
@@ -84,7 +82,8 @@ def nearest(
 
 
 @options.taking(
-    _ID, _VECTOR, _TEXT, MODEL, neighbours(100), EXACT, DEVICE, where=options.make_filter
+    *(_ID, options.VECTORS, options.TEXT, MODEL, neighbours(100), EXACT, DEVICE),
+    where=options.make_filter,
 )
 def explain(
     context: typer.Context, photo: PhotoArgument = None, as_json: JsonOption = False, **given: Any

@@ -149,8 +149,15 @@ MODELS = option(
     metavar="SPEC",
 )
 DEVICE = parameter("device", DeviceOption, "auto")
-VECTORS = "Ask by the vectors of a .npy, .parquet, .safetensors or text file: a row each."
-WORDS = "Ask by words instead, of a model that knows pictures and words."
+VECTORS = option(
+    "vectors",
+    Path,
+    "Ask by the vectors of a .npy, .parquet, .safetensors or text file: a row each.",
+    metavar="FILE",
+)
+TEXT = option(
+    "text", str, "Ask by words instead, of a model that knows pictures and words.", metavar="WORDS"
+)
 EXACT = option("exact", bool, "Compare all matching photos; do not use the index.")
 
 
