@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
+from geosearch.features.external_vectors import LONGEST
 from geosearch.features.extraction import stored_query
 from geosearch.features.given_queries import MOST_TEXT
 from geosearch.features.model_rows import find_model
@@ -105,7 +106,7 @@ class AskedByEmbedding(Asked):
     """The embedding that an answer showed, and what to answer by."""
 
     embedding: list[Annotated[Number, Field(ge=-1, le=1)]] = Field(
-        min_length=1, max_length=16_000, description="As an answer shows it."
+        min_length=1, max_length=LONGEST, description="As an answer shows it."
     )
     photo: str = Field("photo", max_length=255, description="What the photo is called.")
     low_information: str | None = Field(None, description="As the answer said.")
