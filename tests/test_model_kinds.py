@@ -383,6 +383,10 @@ def test_geoclip_is_clip_and_what_its_package_adds(database: Database, tmp_path:
     near = np.argsort(-(places @ asked[0]))
     assert found.lat.tolist() == np.array([47, -34, 60])[near].tolist()
 
+    next((tmp_path / "cache").rglob("model.safetensors")).resolve().write_bytes(b"other weights")
+    with pytest.raises(ModelError, match="its sha256 is not"):
+        resolve("geoclip")
+
 
 @pytest.mark.parametrize(
     ("package", "extra", "spec"),

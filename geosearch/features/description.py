@@ -134,7 +134,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def files_sha256(paths: Sequence[Path]) -> str:
-    """That of the one file, or of several: over theirs, hex, one after the other."""
-    each = [file_sha256(path) for path in paths]
+def joined_sha256(each: Sequence[str]) -> str:
+    """Of files by theirs: that of the one file, or over those of several, one after the other."""
     return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from geosearch.errors import ModelError
-from geosearch.features.description import Description, Source, files_sha256
+from geosearch.features.description import Description, Source, file_sha256, joined_sha256
 from geosearch.features.hugging_face import opened, preprocessing_of
 from geosearch.features.transformers_models import load_model
 from geosearch.installation import optional
@@ -58,7 +58,7 @@ def source(spec: str) -> Source:
         name="geoclip",
         architecture="geoclip, image encoder",
         weights_source=f"{files.source}, {files.weights[0].name}; PyPI geoclip, {head.name}",
-        weights_sha256=files_sha256((*files.weights, head)),
+        weights_sha256=joined_sha256([files.weights_sha256, file_sha256(head)]),
         preprocessing=preprocessing,
         pooling="own",
         dimension=DIMENSION,

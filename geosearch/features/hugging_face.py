@@ -12,7 +12,7 @@ from typing import Any
 
 from geosearch.arguments import at_home
 from geosearch.errors import ModelError
-from geosearch.features.description import file_sha256, files_sha256
+from geosearch.features.description import file_sha256, joined_sha256
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.storage import regular
 
@@ -38,19 +38,20 @@ class Repository:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Over all its weights (`files_sha256`).
+        """Over all its weights (`joined_sha256`).
 
         Raises
         ------
         ModelError
             A file is not what the cache calls it: it was altered.
         """
-        for path in self.weights:
+        each = [file_sha256(path) for path in self.weights]
+        for path, sha256 in zip(self.weights, each, strict=True):
             # The cache names large files by their sha256, and links to them.
             name = path.resolve().name
-            if path.is_symlink() and _SHA256.fullmatch(name) and file_sha256(path) != name:
+            if path.is_symlink() and _SHA256.fullmatch(name) and sha256 != name:
                 raise ModelError(f"{path}: its sha256 is not {name}", "Delete it and run again.")
-        return files_sha256(self.weights)
+        return joined_sha256(each)
 
     @property
     def licence(self) -> str | None:

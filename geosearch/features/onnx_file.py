@@ -18,7 +18,8 @@ from geosearch.features.description import (
     Network,
     Source,
     check_pooling,
-    files_sha256,
+    file_sha256,
+    joined_sha256,
     weights_file,
 )
 from geosearch.features.hugging_face import preprocessing_of
@@ -117,7 +118,7 @@ def source(spec: str) -> Source:
         name=f"onnx:{path}{ending}",
         architecture=f"onnx, output {ends.given}",
         weights_source=f"file {', '.join(each.name for each in files)}",
-        weights_sha256=files_sha256(files),
+        weights_sha256=joined_sha256([file_sha256(each) for each in files]),
         preprocessing=preprocessing,
         pooling=pooling,
         dimension=pooled(features, pooling).shape[1],
