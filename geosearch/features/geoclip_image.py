@@ -11,13 +11,13 @@ from torch import nn
 
 from geosearch.errors import ModelError
 from geosearch.features.description import Description, Source, file_sha256, joined_sha256
+from geosearch.features.geoclip_location import DIMENSION, LICENCE
 from geosearch.features.hugging_face import opened, preprocessing_of
 from geosearch.features.transformers_models import load_model
 from geosearch.installation import optional
 
 #: Of which the package `geoclip` has only what comes after it.
 _CLIP = "openai/clip-vit-large-patch14"
-DIMENSION = 512
 
 
 def source(spec: str) -> Source:
@@ -62,6 +62,6 @@ def source(spec: str) -> Source:
         preprocessing=preprocessing,
         pooling="own",
         dimension=DIMENSION,
-        licence="MIT",
+        licence=LICENCE,
     )
     return Source(description, load_trunk=load_trunk)

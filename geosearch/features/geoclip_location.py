@@ -7,7 +7,6 @@ package `geoclip`, of which nothing is imported: it would load CLIP.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.errors import MissingExtraError, ModelError
+from geosearch.features.description import file_sha256
 from geosearch.installation import remedy
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def _checked(name: str, sha256: str) -> Path:
     if found is None or found.origin is None:
         raise MissingExtraError("a gallery needs geoclip, which is not installed", install)
     file = Path(found.origin).parent / "model" / name
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = file_sha256(file)
     if digest != sha256:
         raise ModelError(f"{file} is not of geoclip {VERSION}: its sha256 is {digest}", install)
     return file
