@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -45,6 +44,7 @@ from geosearch.defaults import DUPLICATE_DISTANCE
 from geosearch.evaluation.calibrating import Sharing, Usable, fit_to, refit
 from geosearch.evaluation.queries import Labelled
 from geosearch.features.backbones import Backbone, load_backbone
+from geosearch.parallel import batched
 from geosearch.retrieval import EVERYTHING, where
 from geosearch.sample.views import Difficulty, Role, View, draw_view, render
 from geosearch.sphere import Array, destination, great_circle_km, initial_bearing
@@ -280,7 +280,7 @@ class Pictures:
         pixels = (backbone.preprocess(image) for image in images)
         made = (
             np.concatenate(
-                [backbone.embed(np.stack(batch)) for batch in _batches(pixels, backbone.batch_size)]
+                [backbone.embed(np.stack(batch)) for batch in batched(pixels, backbone.batch_size)]
             )
             .astype(np.float16)
             .astype(np.float32)
@@ -362,11 +362,6 @@ def _earth(picture: str | None) -> Iterator[None]:
 def _rendered(drawn: Sequence[View], picture: str | None) -> Iterator[Image.Image]:
     with _earth(picture):
         yield from (Image.fromarray(render(view)) for view in drawn)
-
-
-def _batches(pixels: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    while batch := list(islice(pixels, size)):
-        yield batch
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:

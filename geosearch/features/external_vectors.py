@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from geosearch.errors import InputError, unusable_file
 from geosearch.ingest.manifests import COLUMNS
+from geosearch.parallel import batched
 from geosearch.storage import regular
 
 if TYPE_CHECKING:
@@ -354,7 +355,7 @@ def _text(path: Path, match: str) -> Iterator[Block]:
         begin = next(stream, "")
         header = "[" not in begin
         lines, first = chain(() if header else (begin,), stream), 2 if header else 1
-        while block := list(islice(lines, BLOCK)):
+        for block in batched(lines, BLOCK):
             found = _text_block(path, match, first, block)
             if first <= 2 and len(found.defects) == len(block):
                 raise InputError(

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import islice
 from typing import Any, NamedTuple
 
 from psycopg import sql
@@ -17,6 +16,7 @@ from geosearch.database.connection import Connection
 from geosearch.database.embedding_tables import writable_tables
 from geosearch.errors import Reason
 from geosearch.ingest.records import Candidate, Rejection, storable, too_long
+from geosearch.parallel import batched
 from geosearch.storage import is_remote
 
 #: What a new permission, setting or package may mend: such files are read each time.
@@ -76,8 +76,7 @@ class Reader:
 
     def steps(self, items: Iterable[Candidate | Rejection]) -> Iterator[Step]:
         """The items in their order, those that need no reading put together."""
-        source = iter(items)
-        while page := list(islice(source, _PAGE)):
+        for page in batched(items, _PAGE):
             known = {} if self.rehash else self._known(page)
             unchanged: list[Unchanged] = []
             for item in page:
