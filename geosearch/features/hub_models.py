@@ -20,6 +20,7 @@ from geosearch.arguments import at_home
 from geosearch.errors import ModelError
 from geosearch.features.description import Description, Source
 from geosearch.features.hugging_face import is_folder, preprocessing_of
+from geosearch.features.networks import Adapted
 from geosearch.settings import TrustSettings
 
 logger = logging.getLogger(__name__)
@@ -44,22 +45,15 @@ _LICENCES = (
 )
 
 
-class _Vector(nn.Module):
-    """A model whose answer is a vector (n, D), or the first of several."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features of a batch."""
-        found: Any = self.model(images)
-        if isinstance(found, Mapping):
-            found = next(iter(found.values()))
-        elif isinstance(found, Sequence):
-            found = found[0]
-        vector: Tensor = found
-        return vector if vector.ndim == 2 else vector.flatten(2).mean(2)
+def _vector(model: Any, images: Tensor) -> Tensor:
+    """A model's answer, if that is a vector (n, D), or the first of several."""
+    found: Any = model(images)
+    if isinstance(found, Mapping):
+        found = next(iter(found.values()))
+    elif isinstance(found, Sequence):
+        found = found[0]
+    vector: Tensor = found
+    return vector if vector.ndim == 2 else vector.flatten(2).mean(2)
 
 
 def source(spec: str) -> Source:
@@ -165,7 +159,7 @@ def _made(folder: Path, entry: str, arguments: dict[str, Any]) -> nn.Module:
         ) from error
     if not isinstance(made, nn.Module):
         raise ModelError(f"{folder}: {entry} gives no network, but {type(made).__name__}")
-    return _Vector(made).float().requires_grad_(False).eval()
+    return Adapted(made, _vector).float().requires_grad_(False).eval()
 
 
 def _text(path: Path) -> str:

@@ -6,7 +6,7 @@ Importing this imports torch, which takes seconds; import it only where a networ
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -98,6 +98,18 @@ def pool(features: Tensor, pooling: str) -> Tensor:
         powers = features.clamp(min=1e-6) ** GEM_EXPONENT
         return powers.mean((2, 3)) ** (1 / GEM_EXPONENT)
     return features
+
+
+class Adapted(nn.Module):
+    """A network of another library: `ask(model, images)` gives what is taken of it as features."""
+
+    def __init__(self, model: nn.Module, ask: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self._ask = model, ask
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of a batch."""
+        return self._ask(self.model, images)
 
 
 class Tokens(nn.Module):

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from geosearch.errors import ModelError
 from geosearch.features.description import Description, Source, file_sha256, weights_file
 from geosearch.features.hugging_face import is_folder, opened
-from geosearch.features.networks import width
+from geosearch.features.networks import Adapted, width
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.installation import optional
 
@@ -29,17 +29,10 @@ _WEIGHTS = (
 )
 
 
-class _Pictures(nn.Module):
-    """The tower of pictures."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features of a batch."""
-        features: Tensor = self.model.encode_image(images)
-        return features
+def _pictures(model: Any, images: Tensor) -> Tensor:
+    """What the tower of pictures gives."""
+    features: Tensor = model.encode_image(images)
+    return features
 
 
 def source(spec: str) -> Source:
@@ -140,10 +133,10 @@ def source(spec: str) -> Source:
         weights_sha256=digest,
         preprocessing=preprocessing,
         pooling="own",
-        dimension=width(_Pictures(bare), preprocessing.crop),
+        dimension=width(Adapted(bare, _pictures), preprocessing.crop),
         licence=licence,
     )
-    return Source(description, load_trunk=lambda: _Pictures(load()), load_words=load_words)
+    return Source(description, load_trunk=lambda: Adapted(load(), _pictures), load_words=load_words)
 
 
 def _preprocessing(name: str, values: dict[str, Any]) -> Preprocessing:

@@ -19,25 +19,18 @@ from geosearch.features.description import (
     weights_file,
 )
 from geosearch.features.hugging_face import opened
-from geosearch.features.networks import Tokens, width
+from geosearch.features.networks import Adapted, Tokens, width
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.installation import optional
 
 _SPEC = re.compile(r"(?P<name>\w+(\.\w+)?)(@(?P<file>.+?))?(\+(?P<pooling>\w+))?")
 
 
-class _Map(nn.Module):
-    """A model up to its last feature map (n, D, height, width), or tokens (n, count, D)."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features of a batch."""
-        features: Tensor = self.model.forward_features(images)
-        channels_last = getattr(self.model, "output_fmt", None) == "NHWC"
-        return features.permute(0, 3, 1, 2) if channels_last else features
+def _last(model: Any, images: Tensor) -> Tensor:
+    """A model's last feature map (n, D, height, width), or tokens (n, count, D)."""
+    features: Tensor = model.forward_features(images)
+    channels_last = getattr(model, "output_fmt", None) == "NHWC"
+    return features.permute(0, 3, 1, 2) if channels_last else features
 
 
 def source(spec: str) -> Source:
@@ -93,7 +86,7 @@ def source(spec: str) -> Source:
     pooling = check_pooling(f"timm/{name}", match["pooling"], known)
 
     def trunk(model: Any) -> nn.Module:
-        return model if pooling == "own" else Tokens(_Map(model), special, pooling)
+        return model if pooling == "own" else Tokens(Adapted(model, _last), special, pooling)
 
     description = Description(
         name=f"timm/{whole}" + (f"+{pooling}" if match["pooling"] else ""),

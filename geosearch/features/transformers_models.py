@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from geosearch.errors import ModelError
 from geosearch.features.description import Description, Source, check_pooling, file_sha256
 from geosearch.features.hugging_face import Repository, opened, preprocessing_of
-from geosearch.features.networks import Tokens, width
+from geosearch.features.networks import Adapted, Tokens, width
 from geosearch.installation import optional
 
 _SPEC = re.compile(r"(?P<repo>[^@+]+)(@(?P<revision>[\w./-]+))?(\+(?P<pooling>\w+))?")
@@ -22,32 +22,18 @@ _SPEC = re.compile(r"(?P<repo>[^@+]+)(@(?P<revision>[\w./-]+))?(\+(?P<pooling>\w
 _WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
 
 
-class _Last(nn.Module):
-    """A model up to its last tokens (n, count, D), or map (n, D, height, width)."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features of a batch."""
-        last: Tensor = self.model(pixel_values=images).last_hidden_state
-        return last
+def _last(model: Any, images: Tensor) -> Tensor:
+    """A model's last tokens (n, count, D), or map (n, D, height, width)."""
+    last: Tensor = model(pixel_values=images).last_hidden_state
+    return last
 
 
-class _Joint(nn.Module):
-    """A model of pictures and words: the picture in the space of both."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features of a batch."""
-        return joint(self.model.get_image_features(pixel_values=images))
+def _pictures(model: Any, images: Tensor) -> Tensor:
+    """Of a model of pictures and words: the pictures in the space of both."""
+    return _joint(model.get_image_features(pixel_values=images))
 
 
-def joint(found: Any) -> Tensor:
+def _joint(found: Any) -> Tensor:
     """What `get_image_features` and its like mean, whatever they wrap it in."""
     features: Tensor = getattr(found, "pooler_output", found)
     return features
@@ -85,7 +71,9 @@ def source(spec: str) -> Source:
     pooling = check_pooling(f"transformers/{spec}", match["pooling"], known)
 
     def trunk(model: Any) -> nn.Module:
-        return _Joint(model) if words else Tokens(_Last(model), special, pooling)
+        return (
+            Adapted(model, _pictures) if words else Tokens(Adapted(model, _last), special, pooling)
+        )
 
     def load_trunk() -> nn.Module:
         return trunk(load_model(files)).requires_grad_(False).eval()
@@ -119,7 +107,7 @@ def _words(files: Repository) -> Callable[[str], NDArray[np.float32]]:
         options = {"padding": "max_length", "truncation": True, "max_length": most}
         tokens = tokenizer([text], return_tensors="pt", **options)
         with torch.inference_mode():
-            found = joint(model.get_text_features(**{name: tokens[name] for name in takes}))
+            found = _joint(model.get_text_features(**{name: tokens[name] for name in takes}))
         vector: NDArray[np.float32] = found[0].numpy()
         return vector
 
