@@ -8,7 +8,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import ModelError
 from geosearch.features.backbones import Backbone
 from geosearch.features.description import Description
-from geosearch.features.model_rows import find_model
+from geosearch.features.model_rows import Model, find_model
 from geosearch.features.preprocessing import Preprocessing
 
 #: What their names begin with.
@@ -71,6 +71,11 @@ def find_external(database: Database, spec: str) -> ExternalBackbone:
     """
     with database.connection() as connection:
         row = find_model(connection, spec)
-    return ExternalBackbone(
-        external_description(row.name, row.dimension, row.licence, row.architecture)
+    return ExternalBackbone(stored_description(row))
+
+
+def stored_description(row: Model) -> Description:
+    """The `external_description` that a row was made of."""
+    return external_description(
+        row.name, row.dimension, row.licence, row.architecture, row.weights_sha256
     )

@@ -19,7 +19,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import InputError, ModelError, NotFoundError
 from geosearch.features.backbones import Backbone
 from geosearch.features.description import Description
-from geosearch.features.external_model import external_description
+from geosearch.features.external_model import external_description, stored_description
 from geosearch.features.model_rows import find_model
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class PlacesBackbone(Backbone):
 def places_description(kind: str, weights_sha256: str, dimension: int, licence: str) -> Description:
     """What is known of the location encoder of this name."""
     return external_description(
-        *(f"{PREFIX}{kind}", dimension, licence, f"{kind}, location encoder"), weights_sha256
+        f"{PREFIX}{kind}", dimension, licence, f"{kind}, location encoder", weights_sha256
     )
 
 
@@ -93,11 +93,8 @@ def find_places(database: Database, spec: str, load: Callable[[str], Backbone]) 
         raise NotFoundError(
             f"there are no {spec} here", f"Run: geosearch gallery {kind}"
         ) from error
-    description = external_description(
-        *(row.name, row.dimension, row.licence, row.architecture), row.weights_sha256
-    )
     first = row.architecture.partition(",")[0]  # it may have another name by now
-    return PlacesBackbone(description, lambda: load(IMAGE_ENCODERS[first]))
+    return PlacesBackbone(stored_description(row), lambda: load(IMAGE_ENCODERS[first]))
 
 
 def refuse_places(model: str | Backbone, what: str) -> None:
