@@ -29,10 +29,10 @@ def space(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")],
     references: Annotated[int, typer.Option(help="Geotagged reference views.")] = 6000,
     queries: Annotated[int, typer.Option(help="Query views, without EXIF.")] = 400,
-    seed: Annotated[int, typer.Option(help="Another seed, other views.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed, other views.")] = SpaceSample.seed,
     difficulty: Annotated[
         Difficulty, typer.Option(help="How far queries stray from the references' kind of view.")
-    ] = Difficulty.CLEAN,
+    ] = SpaceSample.difficulty,
     window: Annotated[
         str | None,
         typer.Option(metavar="W,S,E,N|LAT,LON,KM", help="Views of this part of the Earth only."),
@@ -40,7 +40,7 @@ def space(
     shrink: Annotated[
         float,
         typer.Option(help="Say that all is so many times nearer to the middle of the window."),
-    ] = 1.0,
+    ] = SpaceSample.shrink,
     as_json: console.JsonOption = False,
 ) -> None:
     """Cut views of the Earth, 8° wide, from NASA's Blue Marble, centred over land.
