@@ -172,7 +172,7 @@ class Geosearch(Closing):
         """Make a whitened model; options as in `geosearch.features.whitening_fit.whiten`."""
         from geosearch.features.whitening_fit import whiten  # loads SciPy
 
-        return whiten(self.database, model, **options)
+        return whiten(self.database, self._known(model), **options)
 
     @checked_keywords
     def index(
@@ -705,18 +705,25 @@ class Geosearch(Closing):
         rename_partition(self.database, old, new)
 
     def _backbone(self, model: str | Backbone, device: str) -> Backbone:
-        """The backbone of a spec, loaded once; one that is given is known by its name from then."""
+        """The backbone of a spec, loaded once."""
+        known = self._known(model)
+        if isinstance(known, Backbone):
+            return known
+        key = (known, device)
+        if key not in self._backbones:
+            self._backbones[key] = find_backbone(
+                self.database, known, device=device, load=self._load
+            )
+        return self._backbones[key]
+
+    def _known(self, model: str | Backbone) -> str | Backbone:
+        """A backbone that is given, which is known by its name from then, or a spec."""
         if isinstance(model, Backbone):
             self._given[model.description.name] = model
             return model
         if not isinstance(model, str):
             raise InputError("`model`: one model is wanted here", "Give its name as text.")
-        key = (model, device)
-        if key not in self._backbones:
-            self._backbones[key] = find_backbone(
-                self.database, model, device=device, load=self._load
-            )
-        return self._backbones[key]
+        return self._given.get(model, model)
 
     def _load(self, spec: str, *, device: str, at_once: bool) -> Backbone:
         given = self._given.get(spec)

@@ -59,6 +59,7 @@ def test_everything_that_takes_a_spec_takes_a_backbone(gs: Geosearch, tmp_path: 
     # From here on its name is known, also to models that are made of it.
     assert len(gs.nearest(asked, model=whitened.model)) == 20
     assert len(gs.nearest(asked, model=DESCRIPTION.name)) == 20
+    assert gs.whiten(DESCRIPTION.name, name="again", dim=5, force=True).dimension == 5
 
 
 def test_what_is_no_model_is_refused(gs: Geosearch, tmp_path: Path) -> None:
