@@ -417,6 +417,17 @@ def test_a_file_that_is_no_checkpoint_is_refused(name: str, tmp_path: Path) -> N
         load_backbone(f"file:{tmp_path / name}")
 
 
+def test_a_checkpoint_is_no_network_that_pools_by_itself(tmp_path: Path) -> None:
+    path, architecture = tmp_path / "own.pt", "torchvision/squeezenet1_1"
+    weights = random_weights(zoo.squeezenet1_1(), 1)
+    save_checkpoint(path, weights, architecture=architecture, preprocessing=SMALL)
+    written = torch.load(path, weights_only=True)
+    written["description"]["pooling"] = "own"
+    torch.save(written, path)
+    with pytest.raises(ModelError, match="its pooling is 'own'"):
+        load_backbone(f"file:{path}", device="cpu", at_once=False)
+
+
 def test_the_fingerprint_covers_what_shapes_embeddings_and_nothing_else(lite0: Backbone) -> None:
     description = lite0.description
     assert replace(description, name="other", licence=None).fingerprint == description.fingerprint

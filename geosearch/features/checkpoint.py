@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 from geosearch.atomic_files import replacing
 from geosearch.errors import ModelError
 from geosearch.features.description import (
-    POOLINGS,
     Description,
     Source,
     check_pooling,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "geosearch.checkpoint/1"
+_POOLINGS = ("avg", "max", "gem", "token")
 
 
 def save_checkpoint(
@@ -59,11 +59,7 @@ def save_checkpoint(
     InputError
         The file cannot be written.
     """
-    from geosearch.features.networks import (
-        extractor,
-        feature_dimension,
-        poolings,
-    )
+    from geosearch.features.networks import extractor, feature_dimension, poolings
 
     check_pooling(architecture, pooling, poolings(architecture))
     extractor(architecture, weights, preprocessing)
@@ -112,7 +108,7 @@ def source(spec: str | Path) -> Source:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _unusable(path, f"its description lacks or garbles {error}") from error
-    if description.pooling not in POOLINGS:
+    if description.pooling not in _POOLINGS:
         raise _unusable(path, f"its pooling is {description.pooling!r}")
 
     def load_weights() -> Mapping[str, Tensor]:

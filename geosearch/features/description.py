@@ -22,9 +22,6 @@ from geosearch.storage import regular
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-#: `avg`, `max` and `gem` pool a feature map; `token` is a transformer's class token, and `own` what
-#: a network of another library gives for a photo by itself.
-POOLINGS = ("avg", "max", "gem", "token", "own")
 #: Exponent of generalised-mean pooling.
 GEM_EXPONENT = 3.0
 
@@ -33,10 +30,12 @@ GEM_EXPONENT = 3.0
 class Description:
     """Provenance of a backbone; one row of `models`.
 
-    `name` is the spec it was asked for by, `weights_source` where the weights came from,
-    `dimension` the length of an embedding, `licence` that of the weights (None: not stated),
-    `views` how many views of a photo an embedding is the mean of, one of `VIEWS`, and
-    `whitening_sha256` that of the whitening (hex) embeddings pass through, None without one.
+    `name` is the spec it was asked for by, `weights_source` where the weights came from, `pooling`
+    how a feature map is pooled (`avg`, `max`, `gem`), or `token`, a transformer's class token, or
+    `own`, what a network of another library gives for a photo by itself, `dimension` the length of
+    an embedding, `licence` that of the weights (None: not stated), `views` how many views of a
+    photo an embedding is the mean of, one of `VIEWS`, and `whitening_sha256` that of the whitening
+    (hex) embeddings pass through, None without one.
     """
 
     name: str
