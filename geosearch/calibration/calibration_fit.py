@@ -29,6 +29,7 @@ from geosearch.calibration.summit import sharpened
 from geosearch.defaults import DEFAULT_WEIGHTING
 from geosearch.density import Mixture, Place, level_at, locate_many
 from geosearch.density.caps import cap_mass
+from geosearch.density.level_correction import own_levels
 from geosearch.density.pooling import Candidates
 from geosearch.density.spacing import spacing_km
 from geosearch.density.weights import neighbour_weights
@@ -248,10 +249,7 @@ def _fit_alone(
         example.calibrated(judges[fold], place)
         for example, place, fold in zip(present, known.places, mine.tolist(), strict=True)
     ]
-    levels = np.array(
-        [_raw_levels(answer, each.truth) for answer, each in zip(answers, present, strict=True)]
-    )
-    kinds = Kind.fitted(known.spacing_km, levels)
+    kinds = Kind.fitted(known.spacing_km, _own_levels(answers, present))
     return _Alone(replace(fitted, kinds=kinds, min_presence=least), answers)
 
 
@@ -291,11 +289,10 @@ def _fit_pool(
         for first, *others in queries
     ]
     pooled = [Pooled(*pair) for pair in zip(judges, queries, strict=True)]
-    levels = [_raw_levels(each, one.truth) for each, one in zip(pooled, present, strict=True)]
     spacing_km = np.array([each.spacing_km for each in alone[0].answers])
     there = [each.presence for each in pooled if each.presence is not None]
     least = threshold(np.array(there)) if len(there) == len(pooled) else 0.0
-    kinds = Kind.fitted(spacing_km, np.array(levels))
+    kinds = Kind.fitted(spacing_km, _own_levels(pooled, present))
     return replace(pool, kinds=kinds, min_presence=least), judges
 
 
@@ -631,13 +628,11 @@ def _scale(known: Array, met: Array) -> Scale:
     )
 
 
-def _raw_levels(answer: Judged, truth: tuple[float, float]) -> tuple[float, float]:
-    """The density's own levels of the truth: by density, and by distance from the estimate."""
-    angle = float(great_circle_km(*answer.estimate, *truth)) / EARTH_RADIUS_KM
-    mixture = answer.mixture
-    return (
-        level_at(mixture, *truth),
-        cap_mass(mixture, unit_vectors(*answer.estimate), angle),
+def _own_levels(answers: Sequence[Judged], asked: Sequence[Example]) -> Array:
+    """The densities' own levels of the truths (n, 2)."""
+    pairs = zip(answers, asked, strict=True)
+    return np.array(
+        [own_levels(one.mixture, unit_vectors(*one.estimate), each.truth) for one, each in pairs]
     )
 
 

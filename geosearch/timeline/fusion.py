@@ -17,15 +17,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from geosearch.density import Mixture, Place, level_at
+from geosearch.density import Mixture, Place
 from geosearch.density.best_point import best_point, modes_from
-from geosearch.density.caps import cap_mass, cap_radii_km
-from geosearch.density.level_correction import LevelMap
+from geosearch.density.level_correction import LevelCorrection, LevelMap, own_levels
 from geosearch.density.levels import CLOSE
 from geosearch.density.products import Together, product, together
-from geosearch.density.regions import highest_density_regions
 from geosearch.json_record import Record
-from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
+from geosearch.sphere import Array, lat_lon, unit_vectors
 from geosearch.thresholds import WORLD_KM
 from geosearch.timeline.movement import Movement
 from geosearch.timeline.session_chain import reduced
@@ -60,23 +58,16 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GapLevels(Record):
-    """Levels that hold for photos of a kind, the nearest in time being farther than so many hours.
-
-    `region_levels` correct the levels of regions, `radius_levels` those of caps round the estimate.
-    """
+class GapLevels(LevelCorrection, Record):
+    """Those of photos of a kind, the nearest in time being farther than so many hours."""
 
     above_hours: float = 0.0
-    region_levels: LevelMap = field(default_factory=LevelMap)
-    radius_levels: LevelMap = field(default_factory=LevelMap)
     kind: Kind = field(default_factory=Kind)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `to_json` wrote."""
-        names = ("region_levels", "radius_levels")
-        maps = {name: LevelMap(tuple(value[name]["raw"])) for name in names}
-        return cls(value["above_hours"], kind=Kind(*value["kind"]), **maps)
+        return cls(*cls.maps_read(value), value["above_hours"], Kind(*value["kind"]))
 
     @classmethod
     def fitted(cls, kind: Kind, hours: Array, levels: Array) -> tuple[Self, ...]:
@@ -86,13 +77,13 @@ class GapLevels(Record):
         parts = np.array_split(order, count)
         starts = [0.0, *(float(hours[part].min()) for part in parts[1:])]
         return tuple(
-            cls(start, LevelMap.fitted(levels[part, 0]), LevelMap.fitted(levels[part, 1]), kind)
+            cls(*cls.maps_fitted(levels[part]), start, kind)
             for start, part in zip(starts, parts, strict=True)
         )
 
 
 #: Of a calibration that has not learned what a kind of time is worth.
-_CAUTIOUS = GapLevels(0.0, LevelMap.cautious(), LevelMap.cautious())
+_CAUTIOUS = GapLevels(LevelMap.cautious(), LevelMap.cautious())
 
 
 @dataclass(frozen=True)
@@ -169,33 +160,27 @@ class Fused:
 
     def level_of(self, lat: float, lon: float) -> float:
         """The level of the smallest region that contains a point in degrees."""
-        return self.levels.region_levels.level(level_at(self.mixture, lat, lon))
+        return self.levels.level_of(self.mixture, lat, lon)
 
     def probability_within(self, km: float) -> float:
         """Probability of an error of at most so many kilometres."""
-        held = cap_mass(self.mixture, self.estimate, km / EARTH_RADIUS_KM)
-        return self.levels.radius_levels.level(min(1.0, held))
+        return self.levels.probability_within(self.mixture, self.estimate, km)
 
     def place(self, levels: Sequence[float], of: Place, *, regions: bool) -> Place:
         """The place, with radii and, if wanted, regions at `levels`; `of` is that by the picture.
 
         The modes are those of the fused density, first the one nearest to the estimate.
         """
-        corrected, mixture = self.levels, self.mixture
         lat, lon = (float(each) for each in lat_lon(self.estimate))
-        modes = modes_from(mixture, self.estimate)
-        raw = {level: corrected.region_levels.raw_level(level) for level in levels}
-        areas = highest_density_regions(mixture, list(raw.values())) if regions else {}
-        shares = [corrected.radius_levels.raw_level(level) for level in levels]
-        radii = cap_radii_km(mixture, self.estimate, shares)
+        modes = modes_from(self.mixture, self.estimate)
         return replace(
             of,
             lat=lat,
             lon=lon,
             agreement=modes[0].mass,
             modes=modes,
-            radius_km=dict(zip(levels, radii, strict=True)),
-            regions={level: replace(areas[raw[level]], level=level) for level in raw if areas},
+            radius_km=self.levels.radii_km(self.mixture, self.estimate, levels),
+            regions=self.levels.regions(self.mixture, levels) if regions else {},
         )
 
 
@@ -357,10 +342,7 @@ def _gaps(
     levels, hours = np.empty((len(questions), 2)), np.empty(len(questions))
     for row, each in enumerate(questions):
         answer = fused(fusion, each.picture, each.timeline, each.track, within_km)
-        lat, lon = lat_lon(answer.estimate)
-        away = float(great_circle_km(lat, lon, *each.truth))
-        levels[row, 0] = level_at(answer.mixture, *each.truth)
-        levels[row, 1] = cap_mass(answer.mixture, answer.estimate, away / EARTH_RADIUS_KM)
+        levels[row] = own_levels(answer.mixture, answer.estimate, each.truth)
         hours[row] = hours_to(each.timeline, each.track)
     return GapLevels.fitted(kind, hours, levels)
 
