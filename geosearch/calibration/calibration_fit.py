@@ -423,7 +423,7 @@ class _Scores:
     ) -> _Scores:
         rows = [
             (
-                answer.mixture.log_density(unit_vectors(*example.truth)[None])[0],
+                answer.mixture.log_at(*example.truth),
                 answer.level_of(*example.truth),
                 example.error_km(*answer.estimate),
                 *(answer.probability_within(km) for km in within_km),
@@ -442,8 +442,8 @@ class _Scores:
         for example, place in zip(asked, found, strict=True):
             lat, lon, _ = example.found(len(place.weights))
             mixture = Mixture.of_neighbours(lat, lon, place.weights, place.bandwidth_km)
-            truth, centre = unit_vectors(*example.truth), unit_vectors(place.lat, place.lon)
-            log_density = mixture.log_density(truth[None])[0]
+            centre = unit_vectors(place.lat, place.lon)
+            log_density = mixture.log_at(*example.truth)
             uniform = np.log(_BACKGROUND / (4 * np.pi))
             rows.append(
                 (

@@ -23,7 +23,7 @@ from geosearch.density.level_correction import LevelCorrection, LevelMap, own_le
 from geosearch.density.levels import CLOSE
 from geosearch.density.products import Together, product, together
 from geosearch.json_record import Record
-from geosearch.sphere import Array, lat_lon, unit_vectors
+from geosearch.sphere import Array, lat_lon
 from geosearch.thresholds import WORLD_KM
 from geosearch.timeline.movement import Movement
 from geosearch.timeline.session_chain import reduced
@@ -298,9 +298,8 @@ def fit_fusion(
 
 def _log_densities(movement: Movement, asked: Question) -> list[float]:
     """The log density of the truth by each kind of evidence there is, a track's last."""
-    point = unit_vectors(*asked.truth)[None]
     densities = _densities(movement, asked.picture, asked.timeline, asked.track)
-    return [float(density.log_density(point)[0]) for density in densities]
+    return [density.log_at(*asked.truth) for density in densities]
 
 
 def _alike(fusion: Fusion, asked: Question) -> tuple[float, float]:
@@ -312,8 +311,7 @@ def _alike(fusion: Fusion, asked: Question) -> tuple[float, float]:
         for doubt, log in zip(doubts, _log_densities(movement, asked), strict=True)
     ]
     _, mass = product(*_densities(movement, asked.picture, asked.timeline, ()))
-    point = unit_vectors(*asked.truth)[None]
-    otherwise = float(_otherwise(movement, asked.timeline).log_density(point)[0])
+    otherwise = _otherwise(movement, asked.timeline).log_at(*asked.truth)
     return float(sum(own)), mass + otherwise + float(np.log1p(-np.array(doubts)).sum())
 
 
