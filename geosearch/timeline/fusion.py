@@ -271,18 +271,22 @@ def fit_fusion(
     """
     told = [replace(each, track=()) for each in questions if each.timeline]
     on_track = [each for each in questions if each.track]
+    known = [(each, _densities(movement, each.picture, each.timeline, ())) for each in told]
     fitted = Fusion.unlearned(movement)
-    for name, index, asked in (
-        ("picture_doubt", 0, told),
-        ("time_doubt", 1, [each for each in told if not each.kind.session]),
-        ("track_doubt", -1, on_track),
-    ):
-        right = [_log_densities(movement, each)[index] for each in asked]
-        wrong = [movement.spread.log_level] * len(asked)
+    for name, right in {
+        "picture_doubt": [picture.log_at(*each.truth) for each, (picture, _) in known],
+        "time_doubt": [
+            time.log_at(*each.truth) for each, (_, time) in known if not each.kind.session
+        ],
+        "track_doubt": [
+            chances_prior(movement, each.track).log_at(*each.truth) for each in on_track
+        ],
+    }.items():
+        wrong = [movement.spread.log_level] * len(right)
         fitted = _with_doubt(fitted, name, right, wrong)
-    chained = [each for each in told if each.kind.session]
-    pairs = [_alike(fitted, each) for each in chained]
-    fitted = _with_doubt(fitted, "chain_doubt", *zip(*pairs, strict=True)) if pairs else fitted
+    chained = [_alike(fitted, *each) for each in known if each[0].kind.session]
+    if chained:
+        fitted = _with_doubt(fitted, "chain_doubt", *zip(*chained, strict=True))
     gaps: list[GapLevels] = []
     for kind in dict.fromkeys(each.kind for each in (*told, *on_track)):
         same = [each for each in (*told, *on_track) if each.kind == kind]
@@ -296,21 +300,18 @@ def fit_fusion(
     )
 
 
-def _log_densities(movement: Movement, asked: Question) -> list[float]:
-    """The log density of the truth by each kind of evidence there is, a track's last."""
-    densities = _densities(movement, asked.picture, asked.timeline, asked.track)
-    return [density.log_at(*asked.truth) for density in densities]
+def _alike(fusion: Fusion, asked: Question, densities: Sequence[Mixture]) -> tuple[float, float]:
+    """The log likelihood of a photo's picture and its session, each on its own; or wrong alike.
 
-
-def _alike(fusion: Fusion, asked: Question) -> tuple[float, float]:
-    """The log likelihood of a photo's picture and its session, each on its own; or wrong alike."""
+    `densities` are those of both.
+    """
     movement, level = fusion.movement, fusion.movement.spread.log_level
     doubts, _ = _doubts(fusion, asked.timeline, ())
     own = [
-        np.logaddexp(np.log1p(-doubt) + log, np.log(doubt) + level)
-        for doubt, log in zip(doubts, _log_densities(movement, asked), strict=True)
+        np.logaddexp(np.log1p(-doubt) + density.log_at(*asked.truth), np.log(doubt) + level)
+        for doubt, density in zip(doubts, densities, strict=True)
     ]
-    _, mass = product(*_densities(movement, asked.picture, asked.timeline, ()))
+    _, mass = product(*densities)
     otherwise = _otherwise(movement, asked.timeline).log_at(*asked.truth)
     return float(sum(own)), mass + otherwise + float(np.log1p(-np.array(doubts)).sum())
 
