@@ -20,8 +20,7 @@ import numpy as np
 from geosearch.density import Mixture, Place
 from geosearch.density.best_point import best_point, modes_from
 from geosearch.density.level_correction import LevelCorrection, LevelMap, own_levels
-from geosearch.density.levels import CLOSE
-from geosearch.density.products import Together, product, together
+from geosearch.density.products import Together, lean, product, together
 from geosearch.json_record import Record
 from geosearch.sphere import Array, lat_lon
 from geosearch.thresholds import WORLD_KM
@@ -40,9 +39,6 @@ _MOST_KERNELS = 400
 
 #: Fewer questions of a kind than this teach nothing of it.
 FEWEST_OF_A_KIND = 20
-
-#: Of a density by picture, so much is its kernels' lightest, which fusing leaves out.
-_LIGHTEST = 1e-4
 
 
 class Kind(NamedTuple):
@@ -235,7 +231,7 @@ def hours_to(timeline: Moment | None, track: Sequence[Chance] = ()) -> float:
 def _densities(
     movement: Movement, picture: Mixture, timeline: Moment | None, track: Sequence[Chance]
 ) -> list[Mixture]:
-    densities = [_lean(picture) if timeline or track else picture]
+    densities = [lean(picture) if timeline or track else picture]
     if timeline:
         densities.append(moment_prior(movement, timeline))
     if track:
@@ -344,8 +340,3 @@ def _gaps(
         levels[row] = own_levels(answer.mixture, answer.estimate, each.truth)
         hours[row] = hours_to(each.timeline, each.track)
     return GapLevels.fitted(kind, hours, levels)
-
-
-def _lean(picture: Mixture) -> Mixture:
-    """A density without its lightest kernels, close ones as one: every pair is looked at."""
-    return picture.without_lightest(_LIGHTEST).condensed(CLOSE / 2)
