@@ -216,8 +216,8 @@ class Fitted(Settings, Record):
             "presence": None if value["presence"] is None else _presence(value["presence"]),
             "within_km": tuple(value["within_km"]),
             "domain": None if value["domain"] is None else Domain(**value["domain"]),
-            "fusion": None if value.get("fusion") is None else Fusion.from_json(value["fusion"]),
-            "pool": None if value.get("pool") is None else Pool.from_json(value["pool"]),
+            "fusion": None if value["fusion"] is None else Fusion.from_json(value["fusion"]),
+            "pool": None if value["pool"] is None else Pool.from_json(value["pool"]),
         }
         return cls(**given)
 
