@@ -41,7 +41,7 @@ _MOST_KERNELS = 400
 FEWEST_OF_A_KIND = 20
 
 
-class Kind(NamedTuple):
+class TimeKind(NamedTuple):
     """By what a density is: a track, and photos without positions in the session, or neither."""
 
     track: bool = False
@@ -58,15 +58,15 @@ class GapLevels(LevelCorrection, Record):
     """Those of photos of a kind, the nearest in time being farther than so many hours."""
 
     above_hours: float = 0.0
-    kind: Kind = field(default_factory=Kind)
+    kind: TimeKind = field(default_factory=TimeKind)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `to_json` wrote."""
-        return cls(*cls.maps_read(value), value["above_hours"], Kind(*value["kind"]))
+        return cls(*cls.maps_read(value), value["above_hours"], TimeKind(*value["kind"]))
 
     @classmethod
-    def fitted(cls, kind: Kind, hours: Array, levels: Array) -> tuple[Self, ...]:
+    def fitted(cls, kind: TimeKind, hours: Array, levels: Array) -> tuple[Self, ...]:
         """Of photos with so many hours to the nearest (n,) and the density's own levels (n, 2)."""
         order = np.argsort(hours)
         count = max(1, min(_GAPS, len(hours) // _FEWEST_OF_A_GAP))
@@ -126,7 +126,7 @@ class Fusion(Record):
         }
         return cls(**{**value, **read})
 
-    def levels(self, kind: Kind, hours: float) -> GapLevels:
+    def levels(self, kind: TimeKind, hours: float) -> GapLevels:
         """Those for a density of a kind, the nearest in time being so far."""
         known = [gap for gap in self.gaps if gap.kind == kind and gap.above_hours <= hours]
         return known[-1] if known else self.otherwise
@@ -199,7 +199,7 @@ def fused(
     if timeline and timeline.session:
         told = replace(told, mixture=reduced(told.mixture, _MOST_KERNELS))
     return Fused(
-        fusion.levels(Kind.of(timeline, track), hours_to(timeline, track)), told, within_km
+        fusion.levels(TimeKind.of(timeline, track), hours_to(timeline, track)), told, within_km
     )
 
 
@@ -249,9 +249,9 @@ class Question:
     track: Sequence[Chance] = ()
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TimeKind:
         """The kind of its density."""
-        return Kind.of(self.timeline, self.track)
+        return TimeKind.of(self.timeline, self.track)
 
 
 def fit_fusion(
@@ -331,7 +331,7 @@ def _with_doubt(
 
 
 def _gaps(
-    fusion: Fusion, kind: Kind, questions: Sequence[Question], within_km: tuple[float, ...]
+    fusion: Fusion, kind: TimeKind, questions: Sequence[Question], within_km: tuple[float, ...]
 ) -> tuple[GapLevels, ...]:
     """The correction of the levels of answers to questions of a kind."""
     levels, hours = np.empty((len(questions), 2)), np.empty(len(questions))
