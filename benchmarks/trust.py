@@ -39,8 +39,8 @@ from PIL import Image
 
 from geosearch import earth
 from geosearch.calibration import Calibrated, Fits, Fitted
-from geosearch.calibration.calibration_fit import Example, calibrated
 from geosearch.calibration.domain import Domain
+from geosearch.calibration.example import Example, calibrated
 from geosearch.defaults import DUPLICATE_DISTANCE
 from geosearch.evaluation.calibrating import Sharing, Usable, fit_to, refit
 from geosearch.evaluation.queries import Labelled

@@ -17,7 +17,8 @@ from scipy.spatial import cKDTree
 from geosearch.arguments import Paths
 from geosearch.authors import source
 from geosearch.calibration import Calibration, Fitted
-from geosearch.calibration.calibration_fit import FOLDS, Example, Index, fit, measure
+from geosearch.calibration.calibration_figures import measure
+from geosearch.calibration.calibration_fit import FOLDS, Index, fit
 from geosearch.calibration.calibration_rows import (
     count_passing,
     differences,
@@ -26,6 +27,7 @@ from geosearch.calibration.calibration_rows import (
 )
 from geosearch.calibration.domain import Domain
 from geosearch.calibration.evidence import first_distances
+from geosearch.calibration.example import Example
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError, NotFoundError
