@@ -42,8 +42,9 @@ from geosearch.calibration import Calibrated, Fits, Fitted
 from geosearch.calibration.domain import Domain
 from geosearch.calibration.example import Example, calibrated
 from geosearch.defaults import DUPLICATE_DISTANCE
-from geosearch.evaluation.calibrating import Sharing, Usable, fit_to, refit
+from geosearch.evaluation.calibrating import fit_to, refit
 from geosearch.evaluation.queries import Labelled
+from geosearch.evaluation.sharing import Sharing, Usable
 from geosearch.features.backbones import Backbone, load_backbone
 from geosearch.retrieval import EVERYTHING, where
 from geosearch.sample.views import Difficulty, Role, View, draw_view, render

@@ -34,8 +34,9 @@ from geosearch.deletion.record_deletion import delete_calibration
 from geosearch.density import Mode, Place, locate
 from geosearch.density.level_correction import NOMINAL, LevelMap
 from geosearch.errors import InputError, ModelError, NotFoundError
-from geosearch.evaluation.calibrating import Sharing, Usable, calibrate, check_calibration
+from geosearch.evaluation.calibrating import calibrate, check_calibration
 from geosearch.evaluation.queries import Labelled, stored_queries
+from geosearch.evaluation.sharing import Sharing, Usable
 from geosearch.features.model_rows import find_model
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
 from geosearch.localization.answer_rows import save

@@ -10,15 +10,12 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from geosearch.arguments import Paths
 from geosearch.authors import source
 from geosearch.calibration import Calibration, Fitted
 from geosearch.calibration.calibration_figures import measure
-from geosearch.calibration.calibration_fit import FOLDS, Index, fit
+from geosearch.calibration.calibration_fit import FOLDS, fit
 from geosearch.calibration.calibration_rows import (
     count_passing,
     differences,
@@ -26,7 +23,6 @@ from geosearch.calibration.calibration_rows import (
     save,
 )
 from geosearch.calibration.domain import Domain
-from geosearch.calibration.evidence import first_distances
 from geosearch.calibration.example import Example
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL
@@ -39,6 +35,7 @@ from geosearch.evaluation.evaluating import (
     find_queries,
 )
 from geosearch.evaluation.queries import Labelled, QuerySet
+from geosearch.evaluation.sharing import Sharing, Usable
 from geosearch.features.backbones import stored_spec
 from geosearch.features.extraction import Outcome, queries_of
 from geosearch.features.model_rows import Model, model_by_fingerprint, model_by_id
@@ -50,7 +47,6 @@ from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.place_conditions import Near
-from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 from geosearch.timeline import Movement, fit_movement
 from geosearch.timeline.movement_fit import drawn_holes
 from geosearch.timeline.time_asked import NOTHING_MORE, TimeAsked
@@ -66,24 +62,8 @@ from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
 
-#: Queries nearer to one another than this, in spacings of their neighbours, are of one place.
-SAME_PLACE = 0.1
-
-#: Those nearer than this are of one site.
-SITE = 10.0
-
-#: Larger groups than this share of the queries are shared out before the others.
-_LARGE = 0.02
-
-#: So many queries for each part, alike as they are, are shared out among the parts at a time.
-_BLOCK = 16
-
-#: Queries each of which is compared with so many nearest others.
-_COMPARED = 10
-
 #: Queries without which nothing can be fitted, and below which figures are loose.
 FEWEST, FEW = 20, 100
-
 
 #: Of about so many queries it is asked what time says of them: each takes up to 18 searches more.
 MOST_ASKED_OF_TIME = 500
@@ -331,10 +311,6 @@ def _models_of(database: Database, calibration: Calibration) -> list[str]:
     return names
 
 
-#: A query, its neighbours, and those that remain when what is near the truth is hidden.
-Usable = tuple[Labelled, Example, Example | None]
-
-
 class _How(NamedTuple):
     k: int
     verify: int
@@ -434,83 +410,6 @@ def _dated(connection: Connection, labelled: Labelled, query: Query) -> Dated:
     """When a query was taken and by whom: as the database has it, or its manifest."""
     known = Dated(query.sha256, labelled.taken_at, "known", labelled.author)
     return stored_dated(connection, query.sha256) or known
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """How queries are shared out: drawn by a seed, and whether those by one author stay together.
-
-    Queries of one place stay together, too; an author of over half of them is a source. Every kind
-    of query is in each part as far as that allows. What decides does not change when all places
-    shrink, so that the same queries are shared out alike at every scale.
-    """
-
-    seed: int = 0
-    by_author: bool = True
-
-    def parts(self, usable: Sequence[Usable], count: int) -> Index:
-        """The part (n,), of so many about equal ones, that each query is in."""
-        queries, found = [one[0] for one in usable], [one[1] for one in usable]
-        spacing_km = np.array([one.spacing_km for one in found])
-        authors = [query.author for query in queries] if self.by_author else []
-        group = _groups(queries, SAME_PLACE * spacing_km, authors)
-        sizes, n = np.bincount(group), len(queries)
-        first = np.unique(group, return_index=True)[1]
-        draw = np.random.default_rng(self.seed).random(n)[first]
-        part, held = np.zeros(len(sizes), dtype=np.intp), np.zeros(count)
-        large = sizes > max(_LARGE * n, 1)
-        for each in np.lexsort((draw, -sizes))[: np.sum(large)]:
-            part[each] = _of_most(-held, draw[each])
-            held[part[each]] += sizes[each]
-        # So much of the small ones, evenly along their order, makes the parts equal. Blocks do not
-        # know of one another: where a group differs, only those of its own block go elsewhere.
-        lack = np.maximum(n / count - held, 1e-9)
-        rank = np.argsort(_in_order(queries, found, SITE * spacing_km))[first]
-        blocks = rank // (_BLOCK * count)
-        for block in np.unique(blocks):
-            owed = np.zeros(count)
-            for each in sorted(np.flatnonzero((blocks == block) & ~large), key=rank.__getitem__):
-                owed += sizes[each] * lack / lack.sum()
-                part[each] = _of_most(owed, draw[each])
-                owed[part[each]] -= sizes[each]
-        return part[group]
-
-
-def _of_most(values: Array, draw: float) -> int:
-    """Which of the values is the greatest; of equal ones as a draw (0 to 1) says."""
-    best = np.flatnonzero(values >= values.max() - 1e-6)
-    return int(best[int(draw * len(best))])
-
-
-def _groups(queries: Sequence[Labelled], km: Array, authors: Sequence[str | None]) -> Index:
-    """The number (n,) of each query's group: linked within `km` (n,) of both, or by one author."""
-    n = len(queries)
-    positions = unit_vectors([q.truth[0] for q in queries], [q.truth[1] for q in queries])
-    chords, others = cKDTree(positions).query(positions, k=min(_COMPARED, n))
-    near = np.argwhere(chords * EARTH_RADIUS_KM <= np.minimum(km[:, None], km[others]))
-    links = np.column_stack([near[:, 0], others[near[:, 0], near[:, 1]]])
-    agency = source(list(authors))
-    first: dict[object, int] = {}
-    same = [(first.setdefault(query.truth, index), index) for index, query in enumerate(queries)]
-    same += [
-        (first.setdefault(author, index), index)
-        for index, author in enumerate(authors)
-        if author and author != agency
-    ]
-    edges = np.concatenate([links, np.array(same)])
-    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    group: Index = connected_components(graph, directed=False)[1]
-    return group
-
-
-def _in_order(queries: Sequence[Labelled], found: Sequence[Example], km: Array) -> Index:
-    """The queries, those of one site together, and then as near as their first neighbours are.
-
-    Sites are linked within `km` (n,); those of few queries count as one.
-    """
-    site = _groups(queries, km, [])
-    site[np.bincount(site)[site] <= _LARGE * len(queries)] = -1
-    return np.lexsort(([first_distances(one.distance)[0] for one in found], site))
 
 
 def fit_to(
