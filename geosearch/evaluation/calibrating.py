@@ -321,6 +321,74 @@ class _How(NamedTuple):
     times: TimeAsked = NOTHING_MORE
 
 
+@dataclass(frozen=True)
+class _Searches:
+    """The searches for a labelled query, `queries` being its embeddings by the models."""
+
+    database: Database
+    models: Sequence[Model]
+    labelled: Labelled
+    queries: Sequence[Query]
+    how: _How
+
+    def usable(self, share_timed: float) -> Usable | None:
+        """What is found, asked of time too if it is of such a share of all; None if nothing is."""
+        found = self._by_all(self.how.where)
+        if found is None:
+            return None
+        km = self.how.absent_km or max(found.near_km, _NEAREST_KM)
+        if _drawn(self.queries[0], share_timed):
+            found = replace(found, timed=tuple(self._timed(found)))
+        absent = self._by_all(self.how.where & ~Near(*self.labelled.truth, km))
+        return self.labelled, found, absent
+
+    def _by_one(self, model: Model, query: Query, passing: Filter) -> Example | None:
+        how, k = self.how, max(self.how.k, self.how.verify)
+        found = nearest_others(
+            self.database, model.id, query, k, passing, how.exclusions, exact=how.exact
+        )
+        near = verified(self.database, found, query, how.verify).neighbours.first(how.k)
+        if not len(near):
+            return None
+        return Example(near.lat, near.lon, near.effective_distance, self.labelled.truth)
+
+    def _by_all(self, passing: Filter) -> Example | None:
+        pairs = zip(self.models, self.queries, strict=True)
+        found = [self._by_one(*pair, passing) for pair in pairs]
+        known = [each for each in found if each is not None]
+        if len(known) < len(found):
+            return None
+        return replace(known[0], others=tuple(known[1:]))
+
+    def _timed(self, found: Example) -> Iterator[Example]:
+        # As if those who took it had taken nothing for a while that has a position: no photo to
+        # place it by, and none that looks like it. What they took then tells by its pictures.
+        query, first, where = self.queries[0], self.models[0], self.how.where
+        with self.database.connection() as connection:
+            known = _dated(connection, self.labelled, query)
+            photo = known.without_position(*self.labelled.truth)
+            on_track = self.how.times.on_track(connection, photo, where)
+        track = on_track.chances if on_track else ()
+        for hole in drawn_holes(np.random.default_rng(list(query.sha256))):
+            with self.database.connection() as connection:
+                moment = find_moment(connection, photo, where, hole)
+                near = find_session(connection, photo, where, moment, hole) if hole else []
+                stored = queries_of(connection, first, [seen.photo_id for seen in near])
+            if not moment and not near and not track:
+                return
+            passing = known.without_meanwhile(where, hole)
+            one = self._by_all(passing) if hole else found
+            if one is None:
+                return
+            session = [
+                (seen, shown)
+                for seen, other in nearest_in_time(near, stored, query)
+                if (shown := self._by_one(first, other, passing)) is not None
+            ]
+            if moment or session or track:
+                yield replace(one, moment=moment, session=tuple(session), track=track)
+
+
 def _answered(
     database: Database,
     models: Asked,
@@ -330,66 +398,17 @@ def _answered(
 ) -> list[Usable]:
     """The queries that have neighbours, with these. A source may find its own photos."""
     agency = source([query.author for query in asked.queries])
+    own = how._replace(exclusions=replace(how.exclusions, same_author=False))
 
     def ask(pair: tuple[Labelled, tuple[Outcome, ...]]) -> Usable | None:
         labelled, outcomes = pair
         queries = [each for each in outcomes if isinstance(each, Query)]
         if len(queries) < len(outcomes):
             return None
-        query, first = queries[0], models[0][0]
         named = agency is not None and labelled.author == agency
-        left_out = replace(how.exclusions, same_author=False) if named else how.exclusions
-
-        def search_alone(model: Model, asked: Query, passing: Filter) -> Example | None:
-            k = max(how.k, how.verify)
-            found = nearest_others(database, model.id, asked, k, passing, left_out, exact=how.exact)
-            near = verified(database, found, asked, how.verify).neighbours.first(how.k)
-            if not len(near):
-                return None
-            return Example(near.lat, near.lon, near.effective_distance, labelled.truth)
-
-        def search(passing: Filter) -> Example | None:
-            pairs = zip(models, queries, strict=True)
-            found = [search_alone(model, each, passing) for (model, _), each in pairs]
-            known = [each for each in found if each is not None]
-            if len(known) < len(found):
-                return None
-            return replace(known[0], others=tuple(known[1:]))
-
-        def timed(found: Example) -> Iterator[Example]:
-            # As if those who took it had taken nothing for a while that has a position: no photo to
-            # place it by, and none that looks like it. What they took then tells by its pictures.
-            with database.connection() as connection:
-                known = _dated(connection, labelled, query)
-                photo = known.without_position(*labelled.truth)
-                on_track = how.times.on_track(connection, photo, how.where)
-            track = on_track.chances if on_track else ()
-            for hole in drawn_holes(np.random.default_rng(list(query.sha256))):
-                with database.connection() as connection:
-                    moment = find_moment(connection, photo, how.where, hole)
-                    near = find_session(connection, photo, how.where, moment, hole) if hole else []
-                    stored = queries_of(connection, first, [seen.photo_id for seen in near])
-                if not moment and not near and not track:
-                    return
-                passing = known.without_meanwhile(how.where, hole)
-                one = search(passing) if hole else found
-                if one is None:
-                    return
-                session = [
-                    (seen, shown)
-                    for seen, other in nearest_in_time(near, stored, query)
-                    if (shown := search_alone(first, other, passing)) is not None
-                ]
-                if moment or session or track:
-                    yield replace(one, moment=moment, session=tuple(session), track=track)
-
-        found = search(how.where)
-        if found is None:
-            return None
-        km = how.absent_km or max(found.near_km, _NEAREST_KM)
-        if _drawn(query, MOST_ASKED_OF_TIME / len(asked)):
-            found = replace(found, timed=tuple(timed(found)))
-        return labelled, found, search(how.where & ~Near(*labelled.truth, km))
+        rows = [row for row, _ in models]
+        searches = _Searches(database, rows, labelled, queries, own if named else how)
+        return searches.usable(MOST_ASKED_OF_TIME / len(asked))
 
     usable = []
     pairs = embedded(database, models, asked)
