@@ -27,6 +27,7 @@ from geosearch.calibration.example import Example
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError, NotFoundError
+from geosearch.evaluation.answers import by_every_model
 from geosearch.evaluation.evaluating import (
     LEAKAGE,
     Asked,
@@ -402,8 +403,8 @@ def _answered(
 
     def ask(pair: tuple[Labelled, tuple[Outcome, ...]]) -> Usable | None:
         labelled, outcomes = pair
-        queries = [each for each in outcomes if isinstance(each, Query)]
-        if len(queries) < len(outcomes):
+        queries = by_every_model(outcomes)
+        if not queries:
             return None
         named = agency is not None and labelled.author == agency
         rows = [row for row, _ in models]
