@@ -22,6 +22,7 @@ import csv
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ KINDS = (
     *("picture", "timeline", "track", "picture and positions", "picture and timeline"),
     "all",
 )
+#: What all together are compared with.
+AGAINST = ("picture", "timeline", "track")
 #: Of sessions without any position, and by what: the others' pictures are a part of the last.
 BARE = ("picture", "picture and positions", "picture and timeline")
 LEVELS = (0.5, 0.9)
@@ -111,7 +114,7 @@ def rows(given: argparse.Namespace, folder: Path, over: Over, seed: int) -> list
         seconds = embedded - started, fitted - embedded, time.perf_counter() - fitted
         said = "embedded in {:.0f} s, fitted in {:.0f}, asked in {:.0f}".format(*seconds)
         print(f"{over} {seed}: {len(asked)} of {given.photos}; {said}", flush=True)
-    placed = {(row["session"]) for row in truth.values() if row["located"] == "1"}
+    placed = {row["session"] for row in truth.values() if row["located"] == "1"}
     return [
         _row(answer, truth[answer.photo], seed)
         | {"bare": truth[answer.photo]["session"] not in placed}
@@ -174,44 +177,27 @@ def _row(answer: Localization, truth: dict[str, str], seed: int) -> Row:
 
 def summary(rows: list[Row]) -> dict[str, Any]:
     """The figures of a table."""
-    errors, levels, recorded = (
-        {kind: np.array([row[name][kind] for row in rows]) for kind in KINDS}
-        for name in ("errors", "levels", "recorded")
-    )
-    _, session = np.unique([row["session"] for row in rows], return_inverse=True)
+    levels, recorded = (_by_kind(rows, name, KINDS) for name in ("levels", "recorded"))
+    session, bare = _session(rows), [row for row in rows if row["bare"]]
     return {
-        "n": len(rows),
-        "sessions": int(session.max()) + 1,
-        "median_km": {kind: float(np.median(each)) for kind, each in errors.items()},
-        "within": {
-            f"{km:g}": {kind: float(np.mean(each <= km)) for kind, each in errors.items()}
-            for km in WITHIN_KM
-        },
-        "gain": {
-            f"{km:g}": {
-                kind: _interval((errors["all"] <= km).astype(float) - (errors[kind] <= km), session)
-                for kind in ("picture", "timeline", "track")
-            }
-            for km in WITHIN_KM
-        },
+        **_figures(rows, KINDS, AGAINST),
         "coverage": {
-            kind + of: {
-                f"{100 * each:g}": _interval((found[kind] <= each).astype(float), session)
-                for each in LEVELS
-            }
+            kind + of: _coverage(found[kind], session)
             for of, found in (("", levels), (", as recorded", recorded))
             for kind in ("picture", "picture and timeline", "all")
             if kind != "picture" or not of
         },
-        "bare": _bare([row for row in rows if row["bare"]]),
+        "bare": {
+            **_figures(bare, BARE, BARE[:-1]),
+            "coverage": _coverage(_by_kind(bare, "levels", BARE)[BARE[-1]], _session(bare)),
+        },
     }
 
 
-def _bare(rows: list[Row]) -> dict[str, Any]:
-    """The figures of photos of sessions in which none has a position, and what others add."""
-    errors = {kind: np.array([row["errors"][kind] for row in rows]) for kind in BARE}
-    level = np.array([row["levels"][BARE[-1]] for row in rows])
-    _, session = np.unique([row["session"] for row in rows], return_inverse=True)
+def _figures(rows: list[Row], kinds: Sequence[str], against: Sequence[str]) -> dict[str, Any]:
+    """Errors by some kinds of evidence, and what the last of these gains against others."""
+    errors, session = _by_kind(rows, "errors", kinds), _session(rows)
+    best = errors[kinds[-1]]
     return {
         "n": len(rows),
         "sessions": int(session.max()) + 1,
@@ -222,15 +208,25 @@ def _bare(rows: list[Row]) -> dict[str, Any]:
         },
         "gain": {
             f"{km:g}": {
-                kind: _interval((errors[BARE[-1]] <= km).astype(float) - (each <= km), session)
-                for kind, each in errors.items()
+                kind: _interval((best <= km).astype(float) - (errors[kind] <= km), session)
+                for kind in against
             }
             for km in WITHIN_KM
         },
-        "coverage": {
-            f"{100 * each:g}": _interval((level <= each).astype(float), session) for each in LEVELS
-        },
     }
+
+
+def _by_kind(rows: list[Row], name: str, kinds: Sequence[str]) -> dict[str, Values]:
+    return {kind: np.array([row[name][kind] for row in rows]) for kind in kinds}
+
+
+def _session(rows: list[Row]) -> NDArray[np.intp]:
+    """The number of each photo's session."""
+    return np.unique([row["session"] for row in rows], return_inverse=True)[1]
+
+
+def _coverage(level: Values, session: NDArray[np.intp]) -> dict[str, list[float]]:
+    return {f"{100 * each:g}": _interval((level <= each).astype(float), session) for each in LEVELS}
 
 
 def _interval(values: Values, session: NDArray[np.intp]) -> list[float]:
@@ -252,30 +248,29 @@ def _print(over: str, figures: dict[str, Any]) -> None:
     print(
         "| | median | " + " | ".join(f"{km:g} km" for km in WITHIN_KM) + " |\n|---|---|---|---|---|"
     )
-    for kind in KINDS:
-        shares = " | ".join(f"{100 * figures['within'][f'{km:g}'][kind]:.1f} %" for km in WITHIN_KM)
-        print(f"| {kind} | {format_km(figures['median_km'][kind])} | {shares} |")
-    for kind in ("picture", "timeline", "track"):
-        gains = [figures["gain"][f"{km:g}"][kind] for km in WITHIN_KM]
-        print(f"| all, against {kind} | | {' | '.join(map(_points, gains))} |")
+    _print_rows(figures, KINDS, AGAINST)
     for kind, held in figures["coverage"].items():
-        said = ", ".join(
-            "{} % regions hold {:.0f} % ({:.0f} to {:.0f})".format(level, *(100 * x for x in each))
-            for level, each in held.items()
-        )
-        print(f"{kind}: {said}")
+        print(f"{kind}: {', '.join(_holding(held))}")
     bare = figures["bare"]
     print(f"\n{bare['n']} of these are of {bare['sessions']} sessions without any position:\n")
-    for kind in BARE:
-        shares = " | ".join(f"{100 * bare['within'][f'{km:g}'][kind]:.1f} %" for km in WITHIN_KM)
-        print(f"| {kind} | {format_km(bare['median_km'][kind])} | {shares} |")
-    for kind in BARE[:-1]:
-        gains = [bare["gain"][f"{km:g}"][kind] for km in WITHIN_KM]
-        print(f"| {BARE[-1]}, against {kind} | | {' | '.join(map(_points, gains))} |")
-    for level, each in bare["coverage"].items():
-        print(
-            "{} % regions hold {:.0f} % ({:.0f} to {:.0f})".format(level, *(100 * x for x in each))
-        )
+    _print_rows(bare, BARE, BARE[:-1])
+    print("\n".join(_holding(bare["coverage"])))
+
+
+def _print_rows(figures: dict[str, Any], kinds: Sequence[str], against: Sequence[str]) -> None:
+    for kind in kinds:
+        shares = " | ".join(f"{100 * figures['within'][f'{km:g}'][kind]:.1f} %" for km in WITHIN_KM)
+        print(f"| {kind} | {format_km(figures['median_km'][kind])} | {shares} |")
+    for kind in against:
+        gains = [figures["gain"][f"{km:g}"][kind] for km in WITHIN_KM]
+        print(f"| {kinds[-1]}, against {kind} | | {' | '.join(map(_points, gains))} |")
+
+
+def _holding(held: dict[str, list[float]]) -> list[str]:
+    return [
+        "{} % regions hold {:.0f} % ({:.0f} to {:.0f})".format(level, *(100 * x for x in each))
+        for level, each in held.items()
+    ]
 
 
 def _points(gain: list[float]) -> str:

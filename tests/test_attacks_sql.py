@@ -21,7 +21,6 @@ from geosearch.calibration.kernels import Kernels
 from geosearch.calibration.presence import Presence
 from geosearch.calibration.prior import Prior
 from geosearch.database.connection import Database
-from geosearch.density.level_correction import LevelMap
 from tests.test_sql_rights import ROOT
 
 POSITIONS = (
@@ -91,7 +90,7 @@ FITTED = json.dumps(
         scale=Scale((0.0,) * 8, (1.0,) * 8, (-9.0,) * 8, (9.0,) * 8),
         kernels=Kernels((0.3, 1.0), (0.5, 3.0), ((0.1,) * 9,) * 5),
         prior=Prior((0.0, 10.0), (0.0, 20.0), (50.0, 60.0)),
-        kinds=(Kind(0.0, LevelMap(), LevelMap()),),
+        kinds=(Kind(),),
         presence=Presence((0.1,) * 9, -1.0, 0.5),
         min_presence=0.1,
     ).to_json()

@@ -14,18 +14,15 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from geosearch.calibration import Calibration, Fits, Fitted
-from geosearch.calibration.calibration_fit import (
-    Example,
-    calibrated,
-    fit,
-    measure,
-)
+from geosearch.calibration.calibration_figures import measure
+from geosearch.calibration.calibration_fit import fit
 from geosearch.calibration.calibration_rows import (
     find_calibration,
     list_calibrations,
 )
 from geosearch.calibration.calibration_rows import save as save_calibration
 from geosearch.calibration.evidence import FEATURES, evidence
+from geosearch.calibration.example import Example, calibrated
 from geosearch.calibration.fitted import Kind
 from geosearch.calibration.kernels import COMPONENTS, STARTS, Truths, fit_kernels, log_density
 from geosearch.calibration.presence import Presence, threshold
@@ -37,8 +34,9 @@ from geosearch.deletion.record_deletion import delete_calibration
 from geosearch.density import Mode, Place, locate
 from geosearch.density.level_correction import NOMINAL, LevelMap
 from geosearch.errors import InputError, ModelError, NotFoundError
-from geosearch.evaluation.calibrating import Sharing, Usable, calibrate, check_calibration
+from geosearch.evaluation.calibrating import calibrate, check_calibration
 from geosearch.evaluation.queries import Labelled, stored_queries
+from geosearch.evaluation.sharing import Sharing, Usable
 from geosearch.features.model_rows import find_model
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
 from geosearch.localization.answer_rows import save

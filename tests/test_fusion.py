@@ -29,7 +29,7 @@ from geosearch.retrieval import where as read_where
 from geosearch.sphere import destination, great_circle_km, lat_lon, unit_vectors
 from geosearch.timeline import Fix, Moment, Movement, Spread
 from geosearch.timeline.clock_offset import ClockOffset
-from geosearch.timeline.fusion import Fusion, Kind, Question, fit_fusion, fused
+from geosearch.timeline.fusion import Fusion, Question, TimeKind, fit_fusion, fused
 from geosearch.timeline.time_asked import TimeAsked
 from geosearch.timeline.time_evidence import OnTrack, TimeEvidence
 from geosearch.timeline.timeline_prior import Chance
@@ -195,8 +195,8 @@ def test_without_anything_fitted_regions_are_rather_too_large() -> None:
     assert np.mean(levels_of(Fusion.unlearned(MOVEMENT), asked) <= 0.9) >= 0.9
     assert np.mean(levels_of(Fusion(MOVEMENT), asked) <= 0.9) < 0.9
     fitted = fit_fusion(MOVEMENT, [replace(each, track=()) for each in asked])
-    assert fitted.levels(Kind(track=True), 0.1) == Fusion.unlearned().otherwise
-    assert fitted.levels(Kind(), 0.1) in fitted.gaps
+    assert fitted.levels(TimeKind(track=True), 0.1) == Fusion.unlearned().otherwise
+    assert fitted.levels(TimeKind(), 0.1) in fitted.gaps
 
 
 def test_a_calibration_that_has_seen_no_track_fits_no_answer_by_one() -> None:

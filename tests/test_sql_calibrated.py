@@ -20,9 +20,10 @@ from psycopg.types.json import Jsonb
 from shapely import box, from_wkb
 
 from geosearch.calibration import Calibration, Fitted
-from geosearch.calibration.calibration_fit import START, Example, calibrated, fit
+from geosearch.calibration.calibration_fit import START, fit
 from geosearch.calibration.calibration_rows import count_passing, save
 from geosearch.calibration.domain import Domain
+from geosearch.calibration.example import Example, calibrated
 from geosearch.calibration.fitted import Spacing
 from geosearch.calibration.kernels import STARTS
 from geosearch.calibration.prior import Prior

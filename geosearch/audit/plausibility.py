@@ -208,14 +208,14 @@ def judge(
     if copies >= FEWEST_COPIES:
         for name in set(logs) - {"right"}:
             logs[name] += _CHANCE
-        given = [_log_error(error), _log_at(known.movement.spread.mixture, stated)]
-        given += [] if been is None else [_log_at(been, stated)]
+        given = [_log_error(error), known.movement.spread.mixture.log_at(*stated)]
+        given += [] if been is None else [been.log_at(*stated)]
         logs["copied"] = float(np.logaddexp.reduce(given) - np.log(len(given)))
     found = _posterior(logs)
     right = found.pop("right")
     log_right = float(np.ravel(known.log_picture(unit_vectors(*stated)[None]))[0]) + _LOG_RIGHT
     # Of its neighbours one is not to say that it is a little wrong, and of it they as much.
-    logs["elsewhere"], logs["copied"] = _log_at(known.movement.spread.mixture, stated), -np.inf
+    logs["elsewhere"], logs["copied"] = known.movement.spread.mixture.log_at(*stated), -np.inf
     wrong = [logs[name] + np.log(PRIORS[name]) for name in found]
     log_wrong = float(known.log_whole + np.logaddexp.reduce(wrong))
     reason = max(found, key=lambda name: found[name])
@@ -259,10 +259,6 @@ def _posterior(logs: dict[str, float]) -> dict[str, float]:
     names = list(logs)
     weighed = np.array([logs[name] + np.log(PRIORS[name]) for name in names])
     return dict(zip(names, softmax(weighed).tolist(), strict=True))
-
-
-def _log_at(mixture: Mixture, place: Place) -> float:
-    return float(mixture.log_density(unit_vectors(*place)[None])[0])
 
 
 def _swapped(stated: Place) -> list[Place]:
@@ -313,6 +309,6 @@ def _log_clock(
         ]
     )
     mean = np.logaddexp.reduce(logs) - np.log(len(logs)) + np.log(_SHIFTED)
-    ever = -np.inf if been is None else _log_at(been, stated) + np.log1p(-_SHIFTED)
+    ever = -np.inf if been is None else been.log_at(*stated) + np.log1p(-_SHIFTED)
     seen = known.log_picture(unit_vectors(*stated)[None]) - known.log_whole
     return float((np.logaddexp(mean, ever) + seen).item()), float(SHIFTS[int(logs.argmax())])

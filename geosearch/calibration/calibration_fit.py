@@ -1,4 +1,4 @@
-"""Fit a calibration to labelled queries, and measure it on others."""
+"""Fit a calibration to labelled queries."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.calibration.evidence import FEATURES, evidence
+from geosearch.calibration.example import Example, by_model
 from geosearch.calibration.fitted import (
     Calibrated,
     Fitted,
@@ -26,18 +27,15 @@ from geosearch.calibration.kernels import Truths, fit_kernels, log_density
 from geosearch.calibration.presence import Presence, threshold
 from geosearch.calibration.prior import Prior, log_prior
 from geosearch.calibration.summit import sharpened
-from geosearch.defaults import DEFAULT_WEIGHTING
-from geosearch.density import Mixture, Place, level_at, locate_many
-from geosearch.density.caps import cap_mass
+from geosearch.density import Place
+from geosearch.density.level_correction import own_levels
 from geosearch.density.pooling import Candidates
 from geosearch.density.spacing import spacing_km
 from geosearch.density.weights import neighbour_weights
-from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
+from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 from geosearch.thresholds import WORLD_KM
-from geosearch.timeline.fusion import Fusion, Question, fit_fusion, fused
+from geosearch.timeline.fusion import Fusion, Question, fit_fusion
 from geosearch.timeline.movement import Movement
-from geosearch.timeline.session_chain import Seen
-from geosearch.timeline.timeline_prior import NOTHING_KNOWN, Chance, Moment, with_session
 
 #: Candidates for the density that has the estimate at a mode, and for the choice of that mode.
 WEIGHTINGS = (
@@ -52,9 +50,6 @@ SIZES = (10, 30, 100)
 START = (2.0, "power:10", 1.5)
 SEARCH_QUERIES = 400
 
-#: A copy of a query is absent if no reference is nearer to the truth than so many spacings.
-ABSENT = 6.0
-
 #: Fewer absent copies than this teach nothing about absence.
 FEWEST_ABSENT = 20
 
@@ -67,86 +62,7 @@ FOLDS = 5
 #: How little or much a model's density counts in a pool, as logarithms.
 _LOG_POWERS = (-4.0, 1.0)
 
-#: Levels whose coverage is measured.
-LEVELS = (0.5, 0.9)
-
-#: Share of a uniform density mixed into an uncalibrated one, so that its score is finite.
-_BACKGROUND = 0.01
-
 Index = NDArray[np.intp]
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """Neighbours (k,) of a labelled query in order of rank, and its true position in degrees.
-
-    `timed` is for queries with photos before and after them, as if some of these were not there:
-    what is found then, and the others as the `moment`. Those in the `session` count as photos
-    without a position: what is found for each of them then, which knows no truth of its own.
-    `others` are the neighbours that other models find, where several are asked together. The
-    `track` is where one had the photographer, by the clocks of others.
-    """
-
-    lat: Array
-    lon: Array
-    distance: Array
-    truth: tuple[float, float]
-    moment: Moment | None = None
-    timed: tuple[Example, ...] = ()
-    session: tuple[tuple[Seen, Example], ...] = ()
-    others: tuple[Example, ...] = ()
-    track: tuple[Chance, ...] = ()
-
-    @property
-    def spacing_km(self) -> float:
-        """The spacing of the neighbours under the default weighting, kilometres."""
-        return spacing_km(self.lat, self.lon, neighbour_weights(self.distance, DEFAULT_WEIGHTING))
-
-    @property
-    def near_km(self) -> float:
-        """References nearer to the truth than this, in km, are hidden to learn what absence is.
-
-        So many spacings, but no more than leaves half of the neighbours.
-        """
-        away = great_circle_km(*self.truth, self.lat, self.lon)
-        return min(ABSENT * self.spacing_km, float(np.median(away)))
-
-    def error_km(self, lat: float, lon: float) -> float:
-        """Great-circle distance from a point in degrees to the truth."""
-        return float(great_circle_km(lat, lon, *self.truth))
-
-    def place(self, settings: Settings) -> Place:
-        """The estimate under the settings."""
-        return settings.place(*self.found(settings.k))
-
-    def calibrated(self, fitted: Fitted, place: Place) -> Calibrated:
-        """The answer of the first model under a calibration, whose place it is."""
-        return Calibrated(fitted, *self.found(len(place.weights)), place)
-
-    def answer(self, fitted: Fitted) -> Judged:
-        """The answer of all models under a calibration."""
-        alone = [
-            each.calibrated(one, each.place(one))
-            for each, one in zip((self, *self.others), fitted.alone, strict=True)
-        ]
-        return alone[0] if fitted.pool is None else Pooled(fitted, tuple(alone))
-
-    def told(self, fitted: Fitted, movement: Movement) -> Moment:
-        """What time says of it, with what its session shows the first model, when calibrated."""
-        shown = [
-            (seen, other.calibrated(fitted, other.place(fitted)).mixture)
-            for seen, other in self.session
-        ]
-        return with_session(movement, self.moment or NOTHING_KNOWN, shown)
-
-    def found(self, k: int) -> tuple[Array, Array, Array]:
-        """Latitudes, longitudes and distances of the first k neighbours."""
-        return self.lat[:k], self.lon[:k], self.distance[:k]
-
-
-def calibrated(fitted: Fitted, examples: Sequence[Example]) -> list[Calibrated]:
-    """The answers of the first model under a calibration."""
-    return [example.calibrated(fitted, example.place(fitted)) for example in examples]
 
 
 def fit(
@@ -170,7 +86,7 @@ def fit(
     """
     known = (None,) * (1 + len(fingerprints)) if settings is None else settings.alone
     alone = [
-        _fit_alone(_by_model(present, number), _by_model(absent, number), within_km, one, folds)
+        _fit_alone(by_model(present, number), by_model(absent, number), within_km, one, folds)
         for number, one in enumerate(known)
     ]
     fitted, judges = alone[0].fitted, alone[0].judges
@@ -180,11 +96,6 @@ def fit(
     if movement is None:
         return fitted
     return replace(fitted, fusion=_fusion(movement, present, judges))
-
-
-def _by_model(examples: Sequence[Example], number: int) -> list[Example]:
-    """What one of the models found."""
-    return [(each, *each.others)[number] for each in examples]
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,10 +159,7 @@ def _fit_alone(
         example.calibrated(judges[fold], place)
         for example, place, fold in zip(present, known.places, mine.tolist(), strict=True)
     ]
-    levels = np.array(
-        [_raw_levels(answer, each.truth) for answer, each in zip(answers, present, strict=True)]
-    )
-    kinds = Kind.fitted(known.spacing_km, levels)
+    kinds = Kind.fitted(known.spacing_km, _own_levels(answers, present))
     return _Alone(replace(fitted, kinds=kinds, min_presence=least), answers)
 
 
@@ -291,11 +199,10 @@ def _fit_pool(
         for first, *others in queries
     ]
     pooled = [Pooled(*pair) for pair in zip(judges, queries, strict=True)]
-    levels = [_raw_levels(each, one.truth) for each, one in zip(pooled, present, strict=True)]
     spacing_km = np.array([each.spacing_km for each in alone[0].answers])
     there = [each.presence for each in pooled if each.presence is not None]
     least = threshold(np.array(there)) if len(there) == len(pooled) else 0.0
-    kinds = Kind.fitted(spacing_km, np.array(levels))
+    kinds = Kind.fitted(spacing_km, _own_levels(pooled, present))
     return replace(pool, kinds=kinds, min_presence=least), judges
 
 
@@ -317,198 +224,6 @@ def _fusion(
         for one, judge in chosen
     ]
     return fit_fusion(movement, questions, chosen[0][1].within_km)
-
-
-def measure(
-    fitted: Fitted, present: Sequence[Example], absent: Sequence[Example]
-) -> dict[str, Any]:
-    """Figures of a calibration on queries it was not fitted to, as JSON.
-
-    `before` are those of the density without calibration, by the defaults; of several models, those
-    of the best alone, calibrated. `worse` says in words in which of them the calibration is worse
-    by more than chance: then it is not to be used.
-    """
-    answers = [example.answer(fitted) for example in present]
-    timed = [one for each in present for one in each.timed]
-    within_km = fitted.within_km
-    after = _Scores.of_calibrated(answers, present, within_km)
-    before = _before(fitted, present)
-    radii = np.array(
-        [list(answer.judge(LEVELS, regions=False).radius_km.values()) for answer in answers]
-    )
-    return {
-        "beside": "defaults" if fitted.pool is None else "best alone",
-        "before": before.to_json(),
-        **after.to_json(),
-        "radius_coverage": {
-            f"{100 * level:g}": float(np.mean(after.error_km <= radii[:, index]))
-            for index, level in enumerate(LEVELS)
-        },
-        "reliability": {
-            str(km): _reliability(after.within[:, index], after.error_km <= km)
-            for index, km in enumerate(within_km)
-        },
-        "worse": after.worse_than(
-            before, "the defaults" if fitted.pool is None else "the best alone"
-        ),
-        "timeline": _with_time(fitted, [one for one in timed if one.moment or one.session]),
-        "track": _with_time(fitted, [one for one in timed if one.track], track=True),
-        "absence": (
-            None if fitted.presence is None or not absent else _absence(fitted, answers, absent)
-        ),
-    }
-
-
-def _before(fitted: Fitted, present: Sequence[Example]) -> _Scores:
-    """The scores that a calibration has to hold its own against."""
-    if fitted.pool is None:
-        return _Scores.by_default(present, fitted.within_km)
-    alone = []
-    for number, one in enumerate(fitted.alone):
-        asked = _by_model(present, number)
-        answers = calibrated(one, asked)
-        alone.append(_Scores.of_calibrated(answers, asked, fitted.within_km))
-    return max(alone, key=lambda scores: float(scores.log_density.mean()))
-
-
-def _with_time(
-    fitted: Fitted, timed: Sequence[Example], *, track: bool = False
-) -> dict[str, Any] | None:
-    """Figures by picture and time together, and by the picture alone, of what time tells of.
-
-    By the photos before and after, or also by a `track`.
-    """
-    if fitted.fusion is None or not timed:
-        return None
-    rows, fusion = [], fitted.fusion
-    for example in timed:
-        answer = example.answer(fitted)
-        moment = example.told(fitted, fusion.movement)
-        chances = example.track if track else ()
-        told = fused(fusion, answer.mixture, moment, chances, fitted.within_km)
-        lat, lon = lat_lon(told.estimate)
-        rows.append(
-            (
-                example.error_km(*answer.estimate),
-                great_circle_km(lat, lon, *example.truth),
-                told.level_of(*example.truth),
-            )
-        )
-    before, after, level = np.array(rows, float).T
-    return {
-        "n": len(rows),
-        "chained": sum(bool(each.session) for each in timed),
-        "median_km": {"picture": float(np.median(before)), "both": float(np.median(after))},
-        "accuracy": {
-            str(km): {"picture": float(np.mean(before <= km)), "both": float(np.mean(after <= km))}
-            for km in fitted.within_km
-        },
-        "coverage": {f"{100 * each:g}": float(np.mean(level <= each)) for each in LEVELS},
-    }
-
-
-@dataclass(frozen=True, eq=False)
-class _Scores:
-    """Of n answers: log density and level of the truth, error, and P(error below each of d km)."""
-
-    log_density: Array
-    level: Array
-    error_km: Array
-    within: Array
-    within_km: Sequence[float]
-
-    @classmethod
-    def of_calibrated(
-        cls,
-        answers: Sequence[Judged],
-        asked: Sequence[Example],
-        within_km: Sequence[float],
-    ) -> _Scores:
-        rows = [
-            (
-                answer.mixture.log_density(unit_vectors(*example.truth)[None])[0],
-                answer.level_of(*example.truth),
-                example.error_km(*answer.estimate),
-                *(answer.probability_within(km) for km in within_km),
-            )
-            for answer, example in zip(answers, asked, strict=True)
-        ]
-        return cls._of(rows, within_km)
-
-    @classmethod
-    def by_default(cls, asked: Sequence[Example], within_km: Sequence[float]) -> _Scores:
-        found = locate_many(
-            *([getattr(each, name) for each in asked] for name in ("lat", "lon", "distance")),
-            levels=(),
-        )["density"]
-        rows = []
-        for example, place in zip(asked, found, strict=True):
-            lat, lon, _ = example.found(len(place.weights))
-            mixture = Mixture.of_neighbours(lat, lon, place.weights, place.bandwidth_km)
-            truth, centre = unit_vectors(*example.truth), unit_vectors(place.lat, place.lon)
-            log_density = mixture.log_density(truth[None])[0]
-            uniform = np.log(_BACKGROUND / (4 * np.pi))
-            rows.append(
-                (
-                    np.logaddexp(np.log1p(-_BACKGROUND) + log_density, uniform),
-                    level_at(mixture, *example.truth),
-                    example.error_km(place.lat, place.lon),
-                    *(cap_mass(mixture, centre, km / EARTH_RADIUS_KM) for km in within_km),
-                )
-            )
-        return cls._of(rows, within_km)
-
-    @classmethod
-    def _of(cls, rows: Sequence[tuple[float, ...]], within_km: Sequence[float]) -> _Scores:
-        values = np.array(rows, float)
-        return cls(values[:, 0], values[:, 1], values[:, 2], values[:, 3:], within_km)
-
-    @property
-    def brier(self) -> Array:
-        """Squared differences (n, d) between probability and outcome."""
-        happened = self.error_km[:, None] <= np.array(self.within_km)
-        return np.asarray((self.within - happened) ** 2)
-
-    def coverage(self, level: float) -> float:
-        """Share of the truths in the regions at a level."""
-        return float(np.mean(self.level <= level))
-
-    def worse_than(self, other: _Scores, named: str) -> list[str]:
-        """In what these are worse than the scores of the same queries by other answers, `named` so.
-
-        By more than two standard errors of the paired differences; coverage by as much farther
-        from its level than the other is.
-        """
-        said = []
-        n = len(self.error_km)
-        scores = {
-            "log-likelihood": (1, self.log_density, other.log_density),
-            "Brier score": (-1, self.brier.mean(axis=1), other.brier.mean(axis=1)),
-        }
-        for name, (sign, mine, theirs) in scores.items():
-            gain = sign * (mine - theirs)
-            if gain.mean() < -2 * gain.std() / np.sqrt(n):
-                said.append(f"{name} {mine.mean():.3f}, {theirs.mean():.3f} by {named}")
-        for level in LEVELS:
-            held, before = self.coverage(level), other.coverage(level)
-            noise = 2 * np.sqrt(level * (1 - level) / n)
-            if abs(held - level) > abs(before - level) + noise:
-                said.append(
-                    f"the {100 * level:g} % region holds {100 * held:.0f} % of the truths, "
-                    f"{100 * before:.0f} % by {named}"
-                )
-        return said
-
-    def to_json(self) -> dict[str, Any]:
-        """The figures that tables show."""
-        return {
-            "log_likelihood": float(self.log_density.mean()),
-            "coverage": {f"{100 * level:g}": self.coverage(level) for level in LEVELS},
-            "accuracy": {str(km): float(np.mean(self.error_km <= km)) for km in self.within_km},
-            "brier": dict(
-                zip(map(str, self.within_km), self.brier.mean(axis=0).tolist(), strict=True)
-            ),
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -631,38 +346,9 @@ def _scale(known: Array, met: Array) -> Scale:
     )
 
 
-def _raw_levels(answer: Judged, truth: tuple[float, float]) -> tuple[float, float]:
-    """The density's own levels of the truth: by density, and by distance from the estimate."""
-    angle = float(great_circle_km(*answer.estimate, *truth)) / EARTH_RADIUS_KM
-    mixture = answer.mixture
-    return (
-        level_at(mixture, *truth),
-        cap_mass(mixture, unit_vectors(*answer.estimate), angle),
+def _own_levels(answers: Sequence[Judged], asked: Sequence[Example]) -> Array:
+    """The densities' own levels of the truths (n, 2)."""
+    pairs = zip(answers, asked, strict=True)
+    return np.array(
+        [own_levels(one.mixture, unit_vectors(*one.estimate), each.truth) for one, each in pairs]
     )
-
-
-def _reliability(predicted: Array, happened: np.ndarray) -> list[dict[str, float]]:
-    """By tenths of the predicted probability: how many, the mean of it, and how often it was."""
-    tenth = np.minimum((10 * predicted).astype(int), 9)
-    return [
-        {
-            "n": int(np.sum(tenth == each)),
-            "predicted": float(predicted[tenth == each].mean()),
-            "observed": float(happened[tenth == each].mean()),
-        }
-        for each in np.unique(tenth)
-    ]
-
-
-def _absence(
-    fitted: Fitted, answers: Sequence[Judged], absent: Sequence[Example]
-) -> dict[str, float]:
-    there = np.array([answer.presence for answer in answers])
-    gone = np.array([example.answer(fitted).presence for example in absent])
-    least = answers[0].least
-    return {
-        "min_presence": least,
-        "false_alarms": float(np.mean(there < least)),
-        "caught": float(np.mean(gone < least)),
-        "n_absent": len(gone),
-    }

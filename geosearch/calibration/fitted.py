@@ -15,12 +15,10 @@ from geosearch.calibration.kernels import Kernels
 from geosearch.calibration.presence import Presence
 from geosearch.calibration.prior import Prior
 from geosearch.calibration.summit import at_summit, sharpened
-from geosearch.density import Mixture, Place, Region, level_at, locate
-from geosearch.density.caps import cap_mass, cap_radii_km
+from geosearch.density import Mixture, Place, Region, locate
 from geosearch.density.kernel import BANDWIDTH_RANGE_KM
-from geosearch.density.level_correction import LevelMap
+from geosearch.density.level_correction import LevelCorrection
 from geosearch.density.pooling import PooledDensity
-from geosearch.density.regions import highest_density_regions
 from geosearch.density.spacing import spacing_km
 from geosearch.density.weights import neighbour_weights
 from geosearch.json_record import Record
@@ -79,15 +77,15 @@ class Spacing:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """Queries whose neighbours' spacing is above so many km, and the levels that hold for them.
+class Kind(LevelCorrection):
+    """Queries whose neighbours' spacing is above so many km, and the levels that hold for them."""
 
-    `region_levels` correct the levels of regions, `radius_levels` those of caps round the estimate.
-    """
+    above_km: float = 0.0
 
-    above_km: float
-    region_levels: LevelMap
-    radius_levels: LevelMap
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What was kept."""
+        return cls(*cls.maps_read(value), value["above_km"])
 
     @classmethod
     def fitted(cls, spacing_km: Array, levels: Array) -> tuple[Kind, ...]:
@@ -105,8 +103,8 @@ class Kind:
                 starts.append(start)
         return tuple(
             cls(
+                *cls.maps_fitted(levels[order[first:last]]),
                 float(np.exp(logs[first - 1 : first + 1].mean())) if first else 0.0,
-                *(LevelMap.fitted(levels[order[first:last], column]) for column in (0, 1)),
             )
             for first, last in zip(starts, [*starts[1:], len(order)], strict=True)
         )
@@ -214,12 +212,12 @@ class Fitted(Settings, Record):
                 tuple(tuple(row) for row in kernels["gate"]),
             ),
             "prior": Prior(**_tuples(value["prior"])),
-            "kinds": _kinds(value["kinds"]),
+            "kinds": tuple(map(Kind.from_json, value["kinds"])),
             "presence": None if value["presence"] is None else _presence(value["presence"]),
             "within_km": tuple(value["within_km"]),
             "domain": None if value["domain"] is None else Domain(**value["domain"]),
-            "fusion": None if value.get("fusion") is None else Fusion.from_json(value["fusion"]),
-            "pool": None if value.get("pool") is None else Pool.from_json(value["pool"]),
+            "fusion": None if value["fusion"] is None else Fusion.from_json(value["fusion"]),
+            "pool": None if value["pool"] is None else Pool.from_json(value["pool"]),
         }
         return cls(**given)
 
@@ -246,7 +244,7 @@ class Pool(Record):
             tuple(Fitted.from_json(each) for each in value["others"]),
             tuple(value["fingerprints"]),
             tuple(value["powers"]),
-            _kinds(value["kinds"]),
+            tuple(map(Kind.from_json, value["kinds"])),
             value["min_presence"],
         )
 
@@ -306,24 +304,19 @@ class Judged:
 
     def level_of(self, lat: float, lon: float) -> float:
         """The level of the smallest region that contains a point in degrees."""
-        return self.kind.region_levels.level(level_at(self.mixture, lat, lon))
+        return self.kind.level_of(self.mixture, lat, lon)
 
     def probability_within(self, km: float) -> float:
         """Probability of an error of at most so many kilometres."""
-        held = cap_mass(self.mixture, unit_vectors(*self.estimate), km / EARTH_RADIUS_KM)
-        return self.kind.radius_levels.level(min(1.0, held))
+        return self.kind.probability_within(self.mixture, unit_vectors(*self.estimate), km)
 
     def judge(self, levels: Sequence[float], *, regions: bool) -> Judgement:
         """What can be said of the answer, with radii and, if wanted, regions at `levels`."""
         mixture, kind = self.mixture, self.kind
-        raw = {level: kind.region_levels.raw_level(level) for level in levels}
-        found = highest_density_regions(mixture, list(raw.values())) if regions and levels else {}
-        shares = [kind.radius_levels.raw_level(level) for level in levels]
-        radii = cap_radii_km(mixture, unit_vectors(*self.estimate), shares)
         return Judgement(
             probability_within_km={km: self.probability_within(km) for km in self.fitted.within_km},
-            radius_km=dict(zip(levels, radii, strict=True)),
-            regions={level: replace(found[raw[level]], level=level) for level in raw if found},
+            radius_km=kind.radii_km(mixture, unit_vectors(*self.estimate), levels),
+            regions=kind.regions(mixture, levels) if regions else {},
         )
 
 
@@ -474,18 +467,8 @@ class Pooled(Judged):
         return _kind_of(self.pool.kinds, self.members[0].spacing_km)
 
 
-_LEVELS = ("region_levels", "radius_levels")
-
-
 def _kind_of(kinds: Sequence[Kind], spacing_km: float) -> Kind:
     return [one for one in kinds if one.above_km <= spacing_km][-1]
-
-
-def _kinds(value: Sequence[Mapping[str, Any]]) -> tuple[Kind, ...]:
-    return tuple(
-        Kind(kind["above_km"], *(LevelMap(tuple(kind[name]["raw"])) for name in _LEVELS))
-        for kind in value
-    )
 
 
 def _tuples(value: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:

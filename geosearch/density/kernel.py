@@ -208,6 +208,10 @@ class Mixture:
             density[start : start + rows] = log_sum(logs)
         return density
 
+    def log_at(self, lat: float, lon: float) -> float:
+        """Log of the density per steradian at a point in degrees."""
+        return float(self.log_density(unit_vectors(lat, lon)[None])[0])
+
 
 def numbered(count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For so many (k,) of each of k things: which thing each is of (n,), and its number there."""

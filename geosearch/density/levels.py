@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geosearch.density.kernel import Mixture
-from geosearch.sphere import Array, unit_vectors
+from geosearch.sphere import Array
 
 #: The lightest components, of this weight together, leave no visible trace in a region.
 LIGHTEST = 1e-3
@@ -64,4 +64,4 @@ def level_at(mixture: Mixture, lat: float, lon: float) -> float:
     spread: a region at level p then holds the truth in a share p of the cases.
     """
     levels = Levels.of(mixture)
-    return levels.level_of(float(levels.mixture.log_density(unit_vectors(lat, lon)[None])[0]))
+    return levels.level_of(levels.mixture.log_at(lat, lon))

@@ -219,8 +219,7 @@ class _Question:
 
 
 def _mode_at(mixture: Mixture, position: tuple[float, float], mass: float) -> Mode:
-    log_density = mixture.log_density(unit_vectors(*position)[None])
-    return Mode(*position, mass=mass, density=float(np.exp(log_density[0])))
+    return Mode(*position, mass=mass, density=float(np.exp(mixture.log_at(*position))))
 
 
 def _checked(lat: ArrayLike, lon: ArrayLike, distance: ArrayLike) -> tuple[Array, Array, Array]:

@@ -24,13 +24,9 @@ from numpy.typing import NDArray
 
 from geosearch.density.best_point import best_point, modes_from
 from geosearch.density.kernel import Mixture, log_sum
-from geosearch.density.levels import CLOSE
 from geosearch.density.place import Place
-from geosearch.density.products import united
+from geosearch.density.products import lean, united
 from geosearch.sphere import Array, lat_lon
-
-#: Of each density, so much is its kernels' lightest, which are left out.
-_LIGHTEST = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +44,10 @@ class Candidates:
     @classmethod
     def of(cls, densities: Sequence[Mixture]) -> Candidates:
         """Those of densities, without their lightest kernels and close ones as one."""
-        lean = [each.without_lightest(_LIGHTEST).condensed(CLOSE / 2) for each in densities]
-        kernels = united([(1.0, each) for each in lean])
-        owner = np.repeat(np.arange(len(lean)), [len(each.weights) for each in lean])
-        return cls(kernels, owner, np.stack([each.log_density(kernels.centres) for each in lean]))
+        kept = [lean(each) for each in densities]
+        kernels = united([(1.0, each) for each in kept])
+        owner = np.repeat(np.arange(len(kept)), [len(each.weights) for each in kept])
+        return cls(kernels, owner, np.stack([each.log_density(kernels.centres) for each in kept]))
 
     @cached_property
     def _log_own(self) -> Array:

@@ -18,7 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from geosearch.density.kernel import Mixture, log_sum, squared_chords
+from geosearch.density.levels import CLOSE
 from geosearch.sphere import Array
+
+#: Of a density that is compared with another, so much is its kernels' lightest, which are left out.
+_LIGHTEST = 1e-4
 
 #: Of a product, pairs of kernels of this share together are left out.
 PRUNED = 1e-6
@@ -62,6 +66,11 @@ def product(first: Mixture, second: Mixture) -> tuple[Mixture, float]:
     centres = np.where(norms > 0, centres / np.maximum(norms, 1e-300), first.centres[rows])
     kept = weights[rows, columns]
     return Mixture(centres, kept / kept.sum(), length[rows, columns]), log_mass
+
+
+def lean(mixture: Mixture) -> Mixture:
+    """A density without its lightest kernels, close ones as one: every pair is looked at."""
+    return mixture.without_lightest(_LIGHTEST).condensed(CLOSE / 2)
 
 
 def united(parts: Sequence[tuple[float, Mixture]]) -> Mixture:

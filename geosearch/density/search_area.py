@@ -13,7 +13,7 @@ import numpy as np
 
 from geosearch.density.kernel import Mixture, numbered, on_spirals, squared_chords
 from geosearch.density.levels import CLOSE, LIGHTEST
-from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
+from geosearch.sphere import EARTH_RADIUS_KM, Array
 
 #: Points over all caps, at first and at most, and how many should lie in the region.
 _POINTS, _MOST_POINTS, _ENOUGH = 512, 8192, 64
@@ -32,7 +32,7 @@ def area_at(mixture: Mixture, lat: float, lon: float) -> float:
     per cent; a region far smaller than the kernels may come out as 0.
     """
     mixture = mixture.without_lightest(LIGHTEST).condensed(CLOSE)
-    log_density = float(mixture.log_density(unit_vectors(lat, lon)[None])[0])
+    log_density = mixture.log_at(lat, lon)
     apart = np.sqrt(squared_chords(mixture.centres, mixture.centres))
     felt = np.ones(len(apart))
     for _ in range(_ROUNDS):

@@ -81,7 +81,7 @@ def answers(
     main = task.parameters[task.main]
     if main.retrieves and main.exact and main.restrict_cells is None:
         asked = list(asked)
-        usable = [queries for _, outcomes in asked if (queries := _queries(outcomes))]
+        usable = [queries for _, outcomes in asked if (queries := by_every_model(outcomes))]
         searches = [
             _exact_search(database, model, [queries[index] for queries in usable], task)
             for index, model in enumerate(models)
@@ -108,7 +108,9 @@ def answers(
         for each in outcomes:
             if isinstance(each, Rejected):
                 return failure(each)
-        members = [alone(index, number, each) for index, each in enumerate(_queries(outcomes))]
+        members = [
+            alone(index, number, each) for index, each in enumerate(by_every_model(outcomes))
+        ]
         given, neighbours = members[0]
         if len(members) > 1:
             given = pool_answers([each for each, _ in members], main, regions=task.regions)
@@ -153,10 +155,10 @@ def _numbered(
     number = 0
     for labelled, outcomes in asked:
         yield number, labelled, outcomes
-        number += bool(_queries(outcomes))
+        number += bool(by_every_model(outcomes))
 
 
-def _queries(outcomes: Sequence[Outcome]) -> list[Query]:
+def by_every_model(outcomes: Sequence[Outcome]) -> list[Query]:
     """The query as each model sees it; empty if one could not embed it."""
     found = [each for each in outcomes if isinstance(each, Query)]
     return found if len(found) == len(outcomes) else []

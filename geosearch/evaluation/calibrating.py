@@ -10,14 +10,12 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from geosearch.arguments import Paths
 from geosearch.authors import source
 from geosearch.calibration import Calibration, Fitted
-from geosearch.calibration.calibration_fit import FOLDS, Example, Index, fit, measure
+from geosearch.calibration.calibration_figures import measure
+from geosearch.calibration.calibration_fit import FOLDS, fit
 from geosearch.calibration.calibration_rows import (
     count_passing,
     differences,
@@ -25,10 +23,11 @@ from geosearch.calibration.calibration_rows import (
     save,
 )
 from geosearch.calibration.domain import Domain
-from geosearch.calibration.evidence import first_distances
+from geosearch.calibration.example import Example
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError, NotFoundError
+from geosearch.evaluation.answers import by_every_model
 from geosearch.evaluation.evaluating import (
     LEAKAGE,
     Asked,
@@ -37,6 +36,7 @@ from geosearch.evaluation.evaluating import (
     find_queries,
 )
 from geosearch.evaluation.queries import Labelled, QuerySet
+from geosearch.evaluation.sharing import Sharing, Usable
 from geosearch.features.backbones import stored_spec
 from geosearch.features.extraction import Outcome, queries_of
 from geosearch.features.model_rows import Model, model_by_fingerprint, model_by_id
@@ -48,7 +48,6 @@ from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.place_conditions import Near
-from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 from geosearch.timeline import Movement, fit_movement
 from geosearch.timeline.movement_fit import drawn_holes
 from geosearch.timeline.time_asked import NOTHING_MORE, TimeAsked
@@ -64,24 +63,8 @@ from geosearch.verification import require_opencv, verified
 from geosearch.versions import software_versions
 from geosearch.waiting import Progress
 
-#: Queries nearer to one another than this, in spacings of their neighbours, are of one place.
-SAME_PLACE = 0.1
-
-#: Those nearer than this are of one site.
-SITE = 10.0
-
-#: Larger groups than this share of the queries are shared out before the others.
-_LARGE = 0.02
-
-#: So many queries for each part, alike as they are, are shared out among the parts at a time.
-_BLOCK = 16
-
-#: Queries each of which is compared with so many nearest others.
-_COMPARED = 10
-
 #: Queries without which nothing can be fitted, and below which figures are loose.
 FEWEST, FEW = 20, 100
-
 
 #: Of about so many queries it is asked what time says of them: each takes up to 18 searches more.
 MOST_ASKED_OF_TIME = 500
@@ -329,10 +312,6 @@ def _models_of(database: Database, calibration: Calibration) -> list[str]:
     return names
 
 
-#: A query, its neighbours, and those that remain when what is near the truth is hidden.
-Usable = tuple[Labelled, Example, Example | None]
-
-
 class _How(NamedTuple):
     k: int
     verify: int
@@ -341,6 +320,74 @@ class _How(NamedTuple):
     exact: bool
     absent_km: float | None
     times: TimeAsked = NOTHING_MORE
+
+
+@dataclass(frozen=True)
+class _Searches:
+    """The searches for a labelled query, `queries` being its embeddings by the models."""
+
+    database: Database
+    models: Sequence[Model]
+    labelled: Labelled
+    queries: Sequence[Query]
+    how: _How
+
+    def usable(self, share_timed: float) -> Usable | None:
+        """What is found, asked of time too if it is of such a share of all; None if nothing is."""
+        found = self._by_all(self.how.where)
+        if found is None:
+            return None
+        km = self.how.absent_km or max(found.near_km, _NEAREST_KM)
+        if _drawn(self.queries[0], share_timed):
+            found = replace(found, timed=tuple(self._timed(found)))
+        absent = self._by_all(self.how.where & ~Near(*self.labelled.truth, km))
+        return self.labelled, found, absent
+
+    def _by_one(self, model: Model, query: Query, passing: Filter) -> Example | None:
+        how, k = self.how, max(self.how.k, self.how.verify)
+        found = nearest_others(
+            self.database, model.id, query, k, passing, how.exclusions, exact=how.exact
+        )
+        near = verified(self.database, found, query, how.verify).neighbours.first(how.k)
+        if not len(near):
+            return None
+        return Example(near.lat, near.lon, near.effective_distance, self.labelled.truth)
+
+    def _by_all(self, passing: Filter) -> Example | None:
+        pairs = zip(self.models, self.queries, strict=True)
+        found = [self._by_one(*pair, passing) for pair in pairs]
+        known = [each for each in found if each is not None]
+        if len(known) < len(found):
+            return None
+        return replace(known[0], others=tuple(known[1:]))
+
+    def _timed(self, found: Example) -> Iterator[Example]:
+        # As if those who took it had taken nothing for a while that has a position: no photo to
+        # place it by, and none that looks like it. What they took then tells by its pictures.
+        query, first, where = self.queries[0], self.models[0], self.how.where
+        with self.database.connection() as connection:
+            known = _dated(connection, self.labelled, query)
+            photo = known.without_position(*self.labelled.truth)
+            on_track = self.how.times.on_track(connection, photo, where)
+        track = on_track.chances if on_track else ()
+        for hole in drawn_holes(np.random.default_rng(list(query.sha256))):
+            with self.database.connection() as connection:
+                moment = find_moment(connection, photo, where, hole)
+                near = find_session(connection, photo, where, moment, hole) if hole else []
+                stored = queries_of(connection, first, [seen.photo_id for seen in near])
+            if not moment and not near and not track:
+                return
+            passing = known.without_meanwhile(where, hole)
+            one = self._by_all(passing) if hole else found
+            if one is None:
+                return
+            session = [
+                (seen, shown)
+                for seen, other in nearest_in_time(near, stored, query)
+                if (shown := self._by_one(first, other, passing)) is not None
+            ]
+            if moment or session or track:
+                yield replace(one, moment=moment, session=tuple(session), track=track)
 
 
 def _answered(
@@ -352,66 +399,17 @@ def _answered(
 ) -> list[Usable]:
     """The queries that have neighbours, with these. A source may find its own photos."""
     agency = source([query.author for query in asked.queries])
+    own = how._replace(exclusions=replace(how.exclusions, same_author=False))
 
     def ask(pair: tuple[Labelled, tuple[Outcome, ...]]) -> Usable | None:
         labelled, outcomes = pair
-        queries = [each for each in outcomes if isinstance(each, Query)]
-        if len(queries) < len(outcomes):
+        queries = by_every_model(outcomes)
+        if not queries:
             return None
-        query, first = queries[0], models[0][0]
         named = agency is not None and labelled.author == agency
-        left_out = replace(how.exclusions, same_author=False) if named else how.exclusions
-
-        def search_alone(model: Model, asked: Query, passing: Filter) -> Example | None:
-            k = max(how.k, how.verify)
-            found = nearest_others(database, model.id, asked, k, passing, left_out, exact=how.exact)
-            near = verified(database, found, asked, how.verify).neighbours.first(how.k)
-            if not len(near):
-                return None
-            return Example(near.lat, near.lon, near.effective_distance, labelled.truth)
-
-        def search(passing: Filter) -> Example | None:
-            pairs = zip(models, queries, strict=True)
-            found = [search_alone(model, each, passing) for (model, _), each in pairs]
-            known = [each for each in found if each is not None]
-            if len(known) < len(found):
-                return None
-            return replace(known[0], others=tuple(known[1:]))
-
-        def timed(found: Example) -> Iterator[Example]:
-            # As if those who took it had taken nothing for a while that has a position: no photo to
-            # place it by, and none that looks like it. What they took then tells by its pictures.
-            with database.connection() as connection:
-                known = _dated(connection, labelled, query)
-                photo = known.without_position(*labelled.truth)
-                on_track = how.times.on_track(connection, photo, how.where)
-            track = on_track.chances if on_track else ()
-            for hole in drawn_holes(np.random.default_rng(list(query.sha256))):
-                with database.connection() as connection:
-                    moment = find_moment(connection, photo, how.where, hole)
-                    near = find_session(connection, photo, how.where, moment, hole) if hole else []
-                    stored = queries_of(connection, first, [seen.photo_id for seen in near])
-                if not moment and not near and not track:
-                    return
-                passing = known.without_meanwhile(how.where, hole)
-                one = search(passing) if hole else found
-                if one is None:
-                    return
-                session = [
-                    (seen, shown)
-                    for seen, other in nearest_in_time(near, stored, query)
-                    if (shown := search_alone(first, other, passing)) is not None
-                ]
-                if moment or session or track:
-                    yield replace(one, moment=moment, session=tuple(session), track=track)
-
-        found = search(how.where)
-        if found is None:
-            return None
-        km = how.absent_km or max(found.near_km, _NEAREST_KM)
-        if _drawn(query, MOST_ASKED_OF_TIME / len(asked)):
-            found = replace(found, timed=tuple(timed(found)))
-        return labelled, found, search(how.where & ~Near(*labelled.truth, km))
+        rows = [row for row, _ in models]
+        searches = _Searches(database, rows, labelled, queries, own if named else how)
+        return searches.usable(MOST_ASKED_OF_TIME / len(asked))
 
     usable = []
     pairs = embedded(database, models, asked)
@@ -432,83 +430,6 @@ def _dated(connection: Connection, labelled: Labelled, query: Query) -> Dated:
     """When a query was taken and by whom: as the database has it, or its manifest."""
     known = Dated(query.sha256, labelled.taken_at, "known", labelled.author)
     return stored_dated(connection, query.sha256) or known
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """How queries are shared out: drawn by a seed, and whether those by one author stay together.
-
-    Queries of one place stay together, too; an author of over half of them is a source. Every kind
-    of query is in each part as far as that allows. What decides does not change when all places
-    shrink, so that the same queries are shared out alike at every scale.
-    """
-
-    seed: int = 0
-    by_author: bool = True
-
-    def parts(self, usable: Sequence[Usable], count: int) -> Index:
-        """The part (n,), of so many about equal ones, that each query is in."""
-        queries, found = [one[0] for one in usable], [one[1] for one in usable]
-        spacing_km = np.array([one.spacing_km for one in found])
-        authors = [query.author for query in queries] if self.by_author else []
-        group = _groups(queries, SAME_PLACE * spacing_km, authors)
-        sizes, n = np.bincount(group), len(queries)
-        first = np.unique(group, return_index=True)[1]
-        draw = np.random.default_rng(self.seed).random(n)[first]
-        part, held = np.zeros(len(sizes), dtype=np.intp), np.zeros(count)
-        large = sizes > max(_LARGE * n, 1)
-        for each in np.lexsort((draw, -sizes))[: np.sum(large)]:
-            part[each] = _of_most(-held, draw[each])
-            held[part[each]] += sizes[each]
-        # So much of the small ones, evenly along their order, makes the parts equal. Blocks do not
-        # know of one another: where a group differs, only those of its own block go elsewhere.
-        lack = np.maximum(n / count - held, 1e-9)
-        rank = np.argsort(_in_order(queries, found, SITE * spacing_km))[first]
-        blocks = rank // (_BLOCK * count)
-        for block in np.unique(blocks):
-            owed = np.zeros(count)
-            for each in sorted(np.flatnonzero((blocks == block) & ~large), key=rank.__getitem__):
-                owed += sizes[each] * lack / lack.sum()
-                part[each] = _of_most(owed, draw[each])
-                owed[part[each]] -= sizes[each]
-        return part[group]
-
-
-def _of_most(values: Array, draw: float) -> int:
-    """Which of the values is the greatest; of equal ones as a draw (0 to 1) says."""
-    best = np.flatnonzero(values >= values.max() - 1e-6)
-    return int(best[int(draw * len(best))])
-
-
-def _groups(queries: Sequence[Labelled], km: Array, authors: Sequence[str | None]) -> Index:
-    """The number (n,) of each query's group: linked within `km` (n,) of both, or by one author."""
-    n = len(queries)
-    positions = unit_vectors([q.truth[0] for q in queries], [q.truth[1] for q in queries])
-    chords, others = cKDTree(positions).query(positions, k=min(_COMPARED, n))
-    near = np.argwhere(chords * EARTH_RADIUS_KM <= np.minimum(km[:, None], km[others]))
-    links = np.column_stack([near[:, 0], others[near[:, 0], near[:, 1]]])
-    agency = source(list(authors))
-    first: dict[object, int] = {}
-    same = [(first.setdefault(query.truth, index), index) for index, query in enumerate(queries)]
-    same += [
-        (first.setdefault(author, index), index)
-        for index, author in enumerate(authors)
-        if author and author != agency
-    ]
-    edges = np.concatenate([links, np.array(same)])
-    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    group: Index = connected_components(graph, directed=False)[1]
-    return group
-
-
-def _in_order(queries: Sequence[Labelled], found: Sequence[Example], km: Array) -> Index:
-    """The queries, those of one site together, and then as near as their first neighbours are.
-
-    Sites are linked within `km` (n,); those of few queries count as one.
-    """
-    site = _groups(queries, km, [])
-    site[np.bincount(site)[site] <= _LARGE * len(queries)] = -1
-    return np.lexsort(([first_distances(one.distance)[0] for one in found], site))
 
 
 def fit_to(

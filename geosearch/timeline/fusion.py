@@ -17,15 +17,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from geosearch.density import Mixture, Place, level_at
+from geosearch.density import Mixture, Place
 from geosearch.density.best_point import best_point, modes_from
-from geosearch.density.caps import cap_mass, cap_radii_km
-from geosearch.density.level_correction import LevelMap
-from geosearch.density.levels import CLOSE
-from geosearch.density.products import Together, product, together
-from geosearch.density.regions import highest_density_regions
+from geosearch.density.level_correction import LevelCorrection, LevelMap, own_levels
+from geosearch.density.products import Together, lean, product, together
 from geosearch.json_record import Record
-from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors
+from geosearch.sphere import Array, lat_lon
 from geosearch.thresholds import WORLD_KM
 from geosearch.timeline.movement import Movement
 from geosearch.timeline.session_chain import reduced
@@ -43,11 +40,8 @@ _MOST_KERNELS = 400
 #: Fewer questions of a kind than this teach nothing of it.
 FEWEST_OF_A_KIND = 20
 
-#: Of a density by picture, so much is its kernels' lightest, which fusing leaves out.
-_LIGHTEST = 1e-4
 
-
-class Kind(NamedTuple):
+class TimeKind(NamedTuple):
     """By what a density is: a track, and photos without positions in the session, or neither."""
 
     track: bool = False
@@ -60,39 +54,32 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GapLevels(Record):
-    """Levels that hold for photos of a kind, the nearest in time being farther than so many hours.
-
-    `region_levels` correct the levels of regions, `radius_levels` those of caps round the estimate.
-    """
+class GapLevels(LevelCorrection, Record):
+    """Those of photos of a kind, the nearest in time being farther than so many hours."""
 
     above_hours: float = 0.0
-    region_levels: LevelMap = field(default_factory=LevelMap)
-    radius_levels: LevelMap = field(default_factory=LevelMap)
-    kind: Kind = field(default_factory=Kind)
+    kind: TimeKind = field(default_factory=TimeKind)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `to_json` wrote."""
-        names = ("region_levels", "radius_levels")
-        maps = {name: LevelMap(tuple(value[name]["raw"])) for name in names}
-        return cls(value["above_hours"], kind=Kind(*value["kind"]), **maps)
+        return cls(*cls.maps_read(value), value["above_hours"], TimeKind(*value["kind"]))
 
     @classmethod
-    def fitted(cls, kind: Kind, hours: Array, levels: Array) -> tuple[Self, ...]:
+    def fitted(cls, kind: TimeKind, hours: Array, levels: Array) -> tuple[Self, ...]:
         """Of photos with so many hours to the nearest (n,) and the density's own levels (n, 2)."""
         order = np.argsort(hours)
         count = max(1, min(_GAPS, len(hours) // _FEWEST_OF_A_GAP))
         parts = np.array_split(order, count)
         starts = [0.0, *(float(hours[part].min()) for part in parts[1:])]
         return tuple(
-            cls(start, LevelMap.fitted(levels[part, 0]), LevelMap.fitted(levels[part, 1]), kind)
+            cls(*cls.maps_fitted(levels[part]), start, kind)
             for start, part in zip(starts, parts, strict=True)
         )
 
 
 #: Of a calibration that has not learned what a kind of time is worth.
-_CAUTIOUS = GapLevels(0.0, LevelMap.cautious(), LevelMap.cautious())
+_CAUTIOUS = GapLevels(LevelMap.cautious(), LevelMap.cautious())
 
 
 @dataclass(frozen=True)
@@ -139,7 +126,7 @@ class Fusion(Record):
         }
         return cls(**{**value, **read})
 
-    def levels(self, kind: Kind, hours: float) -> GapLevels:
+    def levels(self, kind: TimeKind, hours: float) -> GapLevels:
         """Those for a density of a kind, the nearest in time being so far."""
         known = [gap for gap in self.gaps if gap.kind == kind and gap.above_hours <= hours]
         return known[-1] if known else self.otherwise
@@ -169,33 +156,27 @@ class Fused:
 
     def level_of(self, lat: float, lon: float) -> float:
         """The level of the smallest region that contains a point in degrees."""
-        return self.levels.region_levels.level(level_at(self.mixture, lat, lon))
+        return self.levels.level_of(self.mixture, lat, lon)
 
     def probability_within(self, km: float) -> float:
         """Probability of an error of at most so many kilometres."""
-        held = cap_mass(self.mixture, self.estimate, km / EARTH_RADIUS_KM)
-        return self.levels.radius_levels.level(min(1.0, held))
+        return self.levels.probability_within(self.mixture, self.estimate, km)
 
     def place(self, levels: Sequence[float], of: Place, *, regions: bool) -> Place:
         """The place, with radii and, if wanted, regions at `levels`; `of` is that by the picture.
 
         The modes are those of the fused density, first the one nearest to the estimate.
         """
-        corrected, mixture = self.levels, self.mixture
         lat, lon = (float(each) for each in lat_lon(self.estimate))
-        modes = modes_from(mixture, self.estimate)
-        raw = {level: corrected.region_levels.raw_level(level) for level in levels}
-        areas = highest_density_regions(mixture, list(raw.values())) if regions else {}
-        shares = [corrected.radius_levels.raw_level(level) for level in levels]
-        radii = cap_radii_km(mixture, self.estimate, shares)
+        modes = modes_from(self.mixture, self.estimate)
         return replace(
             of,
             lat=lat,
             lon=lon,
             agreement=modes[0].mass,
             modes=modes,
-            radius_km=dict(zip(levels, radii, strict=True)),
-            regions={level: replace(areas[raw[level]], level=level) for level in raw if areas},
+            radius_km=self.levels.radii_km(self.mixture, self.estimate, levels),
+            regions=self.levels.regions(self.mixture, levels) if regions else {},
         )
 
 
@@ -218,7 +199,7 @@ def fused(
     if timeline and timeline.session:
         told = replace(told, mixture=reduced(told.mixture, _MOST_KERNELS))
     return Fused(
-        fusion.levels(Kind.of(timeline, track), hours_to(timeline, track)), told, within_km
+        fusion.levels(TimeKind.of(timeline, track), hours_to(timeline, track)), told, within_km
     )
 
 
@@ -250,7 +231,7 @@ def hours_to(timeline: Moment | None, track: Sequence[Chance] = ()) -> float:
 def _densities(
     movement: Movement, picture: Mixture, timeline: Moment | None, track: Sequence[Chance]
 ) -> list[Mixture]:
-    densities = [_lean(picture) if timeline or track else picture]
+    densities = [lean(picture) if timeline or track else picture]
     if timeline:
         densities.append(moment_prior(movement, timeline))
     if track:
@@ -268,9 +249,9 @@ class Question:
     track: Sequence[Chance] = ()
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TimeKind:
         """The kind of its density."""
-        return Kind.of(self.timeline, self.track)
+        return TimeKind.of(self.timeline, self.track)
 
 
 def fit_fusion(
@@ -286,18 +267,22 @@ def fit_fusion(
     """
     told = [replace(each, track=()) for each in questions if each.timeline]
     on_track = [each for each in questions if each.track]
+    known = [(each, _densities(movement, each.picture, each.timeline, ())) for each in told]
     fitted = Fusion.unlearned(movement)
-    for name, index, asked in (
-        ("picture_doubt", 0, told),
-        ("time_doubt", 1, [each for each in told if not each.kind.session]),
-        ("track_doubt", -1, on_track),
-    ):
-        right = [_log_densities(movement, each)[index] for each in asked]
-        wrong = [movement.spread.log_level] * len(asked)
+    for name, right in {
+        "picture_doubt": [picture.log_at(*each.truth) for each, (picture, _) in known],
+        "time_doubt": [
+            time.log_at(*each.truth) for each, (_, time) in known if not each.kind.session
+        ],
+        "track_doubt": [
+            chances_prior(movement, each.track).log_at(*each.truth) for each in on_track
+        ],
+    }.items():
+        wrong = [movement.spread.log_level] * len(right)
         fitted = _with_doubt(fitted, name, right, wrong)
-    chained = [each for each in told if each.kind.session]
-    pairs = [_alike(fitted, each) for each in chained]
-    fitted = _with_doubt(fitted, "chain_doubt", *zip(*pairs, strict=True)) if pairs else fitted
+    chained = [_alike(fitted, *each) for each in known if each[0].kind.session]
+    if chained:
+        fitted = _with_doubt(fitted, "chain_doubt", *zip(*chained, strict=True))
     gaps: list[GapLevels] = []
     for kind in dict.fromkeys(each.kind for each in (*told, *on_track)):
         same = [each for each in (*told, *on_track) if each.kind == kind]
@@ -311,24 +296,19 @@ def fit_fusion(
     )
 
 
-def _log_densities(movement: Movement, asked: Question) -> list[float]:
-    """The log density of the truth by each kind of evidence there is, a track's last."""
-    point = unit_vectors(*asked.truth)[None]
-    densities = _densities(movement, asked.picture, asked.timeline, asked.track)
-    return [float(density.log_density(point)[0]) for density in densities]
+def _alike(fusion: Fusion, asked: Question, densities: Sequence[Mixture]) -> tuple[float, float]:
+    """The log likelihood of a photo's picture and its session, each on its own; or wrong alike.
 
-
-def _alike(fusion: Fusion, asked: Question) -> tuple[float, float]:
-    """The log likelihood of a photo's picture and its session, each on its own; or wrong alike."""
+    `densities` are those of both.
+    """
     movement, level = fusion.movement, fusion.movement.spread.log_level
     doubts, _ = _doubts(fusion, asked.timeline, ())
     own = [
-        np.logaddexp(np.log1p(-doubt) + log, np.log(doubt) + level)
-        for doubt, log in zip(doubts, _log_densities(movement, asked), strict=True)
+        np.logaddexp(np.log1p(-doubt) + density.log_at(*asked.truth), np.log(doubt) + level)
+        for doubt, density in zip(doubts, densities, strict=True)
     ]
-    _, mass = product(*_densities(movement, asked.picture, asked.timeline, ()))
-    point = unit_vectors(*asked.truth)[None]
-    otherwise = float(_otherwise(movement, asked.timeline).log_density(point)[0])
+    _, mass = product(*densities)
+    otherwise = _otherwise(movement, asked.timeline).log_at(*asked.truth)
     return float(sum(own)), mass + otherwise + float(np.log1p(-np.array(doubts)).sum())
 
 
@@ -351,20 +331,12 @@ def _with_doubt(
 
 
 def _gaps(
-    fusion: Fusion, kind: Kind, questions: Sequence[Question], within_km: tuple[float, ...]
+    fusion: Fusion, kind: TimeKind, questions: Sequence[Question], within_km: tuple[float, ...]
 ) -> tuple[GapLevels, ...]:
     """The correction of the levels of answers to questions of a kind."""
     levels, hours = np.empty((len(questions), 2)), np.empty(len(questions))
     for row, each in enumerate(questions):
         answer = fused(fusion, each.picture, each.timeline, each.track, within_km)
-        lat, lon = lat_lon(answer.estimate)
-        away = float(great_circle_km(lat, lon, *each.truth))
-        levels[row, 0] = level_at(answer.mixture, *each.truth)
-        levels[row, 1] = cap_mass(answer.mixture, answer.estimate, away / EARTH_RADIUS_KM)
+        levels[row] = own_levels(answer.mixture, answer.estimate, each.truth)
         hours[row] = hours_to(each.timeline, each.track)
     return GapLevels.fitted(kind, hours, levels)
-
-
-def _lean(picture: Mixture) -> Mixture:
-    """A density without its lightest kernels, close ones as one: every pair is looked at."""
-    return picture.without_lightest(_LIGHTEST).condensed(CLOSE / 2)
