@@ -6,7 +6,8 @@ import io
 import random
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -61,6 +62,18 @@ def photo(
         options["xmp"] = xmp.encode()
     picture.save(out, format, **options)
     return out.getvalue()
+
+
+def photos_at(
+    folder: Path, places: Iterable[tuple[float, float]], *, first: int = 0, **options: Any
+) -> list[Path]:
+    """Files of different photos at these places: `0.jpg` and so on, or from the `first` on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, place in enumerate(places, first):
+        paths.append(folder / f"{number}.jpg")
+        paths[-1].write_bytes(photo(gps(*place), shade=number, **options))
+    return paths
 
 
 def xmp(attributes: str = "", elements: str = "") -> str:

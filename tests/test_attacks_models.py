@@ -13,16 +13,7 @@ from huggingface_hub import constants
 from geosearch.errors import ModelError
 from geosearch.features.backbones import build_network, resolve
 from tests import foreign_models as made
-
-
-class _Planted:
-    """Would create a file when unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
-        return Path.touch, (self.path,)
+from tests.test_backbones import Planted
 
 
 def _timm(folder: Path) -> tuple[str, Path]:
@@ -48,7 +39,7 @@ def test_weights_that_carry_code_are_refused_and_the_code_is_not_run(
 ) -> None:
     spec, path = kind(tmp_path)
     planted = tmp_path / "planted"
-    torch.save({"state_dict": {"x": torch.zeros(1)}, "code": _Planted(planted)}, path)
+    torch.save({"state_dict": {"x": torch.zeros(1)}, "code": Planted(planted)}, path)
     with pytest.raises(ModelError, match="weights") as error:
         build_network(resolve(spec))
     assert str(path.parent) in str(error.value)

@@ -18,7 +18,7 @@ from geosearch.features import Backbone, load_backbone
 from geosearch.features.embedded_ingest import EmbeddedIngest
 from geosearch.retrieval.indexes import find_index
 from geosearch.training.training_options import Training
-from tests.photo_files import gps, photo
+from tests.photo_files import photos_at
 from tests.test_embed import DESCRIPTION, MeanColours, backbone
 
 PLACES = [(10 + number % 4 / 10, 20 + number // 4) for number in range(24)]
@@ -27,9 +27,7 @@ PLACES = [(10 + number % 4 / 10, 20 + number // 4) for number in range(24)]
 @pytest.fixture
 def gs(database: Database, tmp_path: Path) -> Iterator[Geosearch]:
     """A database with photos at `PLACES`, `0.jpg` and so on, embedded by an object alone."""
-    for number, place in enumerate(PLACES):
-        data = photo(gps(*place), shade=number, size=(32, 24))
-        (tmp_path / f"{number}.jpg").write_bytes(data)
+    photos_at(tmp_path, PLACES, size=(32, 24))
     with geosearch.connect(database.url) as opened:
         made = opened.ingest(tmp_path, collection="mine", embed=backbone())
         assert isinstance(made, EmbeddedIngest)
@@ -97,9 +95,7 @@ class Wide:
 def test_embeddings_of_8448_numbers_are_indexed_by_their_signs_with_known_recall(
     database: Database, tmp_path: Path
 ) -> None:
-    for number in range(120):
-        data = photo(gps(number % 20, number // 20), shade=number, size=(32, 24))
-        (tmp_path / f"{number}.jpg").write_bytes(data)
+    photos_at(tmp_path, [(n % 20, n // 20) for n in range(120)], size=(32, 24))
     description = replace(DESCRIPTION, name="test/wide", dimension=Wide.dimension)
     model = Backbone(description, Wide())
     with geosearch.connect(database.url) as gs:

@@ -392,19 +392,19 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-class _Planted:
+class Planted:
     """Would create a file when unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return Path.touch, (self.path,)  # type: ignore[return-value]
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
+        return Path.touch, (self.path,)
 
 
 def test_a_checkpoint_that_carries_code_is_refused_and_not_run(tmp_path: Path) -> None:
     planted = tmp_path / "planted"
-    torch.save({"state_dict": {}, "code": _Planted(planted)}, tmp_path / "evil.pt")
+    torch.save({"state_dict": {}, "code": Planted(planted)}, tmp_path / "evil.pt")
     with pytest.raises(ModelError, match=r"is no geosearch\.checkpoint/1 checkpoint"):
         load_backbone(f"file:{tmp_path / 'evil.pt'}")
     assert not planted.exists()

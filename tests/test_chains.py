@@ -327,9 +327,27 @@ def change(connection: Connection, key: int, what: LiteralString) -> None:
     connection.execute(statement.format(sql.SQL(what)), (key,))
 
 
+def show_the_same(connection: Connection, key: int, other: int) -> None:
+    """Make one photo a near-duplicate of another."""
+    connection.execute(
+        "UPDATE geosearch.all_queries SET embedding = (SELECT embedding "
+        "FROM geosearch.all_queries WHERE photo_id = %s) WHERE photo_id = %s",
+        (other, key),
+    )
+
+
+KNOWN: LiteralString = "geom = ST_SetSRID(ST_Point(8, 47), 4326), position_source = 'exif'"
 GUESSED: LiteralString = (
     "estimate = ST_SetSRID(ST_Point(8, 47), 4326), position_source = 'estimated'"
 )
+
+
+def before(answer: Localization) -> int | None:
+    """The photo with a position that was taken before the one that was asked about."""
+    assert answer.evidence is not None
+    assert answer.evidence.timeline is not None
+    assert answer.evidence.timeline.before is not None
+    return answer.evidence.timeline.before.photo_id
 
 
 @pytest.fixture(scope="module")
@@ -419,12 +437,7 @@ def test_copies_tell_nothing_and_located_photos_bound_a_session(own_world: World
     world = own_world
     first, second, third, fourth = world.session
     with world.database.connection() as connection:
-        # The second is a near-duplicate of the first.
-        connection.execute(
-            "UPDATE geosearch.all_queries AS q SET embedding = (SELECT embedding "
-            "FROM geosearch.all_queries WHERE photo_id = %s) WHERE photo_id = %s",
-            (first, second),
-        )
+        show_the_same(connection, second, first)
     assert world.told_by(world.nothing) == [second, third, fourth]
     assert world.told_by(first) == [world.nothing, third, fourth]
     assert world.told_by(third) == [second, world.nothing, fourth]
@@ -433,14 +446,8 @@ def test_copies_tell_nothing_and_located_photos_bound_a_session(own_world: World
     stored = {third: world.query(third), fourth: same}
     assert nearest_in_time(near, stored, world.query(first)) == [(near[0], stored[third])]
     with world.database.connection() as connection:
-        change(
-            connection, second, "geom = ST_SetSRID(ST_Point(8, 47), 4326), position_source = 'exif'"
-        )
-    answer = world.ask(world.nothing)
-    assert answer.evidence is not None
-    assert answer.evidence.timeline is not None
-    assert answer.evidence.timeline.before is not None
-    assert answer.evidence.timeline.before.photo_id == second
+        change(connection, second, KNOWN)
+    assert before(world.ask(world.nothing)) == second
     assert world.told_by(world.nothing) == [third, fourth]
     # What others show may have been found by its position.
     assert world.told_by(second) == []
@@ -480,22 +487,14 @@ def test_time_is_asked_again_by_what_it_was_asked_by(own_world: World) -> None:
     world = own_world
     key = world.session[1]
     with world.database.connection() as connection:
-        connection.execute(
-            "UPDATE geosearch.all_queries AS q SET embedding = (SELECT embedding "
-            "FROM geosearch.all_queries WHERE photo_id = %s) WHERE photo_id = %s",
-            (world.nothing, key),
-        )
-        here = "geom = ST_SetSRID(ST_Point(8, 47), 4326), position_source = 'exif'"
-        change(connection, key, here)
+        show_the_same(connection, key, world.nothing)
+        change(connection, key, KNOWN)
     others = Exclusions(same_bytes=True, duplicate_distance=0.02)
     answer = answer_query(
         world.database, world.model, world.query(world.nothing), ASKED, EVERYTHING, others
     )
     assert key not in answer.neighbours.photo_id
-    assert answer.evidence is not None
-    assert answer.evidence.timeline is not None
-    assert answer.evidence.timeline.before is not None
-    assert answer.evidence.timeline.before.photo_id == key
+    assert before(answer) == key
     again = reproduce(world.database, recorded(world.database, answer).id or 0)
     assert (again.same, again.changes) == (True, ())
 

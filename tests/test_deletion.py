@@ -54,7 +54,7 @@ from tests.answers import make_answer
 from tests.command_line import CommandLine
 from tests.conftest import create_database, drop_database
 from tests.evaluations import add_evaluation
-from tests.photo_files import gps, photo
+from tests.photo_files import photos_at
 from tests.rows import add_embeddings, add_model, add_photos, fetch, places
 
 DIMENSION = 8
@@ -647,8 +647,7 @@ def test_an_owner_that_owns_no_tables_deletes_all_and_says_that_indexes_are_left
 
 
 def test_what_a_run_added_is_taken_back(database: Database, tmp_path: Path) -> None:
-    for number in range(4):
-        (tmp_path / f"{number}.jpg").write_bytes(photo(gps(number + 1, 2), shade=number))
+    photos_at(tmp_path, [(1, 2), (2, 2), (3, 2), (4, 2)])
     first = ingest(database, [tmp_path / "0.jpg", tmp_path / "1.jpg"], collection="mine")
     second = ingest(database, [tmp_path], collection="mine")
     gs = Geosearch(database)

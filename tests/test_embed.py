@@ -32,7 +32,7 @@ from geosearch.features.model_rows import (
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.ingest import ingest
 from geosearch.query import Query
-from tests.photo_files import gps, photo
+from tests.photo_files import gps, photo, photos_at
 from tests.rows import fetch
 
 
@@ -79,11 +79,7 @@ def backbone(before: Callable[[], object] = lambda: None) -> Backbone:
 
 
 def write_photos(folder: Path, count: int) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{index:04d}.jpg" for index in range(count)]
-    for index, path in enumerate(paths):
-        path.write_bytes(photo(gps(1 + index / 10, -index / 10), shade=index, size=(32, 24)))
-    return paths
+    return photos_at(folder, [(1 + n / 10, -n / 10) for n in range(count)], size=(32, 24))
 
 
 def put(database: Database, folder: Path, count: int, collection: str = "test") -> list[Path]:

@@ -20,7 +20,7 @@ from geosearch.features.embedded_ingest import EmbeddedIngest, ingest_and_embed
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.ingest import ingest, ingest_run
 from tests.command_line import CommandLine
-from tests.photo_files import gps, photo
+from tests.photo_files import gps, photo, photos_at
 from tests.rows import fetch
 from tests.test_embed import DESCRIPTION, MeanColours, backbone, put, stored, write_photos
 
@@ -177,8 +177,7 @@ def test_from_the_command_line_and_from_python(
     database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     geosearch, gs = CommandLine(database.url, capsys), Geosearch(database)
-    for number in range(3):
-        (tmp_path / f"{number}.jpg").write_bytes(photo(gps(1, number), shade=number))
+    photos_at(tmp_path, [(1, 0), (1, 1), (1, 2)])
     (tmp_path / "none.jpg").write_bytes(b"no photo")
     first = gs.ingest(tmp_path / "0.jpg", collection="c", embed=True, device="cpu")
     assert isinstance(first, EmbeddedIngest)

@@ -23,7 +23,8 @@ from geosearch.features.unit_vectors import unit_vectors
 from geosearch.localization import Failure, Localization
 from geosearch.settings import image_settings
 from tests.command_line import CommandLine
-from tests.photo_files import gps, photo
+from tests.photo_files import photo, photos_at
+from tests.rows import fetch
 
 COUNT = 6
 EXTERNAL = "external:elsewhere"
@@ -41,12 +42,13 @@ class World:
     def photo(self, number: int) -> Path:
         return self.folder / "photos" / f"{number}.jpg"
 
-    def stored(self, number: int, model: str = "1") -> Vectors:
-        with self.gs.database.connection() as connection:
-            ((vector,),) = connection.execute(
-                "SELECT embedding FROM geosearch.embeddings WHERE photo_id = %s AND model_id = %s",
-                (number, int(model)),
-            ).fetchall()
+    def stored(self, number: int) -> Vectors:
+        """Its embedding by the default model."""
+        ((vector,),) = fetch(
+            self.gs.database,
+            "SELECT embedding FROM geosearch.embeddings WHERE photo_id = %s AND model_id = 1",
+            number,
+        )
         return np.asarray(vector.to_numpy(), np.float32)
 
 
@@ -58,10 +60,8 @@ def world(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -
         folder,
         np.random.default_rng(7).normal(size=(COUNT, 8)).astype(np.float32),
     )
-    (folder / "photos").mkdir()
-    for number in range(1, COUNT + 1):
-        data = photo(gps(10, 60 * number - 180), shade=number, size=(64, 48))
-        made.photo(number).write_bytes(data)
+    places = [(10, 60 * number - 180) for number in range(1, COUNT + 1)]
+    photos_at(folder / "photos", places, first=1, size=(64, 48))
     made.gs.ingest(folder / "photos", collection="mine", workers=1)
     made.gs.embed()
     np.save(folder / "vectors.npy", made.vectors)

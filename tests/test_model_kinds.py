@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from geosearch.ingest import ingest
 from geosearch.localization import Localization
 from geosearch.localization.localizing import localize
 from tests import foreign_models as made
-from tests.photo_files import gps, photo
+from tests.photo_files import photos_at
 
 _CROPPED = (256, 224, "crop")
 
@@ -68,10 +69,7 @@ def test_a_model_of_each_kind_embeds_is_recorded_and_searched(
     kind: str, database: Database, tmp_path: Path
 ) -> None:
     folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(4):
-        data = photo(gps(10 + number, 20), shade=number, size=(96, 72))
-        (folder / f"{number}.jpg").write_bytes(data)
+    photos_at(folder, [(10 + n, 20) for n in range(4)], size=(96, 72))
     ingest(database, [folder], collection="mine")
     spec = made.SPECS[kind](tmp_path)
 
@@ -260,7 +258,7 @@ def test_hub_runs_what_a_folder_makes(tmp_path: Path) -> None:
     network: Any = torch.hub.load(str(folder), "tiny", source="local", width=12)  # type: ignore[no-untyped-call]
     image = picture(64)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    images = ((torch.from_numpy(np.asarray(image)) / 255 - mean) / std).permute(2, 0, 1)[None]
+    images = ((torch.from_numpy(np.array(image)) / 255 - mean) / std).permute(2, 0, 1)[None]
     assert embedded(backbone, image) == pytest.approx(made.bare(network, images), abs=1e-4)
 
     (folder / "more.py").write_text("# other code")
@@ -400,7 +398,7 @@ def test_geoclip_is_clip_and_what_its_package_adds(database: Database, tmp_path:
 def test_a_missing_library_is_named_with_its_extra(
     package: str, extra: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, package, None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError) as error:
         resolve(spec)
     assert extra in (error.value.remedy or "")

@@ -35,7 +35,7 @@ from geosearch.localization import Localization
 from geosearch.sphere import great_circle_km
 from geosearch.training.photos import read_photos
 from tests.command_line import CommandLine
-from tests.photo_files import gps, photo
+from tests.photo_files import photo, photos_at
 from tests.rows import fetch
 
 pytest.importorskip("torch")
@@ -70,8 +70,7 @@ def gs(
     """The places, and two photos in a collection of their own."""
     made = Geosearch(module_database)
     folder = tmp_path_factory.mktemp("photos")
-    for number in range(2):
-        (folder / f"{number}.jpg").write_bytes(photo(gps(46, 7 + number), shade=number))
+    photos_at(folder, [(46, 7), (46, 8)])
     made.ingest(folder, collection="mine", workers=1)
     done = made.gallery(points=points)
     assert (done.points, done.added, done.there, done.rejected) == (COUNT + 3, COUNT, 1, 2)

@@ -16,7 +16,7 @@ import geosearch
 from geosearch.errors import ModelError
 from geosearch.features import backbones, load_backbone
 from tests.command_line import CommandLine
-from tests.photo_files import gps, photo
+from tests.photo_files import photos_at
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "plugin"
 
@@ -43,9 +43,7 @@ def test_the_example_is_short() -> None:
 def test_the_example_embeds_and_searches(
     database: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for number in range(4):
-        data = photo(gps(10 + number, 20), shade=number, size=(96, 72))
-        (tmp_path / f"{number}.jpg").write_bytes(data)
+    photos_at(tmp_path, [(10 + n, 20) for n in range(4)], size=(96, 72))
     run = CommandLine(database.url, capsys)
     assert run("ingest", tmp_path, "--collection", "mine").code == 0
     assert run("embed", "--model", "colours/3").code == 0

@@ -25,7 +25,7 @@ from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
 from tests import foreign_models as made
 from tests.command_line import CommandLine
-from tests.photo_files import gps, photo
+from tests.photo_files import photos_at
 
 SAID = "a red barn"
 
@@ -63,10 +63,7 @@ def test_open_clip_embeds_words_as_open_clip_does(tmp_path: Path) -> None:
 def gs(database: Database, tmp_path: Path) -> Iterator[tuple[Geosearch, str]]:
     """A database with photos embedded by a model that knows words, and its spec."""
     folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(8):
-        data = photo(gps(10 + number, 20), shade=number, size=(48, 36))
-        (folder / f"{number}.jpg").write_bytes(data)
+    photos_at(folder, [(10 + n, 20) for n in range(8)], size=(48, 36))
     spec = f"transformers/{made.transformers_folder(tmp_path, 'clip')}"
     with geosearch.connect(database.url) as opened:
         opened.ingest(folder, collection="mine")
