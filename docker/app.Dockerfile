@@ -23,7 +23,7 @@ RUN python -m build --wheel --no-isolation --outdir /dist
 
 FROM python:3.12-slim
 
-ARG EXTRAS=heic,gis,s3,web
+ARG EXTRAS=torch,pictures,fast,heic,gis,s3,web
 # What a hint at a missing extra adds to.
 ENV GEOSEARCH_IMAGE_EXTRAS=$EXTRAS
 # A further package index, e.g. one of PyTorch builds for the processor only, which are smaller.
