@@ -12,7 +12,7 @@ FROM python:3.12-slim AS build
 
 WORKDIR /src
 COPY constraints.txt ./
-RUN pip install --no-cache-dir -c constraints.txt build hatchling
+RUN pip install --no-cache-dir -c constraints.txt build hatchling hatch-fancy-pypi-readme
 COPY pyproject.toml README.md LICENSE ./
 COPY alembic alembic
 COPY sql sql
