@@ -12,7 +12,7 @@ FROM python:3.12-slim AS build
 
 WORKDIR /src
 COPY constraints.txt ./
-RUN pip install --no-cache-dir -c constraints.txt build hatchling
+RUN pip install --no-cache-dir -c constraints.txt build hatchling hatch-fancy-pypi-readme
 COPY pyproject.toml README.md LICENSE ./
 COPY alembic alembic
 COPY sql sql
@@ -23,7 +23,7 @@ RUN python -m build --wheel --no-isolation --outdir /dist
 
 FROM python:3.12-slim
 
-ARG EXTRAS=heic,gis,s3,web
+ARG EXTRAS=torch,pictures,fast,heic,gis,s3,web
 # What a hint at a missing extra adds to.
 ENV GEOSEARCH_IMAGE_EXTRAS=$EXTRAS
 # A further package index, e.g. one of PyTorch builds for the processor only, which are smaller.

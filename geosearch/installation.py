@@ -37,6 +37,21 @@ def optional(purpose: str, extra: str, *modules: str) -> Any:
         ) from error
 
 
+def extra_of(error: ImportError) -> str | None:
+    """The extra that has the package which could not be imported, if one has it."""
+    return _EXTRAS.get((error.name or "").partition(".")[0])
+
+
+#: Packages of extras that many modules import, the more basic ones of each.
+_EXTRAS = {
+    "torch": "torch",
+    "torchvision": "torch",
+    "onnx": "torch",
+    "matplotlib": "pictures",
+    "mpl_toolkits": "pictures",
+}
+
+
 def remedy(extra: str = "") -> str:
     """The command that adds what an extra needs; without one, what every installation needs."""
     image = os.environ.get("GEOSEARCH_IMAGE_EXTRAS")  # set by docker/app.Dockerfile

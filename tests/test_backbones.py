@@ -194,6 +194,7 @@ def test_a_cached_network_that_somebody_changed_is_made_again(
 def test_altered_packaged_weights_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("GEOSEARCH_CACHE_DIR", str(tmp_path))  # an exported network needs no weights
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "efficientnet-lite0-57934424.pth").write_bytes(b"other weights")
     monkeypatch.setattr(packaged, "files", lambda _: tmp_path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -100,6 +102,17 @@ def test_the_wheel_carries_the_page(wheel: Path) -> None:
         pytest.skip("the page is not built")
     assert built <= set(zipfile.ZipFile(wheel).namelist())
     assert "geosearch/web/page/assets/licences.txt" in built
+
+
+def test_links_of_its_page_lead_to_the_files_of_the_version(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith("/METADATA"))
+        page = archive.read(name).decode()
+    links = re.findall(r"(!?)\[[^]]*\]\(([^)]+)\)", page)
+    assert len(links) > 20
+    for picture, link in links:
+        host = "raw.githubusercontent.com" if picture else ("github.com", "semver.org")
+        assert urlsplit(link).netloc in host, link
 
 
 def test_the_wheel_carries_the_package_and_nothing_of_its_surroundings(wheel: Path) -> None:

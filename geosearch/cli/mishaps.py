@@ -7,7 +7,8 @@ import os
 import sys
 import traceback
 
-from geosearch.errors import GeosearchError, InputError
+from geosearch.errors import GeosearchError, InputError, MissingExtraError
+from geosearch.installation import extra_of, remedy
 
 # Of RuntimeError, ImportError and OSError, which loaders and libraries raise for want of memory.
 _NO_MEMORY = (
@@ -39,6 +40,9 @@ def in_words(error: Exception) -> GeosearchError:
         name = "" if error.filename is None else f"{error.filename}: "
         return GeosearchError(f"{name}{error.strerror or said}", "Check disk, names and rights.")
     if isinstance(error, ImportError):
+        if extra := extra_of(error):
+            told = f"this needs {error.name}, which is not installed"
+            return MissingExtraError(told, f"Run: {remedy(extra)}")
         return GeosearchError(f"a library cannot be loaded: {said}", "Install geosearch again.")
     return GeosearchError(
         f"{type(error).__name__}: {said[:500]}",

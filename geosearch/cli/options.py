@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -13,7 +14,14 @@ import typer
 
 from geosearch.cli.console import note
 from geosearch.defaults import DEFAULT_MODEL, DUPLICATE_DISTANCE
-from geosearch.errors import InputError, MissingFileError, Reason, unusable_file
+from geosearch.errors import (
+    InputError,
+    MissingExtraError,
+    MissingFileError,
+    Reason,
+    unusable_file,
+)
+from geosearch.installation import remedy
 
 # What makes of options what they mean is imported where it does: they are shown and completed
 # without it.
@@ -446,9 +454,15 @@ def check_map(file: Path | None) -> None:
     ------
     InputError
         It is no .png, or its folder is missing.
+    MissingExtraError
+        What draws maps is not installed.
     """
     if file is None:
         return
+    if find_spec("matplotlib") is None:  # not loaded: that takes long, and there may be no picture
+        raise MissingExtraError(
+            "--map needs matplotlib, which is not installed", f"Run: {remedy('pictures')}"
+        )
     check_ending("--map", file, (".png",))
     if not file.parent.is_dir():
         raise MissingFileError(f"--map {file}: its folder is missing", "Make it first.")

@@ -80,9 +80,14 @@ def expect_many() -> None:
 
 @cache
 def machine_code() -> Callable[[Array, Array], int]:
-    """The climb as machine code, loaded, or compiled where it is not on disk yet."""
-    with _loading, announced("preparing the search for modes"):
-        from geosearch.density import compiled_climb
+    """The climb as machine code, loaded, or compiled where it is not on disk yet.
 
+    In NumPy where the extra `fast` is not installed: the same modes, some five times later.
+    """
+    with _loading, announced("preparing the search for modes"):
+        try:
+            from geosearch.density import compiled_climb
+        except ModuleNotFoundError:
+            return climb.climb
         compiled_climb.climb(np.ones((5, 1)), np.zeros((1, 7)))
     return compiled_climb.climb

@@ -194,7 +194,7 @@ def load_backbone(
 def build_network(source: Source) -> EmbeddingNetwork:
     """A source's network in PyTorch, on the CPU, ready for inference. Raises ModelError."""
     wanted = source.description
-    optional(f"preparing {wanted.name}", "", "torch", "torchvision")
+    optional(f"preparing {wanted.name}", "torch", "torch", "torchvision", "onnxscript")
     from geosearch.features.networks import EmbeddingNetwork, Scaling, extractor
 
     if source.load_trunk is not None:
@@ -219,7 +219,7 @@ def resolve(spec: str) -> Source:
         return replace(source, description=replace(source.description, name=name, views=views))
     for prefix, module in SOURCES.items():
         if spec.startswith(prefix):
-            kind = optional(f"the model {spec}", "", f"geosearch.features.{module}")
+            kind = optional(f"the model {spec}", "torch", f"geosearch.features.{module}")
             found: Source = kind.source(spec.removeprefix(prefix))
             return found
     return _plugged_in(spec)

@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 #: Largest cosine distance between embeddings of the exported network and of eager PyTorch.
 TOLERANCE = 1e-4
 
+#: Networks that a wheel carries, so that whoever installs it needs no PyTorch.
+CARRIED = Path(__file__).with_name("exported")
+
 # Goes up when the export below changes, so that files of older versions are not used.
 _EXPORT_VERSION = 2
 
@@ -92,9 +95,11 @@ def onnx_network(
 def cached_files(description: Description) -> list[Path]:
     """The files that hold the exported network of a description, each named by its sha256.
 
-    One, or none. Two processes may have made one each: exports differ in their bytes.
+    None, or that of the wheel, and one of the cache. Two processes may have made one each there:
+    exports differ in their bytes.
     """
-    return sorted(_folder().glob(f"{_key(description)}-*.onnx"))
+    name = f"{_key(description)}-*.onnx"
+    return [file for folder in (CARRIED, _folder()) for file in sorted(folder.glob(name))]
 
 
 def _folder() -> Path:

