@@ -9,7 +9,7 @@ QUERIES ?= 400
 WORKERS ?= 2
 BENCHMARKS := accuracy batch density exports extract ingest layers load sql startup train
 
-.PHONY: help setup demo test system lint bench lowest package release clean
+.PHONY: help setup demo test system lint bench docs lowest package release clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -50,6 +50,9 @@ bench: setup  ## Run the benchmarks
 	    echo "== retrieval: skipped, see benchmarks/retrieval.py for what it needs"; \
 	fi
 
+docs: setup  ## Build the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lowest: setup  ## Run the tests with the lowest versions of all packages that are declared
 	scripts/test-lowest
 
@@ -60,5 +63,6 @@ release: setup  ## The same, and what must be true before a version is published
 	scripts/check-release
 
 clean:  ## Remove what builds, tests and the demo left; keeps .venv
-	rm -rf build dist demo .venv-lowest geosearch/web/page geosearch/features/exported .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find geosearch tests benchmarks alembic -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf build dist demo site .venv-lowest geosearch/web/page geosearch/features/exported \
+	    .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find geosearch tests benchmarks reference alembic -name __pycache__ -prune -exec rm -rf {} +

@@ -161,5 +161,5 @@ def test_pytorch_comes_without_cuda_where_that_can_be_had(
 
     installs = [line for line in (tmp_path / "asked").read_text().splitlines() if "pip --d" in line]
     assert all((f"--extra-index-url {index}" in line) == reached for line in installs), installs
-    assert installs[-1].endswith(".[all,dev]")
+    assert installs[-1].endswith(".[all,docs,dev]")
     assert ("comes with CUDA" in done.stderr) != reached

@@ -144,7 +144,13 @@ def command_group(about: str, alone: Callable[..., None] | None = None) -> typer
     `alone` is told by its context whether there is a command after it.
     """
     helps = alone is None
-    made = typer.Typer(cls=CommandGroup, help=about, no_args_is_help=helps, rich_markup_mode=None)
+    made = typer.Typer(
+        cls=CommandGroup,
+        help=about,
+        no_args_is_help=helps,
+        add_completion=False,
+        rich_markup_mode=None,
+    )
     # With a callback, one command alone is a group too.
     made.callback(invoke_without_command=not helps)(alone or (lambda: None))
     return made

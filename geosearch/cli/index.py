@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from geosearch.retrieval.recall import Check, Progress
 
 app = typer.Typer(
-    cls=CommandGroup, help="Indexes, and the recall they have.", rich_markup_mode=None
+    cls=CommandGroup,
+    help="""Build the HNSW index of a model, and measure what it finds against exact search.
+
+    Among few photos exact search costs no more: then nothing is done. Reads and writes go on
+    meanwhile. Every later search takes the cheapest way that has the recall asked for here, and
+    says what recall it has.
+
+    Example: geosearch index --recall 0.98 --k 100
+    """,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
@@ -39,14 +49,7 @@ def index(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the HNSW index of a model, and measure what it finds against exact search.
-
-    Among few photos exact search costs no more: then nothing is done. Reads and writes go on
-    meanwhile. Every later search takes the cheapest way that has the recall asked for here, and
-    says what recall it has.
-
-    Example: geosearch index --recall 0.98 --k 100
-    """
+    """What `geosearch index` does without a command after it."""
     if context.invoked_subcommand is not None:
         return
     from geosearch.features.model_rows import find_model

@@ -14,8 +14,20 @@ CREATE TYPE geosearch.photo_filter AS (
     not_photos bigint[]
 );
 
-COMMENT ON TYPE geosearch.photo_filter IS
-    'Conditions of geosearch.nearest, checked; NULL is no condition.';
+CALL pg_temp.describe('geosearch.photo_filter',
+    'Conditions of geosearch.nearest, checked; NULL is no condition.', $$
+    within: In this area, WGS 84.
+    near: Near this point,
+    near_m: at most so many metres from it.
+    taken_after: Taken then or later.
+    taken_before: Taken earlier.
+    collection_ids: In one of these collections.
+    authors: By one of these.
+    not_authors: By none of these.
+    licences: Under one of these licences.
+    accuracy_m: Known to be located this well, metres.
+    not_photos: None of these photos, by id.
+$$);
 
 -- A literal would be read in the time zone of the session, had it been declared a timestamptz.
 CREATE FUNCTION geosearch.utc(moment anycompatible) RETURNS timestamptz

@@ -19,9 +19,25 @@ CREATE TYPE geosearch.place AS (
     probability_within_km jsonb
 );
 
-COMMENT ON TYPE geosearch.place IS
+CALL pg_temp.describe('geosearch.place',
     'Where a photo was taken, how far its neighbours agree, how they were found, and what a '
-    'calibration says of it.';
+    'calibration says of it.', $$
+    estimate: Where it was likeliest taken.
+    agreement: Share of the weight of the neighbours behind the estimate.
+    radius_50_km: Kilometres round the estimate that hold half of the probability,
+    radius_90_km: and 90 % of it; without calibration, of the density of the neighbours.
+    bandwidth_km: Bandwidth of the density, kilometres.
+    neighbours: How many neighbours voted.
+    strategy: exact, ann (by the index), or empty where nothing passes the conditions.
+    expected_recall: Share of the nearest photos that such a search finds; NULL if not measured.
+    reason: Why the search ran so, for people.
+    calibration: The calibration that was used; NULL without one.
+    calibration_fits: yes, unsure, widened or no: whether what it says holds here.
+    calibration_remark: What it was fitted to, and whether that holds here, in one line.
+    presence: Probability, at even odds, that the place is among the references at all.
+    confident: Whether that is enough.
+    probability_within_km: Probabilities of an error of at most so many kilometres.
+$$);
 
 CREATE FUNCTION geosearch.localize(
     query halfvec,

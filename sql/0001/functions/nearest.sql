@@ -16,8 +16,18 @@ CREATE TYPE geosearch.neighbour AS (
     reason text
 );
 
-COMMENT ON TYPE geosearch.neighbour IS
-    'A photo like the query, its rank among them, its cosine distance, and how the search ran.';
+CALL pg_temp.describe('geosearch.neighbour',
+    'A photo like the query, its rank among them, its cosine distance, and how the search ran.', $$
+    rank: 1 for the photo most like the query.
+    photo_id: The photo.
+    uri: Its path or URL.
+    geom: Where it was taken.
+    distance: Cosine distance of its embedding to the query.
+    strategy: exact, or ann: by the index.
+    expected_recall: Share of the nearest photos that such a search finds; NULL if not measured.
+    matches: Photos that pass the conditions: exact with exact, an estimate with ann.
+    reason: Why the search ran so, for people.
+$$);
 
 CREATE FUNCTION geosearch.find_model(name text) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL SAFE

@@ -167,8 +167,18 @@ WHERE answers.evaluation_id IS NULL
 ORDER BY answers.photo_sha256, answers.created_at > decided.created_at DESC NULLS LAST,
     answers.id = decided.answer_id DESC NULLS LAST, besides.kinds DESC, answers.id DESC;
 
-COMMENT ON VIEW geosearch.latest_answers IS
-    'Of each photo the latest answer of those that rest on most, decided on or newer than that.';
+CALL pg_temp.describe('geosearch.latest_answers',
+    'Of each photo the latest answer of those that rest on most, decided on or newer than that.', $$
+    id: The answer.
+    photo_sha256: sha256 of the bytes of the photo.
+    estimate: Where it was likeliest taken.
+    place: The same in words.
+    radius_90_km: Kilometres round the estimate that hold 90 % of the probability.
+    agreement: Share of the weight of the neighbours behind the estimate.
+    probability_within_km: Probabilities of an error of at most so many kilometres.
+    confident: Whether the place is probably among the references; NULL without calibration.
+    calibration_fits: yes, unsure, widened or no: whether what the calibration says holds here.
+$$);
 
 CREATE VIEW geosearch.gis_unlocated WITH (security_invoker = true) AS
 SELECT

@@ -1,12 +1,16 @@
--- How tables are described, for as long as they are made: columns of one name mean the same and are
--- explained once, here; the others, and those that mean something else, beside their table.
+-- How tables, views and types are described, for as long as they are made: columns of one name mean
+-- the same and are explained once, here; the others, and those that mean something else, beside them.
 
 CREATE OR REPLACE PROCEDURE pg_temp.describe(described regclass, about text, meanings text)
 LANGUAGE plpgsql AS $$
 DECLARE
+    kind CONSTANT text := (
+        SELECT CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END
+        FROM pg_class WHERE oid = described
+    );
     item record;
 BEGIN
-    EXECUTE format('COMMENT ON TABLE %s IS %L', described, about);
+    EXECUTE format('COMMENT ON %s %s IS %L', kind, described, about);
     FOR item IN
         WITH own AS (  -- a line a column: its name, a colon, what it means
             SELECT line[1] AS name, line[2] AS meaning
