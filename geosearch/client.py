@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date, datetime
 from os import PathLike
-from typing import Unpack
+from typing import Any, Literal, LiteralString, Unpack, overload
 
-from geosearch.arguments import Paths, checked_keywords, paths, whole
+from psycopg.sql import SQL, Composed
+
+from geosearch.arguments import Paths, check_choice, checked_keywords, paths, whole
 from geosearch.audit.audit_rows import Doubt, list_doubts
 from geosearch.audit.photo_copies import Duplicate, find_duplicates, list_duplicates
 from geosearch.calibration import Calibration
@@ -32,7 +36,7 @@ from geosearch.deletion.record_deletion import (
 )
 from geosearch.deletion.renaming import rename_collection, rename_model, rename_partition
 from geosearch.deletion.run_undo import Undone, undo_run
-from geosearch.errors import InputError, PhotoRejected
+from geosearch.errors import InputError
 from geosearch.evaluation import Evaluation, QuerySet, evaluate, leakage
 from geosearch.evaluation.calibrating import (
     CalibrateOptions,
@@ -85,12 +89,21 @@ from geosearch.localization.reviews import (
     undo_since,
 )
 from geosearch.localization.several_models import Models, specs
+from geosearch.notebook.answer_stream import Answers
+from geosearch.notebook.answer_view import AnswerView
+from geosearch.notebook.database_query import read_rows
+from geosearch.notebook.frames import Records
+from geosearch.progress_bar import progress_bar
 from geosearch.retrieval import Conditions, Neighbours
 from geosearch.retrieval.duplicates import Exclusions, nearest_others
 from geosearch.retrieval.filters import GivenFilter, narrowed
 from geosearch.retrieval.indexing import Indexed, index_model
 from geosearch.retrieval.photo_list import StoredPhoto, list_photos, read_thumbnail
+from geosearch.waiting import Progress
 from geosearch.write_back.write_back_run import WrittenBack, write_back
+
+#: What becomes of a photo that cannot be read: it stops the work, or is a `Failure` among answers.
+OnError = Literal["raise", "row"]
 
 
 class Geosearch(Closing):
@@ -100,8 +113,10 @@ class Geosearch(Closing):
     by both, which must then both hold.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, progress: bool | None = None) -> None:
         self.database = database
+        self._progress = progress
+        self._view = AnswerView(database)
         self._backbones: dict[tuple[str, str], Backbone] = {}
         self._given: dict[str, Backbone] = {}
 
@@ -124,10 +139,14 @@ class Geosearch(Closing):
         are read (`geosearch.features.embedded_ingest`, whose `EmbeddedIngest` is the answer then).
         """
         every = [each for source in sources for each in paths("sources", source)]
-        if embed is False:
-            return ingest(self.database, every, collection=collection, **options)
-        model = self._backbone(DEFAULT_MODEL if embed is True else embed, device)
-        return ingest_and_embed(self.database, every, collection=collection, model=model, **options)
+        with self._told("reading", "photos") as told:
+            options.setdefault("progress", told)
+            if embed is False:
+                return ingest(self.database, every, collection=collection, **options)
+            model = self._backbone(DEFAULT_MODEL if embed is True else embed, device)
+            return ingest_and_embed(
+                self.database, every, collection=collection, model=model, **options
+            )
 
     @checked_keywords
     def embed(
@@ -138,16 +157,20 @@ class Geosearch(Closing):
         **options: Unpack[EmbedOptions],
     ) -> EmbedSummary:
         """Embed all photos that lack an embedding; options as in `geosearch.features.embed`."""
-        return embed(self.database, self._backbone(model, device), **options)
+        with self._told("embedding", "photos") as told:
+            options.setdefault("progress", told)
+            return embed(self.database, self._backbone(model, device), **options)
 
     @checked_keywords
     def import_embeddings(
         self, files: Paths, *, model: str, collection: str, **options: Unpack[ImportOptions]
     ) -> Imported:
         """Bring in embeddings made elsewhere: `geosearch.features.embedding_import`."""
-        return import_embeddings(
-            self.database, files, model=model, collection=collection, **options
-        )
+        with self._told("importing", "embeddings") as told:
+            options.setdefault("progress", told)
+            return import_embeddings(
+                self.database, files, model=model, collection=collection, **options
+            )
 
     def export_embeddings(
         self, output: str | PathLike[str], *, model: str | Backbone, collection: str | None = None
@@ -163,7 +186,10 @@ class Geosearch(Closing):
         collection: str = "places",
     ) -> Gallery:
         """Store places to be found where no photos are: `geosearch.features.place_gallery`."""
-        return make_gallery(self.database, kind, points=points, collection=collection)
+        with self._told("embedding", "places") as told:
+            return make_gallery(
+                self.database, kind, points=points, collection=collection, progress=told
+            )
 
     @checked_keywords
     def whiten(
@@ -172,7 +198,9 @@ class Geosearch(Closing):
         """Make a whitened model; options as in `geosearch.features.whitening_fit.whiten`."""
         from geosearch.features.whitening_fit import whiten  # loads SciPy
 
-        return whiten(self.database, self._known(model), **options)
+        with self._told("whitening", "embeddings") as told:
+            options.setdefault("progress", told)
+            return whiten(self.database, self._known(model), **options)
 
     @checked_keywords
     def index(
@@ -244,8 +272,7 @@ class Geosearch(Closing):
         """Estimate where `photo`, or the stored photo of this id, or what a `text` says was taken.
 
         It is given in any way of `geosearch.features.given_queries`: a path, a picture, a vector.
-        Options are the keywords of `localize_many`. For example
-        `gs.localize("unknown.jpg", k=50, near=(46.8, 8.2, 200), after="2015-01-01")`.
+        Options are those of `LocalizeOptions`.
 
         Raises
         ------
@@ -256,51 +283,68 @@ class Geosearch(Closing):
         """
         asked = one_or_stored(photo, photo_id, text)
         if isinstance(asked, int):
-            given = self.localize_stored([asked], **options)
+            (answer,) = self.localize_stored([asked], on_error="raise", **options)
         else:
-            given = self.localize_many(asked, **options)
-        (answer,) = given
-        if isinstance(answer, Failure):
-            raise PhotoRejected(answer.reason, f"{answer.photo}: {answer.message}")
+            (answer,) = self.localize_many(asked, on_error="raise", **options)
         return answer
+
+    @overload
+    def localize_many(
+        self,
+        photos: GivenQueries,
+        *,
+        on_error: Literal["raise"],
+        **options: Unpack[LocalizeOptions],
+    ) -> Answers[Localization]: ...
+
+    @overload
+    def localize_many(
+        self,
+        photos: GivenQueries,
+        *,
+        on_error: Literal["row"] = "row",
+        **options: Unpack[LocalizeOptions],
+    ) -> Answers[Localization | Failure]: ...
 
     @checked_keywords
     def localize_many(
         self,
         photos: GivenQueries,
         *,
-        model: Models = DEFAULT_MODEL,
-        parameters: Parameters | Request | None = None,
-        exclude_self: bool = False,
-        exclude_duplicates: float | bool | None = None,
-        device: str = "auto",
-        record: bool = True,
-        track: Paths | None = None,
-        clock_offset: float | None = None,
-        where: GivenFilter = None,
-        **asking: Unpack[Asking],
-    ) -> Iterator[Localization | Failure]:
-        """Localize photos one after the other; one that cannot be read gives a `Failure`.
+        on_error: OnError = "row",
+        **options: Unpack[LocalizeOptions],
+    ) -> Answers[Any]:
+        """Localize photos one after the other, each as its answer is asked for.
 
         They are given in any way of `geosearch.features.given_queries`, folders and manifests too.
-        What to answer by is said by the fields of a `geosearch.localization.Request` as keywords
-        (`k`, `method`, `bandwidth_km`, …), or by `parameters`. `exclude_self` leaves out references
-        with the query's bytes, and `exclude_duplicates` those at a smaller cosine distance than it
-        (True: 0.02). Every answer is recorded, unless `record` is false. Several models, as
-        `model=["packaged/efficientnet-lite0", "file:mine.safetensors"]`, answer together.
+        One that cannot be read gives a `Failure`, or, with `on_error="raise"`, raises
+        `PhotoRejected`. Options are those of `LocalizeOptions`.
         """
-        request, passing = Request.of(asking, parameters, where)
-        return localize(
-            self.database,
-            photos,
-            model=self._each(model, device),
-            parameters=request,
-            where=passing,
-            exclusions=Exclusions(exclude_self, exclude_duplicates),
-            track=track,
-            clock_offset=clock_offset,
-            record=record,
+        asked = _asked(options, exclude_self=False)
+        asked["model"] = self._each(asked["model"], asked.pop("device"))
+        return self._answers(
+            on_error, lambda told: localize(self.database, photos, progress=told, **asked)
         )
+
+    @overload
+    def localize_stored(
+        self,
+        photo_ids: Sequence[int] | None = None,
+        *,
+        of: str | Sequence[str] = (),
+        on_error: Literal["raise"],
+        **options: Unpack[LocalizeOptions],
+    ) -> Answers[Localization]: ...
+
+    @overload
+    def localize_stored(
+        self,
+        photo_ids: Sequence[int] | None = None,
+        *,
+        of: str | Sequence[str] = (),
+        on_error: Literal["row"] = "row",
+        **options: Unpack[LocalizeOptions],
+    ) -> Answers[Localization | Failure]: ...
 
     @checked_keywords
     def localize_stored(
@@ -308,37 +352,43 @@ class Geosearch(Closing):
         photo_ids: Sequence[int] | None = None,
         *,
         of: str | Sequence[str] = (),
-        model: Models = DEFAULT_MODEL,
-        parameters: Parameters | Request | None = None,
-        exclude_self: bool = True,
-        exclude_duplicates: float | bool | None = None,
-        device: str = "auto",
-        record: bool = True,
-        track: Paths | None = None,
-        clock_offset: float | None = None,
-        where: GivenFilter = None,
-        **asking: Unpack[Asking],
-    ) -> Iterator[Localization | Failure]:
+        on_error: OnError = "row",
+        **options: Unpack[LocalizeOptions],
+    ) -> Answers[Any]:
         """Localize photos of the database: those of these ids, or else all without a position.
 
         Of the latter those in the collections `of`, by default in all that the filter lets through,
-        and new ones alone: `geosearch.localization.localizing.localize_stored`. Other keywords are
-        as in `localize_many`.
+        and new ones alone: `geosearch.localization.localizing.localize_stored`. All else is as in
+        `localize_many`, but that `exclude_self` is true unless it is given.
         """
-        request, passing = Request.of(asking, parameters, where)
-        return localize_stored(
-            self.database,
-            photo_ids,
-            of=[of] if isinstance(of, str) else of,
-            model=model,
-            parameters=request,
-            where=passing,
-            exclusions=Exclusions(exclude_self, exclude_duplicates),
-            device=device,
-            track=track,
-            clock_offset=clock_offset,
-            record=record,
+        asked = _asked(options, exclude_self=True)
+        asked["of"] = [of] if isinstance(of, str) else of
+        return self._answers(
+            on_error,
+            lambda told: localize_stored(self.database, photo_ids, progress=told, **asked),
         )
+
+    def _answers(
+        self,
+        on_error: OnError,
+        localized: Callable[[Progress | None], Iterator[Localization | Failure]],
+    ) -> Answers[Any]:
+        check_choice("on_error", on_error, ("raise", "row"))
+
+        def given() -> Iterator[Localization | Failure]:
+            with self._told("localizing", "photos") as told:
+                for each in localized(told):
+                    if isinstance(each, Localization):
+                        yield replace(each, view=self._view)
+                    elif on_error == "raise":
+                        raise each.error
+                    else:
+                        yield each
+
+        return Answers(given())
+
+    def _told(self, task: str, unit: str) -> AbstractContextManager[Progress | None]:
+        return progress_bar(task, unit, shown=self._progress)
 
     @checked_keywords
     def evaluate(
@@ -364,16 +414,19 @@ class Geosearch(Closing):
         are as in `localize_many`.
         """
         request, passing = Request.of(asking, parameters, where)
-        return evaluate(
-            self.database,
-            queries,
-            model=model if queries is None else self._each(model, device),
-            parameters=request,
-            where=passing,
-            exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
-            within_km=within_km,
-            device=device,
-        )
+        models = model if queries is None else self._each(model, device)
+        with self._told("evaluating", "queries") as told:
+            return evaluate(
+                self.database,
+                queries,
+                model=models,
+                parameters=request,
+                where=passing,
+                exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
+                within_km=within_km,
+                device=device,
+                progress=told,
+            )
 
     @checked_keywords
     def calibrate(
@@ -393,15 +446,18 @@ class Geosearch(Closing):
         What is left out is as in `evaluate`; options are those of
         `geosearch.evaluation.calibrating.calibrate`.
         """
-        return calibrate(
-            self.database,
-            queries,
-            model=model if queries is None else self._each(model, device),
-            where=narrowed(where, {}),
-            exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
-            device=device,
-            **options,
-        )
+        models = model if queries is None else self._each(model, device)
+        with self._told("calibrating", "queries") as told:
+            options.setdefault("progress", told)
+            return calibrate(
+                self.database,
+                queries,
+                model=models,
+                where=narrowed(where, {}),
+                exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
+                device=device,
+                **options,
+            )
 
     @checked_keywords
     def check_calibration(
@@ -422,17 +478,19 @@ class Geosearch(Closing):
 
         What is left out is as in `evaluate`; without a filter it is the calibration's own.
         """
-        return check_calibration(
-            self.database,
-            calibration,
-            queries,
-            where=None if where is None else narrowed(where, {}),
-            exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
-            exact=exact,
-            sample=sample,
-            seed=seed,
-            device=device,
-        )
+        with self._told("checking", "queries") as told:
+            return check_calibration(
+                self.database,
+                calibration,
+                queries,
+                where=None if where is None else narrowed(where, {}),
+                exclusions=leakage(exclude_self, exclude_duplicates, exclude_same_author),
+                exact=exact,
+                sample=sample,
+                seed=seed,
+                device=device,
+                progress=told,
+            )
 
     @checked_keywords
     def audit(
@@ -444,21 +502,23 @@ class Geosearch(Closing):
         again: bool = False,
         where: GivenFilter = None,
         **conditions: Unpack[Conditions],
-    ) -> list[Doubt]:
+    ) -> Records[Doubt]:
         """Photos that were hardly taken where or when they say: `geosearch.audit.audit_run`."""
         from geosearch.audit.audit_run import audit
 
         passing = narrowed(where, conditions)
-        audit(
-            self.database,
-            model=model,
-            where=passing,
-            parameters=parameters,
-            least_probability=least_probability,
-            again=again,
-        )
+        with self._told("judging", "photos") as told:
+            audit(
+                self.database,
+                model=model,
+                where=passing,
+                parameters=parameters,
+                least_probability=least_probability,
+                again=again,
+                progress=told,
+            )
         with self.database.connection() as connection:
-            return list_doubts(connection, passing)
+            return Records.of(Doubt, list_doubts(connection, passing))
 
     @checked_keywords
     def duplicates(
@@ -471,23 +531,30 @@ class Geosearch(Closing):
         alike: bool = False,
         where: GivenFilter = None,
         **conditions: Unpack[Conditions],
-    ) -> list[Duplicate]:
+    ) -> Records[Duplicate]:
         """Photos that are there twice and differ in place, time or licence, recorded anew.
 
         Options are as in `geosearch.audit.photo_copies`.
         """
         passing = narrowed(where, conditions)
-        find_duplicates(
-            self.database, model=model, where=passing, duplicate_distance=duplicate_distance
-        )
+        with self._told("comparing", "photos") as told:
+            find_duplicates(
+                self.database,
+                model=model,
+                where=passing,
+                duplicate_distance=duplicate_distance,
+                progress=told,
+            )
         with self.database.connection() as connection:
-            return list_duplicates(
+            found = list_duplicates(
                 connection, passing, apart_m=apart_m, apart_s=apart_s, alike=alike
             )
+        return Records.of(Duplicate, found)
 
     def load(self, localization_id: int) -> Localization:
         """An earlier answer."""
-        return load(self.database, whole("localization_id", localization_id))
+        found = load(self.database, whole("localization_id", localization_id))
+        return replace(found, view=self._view)
 
     def reproduce(self, localization_id: int) -> Reproduction:
         """An earlier answer computed again, and what changed since."""
@@ -606,17 +673,36 @@ class Geosearch(Closing):
     @checked_keywords
     def photos(
         self,
+        where: GivenFilter = None,
         *,
         unlocated: bool = False,
         ids: Sequence[int] = (),
-        where: GivenFilter = None,
         limit: int | None = None,
         **conditions: Unpack[Conditions],
-    ) -> list[StoredPhoto]:
+    ) -> Records[StoredPhoto]:
         """The photos of a filter, or all: `geosearch.retrieval.photo_list.list_photos`."""
         passing = narrowed(where, conditions)
         with self.database.connection() as connection:
-            return list_photos(connection, passing, ids, limit, unlocated=unlocated)
+            found = list_photos(connection, passing, ids, limit, unlocated=unlocated)
+        return Records.of(StoredPhoto, found)
+
+    def sql(
+        self, query: LiteralString | SQL | Composed, /, **values: object
+    ) -> Records[dict[str, Any]]:
+        """The rows of a statement in SQL, in which `%(name)s` stands for the value of `name`.
+
+        Values are never a part of the statement, whatever they hold. Geometries come, and may be
+        given, as shapes of Shapely. What the statement changes is committed; it may do what this
+        login may.
+
+        Raises
+        ------
+        InputError
+            The statement is wrong, lacks a value, or is several; or columns share a name.
+        DatabaseError
+            The database refuses it.
+        """
+        return read_rows(self.database, query, values)
 
     @checked_keywords
     def write_back(
@@ -734,7 +820,32 @@ class Geosearch(Closing):
 
 
 class LocalizeOptions(Asking, total=False):
-    """Keywords of `Geosearch.localize`: those of `Geosearch.localize_many`."""
+    """Options of `Geosearch.localize`, `localize_many` and `localize_stored`.
+
+    What to answer by is said by the fields of a `Request` as keywords (`k`, `method`,
+    `bandwidth_km`, …), and which photos may be neighbours by those of `Conditions`.
+
+    Parameters
+    ----------
+    model
+        A model, or several that answer together: a spec as of `geosearch embed`, or a backbone.
+    parameters
+        A `Request` or `Parameters`, in place of the keywords.
+    exclude_self
+        Leave out references with the query's bytes.
+    exclude_duplicates
+        Leave out references at a smaller cosine distance than this (True: 0.02).
+    device
+        Where the network runs: `auto`, `cpu`, `cuda`.
+    record
+        Store every answer.
+    track
+        Files that say where the photographer was, and when.
+    clock_offset
+        Seconds that the camera's clock is ahead of the track's.
+    where
+        A filter, which holds besides the keywords.
+    """
 
     model: Models
     parameters: Parameters | Request | None
@@ -747,12 +858,26 @@ class LocalizeOptions(Asking, total=False):
     where: GivenFilter
 
 
-def connect(url: str | None = None) -> Geosearch:
+def _asked(options: LocalizeOptions, *, exclude_self: bool) -> dict[str, Any]:
+    """The keywords of `geosearch.localization.localize` that options come to."""
+    given: dict[str, Any] = {"model": DEFAULT_MODEL, "device": "auto", **options}
+    leaving = given.pop("exclude_self", exclude_self), given.pop("exclude_duplicates", None)
+    chosen = given.pop("parameters", None), given.pop("where", None)
+    names = ("model", "device", "record", "track", "clock_offset")
+    own = {name: given.pop(name) for name in names if name in given}
+    request, passing = Request.of(given, *chosen)
+    return own | {"parameters": request, "where": passing, "exclusions": Exclusions(*leaving)}
+
+
+def connect(url: str | None = None, *, progress: bool | None = None) -> Geosearch:
     """Open the database at `url`, at `GEOSEARCH_DATABASE_URL`, or the private server.
+
+    `progress` says whether what takes long draws a bar: True in notebooks and on terminals, None in
+    notebooks alone.
 
     Raises
     ------
     DatabaseError
         It cannot be reached, is too old, or lacks the schema.
     """
-    return Geosearch(open_database(url))
+    return Geosearch(open_database(url), progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -23,10 +23,10 @@ class Query:
 
     uri: str
     sha256: bytes
-    embedding: NDArray[np.float32]
+    embedding: NDArray[np.float32] = field(repr=False)
     author: str | None = None
     taken_at: datetime | None = None
     ms: float = 0.0
     low_information: str | None = None
-    picture: bytes | None = None
+    picture: bytes | None = field(default=None, repr=False)
     read: Callable[[], bytes] | None = None

@@ -23,7 +23,7 @@ from geosearch.evaluation.calibrating import CalibrateOptions, calibrate
 from geosearch.evaluation.evaluating import EvaluateOptions, evaluate_each
 from geosearch.features.embedding_run import EmbedOptions, embed
 from geosearch.ingest.ingest_run import IngestOptions, ingest
-from geosearch.localization import Parameters, Request
+from geosearch.localization import Parameters, Request, localize
 from geosearch.localization.request import Asking
 from geosearch.retrieval import where
 from geosearch.retrieval.duplicates import Exclusions
@@ -276,7 +276,8 @@ def test_options_are_those_of_what_they_are_passed_to() -> None:
     own = {"model", "device", "where", "exclusions"}
     assert set(CalibrateOptions.__annotations__) == keywords(calibrate) - own
     own = set(LocalizeOptions.__annotations__) - set(Asking.__annotations__)
-    assert own == keywords(Geosearch.localize_many)
+    leaving = {"exclude_self", "exclude_duplicates"}
+    assert own == keywords(localize) - {"exclusions", "progress"} | leaving
 
 
 @pytest.mark.parametrize(

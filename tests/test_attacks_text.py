@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +23,7 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from geosearch.borders.border_files import read_borders
 from geosearch.cli.console import Table, note, print_json, say
@@ -35,11 +37,16 @@ from geosearch.ingest.sources import candidates
 from geosearch.layers.layer import PHOTOS
 from geosearch.layers.layer_rows import LayerRows
 from geosearch.layers.styles import read_style
+from geosearch.notebook.answer_html import answer_html
+from geosearch.notebook.frames import Records
 from geosearch.retrieval.filters import Filter, where
+from geosearch.retrieval.neighbours import NO_NEIGHBOURS
 from geosearch.settings import image_settings
 from geosearch.storage import is_public, open_stream, read_bytes
 from geosearch.untrusted import for_json, for_terminal, for_xml
+from tests.answers import make_answer
 from tests.command_line import CommandLine
+from tests.html_parts import Tags
 
 SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
 
@@ -372,3 +379,42 @@ def test_map_tips_show_every_value_as_text(name: str) -> None:
         assert value.endswith(""", '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;')""")
     # Only paths and http(s) become links: a uri may be of any scheme.
     assert "'file://', '')" not in tip
+
+
+SCRIPTS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "javascript:alert(1)",
+    "</style><iframe src=https://evil.example>",
+    "<!--",
+    "&lt;b&gt;",
+    "safe\u202egpj.exe\x1b[2J",
+)
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_a_notebook_shows_names_of_strangers_as_text(text: str) -> None:
+    """Names of photos, of neighbours and of places; the values of rows and names of columns."""
+    asked = make_answer([46.0, 46.1], [8.0, 8.1], photo=f"/photos/{text}")
+    near = replace(asked.neighbours, uri=(text, f"s3://bucket/{text}"))
+    asked = replace(asked, neighbours=near, place_name=text)
+    nowhere = replace(asked, neighbours=NO_NEIGHBOURS)
+    for html in (
+        answer_html(asked, Image.new("RGB", (4, 4)), {1: b"<script>alert(1)</script>"}),
+        answer_html(nowhere, None, {}),
+        Records([{text: text}], [text])._repr_html_(),
+    ):
+        page = Tags(html)
+        assert {tag for tag, _ in page.found} <= PLAIN
+        for _, attributes in page.found:
+            assert attributes.keys() <= {"alt", "style", "src"}
+            assert (attributes.get("src") or DATA).startswith(DATA)
+            assert "url(" not in (attributes.get("style") or "")
+        assert for_terminal(Path(text).name, keep="")[:10] in page.text
+        assert not set("\x1b\u202e") & set(html)
+
+
+#: What a notebook is given, and the one kind of address in it.
+PLAIN = {"div", "img", "figure", "b", "br", "table", "thead", "tbody", "tr", "th", "td"}
+DATA = "data:image/webp;base64,"

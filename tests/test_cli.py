@@ -17,9 +17,10 @@ from rich.cells import cell_len
 
 from geosearch.cli.app import COMMANDS, app
 from geosearch.cli.command_groups import leaf
-from geosearch.cli.console import Table, left_out, progress_bar
+from geosearch.cli.console import Table, left_out
 from geosearch.database.connection import Database
 from geosearch.errors import DatabaseError, InputError
+from geosearch.progress_bar import make_bar
 from tests.command_line import CommandLine
 from tests.rows import add_model
 
@@ -92,7 +93,7 @@ def test_verbose_names_a_database_that_cannot_be_reached(
 
 
 def test_no_progress_is_drawn_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bar("photos") as bar:
+    with make_bar("photos") as bar:
         bar.update(bar.add_task("embed", total=2), completed=2)
     assert capsys.readouterr().err == ""
 

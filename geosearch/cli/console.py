@@ -13,16 +13,16 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geosearch.defaults import DEFAULT_MODEL
+from geosearch.progress_bar import progress_bar
 from geosearch.untrusted import for_json, for_terminal
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from geosearch.database.connection import Connection, Database
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -207,44 +207,5 @@ def print_list(
     print_rows(as_json, things, columns, text, none=none)
 
 
-@contextmanager
-def progress(task: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A `progress_bar` of one task, as a function that takes what is done and the total."""
-    with progress_bar(unit) as bar:
-        number = bar.add_task(task, total=None)
-        yield lambda done, total: bar.update(number, completed=done, total=total)
-
-
-def progress_bar(unit: str) -> Progress:
-    """A progress bar on stderr that shows done/total, rate in `unit`/s and time left.
-
-    Nothing is drawn where stderr is no terminal.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    class Rate(TextColumn):
-        def render(self, task: Any) -> Any:
-            speed = task.finished_speed or task.speed
-            return super().render(task).append("" if speed is None else f"{speed:,.0f} {unit}/s")
-
-    err = Console(stderr=True)
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(""),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        disable=not err.is_terminal,
-    )
+#: A bar of one task on a terminal, as a function that takes what is done and the total.
+progress = partial(progress_bar, shown=True)

@@ -21,7 +21,6 @@ from geosearch.cli.console import (
     note,
     print_json,
     progress,
-    progress_bar,
     say,
 )
 from geosearch.cli.deleting import DryRunOption, YesOption
@@ -29,6 +28,7 @@ from geosearch.database.connection import redact
 from geosearch.database.server import PrivateServer
 from geosearch.database.session import selected as selected_label
 from geosearch.errors import InputError, ServerError
+from geosearch.progress_bar import make_bar
 from geosearch.settings import DatabaseSettings
 from geosearch.untrusted import for_terminal
 from geosearch.words import format_bytes
@@ -320,7 +320,7 @@ def _restore_indexes(url: str) -> list[str]:
     from geosearch.database.connection import Database
     from geosearch.retrieval.indexing import restore_indexes
 
-    with Database(url) as opened, progress_bar("blocks") as bar:
+    with Database(url) as opened, make_bar("blocks") as bar:
         task = bar.add_task("index", total=None)
         return restore_indexes(
             opened,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geosearch.cli.command_groups import CommandGroup
-from geosearch.cli.console import JsonOption, Table, answer, database, progress_bar, say, say_next
+from geosearch.cli.console import JsonOption, Table, answer, database, say, say_next
 from geosearch.cli.options import ModelOption
 from geosearch.defaults import DEFAULT_MODEL
+from geosearch.progress_bar import make_bar
 from geosearch.words import format_bytes, number_of
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _print_built(done: Indexed, recall: float, k: int, model: str) -> None:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Progress]:
-    with progress_bar("blocks") as bar:
+    with make_bar("blocks") as bar:
         task = bar.add_task(name, total=None)
         yield lambda phase, done, total: bar.update(
             task, description=phase, completed=done, total=total or None

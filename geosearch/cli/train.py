@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geosearch.cli.console import JsonOption, Table, answer, database, progress_bar, say
+from geosearch.cli.console import JsonOption, Table, answer, database, say
 from geosearch.cli.options import DeviceOption, fields_of, of_options, taking
 from geosearch.errors import EXIT_SOME_REJECTED, InputError
+from geosearch.progress_bar import make_bar
 from geosearch.training import Augmentation, Training
 from geosearch.training.training_options import CHECKPOINT_MINUTES
 from geosearch.words import format_bytes, format_km, number_of
@@ -115,7 +116,7 @@ def train(
     # Imports torch, for which geosearch --help need not wait.
     from geosearch.training.training_run import train as train_backbone
 
-    with database(context) as opened, progress_bar("photos") as bar:
+    with database(context) as opened, make_bar("photos") as bar:
         # Of several processes, one speaks.
         task = bar.add_task("train", total=None, visible=os.environ.get("RANK", "0") == "0")
         summary = train_backbone(

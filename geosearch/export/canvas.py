@@ -119,12 +119,21 @@ def add_map(
     *,
     coasts: bool = True,
 ) -> Axes:
-    """Axes in kilometres of `projection`, with the Blue Marble where the theme is dark.
+    """Axes of a map on a page: `lay_out`.
 
     `rectangle`: left, bottom, width, height as shares of the page; the map is centred in it.
+    """
+    axes = figure.add_axes(rectangle)
+    lay_out(axes, projection, theme, coasts=coasts)
+    return axes
+
+
+def lay_out(axes: Axes, projection: Projection, theme: Theme, *, coasts: bool) -> None:
+    """Make axes those of `projection`, kilometres, with the Blue Marble where the theme is dark.
+
     `coasts` draws the coastlines, too.
     """
-    axes = figure.add_axes(rectangle, facecolor=theme.sea)
+    axes.set_facecolor(theme.sea)
     left, right, bottom, top = projection.extent
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
@@ -132,17 +141,17 @@ def add_map(
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if theme is LIGHT:
-        return axes
-    shape = round(rectangle[3] * HEIGHT), round(rectangle[2] * WIDTH)
+        return
+    room = axes.get_window_extent()
+    shape = round(room.height), round(room.width)
     background = painted(projection, shape, _muted_earth)
     axes.imshow(background, extent=projection.extent, interpolation="bilinear", zorder=0)
     if not coasts:
-        return axes
+        return
     width = right - left
     detail = next(name for limit, name in _COASTLINE_DETAIL if width <= limit)
     lines = list(projected(projection, *coastlines(detail)))
     add_lines(axes, lines, colors="white", linewidths=0.5, alpha=0.35, zorder=1)
-    return axes
 
 
 def add_lines(axes: Axes, lines: Sequence[Array], **style: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from textwrap import wrap
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from PIL import Image
 from shapely import contains_xy
 
 from geosearch.database.connection import Database
@@ -38,7 +41,8 @@ _MARGIN = 1.3
 # Half-heights; of an answer without radii; beyond the largest, the whole world.
 _SMALLEST_KM, _USUAL_KM, _LARGEST_KM = 0.25, 25.0, 5000.0
 _HEADLINE = 25  # letters in a line
-_THUMBNAIL = (360, 270)
+#: Most pixels across and down of the query beside the map.
+THUMBNAIL = (360, 270)
 _DENSITY_PIXELS = 3  # the density is evaluated at every third pixel: it is smooth
 
 _GLOWS = {
@@ -58,29 +62,65 @@ _REGION_STYLES: dict[float, tuple[str, Any, float]] = {
 
 
 def draw_map(answer: Localization, path: Path, database: Database | None = None) -> None:
-    """Draw an answer as a PNG of 1600 x 900 pixels.
-
-    The view shows the estimate, the radius that holds 90 % of the probability, and the truth if
-    known; where that is too wide, the world. Borders, names and the photos near are those of
-    `database`, if it is given. The query is shown where it can still be read.
+    """Draw an answer as a PNG of 1600 x 900 pixels: `map_figure`, with the query where it can
+    still be read.
 
     Raises
     ------
     InputError
         The file cannot be written.
     """
-    projection = _view(answer)
-    local = isinstance(projection, AzimuthalEquidistant)
-    wide = 2 * projection.extent[1] >= canvas.BLUE_MARBLE_FROM_KM
-    theme = canvas.DARK if wide else canvas.LIGHT
-    around = Surroundings()
-    if database is not None:
-        with database.connection() as connection:
-            around = read_surroundings(connection, projection)
+    photo = canvas.thumbnail(answer.photo, THUMBNAIL)
+    canvas.save(map_figure(answer, Scene.of(answer, database), photo), path)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is round an answer: the part of the Earth in view, its colours, and what is there.
+
+    In view are the estimate, the radius that holds 90 % of the probability, and the truth if it is
+    known; where that is too wide, the world.
+    """
+
+    projection: Projection
+    theme: canvas.Theme
+    around: Surroundings
+
+    @classmethod
+    def of(cls, answer: Localization, database: Database | None = None) -> Self:
+        """That of an answer, with the borders, names and photos of `database`, if it is given."""
+        projection = _view(answer)
+        wide = 2 * projection.extent[1] >= canvas.BLUE_MARBLE_FROM_KM
+        around = Surroundings()
+        if database is not None:
+            with database.connection() as connection:
+                around = read_surroundings(connection, projection)
+        return cls(projection, canvas.DARK if wide else canvas.LIGHT, around)
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a part of the world."""
+        return isinstance(self.projection, AzimuthalEquidistant)
+
+
+def map_figure(answer: Localization, scene: Scene, photo: Image.Image | None = None) -> Figure:
+    """A page of 1600 x 900 pixels: the map, and beside it what is known and the query's `photo`."""
     figure = canvas.new_figure()
-    inset = 0.0 if local else 0.012
-    rectangle = (inset, 0.0, 1 - _PANEL_SHARE - 2 * inset, 1.0)
-    axes = canvas.add_map(figure, rectangle, projection, theme, coasts=not around.countries)
+    inset = 0.0 if scene.local else 0.012
+    axes = figure.add_axes((inset, 0.0, 1 - _PANEL_SHARE - 2 * inset, 1.0))
+    draw_on(axes, answer, scene)
+    right = 1 - _PANEL_SHARE - 0.008
+    if isinstance(scene.projection, AzimuthalEquidistant):
+        add_locator(figure, (right, 0.035), scene.projection)
+    add_attribution(figure, right, scene.theme)
+    _draw_panel(figure, answer, scene, photo)
+    return figure
+
+
+def draw_on(axes: Axes, answer: Localization, scene: Scene) -> None:
+    """Draw the map on axes, which are then kilometres of its projection."""
+    projection, theme, around = scene.projection, scene.theme, scene.around
+    canvas.lay_out(axes, projection, theme, coasts=not around.countries)
     draw_surroundings(axes, projection, around, theme)
     if answer.lat is not None and answer.lon is not None:
         if answer.parameters.retrieves:
@@ -92,12 +132,8 @@ def draw_map(answer: Localization, path: Path, database: Database | None = None)
     marked = [answer.truth, None if answer.lat is None else (answer.lat, answer.lon or 0.0)]
     taken = [projection.forward(*each) for each in marked if each is not None]
     draw_names(axes, projection, around, theme, [(float(x), float(y)) for x, y in taken])
-    if local:
+    if scene.local:
         canvas.add_scale_bar(axes, 2 * projection.extent[1], theme)
-        add_locator(figure, (1 - _PANEL_SHARE - 0.008, 0.035), projection)
-    add_attribution(figure, 1 - _PANEL_SHARE - 0.008, theme)
-    _draw_panel(figure, answer, theme, photos=len(around.photos) > 0)
-    canvas.save(figure, path)
 
 
 def _view(answer: Localization) -> Projection:
@@ -118,7 +154,7 @@ def _draw_density(
     log_density = canvas.painted(projection, shape, partial(_log_density, answer), -np.inf)
     share = np.exp(log_density - log_density.max())
     _shade(axes, projection, share**0.7, theme, 1.0, "bilinear")
-    for level, region in _regions(answer).items():
+    for level, region in drawn_regions(answer).items():
         # A region's outline is where the density has one value: draw that contour, which is
         # smooth, in place of the stored cells' steps and their cuts at the antimeridian.
         outline = np.concatenate([np.array(p.exterior.coords) for p in region.geometry.geoms])
@@ -187,7 +223,7 @@ def _outline(
     )
 
 
-def _regions(answer: Localization) -> dict[float, Region]:
+def drawn_regions(answer: Localization) -> Mapping[float, Region]:
     """The answer's 50 % and 90 % regions; computed again where they were not recorded."""
     if all(level in answer.regions for level in _REGION_STYLES):
         return {level: answer.regions[level] for level in _REGION_STYLES}
@@ -250,12 +286,14 @@ _TRUTH_MARK = _ESTIMATE_MARK | {
 }
 
 
-def _draw_panel(figure: Figure, answer: Localization, theme: canvas.Theme, *, photos: bool) -> None:
+def _draw_panel(
+    figure: Figure, answer: Localization, scene: Scene, photo: Image.Image | None
+) -> None:
     left = 1 - _PANEL_SHARE
     panel = figure.add_axes((left, 0, _PANEL_SHARE, 1), xlim=(0, 432), ylim=(900, 0))
     panel.axis("off")
     panel.add_patch(Rectangle((0, 0), 432, 900, facecolor=canvas.PANEL))
-    top = _draw_thumbnail(panel, answer.photo)
+    top = _draw_thumbnail(panel, photo)
     _write(panel, 36, top, _shortened(PurePosixPath(answer.photo).name), canvas.MUTED, 12)
     headline, position = "no neighbours", None
     if answer.lat is not None and answer.lon is not None:
@@ -271,7 +309,7 @@ def _draw_panel(figure: Figure, answer: Localization, theme: canvas.Theme, *, ph
         _write(panel, 36, top + 46 + 27 * row, name, canvas.MUTED, 12)
         _write(panel, 396, top + 46 + 27 * row, value, canvas.TEXT, 12, ha="right")
     panel.legend(
-        handles=_legend(answer, theme, photos=photos),
+        handles=legend(answer, scene),
         loc="lower left",
         bbox_to_anchor=(0.055, 0.025),
         frameon=False,
@@ -282,9 +320,8 @@ def _draw_panel(figure: Figure, answer: Localization, theme: canvas.Theme, *, ph
     )
 
 
-def _draw_thumbnail(panel: Axes, photo: str) -> float:
-    """Draw the photo where it can be read; returns where the text below may start."""
-    fitted = canvas.thumbnail(photo, _THUMBNAIL)
+def _draw_thumbnail(panel: Axes, fitted: Image.Image | None) -> float:
+    """Draw the photo, if there is one; returns where the text below may start."""
     if fitted is None:
         return 64.0
     panel.imshow(
@@ -318,9 +355,11 @@ def _facts(answer: Localization) -> list[tuple[str, str]]:
     return facts
 
 
-def _legend(answer: Localization, theme: canvas.Theme, *, photos: bool) -> list[Line2D | Patch]:
+def legend(answer: Localization, scene: Scene) -> list[Line2D | Patch]:
+    """What the marks on the map are."""
     if answer.lat is None:
         return []
+    theme = scene.theme
     marks: list[Line2D | Patch] = [Line2D([], [], label="estimate", **_ESTIMATE_MARK)]
     if answer.truth is not None:
         marks.append(Line2D([], [], label="true position", **_TRUTH_MARK))
@@ -336,7 +375,7 @@ def _legend(answer: Localization, theme: canvas.Theme, *, photos: bool) -> list[
     )
     if answer.parameters.retrieves:
         marks.append(neighbour)
-    if photos:
+    if len(scene.around.photos):
         marks.append(
             Line2D([], [], label="other photo", marker=".", color=theme.photo, linestyle="")
         )

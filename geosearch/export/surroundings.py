@@ -189,7 +189,6 @@ def draw_names(
 
     `taken` are points of the map, kilometres.
     """
-    renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     boxes = [_box(axes.transData.transform(point), 11) for point in taken]
     frame = axes.get_window_extent().padded(-8)
     boxes += [
@@ -202,7 +201,7 @@ def draw_names(
         x: float, y: float, text: str, size: float, colour: str, widest: float = 400, **how: Any
     ) -> bool:
         label = _write(axes, x, y, text, theme, size, colour, **how)
-        found = label.get_window_extent(renderer)
+        found = label.get_window_extent()
         free = (
             found.width < widest
             and frame.x0 < found.x0
@@ -312,5 +311,9 @@ def add_locator(figure: Figure, corner: tuple[float, float], projection: Project
 
 def add_attribution(figure: Figure, right: float, theme: canvas.Theme) -> None:
     """Whose names, borders and picture they are, at the bottom, up to `right` of the page."""
-    picture = "" if theme is canvas.LIGHT else "; image: NASA Blue Marble"
-    figure.text(right, 0.012, ATTRIBUTION + picture, color=theme.muted, fontsize=8, ha="right")
+    figure.text(right, 0.012, attribution(theme), color=theme.muted, fontsize=8, ha="right")
+
+
+def attribution(theme: canvas.Theme) -> str:
+    """Whose names, borders and picture the map shows."""
+    return ATTRIBUTION + ("" if theme is canvas.LIGHT else "; image: NASA Blue Marble")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from geosearch.calibration.fitted import Judged, Pooled
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, area_at, level_at
 from geosearch.density.pooling import PooledDensity
-from geosearch.errors import InputError, Reason
+from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.json_record import plain
 from geosearch.query import Query
 from geosearch.retrieval import Filter, Neighbours
@@ -26,8 +26,12 @@ from geosearch.sphere import great_circle_km
 from geosearch.thresholds import WORLD_KM
 from geosearch.timeline.fusion import Fused, Fusion
 from geosearch.timeline.time_evidence import TimeEvidence
+from geosearch.words import format_km, format_position
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from matplotlib.axes import Axes
+
     from geosearch.geocells import Geocells, Likely
 
 #: From a query to a place: by its neighbours, or by its likely cells alone.
@@ -256,7 +260,20 @@ FLAGS = (
 )
 
 
-@dataclass(frozen=True)
+class View(Protocol):
+    """How an answer is shown: by what lies above it, with what its database has beside it."""
+
+    def html(self, answer: Localization) -> str:
+        """See `Localization._repr_html_`."""
+
+    def plot(self, answer: Localization, axes: Axes | None) -> Axes:
+        """See `Localization.plot`."""
+
+    def geo_frame(self, answer: Localization) -> GeoDataFrame:
+        """See `Localization.to_geopandas`."""
+
+
+@dataclass(frozen=True, repr=False)
 class Localization:
     """The answer to one query.
 
@@ -275,7 +292,17 @@ class Localization:
     `members` are the answers of each model alone, where several were asked together: then model and
     query are those of the first, and the neighbours are those of all, by weight. `share` is, of one
     of these, the share of the density together that is its own, and `references` how many photos it
-    had to search.
+    had to search. `view` shows the answers of an open `Geosearch`; other answers cannot be drawn.
+
+    Examples
+    --------
+    >>> answer = gs.localize(photo)
+    >>> answer
+    Localization(1, '...000001.jpg', ...)
+    >>> answer.lat, answer.lon, answer.radius_km[0.9]
+    (...)
+    >>> answer.place_name, answer.neighbours.uri[0]
+    (...)
     """
 
     query: Query
@@ -301,6 +328,72 @@ class Localization:
     references: int | None = None
     id: int | None = None
     created_at: Any = field(default=None, compare=False)
+    view: View | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        said = [repr(self.photo)]
+        if self.id is not None:
+            said.insert(0, str(self.id))
+        if self.lat is None or self.lon is None:
+            return f"Localization({', '.join(said)}, no neighbours)"
+        said.append(format_position(self.lat, self.lon))
+        if self.place_name is not None:
+            said.append(repr(self.place_name))
+        if 0.9 in self.radius_km:
+            said.append(f"90 % within {format_km(self.radius_km[0.9])}")
+        if self.parameters.retrieves:
+            said.append(f"{len(self.neighbours):,} neighbours")
+        return f"Localization({', '.join((*said, *self.flags))})"
+
+    def _repr_html_(self) -> str | None:
+        return None if self.view is None else self.view.html(self)
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw the map of the answer, on axes of Matplotlib or on those of a new figure.
+
+        The axes are kilometres of a map round the estimate, or of a map of the world.
+
+        Raises
+        ------
+        InputError
+            It is not an answer of an open `Geosearch`.
+
+        Examples
+        --------
+        >>> axes = gs.localize(photo).plot()
+        >>> axes.figure.savefig("map.png")
+        """
+        return self._shown.plot(self, axes)
+
+    def to_geopandas(self) -> GeoDataFrame:
+        """The estimate, the truth, the 50 % and 90 % regions and the neighbours, in EPSG:4326.
+
+        A row each, told apart by the column `kind`; the neighbours have `rank`, `photo_id`, `uri`,
+        `distance` and `weight`, the regions `level` and `area_km2`.
+
+        Raises
+        ------
+        MissingExtraError
+            GeoPandas is not installed.
+        InputError
+            It is not an answer of an open `Geosearch`.
+
+        Examples
+        --------
+        >>> places = gs.localize(photo).to_geopandas()
+        >>> places[places.kind == "region"][["level", "area_km2"]].shape
+        (2, 2)
+        """
+        return self._shown.geo_frame(self)
+
+    @property
+    def _shown(self) -> View:
+        if self.view is None:
+            raise InputError(
+                "this answer knows no database to be shown with",
+                "Take it from one: geosearch.connect().load(id)",
+            )
+        return self.view
 
     @property
     def photo(self) -> str:
@@ -519,6 +612,26 @@ class Localization:
             "elapsed_ms": dict(self.elapsed_ms),
         }
 
+    def to_row(self) -> dict[str, Any]:
+        """The answer as a row of a table, with the fields of a `Failure`, which are empty."""
+        radii = {f"radius_{100 * level:g}_km": self.radius_km.get(level) for level in (0.5, 0.9)}
+        likely = self.probability_within_km.items()
+        return {
+            "localization_id": self.id,
+            "photo": self.photo,
+            "lat": self.lat,
+            "lon": self.lon,
+            "place": self.place_name,
+            "agreement": self.agreement,
+            "confident": self.confident,
+            **radii,
+            **{f"probability_within_{km:g}_km": share for km, share in likely},
+            "error_km": self.error_km,
+            "model": self.model["name"],
+            "reason": None,
+            "message": None,
+        }
+
     def as_member(self) -> dict[str, Any]:
         """What an answer of several models says of one of them."""
         whole = self.to_json()
@@ -532,11 +645,27 @@ class Localization:
 
 @dataclass(frozen=True)
 class Failure:
-    """A query photo that could not be read, and why."""
+    """A query photo that could not be read, and why.
+
+    Examples
+    --------
+    >>> (failure,) = gs.localize_many("missing.jpg")
+    >>> failure.reason
+    <Reason.UNREADABLE: 'unreadable'>
+    """
 
     photo: str
     reason: Reason
     message: str
+
+    @property
+    def error(self) -> PhotoRejected:
+        """What is raised where it stops the work."""
+        return PhotoRejected(self.reason, f"{self.photo}: {self.message}")
+
+    def to_row(self) -> dict[str, Any]:
+        """The failure as a row of a table: see `Localization.to_row`."""
+        return {"photo": self.photo, "reason": str(self.reason), "message": self.message}
 
     def to_json(self) -> dict[str, Any]:
         """The object printed in place of an answer."""

@@ -58,7 +58,7 @@ class Verification(Record):
         return f"verified in {self.seconds:.1f} s: {scene}{lost}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Neighbours:
     """k neighbours, nearest first: ids, uris, degrees, cosine distances (0 to 2), and the plan.
 
@@ -79,6 +79,10 @@ class Neighbours:
 
     def __len__(self) -> int:
         return len(self.photo_id)
+
+    def __repr__(self) -> str:
+        nearest = f", nearest {self.uri[0]!r} at {self.distance[0]:.4f}" if len(self) else ""
+        return f"Neighbours({len(self):,}{nearest}, {self.plan.strategy})"
 
     @property
     def effective_distance(self) -> NDArray[np.float64]:

@@ -202,6 +202,13 @@ def read_thumbnail(connection: Connection, photo_id: int) -> bytes:
     return bytes(row[0])
 
 
+def read_thumbnails(connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
+    """By id, the thumbnails that are stored of these photos, as WebP, as far as one may see."""
+    asked = "SELECT id, geosearch.thumbnail(id) FROM unnest(%s::bigint[]) AS id"
+    rows = connection.execute(asked, (list(ids),)).fetchall()
+    return {key: bytes(thumbnail) for key, thumbnail in rows if thumbnail is not None}
+
+
 def nearest_photos(
     connection: Connection, lat: float, lon: float, where: Filter, limit: int
 ) -> list[tuple[StoredPhoto, float]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -277,7 +277,7 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def make_loss(
-    name: str, *, dimension: int, partitions: Sequence[Partition] = (), **options: Any
+    name: str, *, dimension: int, partitions: Sequence[Partition] = (), **options: float
 ) -> Loss:
     """A loss by name, its heads freshly drawn from torch's generator.
 

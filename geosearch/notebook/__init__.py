@@ -1,0 +1,1 @@
+"""Answers, photos and rows as notebooks show them: HTML, tables of pandas and GeoPandas."""

@@ -1,0 +1,69 @@
+"""Answers as they come: to be gone through, or put into a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from geosearch.localization import Failure, Localization
+from geosearch.notebook.frames import data_frame, geo_frame
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from pandas import DataFrame
+
+A = TypeVar("A", bound=Localization | Failure)
+
+
+class Answers(Iterator[A], Generic[A]):
+    """Answers, each computed when it is asked for, and given once.
+
+    Examples
+    --------
+    >>> for answer in gs.localize_many(photos, on_error="raise"):
+    ...     print(answer.id, answer.place_name)
+    ...
+    1 ...
+    2 ...
+    >>> gs.localize_many(photos)
+    <answers that are not asked for yet: go through them, or call to_frame()>
+    """
+
+    def __init__(self, given: Iterator[A]) -> None:
+        self._given = given
+
+    def __next__(self) -> A:
+        return next(self._given)
+
+    def to_frame(self) -> DataFrame:
+        """All that are left as a table of pandas, a row each.
+
+        Of a photo that could not be read it has `photo`, `reason` and `message` alone. Of
+        the answers `localization_id`, `lat`, `lon` (degrees), `place`, `agreement` and what else
+        `geosearch show` prints.
+
+        Raises
+        ------
+        MissingExtraError
+            pandas is not installed: the extra `notebook`.
+
+        Examples
+        --------
+        >>> gs.localize_many([*photos, "missing.jpg"]).to_frame()[["lat", "reason"]].shape
+        (3, 2)
+        """
+        return data_frame(each.to_row() for each in self)
+
+    def to_geopandas(self) -> GeoDataFrame:
+        """As `to_frame`, with the estimates as points in EPSG:4326, None where there is none.
+
+        Examples
+        --------
+        >>> gs.localize_many(photos).to_geopandas().geometry.notna().all()
+        np.True_
+        """
+        rows = [{"lat": None, "lon": None, **each.to_row()} for each in self]
+        return geo_frame(rows, None if rows else ("photo", "lat", "lon"))
+
+    def __repr__(self) -> str:
+        return "<answers that are not asked for yet: go through them, or call to_frame()>"
