@@ -1,24 +1,27 @@
 """Bulk load of embeddings: geosearch's binary COPY beside psql's \\copy of the same bytes.
 
-All fill tables with the same indexes and constraints, in rounds that alternate within one run; the
-ratio of the medians is what counts. An import from a file has its photos to find besides, and to
-bring each vector to length 1. Its peak memory is that of a process that does nothing else.
+All fill an emptied table with the same columns, indexes and foreign keys, that of a model, in
+rounds that alternate within one run; the ratio of the medians is what counts. psql sends rows that
+are encoded already; geosearch encodes them, a transaction per chunk. An import from a file has its
+photos to find and to lock besides, and to bring each vector to length 1. Its peak memory is that of
+a process that does nothing else.
 
     python benchmarks/load.py --rows 20000 --dimension 1280
+    python benchmarks/load.py --rows 1000000 --dimension 512 --rounds 1
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -81,7 +84,7 @@ def main() -> None:
 def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[str, float]:
     """Median rates of both paths over alternating rounds, and their ratio."""
     rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(rows, dimension)).astype(np.float32)
+    embeddings = rng.standard_normal((rows, dimension), np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     ours: list[float] = []
     theirs: list[float] = []
@@ -91,7 +94,11 @@ def measure(database: Database, rows: int, dimension: int, rounds: int) -> dict[
             model, photos = add_photos(connection, dimension, lat, lon)
             connection.execute(_QUARTER, (photos[rows // 4].photo_id,))
         file = Path(folder) / "embeddings.pgcopy"
-        file.write_bytes(HEADER + encode_rows(model, photos, embeddings) + TRAILER)
+        with file.open("wb") as stream:
+            stream.write(HEADER)
+            for some, vectors in chunks(photos, embeddings):
+                stream.write(encode_rows(model, some, vectors))
+            stream.write(TRAILER)
         imports = files(Path(folder), embeddings)
         memory = {
             f"{kind}{part}": peak_mb(database.url, path, f"{kind}{part}")
@@ -156,7 +163,9 @@ def alone(url: str, path: str, model: str) -> None:
     """Import a file, and print the peak memory of that."""
     with Database(url) as database:
         bring(database, Path(path), model)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not by getrusage, which counts the memory of the process that made this one.
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
+    print(int(peak) / 1024)
 
 
 def timed(database: Database, model: int, work: Callable[[], None]) -> float:
@@ -174,14 +183,17 @@ def load(
     database: Database, model: int, photos: list[PhotoKey], embeddings: NDArray[np.float32]
 ) -> None:
     """geosearch's path: encode and COPY, a transaction per chunk."""
-    for start in range(0, len(photos), CHUNK):
+    for some, vectors in chunks(photos, embeddings):
         with database.connection() as connection:
-            copy_embeddings(
-                connection,
-                model,
-                photos[start : start + CHUNK],
-                embeddings[start : start + CHUNK],
-            )
+            copy_embeddings(connection, model, some, vectors)
+
+
+def chunks(
+    photos: list[PhotoKey], embeddings: NDArray[np.float32]
+) -> Iterator[tuple[list[PhotoKey], NDArray[np.float32]]]:
+    """The rows of each transaction."""
+    for start in range(0, len(photos), CHUNK):
+        yield photos[start : start + CHUNK], embeddings[start : start + CHUNK]
 
 
 def psql_copy(url: str, model: int, file: Path) -> None:

@@ -53,6 +53,14 @@ def test_a_value_that_is_not_finite_is_refused() -> None:
         encode_rows(1, [photo], np.array([[np.nan, 1]], dtype=np.float32))
 
 
+def test_rows_are_the_same_however_the_array_lies_in_memory() -> None:
+    photos = [PhotoKey(number, 1, b"", None, None, None, None) for number in (1, 2)]
+    vectors = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
+    rows = encode_rows(1, photos, vectors)
+    assert encode_rows(1, photos, np.asfortranarray(vectors)) == rows
+    assert encode_rows(1, photos, np.repeat(vectors, 2, axis=1)[:, ::2]) == rows
+
+
 @given(st.datetimes(datetime(1800, 1, 1), datetime(2200, 1, 1)))
 def test_timestamps_are_microseconds_since_2000(moment: datetime) -> None:
     photo = PhotoKey(1, 1, b"", None, moment.replace(tzinfo=UTC), None, None)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -116,6 +118,14 @@ KINDS: dict[str, tuple[Make, Callable[[World], tuple[str, bytes]]]] = {
 def unit(vector: Vectors) -> Vectors:
     ((only,), _) = unit_vectors(vector[None])
     return np.asarray(only)
+
+
+@given(st.integers(-37, 37))
+def test_a_vector_of_any_scale_comes_to_length_1(power: int) -> None:
+    vectors = np.array([[3, -4], [0.5, 0.5]]) * [[10.0**power], [1]]
+    units, unusable = unit_vectors(vectors.astype(np.float32))
+    assert unusable == {}
+    np.testing.assert_allclose(units, [[0.6, -0.8], [0.5**0.5] * 2], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,22 +110,20 @@ def encode_rows(
     if not np.isfinite(embeddings).all():
         raise ValueError("an embedding holds a value that is not finite")
     dimension = embeddings.shape[1]
-    halves = embeddings.astype(">f2")
+    size = 2 * dimension
+    halves = embeddings.astype(">f2", order="C").view(np.uint8).reshape(-1).data
     # halfvec: dimension and a reserved word, both int16, then the float16 values.
-    head = struct.pack("!ihh", 4 + 2 * dimension, dimension, 0)
-    parts: list[bytes] = []
-    facts: dict[tuple[Any, ...], bytes] = {}  # many photos share them
-    for photo, vector in zip(photos, halves, strict=True):
-        own = photo[3:]
-        if own not in facts:
-            facts[own] = _facts(photo) + head
+    head = struct.pack("!ihh", 4 + size, dimension, 0)
+    parts: list[bytes | memoryview] = []
+    for number, photo in enumerate(photos):
         parts += (
             _FIRST_FIELDS.pack(
                 len(COLUMNS), 8, photo.photo_id, 8, model_id, 8, photo.collection_id
             ),
             _NULL if photo.geom is None else _field(photo.geom),
-            facts[own],
-            vector.tobytes(),
+            _facts(photo),
+            head,
+            halves[number * size : (number + 1) * size],
         )
     return b"".join(parts)
 

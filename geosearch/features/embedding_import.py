@@ -211,11 +211,11 @@ def load_blocks(
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KEYS: Mapping[str, LiteralString] = {
-    "uri": "uri = ANY(%(keys)s)",
-    "source_id": "source_id = ANY(%(keys)s)",
-    "sha256": "sha256 = ANY(SELECT decode(k, 'hex') FROM unnest(%(keys)s::text[]) AS k"
+    "uri": "uri = ANY(%(keys)b)",
+    "source_id": "source_id = ANY(%(keys)b)",
+    "sha256": "sha256 = ANY(SELECT decode(k, 'hex') FROM unnest(%(keys)b::text[]) AS k"
     " WHERE k ~ '^([0-9a-fA-F]{{2}})*$')",
-    "row": "id = ANY(%(keys)s::bigint[])",
+    "row": "id = ANY(%(keys)b::text[]::bigint[])",
 }
 _SAID: Mapping[str, LiteralString] = {
     "uri": "uri",
@@ -367,6 +367,9 @@ class _Load:
     def _write(self, connection: Connection, path: Path, block: Block) -> Counter[str]:
         counts: Counter[str] = Counter()
         tables = writable_tables(connection, "photos", "embeddings", "queries", "rejects")
+        # A block that a crash of the server takes back is brought again by the next run; the end
+        # of this one, which says that all is done, waits until they are on disk.
+        connection.execute("SET LOCAL synchronous_commit TO off")
         ((shelf,),) = connection.execute(
             "SELECT shelf FROM geosearch.collections WHERE id = %s", (self._collection,)
         ).fetchall()
@@ -397,7 +400,9 @@ class _Load:
             chosen += new
             places += [place] * len(new)
         if chosen:
-            copy_embeddings(connection, self._model.id, chosen, units[places])
+            every = places == list(range(len(units)))
+            vectors = units if every else units[places]
+            copy_embeddings(connection, self._model.id, chosen, vectors)
         if self._mends:
             both = {"ids": [photo.photo_id for photo in chosen], "uris": uris}
             connection.execute(sql.SQL(_MENDED).format(**tables), {**values, **both})
@@ -441,8 +446,8 @@ class _Load:
         rows = connection.execute(statement, values, binary=True).fetchall()
         there.update(row[0] for row in rows if row[-1])
         by_key: dict[str, list[PhotoKey]] = {}
-        for *photo, key, _ in rows:
-            by_key.setdefault(key, []).append(PhotoKey(*photo))
+        for row in rows:
+            by_key.setdefault(row[-2], []).append(PhotoKey(*row[:-2]))
         return {place: by_key[key] for place, key in enumerate(keys) if key and key in by_key}
 
 

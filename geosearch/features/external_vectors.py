@@ -336,17 +336,22 @@ def _matrix(column: pa.Array) -> tuple[NDArray[np.float32], dict[int, str]]:
     """The vectors of a column; of those that are none, or of another length, zeros, and why."""
     import pyarrow.compute as pc
 
-    lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
+    lengths = np.nan_to_num(pc.list_value_length(column).to_numpy(zero_copy_only=False))
+    lengths = lengths.astype(np.int64)  # null is 0
     known = lengths[lengths > 0]
     dimension = int(np.bincount(known).argmax()) if len(known) else 1
     fits = lengths == dimension
-    values = column.filter(pc.equal(pc.list_value_length(column), dimension)).flatten()
-    flat = values.to_numpy(zero_copy_only=False).astype(np.float32)  # null becomes NaN
+    # Only where it must be: most files are whole, and of each block this would be a copy.
+    whole = (
+        column if fits.all() else column.filter(pc.equal(pc.list_value_length(column), dimension))
+    )
+    values = whole.flatten().to_numpy(zero_copy_only=False)
+    rows = values.astype(np.float32, copy=False).reshape(-1, dimension)  # null becomes NaN
     if fits.all():
-        return flat.reshape(-1, dimension), {}
+        return rows, {}
     matrix = np.zeros((len(lengths), dimension), np.float32)
-    matrix[fits] = flat.reshape(-1, dimension)
-    return matrix, {int(n): f"its length is {max(lengths[n], 0)}" for n in np.flatnonzero(~fits)}
+    matrix[fits] = rows
+    return matrix, {int(n): f"its length is {lengths[n]}" for n in np.flatnonzero(~fits)}
 
 
 def _text(path: Path, match: str) -> Iterator[Block]:
