@@ -130,6 +130,9 @@ RECORDED: tuple[LiteralString, ...] = (
     " (photo_id, model_id, collection_id, geom, author, embedding, shelf)"
     " SELECT photo_id, model_id, collection_id, geom, author, embedding, shelf"
     " FROM geosearch.all_embeddings WHERE collection_id = %(secret)s ORDER BY photo_id LIMIT 20",
+    "INSERT INTO geosearch.all_claims (photo_id, model_id, collection_id, holder, shelf)"
+    " SELECT id, 1, collection_id, gen_random_uuid(), shelf FROM geosearch.all_photos"
+    " WHERE collection_id = %(secret)s",
     "INSERT INTO geosearch.all_write_backs"
     " (photo_id, collection_id, target, path, new, message, shelf)"
     " SELECT id, collection_id, 'sidecar', uri, jsonb_build_object('lat', %(seed)s::int),"
@@ -667,6 +670,10 @@ def test_nobody_deletes_what_is_anothers_nor_learns_of_it_by_trying(
         "DELETE FROM geosearch.photos WHERE id > 400",
         "DELETE FROM geosearch.photos_c2",
         "DELETE FROM geosearch.write_backs_c2",
+        "DELETE FROM geosearch.claims_c2",
+        "UPDATE geosearch.claims SET holder = gen_random_uuid() RETURNING photo_id",
+        "INSERT INTO geosearch.claims_c2 (photo_id, model_id, collection_id, holder, shelf) "
+        "SELECT id, 1, 2, gen_random_uuid(), 2 FROM generate_series(1, 1000) AS id",
         "UPDATE geosearch.write_backs SET path = '/' RETURNING message",
         "DELETE FROM geosearch.all_photos",
         "TRUNCATE geosearch.photos_open",
@@ -705,7 +712,9 @@ def _everything(database: Database) -> list[Any]:
     with database.connection() as connection:
         return [
             connection.execute(
-                sql.SQL("SELECT count(*), sum(id) FROM geosearch.{}").format(sql.Identifier(table))
+                sql.SQL("SELECT count(*), sum(hashtext(t::text)) FROM geosearch.{} AS t").format(
+                    sql.Identifier(table)
+                )
             ).fetchone()
             for table in (
                 "all_photos",
@@ -715,5 +724,6 @@ def _everything(database: Database) -> list[Any]:
                 "all_evaluations",
                 "all_partitions",
                 "all_coverage",
+                "all_claims",
             )
         ]

@@ -74,6 +74,7 @@ SHELVED = {
         "all_thumbnails",
         "all_rejects",
         "all_files",
+        "all_claims",
     ),
     *("all_embeddings", "all_queries", "all_coverage"),
 }

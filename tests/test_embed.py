@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from geosearch.cli.app import app
-from geosearch.database import leases
 from geosearch.database.connection import Database
-from geosearch.errors import DatabaseError, InputError, NotFoundError, Reason
+from geosearch.errors import InputError, NotFoundError, Reason
 from geosearch.features import Backbone, Description, embed, embed_files, embed_query
 from geosearch.features.extraction import Rejected
 from geosearch.features.model_rows import (
@@ -254,22 +253,6 @@ def test_a_photo_deleted_during_the_run_is_left_out(database: Database, tmp_path
     assert set(stored(database)) == {path.name for path in paths} - {paths[2].name}
 
 
-def test_two_runs_of_one_model_do_not_work_at_once(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "_PATIENCE_S", 0.1)
-    put(database, tmp_path, 1)
-    refused: list[str] = []
-
-    def embed_again() -> None:
-        with pytest.raises(DatabaseError, match="another run is embedding") as error:
-            embed(database, backbone())
-        refused.append(error.value.message)
-
-    assert embed(database, backbone(before=embed_again)).embedded == 1
-    assert len(refused) == 1
-
-
 @pytest.mark.parametrize("name", ["batch_size", "workers"])
 def test_numbers_below_one_are_refused(database: Database, name: str) -> None:
     with pytest.raises(InputError, match=f"{name}: 0"):
@@ -280,9 +263,11 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from geosearch.database.connection import Database
+from geosearch.database import leases
 from geosearch.features import embed, embedding_run
 from tests.test_embed import backbone
 
+leases._TERM_S, leases._RENEWED_S = 1.5, 0.3
 embedding_run.CHUNK = 4
 with Database(sys.argv[1]) as database:
     embed(database, backbone(before=lambda: time.sleep(0.05)), batch_size=2, workers=2)

@@ -19,10 +19,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from geosearch.database import leases, migrations
+from geosearch.database import migrations
 from geosearch.database.connection import Database, pooled
 from geosearch.database.session import check_schema
-from geosearch.errors import DatabaseError
 from geosearch.features import embed
 from geosearch.ingest import ingest
 from geosearch.retrieval import EVERYTHING, Filter, nearest, recall
@@ -275,24 +274,24 @@ def test_the_schema_is_made_and_photos_come_in_through_a_pooler(
         drop_database(direct)
 
 
-def test_two_runs_of_one_model_do_not_work_at_once(
-    behind: Database, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_runs_of_one_model_share_it_behind_a_pooler_and_beside_it(
+    behind: Database, database: Database, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(leases, "_PATIENCE_S", 0.1)
-    write_photos(tmp_path, 1)
+    paths = write_photos(tmp_path, 40)
     ingest(behind, [tmp_path], collection="towns")
-    refused: list[str] = []
 
-    def embed_again() -> None:
-        for other in (behind, database):
-            with pytest.raises(DatabaseError, match="another run is embedding") as error:
-                embed(other, backbone())
-            refused.append(error.value.message)
+    def run(opened: Database) -> int:
+        slow = backbone(before=lambda: time.sleep(0.03))
+        return embed(opened, slow, batch_size=1, workers=1).embedded
 
-    assert embed(behind, backbone(before=embed_again)).embedded == 1
-    assert len(refused) == 2
-    # Nothing is left of the lock, whichever backend the run began and ended at.
-    assert embed(behind, backbone()).pending == 0
+    with ThreadPoolExecutor(2) as threads:
+        shares = list(threads.map(run, (behind, database)))
+    assert min(shares) > 0
+    assert sum(shares) == len(paths)
+    assert set(stored(database)) == {path.name for path in paths}
+    # Nothing is left of the leases, whichever backends they were taken at.
+    with database.connection() as connection:
+        assert connection.execute("SELECT FROM geosearch.leases").fetchall() == []
 
 
 def test_nothing_that_a_build_sets_reaches_other_programs(database: Database, port: int) -> None:

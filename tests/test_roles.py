@@ -141,7 +141,8 @@ COMMON = {
 }
 #: What lies on the open shelf: nothing of it is hidden from any role.
 OPEN_SHELF = (
-    r"(photos|photo_changes|write_backs|thumbnails|rejects|files|embeddings|queries|coverage)_open"
+    r"(photos|photo_changes|write_backs|thumbnails|rejects|files|claims|embeddings|queries"
+    r"|coverage)_open"
     r"|embeddings_m\d+"
 )
 
@@ -176,7 +177,8 @@ def test_every_relation_has_its_rights(world: World) -> None:
                 assert (reads_all, analyst, ingester) == (False, True, True), name
                 assert not (
                     reads_some
-                    and relation in ("photo_changes_open", "write_backs_open", "files_open")
+                    and relation
+                    in ("photo_changes_open", "write_backs_open", "files_open", "claims_open")
                 )
             elif relation == "leases":  # of those who embed
                 assert (reads_some, analyst, ingester) == (False, False, True), name
@@ -252,6 +254,7 @@ TABLES = (
     "evaluations",
     "rejects",
     "files",
+    "claims",
     "photo_changes",
     "write_backs",
     "thumbnails",

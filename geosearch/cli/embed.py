@@ -29,8 +29,8 @@ def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> 
 
     Those without a position, or with a guessed one, are embedded to be asked about.
 
-    Can be stopped and run again. Exit code 3: done, but some photos were rejected
-    (see geosearch rejects).
+    Can be stopped and run again, and run by several hosts at once, which share the
+    work. Exit code 3: done, but some photos were rejected (see geosearch rejects).
 
     Example: geosearch embed --model torchvision/vgg16+max --collection mine
     """
@@ -53,10 +53,11 @@ def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> 
 
 def said_of(summary: EmbedSummary) -> str:
     """What a run did, in a line."""
+    others = f"{summary.others:,} done by others, " if summary.others else ""
     return (
         f"{summary.model}: {number_of(summary.embedded, 'photo')} embedded in "
         f"{summary.seconds:.1f} s ({summary.photos_per_s:,.0f} photos/s), "
-        f"{summary.rejected:,} rejected, "
+        f"{others}{summary.rejected:,} rejected, "
         f"{summary.skipped:,} skipped (rejected earlier; --retry tries them again)"
     )
 

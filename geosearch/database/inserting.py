@@ -59,6 +59,13 @@ def start_run(
     return insert(connection, "runs", {"sources": [], "software": software_versions()} | row | more)
 
 
+def note_run(connection: Connection, run_id: int, counts: Row) -> None:
+    """Record what a run has done so far."""
+    connection.execute(
+        "UPDATE geosearch.runs SET counts = %s WHERE id = %s", (Jsonb(dict(counts)), run_id)
+    )
+
+
 def finish_run(
     connection: Connection, run_id: int, counts: Row, model_id: int | None = None
 ) -> None:

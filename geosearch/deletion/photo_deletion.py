@@ -104,7 +104,7 @@ class Going:
         run: int | None = None,
     ) -> None:
         self.connection = connection
-        theirs = ("embeddings", "queries", "rejects", "files", "thumbnails")
+        theirs = ("embeddings", "queries", "rejects", "files", "claims", "thumbnails")
         logs = ("photo_changes", "write_backs")
         self.tables = writable_tables(connection, "photos", *theirs, *logs)
         table: sql.Composable = self.tables["photos"]

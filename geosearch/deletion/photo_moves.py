@@ -222,6 +222,7 @@ _MOVE: tuple[LiteralString, ...] = (
     "SELECT FROM {photos} WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE",
     "DELETE FROM {rejects} WHERE photo_id = ANY(%(ids)s)",
     "DELETE FROM {files} WHERE photo_id = ANY(%(ids)s)",
+    "DELETE FROM {claims} WHERE photo_id = ANY(%(ids)s)",
     # Of their history what reviews ask: what a reviewed position replaced, and the last correction
     # that goes before an older review, without what it replaced.
     """

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, LiteralString, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
-from psycopg import sql
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg.rows import class_row
 
 from geosearch.arguments import check_range
 from geosearch.database.collection_rows import find_collection
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import PhotoKey, copy_embeddings
-from geosearch.database.embedding_tables import writable_tables
-from geosearch.database.inserting import finish_run, start_run
-from geosearch.database.leases import only_one
+from geosearch.database.inserting import finish_run, note_run, start_run
+from geosearch.database.leases import one_of_several
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import DatabaseError, Reason
 from geosearch.features.backbones import Backbone
+from geosearch.features.embedding_claims import MOST, Claims, Pending, filled
 from geosearch.features.extraction import Outcome, Rejected, embed_batch, outcome_of
 from geosearch.features.licences import remark
-from geosearch.features.model_rows import register_model
+from geosearch.features.model_rows import Model, register_model
 from geosearch.features.places_model import refuse_places
 from geosearch.features.whitening import WhitenedBackbone, find_backbone
 from geosearch.parallel import batched, ordered_map, processors
@@ -36,15 +37,22 @@ logger = logging.getLogger(__name__)
 #: A transaction holds at most this many photos or seconds of work: what a killed run does again.
 CHUNK = 2048
 COMMIT_EVERY_S = 5.0
-_PAGE = 4096
+#: Batches that each worker has before it.
+_AHEAD = 2
+#: Seconds between two looks whether others have done what they had claimed.
+_LOOKS_EVERY_S = 0.5
+#: Tries to write, and what may come in between.
+_TRIES = 5
+_MOVING = (DeadlockDetected, SerializationFailure)
 
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What an embed run did: `pending` = `embedded` + `rejected` + `gone`.
+    """What an embed run did: `pending` = `embedded` + `rejected` + `gone` + `others`.
 
-    `gone` photos were deleted while the run was at work.
-    `skipped` photos were rejected by an earlier run and not tried again.
+    `gone` photos were deleted while the run was at them; `others` were done by other processes, or
+    deleted, before it came to them. `skipped` photos were rejected by an earlier run and not tried
+    again.
     """
 
     run_id: int
@@ -54,18 +62,10 @@ class EmbedSummary:
     embedded: int
     rejected: int
     gone: int
+    others: int
     skipped: int
     seconds: float
     photos_per_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    id: int
-    collection_id: int
-    uri: str
-    sha256: bytes
-    reference: bool
 
 
 class EmbedOptions(TypedDict, total=False):
@@ -95,9 +95,10 @@ def embed(
     For a whitened model, photos are embedded with the one it comes of first, and those embeddings
     are whitened.
 
-    Can be killed at any moment and run again: a photo is embedded or rejected once. Photos whose
-    file could not be read are tried again by every run; those that could not be decoded or
-    embedded only with `retry`.
+    Any number of processes, on any hosts, may do so at once: they share what is to do, and each
+    ends when all is done. Can be killed at any moment and run again: a photo is embedded or
+    rejected once. Photos whose file could not be read are tried again by every later run; those
+    that could not be decoded or embedded only with `retry`.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def embed(
         Photos per call of the network, and threads that read, decode and embed; the defaults
         suit the device and the processor.
     progress
-        Called with (photos done, photos to do).
+        Called with (photos done, by other processes too, photos to do).
 
     Raises
     ------
@@ -118,7 +119,7 @@ def embed(
     NotFoundError
         There is no such collection.
     DatabaseError
-        Another run is embedding with this model.
+        The model is being deleted.
     """
     check_range("batch_size", batch_size, 1)
     check_range("workers", workers, 1)
@@ -160,7 +161,7 @@ def embed_pending(
     Nor any beside those of a private collection that it was fitted to (InputError).
     """
     base_id = backbone.base_id if isinstance(backbone, WhitenedBackbone) else None
-    batch_size = (batch_size or backbone.batch_size) if base_id is None else _PAGE
+    batch_size = (batch_size or backbone.batch_size) if base_id is None else MOST
     workers = workers or processors()
     with database.connection() as connection:
         collection_id = None if collection is None else find_collection(connection, collection)
@@ -168,73 +169,148 @@ def embed_pending(
             collection_id = backbone.check_collection(connection, collection_id)
         row = register_model(connection, backbone.description)
     refusal = DatabaseError(
-        f"another run is embedding with {row.name} (model {row.id})",
-        "Wait for it to end; what it leaves undone, the next run does.",
+        f"{row.name} (model {row.id}) is being deleted, or its embeddings are being imported",
+        "Wait for that to end, then run the same command again.",
     )
-    with only_one(database, f"embed {row.id}", refusal):  # two would do, and lose, the same work
-        started = time.perf_counter()
-        with database.connection() as connection:
-            options = {
-                "device": backbone.device,
-                "batch_size": batch_size,
-                "workers": workers,
-                "retry": retry,
-            }
-            run_id = start_run(connection, "embed", collection_id, options, model_id=row.id)
-            asked = {
-                "model": row.id,
-                "base": base_id,
-                "collection": collection_id,
-                "retry": retry,
-            }
-            last, pending, skipped = _survey(connection, asked)
-        if progress is not None:
-            progress(0, pending)
+    with one_of_several(database, f"embed {row.id}", refusal) as lease:
+        claims = Claims(database, row.id, lease, collection_id, base_id, retry)
+        run = _Run(claims, row, backbone, batch_size, workers, progress)
+        return run.embed()
 
-        def work(batch: tuple[_Pending, ...]) -> list[tuple[_Pending, Outcome]]:
-            if isinstance(backbone, WhitenedBackbone):
-                return _whitened(database, backbone, batch)
-            outcomes = embed_batch(
-                backbone,
-                [photo.uri for photo in batch],
-                [photo.sha256 for photo in batch],
-                look=[not photo.reference for photo in batch],
-            )
-            return list(zip(batch, outcomes, strict=True))
 
-        photos = _pending(database, asked | {"last": last})
-        results = ordered_map(work, batched(photos, batch_size), workers)
-        embedded = rejected = 0
-        for chunk in _chunks(_counted(results, pending, progress)):
-            with database.connection() as connection:
-                new, bad = _write(connection, row.id, run_id, chunk)
-            embedded, rejected = embedded + new, rejected + bad
-        seconds = time.perf_counter() - started
+class _Run:
+    """A run of one process, perhaps beside others: what it did, and what all of them did."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        model: Model,
+        backbone: Backbone,
+        batch_size: int,
+        workers: int,
+        progress: Progress | None,
+    ) -> None:
+        self._claims, self._model, self._backbone = claims, model, backbone
+        self._database = claims.database
+        self._batch_size, self._workers, self._progress = batch_size, workers, progress
+        self._started = time.perf_counter()
+        options = {
+            "device": backbone.device,
+            "batch_size": batch_size,
+            "workers": workers,
+            "retry": claims.retry,
+        }
+        with self._database.connection() as connection:
+            self._id = start_run(connection, "embed", claims.collection, options, model_id=model.id)
+            self._pending, self._skipped = claims.survey(connection)
+            self._before = self._done_by_all(connection)
+        #: `embedded`, `rejected`, and `late`: others had them after all.
+        self._counts: Counter[str] = Counter()
+        self._handled = self._others = 0
+
+    def embed(self) -> EmbedSummary:
+        """Embed until nothing is left to do, whoever does it, as the database says."""
+        self._report(0)
+        start = self._claims.first(0) if self._pending else None
+        while start is not None:
+            before = self._claims.counted
+            photos = self._claims.walk(start, self._workers * _AHEAD * self._batch_size)
+            batches = batched(photos, self._batch_size)
+            results = ordered_map(self._work, batches, self._workers, ahead=_AHEAD)
+            for chunk in _chunks(self._seen(results)):
+                self._write(chunk)
+            if self._claims.counted == before:  # others are at what is left
+                time.sleep(_LOOKS_EVERY_S)
+            self._look()
+            start = self._claims.first(start)
+        return self._summary()
+
+    def _work(self, batch: tuple[Pending, ...]) -> list[tuple[Pending, Outcome]]:
+        if isinstance(self._backbone, WhitenedBackbone):
+            return _whitened(self._database, self._backbone, batch)
+        outcomes = embed_batch(
+            self._backbone,
+            [photo.uri for photo in batch],
+            [photo.sha256 for photo in batch],
+            look=[not photo.reference for photo in batch],
+        )
+        return list(zip(batch, outcomes, strict=True))
+
+    def _seen(self, results: _Results) -> _Results:
+        for result in results:
+            self._report(len(result))
+            yield result
+
+    def _report(self, more: int) -> None:
+        self._handled += more
+        if self._progress is not None:
+            self._progress(min(self._handled + self._others, self._pending), self._pending)
+
+    def _look(self) -> None:
+        """See what others have done since this run began."""
+        with self._database.connection() as connection:
+            done = self._done_by_all(connection)
+        self._others = done - self._before - self._counts["embedded"] - self._counts["rejected"]
+        self._report(0)
+
+    def _done_by_all(self, connection: Connection) -> int:
+        row = connection.execute(_DONE, (self._model.id,)).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _write(self, chunk: list[tuple[Pending, Outcome]]) -> None:
+        """Write a chunk; once more if its photos move to another shelf at the same moment."""
+        for left in reversed(range(_TRIES)):
+            try:
+                with self._database.connection() as connection:
+                    counts = self._counts + _write(connection, self._claims, self._id, chunk)
+                    done = {name: counts[name] for name in ("embedded", "rejected")}
+                    note_run(connection, self._id, done)
+            except DatabaseError as error:
+                if not left or not isinstance(error.__cause__, _MOVING):
+                    raise
+            else:
+                self._counts = counts
+                break
+        self._look()
+
+    def _summary(self) -> EmbedSummary:
+        embedded, rejected = self._counts["embedded"], self._counts["rejected"]
+        had = self._claims.counted - self._counts["late"]
+        seconds = time.perf_counter() - self._started
         summary = EmbedSummary(
-            run_id=run_id,
-            model_id=row.id,
-            model=row.name,
-            pending=pending,
+            run_id=self._id,
+            model_id=self._model.id,
+            model=self._model.name,
+            pending=self._pending,
             embedded=embedded,
             rejected=rejected,
-            gone=pending - embedded - rejected,
-            skipped=skipped,
+            gone=had - embedded - rejected,
+            others=max(0, self._pending - had),
+            skipped=self._skipped,
             seconds=seconds,
             photos_per_s=(embedded + rejected) / seconds,
         )
-        with database.connection() as connection:
-            names = ("pending", "embedded", "rejected", "gone", "skipped")
-            finish_run(connection, run_id, {name: getattr(summary, name) for name in names})
-    return summary
+        with self._database.connection() as connection:
+            names = ("pending", "embedded", "rejected", "gone", "others", "skipped")
+            finish_run(connection, self._id, {name: getattr(summary, name) for name in names})
+        return summary
+
+
+_DONE = """
+    SELECT coalesce(sum((counts -> 'embedded')::bigint + (counts -> 'rejected')::bigint), 0)
+    FROM geosearch.runs
+    WHERE kind = 'embed' AND model_id = %s
+"""
 
 
 def _whitened(
-    database: Database, backbone: WhitenedBackbone, batch: tuple[_Pending, ...]
-) -> list[tuple[_Pending, Outcome]]:
+    database: Database, backbone: WhitenedBackbone, batch: tuple[Pending, ...]
+) -> list[tuple[Pending, Outcome]]:
     """Photos with their stored embeddings whitened; those of which there is none left are gone."""
     with database.connection() as connection:
         rows = connection.execute(
-            _sql(
+            filled(
                 connection,
                 """
                 SELECT photo_id, embedding, low_information FROM {embeddings} AS e
@@ -260,21 +336,12 @@ def _whitened(
     ]
 
 
-_Results = Iterator[list[tuple[_Pending, Outcome]]]
-
-
-def _counted(results: _Results, total: int, progress: Progress | None) -> _Results:
-    done = 0
-    for result in results:
-        done += len(result)
-        if progress is not None:
-            progress(done, total)
-        yield result
+_Results = Iterator[list[tuple[Pending, Outcome]]]
 
 
 def _chunks(results: _Results) -> _Results:
     """Results gathered into transactions."""
-    chunk: list[tuple[_Pending, Outcome]] = []
+    chunk: list[tuple[Pending, Outcome]] = []
     since = time.monotonic()
     for result in results:
         chunk += result
@@ -285,150 +352,58 @@ def _chunks(results: _Results) -> _Results:
         yield chunk
 
 
-# Photos to embed: without an embedding of the model but with one of the model it comes of, if it
-# comes of one, and not rejected for good.
-_TO_DO = """
-    FROM {photos} AS photos
-    WHERE (%(collection)s::bigint IS NULL OR photos.collection_id = %(collection)s)
-        AND photos.position_source IS DISTINCT FROM 'place'
-        AND NOT EXISTS (
-            SELECT FROM {embeddings} AS embeddings
-            WHERE embeddings.model_id = %(model)s AND embeddings.photo_id = photos.id
-        )
-        AND NOT EXISTS (
-            SELECT FROM {queries} AS queries
-            WHERE queries.model_id = %(model)s AND queries.photo_id = photos.id
-        )
-        AND (
-            %(base)s::bigint IS NULL
-            OR EXISTS (
-                SELECT FROM {embeddings} AS embeddings
-                WHERE embeddings.model_id = %(base)s AND embeddings.photo_id = photos.id
-            )
-            OR EXISTS (
-                SELECT FROM {queries} AS queries
-                WHERE queries.model_id = %(base)s AND queries.photo_id = photos.id
-            )
-        )
-"""
-_REJECTED = """
-        EXISTS (
-            SELECT FROM {rejects} AS rejects
-            WHERE rejects.model_id = %(model)s
-                AND rejects.photo_id = photos.id
-                AND rejects.stage <> 'read'
-        )
-"""
-
-
-def _sql(connection: Connection, template: LiteralString) -> sql.Composed:
-    """A statement over what this login may write."""
-    tables = writable_tables(connection, "photos", "rejects", "embeddings", "queries")
-    parts = {"to_do": sql.SQL(_TO_DO), "rejected": sql.SQL(_REJECTED)}
-    return sql.SQL(template).format(
-        **tables, **{name: part.format(**tables) for name, part in parts.items()}
-    )
-
-
-def _survey(connection: Connection, asked: dict[str, Any]) -> tuple[int, int, int]:
-    """Highest id, number of photos to do, number skipped. Later photos are the next run's."""
-    row = connection.execute(
-        _sql(
-            connection,
-            """
-            WITH to_do AS (
-                SELECT photos.id, NOT %(retry)s AND {rejected} AS skipped
-                {to_do}
-            )
-            SELECT
-                coalesce(max(id), 0),
-                count(*) FILTER (WHERE NOT skipped),
-                count(*) FILTER (WHERE skipped)
-            FROM to_do
-            """,
-        ),
-        asked,
-    ).fetchone()
-    assert row is not None
-    return row[0], row[1], row[2]
-
-
-def _pending(database: Database, asked: dict[str, Any]) -> Iterator[_Pending]:
-    """Photos to do up to id `last`, by id, a page at a time: memory does not grow with them."""
-    statement = """
-        SELECT photos.id, photos.collection_id, photos.uri, photos.sha256,
-            photos.geom IS NOT NULL AS reference
-        {to_do}
-            AND (%(retry)s OR NOT {rejected})
-            AND photos.id > %(after)s AND photos.id <= %(last)s
-        ORDER BY photos.id
-        LIMIT %(page)s
-    """
-    after = 0
-    while True:
-        with (
-            database.connection() as connection,
-            connection.cursor(row_factory=class_row(_Pending)) as cursor,
-        ):
-            page = cursor.execute(
-                _sql(connection, statement), asked | {"after": after, "page": _PAGE}
-            ).fetchall()
-        yield from page
-        if len(page) < _PAGE:
-            return
-        after = page[-1].id
-
-
 def _write(
-    connection: Connection, model_id: int, run_id: int, chunk: list[tuple[_Pending, Outcome]]
-) -> tuple[int, int]:
-    """Write one chunk; how many were embedded and how many rejected. Deleted photos are left out.
+    connection: Connection, claims: Claims, run_id: int, chunk: list[tuple[Pending, Outcome]]
+) -> Counter[str]:
+    """Write one chunk and end its claims; what was written, and what others had after all.
 
     The columns copied to the embeddings are read, and the photos locked, in the same transaction.
     """
-    there = lock_photos(connection, [photo.id for photo, _ in chunk])
+    ids = [photo.id for photo, _ in chunk]
+    there = lock_photos(connection, ids)
+    ours = claims.end(connection, ids)
     embedded = [
         (photo.id, outcome)
         for photo, outcome in chunk
-        if isinstance(outcome, Query) and photo.id in there
+        if isinstance(outcome, Query) and photo.id in ours
     ]
     rejected = [
-        (photo, outcome)
+        (there[photo.id], outcome)
         for photo, outcome in chunk
-        if isinstance(outcome, Rejected) and photo.id in there
+        if isinstance(outcome, Rejected) and photo.id in ours
     ]
     if embedded:
-        write_embeddings(connection, model_id, there, embedded)
+        write_embeddings(connection, claims.model, there, embedded)
         # Rejected by an earlier run, embedded by this one.
         connection.execute(
-            _sql(connection, "DELETE FROM {rejects} WHERE model_id = %s AND photo_id = ANY(%s)"),
-            (model_id, [photo_id for photo_id, _ in embedded]),
+            filled(connection, "DELETE FROM {rejects} WHERE model_id = %s AND photo_id = ANY(%s)"),
+            (claims.model, [photo_id for photo_id, _ in embedded]),
         )
     write_rejects(
         connection,
         [
             RejectRow(
                 photo.collection_id,
-                there[photo.id].shelf,
-                photo.uri,
+                photo.shelf,
+                outcome.uri,
                 outcome.stage,
                 outcome.rejection.reason,
                 outcome.rejection.message,
-                photo.id,
-                model_id,
+                photo.photo_id,
+                claims.model,
                 run_id,
             )
             for photo, outcome in rejected
         ],
     )
-    return len(embedded), len(rejected)
+    return Counter(embedded=len(embedded), rejected=len(rejected), late=len(there) - len(ours))
 
 
 def lock_photos(connection: Connection, ids: Sequence[int]) -> dict[int, PhotoKey]:
     """The photos that there are of these ids, which stay as they are until the transaction ends."""
     with connection.cursor(row_factory=class_row(PhotoKey)) as cursor:
         keys = cursor.execute(
-            _sql(
+            filled(
                 connection,
                 """
                 SELECT
@@ -478,7 +453,7 @@ def write_rejects(connection: Connection, rows: Sequence[RejectRow]) -> None:
     """Write such rows, in place of earlier ones on the same photo."""
     with connection.cursor() as cursor:
         cursor.executemany(
-            _sql(
+            filled(
                 connection,
                 """
                 INSERT INTO {rejects}
@@ -489,7 +464,8 @@ def write_rejects(connection: Connection, rows: Sequence[RejectRow]) -> None:
                     reason = excluded.reason,
                     message = excluded.message,
                     photo_id = excluded.photo_id,
-                    run_id = excluded.run_id
+                    run_id = excluded.run_id,
+                    created_at = excluded.created_at
                 """,
             ),
             rows,

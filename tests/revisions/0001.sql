@@ -143,5 +143,7 @@ INSERT INTO geosearch.all_qgis_projects (name, metadata, content) VALUES ('map',
 
 INSERT INTO geosearch.tokens (role, name, sha256, expires_at)
 VALUES ('ann', 'a script', sha256('t'), now());
+INSERT INTO geosearch.all_claims (photo_id, model_id, collection_id, holder)
+VALUES (1, 1, 1, gen_random_uuid());
 INSERT INTO geosearch.leases (work, holder, expires_at)
 VALUES ('embed 1', gen_random_uuid(), now());

@@ -11,7 +11,7 @@ BEGIN
         -- Not row by row: nothing else is on its shelf.
         EXECUTE format(
             'TRUNCATE embeddings_c%1$s, queries_c%1$s, photo_changes_c%1$s, write_backs_c%1$s, '
-            'thumbnails_c%1$s, rejects_c%1$s, files_c%1$s, coverage_c%1$s',
+            'thumbnails_c%1$s, rejects_c%1$s, files_c%1$s, claims_c%1$s, coverage_c%1$s',
             collection
         );
         EXECUTE format('ALTER TABLE all_photos DETACH PARTITION photos_c%s', collection);

@@ -3,7 +3,7 @@
 -- right on any relation with rows that are hidden from it, and a table all_x is for geosearch_owner.
 -- The view x shows what of it the caller may see:
 --
--- * Of shelved tables (photos, their changes and write-backs, thumbnails, rejects, files, embeddings, queries, coverage), the shelf of the public collections,
+-- * Of shelved tables (photos, their changes and write-backs, thumbnails, rejects, files, claims, embeddings, queries, coverage), the shelf of the public collections,
 --   x_open, and each private one, x_c<collection>, if the caller may read it. That is a condition
 --   without columns: PostgreSQL asks it once, before the first row, and skips the shelf if it is not
 --   met. What the caller asks about its rows is never asked.
@@ -16,7 +16,7 @@
 
 CREATE FUNCTION geosearch.shelved_tables() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '{photos, photo_changes, write_backs, thumbnails, rejects, files, embeddings, queries, coverage}'::text[];
+RETURN '{photos, photo_changes, write_backs, thumbnails, rejects, files, claims, embeddings, queries, coverage}'::text[];
 
 COMMENT ON FUNCTION geosearch.shelved_tables() IS
     'Tables whose rows are a collection''s, each on its shelf.';
@@ -461,7 +461,7 @@ BEGIN
                 ELSE format('Those of the private collection %s.', shelf) END
         );
         -- Of a GiST index, PostGIS tells its extent to whoever asks.
-        IF name NOT IN ('photo_changes', 'write_backs', 'thumbnails', 'rejects', 'files') THEN
+        IF name IN ('photos', 'embeddings', 'queries', 'coverage') THEN
             EXECUTE format(
                 'CREATE INDEX ON geosearch.%I USING %s (geom)',
                 part, CASE shelf WHEN 0 THEN 'gist' ELSE 'spgist' END
@@ -502,8 +502,8 @@ DECLARE
 BEGIN
     PERFORM make_views();  -- first: they name its relations
     FOREACH name IN ARRAY ARRAY[
-        'photo_changes', 'write_backs', 'thumbnails', 'rejects', 'files', 'embeddings', 'queries',
-        'coverage', 'photos'
+        'photo_changes', 'write_backs', 'thumbnails', 'rejects', 'files', 'claims', 'embeddings',
+        'queries', 'coverage', 'photos'
     ] LOOP
         EXECUTE format('DROP TABLE %I', name || '_c' || shelf);
     END LOOP;
@@ -536,6 +536,7 @@ BEGIN
         WHERE collection_id = collection;
         UPDATE all_queries SET shelf = CASE WHEN wanted THEN collection ELSE 0 END
         WHERE collection_id = collection;
+        DELETE FROM all_claims WHERE collection_id = collection;
         SET CONSTRAINTS ALL IMMEDIATE;
         IF wanted THEN
             PERFORM make_views();

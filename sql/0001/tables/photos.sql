@@ -106,7 +106,7 @@ CALL pg_temp.describe('geosearch.all_runs',
     options: Options of the command.
     started_at: Start of the run.
     finished_at: End; NULL while running or killed.
-    counts: Summary of the finished run.
+    counts: Summary of the finished run; of embed, before that, what it has done so far.
     undone_at: When what it did was taken back; NULL if it was not.
 $$);
 
@@ -280,6 +280,7 @@ CALL pg_temp.describe('geosearch.all_rejects',
     photo_id: The stored photo, for stage embed and for photos kept unlocated.
     model_id: Model, for embed.
     run_id: Latest run that saw it.
+    created_at: When it was written; with a model, when it was last tried.
 $$);
 
 CREATE TABLE geosearch.all_files (
@@ -486,6 +487,30 @@ CALL pg_temp.describe('geosearch.all_queries',
     licence: Copy of the photo's column.
     embedding: L2-normalised embedding, float16.
     low_information: Why the picture can hardly tell a place; NULL too where it was not looked at.
+$$);
+
+-- What is at work on a photo, that no other does the same. On shelves like all that names photos. A row
+-- counts for as long as its holder has a lease; it is deleted with what is written of the photo, and
+-- by whoever moves the photo: the holder then writes nothing.
+CREATE TABLE geosearch.all_claims (
+    photo_id bigint NOT NULL,
+    model_id bigint NOT NULL REFERENCES geosearch.models ON DELETE CASCADE,
+    collection_id bigint NOT NULL,
+    holder uuid NOT NULL,
+    shelf bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (model_id, photo_id, shelf),
+    FOREIGN KEY (photo_id, shelf) REFERENCES geosearch.all_photos (id, shelf)
+        ON DELETE CASCADE DEFERRABLE
+) PARTITION BY LIST (shelf);
+
+CREATE INDEX ON geosearch.all_claims (photo_id);
+
+CALL pg_temp.describe('geosearch.all_claims',
+    'Photos that processes are embedding at the moment, or were when they were killed.', $$
+    photo_id: The photo.
+    model_id: With which model.
+    collection_id: Collection of the photo.
+    holder: Who embeds it: the holder of a lease.
 $$);
 
 -- Embeddings carry copies of the photo's filter columns; this keeps them true, and lets those of a
