@@ -77,6 +77,7 @@ from geosearch.localization import (
     localize_stored,
     reproduce,
 )
+from geosearch.localization.localizing import with_here
 from geosearch.localization.request import Asking
 from geosearch.localization.reviews import (
     Accepted,
@@ -239,7 +240,8 @@ class Geosearch(Closing):
 
         It is given in any way of `geosearch.features.given_queries`. `exclude_self` leaves out
         those with its bytes, as is always done for a stored one, and `exclude_duplicates` those at
-        a smaller cosine distance.
+        a smaller cosine distance. Of a text, `here` of what is found says whether that is in this
+        collection at all, by the latest calibration of words.
 
         Raises
         ------
@@ -250,15 +252,14 @@ class Geosearch(Closing):
         """
         asked = one_or_stored(photo, photo_id, text)
         row, query = embed_one(self.database, self._backbone(model, device), asked)
-        return nearest_others(
-            self.database,
-            row.id,
-            query,
-            whole("k", k),
-            narrowed(where, conditions),
-            Exclusions(exclude_self or photo_id is not None, exclude_duplicates),
-            exact=exact,
-        ).neighbours
+        passing = narrowed(where, conditions)
+        left_out = Exclusions(exclude_self or photo_id is not None, exclude_duplicates)
+        found = nearest_others(
+            *(self.database, row.id, query, whole("k", k), passing, left_out), exact=exact
+        )
+        if text is not None:
+            found = with_here(self.database, row, query, found, None, passing, left_out)
+        return found.neighbours
 
     @checked_keywords
     def localize(

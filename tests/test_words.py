@@ -19,7 +19,7 @@ from geosearch.database.connection import Database
 from geosearch.errors import InputError
 from geosearch.features import backbones, load_backbone
 from geosearch.features.given_queries import GivenQuery, text_query
-from geosearch.localization import Request, request
+from geosearch.localization import request
 from geosearch.web.access import Gate
 from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
@@ -94,10 +94,12 @@ def test_words_find_the_photos_they_are_most_like(
     assert nearest.lat.tolist() == pytest.approx([10 + n for n in np.argsort(similar)[::-1]])
     assert nearest.distance == pytest.approx(1 - np.sort(similar)[::-1], abs=2e-3)
 
-    # A calibration, which is of pictures, is not even looked for.
+    # Only a calibration of words is looked for.
+    looked_for: list[bool] = []
     with monkeypatch.context() as patched:
-        patched.setattr(request, "latest_calibration", lambda *_: pytest.fail("calibrated"))
+        patched.setattr(request, "latest_calibration", lambda *_, words: looked_for.append(words))
         answer = opened.localize(text=SAID, model=spec)
+    assert looked_for == [True]
     assert answer.photo == f"text:{SAID}"
     assert answer.probability_within_km == {}
     assert answer.calibration_fits is None
@@ -128,8 +130,6 @@ def test_words_that_cannot_be_asked_are_refused(gs: tuple[Geosearch, str]) -> No
             opened.nearest(text=text, model=spec)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="not both"):
         opened.localize("x.jpg", text=SAID, model=spec)
-    with pytest.raises(InputError, match="was fitted to pictures"):
-        opened.localize(text=SAID, model=spec, parameters=Request(calibration=1))
     with pytest.raises(InputError, match="compares pictures"):
         opened.localize(text=SAID, model=spec, verify=5)
     both: list[GivenQuery] = [text_query(SAID), "x.jpg"]

@@ -68,17 +68,20 @@ def latest_calibration(
     where: Filter = EVERYTHING,
     verify: int = 0,
     others: Sequence[str] = (),
+    *,
+    words: bool = False,
 ) -> Calibration | None:
     """The latest calibration of a model for a filter, fitted with so many neighbours verified.
 
-    Of a model alone, or together with the `others` of these fingerprints, in the order of ids.
+    Of a model alone, or together with the `others` of these fingerprints, in the order of ids; one
+    that was fitted to `words`, or else to photos.
     One that was fitted with these very conditions, in any order, is preferred; otherwise it is the
     latest that was fitted without any. None if there is neither.
     """
     found = _select(
         connection,
-        "WHERE id = geosearch.calibration_for(%s, %s, %s, %s)",
-        (model_id, Jsonb(where.to_json()), verify, list(others)),
+        "WHERE id = geosearch.calibration_for(%s, %s, %s, %s, %s)",
+        (model_id, Jsonb(where.to_json()), verify, list(others), words),
     )
     return found[0] if found else None
 

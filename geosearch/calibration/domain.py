@@ -18,7 +18,7 @@ class Fits(StrEnum):
     """Whether a calibration holds for an answer.
 
     `unsure`: it does if the place is among the references, but it is likelier elsewhere, at even
-    odds. `widened`: the photo is unlike those fitted to, and its regions were widened for it.
+    odds. `widened`: the query is unlike those fitted to, and its regions were widened for it.
     """
 
     YES = "yes"
@@ -33,7 +33,7 @@ class Domain(Record):
 
     `n` queries on the day `made`; `references` that passed the filter `where`; `coverage`: for each
     level in per cent, the share of the queries held out whose truth was in the region; `verify`
-    neighbours of each were verified.
+    neighbours of each were verified. The queries were photos, or `words`.
     """
 
     queries: str
@@ -43,6 +43,7 @@ class Domain(Record):
     where: Mapping[str, Any]
     coverage: Mapping[str, float]
     verify: int = 0
+    words: bool = False
 
     @property
     def most(self) -> int:
@@ -66,7 +67,8 @@ class Domain(Record):
             f"its {level} % regions held {100 * share:.0f} %"
             for level, share in self.coverage.items()
         )
-        asked = f"{self.n:,} queries of {self.queries} to {self.references:,} references"
+        kind = "texts" if self.words else "queries"
+        asked = f"{self.n:,} {kind} of {self.queries} to {self.references:,} references"
         verified = f", {self.verify} neighbours verified," if self.verify else ""
         return f"{asked}{verified} on {self.made}; {held}"
 

@@ -181,6 +181,11 @@ class Fitted(Settings, Record):
     pool: Pool | None = None
 
     @property
+    def words(self) -> bool:
+        """Whether it was fitted to words; else it was to photos."""
+        return self.domain is not None and self.domain.words
+
+    @property
     def fingerprints(self) -> tuple[str, ...]:
         """Those of the models that answer together with the first."""
         return () if self.pool is None else self.pool.fingerprints

@@ -45,12 +45,17 @@ def calibrate(context: typer.Context, as_json: JsonOption = False, **given: Any)
     latest one of its model: the one made with the same filter, or else with none. What tracks are
     worth is learned only with --track.
 
+    Words are far from all pictures, so that what is fitted to photos does not hold for them:
+    --texts and --titles fit a calibration for --text, which is used for words alone.
+
     Of several models each is fitted alone, and then how much each counts where they answer
     together; the figures are beside those of the best one alone.
 
     Example: geosearch calibrate queries.csv --json
 
     Example: geosearch calibrate queries.csv --model packaged/efficientnet-lite0 --model file:b.pt
+
+    Example: geosearch calibrate --texts texts.csv --model open_clip/ViT-B-32@openai
     """
     from geosearch.evaluation import calibrating
 
@@ -92,9 +97,10 @@ def list_all(context: typer.Context, as_json: JsonOption = False) -> None:
         "made": lambda item: f"{item.created_at:%Y-%m-%d}" if item.created_at else "",
         "model": lambda item: item.model,
         "filter": lambda item: str(item.where),
+        "of": lambda item: "words" if item.fitted.words else "photos",
         "queries": lambda item: f"{item.queries} ({item.n_fit + item.n_check})",
     }
-    text = ("model", "filter", "queries")
+    text = ("model", "filter", "of", "queries")
     none = "none yet; geosearch calibrate QUERIES.csv makes one"
     console.print_list(context, as_json, list_calibrations, columns, text, none)
 
@@ -175,7 +181,8 @@ def _print(made: Calibration) -> None:
         f"k {fitted.k}, {fitted.weighting}, bandwidth {fitted.bandwidth:g} spacings of about "
         f"{format_km(fitted.spacing.middle)}, "
         f"sharpness {fitted.sharpness:g}; "
-        f"fitted to {made.n_fit + made.n_check} queries of {made.queries}",
+        f"fitted to {made.n_fit + made.n_check} {'texts' if fitted.words else 'queries'} of "
+        f"{made.queries}",
     )
     if fitted.pool is not None:
         counts = zip(made.model.split(" + "), fitted.pool.powers, strict=True)

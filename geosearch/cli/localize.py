@@ -135,9 +135,9 @@ def localize(
     """Estimate where photos were taken. `geosearch show` reads recorded answers back.
 
     Those of files; or of the database, then by their stored embeddings, and without themselves
-    among the neighbours; or by vectors that the model made elsewhere; or by words, without any
-    calibration. --unlocated asks about those of the collections that are searched, or --of others;
-    killed, the same command goes on.
+    among the neighbours; or by vectors that the model made elsewhere; or by words, with a
+    calibration of words (geosearch calibrate --texts). --unlocated asks about those of the
+    collections that are searched, or --of others; killed, the same command goes on.
 
     The latest calibration of the model is used unless --method, --k, --bandwidth-km, --weighting
     or restrict_cells in --parameters is given. With --json, one object per photo and line. A photo
@@ -210,14 +210,19 @@ def localize(
                 from geosearch.export.map import draw_map
 
                 draw_map(found, map_file, opened)
-        calibrates = request.open and request.calibrate and text is None
+        calibrates = request.open and request.calibrate
         if calibrates and answered and answered.parameters.fitted is None:
             from geosearch.calibration.calibration_rows import list_calibrations
 
             asked_models = tuple(each.model["fingerprint"] for each in answered.members[1:])
             with opened.connection() as connection:
                 made = list_calibrations(connection, answered.model_id)
-            of_these = [each for each in made if each.fitted.fingerprints == asked_models]
+            words = answered.parameters.words
+            of_these = [
+                each
+                for each in made
+                if each.fitted.fingerprints == asked_models and each.fitted.words == words
+            ]
             others = _others(of_these, given["where"])
     if unlocated and answered is None and not failures:
         note("nothing to ask: all these photos have an answer to this question, or none is there")
@@ -395,6 +400,8 @@ def _time(answer: Localization) -> str | None:
 def _calibration(answer: Localization) -> str:
     if not answer.parameters.retrieves:
         return "none: agreement is the probability of the likeliest cell, by its classifiers"
+    if answer.parameters.fitted is None and answer.parameters.words:
+        return f"none: {options.NO_WORDS}"
     if answer.parameters.fitted is None:
         return "none: agreement and radii are those of the neighbours, not how sure the answer is"
     return answer.calibration_remark

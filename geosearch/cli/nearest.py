@@ -10,7 +10,7 @@ import typer
 
 from geosearch.cli import options
 from geosearch.cli.console import JsonOption, answer, database, say
-from geosearch.cli.options import DEVICE, EXACT, MODEL, ParametersOption, neighbours
+from geosearch.cli.options import DEVICE, EXACT, MODEL, NO_WORDS, ParametersOption, neighbours
 from geosearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,9 +40,12 @@ def nearest(
     exact: bool,
     exclusions: Exclusions,
     where: Filter,
-    **asked_of: Any,
+    **query_of: Any,
 ) -> None:
     """List the reference photos most like a photo, with where they were taken.
+
+    Of words it is also said whether what they say is in this collection at all, if a calibration
+    was fitted to words (geosearch calibrate --texts); "calibration" in --parameters names one.
 
     Example: geosearch nearest holiday.jpg --k 10 --bbox 5,45,11,48
 
@@ -51,33 +54,40 @@ def nearest(
     Example: geosearch nearest --text "a red barn by a lake" --model open_clip/ViT-B-32@openai
     """
     from geosearch.localization import Request
-    from geosearch.localization.localizing import asked_by_words, chosen_parameters
+    from geosearch.localization.localizing import asked_of, chosen_parameters, with_here
     from geosearch.localization.pictures import find_neighbours
 
+    more = options.read_parameters(parameters)
     own = {"method": "nearest", "k": k} | ({"exact": True} if exact else {})
-    asked = Request.from_json(options.read_parameters(parameters) | own)
+    words = query_of["text"] is not None or (None if query_of["vectors"] else False)
+    judged = asked_of(Request.from_json(more), words=words)
+    asked = Request.from_json(own | {"words": True} if judged.words else more | own)
     with database(context) as opened:
-        row, query = _embedded(opened, photo, **asked_of)
-        if asked_of["photo_id"] is not None:
+        row, query = _embedded(opened, photo, **query_of)
+        if query_of["photo_id"] is not None:
             exclusions = replace(exclusions, same_bytes=True)
         with opened.connection() as connection:
-            words = asked_of["text"] is not None
-            request = asked_by_words(asked) if words else asked
-            chosen = chosen_parameters(connection, row, where, request)
+            chosen = chosen_parameters(connection, row, where, asked)
         found = find_neighbours(opened, row, query, chosen, where, exclusions)
-    excluded, plan = found.excluded, found.neighbours.plan
+        if judged.words:
+            found = with_here(opened, row, query, found, judged, where, exclusions)
+    near, excluded = found.neighbours, found.excluded
+    plan = near.plan
 
     def show() -> None:
         from geosearch.cli.localize import neighbour_table
 
-        neighbour_table(found.neighbours).print()
+        neighbour_table(near).print()
+        if judged.words:
+            say(NO_WORDS if near.here is None else str(near.here))
         if excluded is not None:
             say(f"references left out: {excluded}")
-        if found.neighbours.verification is not None:
-            say(str(found.neighbours.verification))
+        if near.verification is not None:
+            say(str(near.verification))
         say(f"{plan.strategy}: {plan.reason}", dim=True)
 
-    value = {"photo": photo or query.uri, "neighbours": found.neighbours, "plan": plan}
+    value = {"photo": photo or query.uri, "neighbours": near, "plan": plan}
+    value |= {"here": near.here} if judged.words else {}
     answer(as_json, value | {"filter": found.where, "excluded": excluded}, show)
 
 
@@ -96,8 +106,8 @@ def explain(
 
     with database(context) as opened:
         names = ("photo_id", "vectors", "text", "model", "device")
-        asked_of = {name: given.pop(name) for name in names}
-        row, query = _embedded(opened, photo, **asked_of)
+        query_of = {name: given.pop(name) for name in names}
+        row, query = _embedded(opened, photo, **query_of)
         found = explained.explain(opened, row.id, query.embedding, **given)
     answer(as_json, found, lambda: _show(found))
 

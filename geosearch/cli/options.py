@@ -42,8 +42,8 @@ ModelOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 
 PARAMETERS = (
-    "More parameters, as a JSON object: calibration, calibrate, min_presence, restrict_cells, "
-    "partitions; see docs/calibration.md and docs/geocells.md."
+    "More parameters, as a JSON object: calibration, calibrate, min_presence, words, "
+    "restrict_cells, partitions; see docs/calibration.md and docs/geocells.md."
 )
 ParametersOption = Annotated[str | None, typer.Option(metavar="JSON|FILE", help=PARAMETERS)]
 
@@ -165,6 +165,11 @@ VECTORS = option(
 )
 TEXT = option(
     "text", str, "Ask by words instead, of a model that knows pictures and words.", metavar="WORDS"
+)
+#: Of words without a calibration.
+NO_WORDS = (
+    "no calibration was fitted to words for this: nothing tells how sure the answer is, or whether "
+    "it is in this collection at all. Make one: geosearch calibrate --texts TEXTS.csv"
 )
 EXACT = option("exact", bool, "Compare all matching photos; do not use the index.")
 
@@ -297,6 +302,19 @@ def make_leakage(given: dict[str, Any]) -> Exclusions:
         "The queries are the photos that pass the filter (e.g. --collection), each answered by "
         "the others.",
     ),
+    option(
+        "texts",
+        str,
+        "The queries are words: a manifest with text (or title, caption), lat, lon and, if known, "
+        "author.",
+        metavar="FILE",
+    ),
+    option(
+        "titles",
+        bool,
+        "The queries are words: the titles of the photos that pass the filter, each asked of the "
+        "others.",
+    ),
 )
 def make_queries(given: dict[str, Any]) -> Any:
     """The labelled queries of these options: a manifest, a test set, or None for leave-one-out.
@@ -304,20 +322,28 @@ def make_queries(given: dict[str, Any]) -> Any:
     Raises
     ------
     InputError
-        They name none or contradict each other, or the set cannot be read.
+        They name none or contradict each other, or the set or texts cannot be read.
     """
     queries, set_name, images = given["queries"], given["set_name"], given["images"]
+    own = [name for name in ("leave_one_out", "texts", "titles") if given[name]]
+    if own and (len(own) > 1 or any(each is not None for each in (queries, set_name, images))):
+        raise InputError(
+            f"--{own[0].replace('_', '-')} says which queries, and so does another", "Give one."
+        )
     if given["leave_one_out"]:
-        if queries is not None or set_name is not None or images is not None:
-            raise InputError("--leave-one-out takes its queries from the database", "Give no file.")
         return None
+    if own:
+        from geosearch.evaluation import TITLES, text_queries
+
+        return TITLES if given["titles"] else text_queries(given["texts"])
     if (set_name is None) != (images is None):
         raise InputError("--set and --images go together", "Give both, or neither.")
     if set_name is not None and images is not None:
         return _read_set(set_name, images, queries)
     if queries is None:
         raise InputError(
-            "there are no queries", "Give a manifest, --leave-one-out, or --set and --images."
+            "there are no queries",
+            "Give a manifest, --leave-one-out, --texts, --titles, or --set and --images.",
         )
     return queries
 

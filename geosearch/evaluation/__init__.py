@@ -2,10 +2,11 @@
 
 from geosearch.evaluation.evaluating import LEAKAGE, Evaluation, evaluate, evaluate_each, leakage
 from geosearch.evaluation.metrics import Accuracy, accuracy
-from geosearch.evaluation.queries import Labelled, QuerySet
+from geosearch.evaluation.queries import TITLES, Labelled, QuerySet, text_queries
 
 __all__ = [
     "LEAKAGE",
+    "TITLES",
     "Accuracy",
     "Evaluation",
     "Labelled",
@@ -14,4 +15,5 @@ __all__ = [
     "evaluate",
     "evaluate_each",
     "leakage",
+    "text_queries",
 ]

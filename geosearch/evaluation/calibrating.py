@@ -113,7 +113,8 @@ def calibrate(
     ----------
     queries
         A manifest (uri, lat, lon, author) or a set of queries; None takes the photos that pass
-        `where` themselves, each answered by the others.
+        `where` themselves, each answered by the others. Of texts, as those of `text_queries` and
+        `TITLES`, the calibration is for words, and of anything else for photos.
     model
         A model, or several: then each is fitted alone, and what they are worth together.
     k
@@ -144,10 +145,13 @@ def calibrate(
     """
     found, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
+    exclusions = asked.left_out(exclusions)
     models = [row for row, _ in found]
     row, *others = models
     if others and verify:
         raise InputError("`verify` is for one model", "Leave it out, or calibrate one model.")
+    if asked.words and (verify or track is not None):
+        raise InputError("`verify` and `track` are of photos, and words are asked", "Leave it out.")
     require_opencv(verify)
     times = TimeAsked(None if track is None else read_tracks(track))
     how = _How(k, verify, where, exclusions, exact, absent_km, times)
@@ -168,7 +172,7 @@ def calibrate(
             "Add queries from elsewhere.",
         )
     with database.connection() as connection:
-        movement = fit_movement(read_timelines(connection, where))
+        movement = None if asked.words else fit_movement(read_timelines(connection, where))
     fingerprints = tuple(each.fingerprint for each in others)
     fitted, held = fit_to(usable, fitting, within_km, movement, fingerprints)
     figures = measure(fitted, *held)
@@ -188,6 +192,7 @@ def calibrate(
         where=where.to_json(),
         coverage=figures["coverage"],
         verify=verify,
+        words=asked.words,
     )
     domains = [replace(domain, references=each) for each in references]
     fitted = refit(usable, fitted, shared, movement).with_domains(domains)
@@ -268,7 +273,12 @@ def check_calibration(
     if queries is not None:  # whose networks are loaded
         model = [stored_spec(each) for each in model]
     found, asked = find_queries(database, queries, model, where, device)
-    asked = asked.sample(sample, seed)
+    if asked.words != fitted.words:
+        raise InputError(
+            f"calibration {calibration_id} was fitted to {'words' if fitted.words else 'photos'}",
+            "Give texts, or titles." if fitted.words else "Give photos.",
+        )
+    asked, exclusions = asked.sample(sample, seed), asked.left_out(exclusions)
     verify = 0 if fitted.domain is None else fitted.domain.verify
     require_opencv(verify)
     absent_km = calibration.options.get("absent_km")
@@ -409,7 +419,7 @@ def _answered(
         named = agency is not None and labelled.author == agency
         rows = [row for row, _ in models]
         searches = _Searches(database, rows, labelled, queries, own if named else how)
-        return searches.usable(MOST_ASKED_OF_TIME / len(asked))
+        return searches.usable(0 if asked.words else MOST_ASKED_OF_TIME / len(asked))
 
     usable = []
     pairs = embedded(database, models, asked)

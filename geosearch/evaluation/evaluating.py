@@ -19,19 +19,23 @@ from geosearch.evaluation.answers import Answered, Miss, Task, answers, misses
 from geosearch.evaluation.evaluation_rows import finish, join, start
 from geosearch.evaluation.metrics import Accuracy, Areas, Figures, areas, figures
 from geosearch.evaluation.queries import (
+    TITLES,
     Labelled,
     QuerySet,
     manifest_queries,
     stored_embeddings,
     stored_queries,
+    title_queries,
 )
 from geosearch.features import Backbone, embed_files
+from geosearch.features.external_model import ExternalBackbone
 from geosearch.features.extraction import Outcome
+from geosearch.features.given_queries import embed_given, text_query
 from geosearch.features.model_rows import Model, find_model, require_model
 from geosearch.json_record import plain
 from geosearch.localization.answer import FLAGS, Failure, Parameters
 from geosearch.localization.answer_rows import save, with_places
-from geosearch.localization.localizing import chosen_parameters
+from geosearch.localization.localizing import asked_of, chosen_parameters
 from geosearch.localization.request import Request
 from geosearch.localization.several_models import (
     Models,
@@ -191,7 +195,8 @@ def evaluate(
     ----------
     queries
         A manifest (uri, lat, lon, author) or a set of queries; None takes the photos that pass
-        `where` themselves, each answered by the others: leave-one-out, from stored embeddings.
+        `where` themselves, each answered by the others: leave-one-out, from stored embeddings. A
+        set of `text_queries` has words, and so has `TITLES`: those of the photos that pass.
     exclusions
         References that must not answer a query; by default those with its bytes, near-duplicates,
         and those of its author.
@@ -245,10 +250,12 @@ def evaluate_each(
         raise InputError("an evaluation needs parameters that are all exact, or all not")
     found, asked = find_queries(database, queries, model, where, device)
     asked = asked.sample(sample, seed)
+    exclusions = asked.left_out(exclusions)
     models = [row for row, _ in found]
     row, *others = models
     if others and len(parameters) > 1:
         raise InputError("several models are judged by one set of parameters", "Give one.")
+    parameters = [asked_of(item, words=asked.words) for item in parameters]
     backbone = found[0][1]
     on = backbone.device if backbone is not None else device
     with database.connection() as connection:
@@ -265,11 +272,8 @@ def evaluate_each(
         task = Task(chosen, where, exclusions, regions, "cuda" if on == "cuda" else "cpu")
         recorded = [_recorded(item, exclusions, sample, seed) for item in chosen]
         within_km = within_km or distances_that_fit(connection, row.id, where)
-        keys = [start(connection, asked.name, models, item, where) for item in recorded]
-        main = keys[task.main]
-        if len(keys) > 1:
-            join(connection, keys, main)
 
+    keys: list[int] = []
     failures = list(asked.failures)
     missed: list[list[Miss]] = [[] for _ in parameters]
     flagged = Counter(dict.fromkeys(FLAGS, 0))
@@ -277,10 +281,16 @@ def evaluate_each(
     waiting: list[Answered] = []
 
     def store() -> None:
+        # With the first answers, so that what fails before them leaves nothing behind.
         for column, found in zip(missed, misses(waiting, task), strict=True):
             column += found
         with database.connection() as connection:
-            save(connection, with_places(connection, [item.answer for item in waiting]), main)
+            if not keys:
+                keys.extend(start(connection, asked.name, models, item, where) for item in recorded)
+                if len(keys) > 1:
+                    join(connection, keys, keys[task.main])
+            named = with_places(connection, [item.answer for item in waiting])
+            save(connection, named, keys[task.main])
         waiting.clear()
 
     given = answers(database, models, embedded(database, found, asked), task)
@@ -297,6 +307,7 @@ def evaluate_each(
             progress(done, len(asked))
     store()
 
+    main = keys[task.main]
     results = []
     with database.connection() as connection:
         for key, settings, item, own in zip(keys, recorded, chosen, missed, strict=True):
@@ -340,15 +351,29 @@ def find_queries(
     """The models, in the order of their ids, and the queries meant.
 
     `queries` are as `evaluate` takes them; stored ones are those that each model has embedded.
+
+    Raises
+    ------
+    InputError
+        The manifest cannot be read or holds no query, or words are asked of several models.
+    ModelError
+        A backbone cannot be loaded, or embeds no photo.
     """
     if queries is not None and not isinstance(queries, QuerySet):
         queries = manifest_queries(path("queries", queries))
     found: Asked
     if queries is not None and not queries.stored:
-        found = find_backbones(database, model, device=device)
+        if queries.words and len(specs(model)) > 1:
+            raise InputError("words are asked of one model", "Give one.")
+        found = find_backbones(database, model, device=device, at_once=not queries.words)
+        for _, backbone in found:
+            if isinstance(backbone, ExternalBackbone) and not queries.words:
+                backbone.refuse()
     else:
         with database.connection() as connection:
             found = in_order([_stored(connection, each) for each in specs(model)])
+    if queries is TITLES:
+        return found, title_queries(database, found[0][0], where)
     if queries is not None:
         return found, queries
     sets = [stored_queries(database, row, where) for row, _ in found]
@@ -379,11 +404,19 @@ def _outcomes(
     outcomes: Iterator[Outcome]
     if asked.stored or backbone is None:
         outcomes = stored_embeddings(database, model, asked.queries)
+    elif asked.words:
+        texts = (text_query(item.text or "") for item in asked.queries)
+        outcomes = embed_given(database, backbone, model, texts)
     else:
         outcomes = embed_files(backbone, [item.uri for item in asked.queries])
     for labelled, outcome in zip(asked.queries, outcomes, strict=True):
         if isinstance(outcome, Query):
-            outcome = replace(outcome, author=labelled.author, taken_at=labelled.taken_at)
+            outcome = replace(
+                outcome,
+                sha256=labelled.sha256 or outcome.sha256,
+                author=labelled.author,
+                taken_at=labelled.taken_at,
+            )
         yield outcome
 
 

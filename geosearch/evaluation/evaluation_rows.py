@@ -1,4 +1,4 @@
-"""Evaluations in the database: a row before the first answer, its figures after the last."""
+"""Evaluations in the database: a row with the first answers, its figures after the last."""
 
 from __future__ import annotations
 

@@ -28,6 +28,10 @@ class ExternalBackbone(Backbone):
 
     def preprocess(self, image: object) -> NoReturn:  # noqa: ARG002
         """Raise `ModelError`."""
+        self.refuse()
+
+    def refuse(self) -> NoReturn:
+        """Raise `ModelError`: it embeds nothing."""
         raise ModelError(
             f"the embeddings of {self.description.name} were made elsewhere: no photo is embedded",
             "Ask about a photo of the database that has one, or a vector of "
@@ -35,9 +39,9 @@ class ExternalBackbone(Backbone):
             "geosearch evaluate --leave-one-out, or calibrate.",
         )
 
-    def embed(self, pixels: object) -> NoReturn:
+    def embed(self, pixels: object) -> NoReturn:  # noqa: ARG002
         """Raise `ModelError`."""
-        self.preprocess(pixels)
+        self.refuse()
 
 
 def external_description(

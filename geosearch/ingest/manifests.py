@@ -82,7 +82,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     ),
     "altitude_ref": ("gpsaltituderef", "exif:gpsaltituderef"),
     "localization_id": ("localization_id",),
-    "title": ("title", "caption"),
+    "title": ("title", "caption", "text"),
     "source_id": ("source_id", "photo_id", "id"),
 }
 
@@ -103,7 +103,8 @@ class Reading:
 
     Of manifests the column of a field where its name does not tell, the encoding, and whether they
     are to say positions; of folders patterns of names and of paths below them that are left out
-    (`*` and `?` stand for letters).
+    (`*` and `?` stand for letters). With `texts` the rows of manifests are of texts, their titles,
+    and need name no photos.
 
     Raises
     ------
@@ -115,12 +116,18 @@ class Reading:
     encoding: str = UTF_8
     exclude: Sequence[str] = ()
     positions: bool = True
+    texts: bool = False
 
     def __post_init__(self) -> None:
         checked_encoding(self.encoding)
         for name in self.columns:
             if name not in COLUMNS:
                 raise InputError(f"no field is called {name}", f"Fields: {', '.join(COLUMNS)}.")
+
+    @property
+    def key(self) -> str:
+        """The field without which a row says nothing."""
+        return "title" if self.texts else "uri"
 
     def epsg(self) -> str | None:
         """The EPSG code of all coordinates, where it is given in place of a column."""
@@ -188,7 +195,8 @@ def read_manifest(uri: str, reading: Reading = AS_THEY_SAY) -> Iterator[Candidat
                 yield _bad(origin, PhotoRejected(Reason.BAD_ROW, row))
                 continue
             try:
-                yield _candidate(row if fixed is None else {**row, "epsg": fixed}, uri, origin)
+                row = row if fixed is None else {**row, "epsg": fixed}
+                yield _candidate(row, _text_uri(row) if reading.texts else _uri(row, uri), origin)
             except PhotoRejected as error:
                 yield _bad(origin, error)
 
@@ -221,7 +229,7 @@ def _bad(origin: str, error: PhotoRejected) -> Rejection:
     return Rejection.of(origin, "manifest", error, origin)
 
 
-def _candidate(row: Row, manifest: str, origin: str) -> Candidate:
+def _candidate(row: Row, uri: str, origin: str) -> Candidate:
     warnings: list[str] = []
 
     def optional(name: str, read: Callable[[], Any]) -> Any:
@@ -241,7 +249,7 @@ def _candidate(row: Row, manifest: str, origin: str) -> Candidate:
     if view["altitude_m"] is not None and values.is_below(row.get("altitude_ref")):
         view["altitude_m"] = -abs(view["altitude_m"])
     return Candidate(
-        uri=_uri(row, manifest),
+        uri=uri,
         origin=origin,
         position=position,
         author=_text(row, "author"),
@@ -271,6 +279,13 @@ def _uri(row: Row, manifest: str) -> str:
         return resolve(uri, manifest)
     except InputError as error:
         raise PhotoRejected(Reason.BAD_ROW, error.message) from error
+
+
+def _text_uri(row: Row) -> str:
+    text = _text(row, "title")
+    if text is None:
+        raise PhotoRejected(Reason.BAD_ROW, "no text in this row")
+    return f"text:{text}"
 
 
 def _position(row: Row, optional: Callable[[str, Callable[[], Any]], Any]) -> Position | None:
@@ -329,7 +344,7 @@ def _parquet_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
     geometry = _geometry_column(file, name)
     indices = _columns(header, name, reading, located=geometry is not None)
     columns = {field: header[index] for field, index in indices.items()}
-    pictures = picture_column(file.schema_arrow, columns["uri"])
+    pictures = None if reading.texts else picture_column(file.schema_arrow, columns["uri"])
     beside = pictures_beside(name) if {"key", "status"} <= set(header) else {}
     wanted = [*columns.values(), *filter(None, [geometry]), *filter(header.count, OF_SHARD)]
     if pictures is not None:
@@ -395,13 +410,13 @@ def _with_geometry(row: Row, wkb: bytes | None) -> Row | str:
 
 
 def _layer_rows(stream: IO[bytes], name: str, reading: Reading) -> _Rows:
-    """Of all layers of points that name photos."""
+    """Of all layers of points that name photos, or say texts."""
     layers = point_layers(name, stream.read(4096))
     named = [(layer, _matches(layer.columns, name, reading, located=True)) for layer in layers]
-    if not any("uri" in indices for _, indices in named):
+    if not any(reading.key in indices for _, indices in named):
         _columns(layers[0].columns, name, reading, located=True)  # says what is missing
     for layer, indices in named:
-        if "uri" not in indices:
+        if reading.key not in indices:
             continue
         epsg = _epsg(f"{name}, layer {layer.name}", layer.crs)
         columns = {field: layer.columns[index] for field, index in indices.items()}
@@ -590,7 +605,8 @@ def _columns(
     header: Sequence[str], name: str, reading: Reading, *, located: bool = False
 ) -> dict[str, int]:
     columns = _matches(header, name, reading, located=located)
-    needed = ("uri",) if located or not reading.positions else ("uri", "lat", "lon")
+    key = reading.key
+    needed = (key,) if located or not reading.positions else (key, "lat", "lon")
     missing = [field for field in needed if field not in columns]
     if missing:
         raise InputError(

@@ -71,6 +71,8 @@ class Parameters:
         Verify so many of the nearest neighbours geometrically (`geosearch.verification`).
     timeline
         Go by the photos before and after, too (`geosearch.timeline`), where there are such.
+    words
+        The query is words, or a vector of them.
     models
         Ids of the models, where several are asked together.
     partitions, classifiers, geocells
@@ -96,6 +98,7 @@ class Parameters:
     restrict_cells: float | None = None
     verify: int = 0
     timeline: bool = False
+    words: bool = False
     models: tuple[int, ...] = ()
     partitions: tuple[str, ...] = ()
     classifiers: tuple[int, ...] = ()
@@ -110,6 +113,14 @@ class Parameters:
             raise InputError(
                 "`verify` verifies neighbours, which `method` geocell does without",
                 "Leave one of them out.",
+            )
+        if self.words and self.verify:
+            raise InputError("`verify` compares pictures, and words are none", "Leave it out.")
+        if self.fitted is not None and self.fitted.words != self.words:
+            asked, other = ("words", "photos") if self.words else ("photos", "words")
+            raise InputError(
+                f"`calibration`: {self.calibration_id} was fitted to {other}; {asked} are asked",
+                f"Choose one that was fitted to {asked}: geosearch calibrations list",
             )
         if self.models:
             self._check_several()
@@ -213,8 +224,7 @@ class Parameters:
             given["restrict_cells"] = self.restrict_cells
         if self.verify:
             given["verify"] = self.verify
-        if self.timeline:
-            given["timeline"] = True
+        given |= {name: True for name in ("timeline", "words") if getattr(self, name)}
         if self.models:
             given["models"] = list(self.models)
         return given
@@ -248,7 +258,7 @@ def calibrated(parameters: Parameters, found: Neighbours, place: Place | None) -
 _FITS = {
     Fits.YES: "It fits here",
     Fits.UNSURE: "It fits here if the place is in this collection, which is not likely",
-    Fits.WIDENED: "This photo is unlike them: its regions were widened",
+    Fits.WIDENED: "The query is unlike them: its regions were widened",
     Fits.NO: "It does not fit here: the neighbours lie closer or sparser than theirs did",
 }
 

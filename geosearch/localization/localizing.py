@@ -37,6 +37,7 @@ from geosearch.parallel import ordered_map
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter
 from geosearch.retrieval.duplicates import NOTHING, Exclusions, Found
+from geosearch.retrieval.neighbours import Here
 from geosearch.retrieval.photo_list import find_photo
 from geosearch.timeline.time_asked import NOTHING_MORE, TimeAsked
 from geosearch.timeline.time_evidence import TimeEvidence
@@ -89,13 +90,14 @@ def localize(
         The backbone cannot be loaded, or embeds no photo, and one has no embedding.
     """
     given = given_queries(photos)
-    pictures = any(isinstance(each, Given) and each.read is not None for each in given)
-    if any(isinstance(each, Given) and each.text is not None for each in given):
-        parameters = asked_by_words(parameters)
-        if pictures:
-            raise InputError("words and photos are asked apart", "Ask about one, then the other.")
+    queries = [each for each in given if isinstance(each, Given)]
+    pictures = any(each.read is not None for each in queries)
+    words = any(each.text is not None for each in queries)
+    if words and not all(each.text is not None for each in queries):
+        raise InputError("words and others are asked apart", "Ask about one, then the other.")
+    parameters = asked_of(parameters, words=words or (False if pictures else None))
     found = find_backbones(database, model, device=device, at_once=pictures)
-    if len(found) > 1 and any(isinstance(each, Given) and each.read is None for each in given):
+    if len(found) > 1 and any(each.read is None for each in queries):
         raise InputError("vectors and words are of one model", "Ask one, or give pictures.")
     with database.connection() as connection:
         times = _times(track, clock_offset, files=True)
@@ -136,6 +138,7 @@ def localize_stored(
     ModelError
         As `localize`.
     """
+    parameters = asked_of(parameters, words=False)
     found = find_backbones(database, model, device=device, at_once=False)
     with database.connection() as connection:
         times = _times(track, clock_offset)
@@ -336,27 +339,42 @@ def chosen_parameters(
     )
 
 
-def asked_by_words(parameters: Parameters | Request | None) -> Parameters | Request:
-    """What words are answered by: no calibration, for those there are were fitted to pictures.
+def asked_of(
+    parameters: Parameters | Request | None, *, words: bool | None
+) -> Parameters | Request:
+    """What words are asked by, or pictures; None stands for vectors, which may be of either.
 
     Raises
     ------
     InputError
-        A calibration is asked for, or pictures are to be compared.
+        Pictures are asked by what is for words, or words by what was fitted to pictures.
     """
     chosen = parameters or Request()
-    if isinstance(chosen, Request):
-        calibration, chosen = chosen.calibration, replace(chosen, calibration=None, calibrate=False)
-    else:
-        calibration = chosen.calibration_id
-    if calibration is not None:
-        raise InputError(
-            f"`calibration`: {calibration} was fitted to pictures, and words are asked",
-            "Leave it out.",
-        )
-    if chosen.verify:
-        raise InputError("`verify` compares pictures, and words are none", "Leave it out.")
-    return chosen
+    if words is False and chosen.words:
+        raise InputError("`words` is for a vector of them, and photos are asked", "Leave it out.")
+    return replace(chosen, words=True) if words else chosen
+
+
+def with_here(
+    database: Database,
+    model: Model,
+    query: Query,
+    found: Found,
+    asked: Parameters | Request | None,
+    where: Filter,
+    exclusions: Exclusions = NOTHING,
+) -> Found:
+    """What words find, with whether what they say is here at all.
+
+    That is by the calibration that `asked` comes to; without one they are as they were.
+    """
+    with database.connection() as connection:
+        chosen = chosen_parameters(connection, model, where, asked_of(asked, words=True))
+    if chosen.fitted is None:
+        return found
+    answer = answer_query(database, model, query, chosen, where, exclusions, regions=False)
+    here = Here(chosen.calibration_id, answer.presence, answer.confident)
+    return replace(found, neighbours=replace(found.neighbours, here=here))
 
 
 def failure(rejected: Rejected) -> Failure:

@@ -34,6 +34,7 @@ class Asking(Conditions, total=False):
     restrict_cells: float | None
     verify: int
     timeline: bool | None
+    words: bool
     partitions: str | Iterable[str]
 
 
@@ -47,7 +48,8 @@ class Request:
     as it is, without calibration, which holds only for the values it was fitted with; the same goes
     for `restrict_cells`. That, `verify` and `partitions` are as in `Parameters`. A calibration is
     used with the `verify` it was fitted with. `timeline` None goes by the photos before and after
-    where the calibration has learned what they are worth.
+    where the calibration has learned what they are worth. `words` says that a vector is one of
+    words, for which other calibrations hold; of texts it is known.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class Request:
     restrict_cells: float | None = None
     verify: int = 0
     timeline: bool | None = None
+    words: bool = False
     partitions: tuple[str, ...] = ()
 
     @classmethod
@@ -168,12 +171,14 @@ class Request:
                 outside=tuple(outside),
                 verify=self.verify,
                 timeline=fitted.fusion is not None if self.timeline is None else self.timeline,
+                words=self.words,
                 models=models,
             )
         if self.min_presence is not None:
+            queries = "--texts TEXTS.csv" if self.words else "QUERIES.csv"
             raise InputError(
                 f"`min_presence`: {self.min_presence:g} needs a calibration, and none applies",
-                "Make one: geosearch calibrate QUERIES.csv; leave `method`, `k`, `bandwidth_km`, "
+                f"Make one: geosearch calibrate {queries}; leave `method`, `k`, `bandwidth_km`, "
                 "`weighting` and `restrict_cells` out.",
             )
         k = DEFAULT_K if self.k is None else self.k
@@ -186,6 +191,7 @@ class Request:
             restrict_cells=self.restrict_cells,
             verify=self.verify,
             timeline=bool(self.timeline),
+            words=self.words,
             models=models,
             partitions=self.partitions,
         )
@@ -198,7 +204,9 @@ class Request:
             wanted = self.calibrate and self.open
             if not wanted:
                 return None
-            return latest_calibration(connection, model.id, where, self.verify, fingerprints)
+            return latest_calibration(
+                *(connection, model.id, where, self.verify, fingerprints), words=self.words
+            )
         if not self.open:
             raise InputError(
                 f"`calibration`: {self.calibration} fixes method, k, bandwidth and weighting",

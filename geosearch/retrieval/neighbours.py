@@ -58,13 +58,35 @@ class Verification(Record):
         return f"verified in {self.seconds:.1f} s: {scene}{lost}"
 
 
+@dataclass(frozen=True)
+class Here(Record):
+    """Whether what words say is among the references at all, as a calibration of words judges.
+
+    `presence` is the probability of it, at even odds, and `confident` says whether that is enough;
+    None where the calibration has not learned what absence is like.
+    """
+
+    calibration: int | None
+    presence: float | None
+    confident: bool | None
+
+    def __str__(self) -> str:
+        if self.presence is None:
+            return f"calibration {self.calibration} does not know what absence is like"
+        said = "in" if self.confident else "not in"
+        return (
+            f"{said} this collection (presence {self.presence:.2f}, calibration {self.calibration})"
+        )
+
+
 @dataclass(frozen=True, repr=False)
 class Neighbours:
     """k neighbours, nearest first: ids, uris, degrees, cosine distances (0 to 2), and the plan.
 
     Of a verified search, those with inliers come first: `inliers` (k,) are the matches of local
     features that agree with the query's, or `NOT_COMPARED`. Of several models together they are by
-    weight, and `member` (k,) is the number of each one's model, from 1.
+    weight, and `member` (k,) is the number of each one's model, from 1. Of words, `here` says
+    whether what they say is among the references, where a calibration tells.
     """
 
     photo_id: NDArray[np.int64]
@@ -76,6 +98,7 @@ class Neighbours:
     inliers: NDArray[np.int64] | None = None
     verification: Verification | None = None
     member: NDArray[np.int64] | None = None
+    here: Here | None = None
 
     def __len__(self) -> int:
         return len(self.photo_id)

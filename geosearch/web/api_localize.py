@@ -173,12 +173,14 @@ def localize_embedding(asker: Asker, engine: Models, asked: AskedByEmbedding) ->
         model = find_model(connection, asked.model or engine.models[0])
     embedding = normalised(np.array([asked.embedding], np.float32))[0]
     query = Query(asked.photo, bytes(32), embedding, low_information=asked.low_information)
-    return said(answer(asker, model, query, asked, record=False))
+    return said(answer(asker, model, query, asked, record=False, words=None))
 
 
 @router.post("/localize/text", summary="Where is what these words say?", responses=shows(ANSWER))
 def localize_text(asker: Asker, engine: Models, asked: AskedOfWords) -> Response:
-    """Answer words, by a model that knows pictures and words; no calibration applies to them."""
+    """Answer words, by a model that knows pictures and words, and a calibration of words if there
+    is one: those of photos do not hold for them.
+    """
     model, query = engine.words(asker.database, asked.model, asked.text)
     return said(answer(asker, model, query, asked, words=True))
 

@@ -21,7 +21,7 @@ from geosearch.localization import Localization
 from geosearch.localization import Request as Parameters
 from geosearch.localization.localizing import (
     answer_query,
-    asked_by_words,
+    asked_of,
     chosen_parameters,
     recorded,
 )
@@ -103,16 +103,16 @@ def answer(
     record: bool | None = None,
     picture: Callable[[], bytes] | None = None,
     stored: bool = False,
-    words: bool = False,
+    words: bool | None = False,
 ) -> dict[str, Any]:
     """The answer to a query, recorded as `asked` or else as `record` says, or where one may.
 
-    `picture` gives its bytes, or it is one of the photos `stored`, or of `words`. Else neighbours
-    cannot be verified: what a request calls a photo is no file to be read.
+    `picture` gives its bytes, or it is one of the photos `stored`, or of `words`; None stands for a
+    vector, which may be of words. Neighbours of these cannot be verified: what a request calls a
+    photo is no file to be read.
     """
     database, where = caller.database, Filter.from_json(asked.filter)
-    request = Parameters.from_json(asked.parameters)
-    parameters = asked_by_words(request) if words else request
+    parameters = asked_of(Parameters.from_json(asked.parameters), words=words)
     with database.connection() as connection:
         chosen = chosen_parameters(connection, model, where, parameters)
     if chosen.verify and picture is None and not stored:

@@ -94,7 +94,8 @@ COMMENT ON FUNCTION geosearch.filter_json IS
 
 -- In SQL no neighbours are verified: 0.
 CREATE FUNCTION geosearch.calibration_for(
-    model bigint, asked jsonb, verified integer DEFAULT 0, others text[] DEFAULT '{}'
+    model bigint, asked jsonb, verified integer DEFAULT 0, others text[] DEFAULT '{}',
+    words boolean DEFAULT false
 ) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL UNSAFE
 BEGIN ATOMIC
@@ -104,15 +105,17 @@ FROM geosearch.calibrations AS c, geosearch.filter_parts(c.filter) AS parts,
 WHERE c.model_id = calibration_for.model AND parts IN (wanted, '{}')
     AND coalesce((c.parameters #>> '{domain,verify}')::integer, 0) = verified
     AND coalesce(c.parameters #> '{pool,fingerprints}', '[]') = to_jsonb(others)
+    AND coalesce((c.parameters #>> '{domain,words}')::boolean, false) = words
 ORDER BY parts = wanted DESC, c.id DESC
 LIMIT 1;
 END;
 
-COMMENT ON FUNCTION geosearch.calibration_for(bigint, jsonb, integer, text[]) IS
+COMMENT ON FUNCTION geosearch.calibration_for IS
     'The latest visible calibration of a model, alone or together with others of these fingerprints, '
-    'for a filter, or else for none, fitted with so many neighbours verified; NULL if there is none.';
+    'for a filter, or else for none, fitted with so many neighbours verified, to words or else to '
+    'photos; NULL if there is none.';
 
-CREATE FUNCTION geosearch.find_calibration(id bigint, model bigint) RETURNS bigint
+CREATE FUNCTION geosearch.find_calibration(id bigint, model bigint, words boolean) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, geosearch, pg_temp
 AS $$
@@ -121,7 +124,8 @@ DECLARE
 BEGIN
     -- In SQL a model answers alone.
     SELECT CASE WHEN jsonb_typeof(c.parameters -> 'pool') IS DISTINCT FROM 'object' THEN c.model_id END
-        AS model_id, c.model
+        AS model_id, c.model,
+        coalesce((c.parameters #>> '{domain,words}')::boolean, false) AS words
     INTO known FROM calibrations AS c WHERE c.id = find_calibration.id;
     IF NOT FOUND THEN
         PERFORM refuse(
@@ -134,13 +138,22 @@ BEGIN
                 (SELECT m.name FROM models AS m WHERE m.id = model)),
             'Ids: SELECT id, model, filter FROM geosearch.calibrations'
         );
+    ELSIF known.words <> words THEN
+        PERFORM refuse(
+            format(
+                'calibration %s was fitted to %s', id,
+                CASE WHEN known.words THEN 'words, and a photo is asked'
+                    ELSE 'photos, and words are asked' END
+            ),
+            format('Say so of the embedding: words => %s.', known.words)
+        );
     END IF;
     RETURN id;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.find_calibration(bigint, bigint) IS
-    'The id of a visible calibration of a model, or an error.';
+COMMENT ON FUNCTION geosearch.find_calibration IS
+    'The id of a visible calibration of a model, for words or for photos, or an error.';
 
 -- In what a question to so many references by a filter differs from what was fitted; NULL if in
 -- nothing. Half more references, or half of them gone, and a calibration says nothing.
@@ -188,8 +201,9 @@ CREATE FUNCTION geosearch.domain_words(domain jsonb) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 SELECT format(
-    '%s queries of %s to %s references%s on %s; %s',
-    to_char((domain -> 'n')::bigint, 'FM999,999,999,999'), domain ->> 'queries',
+    '%s %s of %s to %s references%s on %s; %s',
+    to_char((domain -> 'n')::bigint, 'FM999,999,999,999'),
+    CASE WHEN (domain ->> 'words')::boolean THEN 'texts' ELSE 'queries' END, domain ->> 'queries',
     to_char((domain -> 'references')::bigint, 'FM999,999,999,999'),
     CASE WHEN (domain ->> 'verify')::integer > 0
         THEN format(', %s neighbours verified,', domain ->> 'verify')

@@ -60,7 +60,8 @@ CREATE FUNCTION geosearch.localize(
     include_estimated boolean DEFAULT false,
     calibration bigint DEFAULT NULL,
     min_presence float8 DEFAULT NULL,
-    not_copies_of bigint DEFAULT NULL
+    not_copies_of bigint DEFAULT NULL,
+    words boolean DEFAULT false
 )
 RETURNS SETOF geosearch.place
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
@@ -93,9 +94,9 @@ BEGIN
         );
     END IF;
     answer.calibration := CASE
-        WHEN calibration <> 0 THEN find_calibration(calibration, id)
+        WHEN calibration <> 0 THEN find_calibration(calibration, id, coalesce(words, false))
         WHEN calibration = 0 THEN NULL
-        WHEN open THEN calibration_for(id, asked)
+        WHEN open THEN calibration_for(id, asked, words => coalesce(words, false))
     END;
     fitted := (SELECT c.parameters FROM calibrations AS c WHERE c.id = answer.calibration);
     IF fitted IS NULL AND min_presence IS NOT NULL THEN
@@ -156,7 +157,7 @@ BEGIN
                 WHEN 'yes' THEN 'It fits here'
                 WHEN 'unsure' THEN 'It fits here if the place is in this collection, '
                     'which is not likely'
-                WHEN 'widened' THEN 'This photo is unlike them: its regions were widened'
+                WHEN 'widened' THEN 'The query is unlike them: its regions were widened'
                 ELSE 'It does not fit here: ' || coalesce(
                     outside, 'the neighbours lie closer or sparser than theirs did'
                 )
@@ -176,7 +177,8 @@ COMMENT ON FUNCTION geosearch.localize IS
     '(share of the neighbours'' weight behind it), and the radii round it that hold 50 and 90 % of '
     'the density. By the latest calibration of the model for the conditions, by the one with this id, '
     'or by none with 0 or where k, bandwidth_km or weighting are given: then of the neighbours'' own '
-    'density, with kernels as wide as their spacing if no bandwidth is given. Nothing is recorded.';
+    'density, with kernels as wide as their spacing if no bandwidth is given. If the embedding is one '
+    'of words, say so: calibrations are fitted to photos or to words. Nothing is recorded.';
 
 CREATE FUNCTION geosearch.localize_photo(
     photo bigint,
