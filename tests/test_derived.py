@@ -57,6 +57,7 @@ CARRIES_NOTHING = {
     "models": "a network's name, and the sums of its files: weights lie outside the database",
     "indexes": "for geosearch_owner alone: numbers of the open shelf's index",
     "tunings": "times and counts of the open shelf, measured again when a collection moves",
+    "leaves": "bounds of parts of the open shelf, rounded, and which index is of each",
     "recall_points": "shares of neighbours found on the open shelf, measured again with tunings",
     "recall_checks": "for geosearch_owner alone: shares of neighbours found",
     "borders": "borders of countries, from a file",

@@ -45,8 +45,9 @@ from geosearch.retrieval.filters import (
     Within,
     where,
 )
+from geosearch.retrieval.reach import Reach
 from tests.command_line import CommandLine
-from tests.filter_truth import Photos, passing
+from tests.filter_truth import Mask, Photos, passing
 from tests.rows import add_embeddings, add_model, add_photos
 
 START = datetime(2010, 1, 1, tzinfo=UTC)
@@ -210,8 +211,56 @@ nested = st.recursive(
 def test_any_filter_passes_what_it_means(world: World, condition: Filter) -> None:
     assert world.found(condition) == world.expected(condition)
     # What is known by places alone leaves none of them out.
+    expected = set(world.expected(condition))
     may_pass = condition.may_pass(world.photos.lat, world.photos.lon)
-    assert set(world.expected(condition)) <= set(np.array(world.ids)[may_pass].tolist())
+    assert expected <= set(np.array(world.ids)[may_pass].tolist())
+    with world.database.connection() as connection:
+        reached = within_reach(condition.reach(connection), world.photos)
+    assert expected <= set(np.array(world.ids)[reached].tolist())
+
+
+def within_reach(reach: Reach, photos: Photos) -> Mask:
+    """Which photos (n,) a filter that reaches so far may pass."""
+    inside = np.ones(len(photos.lat), dtype=bool)
+    if reach.places is not None:
+        inside = np.zeros_like(inside)
+        for west, south, east, north in reach.places:
+            in_height = (photos.lat >= south) & (photos.lat <= north)
+            inside |= in_height & (photos.lon >= west) & (photos.lon <= east)
+    taken = [
+        (reach.after is None or (at is not None and at >= reach.after))
+        and (reach.before is None or (at is not None and at < reach.before))
+        for at in photos.taken_at
+    ]
+    by = [reach.authors is None or author in reach.authors for author in photos.authors]
+    return inside & np.array(taken) & np.array(by)
+
+
+def test_a_filter_reaches_as_far_in_sql(world: World) -> None:
+    rng = np.random.default_rng(2)
+    area = MultiPolygon([box(5, 40, 20, 55), box(-80, -30, -60, 10)])
+    for _ in range(100):
+        lat, lon = float(rng.uniform(-90, 90)), float(rng.uniform(-180, 180))
+        km = float(10 ** rng.uniform(0, 4.3))
+        for condition, within in (
+            (Near(lat, lon, km), None),
+            (Near(lat, lon, km) & Within(area), area),
+        ):
+            with world.database.connection() as connection:
+                reach = condition.reach(connection)
+                row = connection.execute(
+                    """
+                    SELECT geosearch.filter_places(geosearch.make_filter(
+                        %s::geometry, ST_SetSRID(ST_Point(%s, %s), 4326), %s,
+                        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+                    ))
+                    """,
+                    (None if within is None else f"SRID=4326;{within.wkt}", lon, lat, km),
+                ).fetchone()
+            assert row is not None
+            np.testing.assert_allclose(
+                sorted(row[0] or []), sorted(map(list, reach.places or [])), atol=1e-9
+            )
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,10 +19,11 @@ from psycopg.conninfo import make_conninfo
 from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Database
 from geosearch.database.role_grants import grant_role
-from geosearch.retrieval import nearest
+from geosearch.retrieval import leaves, nearest
 from geosearch.retrieval.facts import forget
 from geosearch.retrieval.filters import EVERYTHING, Filter, Near, Photos, where
 from geosearch.retrieval.indexes import build_index, find_index
+from geosearch.retrieval.leaves import FAMILIES, LEAF_OPTIONS, grow_leaves
 from geosearch.retrieval.tuning import EF_SEARCHES, RANKS, Point, Tuning, save_tuning
 from tests.rows import (
     START,
@@ -37,8 +38,16 @@ from tests.test_sql_nearest import call
 
 #: Ten blocks of a hundred cases; what was measured is drawn anew ten times in a block.
 BLOCKS, MEASURED, CASES = 10, 10, 10
-#: Photos, dimension, and whether there is an index.
-MODELS = ((3000, 16, True), (3000, 24, True), (1100, 8, True), (900, 12, False), (260, 4100, True))
+#: Photos, dimension, whether there is an index, and what its leaves are by.
+MODELS = (
+    (3000, 16, True, FAMILIES),
+    (3000, 24, True, ("place",)),
+    (1100, 8, True, ()),
+    (900, 12, False, ()),
+    (260, 4100, True, ()),
+)
+#: So small, they have two levels.
+LEAF_ROWS, LEVEL_FACTOR = 60, 4
 COLLECTIONS = ("open", "shut")
 
 
@@ -64,7 +73,7 @@ def world(module_database: Database) -> Iterator[World]:
         for collection, part in zip(COLLECTIONS, np.array_split(np.arange(count), 2), strict=True):
             photos += add_varied_photos(connection, rng, lat[part], lon[part], collection)
         models = []
-        for number, (rows, dimension, _) in enumerate(MODELS):
+        for number, (rows, dimension, *_) in enumerate(MODELS):
             model = add_model(connection, dimension, f"test/{number}")
             chosen = np.sort(rng.choice(count, rows, replace=False))
             vectors = looks(rng, lat[chosen], lon[chosen], dimension)
@@ -72,9 +81,13 @@ def world(module_database: Database) -> Iterator[World]:
             models.append(model)
         set_private(connection, "shut", private=True)
         connection.execute("ANALYZE geosearch.embeddings")
-    for model, (_, dimension, indexed) in zip(models, MODELS, strict=True):
-        if indexed:
-            build_index(module_database, model, dimension)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leaves, "LEAF_ROWS", LEAF_ROWS)
+        patch.setattr(leaves, "LEVEL_FACTOR", LEVEL_FACTOR)
+        for model, (_, dimension, indexed, families) in zip(models, MODELS, strict=True):
+            if indexed:
+                build_index(module_database, model, dimension)
+                grow_leaves(module_database, model, dimension, families)
     with Database(make_conninfo(module_database.url, user=login)) as reader:
         yield World(module_database, reader, models)
     with module_database.connection() as connection:
@@ -86,31 +99,43 @@ def measure(world: World, rng: np.random.Generator) -> None:
     """Say that the indexes were measured, with random figures, or that they never were."""
     with world.owner.connection() as connection:
         connection.execute("DELETE FROM geosearch.tunings")
-        for model, (rows, _, _) in zip(world.models, MODELS, strict=True):
+        cuts = connection.execute(
+            "SELECT DISTINCT model_id, family, level FROM geosearch.leaves ORDER BY 1, 2, 3"
+        ).fetchall()
+        for model, (rows, *_) in zip(world.models, MODELS, strict=True):
             index = find_index(connection, model)
-            if index is None or rng.random() < 0.25:
+            if index is None:
                 continue
-            points = []
-            for ef_search in EF_SEARCHES:
-                ranks = (*(rank for rank in RANKS if rank < ef_search - 1), ef_search - 1)
-                lost = np.sort(rng.exponential(0.03, len(ranks)))
-                recalls = tuple(np.clip(1 - lost, 0, 1).tolist())
-                ms = float(0.002 * ef_search * rng.uniform(0.5, 2))
-                points.append(Point(ef_search, ranks, recalls, ms))
-            tuning = Tuning(
-                target=float(rng.uniform(0.85, 0.99)),
-                k=100,
-                sample=50,
-                rows=rows,
-                # Now and then of an index that was built in another way.
-                index_definition=index.definition + " " * int(rng.random() < 0.1),
-                exact_fixed_ms=float(rng.uniform(0.01, 0.5)),
-                exact_row_ms=float(10 ** rng.uniform(-3, -1)),
-                points=tuple(points),
-            )
-            save_tuning(connection, model, tuning, 1)
+            of = [(None, None, index.definition, 1.0)]
+            of += [(*cut[1:], LEAF_OPTIONS, 0.05) for cut in cuts if cut[0] == model]
+            for family, level, definition, cost in of:
+                if rng.random() < 0.75:
+                    tuning = draw_tuning(rng, rows, definition, cost)
+                    save_tuning(connection, model, replace(tuning, family=family, level=level), 1)
     for database in (world.owner, world.reader):
         forget(database)
+
+
+def draw_tuning(rng: np.random.Generator, rows: int, definition: str, cost: float) -> Tuning:
+    """Random figures of an index over so many photos, whose searches cost so much of the usual."""
+    points = []
+    for ef_search in EF_SEARCHES:
+        ranks = (*(rank for rank in RANKS if rank < ef_search - 1), ef_search - 1)
+        lost = np.sort(rng.exponential(0.03, len(ranks)))
+        recalls = tuple(np.clip(1 - lost, 0, 1).tolist())
+        ms = float(0.002 * cost * ef_search * rng.uniform(0.5, 2))
+        points.append(Point(ef_search, ranks, recalls, ms))
+    return Tuning(
+        target=float(rng.uniform(0.85, 0.99)),
+        k=100,
+        sample=50,
+        rows=rows,
+        # Now and then of an index that was built in another way.
+        index_definition=definition + " " * int(rng.random() < 0.1),
+        exact_fixed_ms=float(rng.uniform(0.01, 0.5)),
+        exact_row_ms=float(10 ** rng.uniform(-3, -1)),
+        points=tuple(points),
+    )
 
 
 def draw_filter(rng: np.random.Generator, reader: bool) -> tuple[dict[str, Any], Filter]:
@@ -184,7 +209,7 @@ def agree(world: World, rng: np.random.Generator) -> str:
         said = (row["strategy"], row["matches"], row["reason"])
         assert said == (found.plan.strategy, found.plan.matches, found.plan.reason), asked
         assert row["expected_recall"] == pytest.approx(found.plan.expected_recall, abs=1e-9), asked
-    return found.plan.reason
+    return f"{found.plan.strategy}: {found.plan.reason}"
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
@@ -200,3 +225,4 @@ def test_python_and_sql_agree_on_plan_rows_and_recall(world: World, block: int) 
     assert reasons.total() == MEASURED * CASES
     # No way of answering is left out.
     assert len(reasons) > 5
+    assert any(reason.startswith("leaves") for reason in reasons)

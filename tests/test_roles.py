@@ -135,6 +135,7 @@ COMMON = {
     "models",
     "tunings",
     "recall_points",
+    "leaves",
     "borders",
     "places",
     "shelf_changes",

@@ -47,6 +47,7 @@ NEEDED = (
     "collections",
     "tunings",
     "recall_points",
+    "leaves",
     "calibrations",
 )
 

@@ -48,24 +48,41 @@ def index(
     force: Annotated[
         bool, typer.Option("--force", help="Build even where exact search costs no more.")
     ] = False,
+    leaves: Annotated[
+        str | None,
+        typer.Option(
+            help="Build indexes of parts too, for searches of a part: place, time, author, or some "
+            "of these with commas; none. By default as before, and at first by place."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What `geosearch index` does without a command after it."""
     if context.invoked_subcommand is not None:
         return
     from geosearch.features.model_rows import find_model
-    from geosearch.retrieval.indexes import spills
+    from geosearch.retrieval.indexes import outdated, spills
     from geosearch.retrieval.indexing import index_model
 
     with database(context) as opened:
         with opened.connection() as connection:
             row = find_model(connection, model)
-            warning = spills(connection, row.id, row.dimension)
-        if warning and not as_json:
+            warnings = (outdated(connection), spills(connection, row.id, row.dimension))
+        for warning in filter(None, () if as_json else warnings):
             say(warning, fg="yellow")
+        families = None if leaves is None else [] if leaves == "none" else leaves.split(",")
         with _progress("index") as report:
-            how = {"rebuild": rebuild, "force": force}
-            done = index_model(opened, row.id, row.dimension, recall, k, **how, progress=report)
+            done = index_model(
+                opened,
+                row.id,
+                row.dimension,
+                recall,
+                k,
+                leaves=families,
+                rebuild=rebuild,
+                force=force,
+                progress=report,
+            )
     answer(
         as_json, done.to_json() | {"asked": recall}, lambda: _print_built(done, recall, k, model)
     )
@@ -96,6 +113,11 @@ def check_index(
             f"with {health.rows:,} photos; {health.tuned_recall:.4f} when tuned, with "
             f"{health.tuned_rows:,}; asked for: {health.target:g}",
         )
+        for part in health.leaves:
+            say(
+                f"leaves by {part.family}, level {part.level}: {part.recall:.4f} ± "
+                f"{part.standard_error:.4f}{'' if part.holds else ': too low'}"
+            )
         say("it holds" if health.holds else "it no longer holds: run geosearch index")
         _print(health.checks)
 
@@ -119,6 +141,12 @@ def _print_built(done: Indexed, recall: float, k: int, model: str) -> None:
     else:
         how = "already there; --rebuild builds it again"
     say(f"{built.name}: {how}, {format_bytes(built.bytes)}")
+    if done.leaves is not None and done.leaves.count:
+        grown = done.leaves
+        say(
+            f"{number_of(grown.count, 'leaf', 'leaves')} by {', '.join(grown.families)}, "
+            f"{grown.built} built in {grown.seconds:.1f} s, {format_bytes(grown.bytes)}"
+        )
     say(f"ef_search {measured.ef_search}: recall {measured.recall:.4f} for k = {k}")
     if measured.target < recall:
         say(

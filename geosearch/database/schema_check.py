@@ -277,10 +277,19 @@ def _bad_indexes(connection: Connection, found: dict[str, SchemaObject]) -> Iter
     for (name,) in rows:
         if name not in known:
             yield Fault("index", str(name), State.INVALID, f"REINDEX INDEX {name}")
-    if "table geosearch.indexes" in found:
+    if {"table geosearch.indexes", "function geosearch.leaf_name(geosearch.leaves)"} <= set(found):
         for (name,) in connection.execute(
-            "SELECT name FROM geosearch.indexes WHERE rows > 0 "
-            "AND to_regclass(format('geosearch.%I', name)) IS NULL"
+            """
+            SELECT names.name
+            FROM geosearch.indexes AS i
+            CROSS JOIN LATERAL (
+                SELECT i.name
+                UNION ALL
+                SELECT geosearch.leaf_name(l) FROM geosearch.leaves AS l
+                WHERE l.model_id = i.model_id AND l.replaces IS NULL
+            ) AS names
+            WHERE i.rows > 0 AND to_regclass(format('geosearch.%I', names.name)) IS NULL
+            """
         ):
             yield missing_index(str(name))
 

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
+from operator import and_, or_
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from geosearch.arguments import check_known, numbers, texts
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError
+from geosearch.retrieval.reach import ANYWHERE, Reach
 
 Degrees = NDArray[np.float64]
 Passing = NDArray[np.bool_]
@@ -119,6 +121,16 @@ class Filter(ABC):
         """
         return np.ones(np.broadcast(lat, lon).shape, dtype=bool)
 
+    def reach(self, connection: Connection) -> Reach:  # noqa: ARG002
+        """How far it reaches, at most.
+
+        Raises
+        ------
+        NotFoundError
+            A country does not exist.
+        """
+        return ANYWHERE
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """As JSON; `from_json` reads it back."""
@@ -215,6 +227,10 @@ class And(Joined):
         """Those that may pass all parts."""
         return _all([part.may_pass(lat, lon) for part in self.parts], super().may_pass(lat, lon))
 
+    def reach(self, connection: Connection) -> Reach:
+        """What the parts have in common."""
+        return reduce(and_, [part.reach(connection) for part in self.parts], ANYWHERE)
+
     def to_json(self) -> dict[str, Any]:
         """`{"and": [...]}`, or `{}` without parts."""
         return super().to_json() if self.parts else {}
@@ -228,6 +244,11 @@ class Or(Joined):
     def may_pass(self, lat: Degrees, lon: Degrees) -> Passing:
         """Those that may pass some part."""
         return ~_all([~part.may_pass(lat, lon) for part in self.parts], super().may_pass(lat, lon))
+
+    def reach(self, connection: Connection) -> Reach:
+        """That of all parts together."""
+        parts = [part.reach(connection) for part in self.parts]
+        return reduce(or_, parts) if parts else ANYWHERE
 
 
 @dataclass(frozen=True)

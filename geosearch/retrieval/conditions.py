@@ -12,8 +12,10 @@ import numpy as np
 
 from geosearch.arguments import moment, number, truth, whole
 from geosearch.database.collection_rows import find_collection
+from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 from geosearch.retrieval.algebra import EVERYTHING, READERS, AnyOf, Condition, Filter, Statement
+from geosearch.retrieval.reach import Reach
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,19 @@ class TakenAfter(_Taken):
 
     name, sign = "after", ">="
 
+    def reach(self, connection: Connection) -> Reach:  # noqa: ARG002
+        """From the moment on."""
+        return Reach(after=self.moment)
+
 
 class TakenBefore(_Taken):
     """Taken strictly before a moment; a moment without a zone is UTC."""
 
     name, sign = "before", "<"
+
+    def reach(self, connection: Connection) -> Reach:  # noqa: ARG002
+        """Up to the moment."""
+        return Reach(before=self.moment)
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,10 @@ class ByAuthors(_Said):
 
     name, column = "authors", "author"
     names_few = True
+
+    def reach(self, connection: Connection) -> Reach:  # noqa: ARG002
+        """These."""
+        return Reach(authors=frozenset(self.names))
 
 
 class HasLicence(_Said):

@@ -13,7 +13,7 @@ from geosearch.json_record import Record
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.neighbours import nearest
-from geosearch.retrieval.plan import Plan
+from geosearch.retrieval.plan import Plan, leaf_plan
 from geosearch.retrieval.search import Search
 
 
@@ -42,9 +42,12 @@ def explain(
     found = nearest(database, model_id, query, k, where, exact=exact)
     with database.searcher() as connection:
         known = facts(database, connection, model_id)
-        lines = Search(connection, known, query, k, where.of_references).explain(
-            found.plan.ef_search
-        )
+        references, plan = where.of_references, found.plan
+        leaves = None
+        if plan.strategy == "leaves":
+            share = plan.matches / max(known.total, 1)
+            leaves = leaf_plan(connection, known, k, share, references.reach(connection))
+        lines = Search(connection, known, query, k, references).explain(plan.ef_search, leaves)
     return Explanation(found.plan, tuple(map(_shortened, lines)), len(found))
 
 

@@ -39,8 +39,8 @@ class ChangedError(DatabaseError):
 @dataclass(frozen=True)
 class Facts:
     """Embeddings of the model (estimated), their dimension, its index if it has one, what was
-    measured of that (`tuning`, an id), and the places of some of them: latitudes and longitudes
-    (2, n) in degrees.
+    measured of that (`tuning`, an id), whether it has `leaves` that were measured, and the places
+    of some embeddings: latitudes and longitudes (2, n) in degrees.
 
     All of the open shelf. `private`: the shelves of private collections that this login may read,
     and the number of embeddings on each, which are compared one by one. `sample`, `most` and
@@ -54,6 +54,7 @@ class Facts:
     private: dict[int, int]
     index: HnswIndex | None
     tuning: int | None
+    leaves: bool
     sample: int
     most: float
     probe: int
@@ -82,7 +83,8 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
         row = connection.execute(_FACTS, {"model": model_id}).fetchone()
         if row is None or row[0] is None or watch is None:
             raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
-        dimension, rows, private, private_rows, *indexed, tuning, wanted, sample, most, probe = row
+        dimension, rows, private, private_rows, *indexed = row[:8]
+        tuning, leaves, wanted, sample, most, probe = row[8:]
         found = Facts(
             model_id,
             dimension,
@@ -90,6 +92,7 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
             dict(zip(private, private_rows, strict=True)),
             None if indexed[0] is None else HnswIndex(*indexed),
             tuning,
+            leaves,
             sample,
             most,
             probe,
@@ -147,7 +150,7 @@ SELECT
         FROM unnest(f.private) AS shelf
     ),
     f.index_name, f.index_file, f.quantized, f.index_definition, f.tuning,
-    r.places, r.sample, r.most, r.probe
+    f.leaves, r.places, r.sample, r.most, r.probe
 FROM geosearch.search_facts(%(model)s) AS f, geosearch.search_rule() AS r
 """
 

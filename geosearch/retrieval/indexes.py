@@ -1,4 +1,4 @@
-"""HNSW indexes: one per model, on its partition of `embeddings`."""
+"""HNSW indexes: one per model, on its partition of `embeddings`, and how others are built there."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ M = 16
 EF_CONSTRUCTION = 200
 #: Parallel builds are unsafe before this version (CVE-2026-3172).
 PARALLEL_BUILD_SINCE = (0, 8, 2)
+#: VACUUM may damage an HNSW index before this version.
+SAFE_VACUUM_SINCE = (0, 8, 4)
 #: Most memory a build asks for; beyond it the graph spills and the build slows down.
 MAX_BUILD_BYTES = 8 * 1024**3
 
@@ -97,11 +99,13 @@ def build_index(
     with database.connection() as connection:
         version = _pgvector_version(connection)
         rows = count_rows(connection, model_id)
-        needed = rebuild or _cut_off(connection, model_id) or not find_index(connection, model_id)
+        needed = rebuild or cut_off(connection, name) or not find_index(connection, model_id)
     serial = _numbers(version) < PARALLEL_BUILD_SINCE
     started = time.perf_counter()
     if needed:
-        _build(database, model_id, dimension, rows, serial, progress)
+        expression, operators = indexed_expression(dimension)
+        over = sql.SQL("(({}) {})").format(expression, sql.SQL(operators))
+        build(database, name, model_id, over, build_bytes(rows, dimension), progress)
     seconds = time.perf_counter() - started
     with database.connection() as connection:
         if needed:
@@ -135,19 +139,21 @@ ON CONFLICT (model_id) DO UPDATE SET
 """
 
 
-def _build(
+def build(
     database: Database,
+    name: str,
     model_id: int,
-    dimension: int,
-    rows: int,
-    serial: bool,
+    over: sql.Composable,
+    memory: int,
     progress: BuildProgress | None,
+    *,
+    condition: sql.Composable | None = None,
 ) -> None:
-    """Beside the index that is there, which serves until the new one takes its name."""
-    name, new = (
-        sql.Identifier("geosearch", index_name(model_id) + end) for end in ("", _UNFINISHED)
-    )
-    expression, operators = indexed_expression(dimension)
+    """An HNSW index over a model's embeddings, or those that meet a condition.
+
+    Beside the one of its name that is there, which serves until the new one takes its name.
+    """
+    final, new = (sql.Identifier("geosearch", name + end) for end in ("", _UNFINISHED))
     table = embedding_table(model_id)
     # CONCURRENTLY cannot run in a transaction, and settings outside one would stay with a pooler's
     # backend: there writes wait for the index.
@@ -156,21 +162,22 @@ def _build(
         concurrently = sql.SQL("" if in_turn else "CONCURRENTLY")
         drop = sql.SQL("DROP INDEX {} IF EXISTS {}").format(concurrently, new)
         create = sql.SQL(
-            "CREATE INDEX {} {} ON {} USING hnsw (({}) {}) WITH (m = {}, ef_construction = {})"
+            "CREATE INDEX {} {} ON {} USING hnsw {} WITH (m = {}, ef_construction = {}) {}"
         ).format(
             concurrently,
-            sql.Identifier(index_name(model_id) + _UNFINISHED),
+            sql.Identifier(name + _UNFINISHED),
             table,
-            expression,
-            sql.SQL(operators),
+            over,
             sql.Literal(M),
             sql.Literal(EF_CONSTRUCTION),
+            sql.SQL("") if condition is None else sql.SQL("WHERE {}").format(condition),
         )
+        serial = _numbers(_pgvector_version(connection)) < PARALLEL_BUILD_SINCE
         try:
             with connection.transaction() if in_turn else nullcontext():
                 connection.execute(
                     "SELECT set_config('maintenance_work_mem', %s, %s)",
-                    (f"{build_bytes(rows, dimension) // 1024}kB", in_turn),
+                    (f"{memory // 1024}kB", in_turn),
                 )
                 # Killed, it would build on, and be in the way of the next.
                 connection.execute(
@@ -183,19 +190,18 @@ def _build(
                 connection.execute(drop)
                 with _watched(database, backend(connection), progress):
                     connection.execute(create)
-            connection.execute(sql.SQL("ANALYZE {}").format(table))
+            if condition is None:
+                connection.execute(sql.SQL("ANALYZE {}").format(table))
             with connection.transaction():
-                connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(name))
+                connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(final))
                 connection.execute(
-                    sql.SQL("ALTER INDEX {} RENAME TO {}").format(
-                        new, sql.Identifier(index_name(model_id))
-                    )
+                    sql.SQL("ALTER INDEX {} RENAME TO {}").format(new, sql.Identifier(name))
                 )
         except BaseException as error:
             lost = connection.closed
             _drop_unfinished(database, connection, drop)
             if isinstance(error, psycopg.Error) and not lost:
-                raise refused(error, f"building {index_name(model_id)} failed") from error
+                raise refused(error, f"building {name} failed") from error
             raise
 
 
@@ -213,11 +219,9 @@ def _drop_unfinished(database: Database, connection: Connection, drop: sql.Compo
             another.execute(drop)
 
 
-def _cut_off(connection: Connection, model_id: int) -> bool:
+def cut_off(connection: Connection, name: str) -> bool:
     """Whether a build was killed before its index had its name."""
-    found = connection.execute(
-        "SELECT to_regclass(%s)", (f"geosearch.{index_name(model_id)}{_UNFINISHED}",)
-    )
+    found = connection.execute("SELECT to_regclass(%s)", (f"geosearch.{name}{_UNFINISHED}",))
     return found.fetchone() != (None,)
 
 
@@ -230,6 +234,17 @@ def spills(connection: Connection, model_id: int, dimension: int) -> str | None:
     return (
         f"the graph of {rows:,} embeddings takes about {needed / 1e9:.0f} GB, more than the "
         f"{MAX_BUILD_BYTES / 1e9:.0f} GB a build uses: it will be several times slower"
+    )
+
+
+def outdated(connection: Connection) -> str | None:
+    """A warning if the pgvector that is installed may damage indexes."""
+    version = _pgvector_version(connection)
+    if _numbers(version) >= SAFE_VACUUM_SINCE:
+        return None
+    return (
+        f"pgvector {version}: VACUUM may damage HNSW indexes before 0.8.4; update it, then run "
+        "geosearch index --rebuild"
     )
 
 

@@ -13,6 +13,14 @@ from geosearch.errors import DatabaseError
 from geosearch.json_record import plain
 from geosearch.retrieval.facts import forget
 from geosearch.retrieval.indexes import Built, build_index, count_rows, find_index, index_name
+from geosearch.retrieval.leaves import (
+    DEFAULT_FAMILIES,
+    Leaves,
+    check_families,
+    find_leaves,
+    grow_leaves,
+    wanted_families,
+)
 from geosearch.retrieval.plan import index_pays
 from geosearch.retrieval.recall import Check, Progress, check_aim, tune
 from geosearch.retrieval.tuning import Point, search_setting
@@ -36,6 +44,7 @@ class Indexed:
 
     rows: int
     built: Built | None = None
+    leaves: Leaves | None = None
     measured: Measured | None = None
 
     @property
@@ -48,7 +57,7 @@ class Indexed:
         known: dict[str, Any] = {"needed": self.needed, "rows": self.rows}
         for part in (self.built, self.measured):
             known |= {} if part is None else plain(part)
-        return known
+        return known | ({} if self.leaves is None else {"leaves": plain(self.leaves)})
 
 
 class Aim(NamedTuple):
@@ -74,7 +83,7 @@ def rebuild_indexes(database: Database, aims: Sequence[Aim] | None = None) -> No
     if aims is None:
         with database.connection() as connection:
             aims = index_aims(connection)
-    _build_again(database, aims, None)
+    _build_again(database, aims, rebuild=True)
 
 
 def restore_indexes(database: Database, progress: Progress | None = None) -> list[str]:
@@ -87,24 +96,36 @@ def restore_indexes(database: Database, progress: Progress | None = None) -> lis
         lost = [
             aim
             for aim in _aims(connection)
-            if aim.model_id in built
-            and find_index(connection, aim.model_id) is None
-            and count_rows(connection, aim.model_id)
+            if aim.model_id in built and count_rows(connection, aim.model_id)
         ]
+        names = [name for aim in lost for name in _missing(connection, aim.model_id)]
+        lost = [aim for aim in lost if _missing(connection, aim.model_id)]
     _build_again(database, lost, progress)
-    return [index_name(aim.model_id) for aim in lost]
+    return names
+
+
+def _missing(connection: Connection, model_id: int) -> list[str]:
+    """Names of a model's indexes that are not there, of leaves too."""
+    whole = [] if find_index(connection, model_id) else [index_name(model_id)]
+    return whole + [leaf.name for leaf in find_leaves(connection, model_id) if not leaf.valid]
 
 
 def _aims(connection: Connection) -> list[Aim]:
     """Of all models."""
     rows = connection.execute(
         "SELECT m.id, m.dimension, t.target, t.k FROM geosearch.models AS m "
-        "LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id ORDER BY m.id"
+        "LEFT JOIN geosearch.tunings AS t ON t.model_id = m.id AND t.family IS NULL ORDER BY m.id"
     ).fetchall()
     return [Aim(*row) for row in rows]
 
 
-def _build_again(database: Database, aims: Sequence[Aim], progress: Progress | None) -> None:
+def _build_again(
+    database: Database,
+    aims: Sequence[Aim],
+    progress: Progress | None = None,
+    *,
+    rebuild: bool = False,
+) -> None:
     for key, dimension, target, k in aims:
         with database.connection() as connection:
             if not count_rows(connection, key):  # there is nothing to measure by any more
@@ -112,10 +133,11 @@ def _build_again(database: Database, aims: Sequence[Aim], progress: Progress | N
                 target = None
         if target is None or k is None:
             with _only_run(database, key):
-                build_index(database, key, dimension, rebuild=True, progress=progress)
+                build_index(database, key, dimension, rebuild=rebuild, progress=progress)
+                _grow(database, key, dimension, None, rebuild, progress)
         else:
             index_model(
-                database, key, dimension, target, k, rebuild=True, force=True, progress=progress
+                database, key, dimension, target, k, rebuild=rebuild, force=True, progress=progress
             )
 
 
@@ -126,20 +148,24 @@ def index_model(
     recall: float = 0.98,
     k: int = 100,
     *,
+    leaves: Sequence[str] | None = None,
     rebuild: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Indexed:
     """Build the model's index, and measure the settings that give `recall` for `k`.
 
-    `rebuild` builds again an index that is there, `force` builds one where exact search costs no
-    more.
+    `leaves` are what its leaves are to be by (`leaves.FAMILIES`); by default as before, or at first
+    by place. `rebuild` builds again an index that is there, `force` builds one where exact search
+    costs no more.
 
-    Errors are those of `build_index` and `tune`, and `DatabaseError` where another run is at it.
+    Errors are those of `build_index` and `tune`, `InputError` for unknown leaves, and
+    `DatabaseError` where another run is at it.
     """
     check_aim(recall, k)
+    families = None if leaves is None else check_families(leaves)
     with _only_run(database, model_id):
-        return _index(database, model_id, dimension, recall, k, rebuild, force, progress)
+        return _index(database, model_id, dimension, recall, k, families, rebuild, force, progress)
 
 
 def _only_run(database: Database, model_id: int) -> AbstractContextManager[None]:
@@ -155,6 +181,7 @@ def _index(
     dimension: int,
     recall: float,
     k: int,
+    families: tuple[str, ...] | None,
     rebuild: bool,
     force: bool,
     progress: Progress | None,
@@ -165,11 +192,32 @@ def _index(
         if rows and not there and not force and not index_pays(connection, rows, k):
             forget(database)  # an index that was there may have been dropped since
             return Indexed(rows)
+        if families is None and wanted_families(connection, model_id) is None:
+            families = DEFAULT_FAMILIES
     built = build_index(database, model_id, dimension, rebuild=rebuild, progress=progress)
+    leaves = _grow(database, model_id, dimension, families, rebuild, progress)
     tuning, checks = tune(database, model_id, recall, k, progress=progress)
     with database.connection() as connection:
         setting = search_setting(connection, tuning, min(k, max(1, built.rows - 1)))
     assert setting is not None
     return Indexed(
-        built.rows, built, Measured(tuning.target, k, *setting, tuning.points, tuple(checks))
+        built.rows,
+        built,
+        leaves,
+        Measured(tuning.target, k, *setting, tuning.points, tuple(checks)),
     )
+
+
+def _grow(
+    database: Database,
+    model_id: int,
+    dimension: int,
+    families: tuple[str, ...] | None,
+    rebuild: bool,
+    progress: Progress | None,
+) -> Leaves:
+    """The leaves by these, or as before."""
+    if families is None:
+        with database.connection() as connection:
+            families = wanted_families(connection, model_id) or ()
+    return grow_leaves(database, model_id, dimension, families, rebuild=rebuild, progress=progress)

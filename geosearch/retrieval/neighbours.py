@@ -17,7 +17,16 @@ from geosearch.errors import InputError
 from geosearch.json_record import Record
 from geosearch.retrieval.facts import Facts, with_facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
-from geosearch.retrieval.plan import Plan, exact_plan, few_enough, found_recall, index_plan
+from geosearch.retrieval.plan import (
+    LeafPlan,
+    Plan,
+    exact_plan,
+    few_enough,
+    found_recall,
+    index_plan,
+    leaf_deeper,
+    leaf_plan,
+)
 from geosearch.retrieval.search import Compared, Rows, Search
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
@@ -203,9 +212,9 @@ def nearest(
 ) -> Neighbours:
     """The `k` photos nearest to `query` (D,) that pass `where`; fewer only if fewer match.
 
-    A filter that passes few photos is answered exactly, at once. Otherwise the cheaper of exact
-    search and the index is taken; an index search that comes back short, or whose last neighbour
-    stood too far down for the recall aimed at, is followed by exact search.
+    A filter that passes few photos is answered exactly, at once. Otherwise the cheapest of exact
+    search, the index and leaves is taken; an index search that comes back short, or whose last
+    neighbour stood too far down for the recall aimed at, is followed by one of leaves or all.
 
     Raises
     ------
@@ -266,6 +275,7 @@ def _nearest_open(
         return _exactly(search, known, ASKED_FOR)
     if known.index is None:
         return _exactly(search, known, "the model has no index")
+    leaves: LeafPlan | None = None
     if where == EVERYTHING:
         plan = index_plan(connection, known, k)
     elif not where.selects:
@@ -278,21 +288,65 @@ def _nearest_open(
         share = max(compared.share or 0.0, compared.matches / max(known.total, 1))
         # Unless most pass, photos like the query may be just those that do, or none of them.
         likes = share if share >= known.most else search.likes()
-        plan = index_plan(connection, known, k, share, likes)
+        if known.leaves:
+            leaves = leaf_plan(connection, known, k, share, where.reach(connection))
+        leaf_ms = None if leaves is None else leaves.ms
+        plan = index_plan(connection, known, k, share, likes, leaf_ms)
     if isinstance(plan, str):
-        return _exactly(search, known, plan)
-    assert plan.ef_search is not None
-    rows = search.by_index(plan.ef_search)
-    if len(rows) < k:
-        short = f"the index gave {len(rows)} of {k}"
+        short = plan
     else:
-        last = max(row[-1] for row in rows)
-        recall, enough = found_recall(connection, known, plan.ef_search, last)
-        if enough:
-            plan = replace(plan, rows_scanned=plan.candidates, expected_recall=recall)
-            return _collect(rows, plan)
-        short = f"the index gave recall {recall:.3f}"
+        assert plan.ef_search is not None
+        rows = search.by_index(plan.ef_search)
+        if len(rows) < k:
+            short = f"the index gave {len(rows)} of {k}"
+        else:
+            last = max(row[-1] for row in rows)
+            recall, enough = found_recall(connection, known, known.tuning, plan.ef_search, last)
+            if enough:
+                plan = replace(plan, rows_scanned=plan.candidates, expected_recall=recall)
+                return _collect(rows, plan)
+            short = f"the index gave recall {recall:.3f}"
+    if leaves is not None:
+        found = _by_leaves(connection, search, known, leaves, k)
+        if found is not None:
+            return found
+        short = "leaves would have to be searched deeper than pays"
+    elif isinstance(plan, str):
+        return _exactly(search, known, plan)
     return _exactly(search, known, f"{short}, so all matching photos were compared")
+
+
+def _by_leaves(
+    connection: SearchConnection, search: Search, known: Facts, planned: LeafPlan, k: int
+) -> Neighbours | None:
+    """None if the leaves hold fewer than `k`, or would have to be searched deeper than pays."""
+    again: LeafPlan | None = planned
+    rows: Rows = ()
+    recall, scanned = 1.0, 0
+    while again is not None:
+        rows, rank, short = search.by_leaves(again, rows)
+        scanned += len(again.conditions) * again.rank
+        if rank:
+            found, _ = found_recall(connection, known, again.tuning, again.ef_search, rank)
+            recall = min(recall, recall if found is None else found)
+        if not short:
+            break
+        again = leaf_deeper(connection, known, again, short)
+    if again is None or len(rows) < k:
+        return None
+    plan = Plan(
+        "leaves",
+        planned.reason,
+        known.total,
+        planned.matches,
+        False,
+        recall,
+        rows_scanned=scanned,
+        candidates=planned.rank,
+        ef_search=planned.ef_search,
+        leaves=len(planned.conditions),
+    )
+    return _collect(rows, plan)
 
 
 def _admitted(connection: SearchConnection, known: Facts, where: Filter) -> dict[int, int]:

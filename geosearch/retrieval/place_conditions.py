@@ -14,6 +14,7 @@ from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from geosearch.borders import find_border
+from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 from geosearch.retrieval.algebra import (
     AnyOf,
@@ -24,6 +25,7 @@ from geosearch.retrieval.algebra import (
     Statement,
 )
 from geosearch.retrieval.areas import read_area, split
+from geosearch.retrieval.reach import Box, Reach
 from geosearch.sphere import EARTH_RADIUS_KM, great_circle_km
 
 #: No two points are farther apart, in kilometres.
@@ -68,7 +70,11 @@ class BoundingBox(Measured):
         """Those in the box."""
         return reduce(np.logical_or, [_in_bounds(lat, lon, *bounds) for bounds in self._boxes()])
 
-    def _boxes(self) -> list[tuple[float, float, float, float]]:
+    def reach(self, connection: Connection) -> Reach:  # noqa: ARG002
+        """The box."""
+        return Reach(tuple(self._boxes()))
+
+    def _boxes(self) -> list[Box]:
         """As boxes of which none crosses ±180°."""
         west, south, east, north = map(float, self.value)
         # 180° and -180° are one meridian: a box that ends there holds photos on either side.
@@ -131,6 +137,10 @@ class Near(Measured):
         passing: Passing = great_circle_km(self.lat, self.lon, lat, lon) <= 1.000001 * self.km
         return passing
 
+    def reach(self, connection: Connection) -> Reach:  # noqa: ARG002
+        """The boxes of the circle."""
+        return Reach(circle_boxes(*self.value))
+
 
 @dataclass(frozen=True)
 class Within(Condition):
@@ -163,6 +173,10 @@ class Within(Condition):
         """Those in the polygon's box."""
         return _in_bounds(lat, lon, *self.area.bounds)
 
+    def reach(self, connection: Connection) -> Reach:  # noqa: ARG002
+        """The box of each part: that of all may be most of the Earth."""
+        return Reach(_part_boxes(self.area))
+
     def __str__(self) -> str:
         return f"within a polygon of {shapely.get_num_coordinates(self.area)} points"
 
@@ -176,6 +190,34 @@ class Country(AnyOf):
         """By geometry, as `Within`."""
         borders = [find_border(statement.connection, name) for name in self.names]
         return _intersects(borders, statement)
+
+    def reach(self, connection: Connection) -> Reach:
+        """The box of each part."""
+        borders = [find_border(connection, name) for name in self.names]
+        return Reach(tuple(box for border in borders for box in _part_boxes(border)))
+
+
+def circle_boxes(lat: float, lon: float, km: float) -> tuple[Box, ...]:
+    """Boxes that hold a circle, a little wide: one, or two where it crosses ±180°.
+
+    As `circle_boxes` in SQL, so that both plan alike.
+    """
+    reach = 1.000001 * math.degrees(km / EARTH_RADIUS_KM)
+    south, north, half = max(lat - reach, -90.0), min(lat + reach, 90.0), 180.0
+    if south > -90 and north < 90:
+        sine = math.sin(math.radians(reach)) / math.cos(math.radians(lat))
+        half = 1.000001 * math.degrees(math.asin(min(1.0, sine)))
+    west, east = lon - half, lon + half
+    boxes = [(max(west, -180.0), south, min(east, 180.0), north)]
+    if west < -180:
+        boxes.append((west + 360, south, 180.0, north))
+    elif east > 180:
+        boxes.append((-180.0, south, east - 360, north))
+    return tuple(boxes)
+
+
+def _part_boxes(area: BaseGeometry) -> tuple[Box, ...]:
+    return tuple(tuple(part.bounds) for part in shapely.get_parts(area))
 
 
 def _intersects(areas: Iterable[BaseGeometry], statement: Statement) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from geosearch.database.connection import Connection
 from geosearch.json_record import Record
 from geosearch.retrieval.facts import Facts
+from geosearch.retrieval.reach import Reach
 
-Strategy = Literal["exact", "ann", "empty", "none"]
+Strategy = Literal["exact", "ann", "leaves", "empty", "none"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Plan(Record):
 
     `matches`: photos that pass the filter, exact where `matches_exact`, else an estimate.
     `rows_scanned`: embeddings compared (exact) or candidates asked of the index, the last of which
-    are fetched only where they are needed. `candidates`, `ef_search`: the index search.
+    are fetched only where they are needed. `candidates`, `ef_search`: the index search, or the
+    first of each of so many `leaves`.
     `expected_recall`: 1 for exact search, what was measured for the index, None where nothing was
     measured. `truncated` is True only if fewer rows than exist were returned, which `nearest` never
     does.
@@ -41,6 +43,7 @@ class Plan(Record):
     index: str | None = None
     index_file: int | None = None
     truncated: bool = False
+    leaves: int | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
@@ -67,13 +70,14 @@ def index_plan(
     k: int,
     share: float | None = None,
     likes: float | None = None,
+    leaf_ms: float | None = None,
 ) -> Plan | str:
-    """Search by the index, or why exact search is to be preferred.
+    """Search by the index, or why exact search is to be preferred, or leaves, which cost `leaf_ms`.
 
     About a `share` of the photos pass the filter, None where there is none, and of those most like
     the query the share `likes`.
     """
-    asked = (known.tuning, known.total, k, share, likes)
+    asked = (known.tuning, known.total, k, share, likes, leaf_ms)
     ef_search, matches, reason = _decided(connection, known, _INDEX_PLAN, *asked)
     if ef_search is None:
         return str(reason)
@@ -95,18 +99,80 @@ def index_plan(
 
 def index_pays(connection: Connection, rows: int, k: int) -> bool:
     """Whether an index over so many rows would be taken for `k` neighbours of all photos."""
-    row = connection.execute(_INDEX_PLAN, (None, rows, k, None, None)).fetchone()
+    row = connection.execute(_INDEX_PLAN, (None, rows, k, None, None, None)).fetchone()
     return row is not None and row[0] is not None
 
 
-_INDEX_PLAN = "SELECT * FROM geosearch.index_plan(%s, %s, %s, %s, %s)"
+_INDEX_PLAN = "SELECT * FROM geosearch.index_plan(%s, %s, %s, %s, %s, %s)"
+
+
+class LeafPlan(NamedTuple):
+    """The leaves that a filter touches, and how they would be searched: docs/retrieval.md.
+
+    Each is known by its condition in SQL, and gives `rank` candidates.
+    """
+
+    tuning: int
+    conditions: list[str]
+    rank: int
+    ef_search: int
+    ms: float
+    matches: int
+    reason: str
+
+
+def leaf_plan(
+    connection: Connection, known: Facts, k: int, share: float, reach: Reach
+) -> LeafPlan | None:
+    """Search by leaves for what passes a filter that reaches so far; None where that does not pay.
+
+    About a `share` of the photos pass it.
+    """
+    asked = {
+        "model": known.model_id,
+        "tuning": known.tuning,
+        "total": known.total,
+        "k": k,
+        "share": share,
+        "places": None if reach.places is None else [list(box) for box in reach.places],
+        "after": reach.after,
+        "before": reach.before,
+        "authors": None if reach.authors is None else sorted(reach.authors),
+    }
+    row = connection.execute(_LEAF_PLAN, asked, prepare=True).fetchone()
+    assert row is not None
+    return None if row[0] is None else LeafPlan(*row)
+
+
+_LEAF_PLAN = """
+SELECT * FROM geosearch.leaf_plan(
+    %(model)s, %(tuning)s, %(total)s, %(k)s, %(share)s, %(places)s::float8[], %(after)s, %(before)s,
+    %(authors)s::text[]
+)
+"""
+
+
+def leaf_deeper(
+    connection: Connection, known: Facts, plan: LeafPlan, short: list[int]
+) -> LeafPlan | None:
+    """How those leaves (numbers from 1) are searched again that were not searched deep enough."""
+    asked = (known.tuning, plan.tuning, plan.matches, len(short), plan.rank)
+    statement: LiteralString = "SELECT * FROM geosearch.leaf_deeper(%s, %s, %s, %s, %s)"
+    rank, ef_search = _decided(connection, known, statement, *asked)
+    if ef_search is None:
+        return None
+    conditions = [plan.conditions[leaf - 1] for leaf in short]
+    return plan._replace(conditions=conditions, rank=rank, ef_search=ef_search)
 
 
 def found_recall(
-    connection: Connection, known: Facts, ef_search: int, rank: int
+    connection: Connection, known: Facts, tuning: int | None, ef_search: int, rank: int
 ) -> tuple[float | None, bool]:
-    """The recall of an index search whose last neighbour stood at `rank`, and if it is enough."""
-    asked = (known.tuning, ef_search, rank)
+    """The recall of an index search whose last neighbour stood at `rank`, and if it is enough.
+
+    By what was measured of the index, or of leaves.
+    """
+    asked = (tuning, ef_search, rank)
     statement: LiteralString = "SELECT * FROM geosearch.found_recall(%s, %s, %s)"
     recall, enough = _decided(connection, known, statement, *asked)
     return recall, bool(enough)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pgvector import HalfVector
 from psycopg import sql
 
 from geosearch.arguments import check_range
@@ -19,6 +23,7 @@ from geosearch.json_record import Record
 from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.facts import Facts, facts, forget
 from geosearch.retrieval.filters import EVERYTHING, BoundingBox, Filter, Near
+from geosearch.retrieval.leaves import LEAF_OPTIONS, Leaf, find_leaves
 from geosearch.retrieval.neighbours import check_k, nearest
 from geosearch.retrieval.search import Search
 from geosearch.retrieval.tuning import (
@@ -29,6 +34,7 @@ from geosearch.retrieval.tuning import (
     Point,
     Tuning,
     load_tuning,
+    load_tunings,
     recall_by_rank,
     save_tuning,
     search_setting,
@@ -39,6 +45,8 @@ Progress = Callable[[str, int, int], None]
 #: Stored embeddings that serve as queries of the curve, and of each filter of the sweep.
 CURVE_SAMPLE = 200
 SWEEP_SAMPLE = 20
+#: And of the curve of leaves, each in one of them, mostly not its own.
+LEAF_SAMPLE = 100
 SELECTIVITIES = (0.1, 0.01, 0.001)
 #: Exact search is timed in so many circles that hold so many photos, and in some that hold one.
 _COST_QUERIES, _COST_SIZE = 9, 10_000
@@ -80,6 +88,19 @@ class Health(Record):
     tuned_rows: int
     holds: bool
     checks: tuple[Check, ...]
+    leaves: tuple[LeafHealth, ...] = ()
+
+
+@dataclass(frozen=True)
+class LeafHealth:
+    """The same of the leaves of one family and level, alone."""
+
+    family: str
+    level: int
+    ef_search: int
+    recall: float
+    standard_error: float
+    holds: bool
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,7 @@ def tune(
         if known.index is None:
             raise NotFoundError(f"model {model_id} has no index", "Run: geosearch index")
         sample = _sample(connection, model_id, CURVE_SAMPLE, salt=0)
-    curve = _curve(database, known, sample, EF_SEARCHES, progress)
+    curve = _index_curve(database, known, sample, EF_SEARCHES, progress)
     fixed_ms, row_ms = _exact_cost(database, known, sample)
     measured = Tuning(
         target=target,
@@ -132,6 +153,18 @@ def tune(
     )
     with database.connection() as connection:
         tuning = save_tuning(connection, model_id, measured, min(k, _deepest(known)))
+        leaves = find_leaves(connection, model_id)
+    for (family, level), searches in _searches_of_leaves(database, known, leaves, salt=1):
+        measured = replace(
+            measured,
+            family=family,
+            level=level,
+            index_definition=LEAF_OPTIONS,
+            sample=len(searches),
+            points=tuple(point for point, _ in _curve(searches, EF_SEARCHES, progress)),
+        )
+        with database.connection() as connection:
+            save_tuning(connection, model_id, measured, min(k, searches[0].depth))
     forget(database)
     return tuning, sweep(database, known, k, progress=progress)
 
@@ -170,12 +203,10 @@ def check(database: Database, model_id: int, *, progress: Progress | None = None
             "Run: geosearch index",
         )
     ef_search, tuned_recall = setting
-    ((point, errors),) = _curve(database, known, sample, (ef_search,), progress)
+    ((point, errors),) = _index_curve(database, known, sample, (ef_search,), progress)
+    recall, error = _at(rank, point, errors)
+    of_leaves = _check_leaves(database, known, progress)
     checks = sweep(database, known, tuning.k, progress=progress)
-    recall, error = (
-        float(np.interp(np.log(rank), np.log(point.ranks), values))
-        for values in (point.recalls, errors)
-    )
     return Health(
         target=tuning.target,
         k=tuning.k,
@@ -185,9 +216,48 @@ def check(database: Database, model_id: int, *, progress: Progress | None = None
         tuned_recall=tuned_recall,
         rows=known.total,
         tuned_rows=tuning.rows,
-        holds=recall >= tuning.target - 2 * error and all(item.complete for item in checks),
+        holds=recall >= tuning.target - 2 * error
+        and all(item.complete for item in checks)
+        and all(item.holds for item in of_leaves),
         checks=tuple(checks),
+        leaves=of_leaves,
     )
+
+
+def _check_leaves(
+    database: Database, known: Facts, progress: Progress | None
+) -> tuple[LeafHealth, ...]:
+    """Of those that were measured."""
+    with database.connection() as connection:
+        leaves = find_leaves(connection, known.model_id)
+        tunings = {
+            (tuning.family, tuning.level): tuning
+            for tuning in load_tunings(connection, known.model_id)
+        }
+    found = []
+    salt = known.total + 2
+    for (family, level), searches in _searches_of_leaves(database, known, leaves, salt=salt):
+        if (family, level) not in tunings:
+            continue
+        tuning = tunings[family, level]
+        rank = min(tuning.k, searches[0].depth)
+        with database.connection() as connection:
+            setting = search_setting(connection, tuning, rank)
+        if setting is not None:
+            ((point, errors),) = _curve(searches, setting[:1], progress)
+            recall, error = _at(rank, point, errors)
+            holds = recall >= tuning.target - 2 * error
+            found.append(LeafHealth(family, level, setting[0], recall, error, holds))
+    return tuple(found)
+
+
+def _at(rank: int, point: Point, errors: NDArray[np.float64]) -> tuple[float, float]:
+    """The recall at a rank, and its standard error."""
+    recall, error = (
+        float(np.interp(np.log(rank), np.log(point.ranks), values))
+        for values in (point.recalls, errors)
+    )
+    return recall, error
 
 
 def sweep(
@@ -229,7 +299,7 @@ def _check(
         found = nearest(database, known.model_id, query, k, where)
         times.append(1000 * (time.perf_counter() - started))
         truth = nearest(database, known.model_id, query, k, where, exact=True)
-        by_index_count += found.plan.strategy == "ann"
+        by_index_count += found.plan.strategy in ("ann", "leaves")
         complete &= len(found) == len(truth)
         if len(truth):
             there = (found.distance <= truth.distance[-1] + TIE).sum()
@@ -246,38 +316,115 @@ def _check(
     )
 
 
-def _curve(
+class _Measured(NamedTuple):
+    """A query: distances of its true neighbours (depth,), and what a search finds by a setting."""
+
+    truth: NDArray[np.float64]
+    find: Callable[[int], list[float]]
+
+    @property
+    def depth(self) -> int:
+        """How deep is known."""
+        return len(self.truth)
+
+
+def _index_curve(
     database: Database,
     known: Facts,
     sample: _Sample,
     settings: tuple[int, ...],
     progress: Progress | None,
 ) -> list[tuple[Point, NDArray[np.float64]]]:
-    """A point for each setting, with the standard error of its recalls."""
-    depth = min(max(settings), _deepest(known))
+    """That of the index over all."""
     if progress is not None:
         progress("exact search for comparison", 0, len(settings))
     truth = nearest_batch(
         database,
         known.model_id,
         sample.embedding,
-        depth,
+        min(max(settings), _deepest(known)),
         excluded=[{int(key)} for key in sample.photo_id],
         shelves=(OPEN,),
     ).distance.astype(np.float64)
+
+    def find(index: int, ef_search: int) -> list[float]:
+        query, own = sample.embedding[index], sample.photo_id[index]
+        with database.searcher() as connection:
+            rows = Search(connection, known, query, ef_search).by_index(ef_search)
+        # The query is stored too, and finds itself: not a neighbour.
+        return [row[4] for row in rows if row[0] != own]
+
+    searches = [_Measured(truth[index], partial(find, index)) for index in range(len(truth))]
+    return _curve(searches, settings, progress)
+
+
+def _searches_of_leaves(
+    database: Database, known: Facts, leaves: Sequence[Leaf], *, salt: int
+) -> Iterator[tuple[tuple[str, int], list[_Measured]]]:
+    """For each family and level, searches of its leaves by stored embeddings.
+
+    In leaves drawn by chance, and so mostly from elsewhere: that is what leaves are asked, and
+    where an index finds least.
+    """
+    serving = [leaf for leaf in leaves if leaf.replaces is None]
+    if not serving:
+        return
+    with database.connection() as connection:
+        sample = _sample(connection, known.model_id, LEAF_SAMPLE, salt=salt)
+    table = embedding_table(known.model_id)
+    rng = np.random.default_rng(salt)
+
+    def find(index: int, leaf: Leaf, ef_search: int) -> list[float]:
+        query, own = sample.embedding[index], sample.photo_id[index]
+        with database.searcher() as connection:
+            search = Search(connection, known, query, ef_search)
+            rows = search.of_leaf(leaf.condition, ef_search, ef_search)
+        return [distance for key, distance in rows if key != own]
+
+    for of, group in groupby(
+        sorted(serving, key=lambda leaf: (leaf.family, leaf.level)),
+        key=lambda leaf: (leaf.family, leaf.level),
+    ):
+        own = list(group)
+        drawn = [own[each] for each in rng.integers(0, len(own), len(sample.photo_id))]
+        truths = []
+        for index, leaf in enumerate(drawn):
+            exact = sql.SQL(
+                "SELECT embedding <=> %s AS distance FROM {} AS embeddings "
+                "WHERE {} AND photo_id <> %s ORDER BY distance LIMIT %s"
+            ).format(table, sql.SQL(leaf.condition))
+            with database.connection() as connection:
+                asked = (HalfVector(sample.embedding[index]), int(sample.photo_id[index]))
+                rows = connection.execute(exact, (*asked, MAX_EF_SEARCH)).fetchall()
+            truths.append(np.array(rows, dtype=np.float64).ravel())
+        depth = min(map(len, truths))
+        if not depth:  # one is empty: there is nothing to measure by
+            continue
+        yield (
+            of,
+            [
+                _Measured(truth[:depth], partial(find, index, leaf))
+                for index, (truth, leaf) in enumerate(zip(truths, drawn, strict=True))
+            ],
+        )
+
+
+def _curve(
+    searches: Sequence[_Measured], settings: tuple[int, ...], progress: Progress | None
+) -> list[tuple[Point, NDArray[np.float64]]]:
+    """A point for each setting, with the standard error of its recalls."""
+    truth = np.stack([each.truth for each in searches])
+    depth = truth.shape[1]
     curve = []
     for number, ef_search in enumerate(settings):
         if progress is not None:
             progress(f"recall at ef_search {ef_search}", number, len(settings))
-        found = np.full((len(sample.photo_id), ef_search), np.inf)
+        found = np.full((len(searches), ef_search), np.inf)
         times = []
-        for index, query in enumerate(sample.embedding):
-            with database.searcher() as connection:
-                started = time.perf_counter()
-                rows = Search(connection, known, query, ef_search).by_index(ef_search)
-                times.append(1000 * (time.perf_counter() - started))
-            # The query is stored too, and finds itself: not a neighbour.
-            distances = [row[4] for row in rows if row[0] != sample.photo_id[index]]
+        for index, search in enumerate(searches):
+            started = time.perf_counter()
+            distances = search.find(ef_search)
+            times.append(1000 * (time.perf_counter() - started))
             found[index, : len(distances)] = distances
         last = min(ef_search - 1, depth)  # the query itself takes a place
         ranks = (*(rank for rank in RANKS if rank < last), last)

@@ -18,6 +18,7 @@ from geosearch.database.embedding_tables import OPEN, embeddings_on, photos_on
 from geosearch.retrieval.facts import ChangedError, Facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.indexes import indexed_expression
+from geosearch.retrieval.plan import LeafPlan
 
 #: id, uri, latitude, longitude, distance
 Rows = Sequence[tuple[Any, ...]]
@@ -120,6 +121,46 @@ JOIN {photos} AS p ON p.id = n.photo_id
 ORDER BY n.distance, n.photo_id
 """
 
+_LEAF = """
+(
+    SELECT {number} AS leaf, photo_id, collection_id, geom, accuracy_m, taken_at, author, licence,
+        embedding <=> %(query)s AS distance
+    FROM {table}
+    WHERE {leaf}
+    ORDER BY {leaf_order}
+    LIMIT {rank}
+)
+"""
+
+# A leaf was searched deep enough if it gave a candidate beyond the k-th of all that pass. What
+# stands on the border of two is in both.
+_LEAVES = """
+WITH candidate AS MATERIALIZED ({candidates}), best AS MATERIALIZED (
+    SELECT DISTINCT ON (distance, photo_id) photo_id, distance
+    FROM (
+        SELECT photo_id, distance FROM candidate WHERE {condition}
+        UNION ALL SELECT * FROM unnest(%(met)s::bigint[], %(met_distances)s::float8[])
+    ) AS found
+    ORDER BY distance, photo_id
+    LIMIT {k}
+), reached AS (
+    SELECT c.leaf, count(*) FILTER (WHERE c.distance <= last.distance) AS rank
+    FROM candidate AS c, (
+        SELECT CASE count(*) WHEN {k} THEN max(distance) ELSE 'Infinity' END FROM best
+    ) AS last (distance)
+    GROUP BY c.leaf
+)
+SELECT n.photo_id, p.uri, ST_Y(p.geom), ST_X(p.geom), n.distance, met.rank, met.short {watch}
+FROM (
+    SELECT
+        max(rank) FILTER (WHERE rank < {rank}) AS rank,
+        array_agg(leaf ORDER BY leaf) FILTER (WHERE rank >= {rank}) AS short
+    FROM reached
+) AS met
+LEFT JOIN (best AS n JOIN {photos} AS p ON p.id = n.photo_id) ON true
+ORDER BY n.distance, n.photo_id
+"""
+
 _PROBE = "SELECT count(*) FILTER (WHERE {condition}) {watch} FROM ({candidates}) AS found"
 
 # The choice was made in the plan; every other access path sorts. What is switched off counts as
@@ -169,6 +210,7 @@ class Search:
             "photos": _photos(shelves),
             "condition": _text(condition),
             "order": order,
+            "leaf_order": f"embedding::halfvec({len(query)}) <#> %(query)s",
             "place": "embedding <=> %(query)s" if self._quantized else order,
             "k": str(int(k)),
             "watch": f", {known.watch}",
@@ -221,6 +263,27 @@ class Search:
             return rows
         return [(*row, rank) for rank, row in enumerate(rows, start=1)]
 
+    def by_leaves(self, plan: LeafPlan, met: Rows = ()) -> tuple[Rows, int | None, list[int]]:
+        """The nearest that pass of the first candidates of leaves, and of those `met` before.
+
+        The deepest rank that one of them has in its leaf; and the leaves, by their numbers from 1,
+        that are to be searched deeper.
+        """
+        self._values |= {"met": [row[0] for row in met], "met_distances": [row[4] for row in met]}
+        planner = Planner(plan.ef_search, one_plan=True)
+        rows = self._fetch(self._leaf_statement(plan), planner)
+        *_, rank, short = rows[0]
+        return [row[:5] for row in rows if row[0] is not None], rank, short or []
+
+    def of_leaf(self, condition: str, rank: int, ef_search: int) -> list[tuple[int, float]]:
+        """Ids and distances of the first `rank` photos that one leaf finds."""
+        statement = "SELECT photo_id, distance {watch} FROM {leaf} AS leaf"
+        rows = self._fetch(
+            self._format(statement, leaf=self._leaf(1, condition, rank)),
+            Planner(ef_search, one_plan=True),
+        )
+        return [(int(key), float(distance)) for key, distance in rows]
+
     def likes(self) -> float:
         """Share of the photos most like the query that pass the filter."""
         probe = self._known.probe
@@ -228,11 +291,15 @@ class Search:
         ((passing,),) = self._fetch(statement, Planner(probe, one_plan=True))
         return float(passing / probe)
 
-    def explain(self, ef_search: int | None) -> list[str]:
-        """PostgreSQL's plan, run and timed, by the index at this setting or exactly at None."""
-        statement = (
-            self._exact_statement() if ef_search is None else self._index_statement(ef_search)
-        )
+    def explain(self, ef_search: int | None, leaves: LeafPlan | None = None) -> list[str]:
+        """PostgreSQL's plan, run and timed, by the index at this setting, leaves, or exactly."""
+        if leaves is not None:
+            self._values |= {"met": [], "met_distances": []}
+            statement = self._leaf_statement(leaves)
+        elif ef_search is None:
+            statement = self._exact_statement()
+        else:
+            statement = self._index_statement(ef_search)
         explained = "EXPLAIN (ANALYZE, BUFFERS) " + statement
         planner = Planner(ef_search, one_plan=ef_search is not None)
         return [str(line) for (line,) in self._run(explained, planner, prepare=False)]
@@ -255,6 +322,16 @@ class Search:
         if self._ranked:
             return self._format(_FILTERED_INDEX, candidates=self._candidates(ef_search))
         return self._format(_INDEX)
+
+    def _leaf_statement(self, plan: LeafPlan) -> str:
+        candidates = [
+            self._leaf(number, condition, plan.rank)
+            for number, condition in enumerate(plan.conditions, start=1)
+        ]
+        return self._format(_LEAVES, candidates=" UNION ALL ".join(candidates), rank=str(plan.rank))
+
+    def _leaf(self, number: int, condition: str, rank: int) -> str:
+        return self._format(_LEAF, number=str(number), leaf=condition, rank=str(rank))
 
     def _candidates(self, count: int) -> str:
         return self._format(_CANDIDATES, candidates=str(count))

@@ -40,7 +40,8 @@ class Point:
 class Tuning:
     """What was measured of a model's index, and the recall its searches aim at.
 
-    `id` is its row, None where there is none; `points` are there where they were just measured.
+    Or of the leaves of a `family` and `level`. `id` is its row, None where there is none; `points`
+    are there where they were just measured.
     """
 
     target: float
@@ -52,17 +53,28 @@ class Tuning:
     exact_row_ms: float
     points: tuple[Point, ...] = ()
     id: int | None = None
+    family: str | None = None
+    level: int | None = None
 
 
+_OF = ("family", "level")
 _FIGURES = ("target", "k", "sample", "rows", "index_definition", "exact_fixed_ms", "exact_row_ms")
 
 
 def load_tuning(connection: Connection, model_id: int) -> Tuning | None:
-    """What was last measured of the model, None where nothing was."""
-    figures = sql.SQL(", ").join(map(sql.Identifier, (*_FIGURES, "id")))
-    found = sql.SQL("SELECT {} FROM geosearch.tunings WHERE model_id = %s").format(figures)
+    """What was last measured of the model's index over all, None where nothing was."""
+    found = [tuning for tuning in load_tunings(connection, model_id) if tuning.family is None]
+    return found[0] if found else None
+
+
+def load_tunings(connection: Connection, model_id: int) -> list[Tuning]:
+    """What was last measured of the model, its leaves too."""
+    figures = sql.SQL(", ").join(map(sql.Identifier, (*_FIGURES, *_OF, "id")))
+    found = sql.SQL("SELECT {} FROM geosearch.tunings WHERE model_id = %s ORDER BY id").format(
+        figures
+    )
     with connection.cursor(row_factory=class_row(Tuning)) as cursor:
-        return cursor.execute(found, (model_id,)).fetchone()
+        return cursor.execute(found, (model_id,)).fetchall()
 
 
 def save_tuning(connection: Connection, model_id: int, tuning: Tuning, k: int) -> Tuning:
@@ -70,8 +82,12 @@ def save_tuning(connection: Connection, model_id: int, tuning: Tuning, k: int) -
 
     Where no setting finds the first `k` at the recall aimed at, the best there is becomes the aim.
     """
-    connection.execute("DELETE FROM geosearch.tunings WHERE model_id = %s", (model_id,))
-    figures = {name: getattr(tuning, name) for name in _FIGURES}
+    connection.execute(
+        "DELETE FROM geosearch.tunings WHERE model_id = %s AND family IS NOT DISTINCT FROM %s "
+        "AND level IS NOT DISTINCT FROM %s",
+        (model_id, tuning.family, tuning.level),
+    )
+    figures = {name: getattr(tuning, name) for name in (*_FIGURES, *_OF)}
     key = insert(connection, "tunings", {"model_id": model_id, **figures})
     points = [
         {"tuning_id": key, "ef_search": point.ef_search, "ms": point.ms}

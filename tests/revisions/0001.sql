@@ -70,6 +70,10 @@ INSERT INTO geosearch.all_whitenings (
 INSERT INTO geosearch.indexes (
     model_id, name, m, ef_construction, rows, serial, build_s, pgvector
 ) VALUES (1, 'embeddings_m1_hnsw', 16, 64, 1, true, 0.5, '0.8.0');
+INSERT INTO geosearch.leaves (id, model_id, family, level, bounds, replaces) VALUES
+    (1, 1, 'place', 0, '{-180, -90, 180, 90}', NULL),
+    (2, 1, 'place', 0, '{-180, -90, 0.5, 90}', 1),
+    (3, 1, 'time', 0, '{-Infinity, 0, Infinity, 0}', NULL);
 INSERT INTO geosearch.tunings (
     id, model_id, target, k, sample, rows, index_definition, exact_fixed_ms, exact_row_ms
 ) VALUES (1, 1, 0.99, 100, 50, 1, 'CREATE INDEX', 0.1, 0.001);

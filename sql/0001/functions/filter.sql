@@ -165,6 +165,70 @@ END;
 COMMENT ON FUNCTION geosearch.place_condition(geosearch.photo_filter) IS
     'As filter_condition, of places alone: a polygon by its box.';
 
+-- A box ends at ±180°; those of a circle are a little wide, and of two where it crosses that.
+CREATE FUNCTION geosearch.circle_boxes(lat float8, lon float8, radius float8)
+RETURNS TABLE (west float8, south float8, east float8, north float8)
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    reach CONSTANT float8 := 1.000001 * radius;
+    half float8 := 180;
+BEGIN
+    south := greatest(lat - reach, -90);
+    north := least(lat + reach, 90);
+    IF south > -90 AND north < 90 THEN
+        half := 1.000001 * degrees(asin(least(1, sin(radians(reach)) / cos(radians(lat)))));
+    END IF;
+    west := greatest(lon - half, -180);
+    east := least(lon + half, 180);
+    RETURN NEXT;
+    IF lon - half < -180 THEN
+        west := lon - half + 360;
+        east := 180;
+        RETURN NEXT;
+    ELSIF lon + half > 180 THEN
+        west := -180;
+        east := lon + half - 360;
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.circle_boxes(float8, float8, float8) IS
+    'Boxes that hold a circle; all in degrees, the radius too.';
+
+CREATE FUNCTION geosearch.filter_places(wanted geosearch.photo_filter) RETURNS float8[]
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+WITH area AS (
+    SELECT ST_XMin(p.geom) AS west, ST_YMin(p.geom) AS south, ST_XMax(p.geom) AS east,
+        ST_YMax(p.geom) AS north
+    FROM ST_Dump(wanted.within) AS p
+    UNION ALL
+    SELECT -180, -90, 180, 90 WHERE wanted.within IS NULL
+), circle AS (
+    SELECT b.west, b.south, b.east, b.north
+    FROM circle_boxes(
+        ST_Y(wanted.near::geometry), ST_X(wanted.near::geometry),
+        degrees(wanted.near_m / ((2 * 6378137.0 + 6356752.314245179) / 3))
+    ) AS b
+    WHERE wanted.near IS NOT NULL
+    UNION ALL
+    SELECT -180, -90, 180, 90 WHERE wanted.near IS NULL
+)
+SELECT array_agg(ARRAY[
+    greatest(a.west, c.west), greatest(a.south, c.south), least(a.east, c.east), least(a.north, c.north)
+])
+FROM area AS a, circle AS c
+WHERE a.west <= c.east AND c.west <= a.east AND a.south <= c.north AND c.south <= a.north
+    AND num_nonnulls(wanted.within, wanted.near) > 0
+$$;
+
+COMMENT ON FUNCTION geosearch.filter_places(geosearch.photo_filter) IS
+    'Boxes that hold the places that pass a filter: west, south, east, north; NULL: all may.';
+
 CREATE FUNCTION geosearch.border(name text) RETURNS geometry
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, public, pg_temp

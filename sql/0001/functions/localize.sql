@@ -136,7 +136,7 @@ BEGIN
         answer.presence := found.presence;
         answer.confident := found.confident;
         answer.probability_within_km := found.probability_within_km;
-        IF answer.strategy = 'ann' AND filter_parts(asked) <> '{}' THEN
+        IF answer.strategy IN ('ann', 'leaves') AND filter_parts(asked) <> '{}' THEN
             matches := NULL;  -- an estimate by a few photos
         END IF;
         outside := calibration_differs(fitted -> 'domain', asked, matches);

@@ -151,6 +151,81 @@ END;
 COMMENT ON FUNCTION geosearch.copies_of(bigint) IS
     'The photo and all that have the same bytes.';
 
+-- A leaf was searched deep enough if it gave a candidate beyond the k-th of all that pass.
+CREATE FUNCTION geosearch.search_leaves(
+    query halfvec,
+    wanted geosearch.photo_filter,
+    embeddings text,
+    k integer,
+    tuning bigint,
+    leaf_tuning bigint,
+    conditions text[],
+    rank integer,
+    ef_search integer,
+    matches bigint,
+    OUT photo_ids bigint[],
+    OUT geoms geometry[],
+    OUT distances float8[],
+    OUT recall float8,
+    OUT complete boolean
+)
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    reached record;
+BEGIN
+    recall := 1;
+    complete := false;
+    WHILE ef_search IS NOT NULL LOOP
+        PERFORM use_index(ef_search);
+        EXECUTE format(
+            'WITH candidate AS MATERIALIZED (%1$s),'
+            ' best AS MATERIALIZED ('
+            '    SELECT DISTINCT ON (distance, photo_id) photo_id, geom, distance FROM ('
+            '        SELECT photo_id, geom, distance FROM candidate WHERE %2$s'
+            '        UNION ALL SELECT * FROM unnest($3, $4, $5)'
+            '    ) AS found ORDER BY distance, photo_id LIMIT %3$s'
+            '), reached AS ('
+            '    SELECT candidate.leaf,'
+            '        count(*) FILTER (WHERE candidate.distance <= last.distance) AS rank'
+            '    FROM candidate, ('
+            '        SELECT CASE count(*) WHEN %3$s THEN max(distance) ELSE ''Infinity'' END FROM best'
+            '    ) AS last (distance) GROUP BY leaf'
+            ') '
+            'SELECT array_agg(photo_id ORDER BY distance, photo_id) AS photo_ids,'
+            '    array_agg(geom ORDER BY distance, photo_id) AS geoms,'
+            '    array_agg(distance ORDER BY distance, photo_id) AS distances,'
+            '    (SELECT max(rank) FROM reached WHERE rank < %4$s) AS rank,'
+            '    (SELECT array_agg(leaf ORDER BY leaf) FROM reached WHERE rank >= %4$s) AS short '
+            'FROM best',
+            leaf_candidates(embeddings, vector_dims(query), conditions, rank),
+            filter_condition(wanted), k, rank
+        ) INTO reached USING query, wanted, photo_ids, geoms, distances;
+        PERFORM use_index(NULL);
+        photo_ids := reached.photo_ids;
+        geoms := reached.geoms;
+        distances := reached.distances;
+        IF reached.rank > 0 THEN
+            recall := least(
+                recall, (found_recall(leaf_tuning, ef_search, reached.rank::integer)).recall
+            );
+        END IF;
+        IF reached.short IS NULL THEN
+            complete := cardinality(photo_ids) = k;
+            RETURN;
+        END IF;
+        conditions := ARRAY(SELECT conditions[leaf] FROM unnest(reached.short) AS leaf);
+        SELECT d.rank, d.ef_search INTO rank, ef_search
+        FROM leaf_deeper(tuning, leaf_tuning, matches, cardinality(conditions), rank) AS d;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.search_leaves IS
+    'The k nearest that pass a filter, from the leaves of a plan, and the recall to be expected; '
+    'not complete if these hold fewer, or would have to be searched deeper than pays.';
+
 CREATE FUNCTION geosearch.nearest(
     query halfvec,
     model text,
@@ -216,6 +291,8 @@ DECLARE
     passing bigint;
     share float8 := 1;
     likes float8 := 1;
+    leaf record;
+    leaf_ms float8;
     expected_recall float8;
     strategy text;
     matches bigint;
@@ -320,9 +397,16 @@ BEGIN
                 PERFORM use_index(NULL);
                 likes := passing::float8 / rule.probe;
             END IF;
+            IF strategy IS NULL AND known.leaves THEN
+                leaf := leaf_plan(
+                    id, known.tuning, known.total, k, share, filter_places(wanted),
+                    wanted.taken_after, wanted.taken_before, wanted.authors
+                );
+                leaf_ms := leaf.ms;
+            END IF;
         END IF;
         IF strategy IS NULL THEN
-            plan := index_plan(known.tuning, known.total, k, share, likes);
+            plan := index_plan(known.tuning, known.total, k, share, likes, leaf_ms);
             reason := plan.reason;
             IF plan.ef_search IS NOT NULL THEN
                 PERFORM use_index(plan.ef_search);
@@ -349,9 +433,24 @@ BEGIN
                     matches := plan.matches;
                     expected_recall := found.recall;
                 END IF;
-                IF strategy IS NULL THEN
-                    reason := reason || ', so all matching photos were compared';
+            END IF;
+            IF strategy IS NULL AND leaf_ms IS NOT NULL THEN
+                found := search_leaves(
+                    query, wanted, open_shelf, k, known.tuning, leaf.leaf_tuning, leaf.conditions,
+                    leaf.rank, leaf.ef_search, leaf.matches
+                );
+                IF found.complete THEN
+                    met := found;
+                    strategy := 'leaves';
+                    matches := leaf.matches;
+                    expected_recall := found.recall;
+                    reason := leaf.reason;
+                ELSE
+                    reason := 'leaves would have to be searched deeper than pays';
                 END IF;
+            END IF;
+            IF strategy IS NULL AND (leaf_ms IS NOT NULL OR plan.ef_search IS NOT NULL) THEN
+                reason := reason || ', so all matching photos were compared';
             END IF;
         END IF;
     END IF;

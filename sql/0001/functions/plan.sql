@@ -11,7 +11,10 @@ CREATE FUNCTION geosearch.search_rule(
     OUT gamble float8,        -- share of exact search's time that an index search is worth that may
     OUT good_gamble float8,   -- come back short, and where most photos like the query pass,
     OUT most float8,          -- which is so many,
-    OUT probe integer         -- of so many; unless most of all photos pass
+    OUT probe integer,        -- of so many; unless most of all photos pass
+    OUT leaf_gamble float8,   -- and that a search of leaves may cost;
+    OUT deeper integer,       -- a leaf that was not searched deep enough is again, so much deeper,
+    OUT deepest integer       -- but not beyond so many candidates
 )
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -25,7 +28,10 @@ SELECT
     0.15::float8 AS gamble,
     0.6::float8 AS good_gamble,
     0.7::float8 AS most,
-    10 AS probe;
+    10 AS probe,
+    0.7::float8 AS leaf_gamble,
+    4 AS deeper,
+    800 AS deepest;
 END;
 
 COMMENT ON FUNCTION geosearch.search_rule() IS
@@ -58,7 +64,8 @@ CREATE FUNCTION geosearch.search_facts(
     OUT index_file bigint,
     OUT quantized boolean,   -- the index is over signs: its candidates are to be ranked again
     OUT index_definition text,
-    OUT tuning bigint        -- what was measured of an index built in this way, else NULL
+    OUT tuning bigint,       -- what was measured of an index built in this way, else NULL
+    OUT leaves boolean       -- there are leaves that were measured
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, public, pg_temp
@@ -80,8 +87,12 @@ BEGIN
     -- that was built in another way nothing is known.
     tuning := (
         SELECT t.id FROM tunings AS t
-        WHERE t.model_id = search_facts.model_id
+        WHERE t.model_id = search_facts.model_id AND t.family IS NULL
             AND t.index_definition = search_facts.index_definition
+    );
+    leaves := EXISTS (
+        SELECT FROM tunings AS t
+        WHERE t.model_id = search_facts.model_id AND t.family IS NOT NULL
     );
 END
 $$;
@@ -195,6 +206,7 @@ CREATE FUNCTION geosearch.index_plan(
     k integer,
     share float8 DEFAULT NULL,  -- of all photos that pass the filter; NULL: there is no filter
     likes float8 DEFAULT NULL,  -- of those most like the query
+    leaf_ms float8 DEFAULT NULL,  -- what a search of leaves would cost; NULL: that is none
     OUT ef_search integer,
     OUT matches bigint,
     OUT reason text
@@ -223,7 +235,10 @@ BEGIN
         );
     END IF;
     SELECT s.ef_search, s.ms INTO ef_search, index_ms FROM search_setting(tuning, rank) AS s;
-    IF ef_search IS NULL OR index_ms > worth * exact_ms THEN
+    -- Where photos like the query pass more seldom than others, the index hardly meets enough.
+    IF ef_search IS NULL OR index_ms > worth * exact_ms
+        OR index_ms > leaf_ms * (CASE WHEN likes >= share / 2 THEN 1 ELSE rule.gamble END)
+    THEN
         ef_search := NULL;
         reason := 'the index would cost more, or find less than the recall asked for';
     END IF;
@@ -256,3 +271,187 @@ $$;
 COMMENT ON FUNCTION geosearch.found_recall(bigint, integer, integer) IS
     'The recall of a search by the index whose last neighbour stood at `rank` among all photos, NULL '
     'where nothing was measured, and whether that is what the index was tuned for.';
+
+-- Leaves. A filter reaches only so far in place, time and authors: whatever passes is in the leaves
+-- that it touches.
+
+CREATE FUNCTION geosearch.leaf_name(leaf geosearch.leaves) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN format('embeddings_m%s_%s%s_hnsw', leaf.model_id, leaf.family, leaf.id);
+
+COMMENT ON FUNCTION geosearch.leaf_name(geosearch.leaves) IS 'Name of a leaf''s index.';
+
+CREATE FUNCTION geosearch.leaf_condition(family text, bounds float8[]) RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET extra_float_digits = 1
+-- Operators that imply nothing but themselves: of leaves within leaves, one index is meant.
+RETURN CASE family
+    WHEN 'place' THEN format(
+        'geom::point <@ %L::box', box(point(bounds[3], bounds[4]), point(bounds[1], bounds[2]))
+    )
+    WHEN 'time' THEN format(
+        'taken_at <@ %L::tstzrange', tstzrange(to_timestamp(bounds[1]), to_timestamp(bounds[3]))
+    )
+    WHEN 'author' THEN format(
+        'hashtext(author)::bigint <@ %L::int8range',
+        int8range(ceil(bounds[1])::bigint, ceil(bounds[3])::bigint)
+    )
+END;
+
+COMMENT ON FUNCTION geosearch.leaf_condition(text, float8[]) IS
+    'The condition of a leaf''s index: what a search repeats to the letter, so that it is taken.';
+
+CREATE FUNCTION geosearch.leaf_setting(
+    tuning bigint,      -- of the whole index: what exact search costs
+    leaf_tuning bigint,
+    matches bigint,
+    leaves bigint,
+    rank integer,
+    OUT ef_search integer,
+    OUT ms float8
+)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+DECLARE
+    rule record := search_rule();
+    cost record := exact_cost(tuning);
+BEGIN
+    SELECT s.ef_search, leaves * s.ms INTO ef_search, ms
+    FROM search_setting(leaf_tuning, rank) AS s
+    WHERE leaves * s.ms <= rule.leaf_gamble * (cost.fixed_ms + cost.row_ms * matches);
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.leaf_setting IS
+    'The hnsw.ef_search that finds the first `rank` in each of some leaves at the recall aimed at, '
+    'and the milliseconds of all; NULL where none does, or comparing all that match costs less.';
+
+CREATE FUNCTION geosearch.leaf_plan(
+    model_id bigint,
+    tuning bigint,
+    total bigint,
+    k integer,
+    share float8,
+    places float8[],  -- boxes that hold all that pass: least x, y, greatest x, y; NULL: anywhere
+    taken_after timestamptz,
+    taken_before timestamptz,
+    authors text[],
+    OUT leaf_tuning bigint,
+    OUT conditions text[],  -- of each leaf, by which its index is taken
+    OUT rank integer,       -- candidates of each
+    OUT ef_search integer,
+    OUT ms float8,
+    OUT matches bigint,
+    OUT reason text
+)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+BEGIN
+    matches := round(share * total);
+    SELECT
+        touched.tuning, touched.conditions, deep.rank, setting.ef_search, setting.ms,
+        format(
+            'about %s matching photos of %s are in %s leaves by %s', matches, total, touched.leaves,
+            touched.family
+        )
+    INTO leaf_tuning, conditions, rank, ef_search, ms, reason
+    FROM (
+        SELECT
+            t.id AS tuning, t.family, count(*) AS leaves,
+            array_agg(leaf_condition(l.family, l.bounds) ORDER BY l.id) AS conditions,
+            max(c.reltuples) AS largest
+        FROM tunings AS t
+        JOIN leaves AS l ON l.model_id = t.model_id AND l.family = t.family AND l.level = t.level
+        LEFT JOIN pg_index AS i
+            ON i.indexrelid = to_regclass('geosearch.' || leaf_name(l)) AND i.indisvalid
+        LEFT JOIN pg_class AS c ON c.oid = i.indexrelid
+            AND array_to_string(c.reloptions, ', ') = t.index_definition
+        WHERE t.model_id = leaf_plan.model_id AND l.replaces IS NULL AND CASE l.family
+            WHEN 'place' THEN EXISTS (
+                SELECT FROM generate_subscripts(places, 1) AS n
+                WHERE l.bounds[1] <= places[n][3] AND l.bounds[3] >= places[n][1]
+                    AND l.bounds[2] <= places[n][4] AND l.bounds[4] >= places[n][2]
+            )
+            WHEN 'time' THEN num_nonnulls(taken_after, taken_before) > 0
+                AND coalesce(extract(epoch FROM taken_after) <= l.bounds[3], true)
+                AND coalesce(extract(epoch FROM taken_before) >= l.bounds[1], true)
+            WHEN 'author' THEN EXISTS (
+                SELECT FROM unnest(authors) AS author
+                WHERE hashtext(author) BETWEEN l.bounds[1] AND l.bounds[3]
+            )
+        END
+        GROUP BY t.id
+        HAVING count(*) = count(c.oid)
+    ) AS touched
+    -- As many of each leaf as are expected to be nearer than the k-th that passes.
+    CROSS JOIN LATERAL (
+        SELECT least(
+            ceil((search_rule()).margin * k * touched.largest / greatest(matches, 1)) + 10, 1001
+        )::integer AS rank
+    ) AS deep
+    CROSS JOIN LATERAL leaf_setting(
+        leaf_plan.tuning, touched.tuning, matches, touched.leaves, deep.rank
+    ) AS setting
+    WHERE setting.ef_search IS NOT NULL
+    ORDER BY setting.ms, touched.tuning
+    LIMIT 1;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.leaf_plan IS
+    'The leaves to be searched for what passes a filter that reaches so far, and how; NULL where '
+    'there are none, or comparing all that match is to be preferred.';
+
+CREATE FUNCTION geosearch.leaf_deeper(
+    tuning bigint,
+    leaf_tuning bigint,
+    matches bigint,
+    leaves bigint,
+    searched integer,
+    OUT rank integer,
+    OUT ef_search integer
+)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+DECLARE
+    rule record := search_rule();
+BEGIN
+    rank := least(rule.deeper * searched, rule.deepest);
+    IF rank > searched THEN
+        ef_search := (leaf_setting(tuning, leaf_tuning, matches, leaves, rank)).ef_search;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.leaf_deeper IS
+    'How some leaves are searched again of which `searched` candidates were too few; NULL: that '
+    'does not pay.';
+
+-- Parameter $1 is the query. The order is another than that of the index over all, so that no other
+-- than one of leaves is taken; embeddings have length 1, and so it is the same. Without the index the
+-- rows are found all the same, only slower.
+CREATE FUNCTION geosearch.leaf_candidates(
+    embeddings text, dimension integer, conditions text[], rank integer
+)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+SELECT string_agg(
+    format(
+        '(SELECT %s AS leaf, photo_id, collection_id, geom, accuracy_m, taken_at, author, licence, '
+        'embedding <=> $1 AS distance '
+        'FROM %s WHERE %s ORDER BY embedding::halfvec(%s) <#> $1 LIMIT %s)',
+        number, embeddings, condition, dimension, rank
+    ),
+    ' UNION ALL ' ORDER BY number
+)
+FROM unnest(conditions) WITH ORDINALITY AS leaf (condition, number);
+END;
+
+COMMENT ON FUNCTION geosearch.leaf_candidates(text, integer, text[], integer) IS
+    'SQL of the first `rank` candidates of each of these leaves of a table of embeddings.';

@@ -144,7 +144,7 @@ DECLARE
     item record;
     -- No photo is in these.
     common CONSTANT text[] := '{
-        alembic_version, models, tunings, recall_points, borders, places, layer_styles,
+        alembic_version, models, tunings, recall_points, leaves, borders, places, layer_styles,
         shelf_changes
     }';
     -- What the functions, and searches from Python, ask for beyond what the views show.
