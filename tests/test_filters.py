@@ -219,6 +219,33 @@ def test_any_filter_passes_what_it_means(world: World, condition: Filter) -> Non
     assert expected <= set(np.array(world.ids)[reached].tolist())
 
 
+@settings(max_examples=100, deadline=None)
+@given(nested)
+@example(BoundingBox(180, -90, 180, 90))
+@example(~(~ByAuthors("ada") & AccurateTo(10.1)))
+@example(AccurateTo(1e300))
+@example(Or(()))
+@example(And(()))
+def test_a_filter_in_json_passes_the_same_photos_in_sql(world: World, condition: Filter) -> None:
+    with world.database.connection() as connection:
+        rows = connection.execute(
+            "SELECT photo_id FROM geosearch.nearest('[1, 1]', %s, 1000, filter => %s) ORDER BY 1",
+            (str(world.model), Jsonb(condition.to_json())),
+        ).fetchall()
+        reach = condition.reach(connection)
+        boxes, selects, canonical = connection.execute(
+            "SELECT boxes, selects, canonical FROM geosearch.read_filter(%s)",
+            (Jsonb(condition.to_json()),),
+        ).fetchone() or (None, None, None)
+    expected = world.expected(condition)
+    assert [key for (key,) in rows] == expected
+    assert selects == condition.selects
+    assert world.expected(Filter.from_json(canonical)) == expected
+    reached = within_reach(Reach(None if boxes is None else tuple(boxes)), world.photos)
+    assert set(expected) <= set(np.array(world.ids)[reached].tolist())
+    assert (boxes is None) == (reach.places is None)
+
+
 def within_reach(reach: Reach, photos: Photos) -> Mask:
     """Which photos (n,) a filter that reaches so far may pass."""
     inside = np.ones(len(photos.lat), dtype=bool)
@@ -252,7 +279,7 @@ def test_a_filter_reaches_as_far_in_sql(world: World) -> None:
                     """
                     SELECT geosearch.filter_places(geosearch.make_filter(
                         %s::geometry, ST_SetSRID(ST_Point(%s, %s), 4326), %s,
-                        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+                        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
                     ))
                     """,
                     (None if within is None else f"SRID=4326;{within.wkt}", lon, lat, km),

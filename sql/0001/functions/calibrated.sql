@@ -83,10 +83,16 @@ FROM (VALUES
     (true, 'accuracy_m', to_jsonb(wanted.accuracy_m)),
     (true, 'include_estimated', to_jsonb(nullif(include_estimated, false))),
     (false, 'authors', to_jsonb(wanted.not_authors)),
-    (false, 'photos', to_jsonb(wanted.not_photos))
+    (false, 'photos', to_jsonb(wanted.not_photos)),
+    (true, NULL, (wanted.more).canonical)
 ) AS c (holds, name, value)
-CROSS JOIN LATERAL jsonb_build_object(name, value) AS condition
-WHERE value IS NOT NULL;
+CROSS JOIN LATERAL jsonb_array_elements(CASE
+    WHEN name IS NOT NULL THEN jsonb_build_array(jsonb_build_object(name, value))
+    WHEN value = '{}' THEN '[]'
+    WHEN value ? 'and' THEN value -> 'and'
+    ELSE jsonb_build_array(value)
+END) AS e (condition)
+WHERE c.value IS NOT NULL;
 END;
 
 COMMENT ON FUNCTION geosearch.filter_json IS

@@ -11,7 +11,8 @@ CREATE TYPE geosearch.photo_filter AS (
     not_authors text[],
     licences text[],
     accuracy_m real,
-    not_photos bigint[]
+    not_photos bigint[],
+    more geosearch.expression
 );
 
 CALL pg_temp.describe('geosearch.photo_filter',
@@ -27,6 +28,7 @@ CALL pg_temp.describe('geosearch.photo_filter',
     licences: Under one of these licences.
     accuracy_m: Known to be located this well, metres.
     not_photos: None of these photos, by id.
+    more: A filter in JSON, which must hold as well.
 $$);
 
 -- A literal would be read in the time zone of the session, had it been declared a timestamptz.
@@ -47,7 +49,7 @@ CREATE FUNCTION geosearch.make_filter(
     within geometry, near geometry, near_km float8,
     taken_after timestamptz, taken_before timestamptz,
     collections text[], authors text[], not_authors text[], licences text[],
-    accuracy_m real, not_photos bigint[]
+    accuracy_m real, not_photos bigint[], filter jsonb
 )
 RETURNS geosearch.photo_filter
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -55,24 +57,10 @@ SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
     wanted photo_filter;
-    problem text;
-    remedy text;
-    -- Metres of PostGIS's sphere, the mean radius of WGS 84, for a kilometre of ours.
-    sphere_m CONSTANT float8 := (2 * 6378137.0 + 6356752.314245179) / 3 / 6371.0;
 BEGIN
-    within := wgs84(within, 'within');
+    within := checked_area(within, 'within');
     near := wgs84_point(near, 'near');
-    IF GeometryType(within) NOT IN ('POLYGON', 'MULTIPOLYGON') OR ST_IsEmpty(within) THEN
-        PERFORM refuse(
-            format('within is %s %s', CASE WHEN ST_IsEmpty(within) THEN 'an empty' ELSE 'a' END,
-                GeometryType(within)),
-            'Give a Polygon or MultiPolygon with an area.'
-        );
-    ELSIF NOT ST_IsValid(within) THEN
-        PERFORM refuse(
-            'within is not valid: ' || ST_IsValidReason(within), 'Repair it with ST_MakeValid.'
-        );
-    ELSIF (near IS NULL) <> (near_km IS NULL) THEN
+    IF (near IS NULL) <> (near_km IS NULL) THEN
         PERFORM refuse(
             'near and near_km go together', 'Give a point in WGS 84 and a distance in kilometres.'
         );
@@ -94,29 +82,18 @@ BEGIN
         PERFORM refuse(format('accuracy_m is %s', accuracy_m), 'Give metres, 0 or more.');
     END IF;
 
-    SELECT format('there is no collection %L', name) INTO problem
-    FROM unnest(collections) AS name
-    WHERE NOT EXISTS (SELECT FROM collections AS c WHERE c.name = name.name);
-    IF FOUND THEN
-        SELECT 'Collections here: ' || coalesce(string_agg(name, ', ' ORDER BY name), 'none yet')
-        INTO remedy
-        FROM (SELECT name FROM collections ORDER BY name LIMIT 20) AS known;
-        PERFORM refuse(problem, remedy);
-    END IF;
-
     wanted.within := within;
     wanted.near := near::geography;
-    wanted.near_m := near_km * sphere_m;
+    wanted.near_m := sphere_metres(near_km);
     wanted.taken_after := taken_after;
     wanted.taken_before := taken_before;
-    wanted.collection_ids := (
-        SELECT array_agg(id) FROM collections AS c WHERE c.name = ANY (make_filter.collections)
-    );
+    wanted.collection_ids := collections_named(collections);
     wanted.authors := authors;
     wanted.not_authors := nullif(not_authors, '{}');
     wanted.licences := licences;
     wanted.accuracy_m := accuracy_m;
     wanted.not_photos := nullif(not_photos, '{}');
+    wanted.more := read_filter(nullif(filter, '{}'));
     RETURN wanted;
 END
 $$;
@@ -144,7 +121,8 @@ SELECT concat_ws(' AND ', 'true',
     CASE WHEN wanted.not_authors IS NOT NULL
         THEN '(author = ANY (($2).not_authors)) IS NOT TRUE' END,
     CASE WHEN wanted.not_photos IS NOT NULL
-        THEN '(photo_id = ANY (($2).not_photos)) IS NOT TRUE' END
+        THEN '(photo_id = ANY (($2).not_photos)) IS NOT TRUE' END,
+    (wanted.more).condition
 );
 END;
 
@@ -158,7 +136,8 @@ BEGIN ATOMIC
 SELECT concat_ws(' AND ', 'true',
     CASE WHEN wanted.within IS NOT NULL THEN 'geom && ($2).within' END,
     CASE WHEN wanted.near IS NOT NULL
-        THEN 'ST_DWithin(geom::geography, ($2).near, ($2).near_m, false)' END
+        THEN 'ST_DWithin(geom::geography, ($2).near, ($2).near_m, false)' END,
+    nullif((wanted.more).may_pass, 'true')
 );
 END;
 
@@ -202,28 +181,17 @@ CREATE FUNCTION geosearch.filter_places(wanted geosearch.photo_filter) RETURNS f
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
-WITH area AS (
-    SELECT ST_XMin(p.geom) AS west, ST_YMin(p.geom) AS south, ST_XMax(p.geom) AS east,
-        ST_YMax(p.geom) AS north
-    FROM ST_Dump(wanted.within) AS p
-    UNION ALL
-    SELECT -180, -90, 180, 90 WHERE wanted.within IS NULL
-), circle AS (
-    SELECT b.west, b.south, b.east, b.north
-    FROM circle_boxes(
-        ST_Y(wanted.near::geometry), ST_X(wanted.near::geometry),
-        degrees(wanted.near_m / ((2 * 6378137.0 + 6356752.314245179) / 3))
-    ) AS b
-    WHERE wanted.near IS NOT NULL
-    UNION ALL
-    SELECT -180, -90, 180, 90 WHERE wanted.near IS NULL
+SELECT boxes_in_common(
+    boxes_in_common(boxes_of(wanted.within), (wanted.more).boxes),
+    (
+        SELECT array_agg(ARRAY[b.west, b.south, b.east, b.north])
+        FROM circle_boxes(
+            ST_Y(wanted.near::geometry), ST_X(wanted.near::geometry),
+            degrees(wanted.near_m / sphere_metres(6371))
+        ) AS b
+        WHERE wanted.near IS NOT NULL
+    )
 )
-SELECT array_agg(ARRAY[
-    greatest(a.west, c.west), greatest(a.south, c.south), least(a.east, c.east), least(a.north, c.north)
-])
-FROM area AS a, circle AS c
-WHERE a.west <= c.east AND c.west <= a.east AND a.south <= c.north AND c.south <= a.north
-    AND num_nonnulls(wanted.within, wanted.near) > 0
 $$;
 
 COMMENT ON FUNCTION geosearch.filter_places(geosearch.photo_filter) IS

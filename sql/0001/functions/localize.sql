@@ -61,7 +61,8 @@ CREATE FUNCTION geosearch.localize(
     calibration bigint DEFAULT NULL,
     min_presence float8 DEFAULT NULL,
     not_copies_of bigint DEFAULT NULL,
-    words boolean DEFAULT false
+    words boolean DEFAULT false,
+    filter jsonb DEFAULT NULL
 )
 RETURNS SETOF geosearch.place
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
@@ -73,7 +74,7 @@ DECLARE
     open CONSTANT boolean := num_nonnulls(k, bandwidth_km, weighting) = 0;
     wanted CONSTANT photo_filter := make_filter(
         within, near, near_km, utc(taken_after), utc(taken_before), collections, authors, not_authors,
-        licences, accuracy_m, not_photos
+        licences, accuracy_m, not_photos, filter
     );
     asked CONSTANT jsonb := filter_json(wanted, near_km, collections, include_estimated);
     fitted jsonb;
@@ -114,7 +115,8 @@ BEGIN
     FROM nearest(
         query, model, coalesce(k, (fitted -> 'k')::integer, 100), within, taken_after, taken_before,
         collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-        ARRAY(SELECT unnest(not_photos)) || copies_of(not_copies_of), include_estimated
+        ARRAY(SELECT unnest(not_photos)) || copies_of(not_copies_of), include_estimated,
+        filter
     ) AS n;
     IF answer.neighbours = 0 THEN
         answer.strategy := 'empty';
@@ -200,7 +202,8 @@ CREATE FUNCTION geosearch.localize_photo(
     weighting text DEFAULT NULL,
     include_estimated boolean DEFAULT false,
     calibration bigint DEFAULT NULL,
-    min_presence float8 DEFAULT NULL
+    min_presence float8 DEFAULT NULL,
+    filter jsonb DEFAULT NULL
 )
 RETURNS SETOF geosearch.place
 LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 1
@@ -211,7 +214,8 @@ SELECT l.*
 FROM geosearch.localize(
     geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
     collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-    not_photos, bandwidth_km, weighting, include_estimated, calibration, min_presence, photo
+    not_photos, bandwidth_km, weighting, include_estimated, calibration, min_presence, photo,
+    filter => filter
 ) AS l
 $$;
 

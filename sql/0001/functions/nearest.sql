@@ -242,7 +242,8 @@ CREATE FUNCTION geosearch.nearest(
     near geometry DEFAULT NULL,
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL,
-    include_estimated boolean DEFAULT false
+    include_estimated boolean DEFAULT false,
+    filter jsonb DEFAULT NULL
 )
 RETURNS SETOF geosearch.neighbour
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 20
@@ -262,7 +263,7 @@ DECLARE
     total CONSTANT bigint := greatest(known.total, 1);
     wanted CONSTANT photo_filter := make_filter(
         within, near, near_km, utc(taken_after), utc(taken_before), collections, authors, not_authors,
-        licences, accuracy_m, not_photos
+        licences, accuracy_m, not_photos, filter
     );
     -- An answer that does not rest on a collection says nothing of it.
     private CONSTANT bigint[] := ARRAY(
@@ -275,8 +276,8 @@ DECLARE
     -- Leaving out some photos or authors leaves nearly all.
     selects CONSTANT boolean := num_nonnulls(
         within, near, taken_after, taken_before, collections, authors, licences, accuracy_m
-    ) > 0;
-    by_places CONSTANT boolean := near IS NOT NULL AND condition = may_pass;
+    ) > 0 OR coalesce((wanted.more).selects, false);
+    by_places CONSTANT boolean := condition = may_pass;
     open_shelf CONSTANT text := format('geosearch.embeddings_m%s', id);
     compare text;
     compare_open text;
@@ -326,7 +327,7 @@ BEGIN
         '    array_agg(distance ORDER BY distance, photo_id) AS distances,'
         '    (SELECT count(*) FROM matching) AS matches '
         'FROM best',
-        condition, k
+        replace(condition, '%', '%%'), k
     );
     compare_open := format(compare, open_shelf);
     -- The expression of the index, ascending, with LIMIT: any other form is a sequential scan.
@@ -514,7 +515,8 @@ CREATE FUNCTION geosearch.nearest_to_photo(
     near geometry DEFAULT NULL,
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL,
-    include_estimated boolean DEFAULT false
+    include_estimated boolean DEFAULT false,
+    filter jsonb DEFAULT NULL
 )
 RETURNS SETOF geosearch.neighbour
 LANGUAGE sql STABLE PARALLEL UNSAFE COST 100000 ROWS 20
@@ -525,7 +527,7 @@ SELECT n.*
 FROM geosearch.nearest(
     geosearch.embedding_of(photo, model), model, k, within, taken_after, taken_before,
     collections, authors, not_authors, licences, accuracy_m, exact, near, near_km,
-    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo), include_estimated
+    ARRAY(SELECT unnest(not_photos)) || geosearch.copies_of(photo), include_estimated, filter
 ) AS n
 $$;
 
