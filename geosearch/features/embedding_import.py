@@ -268,7 +268,9 @@ WHERE collection_id = %(collection)s AND model_id = %(model)s
 
 def _check_count(connection: Connection, name: str, collection: int, rows: int) -> None:
     """See that rows that are counted are as many as the photos."""
-    count = _filled(connection, "SELECT count(*) FROM {photos} WHERE collection_id = %s")
+    count = sql.SQL("SELECT count(*) FROM {photos} WHERE collection_id = %s").format(
+        **writable_tables(connection, "photos")
+    )
     ((photos,),) = connection.execute(count, (collection,)).fetchall()
     if rows != photos:
         raise InputError(
@@ -315,11 +317,6 @@ def _check_useful(
     )
 
 
-def _filled(connection: Connection, template: LiteralString) -> sql.Composed:
-    tables = writable_tables(connection, "photos", "rejects", "embeddings", "queries")
-    return sql.SQL(template).format(**tables)
-
-
 class _Load:
     """An import into one collection, each block in a transaction of its own."""
 
@@ -329,9 +326,11 @@ class _Load:
         self._database, self._model, self._collection = database, model, collection
         self._run, self._match = run, match
         with database.connection() as connection:
+            names = ("photos", "rejects", "embeddings", "queries")
+            self._tables = writable_tables(connection, *names)
             values = {"model": model.id, "collection": collection}
-            found = connection.execute(_filled(connection, _UNMENDED), values).fetchone()
-            known = connection.execute(_filled(connection, _ANY), values).fetchone()
+            found = connection.execute(self._filled(_UNMENDED), values).fetchone()
+            known = connection.execute(self._filled(_ANY), values).fetchone()
         #: Whether there are rejects of earlier runs; what this one rejects it does not meet again.
         self._mends = found is not None
         #: Whether any photo may have an embedding of this model: each is looked for then.
@@ -347,10 +346,13 @@ class _Load:
             count = len(block.vectors)
             with self._database.connection() as connection:
                 asked = (self._collection, after, count)
-                rows = connection.execute(_filled(connection, _NEXT), asked).fetchall()
+                rows = connection.execute(self._filled(_NEXT), asked).fetchall()
             after = rows[-1][0] if rows else after
             ids = [str(key) for (key,) in rows]
             yield path, replace(block, keys=[*ids, *[None] * (count - len(ids))])
+
+    def _filled(self, template: LiteralString, **parts: sql.Composable) -> sql.Composed:
+        return sql.SQL(template).format(**self._tables, **parts)
 
     def block(self, item: tuple[Path, Block]) -> Counter[str]:
         """Write what is to be written of a block, and count it."""
@@ -366,17 +368,17 @@ class _Load:
 
     def _write(self, connection: Connection, path: Path, block: Block) -> Counter[str]:
         counts: Counter[str] = Counter()
-        tables = writable_tables(connection, "photos", "embeddings", "queries", "rejects")
         # A block that a crash of the server takes back is brought again by the next run; the end
         # of this one, which says that all is done, waits until they are on disk.
-        connection.execute("SET LOCAL synchronous_commit TO off")
-        ((shelf,),) = connection.execute(
-            "SELECT shelf FROM geosearch.collections WHERE id = %s", (self._collection,)
+        ((shelf, _),) = connection.execute(
+            "SELECT shelf, set_config('synchronous_commit', 'off', true) "
+            "FROM geosearch.collections WHERE id = %s",
+            (self._collection,),
         ).fetchall()
         units, defects = self._usable(block)
         values = {"model": self._model.id, "collection": self._collection}
         there: set[int] = set()
-        photos = self._photos(connection, tables, path, block, there)
+        photos = self._photos(connection, path, block, there)
         chosen: list[PhotoKey] = []
         places: list[int] = []
         rejected: list[RejectRow] = []
@@ -405,8 +407,9 @@ class _Load:
             copy_embeddings(connection, self._model.id, chosen, vectors)
         if self._mends:
             both = {"ids": [photo.photo_id for photo in chosen], "uris": uris}
-            connection.execute(sql.SQL(_MENDED).format(**tables), {**values, **both})
-        write_rejects(connection, rejected)
+            connection.execute(self._filled(_MENDED), {**values, **both})
+        if rejected:
+            write_rejects(connection, rejected)
         return counts
 
     def _usable(self, block: Block) -> tuple[NDArray[np.float32], dict[int, tuple[Reason, str]]]:
@@ -421,22 +424,15 @@ class _Load:
         return units, bad | defects
 
     def _photos(
-        self,
-        connection: Connection,
-        tables: Mapping[str, Any],
-        path: Path,
-        block: Block,
-        there: set[int],
+        self, connection: Connection, path: Path, block: Block, there: set[int]
     ) -> dict[int, Sequence[PhotoKey]]:
         """The photos of each row, by its place, under a lock; `there` gets those that have one."""
         keys = [_key(self._match, path, each) for each in block.keys or ()]
-        statement = sql.SQL(_FIND).format(
+        statement = self._filled(
+            _FIND,
             said=sql.SQL(_SAID[self._match]),
             condition=sql.SQL(_KEYS[self._match]).format(),
-            there=sql.SQL(_THERE if self._looks else "SELECT NULL::boolean AS known").format(
-                **tables
-            ),
-            **tables,
+            there=self._filled(_THERE if self._looks else "SELECT NULL::boolean AS known"),
         )
         values = {
             "model": self._model.id,
