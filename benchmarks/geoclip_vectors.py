@@ -6,8 +6,10 @@ encoded like the rest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ _BATCH = 2048
 
 @dataclass(frozen=True)
 class Vectors:
-    """n places in degrees and their unit embeddings (n, 512), rounded to float16."""
+    """n places in degrees and their unit embeddings (n, D), rounded to float16."""
 
     lat: NDArray[np.float64]
     lon: NDArray[np.float64]
@@ -36,7 +38,7 @@ def references(rows: int, cache: Path) -> Vectors:
     gallery = _gallery()
     rng = np.random.default_rng(0)
     places = gallery[rng.permutation(len(gallery))]
-    copies = [places] + [_jitter(places, rng) for _ in range((rows - 1) // len(places))]
+    copies = [places] + [jitter(places, rng) for _ in range((rows - 1) // len(places))]
     return _encoded(np.concatenate(copies)[:rows], cache / f"geoclip-{rows}.npy")
 
 
@@ -44,11 +46,12 @@ def queries(count: int, cache: Path) -> Vectors:
     """Places jittered round those of the gallery: held out, none is a reference."""
     gallery = _gallery()
     rng = np.random.default_rng(1)
-    places = _jitter(gallery[rng.choice(len(gallery), count, replace=False)], rng)
+    places = jitter(gallery[rng.choice(len(gallery), count, replace=False)], rng)
     return _encoded(places, cache / f"geoclip-queries-{count}.npy")
 
 
-def _jitter(places: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+def jitter(places: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Places (n, 2) moved a little."""
     moved = rng.normal(scale=JITTER_DEG, size=places.shape)
     lat = np.clip(places[:, 0] + moved[:, 0], -89.9, 89.9)
     lon = places[:, 1] + moved[:, 1] / np.cos(np.radians(lat))
@@ -61,15 +64,20 @@ def _gallery() -> NDArray[np.float64]:
 
 
 def _encoded(places: NDArray[np.float64], file: Path) -> Vectors:
+    return Vectors(places[:, 0], places[:, 1], kept(file, lambda: _encode(places)))
+
+
+def kept(file: Path, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """What takes minutes to make, made once."""
     if file.exists():
-        embedding = np.load(file)
-    else:
-        embedding = _encode(places)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial.npy")
-        np.save(partial, embedding)
-        partial.replace(file)
-    return Vectors(places[:, 0], places[:, 1], embedding)
+        stored: NDArray[Any] = np.load(file)
+        return stored
+    made = make()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial.npy")
+    np.save(partial, made)
+    partial.replace(file)
+    return made
 
 
 def _encode(places: NDArray[np.float64]) -> NDArray[np.float16]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol
 
 import numpy as np
 import psycopg
@@ -19,19 +20,20 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector
 from psycopg import sql
+from regions import Region, author_names
 
 from geosearch.database.connection import Database
 from geosearch.database.embedding_tables import embedding_table
-from geosearch.features.geoclip_location import DIMENSION
-from geosearch.retrieval import EVERYTHING, nearest
-from geosearch.retrieval.filters import BoundingBox
+from geosearch.retrieval import EVERYTHING, Filter, nearest
+from geosearch.retrieval.filters import BoundingBox, ByAuthors, TakenAfter, TakenBefore
 from geosearch.retrieval.indexes import EF_CONSTRUCTION, M
 
 #: Candidates of every fixed HNSW search.
 EF_SEARCH = 200
 MAX_SCAN_TUPLES = 20_000
 
-Box = tuple[float, float, float, float]
+#: Photos were taken one a minute from then on.
+START = datetime(2010, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Peer(Protocol):
     name: str
     fixed: bool
 
-    def search(self, query: NDArray[np.float32], box: Box | None, k: int) -> Answer:
-        """The k nearest in the box, or of all."""
+    def search(self, query: NDArray[np.float32], region: Region, k: int) -> Answer:
+        """The k nearest in the region, or of all."""
 
 
 class Geosearch:
@@ -60,13 +62,21 @@ class Geosearch:
     def __init__(self, database: Database, model_id: int, first_id: int) -> None:
         self._database, self._model_id, self._first_id = database, model_id, first_id
 
-    def search(self, query: NDArray[np.float32], box: Box | None, k: int) -> Answer:
+    def search(self, query: NDArray[np.float32], region: Region, k: int) -> Answer:
         """See `Peer`."""
-        where = EVERYTHING if box is None else BoundingBox(*box)
-        found = nearest(self._database, self._model_id, query, k, where)
+        found = nearest(self._database, self._model_id, query, k, _filter(region))
         plan = found.plan
         tried = "ann>" if plan.reason.startswith("the index gave") else ""
         return Answer(found.photo_id - self._first_id, f"{tried}{plan.strategy}")
+
+
+def _filter(region: Region) -> Filter:
+    if region.box is not None:
+        return BoundingBox(*region.box)
+    if region.minutes is not None:
+        first, end = (START + timedelta(minutes=minute) for minute in region.minutes)
+        return TakenAfter(first) & TakenBefore(end)
+    return EVERYTHING if region.author is None else ByAuthors(region.author)
 
 
 _STATEMENT = """
@@ -81,7 +91,12 @@ FROM (
 JOIN geosearch.photos AS p ON p.id = n.photo_id
 ORDER BY n.distance
 """
-_IN_BOX = "WHERE geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)"
+_WHERE: dict[str, LiteralString] = {
+    "none": "",
+    "box": "WHERE geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)",
+    "minutes": "WHERE taken_at >= %(first)s AND taken_at < %(end)s",
+    "author": "WHERE author = %(author)s",
+}
 
 
 class Pgvector:
@@ -93,34 +108,42 @@ class Pgvector:
 
     fixed = True
 
-    def __init__(self, url: str, model_id: int, first_id: int, strategy: str) -> None:
+    def __init__(
+        self, url: str, model_id: int, first_id: int, dimension: int, strategy: str
+    ) -> None:
         self.name = f"pgvector {strategy}"
         self._first_id = first_id
         # Not the index's expression: the HNSW index cannot be used.
         order = (
             "(embedding <=> %(query)s) + 0"
             if strategy == "gist"
-            else f"embedding::halfvec({DIMENSION}) <=> %(query)s"
+            else f"embedding::halfvec({dimension}) <=> %(query)s"
         )
         self._statements = {
-            filtered: sql.SQL(_STATEMENT).format(
-                table=embedding_table(model_id),
-                where=sql.SQL(_IN_BOX if filtered else ""),
-                order=sql.SQL(order),
+            kind: sql.SQL(_STATEMENT).format(
+                table=embedding_table(model_id), where=sql.SQL(where), order=sql.SQL(order)
             )
-            for filtered in (False, True)
+            for kind, where in _WHERE.items()
         }
         self._connections = {
             filtered: _connect(url, _settings(strategy, filtered)) for filtered in (False, True)
         }
 
-    def search(self, query: NDArray[np.float32], box: Box | None, k: int) -> Answer:
+    def search(self, query: NDArray[np.float32], region: Region, k: int) -> Answer:
         """See `Peer`."""
         values: dict[str, Any] = {"query": HalfVector(query), "k": k}
-        if box is not None:
-            values |= dict(zip(("west", "south", "east", "north"), box, strict=True))
-        filtered = box is not None
-        rows = self._connections[filtered].execute(self._statements[filtered], values).fetchall()
+        kind = "none"
+        if region.box is not None:
+            kind = "box"
+            values |= dict(zip(("west", "south", "east", "north"), region.box, strict=True))
+        elif region.minutes is not None:
+            kind = "minutes"
+            first, end = (START + timedelta(minutes=minute) for minute in region.minutes)
+            values |= {"first": first, "end": end}
+        elif region.author is not None:
+            kind, values["author"] = "author", region.author
+        connection = self._connections[region.filtered]
+        rows = connection.execute(self._statements[kind], values).fetchall()
         return Answer(np.array([row[0] for row in rows], dtype=np.int64) - self._first_id)
 
 
@@ -150,7 +173,7 @@ def _connect(url: str, settings: dict[str, str]) -> psycopg.Connection[tuple[Any
 class Faiss:
     """FAISS in memory, float32: `flat` behind a mask, or `hnsw` with an ID selector.
 
-    The mask is computed from the coordinates for every query.
+    The mask is computed from the columns for every query.
     """
 
     fixed = False
@@ -161,18 +184,21 @@ class Faiss:
         faiss.omp_set_num_threads(1)
         self.name = f"FAISS {kind}"
         self._faiss, self._kind, self._references = faiss, kind, references
+        self._authors = np.array(author_names(len(references)))
+        self._minutes = np.arange(1, len(references) + 1)
+        dimension = references.embedding.shape[1]
         if kind == "hnsw":
-            self._index = faiss.IndexHNSWFlat(DIMENSION, M, faiss.METRIC_INNER_PRODUCT)
+            self._index = faiss.IndexHNSWFlat(dimension, M, faiss.METRIC_INNER_PRODUCT)
             self._index.hnsw.efConstruction = EF_CONSTRUCTION
         else:
-            self._index = faiss.IndexFlatIP(DIMENSION)
+            self._index = faiss.IndexFlatIP(dimension)
         self._index.add(references.embedding.astype(np.float32))
 
-    def search(self, query: NDArray[np.float32], box: Box | None, k: int) -> Answer:
+    def search(self, query: NDArray[np.float32], region: Region, k: int) -> Answer:
         """See `Peer`."""
         chosen: dict[str, Any] = {}
-        if box is not None:
-            mask = np.packbits(_mask(self._references, box), bitorder="little")
+        if region.filtered:
+            mask = np.packbits(self._mask(region), bitorder="little")
             chosen["sel"] = self._faiss.IDSelectorBitmap(mask)
         if self._kind == "hnsw":
             parameters = self._faiss.SearchParametersHNSW(efSearch=EF_SEARCH, **chosen)
@@ -181,11 +207,20 @@ class Faiss:
         _, found = self._index.search(query[None], k, params=parameters)
         return Answer(found[0][found[0] >= 0].astype(np.int64))
 
+    def _mask(self, region: Region) -> NDArray[np.bool_]:
+        if region.minutes is not None:
+            first, end = region.minutes
+            return np.asarray((self._minutes >= first) & (self._minutes < end))
+        if region.author is not None:
+            return np.asarray(self._authors == region.author)
+        assert region.box is not None
+        return _mask(self._references, region.box)
+
 
 class Lance:
-    """LanceDB on disk: one HNSW graph (IVF_HNSW_FLAT of one partition), box as a prefilter.
+    """LanceDB on disk: one HNSW graph (IVF_HNSW_FLAT of one partition), regions as a prefilter.
 
-    Latitude and longitude have BTREE indexes.
+    Latitude, longitude, time and author have BTREE indexes.
     """
 
     name, fixed = "LanceDB", False
@@ -203,7 +238,11 @@ class Lance:
                     "id": pa.array(np.arange(len(references))),
                     "lat": pa.array(references.lat),
                     "lon": pa.array(references.lon),
-                    "vector": pa.FixedSizeListArray.from_arrays(values, DIMENSION),
+                    "minute": pa.array(np.arange(1, len(references) + 1)),
+                    "author": pa.array(author_names(len(references))),
+                    "vector": pa.FixedSizeListArray.from_arrays(
+                        values, references.embedding.shape[1]
+                    ),
                 }
             ),
         )
@@ -214,23 +253,28 @@ class Lance:
             m=M,
             ef_construction=EF_CONSTRUCTION,
         )
-        for column in ("lat", "lon"):
+        for column in ("lat", "lon", "minute", "author"):
             self._table.create_scalar_index(column, index_type="BTREE")
 
-    def search(self, query: NDArray[np.float32], box: Box | None, k: int) -> Answer:
+    def search(self, query: NDArray[np.float32], region: Region, k: int) -> Answer:
         """See `Peer`."""
         search = self._table.search(query).distance_type("cosine").ef(EF_SEARCH).nprobes(1)
-        if box is not None:
-            west, south, east, north = box
-            search = search.where(
-                f"lon >= {west!r} AND lon <= {east!r} AND lat >= {south!r} AND lat <= {north!r}",
-                prefilter=True,
-            )
+        where = None
+        if region.box is not None:
+            west, south, east, north = region.box
+            where = f"lon >= {west!r} AND lon <= {east!r} AND lat >= {south!r} AND lat <= {north!r}"
+        elif region.minutes is not None:
+            first, end = region.minutes
+            where = f"minute >= {first} AND minute < {end}"
+        elif region.author is not None:
+            where = f"author = '{region.author}'"
+        if where is not None:
+            search = search.where(where, prefilter=True)
         found = search.select(["id", "_distance"]).limit(k).to_arrow()
         return Answer(found["id"].to_numpy().astype(np.int64))
 
 
-def _mask(references: Vectors, box: Box) -> NDArray[np.bool_]:
+def _mask(references: Vectors, box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
     west, south, east, north = box
     return np.asarray(
         (references.lon >= west)

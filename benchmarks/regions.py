@@ -1,13 +1,16 @@
-"""Boxes that hold a given share of the references, near a query and far from it."""
+"""Parts that hold a given share of the references: boxes, times, authors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from geoclip_vectors import Vectors
 from numpy.typing import NDArray
 
+#: Shares of all photos that one author took.
+AUTHOR_SHARES = (0.3, 0.1, 0.03, 0.01, 0.001, 0.0001)
 #: A box is this many times as wide as high, in degrees.
 _ASPECT = 2.0
 #: Random centres tried for a far box.
@@ -16,18 +19,59 @@ _TRIES = 50
 
 @dataclass(frozen=True)
 class Region:
-    """A box in degrees, edges included, and which references (n,) lie in it.
+    """A part, and which references (n,) lie in it; without a filter it is all.
 
-    `box` (west, south, east, north) is None where there is no filter. No box crosses ±180°.
+    A box in degrees (west, south, east, north), edges included, that does not cross ±180°; or the
+    minutes from one to before another; or what one author took.
     """
 
-    box: tuple[float, float, float, float] | None
     inside: NDArray[np.bool_]
+    box: tuple[float, float, float, float] | None = None
+    minutes: tuple[int, int] | None = None
+    author: str | None = None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it is a part of all."""
+        return (self.box, self.minutes, self.author) != (None, None, None)
 
 
 def everywhere(references: Vectors) -> Region:
     """No filter."""
-    return Region(None, np.ones(len(references), dtype=bool))
+    return Region(np.ones(len(references), dtype=bool))
+
+
+def anywhere(references: Vectors, size: int, rng: np.random.Generator) -> Region:
+    """A box of `size` references round one of them."""
+    centre = rng.integers(len(references))
+    return near(references, references.lat[centre], references.lon[centre], size)
+
+
+def period(references: Vectors, size: int, rng: np.random.Generator) -> Region:
+    """The minutes in which `size` references were taken: one a minute, from 1."""
+    first = int(rng.integers(1, len(references) - size + 2))
+    minute = np.arange(1, len(references) + 1)
+    inside = (minute >= first) & (minute < first + size)
+    return Region(inside, minutes=(first, first + size))
+
+
+def of_author(references: Vectors, share: float) -> Region:
+    """What the author took who took this share of all."""
+    name = f"author of {share:g}"
+    return Region(np.array(author_names(len(references))) == name, author=name)
+
+
+@cache
+def author_names(count: int) -> tuple[str, ...]:
+    """One author for each share, in no order, and a thousand others."""
+    order = np.random.default_rng(3).permutation(count)
+    names = np.array([f"author {number % 1000}" for number in range(count)], dtype=object)
+    taken = 0
+    for share in AUTHOR_SHARES:
+        size = round(share * count)
+        names[order[taken : taken + size]] = f"author of {share:g}"
+        taken += size
+    return tuple(names.tolist())
 
 
 def near(references: Vectors, lat: float, lon: float, size: int) -> Region:
@@ -72,7 +116,7 @@ def _box(references: Vectors, lat: float, lon: float, half: float) -> Region:
         & (references.lat >= south)
         & (references.lat <= north)
     )
-    return Region((float(west), float(south), float(east), float(north)), inside)
+    return Region(inside, box=(float(west), float(south), float(east), float(north)))
 
 
 def _cosine(lat: float, lon: float, other_lat: float, other_lon: float) -> float:

@@ -19,17 +19,30 @@ _COLOURS = {
     "FAISS hnsw": "#8fce7c",
     "LanceDB": "#cc79a7",
 }
-_PLACEMENTS = {"near": "round the query", "far": "on another side of the globe"}
+_PLACEMENTS = {
+    "near": "boxes round the query",
+    "far": "boxes on another side of the globe",
+    "anywhere": "boxes anywhere",
+    "time": "times",
+    "author": "authors",
+}
 
 
 def draw(figures: list[dict[str, Any]], file: Path) -> None:
-    """Four panels: p50 and recall, near the query and far from it; 100 % is in both."""
+    """p50 and recall in parts of each kind; 100 % is in all."""
+    kinds = {item["placement"] for item in figures}
+    placements = {kind: title for kind, title in _PLACEMENTS.items() if kind in kinds}
     panels, axes = plt.subplots(
-        2, 2, figsize=(11, 7), sharex=True, sharey="row", layout="constrained"
+        2,
+        len(placements),
+        figsize=(2 + 4.5 * len(placements), 7),
+        sharex=True,
+        sharey="row",
+        layout="constrained",
     )
     shares = sorted({item["selectivity"] for item in figures}, reverse=True)
     places = {share: index for index, share in enumerate(shares)}
-    for column, (placement, where) in enumerate(_PLACEMENTS.items()):
+    for column, (placement, where) in enumerate(placements.items()):
         for system, colour in _COLOURS.items():
             chosen = [
                 item
@@ -49,10 +62,10 @@ def draw(figures: list[dict[str, Any]], file: Path) -> None:
             axes[0][column].plot(x, [item["p50_ms"] for item in chosen], **style)
             axes[1][column].plot(x, [item["recall"] for item in chosen], **style)
         axes[0][column].set_yscale("log")
-        axes[0][column].set_title(f"boxes {placement}: {where}")
+        axes[0][column].set_title(where)
         axes[1][column].set_ylim(-0.03, 1.03)
         axes[1][column].set_xticks(range(len(shares)), [f"{100 * share:g} %" for share in shares])
-        axes[1][column].set_xlabel("references in the box")
+        axes[1][column].set_xlabel("references in the part")
         for row in range(2):
             axes[row][column].grid(alpha=0.3)
     axes[0][0].set_ylabel("p50, ms")

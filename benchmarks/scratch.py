@@ -16,20 +16,25 @@ from geosearch.settings import DatabaseSettings
 
 
 @contextmanager
-def scratch_database() -> Iterator[Database]:
-    """A database that is dropped, on `GEOSEARCH_DATABASE_URL`'s server or the private one."""
+def scratch_database(kept: str | None = None) -> Iterator[Database]:
+    """A database that is dropped, on `GEOSEARCH_DATABASE_URL`'s server or the private one.
+
+    One that is to be `kept` under a name is not, and is found again as it was left.
+    """
     url = DatabaseSettings().database_url
     if url is None:
         server = PrivateServer()
         server.start()
         url = server.url
-    name = f"geosearch_benchmark_{uuid4().hex[:8]}"
+    name = f"geosearch_benchmark_{kept or uuid4().hex[:8]}"
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        if not admin.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).rowcount:
+            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
             own = psycopg.conninfo.make_conninfo(url, dbname=name)
             migrations.upgrade(own)
             with Database(own) as database:
                 yield database
         finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            if kept is None:
+                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

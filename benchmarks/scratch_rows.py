@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,40 +13,59 @@ from geosearch.database.embedding_tables import create_embedding_table
 
 
 def add_photos(
-    connection: Connection, dimension: int, lat: NDArray[Any], lon: NDArray[Any]
+    connection: Connection,
+    dimension: int,
+    lat: NDArray[Any],
+    lon: NDArray[Any],
+    authors: Sequence[str] | None = None,
 ) -> tuple[int, list[PhotoKey]]:
-    """A model's id, and photos at these places (n,), in degrees, in this order."""
+    """A model's id, and photos at these places (n,), in degrees, in this order.
+
+    One a minute, by a hundred authors in turn where none are given.
+    """
     collection = connection.execute(
         "INSERT INTO geosearch.collections (name) VALUES ('benchmark') RETURNING id"
     ).fetchone()
-    model = connection.execute(
-        """
-        INSERT INTO geosearch.models (name, architecture, weights_source, weights_sha256,
-            preprocessing, pooling, dimension, fingerprint, framework)
-        VALUES ('benchmark', 'none', 'none', '', '{}', 'none', %s, 'benchmark', '{}')
-        RETURNING id
-        """,
-        (dimension,),
-    ).fetchone()
     assert collection is not None
-    assert model is not None
-    create_embedding_table(connection, model[0])
     connection.execute(
         """
         INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
             format, geom, position_source, author, taken_at)
         SELECT %s, '/benchmark/' || n, sha256(n::text::bytea), 1, 1, 1, 'JPEG',
             ST_SetSRID(ST_Point(lon, lat), 4326), 'manifest',
-            'author ' || n %% 100, timestamptz '2010-01-01 00:00Z' + n * interval '1 minute'
-        FROM unnest(%s::float8[], %s::float8[]) WITH ORDINALITY AS place (lon, lat, n)
+            coalesce(author, 'author ' || n %% 100),
+            timestamptz '2010-01-01 00:00Z' + n * interval '1 minute'
+        FROM unnest(%s::float8[], %s::float8[], %s::text[])
+            WITH ORDINALITY AS place (lon, lat, author, n)
         ORDER BY n
         """,
-        (collection[0], lon.tolist(), lat.tolist()),
+        (collection[0], lon.tolist(), lat.tolist(), None if authors is None else list(authors)),
     )
+    return add_model(connection, dimension), stored_photos(connection)
+
+
+def add_model(connection: Connection, dimension: int, name: str = "benchmark") -> int:
+    """A model that nothing is embedded with yet; its id."""
+    model = connection.execute(
+        """
+        INSERT INTO geosearch.models (name, architecture, weights_source, weights_sha256,
+            preprocessing, pooling, dimension, fingerprint, framework)
+        VALUES (%(name)s, 'none', 'none', '', '{}', 'none', %(dimension)s, %(name)s, '{}')
+        RETURNING id
+        """,
+        {"name": name, "dimension": dimension},
+    ).fetchone()
+    assert model is not None
+    create_embedding_table(connection, model[0])
+    return int(model[0])
+
+
+def stored_photos(connection: Connection) -> list[PhotoKey]:
+    """All that `add_photos` added, in order."""
     photos = connection.execute(
         """
         SELECT id, collection_id, ST_AsEWKB(geom), accuracy_m, taken_at, author, licence
         FROM geosearch.photos ORDER BY id
         """
     )
-    return int(model[0]), [PhotoKey(*photo) for photo in photos]
+    return [PhotoKey(*photo) for photo in photos]

@@ -260,7 +260,8 @@ def within_reach(reach: Reach, photos: Photos) -> Mask:
         for at in photos.taken_at
     ]
     by = [reach.authors is None or author in reach.authors for author in photos.authors]
-    return inside & np.array(taken) & np.array(by)
+    found: Mask = inside & np.array(taken) & np.array(by)
+    return found
 
 
 def test_a_filter_reaches_as_far_in_sql(world: World) -> None:

@@ -19,7 +19,7 @@ from geosearch.retrieval import leaves, nearest, recall
 from geosearch.retrieval.explained import explain
 from geosearch.retrieval.facts import forget
 from geosearch.retrieval.filters import BoundingBox, Filter, where
-from geosearch.retrieval.indexes import build_index
+from geosearch.retrieval.indexes import build, build_index
 from geosearch.retrieval.indexing import index_model, rebuild_indexes, restore_indexes
 from geosearch.retrieval.leaves import FAMILIES, LEAF_OPTIONS, Leaf, cut, find_leaves, grow_leaves
 from geosearch.retrieval.neighbours import Neighbours
@@ -238,7 +238,7 @@ def test_a_build_that_was_stopped_goes_on_where_it_was(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = add_world(database, 800)
-    made = leaves.build
+    made = build
     count = 0
 
     def stopped(*arguments: object, **more: object) -> None:

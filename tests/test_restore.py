@@ -34,9 +34,10 @@ from geosearch.localization import Request, load, reproduce
 from geosearch.localization.answer_rows import save
 from geosearch.localization.localizing import answer_query, chosen_parameters
 from geosearch.query import Query
-from geosearch.retrieval import EVERYTHING, nearest
+from geosearch.retrieval import EVERYTHING, leaves, nearest
 from geosearch.retrieval.facts import forget
 from geosearch.retrieval.indexing import index_model
+from geosearch.retrieval.leaves import find_leaves
 from geosearch.retrieval.recall import check
 from tests.command_line import CommandLine
 from tests.conftest import create_database, drop_database, running_server
@@ -107,7 +108,9 @@ def source(
             hidden = add_photos(connection, lat[:SECRET], lon[:SECRET], collection="secret")
             add_embeddings(connection, model, hidden, vectors[:SECRET])
             share(connection, "secret", user)
-        index_model(database, model, DIMENSION, 0.9, 10, force=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(leaves, "LEAF_ROWS", REFERENCES // 4)
+            index_model(database, model, DIMENSION, 0.9, 10, force=True)
         prefer_index(database)
         answer = record(database, model, vectors[SECRET + 7])
         file = tmp_path_factory.mktemp("dump") / "photos.geosearch"
@@ -171,6 +174,12 @@ def restored(source: Source, other: PrivateServer) -> Iterator[str]:
     )
     assert ran.returncode == 0, ran.stderr
     assert f"index: embeddings_m{source.model}_hnsw" in ran.stdout
+    with Database(url) as database, database.connection() as connection:
+        grown = find_leaves(connection, source.model)
+    assert len(grown) >= 4
+    for leaf in grown:
+        assert leaf.valid
+        assert f"index: {leaf.name}" in ran.stdout
     assert "searches work" in ran.stdout
     assert "administrator" not in ran.stdout
     yield url

@@ -153,7 +153,7 @@ function howItWasFound(answer: Answer): HTMLElement {
     ],
     [
       words.searched,
-      `${strategy === "ann" ? words.indexSearch : strategy === "exact" ? words.exactSearch : strategy}: ${String(plan.reason ?? "")}`,
+      `${words.strategies[strategy] ?? strategy}: ${String(plan.reason ?? "")}`,
     ],
     [words.recall, typeof recall === "number" ? words.recallOf(recall) : words.unknown],
     [words.rows, typeof plan.rows_scanned === "number" ? plan.rows_scanned.toLocaleString("en-GB") : null],

@@ -98,8 +98,11 @@ export const words = {
   time: "Time",
   calibration: "Calibration",
   searched: "Search",
-  exactSearch: "all matching photos were compared",
-  indexSearch: "by an index",
+  strategies: {
+    exact: "all matching photos were compared",
+    ann: "by an index",
+    leaves: "by indexes of parts",
+  } as Record<string, string>,
   recall: "Recall",
   recallOf: (share: number) => `${(100 * share).toFixed(1)} % of the true neighbours`,
   rows: "Photos compared",

@@ -185,7 +185,13 @@ AS $$
 DECLARE
     rule record := search_rule();
     cost record := exact_cost(tuning);
+    -- By leaves too, where they take less.
     ms float8 := coalesce(
+        (
+            SELECT min((search_setting(other.id, least(2 * few_enough.k, 1000))).ms)
+            FROM tunings AS t JOIN tunings AS other ON other.model_id = t.model_id
+            WHERE t.id = few_enough.tuning
+        ),
         (search_setting(tuning, least(2 * k, 1000))).ms,
         (SELECT max(p.ms) FROM recall_points AS p WHERE p.tuning_id = tuning AND p.ef_search = 1000),
         10
