@@ -143,7 +143,7 @@ def rows_but_measurements(url: str) -> dict[str, list[str]]:
     columns = {
         name: found
         for name, found in columns_of(url).items()
-        if name not in measured | {"leases", "shelf_changes", "tokens"}
+        if name not in measured | {"leases", "shelf_changes", "embedding_marks", "tokens"}
     }
     found = rows_of(url, columns)
     assert all(found.values())
