@@ -1,6 +1,7 @@
 """Many queries at once, beside the bare work: exact in one pass, one at a time, eight at a time.
 
-Exact: `nearest_batch` beside the matrix product alone, on the same vectors held in memory.
+Exact: `nearest_batch` beside the matrix product alone, on the same vectors held in memory; it reads
+them from the server, makes a copy of them on this machine, or reads that copy.
 Searches: `nearest` beside the prepared pgvector query with the same settings. Both sides take
 turns within one run; the ratios of the medians are what counts. Vectors are random, of 32 latent
 dimensions.
@@ -19,8 +20,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import psycopg
@@ -121,42 +124,81 @@ def seconds(work: Callable[[], object]) -> float:
 def measure_exact(
     database: Database, model: int, vectors: Vectors, queries: Vectors, rounds: int
 ) -> dict[str, float]:
-    """One pass beside the product alone, in equal blocks; for all queries and for 100."""
-    stored = vectors.astype(np.float16).astype(np.float32)
+    """Passes beside the product alone, in equal blocks; for all queries and for 100.
+
+    Without a copy of the embeddings, making one, and from one; the product over float32 in memory
+    and over float16 in a file.
+    """
+    stored = vectors.astype(np.float16)
+    memory = stored.astype(np.float32)
     rows = BLOCK_VALUES // stored.shape[1]
 
-    def product(chosen: Vectors) -> None:
+    def product(chosen: Vectors, source: NDArray[np.floating]) -> None:
         scores = np.empty((QUERY_ROWS, rows), np.float32)
-        for start in range(0, len(stored), rows):
-            block = stored[start : start + rows]
+        for start in range(0, len(source), rows):
+            block = source[start : start + rows].astype(np.float32, copy=False)
             for first in range(0, len(chosen), QUERY_ROWS):
                 part = chosen[first : first + QUERY_ROWS]
                 np.matmul(part, block.T, out=scores[: len(part), : len(block)])
 
     result: dict[str, float] = {}
-    for count in dict.fromkeys((len(queries), 100)):
-        chosen = queries[:count]
-        product(chosen)
-        nearest_batch(database, model, chosen, K)
-        bare: list[float] = []
-        ours: list[float] = []
-        for _ in range(rounds):
-            bare.append(seconds(lambda chosen=chosen: product(chosen)))  # type: ignore[misc]
-            ours.append(seconds(lambda chosen=chosen: nearest_batch(database, model, chosen, K)))  # type: ignore[misc]
-        result[f"product_s_{count}_queries"] = statistics.median(bare)
-        result[f"exact_pass_s_{count}_queries"] = statistics.median(ours)
-        result[f"exact_ratio_{count}_queries"] = statistics.median(bare) / statistics.median(ours)
+    with TemporaryDirectory() as folder, copies_of(None):
+        file = Path(folder) / "halves"
+        stored.tofile(file)
+        halves = np.memmap(file, np.float16, "r", shape=stored.shape)
+        nearest_batch(database, model, queries[:1], K)
+        for count in dict.fromkeys((len(queries), 100)):
+            chosen = queries[:count]
+            one_pass = partial(nearest_batch, database, model, chosen, K)
+            ways = {
+                "product": (partial(product, chosen, memory), nullcontext),
+                "product_halves": (partial(product, chosen, halves), nullcontext),
+                "without_copy": (one_pass, partial(copies_of, 0)),
+                "first_pass": (one_pass, partial(copies_of, None)),
+                "later_pass": (one_pass, nullcontext),
+            }
+            times: dict[str, list[float]] = {name: [] for name in ways}
+            for number in range(rounds + 1):
+                for name, (way, copies) in ways.items():
+                    with copies():
+                        taken = seconds(way)
+                    if number:  # the first warms up
+                        times[name].append(taken)
+            median = {name: statistics.median(given) for name, given in times.items()}
+            for name, value in median.items():
+                result[f"{name}_s_{count}_queries"] = value
+                if name != "product":
+                    result[f"{name}_ratio_{count}_queries"] = median["product"] / value
     return result
+
+
+@contextmanager
+def copies_of(most: int | None) -> Iterator[None]:
+    """Copies of embeddings in an empty folder, of so many bytes at most, or as many as usual."""
+    before = {
+        name: os.environ.get(name) for name in ("GEOSEARCH_CACHE_DIR", "GEOSEARCH_COPY_BYTES")
+    }
+    with TemporaryDirectory() as folder:
+        os.environ |= {
+            "GEOSEARCH_CACHE_DIR": folder,
+            "GEOSEARCH_COPY_BYTES": "" if most is None else str(most),
+        }
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ[name] = value or ""
 
 
 def measure_memory(database: Database, model: int, queries: Vectors) -> dict[str, float]:
     """Peak resident memory of a process that makes one pass, over a quarter and over all rows."""
     spawn = multiprocessing.get_context("spawn")
     result: dict[str, float] = {}
-    for share in ("quarter", "all"):
-        with ProcessPoolExecutor(1, spawn) as process:
-            peak = process.submit(peak_mib, database.url, model, queries, share == "quarter")
-            result[f"resident_mib_{share}"] = peak.result()
+    with copies_of(None):
+        for name in ("quarter", "all", "all_again"):
+            with ProcessPoolExecutor(1, spawn) as process:
+                peak = process.submit(peak_mib, database.url, model, queries, name == "quarter")
+                result[f"resident_mib_{name}"] = peak.result()
     return result
 
 

@@ -28,9 +28,9 @@ def _setting(name: str, read: Callable[[str], Value], default: Default) -> Value
         raise InputError(problem, "Correct or unset it.") from error
 
 
-def _count(text: str, most: int = sys.maxsize) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise ValueError(f"it is no whole number from 1 to {most}")
+def _count(text: str, most: int = sys.maxsize, least: int = 1) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise ValueError(f"it is no whole number from {least} to {most}")
     return int(text)
 
 
@@ -62,10 +62,12 @@ class CacheSettings:
     """Files that can be made again.
 
     `GEOSEARCH_CACHE_DIR`: where they are kept (default: `geosearch` in the user's cache folder).
+    `GEOSEARCH_COPY_BYTES`: most bytes of embeddings copied from databases; 0 for no copies.
     """
 
     def __init__(self) -> None:
         self.cache_dir = _setting("GEOSEARCH_CACHE_DIR", Path, None)
+        self.copy_bytes = _setting("GEOSEARCH_COPY_BYTES", partial(_count, least=0), 20 * 2**30)
 
     def folder(self) -> Path:
         """The folder, which may not exist yet."""

@@ -139,6 +139,7 @@ COMMON = {
     "borders",
     "places",
     "shelf_changes",
+    "embedding_marks",
 }
 #: What lies on the open shelf: nothing of it is hidden from any role.
 OPEN_SHELF = (

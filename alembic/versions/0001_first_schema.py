@@ -24,7 +24,7 @@ def upgrade() -> None:
         "tables/comments tables/collections roles/visibility",
         "tables/photos tables/retrieval tables/geocells tables/answers tables/reviews",
         "tables/audits tables/maps tables/leases tables/tokens",
-        "roles/derived roles/shelves roles/deletion roles/tokens",
+        "roles/derived roles/shelves roles/copies roles/deletion roles/tokens",
         "functions/sphere functions/weights functions/kernels functions/spacing functions/mode",
         "functions/radius functions/aggregate",
         "functions/place functions/expression functions/filter functions/recall functions/plan",

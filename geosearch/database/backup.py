@@ -52,7 +52,10 @@ _CHUNK = 1 << 20
 #: Most that is read of the part that says what a dump contains.
 _MOST_CONTENTS = 32 << 20
 #: Tables of what goes on at the moment, of what alembic itself writes, and of what lets others in.
-_NOT_KEPT = {"leases", "all_claims", "shelf_changes", "alembic_version", "tokens"}
+_NOT_KEPT = {
+    *("leases", "all_claims", "shelf_changes", "embedding_marks"),
+    *("alembic_version", "tokens"),
+}
 #: Filled by geosearch itself at the start.
 _SHIPPED = {"borders", "places"}
 _OUR_ROLES = tuple(f"geosearch_{role}" for role in ROLES)

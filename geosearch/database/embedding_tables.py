@@ -92,12 +92,16 @@ def photos_on(shelves: Sequence[int]) -> sql.Composable:
     return _union(_PHOTOS, [sql.Identifier(SCHEMA, name) for name in names])
 
 
+def visible_shelves(connection: Connection, *, estimated: bool = False) -> tuple[int, ...]:
+    """The shelves that this login may see."""
+    return (OPEN, *private_shelves(connection), *((ESTIMATED,) if estimated else ()))
+
+
 def visible_embeddings(
     connection: Connection, model_id: int, *, estimated: bool = False
 ) -> sql.Composable:
     """What to select one model's embeddings from: all this login may see; give it an alias."""
-    shelves = (OPEN, *private_shelves(connection))
-    return embeddings_on(model_id, (*shelves, ESTIMATED) if estimated else shelves)
+    return embeddings_on(model_id, visible_shelves(connection, estimated=estimated))
 
 
 def visible_vectors(

@@ -1,7 +1,7 @@
 """Exact nearest neighbours of many queries at once: one pass over a model's embeddings.
 
-The embeddings leave the server by binary COPY and meet all queries in a matrix product, block by
-block, so memory depends on the queries and not on the number of rows.
+The embeddings, from the server or from their copy on this machine, meet all queries in a matrix
+product, block by block, so memory depends on the queries and not on the number of rows.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Copy, sql
 
 from geosearch.arguments import check_range
 from geosearch.database.connection import Connection, Database
-from geosearch.database.copying import HEADER, TRAILER
-from geosearch.database.embedding_tables import embeddings_on, visible_embeddings
+from geosearch.database.embedding_tables import OPEN, embeddings_on, visible_shelves
 from geosearch.errors import InputError
-from geosearch.retrieval.facts import facts
+from geosearch.retrieval.embedding_blocks import Block, packed, read_blocks
+from geosearch.retrieval.embedding_copy import LEAST_VALUES, PART_ROWS, EmbeddingCopy
+from geosearch.retrieval.facts import Facts, facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.settings import CacheSettings
 from geosearch.waiting import Progress
 
 #: Values in one block of embeddings: 8 MiB as float32.
@@ -96,16 +97,43 @@ def nearest_batch(
     if excluded is not None and len(excluded) != len(queries):
         raise ValueError(f"{len(queries)} queries but {len(excluded)} sets of excluded photos")
     with database.connection() as connection:
-        dimension = facts(database, connection, model_id).dimension
-        table = (
-            visible_embeddings(connection, model_id, estimated=where.includes_estimated)
-            if shelves is None
-            else embeddings_on(model_id, shelves)
-        )
-        units = _unit_queries(queries, dimension)
-        rows = -(-(block_rows or BLOCK_VALUES // dimension) // 64) * 64
-        blocks = _read_blocks(connection, table, dimension, where, rows)
+        # What changes meanwhile is not seen, by whichever way the embeddings come.
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        known = facts(database, connection, model_id)
+        units = _unit_queries(queries, known.dimension)
+        if shelves is None:
+            shelves = visible_shelves(connection, estimated=where.includes_estimated)
+        blocks = _blocks(connection, known, where, shelves, block_rows)
         return best_of(blocks, units, k, excluded=excluded, device=device, progress=progress)
+
+
+def _blocks(
+    connection: Connection,
+    known: Facts,
+    where: Filter,
+    shelves: Sequence[int],
+    block_rows: int | None,
+) -> Generator[Block]:
+    """The matching embeddings of these shelves: of the open one from its copy, if that pays.
+
+    A pass over all photos makes the copy; one over few, that would find less than half of it there,
+    has the server send those alone.
+    """
+    dimension = known.dimension
+    condition, values = where.compile(connection)
+    if block_rows is None:
+        # A power of two, as are the parts of a copy.
+        block_rows = min(2 ** (BLOCK_VALUES // dimension).bit_length() // 2, PART_ROWS)
+    rows = -(-block_rows // 64) * 64
+    if OPEN in shelves and known.total * dimension >= LEAST_VALUES and CacheSettings().copy_bytes:
+        copy = EmbeddingCopy(connection, known.model_id, dimension, known.total)
+        if where == EVERYTHING or copy.share() >= 0.5:
+            shelves = [shelf for shelf in shelves if shelf != OPEN]
+            chosen = None if where == EVERYTHING else (condition, values)
+            yield from packed(copy.blocks(chosen), rows)
+    if shelves:
+        table = embeddings_on(known.model_id, shelves)
+        yield from read_blocks(connection, dimension, rows, table, condition, values)
 
 
 def best_of(
@@ -132,72 +160,6 @@ def best_of(
         if progress is not None:
             progress(done, None)
     return best.result()
-
-
-@dataclass(frozen=True)
-class Block:
-    """Photo ids (r,) and unit embeddings (rows, D), of which the first r count.
-
-    The array always has as many rows as a full block, a multiple of 64: BLAS computes the edge of
-    an odd-sized product with other instructions, and equal embeddings would get unequal scores.
-    """
-
-    photo_id: NDArray[np.int64]
-    units: NDArray[np.float32]
-
-
-def _read_blocks(
-    connection: Connection, table: sql.Composable, dimension: int, where: Filter, rows: int
-) -> Generator[Block]:
-    """Stream the matching embeddings out of the server, `rows` at a time."""
-    # Both columns have fixed sizes, so the whole block is one array of records.
-    record = np.dtype(
-        [
-            ("fields", ">i2"),
-            ("id_bytes", ">i4"),
-            ("photo_id", ">i8"),
-            ("embedding_bytes", ">i4"),
-            ("dimension", ">i2"),
-            ("unused", ">i2"),
-            ("embedding", ">f2", (dimension,)),
-        ]
-    )
-    condition, values = where.compile(connection)
-    statement = sql.SQL(
-        "COPY (SELECT photo_id, embedding FROM {table} AS embeddings WHERE {condition}) "
-        "TO STDOUT (FORMAT BINARY)"
-    ).format(table=table, condition=condition)
-    with connection.cursor() as cursor, cursor.copy(statement, values) as copy:
-        for data in _pieces(copy, rows * record.itemsize):
-            found = np.frombuffer(data, record, len(data) // record.itemsize)
-            yield _unit_block(found, rows)
-
-
-def _pieces(copy: Copy, size: int) -> Iterator[bytes]:
-    """The rows of a binary COPY, without its header and trailer, in pieces of `size` bytes."""
-    pending = bytearray()
-    pending += bytes(copy.read())[len(HEADER) :]
-    for message in copy:
-        pending += message
-        if len(pending) >= size:
-            yield bytes(pending[:size])
-            del pending[:size]
-    del pending[-len(TRAILER) :]
-    if pending:
-        yield bytes(pending)
-
-
-def _unit_block(found: NDArray[np.void], rows: int) -> Block:
-    units = np.zeros((rows, found.dtype["embedding"].shape[0]), dtype=np.float32)
-    units[: len(found)] = found["embedding"]
-    photo_id = found["photo_id"].astype(np.int64)
-    lengths = np.sqrt(np.vecdot(units, units))
-    units /= np.where(lengths > 0, lengths, 1)[:, None]
-    zero = lengths[: len(found)] == 0
-    if zero.any():
-        photo_id = photo_id[~zero]
-        units[: len(photo_id)] = units[: len(found)][~zero]
-    return Block(photo_id, units)
 
 
 def _ahead(blocks: Generator[Block]) -> Iterator[Block]:
@@ -290,9 +252,7 @@ class _Best:
         self._most_excluded = max(map(len, self._excluded or ()), default=0)
         #: A candidate of a query needs this score: that many better ones are known.
         self._floor = np.full(n, -np.inf, dtype=np.float32)
-        self._query = np.empty(0, dtype=np.int64)
-        self._score = np.empty(0, dtype=np.float32)
-        self._photo_id = np.empty(0, dtype=np.int64)
+        #: Their queries, scores and photos.
         self._new: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
         self._size = 0
         self._met = 0
@@ -317,7 +277,7 @@ class _Best:
         self._new.append((first + query, score, photo_id[column]))
         self._size += len(query)
         if self._size > 2 * self._n * self._k:
-            self._sort_out()
+            self._prune()
 
     def _allowed(
         self, query: NDArray[np.int64], column: NDArray[np.int64], photo_id: NDArray[np.int64]
@@ -329,11 +289,31 @@ class _Best:
             allowed[index] = int(photo_id[column[index]]) not in self._excluded[query[index]]
         return allowed
 
-    def _sort_out(self) -> None:
-        query, score, photo_id = (
-            np.concatenate(parts)
-            for parts in zip((self._query, self._score, self._photo_id), *self._new, strict=True)
-        )
+    def _prune(self) -> None:
+        """Raise the floors to the `k`-th best so far, and drop what is below them."""
+        query, score, photo_id = self._joined()
+        order = np.argsort(query, kind="stable")  # of a few runs in order
+        query, score, photo_id = query[order], score[order], photo_id[order]
+        count = np.bincount(query, minlength=self._n)
+        width = max(self._k, int(count.max()))
+        if width <= 4 * self._k:
+            table = np.full((self._n, width), -np.inf, np.float32)
+            table[query, np.arange(len(query)) - (np.cumsum(count) - count)[query]] = score
+            last = np.partition(table, width - self._k)[:, width - self._k]
+            np.maximum(self._floor, last, out=self._floor)
+            keep = score >= self._floor[query]
+            self._new, self._size = [(query[keep], score[keep], photo_id[keep])], int(keep.sum())
+        if self._size > 1.5 * self._n * self._k:  # of one query, or as good as the k-th
+            self._sort()
+
+    def _joined(self) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+        empty = np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
+        query, score, photo_id = map(np.concatenate, zip(empty, *self._new, strict=True))
+        return query, score, photo_id
+
+    def _sort(self) -> None:
+        """Put them in order, and keep the best `k` of each query."""
+        query, score, photo_id = self._joined()
         # One key for query and score sorts much faster than two; its float64 keeps differences in
         # score down to 1e-9 for 100,000 queries.
         key = 4.0 * query - score
@@ -342,23 +322,23 @@ class _Best:
         tied = np.flatnonzero(equal[:-1] | equal[1:])
         among = order[tied]
         order[tied] = among[np.lexsort((photo_id[among], key[among]))]
-        query, score, photo_id = query[order], score[order], photo_id[order]
+        query = query[order]
         rank = np.arange(len(query)) - np.searchsorted(query, np.arange(self._n))[query]
         last = rank == self._k - 1
-        self._floor[query[last]] = score[last]
-        keep = rank < self._k
-        self._query, self._score, self._photo_id = query[keep], score[keep], photo_id[keep]
-        self._new, self._size = [], len(self._query)
+        self._floor[query[last]] = score[order[last]]
+        keep = order[rank < self._k]
+        self._new, self._size = [(query[rank < self._k], score[keep], photo_id[keep])], len(keep)
 
     def result(self) -> BatchNeighbours:
         """What was found."""
-        self._sort_out()
-        count = np.bincount(self._query, minlength=self._n)
+        self._sort()
+        ((query, score, found),) = self._new
+        count = np.bincount(query, minlength=self._n)
         photo_id = np.full((self._n, self._k), -1, dtype=np.int64)
         distance = np.full((self._n, self._k), np.inf)
         filled = np.arange(self._k) < count[:, None]
-        photo_id[filled] = self._photo_id
-        distance[filled] = 1 - np.clip(self._score.astype(np.float64), -1, 1)
+        photo_id[filled] = found
+        distance[filled] = 1 - np.clip(score.astype(np.float64), -1, 1)
         matches = np.full(self._n, self._met)
         for number, ids in enumerate(self._excluded or ()):
             matches[number] -= len(ids & self._met_excluded)

@@ -145,7 +145,7 @@ DECLARE
     -- No photo is in these.
     common CONSTANT text[] := '{
         alembic_version, models, tunings, recall_points, leaves, borders, places, layer_styles,
-        shelf_changes
+        shelf_changes, embedding_marks
     }';
     -- What the functions, and searches from Python, ask for beyond what the views show.
     asked CONSTANT text[] := ARRAY[
@@ -178,7 +178,7 @@ DECLARE
         create_roles, grant_to, grant_rights, grant_shelf, read_columns, columns_of, caller,
         visible_to, tables_of_shelf,
         protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf, drop_shelf,
-        rest_on, rests_on_the_gone, may_write
+        mark_part, mark_changes_of, rest_on, rests_on_the_gone, may_write
     }';
 BEGIN
     EXECUTE 'REVOKE ALL ON SCHEMA geosearch FROM PUBLIC';

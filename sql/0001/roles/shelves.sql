@@ -433,6 +433,8 @@ BEGIN
     );
     IF shelf <> 0 THEN
         PERFORM geosearch.keep_no_statistics(leaf);
+    ELSE
+        PERFORM geosearch.mark_changes_of(leaf);
     END IF;
 END
 $$;
