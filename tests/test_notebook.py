@@ -291,6 +291,10 @@ def test_bars_are_drawn_in_notebooks_unless_they_are_not_wanted(display: Display
         assert told is not None
         told(1, 2)
     assert "1/2" in display.shown[-1]
+    with progress_bar("work", "photos") as told:
+        assert told is not None
+        told(3, None)
+    assert "3/3" in display.shown[-1]
 
 
 def test_outside_of_notebooks_nothing_is_drawn() -> None:

@@ -79,7 +79,8 @@ class AnswerView:
                 labelspacing=0.9,
                 facecolor=canvas.PANEL,
                 labelcolor=canvas.TEXT,
-            )
+                framealpha=1,
+            ).set_zorder(10)  # above the names
         axes.set_xlabel(attribution(scene.theme), fontsize=6, loc="right")
         return axes
 
