@@ -18,6 +18,7 @@ import time
 from dataclasses import asdict, dataclass
 
 from arguments import read_arguments
+from psycopg.types.json import Json
 from scratch import scratch_database
 
 from geosearch.database.collection_rows import ensure_collection
@@ -163,7 +164,9 @@ def tile(
     x = int(((west + east) / 2 + 180) / 360 * 2**z)
     lat = math.radians((south + north) / 2)
     y = int((0.5 - math.atanh(math.sin(lat)) / (2 * math.pi)) * 2**z)
-    row = connection.execute("SELECT geosearch.mvt(%s, %s, %s, %s)", (z, x, y, layer)).fetchone()
+    row = connection.execute(
+        "SELECT geosearch.mvt(%s, %s, %s, %s)", (z, x, y, Json({"layer": layer}))
+    ).fetchone()
     assert row is not None
     return len(row[0])
 

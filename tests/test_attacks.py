@@ -379,7 +379,7 @@ def test_functions_and_errors_are_the_same_whatever_is_hidden(twins: Twins, role
     uris = [uri for (uri,) in owner.execute("SELECT uri FROM geosearch.photos WHERE id > 400")]
     statements = [
         *(
-            f"SELECT geosearch.mvt({z}, {x}, 1, '{layer}')"
+            f"""SELECT geosearch.mvt({z}, {x}, 1, '{{"layer": "{layer}"}}')"""
             for z, x in ((1, 0), (1, 1), (2, 1), (3, 4))
             for layer in (
                 "photos",

@@ -18,6 +18,7 @@ import pytest
 import shapely
 from hypothesis import example, given
 from hypothesis import strategies as st
+from psycopg.types.json import Json
 
 from geosearch.database.connection import Connection, Database
 from geosearch.database.coverage import refresh_coverage
@@ -368,7 +369,9 @@ def features(
     y = int((0.5 - math.atanh(math.sin(math.radians(lat))) / (2 * math.pi)) * 2**z)
     with database.connection() as connection:
         ((tile,),) = rows(
-            connection, "SELECT geosearch.mvt(%s, %s, %s, %s, %s)", z, x, y, layer, answer
+            connection,
+            "SELECT geosearch.mvt(%s, %s, %s, %s)",
+            *(z, x, y, Json({"layer": layer, "answer": answer})),
         )
     return [each for found in read_tile(tile) for each in found.features]
 

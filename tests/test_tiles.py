@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.types.json import Json
 
 from geosearch.database.connection import Database
 from geosearch.localization.answer_rows import save
@@ -46,20 +48,18 @@ def filled(module_database: Database) -> tuple[Database, list[int]]:
     return module_database, ids
 
 
-def tile(database: Database, z: int, x: int, y: int, *more: Any) -> TileLayer | None:
+def tile(database: Database, z: int, x: int, y: int, **query: Any) -> TileLayer | None:
     with database.connection() as connection:
-        places = ", %s" * len(more)
         row = connection.execute(
-            f"SELECT geosearch.mvt(%s, %s, %s{places})",
-            (z, x, y, *more),
+            "SELECT geosearch.mvt(%s, %s, %s, %s)", (z, x, y, Json(query))
         ).fetchone()
     assert row is not None
     layers = read_tile(row[0])
     return layers[0] if layers else None
 
 
-def features(database: Database, z: int, x: int, y: int, *more: Any) -> list[Feature]:
-    found = tile(database, z, x, y, *more)
+def features(database: Database, z: int, x: int, y: int, **query: Any) -> list[Feature]:
+    found = tile(database, z, x, y, **query)
     return [] if found is None else found.features
 
 
@@ -140,12 +140,12 @@ def test_a_tile_has_no_more_points_than_cells(database: Database) -> None:
 
 def test_estimates_and_neighbours_of_one_answer(filled: tuple[Database, list[int]]) -> None:
     database, (berlin, fiji, *_) = filled
-    assert sum(e.properties["count"] for e in features(database, 0, 0, 0, "estimates")) == 2
-    (estimate,) = features(database, 0, 0, 0, "estimates", berlin)
+    assert sum(e.properties["count"] for e in features(database, 0, 0, 0, layer="estimates")) == 2
+    (estimate,) = features(database, 0, 0, 0, layer="estimates", answer=berlin)
     assert estimate.id == berlin
     assert estimate.properties["photo"] == "/b.jpg"
     assert estimate.properties["agreement"] == pytest.approx(BERLIN.agreement)
-    west, east = features(database, 0, 0, 0, "neighbours", fiji)
+    west, east = features(database, 0, 0, 0, layer="neighbours", answer=fiji)
     assert {west.properties["rank"], east.properties["rank"]} == {1, 2}
     places = [column_and_row(-17.5, -179.8, 0), column_and_row(-17.0, 179.9, 0)]
     expected = [(round(x * 4096), round(y * 4096)) for x, y in places]
@@ -154,7 +154,7 @@ def test_estimates_and_neighbours_of_one_answer(filled: tuple[Database, list[int
 
 def test_regions_are_drawn_with_the_smaller_on_top(filled: tuple[Database, list[int]]) -> None:
     database, (berlin, fiji, pole, _) = filled
-    large, small = features(database, 4, 8, 5, "regions", berlin)
+    large, small = features(database, 4, 8, 5, layer="regions", answer=berlin)
     assert (large.properties["level"], small.properties["level"]) == (0.9, 0.5)
     assert large.properties["localization_id"] == berlin
     assert large.properties["photo"] == "/b.jpg"
@@ -163,18 +163,45 @@ def test_regions_are_drawn_with_the_smaller_on_top(filled: tuple[Database, list[
         assert -64 <= x <= 4096 + 64
         assert -64 <= y <= 4096 + 64
     # Across the antimeridian, at both sides of the world, and round the pole, along its top.
-    xs = {x for each in features(database, 0, 0, 0, "regions", fiji) for x, _ in each.points}
+    xs = {
+        x
+        for each in features(database, 0, 0, 0, layer="regions", answer=fiji)
+        for x, _ in each.points
+    }
     assert min(xs) <= 0
     assert max(xs) >= 4096
-    tops = features(database, 0, 0, 0, "regions", pole)
+    tops = features(database, 0, 0, 0, layer="regions", answer=pole)
     assert min(y for each in tops for _, y in each.points) <= 0
+
+
+def test_tiles_show_photos_of_a_time_and_of_a_collection(database: Database) -> None:
+    year = [datetime(2010 + n, 1, 1, tzinfo=UTC) for n in range(3)]
+    with database.connection() as connection:
+        add_photos(connection, [10, 30, 50], [10, 30, 50], collection="a", taken_at=year)
+        add_photos(connection, [-30], [30], collection="b")
+    asked: list[tuple[dict[str, str], int]] = [
+        ({}, 4),
+        ({"collection": "a"}, 3),
+        ({"after": "2011-01-01"}, 2),
+        ({"after": "2011-01-01", "before": "2012-01-01"}, 1),
+        ({"collection": "b", "after": "2011-01-01"}, 0),
+    ]
+    for query, count in asked:
+        assert len(features(database, 0, 0, 0, **query)) == count, query
+
+
+def test_tiles_show_answers_of_a_model(filled: tuple[Database, list[int]]) -> None:
+    shown = features(filled[0], 0, 0, 0, layer="estimates")
+    (model,) = {each.properties["model"] for each in shown if "model" in each.properties}
+    assert features(filled[0], 0, 0, 0, layer="estimates", model=model) == shown
+    assert features(filled[0], 0, 0, 0, layer="estimates", model="another") == []
 
 
 def test_empty_tiles_are_empty(filled: tuple[Database, list[int]]) -> None:
     with filled[0].connection() as connection:
         row = connection.execute("SELECT geosearch.mvt(10, 100, 700)").fetchone()
     assert row == (b"",)
-    assert features(filled[0], 0, 0, 0, "estimates", 12345) == []
+    assert features(filled[0], 0, 0, 0, layer="estimates", answer=12345) == []
 
 
 @pytest.mark.parametrize(
@@ -184,9 +211,12 @@ def test_empty_tiles_are_empty(filled: tuple[Database, list[int]]) -> None:
         ((3, 0, -1), "no tile 3/0/-1"),
         ((25, 0, 0), "no tile 25/0/0"),
         ((0, 0, None), "no tile 0/0/"),
-        ((0, 0, 0, "photo"), "no layer 'photo'"),
-        ((0, 0, 0, "photos; DROP TABLE geosearch.photos"), "no layer"),
-        ((0, 0, 0, None), "no layer NULL"),
+        ((0, 0, 0, {"layer": "photo"}), "no layer 'photo'"),
+        ((0, 0, 0, {"layer": "photos; DROP TABLE geosearch.photos"}), "no layer"),
+        ((0, 0, 0, [1]), "no JSON object"),
+        ((0, 0, 0, {"answer": "1 OR true"}), "answer is '1 OR true'"),
+        ((0, 0, 0, {"author": "ada"}), "layer photos cannot be asked for 'author'"),
+        ((0, 0, 0, {"layer": "coverage", "after": "2020"}), "cannot be asked for 'after'"),
     ],
 )
 def test_tiles_and_layers_that_do_not_exist_are_refused(
@@ -199,7 +229,7 @@ def test_tiles_and_layers_that_do_not_exist_are_refused(
     ):
         connection.execute(
             f"SELECT geosearch.mvt({', '.join(['%s'] * len(arguments))})",
-            arguments,
+            [Json(each) if isinstance(each, dict | list) else each for each in arguments],
         )
     assert raised.value.diag.message_hint
 

@@ -136,7 +136,9 @@ def psql(context: typer.Context) -> None:
         selected, program = server.url, str(server.programs / "psql")
     if program is None:
         raise ServerError("there is no psql on PATH", "Install PostgreSQL's client programs.")
-    os.execv(program, [program, "--dbname", selected, *context.args])
+    # Of an error in a function, what is wrong and what to do, not the functions it came through.
+    said = ["--variable", "SHOW_CONTEXT=never"]
+    os.execv(program, [program, "--dbname", selected, *said, *context.args])
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
+from psycopg.types.json import Json
 from starlette.responses import Response
 
 from geosearch.errors import NotFoundError
@@ -40,6 +41,7 @@ def tile(
         raise NotFoundError(f"there is no layer {layer!r}", f"Layers: {', '.join(LAYERS)}.")
     with asker.database.connection() as connection:
         row = connection.execute(
-            "SELECT geosearch.mvt(%s, %s, %s, %s, %s)", (z, x, y, layer, answer)
+            "SELECT geosearch.mvt(%s, %s, %s, %s)",
+            (z, x, y, Json({"layer": layer, "answer": answer})),
         ).fetchone()
     return tagged(request, bytes(row[0] or b"") if row else b"", MEDIA_TYPE)

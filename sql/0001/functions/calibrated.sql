@@ -134,25 +134,22 @@ BEGIN
         coalesce((c.parameters #>> '{domain,words}')::boolean, false) AS words
     INTO known FROM calibrations AS c WHERE c.id = find_calibration.id;
     IF NOT FOUND THEN
-        PERFORM refuse(
-            format('there is no calibration %s', id),
-            'Ids: SELECT id, model, filter FROM geosearch.calibrations'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no calibration %s', id),
+            HINT = 'Ids: SELECT id, model, filter FROM geosearch.calibrations';
     ELSIF known.model_id IS DISTINCT FROM model THEN
-        PERFORM refuse(
-            format('calibration %s is of the model %s, not %s', id, known.model,
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('calibration %s is of the model %s, not %s', id, known.model,
                 (SELECT m.name FROM models AS m WHERE m.id = model)),
-            'Ids: SELECT id, model, filter FROM geosearch.calibrations'
-        );
+            HINT = 'Ids: SELECT id, model, filter FROM geosearch.calibrations';
     ELSIF known.words <> words THEN
-        PERFORM refuse(
-            format(
+        RAISE invalid_parameter_value USING
+            MESSAGE = format(
                 'calibration %s was fitted to %s', id,
                 CASE WHEN known.words THEN 'words, and a photo is asked'
                     ELSE 'photos, and words are asked' END
             ),
-            format('Say so of the embedding: words => %s.', known.words)
-        );
+            HINT = format('Say so of the embedding: words => %s.', known.words);
     END IF;
     RETURN id;
 END
@@ -287,11 +284,13 @@ DECLARE
     raw float8[];
 BEGIN
     IF fitted -> 'kernels' IS NULL THEN
-        PERFORM refuse(
-            'these are no parameters of a calibration', 'Give geosearch.calibrations.parameters.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'these are no parameters of a calibration',
+            HINT = 'Give geosearch.calibrations.parameters.';
     ELSIF min_presence < 0 OR min_presence > 1 THEN
-        PERFORM refuse(format('min_presence %s is no probability', min_presence), 'Choose 0 to 1.');
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('min_presence %s is no probability', min_presence),
+            HINT = 'Choose 0 to 1.';
     ELSIF cardinality(lats) > 0 IS NOT TRUE THEN  -- no neighbours
         RETURN;
     END IF;

@@ -20,67 +20,49 @@ CALL pg_temp.describe('geosearch.expression',
     canonical: As answers and calibrations keep it.
 $$);
 
-CREATE FUNCTION geosearch.expected(at text, what text, found jsonb) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, geosearch, pg_temp
+CREATE FUNCTION geosearch.mistaken(at text, what text, given jsonb) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN format('%s: expected %s, found %s', at, what, left(given::text, 100));
+
+COMMENT ON FUNCTION geosearch.mistaken(text, text, jsonb) IS
+    'That a filter has something else at some place, for errors.';
+
+CREATE FUNCTION geosearch.json_texts(value jsonb) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-    PERFORM refuse(
-        format('%s: expected %s, found %s', at, what, left(found::text, 100)),
-        'What a filter may say: docs/filters.md. For example {"not": {"country": ["CH", "AT"]}}.'
-    );
+SELECT CASE WHEN bool_and(jsonb_typeof(e.item) = 'string') THEN
+    array_agg(e.item #>> '{}' ORDER BY e.number)
 END
+FROM jsonb_array_elements(
+    CASE jsonb_typeof(value) WHEN 'array' THEN value ELSE jsonb_build_array(value) END
+) WITH ORDINALITY AS e (item, number)
 $$;
 
-COMMENT ON FUNCTION geosearch.expected(text, text, jsonb) IS
-    'Raises the error that a filter has something else at some place.';
+COMMENT ON FUNCTION geosearch.json_texts(jsonb) IS
+    'A text or a list of texts as an array; NULL if it is neither.';
 
-CREATE FUNCTION geosearch.json_texts(value jsonb, at text) RETURNS text[]
+CREATE FUNCTION geosearch.json_numbers(value jsonb, count integer) RETURNS float8[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, geosearch, pg_temp
-AS $$
-DECLARE
-    listed CONSTANT jsonb := CASE jsonb_typeof(value)
-        WHEN 'array' THEN value ELSE jsonb_build_array(value)
-    END;
-BEGIN
-    IF listed = '[]' OR EXISTS (
-        SELECT FROM jsonb_array_elements(listed) AS e WHERE jsonb_typeof(e) <> 'string'
-    ) THEN
-        PERFORM expected(at, 'names', value);
-    END IF;
-    RETURN ARRAY(SELECT jsonb_array_elements_text(listed));
-END
-$$;
-
-COMMENT ON FUNCTION geosearch.json_texts(jsonb, text) IS 'A text or a list of texts as an array.';
-
-CREATE FUNCTION geosearch.json_numbers(value jsonb, count integer, at text) RETURNS float8[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, geosearch, pg_temp
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    found float8[];
-BEGIN
-    BEGIN
-        found := CASE jsonb_typeof(value)
-            WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(value)::float8)
-            ELSE string_to_array(value #>> '{}', ',')::float8[]
-        END;
-    EXCEPTION WHEN data_exception THEN
-        found := NULL;
+    numbers CONSTANT float8[] := CASE jsonb_typeof(value)
+        WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(value)::float8)
+        ELSE string_to_array(value #>> '{}', ',')::float8[]
     END;
-    IF cardinality(found) IS DISTINCT FROM count
-        OR EXISTS (SELECT FROM unnest(found) AS n WHERE (abs(n) < 'Infinity') IS NOT TRUE)
-    THEN
-        PERFORM expected(at, format('%s numbers', count), value);
-    END IF;
-    RETURN found;
+BEGIN
+    RETURN CASE
+        WHEN cardinality(numbers) = count AND 'Infinity' > ALL (SELECT abs(n) FROM unnest(numbers) AS n)
+        THEN numbers
+    END;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.json_numbers(jsonb, integer, text) IS
-    'So many numbers, in a list or as text with commas.';
+COMMENT ON FUNCTION geosearch.json_numbers(jsonb, integer) IS
+    'So many numbers, in a list or as text with commas; NULL if it is anything else.';
 
 CREATE FUNCTION geosearch.boxes_of(area geometry) RETURNS float8[]
 LANGUAGE sql STABLE PARALLEL SAFE STRICT
@@ -124,16 +106,16 @@ AS $$
 BEGIN
     area := wgs84(area, name);
     IF GeometryType(area) NOT IN ('POLYGON', 'MULTIPOLYGON') OR ST_IsEmpty(area) THEN
-        PERFORM refuse(
-            format('%s is %s %s', name, CASE WHEN ST_IsEmpty(area) THEN 'an empty' ELSE 'a' END,
-                GeometryType(area)),
-            'Give a Polygon or MultiPolygon with an area.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format(
+                '%s is %s %s', name, CASE WHEN ST_IsEmpty(area) THEN 'an empty' ELSE 'a' END,
+                GeometryType(area)
+            ),
+            HINT = 'Give a Polygon or MultiPolygon with an area.';
     ELSIF NOT ST_IsValid(area) THEN
-        PERFORM refuse(
-            format('%s is not valid: %s', name, ST_IsValidReason(area)),
-            'Repair it with ST_MakeValid.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('%s is not valid: %s', name, ST_IsValidReason(area)),
+            HINT = 'Repair it with ST_MakeValid.';
     END IF;
     RETURN area;
 END
@@ -153,10 +135,12 @@ BEGIN
     FROM unnest(names) AS name
     WHERE NOT EXISTS (SELECT FROM collections AS c WHERE c.name = name.name);
     IF FOUND THEN
-        PERFORM refuse(problem, (
+        RAISE invalid_parameter_value USING
+            MESSAGE = problem,
+            HINT = (
             SELECT 'Collections here: ' || coalesce(string_agg(name, ', ' ORDER BY name), 'none yet')
             FROM (SELECT name FROM collections ORDER BY name LIMIT 20) AS known
-        ));
+        );
     END IF;
     RETURN ARRAY(SELECT c.id FROM collections AS c WHERE c.name = ANY (names));
 END
@@ -186,14 +170,25 @@ DECLARE
     moment timestamptz;
     ids bigint[];
     piece float8[];
+    remedy CONSTANT text := 'What a filter may say: docs/filters.md. For example '
+        '{"not": {"country": ["CH", "AT"]}}.';
 BEGIN
+    IF name IN ('country', 'collections', 'authors', 'licences', 'sha256') THEN
+        texts := json_texts(value);
+        IF texts IS NULL THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'names', value), HINT = remedy;
+        END IF;
+        made.canonical := to_jsonb(texts);
+    END IF;
     CASE name
     WHEN 'bbox' THEN
-        n := json_numbers(value, 4, at);
+        n := json_numbers(value, 4);
         IF (abs(n[1]) <= 180 AND abs(n[3]) <= 180 AND -90 <= n[2] AND n[2] <= n[4] AND n[4] <= 90)
             IS NOT TRUE
         THEN
-            PERFORM expected(at, 'west, south, east, north in degrees, south below north', value);
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'west, south, east, north in degrees, south below north', value), HINT = remedy;
         END IF;
         made.canonical := to_jsonb(n);
         -- 180 and -180 are one meridian: a box that ends there holds photos on either side.
@@ -217,9 +212,10 @@ BEGIN
         made.condition := format('(%s)', made.condition);
         made.may_pass := made.condition;
     WHEN 'near' THEN
-        n := json_numbers(value, 3, at);
+        n := json_numbers(value, 3);
         IF (abs(n[1]) <= 90 AND abs(n[2]) <= 180 AND n[3] > 0 AND n[3] <= 20016) IS NOT TRUE THEN
-            PERFORM expected(at, 'latitude, longitude and kilometres, at most 20016', value);
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'latitude, longitude and kilometres, at most 20016', value), HINT = remedy;
         END IF;
         made.canonical := to_jsonb(n);
         made.boxes := (
@@ -238,10 +234,12 @@ BEGIN
                 ELSE ST_GeomFromEWKT(value #>> '{}')
             END;
         EXCEPTION WHEN internal_error OR data_exception THEN
-            PERFORM expected(at, 'a geometry as GeoJSON or WKT', value);
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'a geometry as GeoJSON or WKT', value), HINT = remedy;
         END;
         IF area IS NULL THEN
-            PERFORM expected(at, 'a geometry as GeoJSON or WKT', value);
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'a geometry as GeoJSON or WKT', value), HINT = remedy;
         END IF;
         area := checked_area(area, at);
         made.canonical := ST_AsGeoJSON(area, 20, 0)::jsonb;
@@ -249,30 +247,31 @@ BEGIN
         made.condition := format('ST_Intersects(geom, %L::geometry)', area);
         made.may_pass := format('geom && %L::geometry', area);
     WHEN 'country' THEN
-        texts := json_texts(value, at);
         SELECT
             format('(%s)', string_agg(format('ST_Intersects(geom, %L::geometry)', border(t)), ' OR ')),
             ST_Collect(border(t))
         INTO made.condition, area FROM unnest(texts) AS t;
         made.boxes := boxes_of(area);
-        made.canonical := to_jsonb(texts);
     WHEN 'after', 'before' THEN
         BEGIN
             moment := utc(value #>> '{}');
         EXCEPTION WHEN data_exception THEN
-            PERFORM expected(at, 'a date or time, as in ISO 8601', value);
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'a date or time, as in ISO 8601', value), HINT = remedy;
         END;
         IF moment IS NULL THEN
-            PERFORM expected(at, 'a date or time, as in ISO 8601', value);
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'a date or time, as in ISO 8601', value), HINT = remedy;
         END IF;
         made.canonical := to_jsonb(moment);
         made.condition := format(
             'taken_at %s %L::timestamptz', CASE name WHEN 'after' THEN '>=' ELSE '<' END, moment
         );
     WHEN 'accuracy_m' THEN
-        n := json_numbers(value, 1, at);
-        IF n[1] < 0 THEN
-            PERFORM expected(at, 'metres, 0 or more', value);
+        n := json_numbers(value, 1);
+        IF (n[1] >= 0) IS NOT TRUE THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'metres, 0 or more', value), HINT = remedy;
         END IF;
         made.canonical := to_jsonb(n[1]);
         -- In the column's own precision: 10.1 is not less accurate than 10.1.
@@ -281,20 +280,15 @@ BEGIN
             CASE WHEN n[1] > 3.4e38 THEN 'Infinity' WHEN n[1] < 1e-37 THEN '0' ELSE n[1]::real::text END
         );
     WHEN 'collections' THEN
-        texts := json_texts(value, at);
-        made.canonical := to_jsonb(texts);
         made.condition := format('collection_id = ANY (%L::bigint[])', collections_named(texts));
     WHEN 'authors', 'licences' THEN
-        texts := json_texts(value, at);
-        made.canonical := to_jsonb(texts);
         made.names_few := name = 'authors';
         made.condition := format('%I = ANY (%L::text[])', left(name, -1), texts);
     WHEN 'sha256' THEN
-        texts := json_texts(value, at);
         IF EXISTS (SELECT FROM unnest(texts) AS t WHERE t !~* '^[0-9a-f]{64}$') THEN
-            PERFORM expected(at, 'sha256 of 64 hex digits', value);
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'sha256 of 64 hex digits', value), HINT = remedy;
         END IF;
-        made.canonical := to_jsonb(texts);
         made.names_few := true;
         made.condition := format('photo_id = ANY (%L::bigint[])', ARRAY(
             SELECT id FROM photos WHERE sha256 IN (SELECT decode(t, 'hex') FROM unnest(texts) AS t)
@@ -309,21 +303,21 @@ BEGIN
             ids := '{}';
         END;
         IF ids = '{}' OR array_position(ids, NULL) IS NOT NULL THEN
-            PERFORM expected(at, 'ids of photos', value);
+            RAISE invalid_parameter_value USING
+                MESSAGE = mistaken(at, 'ids of photos', value), HINT = remedy;
         END IF;
         made.canonical := to_jsonb(ids);
         made.names_few := true;
         made.condition := format('photo_id = ANY (%L::bigint[])', ids);
     WHEN 'include_estimated' THEN
-        PERFORM refuse(
-            format('%s: it is an argument of its own in SQL', at), 'Give include_estimated => true.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('%s: it is an argument of its own in SQL', at),
+            HINT = 'Give include_estimated => true.';
     ELSE
-        PERFORM refuse(
-            format('%s: there is no such condition', at),
-            'Conditions: accuracy_m, after, and, authors, bbox, before, collections, country, '
-            'exclude_authors, exclude_sha256, licences, near, not, or, photos, sha256, within.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('%s: there is no such condition', at),
+            HINT = 'Conditions: accuracy_m, after, and, authors, bbox, before, collections, country, '
+            'exclude_authors, exclude_sha256, licences, near, not, or, photos, sha256, within.';
     END CASE;
     made.canonical := jsonb_build_object(name, made.canonical);
     RETURN made;
@@ -403,7 +397,8 @@ DECLARE
     here text;
 BEGIN
     IF jsonb_typeof(filter) <> 'object' THEN
-        PERFORM expected(at, 'an object', filter);
+        RAISE invalid_parameter_value USING
+            MESSAGE = mistaken(at, 'an object', filter), HINT = 'For example {"country": "CH"}.';
     END IF;
     FOR name, value IN SELECT * FROM jsonb_each(filter) LOOP
         here := at || '.' || name;
@@ -415,7 +410,9 @@ BEGIN
         END;
         IF name IN ('and', 'or') THEN
             IF jsonb_typeof(value) <> 'array' THEN
-                PERFORM expected(here, 'a list', value);
+                RAISE invalid_parameter_value USING
+                    MESSAGE = mistaken(here, 'a list', value),
+                    HINT = 'For example {"or": [{"author": "ada"}, {"country": "CH"}]}.';
             END IF;
             made := join_expressions(ARRAY(
                 SELECT read_filter(e.part, format('%s[%s]', here, e.number - 1))

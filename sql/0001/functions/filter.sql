@@ -61,25 +61,25 @@ BEGIN
     within := checked_area(within, 'within');
     near := wgs84_point(near, 'near');
     IF (near IS NULL) <> (near_km IS NULL) THEN
-        PERFORM refuse(
-            'near and near_km go together', 'Give a point in WGS 84 and a distance in kilometres.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'near and near_km go together',
+            HINT = 'Give a point in WGS 84 and a distance in kilometres.';
     ELSIF NOT (near_km > 0 AND near_km <= 20016) THEN
-        PERFORM refuse(
-            format('near_km is %s', near_km), 'Give kilometres, at most half the globe, 20016.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('near_km is %s', near_km),
+            HINT = 'Give kilometres, at most half the globe, 20016.';
     ELSIF taken_after >= taken_before THEN
-        PERFORM refuse(
-            format('taken_after %s is not earlier than taken_before %s', taken_after, taken_before),
-            'Swap them, or leave one out.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taken_after %s is not earlier than taken_before %s', taken_after, taken_before),
+            HINT = 'Swap them, or leave one out.';
     ELSIF 0 IN (cardinality(collections), cardinality(authors), cardinality(licences)) THEN
-        PERFORM refuse(
-            'collections, authors or licences is an empty array: nothing could pass',
-            'Give at least one name, or leave it out.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'collections, authors or licences is an empty array: nothing could pass',
+            HINT = 'Give at least one name, or leave it out.';
     ELSIF NOT (accuracy_m >= 0 AND accuracy_m < 'Infinity') THEN
-        PERFORM refuse(format('accuracy_m is %s', accuracy_m), 'Give metres, 0 or more.');
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('accuracy_m is %s', accuracy_m),
+            HINT = 'Give metres, 0 or more.';
     END IF;
 
     wanted.within := within;
@@ -212,14 +212,13 @@ BEGIN
     ORDER BY b.kind, lower(b.name) = wanted DESC, b.id
     LIMIT 1;
     IF area IS NULL THEN
-        PERFORM refuse(
-            format('there is no country or region %L', name),
-            CASE
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no country or region %L', name),
+            HINT = CASE
                 WHEN EXISTS (SELECT FROM borders)
                 THEN 'Names: SELECT name FROM geosearch.borders ORDER BY name'
                 ELSE 'No borders are loaded. Run: geosearch borders load'
-            END
-        );
+            END;
     END IF;
     RETURN area;
 END

@@ -44,15 +44,16 @@ BEGIN
     WHERE (abs(lat) <= 90 AND abs(lon) <= 180 AND w >= 0 AND w <= 1e100) IS NOT TRUE
     LIMIT 1;
     IF FOUND THEN
-        PERFORM refuse(
-            format(
+        RAISE invalid_parameter_value USING
+            MESSAGE = format(
                 'a kernel at latitude %s, longitude %s has a weight of %s', coalesce(wrong.lat::text,
                 'NULL'), coalesce(wrong.lon::text, 'NULL'), coalesce(wrong.w::text, 'NULL')
             ),
-            'Give as many latitudes, -90 to 90, longitudes, -180 to 180, and weights, 0 to 1e100.'
-        );
+            HINT = 'Give as many latitudes, -90 to 90, longitudes, -180 to 180, and weights, 0 to 1e100.';
     ELSIF heaviest < 1e-100 AND heaviest > 0 THEN
-        PERFORM refuse(format('the largest weight is %s', heaviest), 'Give 0, or 1e-100 to 1e100.');
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('the largest weight is %s', heaviest),
+            HINT = 'Give 0, or 1e-100 to 1e100.';
     END IF;
     -- The lightest would underflow.
     RETURN (

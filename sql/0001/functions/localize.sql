@@ -89,10 +89,9 @@ DECLARE
     answer place;
 BEGIN
     IF calibration > 0 AND NOT open THEN
-        PERFORM refuse(
-            format('calibration %s fixes k, bandwidth_km and weighting', calibration),
-            'Leave these out, or the calibration.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('calibration %s fixes k, bandwidth_km and weighting', calibration),
+            HINT = 'Leave these out, or the calibration.';
     END IF;
     answer.calibration := CASE
         WHEN calibration <> 0 THEN find_calibration(calibration, id, coalesce(words, false))
@@ -101,10 +100,9 @@ BEGIN
     END;
     fitted := (SELECT c.parameters FROM calibrations AS c WHERE c.id = answer.calibration);
     IF fitted IS NULL AND min_presence IS NOT NULL THEN
-        PERFORM refuse(
-            format('min_presence %s needs a calibration, and none applies', min_presence),
-            'Leave k, bandwidth_km and weighting out, or name one: calibration => ID.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('min_presence %s needs a calibration, and none applies', min_presence),
+            HINT = 'Leave k, bandwidth_km and weighting out, or name one: calibration => ID.';
     END IF;
     SELECT
         array_agg(ST_Y(n.geom) ORDER BY n.rank), array_agg(ST_X(n.geom) ORDER BY n.rank),

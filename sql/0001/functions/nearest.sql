@@ -43,12 +43,11 @@ BEGIN
     ORDER BY m.id::text = find_model.name DESC, m.id DESC
     LIMIT 1;
     IF NOT FOUND THEN
-        PERFORM refuse(
-            format('nothing is embedded with the model %L', name),
-            'Models here: ' || coalesce(
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('nothing is embedded with the model %L', name),
+            HINT = 'Models here: ' || coalesce(
                 (SELECT string_agg(m.name, ', ' ORDER BY m.id) FROM models AS m), 'none yet'
-            )
-        );
+            );
     END IF;
     RETURN id;
 END
@@ -88,16 +87,15 @@ BEGIN
         FROM queries AS q WHERE q.model_id = known AND q.photo_id = photo;
     END IF;
     IF NOT FOUND THEN
-        PERFORM refuse(
-            format(
+        RAISE invalid_parameter_value USING
+            MESSAGE = format(
                 'photo %s is not embedded with the model %s', coalesce(photo::text, 'NULL'), model
             ),
-            CASE
+            HINT = CASE
                 WHEN EXISTS (SELECT FROM photos AS p WHERE p.id = photo)
                 THEN 'Run: geosearch embed --model ' || model
                 ELSE 'There is no such photo. Ids: SELECT id, uri FROM geosearch.photos'
-            END
-        );
+            END;
     END IF;
     RETURN own;
 END
@@ -118,16 +116,14 @@ BEGIN
     SELECT w.mean, w.axes, w.eigenvalues, w.power INTO known
     FROM whitenings AS w WHERE w.model_id = find_model(model);
     IF NOT FOUND THEN
-        PERFORM refuse(
-            format('the model %s is not a whitened one', model),
-            'Ids of those: SELECT model_id FROM geosearch.whitenings'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('the model %s is not a whitened one', model),
+            HINT = 'Ids of those: SELECT model_id FROM geosearch.whitenings';
     ELSIF vector_dims(query) <> vector_dims(known.mean) THEN
-        PERFORM refuse(
-            format('the query has %s dimensions, what the model %s whitens has %s',
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('the query has %s dimensions, what the model %s whitens has %s',
                 vector_dims(query), model, vector_dims(known.mean)),
-            'Embed the query with the model that it comes of.'
-        );
+            HINT = 'Embed the query with the model that it comes of.';
     END IF;
     SELECT array_agg(
         -((query::vector - known.mean) <#> a.axis) / power(a.eigenvalue, known.power) ORDER BY a.number
@@ -300,18 +296,18 @@ DECLARE
     reason text;
 BEGIN
     IF k IS NULL OR k NOT BETWEEN 1 AND 1000 THEN
-        PERFORM refuse(format('k is %s', coalesce(k::text, 'NULL')), 'Choose 1 to 1000.');
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('k is %s', coalesce(k::text, 'NULL')),
+            HINT = 'Choose 1 to 1000.';
     ELSIF query IS NULL OR l2_norm(query) = 0 THEN
-        PERFORM refuse(
-            'the query embedding is ' || CASE WHEN query IS NULL THEN 'NULL' ELSE 'zero' END,
-            'Give an embedding by this model, for example that of a stored photo or localization.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'the query embedding is ' || CASE WHEN query IS NULL THEN 'NULL' ELSE 'zero' END,
+            HINT = 'Give an embedding by this model, for example that of a stored photo or localization.';
     ELSIF vector_dims(query) <> known.dimension THEN
-        PERFORM refuse(
-            format('the query has %s dimensions, the model %s has %s',
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('the query has %s dimensions, the model %s has %s',
                 vector_dims(query), model, known.dimension),
-            'Embed the query with the same model.'
-        );
+            HINT = 'Embed the query with the same model.';
     END IF;
 
     -- Without the index's cast and operator the index does not apply: all that match are compared.

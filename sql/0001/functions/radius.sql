@@ -185,7 +185,9 @@ DECLARE
     angles float8[]; shares float8[];
 BEGIN
     IF lat IS NULL OR lon IS NULL THEN
-        PERFORM refuse('density_radii lacks a point', 'Give latitude and longitude.');
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'density_radii lacks a point',
+            HINT = 'Give latitude and longitude.';
     END IF;
     -- Kernels whose distances differ by less than 0.02 bandwidths are as one.
     SELECT array_agg(angle), array_agg(share) INTO angles, shares

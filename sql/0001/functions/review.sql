@@ -22,37 +22,33 @@ BEGIN
         )) AS shown
     INTO answer FROM geosearch.localizations AS l WHERE l.id = localization;
     IF NOT FOUND THEN
-        PERFORM refuse(
-            format('there is no localization %s', coalesce(localization::text, 'NULL')),
-            'Ids: SELECT id, photo_uri FROM geosearch.localizations'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no localization %s', coalesce(localization::text, 'NULL')),
+            HINT = 'Ids: SELECT id, photo_uri FROM geosearch.localizations';
     ELSIF decision IS NULL OR decision NOT IN ('accept', 'move', 'reject', 'unsure') THEN
-        PERFORM refuse(
-            format('decision is %s', coalesce(decision, 'NULL')),
-            'It is accept, move, reject or unsure.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('decision is %s', coalesce(decision, 'NULL')),
+            HINT = 'It is accept, move, reject or unsure.';
     ELSIF (decision = 'move') <> (point IS NOT NULL) THEN
-        PERFORM refuse(
-            format('%s with %s point', decision, CASE WHEN point IS NULL THEN 'no' ELSE 'a' END),
-            'Give a point to move to, and with no other decision.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('%s with %s point', decision, CASE WHEN point IS NULL THEN 'no' ELSE 'a' END),
+            HINT = 'Give a point to move to, and with no other decision.';
     ELSIF accuracy_m IS NOT NULL
         AND NOT (decision = 'move' AND accuracy_m >= 0 AND accuracy_m < 'Infinity')
     THEN
-        PERFORM refuse(
-            format('%s with an accuracy of %s m', decision, accuracy_m),
-            'Give how well the point to move to is known, in metres.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('%s with an accuracy of %s m', decision, accuracy_m),
+            HINT = 'Give how well the point to move to is known, in metres.';
     ELSIF decision IN ('reject', 'unsure') AND (as_reference OR overwrite) THEN
-        PERFORM refuse(
-            format('%s gives photos no place', decision), 'Leave as_reference and overwrite out.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('%s gives photos no place', decision),
+            HINT = 'Leave as_reference and overwrite out.';
     ELSIF NOT (ST_Y(point) BETWEEN -90 AND 90 AND ST_X(point) BETWEEN -180 AND 180) THEN
         PERFORM refuse_positions(ST_Y(point), ST_X(point));
     ELSIF decision = 'accept' AND answer.estimate IS NULL THEN
-        PERFORM refuse(
-            format('localization %s has no estimate', localization), 'Reject it, or move it.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('localization %s has no estimate', localization),
+            HINT = 'Reject it, or move it.';
     END IF;
     INSERT INTO geosearch.reviews (
         localization_id, photo_uri, photo_sha256, decision, point, accuracy_m,

@@ -71,18 +71,16 @@ DECLARE
         OR ST_YMin(geom) < -90 OR ST_YMax(geom) > 90;
 BEGIN
     IF srid NOT IN (0, 4326) OR srid = 0 AND beyond THEN
-        PERFORM refuse(
-            CASE srid
+        RAISE invalid_parameter_value USING
+            MESSAGE = CASE srid
                 WHEN 0 THEN format('%s has no SRID and is beyond the Earth: %s', name, Box2D(geom))
                 ELSE format('%s is in SRID %s', name, srid)
             END,
-            'Give it in WGS 84: ST_Transform(geom, 4326), or ST_SetSRID(geom, 4326) if it is.'
-        );
+            HINT = 'Give it in WGS 84: ST_Transform(geom, 4326), or ST_SetSRID(geom, 4326) if it is.';
     ELSIF beyond THEN
-        PERFORM refuse(
-            format('%s reaches beyond the Earth: %s', name, Box2D(geom)),
-            'Coordinates are longitude, latitude in degrees; cut polygons at 180 degrees.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('%s reaches beyond the Earth: %s', name, Box2D(geom)),
+            HINT = 'Coordinates are longitude, latitude in degrees; cut polygons at 180 degrees.';
     END IF;
     RETURN ST_SetSRID(geom, 4326);
 END
@@ -97,13 +95,12 @@ SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 BEGIN
     IF GeometryType(geom) <> 'POINT' OR ST_IsEmpty(geom) THEN
-        PERFORM refuse(
-            format(
+        RAISE invalid_parameter_value USING
+            MESSAGE = format(
                 '%s is %s %s', name, CASE WHEN ST_IsEmpty(geom) THEN 'an empty' ELSE 'a' END,
                 GeometryType(geom)
             ),
-            'Give a point, for example ST_Point(8.54, 47.37, 4326): longitude, latitude.'
-        );
+            HINT = 'Give a point, for example ST_Point(8.54, 47.37, 4326): longitude, latitude.';
     END IF;
     RETURN wgs84(geom, name);
 END

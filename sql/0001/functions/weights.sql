@@ -15,20 +15,18 @@ BEGIN
     IF weighting IS NULL OR scheme NOT IN ('power', 'softmax', 'uniform')
         OR weighting <> scheme AND (scheme = 'uniform' OR given !~ number OR given !~ '[1-9]')
     THEN
-        PERFORM geosearch.refuse(
-            format('no neighbour weighting is called %L', weighting),
-            'Use power:N, softmax:T (with N and T positive) or uniform, for example power:10.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('no neighbour weighting is called %L', weighting),
+            HINT = 'Use power:N, softmax:T (with N and T positive) or uniform, for example power:10.';
     END IF;
     parameter := CASE
         WHEN given <> '' THEN given::float8 WHEN scheme = 'power' THEN 10 ELSE 0.05
     END;
     IF EXISTS (SELECT FROM unnest(distances) AS d WHERE (d > '-Infinity' AND d <= 1e9) IS NOT TRUE)
     THEN
-        PERFORM geosearch.refuse(
-            'distances are ' || left(array_to_string(distances, ', ', 'NULL'), 80),
-            'Give numbers, such as the cosine distances of geosearch.nearest.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'distances are ' || left(array_to_string(distances, ', ', 'NULL'), 80),
+            HINT = 'Give numbers, such as the cosine distances of geosearch.nearest.';
     END IF;
     -- Embeddings of half precision may come out a rounding error below zero apart.
     SELECT greatest(min(distance), 0) INTO nearest FROM unnest(distances) AS distance;

@@ -57,10 +57,9 @@ DECLARE
     );
 BEGIN
     IF collection IS NOT NULL AND wanted IS NULL THEN
-        PERFORM refuse(
-            format('there is no collection %L', collection),
-            'Collections: SELECT name FROM geosearch.collections.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no collection %L', collection),
+            HINT = 'Collections: SELECT name FROM geosearch.collections.';
     END IF;
     -- Two at once would both insert the same cells.
     PERFORM pg_advisory_xact_lock(hashtext('geosearch coverage'));

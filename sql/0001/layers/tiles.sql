@@ -1,12 +1,13 @@
 -- Vector tiles (Mapbox Vector Tile 2.1) of the layers, the views gis_…, in the web's tiling: zoom z,
--- column x from the west, row y from the north. For tile servers that call functions, and for anyone
--- with SQL.
+-- column x from the west, row y from the north. For anyone with SQL, and for tile servers that call
+-- functions: Martin looks for these arguments and gives what stands in the URL after ? as query,
+-- pg_tileserv gives ?query={…}.
 
 -- Points are thinned by a grid of 64 x 64 cells a tile: a cell shows its rows as one point, at their
 -- mean, with their number as `count`; a row alone is shown as it is, with what is known of it. So a
 -- tile has at most 4,096 points at any zoom, no row is lost, and zooming in takes groups apart.
 CREATE FUNCTION geosearch.mvt(
-    z integer, x integer, y integer, layer text DEFAULT 'photos', answer bigint DEFAULT NULL
+    z integer, x integer, y integer, query json DEFAULT '{}'
 )
 RETURNS bytea
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000
@@ -17,7 +18,10 @@ DECLARE
     extent CONSTANT integer := 4096;
     cells CONSTANT integer := 64;
     buffer CONSTANT integer := 64;  -- of shapes, so that their outlines leave no seams
+    layer CONSTANT text := coalesce(query ->> 'layer', 'photos');
     view CONSTANT regclass := to_regclass('geosearch.' || quote_ident('gis_' || layer));
+    answer bigint;
+    problem text;
     columns text[];
     points boolean;
     fields text;
@@ -30,21 +34,28 @@ BEGIN
     IF z IS NULL OR x IS NULL OR y IS NULL OR z NOT BETWEEN 0 AND 24
         OR x NOT BETWEEN 0 AND (1 << z) - 1 OR y NOT BETWEEN 0 AND (1 << z) - 1
     THEN
-        PERFORM refuse(
-            format('there is no tile %s/%s/%s', z, x, y),
-            'z is 0 to 24; x and y are 0 to 2^z - 1.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no tile %s/%s/%s', z, x, y),
+            HINT = 'z is 0 to 24; x and y are 0 to 2^z - 1.';
     END IF;
     IF view IS NULL THEN
-        PERFORM refuse(
-            format('there is no layer %L', layer),
-            'Layers: ' || (
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no layer %L', layer),
+            HINT = 'Layers: ' || (
                 SELECT string_agg(substr(relname, 5), ', ' ORDER BY relname)
                 FROM pg_class
                 WHERE relnamespace = 'geosearch'::regnamespace AND relname LIKE 'gis\_%'
-            ) || '.'
-        );
+            ) || '.';
     END IF;
+    IF json_typeof(query) <> 'object' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'query is no JSON object', HINT = 'For example {"layer": "photos"}.';
+    END IF;
+    IF query ->> 'answer' !~ '^[0-9]{1,18}$' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('answer is %L', query ->> 'answer'), HINT = 'Give the id of one.';
+    END IF;
+    answer := query ->> 'answer';
     -- Not to_jsonb of the row, which would write the geometry as GeoJSON first.
     SELECT
         array_agg(attname),
@@ -54,6 +65,17 @@ BEGIN
     INTO columns, points, fields
     FROM pg_attribute
     WHERE attrelid = view AND attnum > 0 AND NOT attisdropped;
+    SELECT string_agg(format('%L', key), ', ') INTO problem
+    FROM json_object_keys(query) AS key
+    WHERE key NOT IN ('layer', 'answer', 'model', 'after', 'before', 'collection')
+        OR key IN ('model', 'collection') AND key <> ALL (columns)
+        OR key IN ('after', 'before') AND 'taken_at' <> ALL (columns);
+    IF problem IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('the layer %s cannot be asked for %s', layer, problem),
+            HINT = 'Ask for layer, answer, and where it has such columns, for model, collection, '
+                'after and before (of taken_at).';
+    END IF;
     wanted := CASE
         -- At zoom 4 the larger cells are a tenth of a tile's side, at 5 the smaller a twentieth.
         WHEN 'cell_km' = ANY (columns) THEN CASE
@@ -63,7 +85,12 @@ BEGIN
         WHEN 'localization_id' = ANY (columns) THEN 'localization_id = $1'
         WHEN 'evaluation_id' = ANY (columns) THEN 'id = $1'  -- a row is an answer
         ELSE 'true'
-    END;
+    END || concat(
+        ' AND model = ' || quote_literal(query ->> 'model'),
+        ' AND collection = ' || quote_literal(query ->> 'collection'),
+        ' AND taken_at >= ' || quote_literal(utc(query ->> 'after')),
+        ' AND taken_at < ' || quote_literal(utc(query ->> 'before'))
+    );
     tiles := 2.0 ^ z;
     margin := CASE WHEN points THEN 0 ELSE buffer::float8 / extent END;
     -- The tile in degrees: Web Mercator (EPSG:3857) backwards.
@@ -147,5 +174,6 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.mvt(integer, integer, integer, text, bigint) IS
-    'A vector tile of a layer: photos for the view gis_photos, and so on; of all answers or one.';
+COMMENT ON FUNCTION geosearch.mvt(integer, integer, integer, json) IS
+    'A vector tile: query is a JSON object with layer (photos for the view gis_photos, and so on), '
+    'answer (an id), model, collection, after and before (dates; UTC without a zone), all optional.';

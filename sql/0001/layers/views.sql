@@ -224,12 +224,13 @@ DECLARE
     others CONSTANT text[] := '{geom, decision, remark}';
 BEGIN
     IF to_jsonb(NEW) - others <> to_jsonb(OLD) - others THEN
-        PERFORM refuse('only geom, decision and remark can be changed here', 'Leave the others.');
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'only geom, decision and remark can be changed here',
+            HINT = 'Leave the others.';
     ELSIF OLD.localization_id IS NULL THEN
-        PERFORM refuse(
-            format('photo %s has no answer to decide on', OLD.id),
-            'Run: geosearch localize --photo-id ' || OLD.id
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('photo %s has no answer to decide on', OLD.id),
+            HINT = 'Run: geosearch localize --photo-id ' || OLD.id;
     ELSIF moved AND NEW.geom IS NOT NULL THEN
         PERFORM review(OLD.localization_id, 'move', NEW.geom, NEW.remark);
     ELSIF moved OR NEW.decision IS NULL AND OLD.decision IS NOT NULL THEN

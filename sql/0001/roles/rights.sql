@@ -119,10 +119,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM geosearch.models AS m WHERE m.id = model) THEN
-        PERFORM geosearch.refuse(
-            format('there is no model %s', coalesce(model::text, 'NULL')),
-            'Ids: SELECT id, name FROM geosearch.models'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no model %s', coalesce(model::text, 'NULL')),
+            HINT = 'Ids: SELECT id, name FROM geosearch.models';
     ELSIF to_regclass(format('geosearch.embeddings_m%s', model)) IS NOT NULL THEN
         RETURN;
     END IF;

@@ -10,10 +10,9 @@ DECLARE
     made bigint;
 BEGIN
     IF coalesce(name, '') = '' OR octet_length(sha256) IS DISTINCT FROM 32 OR expires_at IS NULL THEN
-        PERFORM refuse(
-            'a token needs a name, the 32 bytes of its sha256, and when it expires',
-            'geosearch tokens create makes one.'
-        );
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'a token needs a name, the 32 bytes of its sha256, and when it expires',
+            HINT = 'geosearch tokens create makes one.';
     END IF;
     INSERT INTO tokens (role, name, sha256, expires_at)
     VALUES (caller(), create_token.name, create_token.sha256, create_token.expires_at)
