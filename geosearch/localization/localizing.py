@@ -135,9 +135,13 @@ def localize_stored(
     ------
     NotFoundError
         There is no such photo or collection; or as `localize`.
+    InputError
+        There are both ids and collections `of`; or as `localize`.
     ModelError
         As `localize`.
     """
+    if ids is not None and of:
+        raise InputError("`of` is for all photos without a position, and here are ids", "Give one.")
     parameters = asked_of(parameters, words=False)
     found = find_backbones(database, model, device=device, at_once=False)
     with database.connection() as connection:

@@ -128,7 +128,7 @@ def picture(request: Request, asker: Asker, id: Id) -> Response:
     if kept is not None:
         return tagged(request, kept, "image/webp")
     if photo is None:
-        raise NotFoundError(f"no picture is kept with localization {id}")
+        raise NotFoundError(f"no picture is kept with answer {id}")
     return thumbnail(request, asker, photo)
 
 
@@ -144,9 +144,7 @@ def again(asker: Asker, id: Id, asked: Asked) -> Response:
         with asker.database.connection() as connection:
             model = model_of(connection, each)
         if model is None:
-            raise NotFoundError(
-                f"a model of localization {id} was removed", "Upload the photo again."
-            )
+            raise NotFoundError(f"a model of answer {id} was removed", "Upload the photo again.")
         queries.append((model, each.query))
     return said(answer(asker, queries, asked, record=False))
 

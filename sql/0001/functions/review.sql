@@ -23,7 +23,7 @@ BEGIN
     INTO answer FROM geosearch.localizations AS l WHERE l.id = localization;
     IF NOT FOUND THEN
         PERFORM refuse(
-            format('there is no localization %s', coalesce(localization::text, 'NULL')),
+            format('there is no answer %s', coalesce(localization::text, 'NULL')),
             'Ids: SELECT id, photo_uri FROM geosearch.localizations'
         );
     ELSIF decision IS NULL OR decision NOT IN ('accept', 'move', 'reject', 'unsure') THEN
