@@ -77,7 +77,7 @@ def unusable_file(message: str, error: Exception, remedy: str | None = None) -> 
 
 
 class NotFoundError(GeosearchError, KeyError):
-    """A named row (collection, model, localization) does not exist."""
+    """A named row (collection, model, answer) does not exist."""
 
     exit_code = 4
     http_status = 404

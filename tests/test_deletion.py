@@ -603,9 +603,9 @@ def test_an_analyst_deletes_answers_and_evaluations_of_her_own(
         connection.execute(
             "UPDATE geosearch.all_localizations SET collection_ids = '{}' WHERE id = %s", (others,)
         )
-    with pytest.raises(DatabaseError, match=f"localization {others} was recorded by"):
+    with pytest.raises(DatabaseError, match=f"answer {others} was recorded by"):
         delete_answers(analyst, Selection((own[0], others)))
-    with pytest.raises(DatabaseError, match=f"localization {others} was recorded by"):
+    with pytest.raises(DatabaseError, match=f"answer {others} was recorded by"):
         delete_answers(analyst, Selection(), everything=True)
     assert delete_answers(analyst, Selection((own[0],))).goes["answers"] == 1
     key = add_evaluation(analyst)

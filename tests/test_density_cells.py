@@ -213,9 +213,9 @@ def test_the_command_says_what_is_wrong(
     for arguments, error, words in (
         ([], InputError, "Give ids, --last N or --evaluation ID"),
         ([nowhere, "--last", 1], InputError, "exclude each other"),
-        ([999], NotFoundError, "no localization 999"),
-        ([nowhere], NotFoundError, f"localization {nowhere} has no density"),
-        ([by_geocells], NotFoundError, f"localization {by_geocells} has geocells"),
+        ([999], NotFoundError, "no answer 999"),
+        ([nowhere], NotFoundError, f"answer {nowhere} has no density"),
+        ([by_geocells], NotFoundError, f"answer {by_geocells} has geocells"),
     ):
         ran = run("layers", "density", *arguments)
         assert (ran.code, words in ran.err) == (error.exit_code, True), ran.err

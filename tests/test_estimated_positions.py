@@ -240,6 +240,17 @@ def test_sql_finds_the_same(embedded: Database) -> None:
     assert places == [(KNOWN - 1,), (KNOWN + GUESSED - 1,)]
 
 
+def test_photos_are_listed_by_their_estimates_where_asked(
+    embedded: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = CommandLine(embedded.url, capsys)
+    near = ("photos", "list", "--near", f"{10 + KNOWN},{20 + KNOWN},200", "--json")
+    assert numbers(each["uri"] for each in run(*near).json()) == [KNOWN - 1]
+    found = run(*near, "--include-estimated").json()
+    assert numbers(each["uri"] for each in found) == [KNOWN - 1, KNOWN, KNOWN + 1]
+    assert {each["position_source"] for each in found} == {"manifest", "estimated"}
+
+
 def test_what_indexes_plans_and_counts_know_has_no_estimates(embedded: Database) -> None:
     assert build_index(embedded, 1, 1280).rows == KNOWN
     ((total,),) = fetch(embedded, "SELECT total FROM geosearch.search_facts(1)")

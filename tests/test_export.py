@@ -342,7 +342,7 @@ def test_selection_by_id_evaluation_and_latest(database: Database) -> None:
 
 
 def test_unknown_ids_and_contradictions_are_refused(database: Database) -> None:
-    with pytest.raises(NotFoundError, match="localization 12345"):
+    with pytest.raises(NotFoundError, match="answer 12345"):
         read(database, Selection(ids=(12345,)))
     with pytest.raises(NotFoundError, match="evaluation 12345"):
         read(database, Selection(evaluation=12345))

@@ -42,6 +42,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: Any) -> N
     """No network, an empty cache, and, but in system tests, no export to ONNX, which takes long."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     if "exported" not in request.node.name:
         monkeypatch.setattr(backbones, "onnx_network", lambda *_: None)
@@ -449,6 +450,46 @@ def test_a_whole_photo_is_squashed_where_the_model_asks_for_it() -> None:
     assert (row[:, 2] == 255).tolist() == [False] * 10 + [True] * 10 + [False] * 10
     cropped = Preprocessing(30, 10, (0, 0, 0), (1, 1, 1), "nearest", fit="squash").apply(image)
     assert np.unique(cropped.reshape(-1, 3), axis=0).tolist() == [[0, 0, 255]]
+
+
+@pytest.mark.parametrize("kind", ["timm", "transformers", "open_clip"])
+def test_what_a_library_said_of_a_model_is_known_while_its_files_are_what_they_were(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AskedError(Exception):
+        """The library is asked."""
+
+    def ask(*_: Any) -> Any:
+        raise AskedError
+
+    monkeypatch.setenv("GEOSEARCH_CACHE_DIR", str(tmp_path / "made"))
+    spec = made.SPECS[kind](tmp_path)
+    described = resolve(spec)
+    views = resolve(f"{spec}+views5").description
+    with monkeypatch.context() as patched:
+        patched.setattr(backbones, "optional", ask)
+        known = resolve(spec)
+        assert known.description == described.description
+        assert resolve(f"{spec}+views5").description == views
+        assert (known.load_words is None) == (described.load_words is None)
+        with pytest.raises(AskedError):  # to build it
+            build_network(known)
+        (weights,) = tmp_path.rglob("*.safetensors")
+        whole = weights.read_bytes()
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(AskedError):
+            resolve(spec)
+        weights.write_bytes(whole)
+        resolve(spec)
+        if kind != "timm":  # its card says another licence
+            (weights.parent / "README.md").write_text("---\nlicense: mit\n---\n")
+            with pytest.raises(AskedError):
+                resolve(spec)
+    if kind != "timm":
+        assert resolve(spec).description.licence == "mit"
+    (kept,) = (tmp_path / "made" / "models").iterdir()
+    kept.write_text("{}")
+    assert resolve(spec).description.fingerprint == described.description.fingerprint
 
 
 @pytest.mark.system

@@ -202,7 +202,7 @@ def test_a_selection_filters_the_answers(filled: Database) -> None:
                 Selection(evaluation=evaluation),
             )
         }
-        with pytest.raises(NotFoundError, match="no localization 999"):
+        with pytest.raises(NotFoundError, match="no answer 999"):
             make_project(connection, "", Selection(ids=(999,)))
     by_id, by_last, by_evaluation = (
         {name: uri.partition(" sql=")[2] for name, uri in each.items()} for each in found.values()

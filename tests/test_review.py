@@ -72,7 +72,7 @@ def test_nothing_is_decided_without_an_answer_or_an_estimate(database: Database)
     with pytest.raises(InputError, match="no estimate"), database.connection() as connection:
         decide(connection, empty, "accept")
     with (
-        pytest.raises(NotFoundError, match="no localization 99"),
+        pytest.raises(NotFoundError, match="no answer 99"),
         database.connection() as connection,
     ):
         decide(connection, 99, "reject")

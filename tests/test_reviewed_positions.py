@@ -14,9 +14,15 @@ from hypothesis import strategies as st
 from psycopg.errors import CheckViolation, InsufficientPrivilege, InvalidParameterValue
 
 from geosearch.client import Geosearch
-from geosearch.database.collection_rows import set_private, set_reviewed_references, share
+from geosearch.database.collection_rows import (
+    ensure_collection,
+    set_private,
+    set_reviewed_references,
+    share,
+)
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_embeddings
+from geosearch.deletion.photo_moves import correct_positions, move_photos
 from geosearch.deletion.record_deletion import delete_answers
 from geosearch.errors import InputError, NotFoundError
 from geosearch.layers.selection import Selection
@@ -66,6 +72,12 @@ def photos(database: Database) -> Database:
         make_photos(connection)
         connection.execute("SELECT geosearch.refresh_coverage()")
     return database
+
+
+#: Whether somebody waits for a turn.
+WAITING = (
+    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+)
 
 
 def answer(photo: int, way: int = 0) -> int:
@@ -497,7 +509,7 @@ def test_probable_answers_are_accepted_at_once(
 ) -> None:
     make_probable(photos)
     geosearch = CommandLine(photos.url, capsys)
-    asked = ("review", "accept", "--min-probability", 0.95, "--within-km", 1)
+    asked = ("review", "accept", "--min-probability", 0.95, "--at-most-km", 1)
     assert geosearch(*asked, "--dry-run", "--json").json()["answers"] == 1
     refused = geosearch(*asked)
     assert refused.code == 2
@@ -765,7 +777,7 @@ def test_a_bulk_is_taken_back_at_once_and_nothing_else(
     make_probable(photos)
     geosearch = CommandLine(photos.url, capsys)
     geosearch("review", "accept", answer(4))
-    bulk = geosearch("review", "accept", "--min-probability", 0.4, "--within-km", 1, "--yes")
+    bulk = geosearch("review", "accept", "--min-probability", 0.4, "--at-most-km", 1, "--yes")
     assert "accepted 2 answers" in bulk.out
     words = bulk.err.split()
     back = words[words.index("review") :]
@@ -795,19 +807,36 @@ def test_who_decides_on_several_photos_at_once_with_another_waits_and_goes_on(
             for key in (answer(4), answer(3)):
                 decide(connection, key, "accept", as_reference=True)
 
-    waiting = (
-        "SELECT FROM pg_stat_activity"
-        " WHERE datname = current_database() AND wait_event = 'advisory'"
-    )
     with ThreadPoolExecutor(1) as threads, photos.own_connection() as mine:
         decide(mine, answer(3, 1), "accept", as_reference=True)
         done = threads.submit(others)
-        while not fetch(photos, waiting):
+        while not fetch(photos, WAITING):
             assert not done.done()
         decide(mine, answer(4, 1), "accept", as_reference=True)
         mine.commit()
         done.result()
     assert [position(photos, key)[4] for key in (3, 4)] == [answer(3), answer(4, 1)]
+
+
+@pytest.mark.parametrize("to", ["position", "collection"])
+def test_who_moves_photos_waits_for_who_decides_on_many(photos: Database, to: str) -> None:
+    def move() -> None:
+        if to == "position":
+            correct_positions(photos, ids=[3, 4], to="1,2")
+        else:
+            move_photos(photos, ids=[3, 4], to="elsewhere")
+
+    with photos.connection() as connection:
+        ensure_collection(connection, "elsewhere")
+    with ThreadPoolExecutor(1) as threads, photos.own_connection() as mine:
+        decide(mine, answer(2, 1), "accept", as_reference=True)
+        done = threads.submit(move)
+        while not fetch(photos, WAITING):
+            assert not done.done()
+        decide(mine, answer(4, 1), "accept", as_reference=True)
+        mine.commit()
+        done.result()
+    assert position(photos, 4)[0] == ("corrected" if to == "position" else "reviewed")
 
 
 def test_a_session_takes_back_what_was_decided_before_it_and_says_how_it_ended(

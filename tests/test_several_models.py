@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, LiteralString
 
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from psycopg import sql
+from starlette.testclient import TestClient
 
 from geosearch.calibration import Calibration, Fits, Fitted
 from geosearch.calibration.calibration_rows import save
@@ -22,9 +26,10 @@ from geosearch.database.connection import Database
 from geosearch.deletion.record_deletion import delete_answers, delete_model
 from geosearch.density import Mixture
 from geosearch.density.pooling import PooledDensity
-from geosearch.errors import InputError, RefusedError
-from geosearch.evaluation import evaluate
+from geosearch.errors import InputError, ModelError, RefusedError
+from geosearch.evaluation import evaluate, evaluate_each
 from geosearch.evaluation.calibrating import calibrate, check_calibration
+from geosearch.features import Backbone
 from geosearch.features.external_model import external_description
 from geosearch.features.model_rows import register_model
 from geosearch.layers.selection import Selection
@@ -42,9 +47,14 @@ from geosearch.retrieval.conditions import InCollections, Photos
 from geosearch.sphere import great_circle_km
 from geosearch.thresholds import WORLD_KM
 from geosearch.timeline.time_evidence import TimeEvidence
+from geosearch.web.access import Gate
+from geosearch.web.application import make_application
+from geosearch.web.engine import Engine
 from tests.command_line import CommandLine
+from tests.photo_files import photo
 from tests.rows import add_embeddings, add_photos, fetch, looks, places
 
+DOCS = Path(__file__).parents[1] / "docs"
 BOTH = ["external:one", "external:two"]
 #: Photos, and those of them that the second model has no embedding of.
 PHOTOS, UNSEEN = 80, 8
@@ -170,8 +180,18 @@ def test_the_neighbours_of_each_model_are_kept_and_the_answer_can_be_made_again(
     assert found.calibration_fits == answer.calibration_fits
     again = reproduce(world.database, answer.id)
     assert (again.same, again.changes) == (True, ())
+    documented = (DOCS / "models.md").read_bytes().split(b"```sql\n")[1].split(b"```")[0]
     with world.database.connection() as connection:
         statement = neighbours_in_sql(connection, found)
+        rows = connection.execute(documented).fetchall()
+    told = {row[1]: row for row in rows if row[0] == answer.id}
+    assert [*told] == BOTH
+    for each in answer.members:
+        _, _, percent, references, km = told[each.model["name"]]
+        assert percent == round(100 * (each.share or 0))
+        assert references == each.references
+        away = great_circle_km(each.lat or 0, each.lon or 0, answer.lat or 0, answer.lon or 0)
+        assert km == pytest.approx(away, abs=1)
     assert [statement.count(f"by '{name}'") for name in BOTH] == [1, 1]
 
 
@@ -230,6 +250,58 @@ def test_both_are_judged_together(world: World) -> None:
         judged.id,
     )
     assert rows == [(16, 8)]
+
+
+def test_a_sweep_of_several_models_gives_what_each_of_its_parameters_gives_alone(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = [Parameters(k=5), Parameters(k=12), Parameters(k=5, weighting="uniform")]
+    swept = evaluate_each(world.database, None, grid, model=BOTH, sample=6)
+    for parameters, one in zip(grid, swept, strict=True):
+        alone = evaluate(world.database, None, model=BOTH, sample=6, parameters=parameters)
+        assert one.errors_km == pytest.approx(alone.errors_km)
+        assert one.areas_km2 == pytest.approx(alone.areas_km2)
+        assert one.sweep_id == swept[1].id
+    run = CommandLine(world.database.url, capsys)
+    asked = ("--leave-one-out", "--sample", 6, "--model", BOTH[0], "--model", BOTH[1])
+    given = run("sweep", *asked, "--method", "density", "--k", "5,12", "--json").json()
+    medians = [each["median_km"] for each in given["evaluations"]]
+    assert medians == pytest.approx([each.accuracy.median_km for each in swept[:2]])
+    refused = run("sweep", *asked)
+    assert (refused.code, "Choose density" in refused.err) == (2, True)
+
+
+class Blind:
+    """All pictures look alike to it."""
+
+    device = "cpu"
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.full((len(pixels), 24), 24**-0.5, np.float32)
+
+
+class Broken(Blind):
+    """It embeds nothing."""
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise ModelError(f"{len(pixels)} pictures are too many", "Ask for none.")
+
+
+def test_an_evaluation_that_fails_before_its_first_answer_leaves_nothing_behind(
+    world: World, tmp_path: Path
+) -> None:
+    count = "SELECT count(*) FROM geosearch.evaluations"
+    before = fetch(world.database, count)
+    (tmp_path / "a.jpg").write_bytes(photo())
+    manifest = tmp_path / "queries.csv"
+    manifest.write_text("uri,lat,lon\na.jpg,1,2\n")
+    with pytest.raises(ModelError, match="were made elsewhere") as refused:
+        evaluate(world.database, manifest, model=BOTH)
+    assert "--leave-one-out" in str(refused.value)
+    broken = Backbone(external_description(BOTH[0], 24), Broken())
+    with pytest.raises(ModelError, match="are too many"):
+        evaluate(world.database, manifest, model=broken)
+    assert fetch(world.database, count) == before
 
 
 def test_a_model_answers_by_what_it_has(world: World) -> None:
@@ -320,6 +392,46 @@ def test_the_command_line_says_what_each_model_has_in_it(
     said = command("show", given["localization_id"]).out
     assert f"external:one {given['models'][0]['share']:.0%} of {PHOTOS} photos" in said
     assert command("reproduce", given["localization_id"]).code == 0
+
+
+def test_the_server_answers_by_several_models_too(world: World) -> None:
+    engine = Engine(BOTH)
+    for name in BOTH:
+        engine._found.setdefault(world.database, {})[name] = Backbone(
+            external_description(name, 24), Blind()
+        )
+    app = make_application(engine, Gate(world.database), None)
+    asked = {"photo_id": 5, "exclude_self": True, "model": BOTH[::-1], "record": True}
+    alone = world.answer(5, record=False).to_json()
+    with TestClient(app, "http://localhost/api/v1/") as client:
+        given = client.post("localize/stored", json=asked).json()
+        for name in ("estimate", "calibration", "presence", "probability_within_km", "radius_km"):
+            assert given[name] == pytest.approx(alone[name])
+        assert [each["model"] for each in given["models"]] == BOTH
+        assert [each["references"] for each in given["models"]] == [PHOTOS, PHOTOS - UNSEEN]
+        assert {each["member"] for each in given["neighbours"]} == {1, 2}
+        again = client.post(
+            f"answers/{given['localization_id']}/again", json={"exclude_self": True}
+        )
+        assert again.json()["estimate"] == pytest.approx(given["estimate"])
+        upload = client.post(
+            "localize",
+            files={"photo": photo()},
+            data={"request": json.dumps({"model": BOTH, "include": ["density", "embedding"]})},
+        ).json()
+        assert [each["model"] for each in upload["models"]] == BOTH
+        assert upload["density"]["cells"]
+        assert upload["embedding"] is None
+        for way, body in (
+            ("stored", asked | {"model": [BOTH[0]] * 2}),
+            ("stored", asked | {"parameters": {"verify": 3}}),
+            ("embedding", {"embedding": [0.1] * 24, "model": BOTH}),
+            ("text", {"text": "a barn", "model": BOTH}),
+        ):
+            refused = client.post(f"localize/{way}", json=body)
+            assert (refused.status_code, "one" in refused.text) == (400, True), refused.text
+        many = client.post("localize/stored", json=asked | {"model": ["x"] * 5})
+        assert many.status_code == 422
 
 
 def test_an_answer_rests_on_what_any_of_its_models_was_fitted_to(world: World) -> None:

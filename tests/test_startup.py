@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import typer
+from onnx import TensorProto, helper, numpy_helper
 
 from geosearch.cli.app import COMMANDS, _Overview, app
 from geosearch.database.connection import Database
-from geosearch.features import embed, load_backbone
+from geosearch.features import embed, load_backbone, onnx
+from geosearch.features.backbones import resolve
+from geosearch.features.description import Description
 from geosearch.ingest import ingest
 from geosearch.localization import localize
 from geosearch.sample.space import SpaceSample, write_space_sample
+from tests import foreign_models
 
 #: Packages of which each takes as long to load as a command may take, or longer.
 HEAVY = {
@@ -140,3 +146,44 @@ def test_an_answer_loads_what_it_needs_and_no_more(sample: Path, module_database
     assert "000001.jpg" in printed
     assert modules >= {"onnxruntime", "PIL", "shapely"}
     assert not modules & HEAVY
+
+
+@pytest.mark.system
+def test_a_model_of_a_library_needs_it_once(
+    sample: Path, module_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEOSEARCH_CACHE_DIR", str(tmp_path / "made"))
+    spec = f"timm/test_vit@{foreign_models.timm_file(tmp_path)}"
+    description = resolve(spec).description
+    put_network(description)
+    embed(module_database, load_backbone(spec, device="cpu"))
+    photo = sample / "queries" / "000001.jpg"
+    url = {"GEOSEARCH_DATABASE_URL": module_database.url}
+    printed, modules = loaded("localize", photo, "--model", spec, **url)
+    assert "000001.jpg" in printed
+    assert "onnxruntime" in modules
+    assert not modules & (HEAVY | {"huggingface_hub", "timm"})
+
+
+def put_network(description: Description) -> None:
+    """Put a network into the cache as the exported one: any, for an export takes long."""
+    side, width = description.preprocessing.crop, description.dimension
+    values = np.random.default_rng(1).normal(size=(side * side * 3, width)).astype(np.float32)
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["numbers"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["wide"]),
+        helper.make_node("LpNormalization", ["wide"], ["embeddings"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "any",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", side, side, 3])],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", width])],
+        [numpy_helper.from_array(values, "weights")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+    onnx._folder().mkdir(parents=True)
+    name = f"{onnx._key(description)}-{hashlib.sha256(model).hexdigest()}.onnx"
+    (onnx._folder() / name).write_bytes(model)

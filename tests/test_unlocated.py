@@ -129,7 +129,11 @@ def test_photos_are_listed_and_shown_with_their_history(
     listed = geosearch("photos", "list", "--unlocated", "--collection", "mine", "--json").json()
     assert [photo["id"] for photo in listed] == [9, 10, 11]
     assert [photo.id for photo in gs.photos(unlocated=True, limit=2)] == [9, 10]
-    assert gs.photos(unlocated=True, near=(10, 20, 20000)) == []
+    for condition in ({"near": (10, 20, 20000)}, {"country": "CH"}, {"include_estimated": True}):
+        with pytest.raises(InputError, match="unlocated photos have no place"):
+            gs.photos(unlocated=True, **condition)
+    with pytest.raises(InputError, match="is for all photos without a position"):
+        next(gs.localize_stored([9], of="mine"))
     shown = geosearch("photos", "show", folder / "00.jpg", "--json").json()
     assert (shown["id"], shown["lat"], shown["history"]) == (1, 10, [])
     gs.correct_positions(10, 20.5, ids=[1])

@@ -53,7 +53,8 @@ def seen(
 ) -> NDArray[np.float32]:
     """The tower of pictures: of photos at these places."""
     vectors = looks(rng, lat, lon, DIMENSION - 1)
-    return np.hstack([vectors, np.zeros((len(lat), 1), np.float32)])
+    found: NDArray[np.float32] = np.hstack([vectors, np.zeros((len(lat), 1), np.float32)])
+    return found
 
 
 def said(text: str) -> NDArray[np.float32]:
@@ -61,7 +62,7 @@ def said(text: str) -> NDArray[np.float32]:
     rng = np.random.default_rng(list(text.encode()))
     found = re.fullmatch(r"place (-?[\d.]+) (-?[\d.]+)", text)
     place = found.groups() if found else (0.0, 0.0)
-    look = seen(rng, *(np.array([float(each)]) for each in place))[0]
+    look: NDArray[np.float32] = seen(rng, *(np.array([float(each)]) for each in place))[0]
     if not found:
         look[:3] = 0
     look[-1] = GAP
@@ -153,7 +154,7 @@ def test_words_are_judged_by_what_was_fitted_to_words_and_photos_by_what_was_to_
     assert isinstance(of_photo, Localization)
     assert of_photo.parameters.calibration_id == world.photos.id
 
-    there = [each.confident for each in by_words]
+    there = [each.confident is True for each in by_words]
     held = [
         answer.with_truth(*truth).truth_level or 1
         for answer, truth in zip(by_words, world.fresh, strict=True)

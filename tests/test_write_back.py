@@ -588,7 +588,10 @@ FROM geosearch.localizations WHERE photo_uri = %s RETURNING id
 """
 
 
-def test_probable_answers_are_written_as_estimates_and_stay_so(world: World) -> None:
+def test_probable_answers_are_written_as_estimates_and_stay_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+) -> None:
+    monkeypatch.setattr("geosearch.write_back.write_back_run._PAGE", 4)
     names = (
         *("sure", "unsure", "rejected", "known", "later", "doubtful", "unfit"),
         *("reconsidered", "disputed"),
@@ -617,6 +620,10 @@ def test_probable_answers_are_written_as_estimates_and_stay_so(world: World) -> 
     assert world.write(dry_run=True).written == 1
     done = world.write(estimates=True, min_probability=0.95)
     assert done.written == 3
+    # The answers on a page of photos are looked for, and not those on all of them for each page.
+    looked = [each for each in statements if "latest_answers" in each]
+    assert len(looked) >= 3
+    assert all("l.photo_sha256 = ANY(" in each for each in looked)
     found = world.ingested()
     assert found["sure.jpg"][:2] == near(HERE)
     assert found["sure.jpg"][2:] == ("estimated", 500.0)

@@ -105,7 +105,7 @@ def make_grid(given: dict[str, Any]) -> list[Parameters]:
 
 
 @options.taking(
-    *(options.MODEL, options.DEVICE, options.WITHIN, options.SAMPLE, options.SEED),
+    *(options.MODELS, options.DEVICE, options.WITHIN, options.SAMPLE, options.SEED),
     combinations=make_grid,
     queries=options.make_queries,
     exclusions=options.make_leakage,
@@ -123,7 +123,8 @@ def sweep(
 ) -> None:
     """Evaluate all combinations of method, k, bandwidth and weighting on the same neighbours.
 
-    Neighbours are retrieved once, at the largest k. The best at each distance are marked.
+    Neighbours are retrieved once, at the largest k. The best at each distance are marked. Several
+    --model answer together, by --method density.
 
     Example: geosearch sweep queries.csv --k 1,10,100 --bandwidth-km 50,200,800 --csv sweep.csv
     """

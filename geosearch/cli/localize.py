@@ -314,7 +314,7 @@ def _print_result(localization_id: int, result: Reproduction) -> None:
     moved = result.shift_km
     by = "" if moved is None else f", the estimate moved {format_km(moved)}"
     verdict = "the same answer" if result.same else f"another answer{by}"
-    say(f"localization {localization_id}: {verdict}")
+    say(f"answer {localization_id}: {verdict}")
     for change in result.changes:
         say(f"  {change}")
 

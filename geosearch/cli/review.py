@@ -55,8 +55,8 @@ CollectionOption = Annotated[
     list[str] | None,
     typer.Option("--collection", metavar="NAME", help="Photos of this one; repeatable."),
 ]
-WithinOption = Annotated[
-    float, typer.Option("--within-km", metavar="KM", help="Probabilities of this error at most.")
+AtMostOption = Annotated[
+    float, typer.Option("--at-most-km", metavar="KM", help="Probabilities of this error at most.")
 ]
 
 _KEYS = (
@@ -66,7 +66,7 @@ _KEYS = (
 
 
 def _session(
-    context: typer.Context, collection: CollectionOption = None, at_most_km: WithinOption = 1
+    context: typer.Context, collection: CollectionOption = None, at_most_km: AtMostOption = 1
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -201,7 +201,7 @@ def accept(
         float | None,
         typer.Option("--min-probability", metavar="P", help="All that are right so probably."),
     ] = None,
-    at_most_km: WithinOption = 1,
+    at_most_km: AtMostOption = 1,
     collection: CollectionOption = None,
     remark: RemarkOption = None,
     as_reference: ReferenceOption = False,
@@ -217,7 +217,7 @@ def accept(
 
     Example: geosearch review accept 17
 
-    Example: geosearch review accept --min-probability 0.95 --within-km 1 --dry-run
+    Example: geosearch review accept --min-probability 0.95 --at-most-km 1 --dry-run
     """
     if min_probability is None:
         if answer_id is None:

@@ -107,7 +107,7 @@ def delete_answers(
         )
     with database.connection() as connection:
         ids = selection.find(connection)
-        require_own(connection, "localizations", ids, "localization")
+        require_own(connection, "localizations", ids, "answer")
         parts = ("neighbours", "models", "regions", "cells")
         of_answer = rows_with(
             "localization_id = ANY(%(id)s)", *(f"localization_{name}" for name in parts)

@@ -15,7 +15,7 @@ from geosearch.features.extraction import Outcome
 from geosearch.features.model_rows import Model
 from geosearch.localization.answer import Failure, Localization, Parameters
 from geosearch.localization.localizing import answer_from, failure
-from geosearch.localization.pictures import find_neighbours
+from geosearch.localization.pictures import find_neighbours, place_of
 from geosearch.localization.several_models import pool_answers
 from geosearch.parallel import ordered_map
 from geosearch.query import Query
@@ -60,10 +60,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Answered:
-    """The answer to a query by the main parameters, and the neighbours that all of them share."""
+    """The answer to a query by the main parameters, and the neighbours that all of them share.
+
+    `neighbours` are those of each model.
+    """
 
     answer: Localization
-    neighbours: Neighbours
+    neighbours: tuple[Neighbours, ...]
 
 
 def answers(
@@ -111,10 +114,10 @@ def answers(
         members = [
             alone(index, number, each) for index, each in enumerate(by_every_model(outcomes))
         ]
-        given, neighbours = members[0]
+        given = members[0][0]
         if len(members) > 1:
             given = pool_answers([each for each, _ in members], main, regions=task.regions)
-        return Answered(given.with_truth(*labelled.truth), neighbours)
+        return Answered(given.with_truth(*labelled.truth), tuple(near for _, near in members))
 
     yield from ordered_map(answer, _numbered(asked), database.pool_size)
 
@@ -191,11 +194,13 @@ def _miss(answer: Localization) -> Miss:
 def _misses_by(batch: Sequence[Answered], parameters: Parameters) -> list[Miss]:
     """How far off the estimates are that other parameters make of the same queries or neighbours.
 
-    They are located together, which is much faster than one by one.
+    Those of one model are located together, which is much faster than one by one.
     """
-    found = [item.neighbours.first(parameters.k) for item in batch]
     if not parameters.retrieves:
         return [_miss(_by_cells(item, parameters)) for item in batch]
+    if parameters.models:
+        return [_miss(_pooled(item, parameters)) for item in batch]
+    found = [item.neighbours[0].first(parameters.k) for item in batch]
     answered = [index for index, nearest in enumerate(found) if len(nearest)]
     names = ("lat", "lon", "effective_distance")
     arrays = [[getattr(found[i], name) for i in answered] for name in names]
@@ -225,6 +230,21 @@ def _asked(item: Answered, parameters: Parameters, found: Neighbours, place: Pla
     return replace(
         item.answer, parameters=parameters, neighbours=found, place=place, error_km=error_km
     )
+
+
+def _pooled(item: Answered, parameters: Parameters) -> Localization:
+    """The answer of several models by other parameters, with its truth."""
+    members = []
+    for number, (member, found) in enumerate(
+        zip(item.answer.members, item.neighbours, strict=True)
+    ):
+        alone = parameters.alone(number)
+        near = found.first(alone.k)
+        place = place_of(near, member.query, alone, regions=False)
+        members.append(replace(member, parameters=alone, neighbours=near, place=place))
+    truth = item.answer.truth
+    assert truth is not None
+    return pool_answers(members, parameters, regions=False).with_truth(*truth)
 
 
 def _by_cells(item: Answered, parameters: Parameters) -> Localization:

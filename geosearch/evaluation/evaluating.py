@@ -238,7 +238,7 @@ def evaluate_each(
     Each becomes an evaluation with figures and errors. Answers are stored for the first of those
     with a calibration, or else with the largest k; all others name that one as their sweep. What
     a request leaves open comes from the latest calibration. Pictures alone are judged: what was
-    taken before and after is not asked. Several models are judged together, by one of these.
+    taken before and after is not asked. Several models are judged together.
 
     Raises
     ------
@@ -253,8 +253,6 @@ def evaluate_each(
     exclusions = asked.left_out(exclusions)
     models = [row for row, _ in found]
     row, *others = models
-    if others and len(parameters) > 1:
-        raise InputError("several models are judged by one set of parameters", "Give one.")
     parameters = [asked_of(item, words=asked.words) for item in parameters]
     backbone = found[0][1]
     on = backbone.device if backbone is not None else device

@@ -87,12 +87,12 @@ def density_of(answer: Localization) -> Mixture:
     density = answer.density
     if not answer.parameters.retrieves:
         raise NotFoundError(
-            f"localization {answer.id} has geocells, not a density",
+            f"answer {answer.id} has geocells, not a density",
             f"Export its regions: geosearch export regions --id {answer.id} -o regions.gpkg",
         )
     if density is None:
         raise NotFoundError(
-            f"localization {answer.id} has no density: no reference passed its filter",
+            f"answer {answer.id} has no density: no reference passed its filter",
             "Localize the photo again with a wider filter.",
         )
     return density

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from geosearch.features.description import Description, Network, Source
 from geosearch.features.hugging_face import is_folder
 from geosearch.features.onnx import onnx_network
 from geosearch.features.preprocessing import VIEWS
+from geosearch.features.remembered import remembered
 from geosearch.features.unit_vectors import normalised
 from geosearch.installation import optional
 from geosearch.settings import TrustSettings
@@ -219,10 +220,14 @@ def resolve(spec: str) -> Source:
         return replace(source, description=replace(source.description, name=name, views=views))
     for prefix, module in SOURCES.items():
         if spec.startswith(prefix):
-            kind = optional(f"the model {spec}", "torch", f"geosearch.features.{module}")
-            found: Source = kind.source(spec.removeprefix(prefix))
-            return found
+            return remembered(spec, partial(_described, spec, prefix, module))
     return _plugged_in(spec)
+
+
+def _described(spec: str, prefix: str, module: str) -> Source:
+    kind = optional(f"the model {spec}", "torch", f"geosearch.features.{module}")
+    found: Source = kind.source(spec.removeprefix(prefix))
+    return found
 
 
 def _plugged_in(spec: str) -> Source:

@@ -83,7 +83,8 @@ class Source:
     images (n, 3, side, side), that gives a feature map (n, D, height, width), or (n, D) where the
     pooling is `token` or `own`; `network` something else that embeds on a device. `load_words`
     gives, where the model has one, what embeds a text (D) in the same space. Any may raise
-    `ModelError`.
+    `ModelError`. `rests_on` are the files and folders by which the description can be known again
+    (`geosearch.features.remembered`), if it can.
     """
 
     description: Description
@@ -91,6 +92,7 @@ class Source:
     load_trunk: Callable[[], nn.Module] | None = None
     network: Callable[[str], Network] | None = None
     load_words: Callable[[], Callable[[str], NDArray[np.float32]]] | None = None
+    rests_on: tuple[Path, ...] = ()
 
     def weights(self) -> Mapping[str, Tensor]:
         """What `load_weights` gives.

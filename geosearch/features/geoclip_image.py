@@ -64,4 +64,4 @@ def source(spec: str) -> Source:
         dimension=DIMENSION,
         licence=LICENCE,
     )
-    return Source(description, load_trunk=load_trunk)
+    return Source(description, load_trunk=load_trunk, rests_on=(*files.rests_on, head))

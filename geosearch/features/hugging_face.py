@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,14 @@ class Repository:
     folder: Path
     weights: tuple[Path, ...]
     source: str
+    revision: str | None = None
+
+    @property
+    def rests_on(self) -> tuple[Path, ...]:
+        """All files that may say something of it, its folder, and which commit the cache has."""
+        place = self.folder.parent.parent / "refs" / (self.revision or "main")
+        files = [path for path in self.folder.iterdir() if path.is_file()]
+        return (self.folder, *sorted(files), *[place] * place.is_file())
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -102,7 +110,7 @@ def opened(
             )
         )
         source = f"huggingface.co/{name} at {folder.name}"
-        return _repository(name, folder, source, weights)
+        return replace(_repository(name, folder, source, weights), revision=revision)
 
     try:
         return snapshot((*weights, *files), local=True)

@@ -54,7 +54,7 @@ def source(spec: str) -> Source:
         files = opened(spec, None, _WEIGHTS)
         name, arch = f"open_clip/{files.name}", f"local-dir:{files.folder}"
         path, digest, licence = files.weights[0], files.weights_sha256, files.licence
-        origin = files.source
+        origin, rests_on = files.source, files.rests_on
         architecture = f"settings {file_sha256(files.folder / 'open_clip_config.json')[:16]}"
     else:
         match = _SPEC.fullmatch(spec)
@@ -72,10 +72,11 @@ def source(spec: str) -> Source:
             patterns = (f"{Path(chosen).stem}.safetensors", chosen) if chosen else _WEIGHTS
             files = opened(repository, None, patterns)
             path, digest, licence = files.weights[0], files.weights_sha256, files.licence
-            origin = files.source
+            origin, rests_on = files.source, files.rests_on
         elif is_folder(pretrained):
             path = weights_file(pretrained, "open_clip/ARCH@FILE")
             name, digest, origin = f"open_clip/{arch}@{path}", file_sha256(path), "file"
+            rests_on = (path,)
         else:
             tags = ", ".join(library.list_pretrained_tags_by_model(arch))
             raise ModelError(
@@ -136,7 +137,12 @@ def source(spec: str) -> Source:
         dimension=width(Adapted(bare, _pictures), preprocessing.crop),
         licence=licence,
     )
-    return Source(description, load_trunk=lambda: Adapted(load(), _pictures), load_words=load_words)
+    return Source(
+        description,
+        load_trunk=lambda: Adapted(load(), _pictures),
+        load_words=load_words,
+        rests_on=rests_on,
+    )
 
 
 def _preprocessing(name: str, values: dict[str, Any]) -> Preprocessing:

@@ -64,6 +64,7 @@ def source(spec: str) -> Source:
         )
     if match["file"]:
         path, stated = weights_file(match["file"], "timm/NAME@FILE"), None
+        rests_on: tuple[Path, ...] = (path,)
         whole, origin = f"{name}@{path}", f"file {path.name}"
     else:
         whole = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
@@ -76,6 +77,7 @@ def source(spec: str) -> Source:
         weights = (chosen,) if chosen else ("model.safetensors", "pytorch_model.bin")
         files = opened(config.hf_hub_id, None, weights)
         (path, *_), stated = files.weights, files.weights_sha256
+        rests_on = files.rests_on
         origin = f"{files.source}, {path.name}"
     preprocessing = _preprocessing(timm, config)
 
@@ -102,7 +104,7 @@ def source(spec: str) -> Source:
     def load_trunk() -> nn.Module:
         return trunk(_loaded(timm, name, config, path)).requires_grad_(False).eval()
 
-    return Source(description, load_trunk=load_trunk)
+    return Source(description, load_trunk=load_trunk, rests_on=rests_on)
 
 
 def _preprocessing(timm: Any, config: Any) -> Preprocessing:

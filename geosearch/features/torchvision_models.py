@@ -59,7 +59,7 @@ def source(spec: str) -> Source:
         # The only terms torchvision states apart from those of the training data.
         licence="CC-BY-NC-4.0" if "SWAG" in weights.name else None,
     )
-    return Source(description, load_weights)
+    return Source(description, load_weights, rests_on=(path,))
 
 
 def _weights(model: str, name: str) -> Any:

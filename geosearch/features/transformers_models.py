@@ -90,7 +90,9 @@ def source(spec: str) -> Source:
         licence=files.licence,
     )
     load_words = (lambda: _words(files)) if hasattr(bare, "get_text_features") else None
-    return Source(description, load_trunk=load_trunk, load_words=load_words)
+    return Source(
+        description, load_trunk=load_trunk, load_words=load_words, rests_on=files.rests_on
+    )
 
 
 def _words(files: Repository) -> Callable[[str], NDArray[np.float32]]:

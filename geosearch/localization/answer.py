@@ -161,9 +161,10 @@ class Parameters:
         }
         for name, asked in given.items():
             if asked:
+                remedy = "Leave it out" if self.method == "density" else "Choose density"
                 raise InputError(
                     f"{name} is for one model; here are {len(self.models)}",
-                    "Leave it out, or ask one model.",
+                    f"{remedy}, or ask one model.",
                 )
 
     @property

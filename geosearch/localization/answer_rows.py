@@ -72,7 +72,7 @@ def with_places(connection: Connection, answers: Sequence[Localization]) -> list
 def no_answer(localization_id: int) -> NotFoundError:
     """There is no answer of this id."""
     return NotFoundError(
-        f"there is no localization {localization_id}",
+        f"there is no answer {localization_id}",
         "geosearch localize and geosearch evaluate print the ids of what they record.",
     )
 

@@ -135,9 +135,13 @@ def localize_stored(
     ------
     NotFoundError
         There is no such photo or collection; or as `localize`.
+    InputError
+        There are both ids and collections `of`; or as `localize`.
     ModelError
         As `localize`.
     """
+    if ids is not None and of:
+        raise InputError("`of` is for all photos without a position, and here are ids", "Give one.")
     parameters = asked_of(parameters, words=False)
     found = find_backbones(database, model, device=device, at_once=False)
     with database.connection() as connection:
@@ -253,27 +257,17 @@ class _Asking:
         Each query has an outcome of every model.
         """
         question = self.question
-        several = len(self.models) > 1
-        pictures = [
-            Pictures(
-                *(database, model, self.parameters.alone(number) if several else self.parameters),
-                *(self.where, self.exclusions),
-                again=self.parameters.timeline and number == 0,
-            )
-            for number, model in enumerate(self.models)
-        ]
+        pictures = pictures_of(
+            database, self.models, self.parameters, self.where, self.exclusions, again=True
+        )
 
         def answer(outcomes: tuple[Outcome, ...]) -> Localization | Failure:
             queries = [each for each in outcomes if isinstance(each, Query)]
             for each in outcomes:
                 if isinstance(each, Rejected):
                     return failure(each)
-            given = (
-                answer_by(pictures[0], queries[0], times=self.times)
-                if len(pictures) == 1
-                else answer_together(
-                    pictures, queries, self.parameters, self.references, times=self.times
-                )
+            given = answer_together(
+                pictures, queries, self.parameters, self.references, times=self.times
             )
             return replace(given, question=question)
 
@@ -419,6 +413,27 @@ def answer_by(
     )
 
 
+def pictures_of(
+    database: Database,
+    models: Sequence[Model],
+    parameters: Parameters,
+    where: Filter,
+    exclusions: Exclusions = NOTHING,
+    *,
+    again: bool = False,
+) -> list[Pictures]:
+    """What pictures show each model by its part of the parameters; `again` as in `Pictures`."""
+    several = len(models) > 1
+    return [
+        Pictures(
+            *(database, model, parameters.alone(number) if several else parameters),
+            *(where, exclusions),
+            again=again and parameters.timeline and number == 0,
+        )
+        for number, model in enumerate(models)
+    ]
+
+
 def answer_together(
     pictures: Sequence[Pictures],
     queries: Sequence[Query],
@@ -429,9 +444,11 @@ def answer_together(
 ) -> Localization:
     """Answer a query by several models, of each what pictures show and the query's embedding.
 
-    `references` are how many photos each has to search. What the session of a photo shows is what
-    it shows to the first model. All else is as in `answer_query`.
+    By one, it is the answer of that. `references` are how many photos each has to search. What the
+    session of a photo shows is what it shows to the first model. All else is as in `answer_query`.
     """
+    if len(pictures) == 1:
+        return answer_by(pictures[0], queries[0], times=times)
     members = [
         replace(answer_by(each, query, regions=False), references=count)
         for each, query, count in zip(pictures, queries, references, strict=True)

@@ -48,7 +48,7 @@ def neighbours_in_sql(connection: Connection, answer: Localization) -> str:
     model = model_of(connection, answer)
     if model is None or not answer.parameters.retrieves:
         raise NotFoundError(
-            f"localization {answer.id} went by no neighbours, or its model was removed",
+            f"answer {answer.id} went by no neighbours, or its model was removed",
             "Localize the photo again.",
         )
     where = answer.where
@@ -58,7 +58,5 @@ def neighbours_in_sql(connection: Connection, answer: Localization) -> str:
         condition=condition,
     )
     values |= {"query": HalfVector(answer.query.embedding), "k": answer.parameters.k}
-    about = (
-        f"-- The neighbours of localization {answer.id}, by {model.name!r}, compared one by one."
-    )
+    about = f"-- The neighbours of answer {answer.id}, by {model.name!r}, compared one by one."
     return f"{about}{psycopg.ClientCursor(connection).mogrify(statement, values)}"

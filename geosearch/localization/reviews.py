@@ -308,7 +308,7 @@ def undo(connection: Connection, localization_id: int) -> int:
     row = connection.execute("SELECT geosearch.undo_review(%s)", (localization_id,)).fetchone()
     if row is None or row[0] is None:
         raise NotFoundError(
-            f"you decided nothing on localization {localization_id}", "See: geosearch review list"
+            f"you decided nothing on answer {localization_id}", "See: geosearch review list"
         )
     settle_times(connection, row)
     return int(row[0])

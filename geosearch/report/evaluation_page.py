@@ -228,7 +228,7 @@ def _photo(summary: Summary, row: int, places: Mapping[int, tuple[str, str]]) ->
         lines.append(f"estimate {format_position(answers.lat[row], answers.lon[row])}{said}")
     if not np.isnan(answers.agreement[row]):
         lines.append(f"agreement {answers.agreement[row]:.2f}")
-    lines += [name, f"localization {answers.localization_id[row]}"]
+    lines += [name, f"answer {answers.localization_id[row]}"]
     return html.photo(
         canvas.thumbnail(uri, _THUMBNAIL), name, format_km(float(answers.error_km[row])), lines
     )

@@ -22,7 +22,7 @@ from geosearch.storage import resolve
 _CHOSEN = """
 SELECT photo_id
 FROM (
-    SELECT id AS photo_id, collection_id, geom, accuracy_m, taken_at, author, licence
+    SELECT id AS photo_id, collection_id, {place} AS geom, accuracy_m, taken_at, author, licence
     FROM {photos}
 ) AS photos
 WHERE {condition}
@@ -89,8 +89,12 @@ def chosen_photos(
     where: Filter = EVERYTHING,
     ids: Sequence[int] = (),
     photos: sql.Composable = sql.SQL("geosearch.photos"),  # noqa: B008 - it is constant
+    *,
+    estimated: bool = False,
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """What selects, as `photo_id`, the photos that pass a filter and have these ids; its values.
+
+    With `estimated`, photos may pass by the place that was estimated of them.
 
     Raises
     ------
@@ -101,7 +105,8 @@ def chosen_photos(
     """
     check_references(where)
     condition, values = (where & Photos(*ids) if ids else where).compile(connection)
-    return sql.SQL(_CHOSEN).format(photos=photos, condition=condition), values
+    place = sql.SQL("coalesce(geom, estimate)" if estimated else "geom")
+    return sql.SQL(_CHOSEN).format(photos=photos, condition=condition, place=place), values
 
 
 def list_photos(
@@ -116,16 +121,41 @@ def list_photos(
     """The photos this login may see that pass a filter and have these ids, in order.
 
     Those `after` an id, at most `limit`: the next page of a list. `unlocated`: only those without a
-    position, and without an estimated one.
+    position, and without an estimated one. A filter that includes estimated positions lets photos
+    pass by these.
 
-    Errors as of `chosen_photos`.
+    Raises
+    ------
+    NotFoundError
+        As `chosen_photos`.
+    InputError
+        A place is asked of the `unlocated`.
     """
-    chosen, values = chosen_photos(connection, where, ids)
+    estimated, where = where.includes_estimated, where.of_references
+    if unlocated and (estimated or _asks_of_places(where.to_json())):
+        raise InputError(
+            "`unlocated` photos have no place, and none of them passes a condition on it",
+            "Leave out `unlocated`, or the conditions on places and estimates.",
+        )
+    chosen, values = chosen_photos(connection, where, ids, estimated=estimated)
     with connection.cursor(row_factory=class_row(StoredPhoto)) as cursor:
         return cursor.execute(
             sql.SQL(_LIST).format(chosen=chosen),
             values | {"limit": limit, "after": after, "unlocated": unlocated},
         ).fetchall()
+
+
+#: Conditions on where photos were taken.
+_PLACES = frozenset({"bbox", "near", "within", "country"})
+
+
+def _asks_of_places(condition: Any) -> bool:
+    """Whether a condition, or a part of it, is on places; as JSON."""
+    if isinstance(condition, list):
+        return any(map(_asks_of_places, condition))
+    if not isinstance(condition, dict):
+        return False
+    return any(name in _PLACES or _asks_of_places(part) for name, part in condition.items())
 
 
 def find_photo(connection: Connection, photo: int | str) -> StoredPhoto:

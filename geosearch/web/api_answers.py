@@ -128,7 +128,7 @@ def picture(request: Request, asker: Asker, id: Id) -> Response:
     if kept is not None:
         return tagged(request, kept, "image/webp")
     if photo is None:
-        raise NotFoundError(f"no picture is kept with localization {id}")
+        raise NotFoundError(f"no picture is kept with answer {id}")
     return thumbnail(request, asker, photo)
 
 
@@ -136,16 +136,17 @@ def picture(request: Request, asker: Asker, id: Id) -> Response:
 def again(asker: Asker, id: Id, asked: Asked) -> Response:
     """Answer the photo once more, from the embedding that was recorded: nothing is uploaded.
 
-    The new answer is not recorded unless `record` is true. `model` is that of the earlier answer.
+    The new answer is not recorded unless `record` is true. It is by the models of the earlier one.
     """
     before = load(asker.database, id)
-    with asker.database.connection() as connection:
-        model = model_of(connection, before)
-    if model is None:
-        raise NotFoundError(
-            f"the model of localization {id} was removed", "Upload the photo again."
-        )
-    return said(answer(asker, model, before.query, asked, record=False))
+    queries = []
+    for each in before.members or (before,):
+        with asker.database.connection() as connection:
+            model = model_of(connection, each)
+        if model is None:
+            raise NotFoundError(f"a model of answer {id} was removed", "Upload the photo again.")
+        queries.append((model, each.query))
+    return said(answer(asker, queries, asked, record=False))
 
 
 @router.post(

@@ -70,8 +70,8 @@ def start(
 
     def answered(name: str, path: Path) -> dict[str, Any]:
         read = partial(read_bytes, str(path))
-        model, query = engine.embedded(asker.database, asked.model, name, read)
-        found = answer(asker, model, query, asked, picture=read)
+        queries = engine.embedded(asker.database, asked.model, name, read)
+        found = answer(asker, queries, asked, picture=read)
         del found["neighbours"]  # read them with the answer
         return found
 

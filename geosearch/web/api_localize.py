@@ -123,8 +123,8 @@ def localize(
     """Answer an uploaded photo. Its own position is not looked at."""
     asked = read_asked(request)
     read = _reading(photo)
-    model, query = engine.embedded(asker.database, asked.model, named(photo), read)
-    return said(answer(asker, model, query, asked, picture=read))
+    queries = engine.embedded(asker.database, asked.model, named(photo), read)
+    return said(answer(asker, queries, asked, picture=read))
 
 
 @router.post(
@@ -142,8 +142,8 @@ def localize_url(request: Request, asker: Asker, engine: Models, asked: AskedOfU
     finally:
         room.release()
     name = file_name(unquote(urlsplit(asked.url).path))
-    model, query = engine.embedded(asker.database, asked.model, name, lambda: data)
-    return said(answer(asker, model, query, asked, picture=lambda: data))
+    queries = engine.embedded(asker.database, asked.model, name, lambda: data)
+    return said(answer(asker, queries, asked, picture=lambda: data))
 
 
 @router.post(
@@ -157,9 +157,10 @@ def localize_stored(asker: Asker, engine: Models, asked: AskedOfPhoto) -> Respon
     With `exclude_self`, it is placed without itself. It is not recorded unless `record` is true.
     """
     with asker.database.connection() as connection:
-        model = find_model(connection, asked.model or engine.models[0])
-        query = stored_query(connection, model, _photo_id(connection, asked))
-    return said(answer(asker, model, query, asked, record=False, stored=True))
+        key = _photo_id(connection, asked)
+        models = [find_model(connection, spec) for spec in engine.specs(asked.model)]
+        queries = [(model, stored_query(connection, model, key)) for model in models]
+    return said(answer(asker, queries, asked, record=False, stored=True))
 
 
 @router.post(
@@ -170,10 +171,10 @@ def localize_stored(asker: Asker, engine: Models, asked: AskedOfPhoto) -> Respon
 def localize_embedding(asker: Asker, engine: Models, asked: AskedByEmbedding) -> Response:
     """Ask again about an upload whose answer was not recorded: nothing is uploaded twice."""
     with asker.database.connection() as connection:
-        model = find_model(connection, asked.model or engine.models[0])
+        model = find_model(connection, engine.one(asked.model))
     embedding = normalised(np.array([asked.embedding], np.float32))[0]
     query = Query(asked.photo, bytes(32), embedding, low_information=asked.low_information)
-    return said(answer(asker, model, query, asked, record=False, words=None))
+    return said(answer(asker, [(model, query)], asked, record=False, words=None))
 
 
 @router.post("/localize/text", summary="Where is what these words say?", responses=shows(ANSWER))
@@ -181,8 +182,8 @@ def localize_text(asker: Asker, engine: Models, asked: AskedOfWords) -> Response
     """Answer words, by a model that knows pictures and words, and a calibration of words if there
     is one: those of photos do not hold for them.
     """
-    model, query = engine.words(asker.database, asked.model, asked.text)
-    return said(answer(asker, model, query, asked, words=True))
+    query = engine.words(asker.database, asked.model, asked.text)
+    return said(answer(asker, [query], asked, words=True))
 
 
 @router.post(

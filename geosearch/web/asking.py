@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -20,11 +20,14 @@ from geosearch.features.model_rows import Model
 from geosearch.localization import Localization
 from geosearch.localization import Request as Parameters
 from geosearch.localization.localizing import (
-    answer_query,
+    answer_together,
     asked_of,
     chosen_parameters,
+    pictures_of,
     recorded,
 )
+from geosearch.localization.several_models import MOST as MOST_MODELS
+from geosearch.localization.several_models import count_references, in_order
 from geosearch.parallel import processors
 from geosearch.query import Query
 from geosearch.retrieval import Filter
@@ -68,7 +71,9 @@ class Asked(BaseModel):
         },
     )
 
-    model: str | None = Field(None, description="One of the server's; by default its first.")
+    model: str | Annotated[list[str], Field(min_length=1, max_length=MOST_MODELS)] | None = Field(
+        None, description="One of the server's, by default its first; or several, together."
+    )
     filter: dict[str, Any] = Field({}, description="Which photos may be neighbours: docs/filters.")
     parameters: dict[str, Any] = Field({}, description="Fields of geosearch.localization.Request.")
     exclude_photos: list[Annotated[int, Field(ge=1, le=MOST)]] = Field(
@@ -96,8 +101,7 @@ class Asked(BaseModel):
 
 def answer(
     caller: Caller,
-    model: Model,
-    query: Query,
+    queries: Sequence[tuple[Model, Query]],
     asked: Asked,
     *,
     record: bool | None = None,
@@ -105,16 +109,18 @@ def answer(
     stored: bool = False,
     words: bool | None = False,
 ) -> dict[str, Any]:
-    """The answer to a query, recorded as `asked` or else as `record` says, or where one may.
+    """The answer to a query of these models, recorded as `asked` or `record` says, or if one may.
 
     `picture` gives its bytes, or it is one of the photos `stored`, or of `words`; None stands for a
     vector, which may be of words. Neighbours of these cannot be verified: what a request calls a
     photo is no file to be read.
     """
     database, where = caller.database, Filter.from_json(asked.filter)
+    ordered = in_order(queries)
+    models = [model for model, _ in ordered]
     parameters = asked_of(Parameters.from_json(asked.parameters), words=words)
     with database.connection() as connection:
-        chosen = chosen_parameters(connection, model, where, parameters)
+        chosen = chosen_parameters(connection, models[0], where, parameters, models[1:])
     if chosen.verify and picture is None and not stored:
         raise InputError(
             "`verify` compares pictures, and that of an earlier question is not kept",
@@ -132,10 +138,14 @@ def answer(
     small = None
     if picture is not None and (keep or show):
         small = _beside.submit(lambda: small_webp(picture(), PICTURE_SIDE))
-    query = replace(query, read=picture)
-    found = answer_query(database, model, query, chosen, where, exclusions)
-    webp = query.picture if small is None else small.result()
-    found = replace(found, query=replace(query, picture=webp if keep else query.picture))
+    with database.connection() as connection:
+        references = count_references(connection, models, where)
+    given = [replace(query, read=picture) for _, query in ordered]
+    pictures = pictures_of(database, models, chosen, where, exclusions)
+    found = answer_together(pictures, given, chosen, references)
+    webp = given[0].picture if small is None else small.result()
+    if keep:
+        found = replace(found, query=replace(found.query, picture=webp))
     found = recorded(database, found, record=record)
     value = shown(database, found, asked.include)
     if show:
@@ -154,7 +164,7 @@ def shown(database: Database, found: Localization, include: list[Include]) -> di
     if "kernels" in include:
         value["kernels"] = kernels(found)
     if "embedding" in include:
-        value["embedding"] = found.query.embedding
+        value["embedding"] = None if found.members else found.query.embedding
     if "photos" in include:
         ids = found.neighbours.photo_id.tolist()
         with database.connection() as connection:

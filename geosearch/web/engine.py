@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from geosearch.arguments import check_choice
 from geosearch.database.connection import Database
-from geosearch.errors import PhotoRejected
+from geosearch.errors import InputError, PhotoRejected
 from geosearch.features import Backbone, Rejected, load_backbone
 from geosearch.features.extraction import embed_batch
 from geosearch.features.given_queries import embed_one, text_query
@@ -37,20 +37,33 @@ class Engine:
         self._found: WeakKeyDictionary[Database, dict[str, Backbone]] = WeakKeyDictionary()
         self._room = threading.BoundedSemaphore(_AT_ONCE * processors())
 
+    def specs(self, asked: str | Sequence[str] | None) -> list[str]:
+        """The models that are asked for, as they are named; without any, the server's first."""
+        return [asked] if isinstance(asked, str) else list(asked or self.models[:1])
+
     def embedded(
-        self, database: Database, spec: str | None, name: str, read: Callable[[], bytes]
-    ) -> tuple[Model, Query]:
-        """A photo as a query, and its model; `name` is what it is called, `read` gives its bytes.
+        self,
+        database: Database,
+        asked: str | Sequence[str] | None,
+        name: str,
+        read: Callable[[], bytes],
+    ) -> list[tuple[Model, Query]]:
+        """A photo as a query of each model; `name` is what it is called, `read` gives its bytes.
 
         Raises
         ------
         InputError
-            The server has no such model loaded: no other is ever loaded for a request.
+            The server has not loaded such a model: none is ever loaded for a request.
         NotFoundError
             Nothing is embedded with the model here.
         PhotoRejected
             The photo cannot be decoded or embedded.
         """
+        return [self._embedded(database, spec, name, read) for spec in self.specs(asked)]
+
+    def _embedded(
+        self, database: Database, spec: str, name: str, read: Callable[[], bytes]
+    ) -> tuple[Model, Query]:
         backbone = self._backbone(database, spec)
         with self._room:
             (found,) = embed_batch(backbone, [name], read=lambda _: read())
@@ -60,14 +73,22 @@ class Engine:
         with database.connection() as connection:
             return require_model(connection, backbone.description), found
 
-    def words(self, database: Database, spec: str | None, text: str) -> tuple[Model, Query]:
-        """Words as a query, and their model. Raises as `embedded`, and InputError without any."""
-        backbone = self._backbone(database, spec)
+    def words(
+        self, database: Database, asked: str | Sequence[str] | None, text: str
+    ) -> tuple[Model, Query]:
+        """Words as a query of one model. Raises as `embedded`, and InputError if it knows none."""
+        backbone = self._backbone(database, self.one(asked))
         with self._room:
             return embed_one(database, backbone, text_query(text))
 
-    def _backbone(self, database: Database, spec: str | None) -> Backbone:
-        spec = self.models[0] if spec is None else spec
+    def one(self, asked: str | Sequence[str] | None) -> str:
+        """The one model that is asked for, by what is no picture. Raises InputError."""
+        spec, *others = self.specs(asked)
+        if others:
+            raise InputError("vectors and words are of one model", "Name one `model`.")
+        return spec
+
+    def _backbone(self, database: Database, spec: str) -> Backbone:
         check_choice("model", spec, self.models)
         known = self._found.setdefault(database, {})
         if spec not in known:

@@ -51,8 +51,8 @@ def _answer_once(engine: Engine, caller: Caller, spec: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     Image.fromarray(noise).save(picture, "JPEG")
     try:
-        model, query = engine.embedded(caller.database, spec, "warming", picture.getvalue)
+        queries = engine.embedded(caller.database, spec, "warming", picture.getvalue)
     except NotFoundError:  # no photo is embedded yet, or this login sees no whitened model
         return
     asked = Asked.model_validate({"record": False, "include": get_args(Include)})
-    answer(caller, model, query, asked, picture=picture.getvalue)
+    answer(caller, queries, asked, picture=picture.getvalue)

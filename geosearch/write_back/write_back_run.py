@@ -34,7 +34,8 @@ from geosearch.write_back.sidecar_target import Sidecars
 from geosearch.write_back.targets import Found, Known, Target
 from geosearch.write_back.xmp_edit import Names
 
-_PAGE = 500
+#: Photos that are looked at in one statement.
+_PAGE = 10_000
 
 _WRITTEN: LiteralString = """
 SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256,
@@ -42,7 +43,7 @@ SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256,
     p.accuracy_m::text::float8 AS accuracy_m, p.position_source AS source,
     p.localization_id AS answer
 FROM {photos} AS p
-WHERE p.id IN ({chosen}) AND p.position_source IN ('corrected', 'reviewed')
+WHERE p.id {which} AND p.position_source IN ('corrected', 'reviewed')
 """
 #: Of each photo the latest answer, if its calibration holds and nobody's last word is against it.
 _ESTIMATED: LiteralString = """
@@ -50,7 +51,7 @@ SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256, ST_Y(l.estimate), ST_X(l
     1000 * l.radius_90_km, 'estimated', l.id
 FROM {photos} AS p
 JOIN ({latest}) AS l ON l.photo_sha256 = p.sha256
-WHERE p.id IN ({chosen}) AND p.geom IS NULL
+WHERE p.id {which} AND p.geom IS NULL
     AND p.position_source IS DISTINCT FROM 'reviewed' AND l.estimate IS NOT NULL
     AND l.holds AND l.probability >= %(min_probability)s
     AND NOT EXISTS (
@@ -65,7 +66,7 @@ WHERE p.id IN ({chosen}) AND p.geom IS NULL
 _UNDONE: LiteralString = """
 SELECT p.id, p.collection_id, p.shelf, p.uri, p.sha256, NULL, NULL, NULL, NULL, NULL
 FROM {photos} AS p
-WHERE p.id IN ({chosen}) AND coalesce(p.position_source, '') NOT IN ('corrected', 'reviewed')
+WHERE p.id {which} AND coalesce(p.position_source, '') NOT IN ('corrected', 'reviewed')
     AND EXISTS (
         SELECT FROM {write_backs} AS w
         WHERE photo_id = p.id AND target = %(target)s AND reason IS NULL
@@ -76,10 +77,13 @@ WHERE p.id IN ({chosen}) AND coalesce(p.position_source, '') NOT IN ('corrected'
             )
     )
 """
-_PAGED: LiteralString = """
-SELECT DISTINCT ON (id) * FROM ({all}) AS k
-WHERE id > %(after)s ORDER BY id, source LIMIT %(page)s
+_LOOKED_AT: LiteralString = """
+SELECT p.id, p.sha256 FROM {photos} AS p
+WHERE p.id IN ({chosen}) AND p.id > %(after)s ORDER BY p.id LIMIT %(page)s
 """
+_KNOWN: LiteralString = "SELECT DISTINCT ON (id) * FROM ({all}) AS k ORDER BY id, source"
+#: The latest answers on some photos: to look for those of all again and again takes long.
+_OF_THESE: LiteralString = " WHERE l.photo_sha256 = ANY(%(sha256)s)"
 _COUNT: LiteralString = "SELECT count(DISTINCT id) FROM ({all}) AS k"
 _COPIES: LiteralString = """
 SELECT uri FROM {files} WHERE photo_id = %s AND collection_id = %s AND uri <> %s ORDER BY uri
@@ -316,34 +320,45 @@ class _Source:
         self._connection = connection
         for key in ids:
             find_photo(connection, key)
-        tables = writable_tables(connection, "photos", "write_backs")
-        chosen, more = chosen_photos(connection, where, ids, tables["photos"])
+        self._tables = writable_tables(connection, "photos", "write_backs")
+        self._chosen, more = chosen_photos(connection, where, ids, self._tables["photos"])
         self._values = {**values, **more}
-        wanted = [_WRITTEN, *[_ESTIMATED] * estimates, *[_UNDONE] * (values["target"] is not None)]
-        self._all = sql.SQL(" UNION ALL ").join(
-            sql.SQL(each).format(chosen=chosen, latest=sql.SQL(LATEST_ANSWERS), **tables)
-            for each in wanted
-        )
+        self._wanted = [_WRITTEN, *[_ESTIMATED] * estimates]
+        self._wanted += [_UNDONE] * (values["target"] is not None)
 
     def count(self) -> int:
         """How many there are."""
-        statement = sql.SQL(_COUNT).format(all=self._all)
+        which = sql.SQL("IN ({})").format(self._chosen)
+        statement = sql.SQL(_COUNT).format(all=self._all(which, sql.SQL(LATEST_ANSWERS)))
         ((count,),) = self._connection.execute(statement, self._values).fetchall()
         return int(count)
 
     def known(self) -> Iterator[Known]:
         """All of them."""
-        after, statement = 0, sql.SQL(_PAGED).format(all=self._all)
+        look = sql.SQL(_LOOKED_AT).format(chosen=self._chosen, **self._tables)
+        latest = sql.SQL(LATEST_ANSWERS + _OF_THESE)
+        known = sql.SQL(_KNOWN).format(all=self._all(sql.SQL("= ANY(%(ids)s)"), latest))
+        after = 0
         while True:
-            values = {**self._values, "after": after, "page": _PAGE}
-            rows = self._connection.execute(statement, values).fetchall()
-            for key, collection, shelf, uri, sha256, lat, lon, accuracy_m, source, answer in rows:
+            page = {**self._values, "after": after, "page": _PAGE}
+            photos = self._connection.execute(look, page).fetchall()
+            if not photos:
+                return
+            ids, sha256 = (list(each) for each in zip(*photos, strict=True))
+            after = ids[-1]
+            values = {**self._values, "ids": ids, "sha256": sha256}
+            rows = self._connection.execute(known, values).fetchall()
+            for key, collection, shelf, uri, digest, lat, lon, accuracy_m, source, answer in rows:
                 position = None if source is None else Position(lat, lon, source, accuracy_m)
                 names = _namer(self._connection, position)
-                yield Known(key, collection, shelf, uri, bytes(sha256), position, answer, names)
-            if len(rows) < _PAGE:
-                return
-            after = rows[-1][0]
+                yield Known(key, collection, shelf, uri, bytes(digest), position, answer, names)
+
+    def _all(self, which: sql.Composable, latest: sql.Composable) -> sql.Composed:
+        """Those among some photos, by their ids."""
+        return sql.SQL(" UNION ALL ").join(
+            sql.SQL(each).format(which=which, latest=latest, **self._tables)
+            for each in self._wanted
+        )
 
 
 def _namer(connection: Connection, position: Position | None) -> Callable[[], Names]:

@@ -23,7 +23,7 @@ BEGIN
     INTO answer FROM geosearch.localizations AS l WHERE l.id = localization;
     IF NOT FOUND THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('there is no localization %s', coalesce(localization::text, 'NULL')),
+            MESSAGE = format('there is no answer %s', coalesce(localization::text, 'NULL')),
             HINT = 'Ids: SELECT id, photo_uri FROM geosearch.localizations';
     ELSIF decision IS NULL OR decision NOT IN ('accept', 'move', 'reject', 'unsure') THEN
         RAISE invalid_parameter_value USING
