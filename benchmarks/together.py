@@ -99,7 +99,7 @@ def write_photos(folder: Path, count: int) -> None:
     for number in range(count):
         colour = (number % 256, number // 256 % 256, 99)
         Image.new("RGB", (32, 24), colour).save(folder / f"{number}.png")
-        lines.append(f"{number}.png,{number % 90},{number % 180}")
+        lines.append(f"{number}.png,{1 + number % 80},{1 + number % 170}")
     (folder / "photos.csv").write_text("\n".join(lines))
 
 

@@ -282,8 +282,8 @@ def kill_and_finish(database: Database, kills: int, sleep: float) -> None:
         running = [ask(0) for _ in range(4)]
         try:
             for number in range(kills):
-                before, deadline = done(database), time.monotonic() + 60
-                while done(database) == before:  # somebody is at work
+                before, deadline = embedded(database), time.monotonic() + 60
+                while embedded(database) == before:  # somebody is at work
                     assert time.monotonic() < deadline
                     time.sleep(0.01)
                 # Now one that has just begun, now one that has been at work for long.
@@ -297,10 +297,10 @@ def kill_and_finish(database: Database, kills: int, sleep: float) -> None:
             for process in running:
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
-    assert len(stored(database)) == done(database)  # no photo twice
+    assert len(stored(database)) == embedded(database)  # no photo twice
 
 
-def done(database: Database) -> int:
+def embedded(database: Database) -> int:
     ((count,),) = fetch(database, "SELECT count(*) FROM geosearch.embeddings")
     return int(count)
 

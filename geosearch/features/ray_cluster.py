@@ -52,7 +52,8 @@ class Cluster:
         needs = {"num_cpus": self.processors} if self.processors else {"num_gpus": 1}
         options = {"max_retries": _RETRIES, "scheduling_strategy": "SPREAD"} | needs
         task = self._ray.remote(function).options(**options)
-        waiting, left = [], iter(calls)
+        waiting: list[Any] = []
+        left = iter(calls)
         while True:
             while len(waiting) < 2 * self.size and (call := next(left, None)) is not None:
                 waiting.append(task.remote(*call))
