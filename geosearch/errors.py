@@ -131,6 +131,10 @@ class MissingExtraError(GeosearchError, ImportError):
     http_status = 501
 
 
+class ClusterError(GeosearchError):
+    """A Ray cluster cannot be reached, or broke off; what its nodes had done stays done."""
+
+
 class Reason(StrEnum):
     """Why a photo, or its position, was rejected. Stored as the reason code of a reject row."""
 

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -236,67 +236,86 @@ def test_a_lease_is_had_by_one_or_shared_by_several(database: Database) -> None:
     nothing_is_left(database)
 
 
-ONE_OF_MANY = """
-import sys, time
+#: Starts processes that embed, each a copy of itself, which has loaded all they need.
+NURSERY = """
+import os, sys, time
 from geosearch.database import leases
 from geosearch.database.connection import Database
 from geosearch.features import embed, embedding_run
 from tests.test_embed import backbone
 
-leases._TERM_S, leases._RENEWED_S = 1.0, 0.2
-embedding_run.COMMIT_EVERY_S, embedding_run._LOOKS_EVERY_S = 0.1, 0.05
+leases._TERM_S, leases._RENEWED_S = 2.0, 0.4
+embedding_run.COMMIT_EVERY_S, embedding_run._LOOKS_EVERY_S = 0.05, 0.05
 slow = backbone(before=lambda: time.sleep(float(sys.argv[2])))
-with Database(sys.argv[1], pool_size=3) as database:
-    embed(database, slow, batch_size=1, workers=2)
+for line in sys.stdin:
+    victim = int(line)
+    if victim:
+        print(os.waitpid(victim, 0)[1], flush=True)
+    elif child := os.fork():
+        print(child, flush=True)
+    else:
+        with Database(sys.argv[1], pool_size=3) as database:
+            embed(database, slow, batch_size=1, workers=2)
+        os._exit(0)
 """
-
-
-@contextmanager
-def processes(database: Database, sleep: float) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """What starts processes that embed, each photo in so many seconds; all are ended."""
-    started: list[subprocess.Popen[bytes]] = []
-    root = Path(__file__).parent.parent
-
-    def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", ONE_OF_MANY, database.url, str(sleep)]
-        environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-        started.append(subprocess.Popen(command, cwd=root, env=environment))
-        return started[-1]
-
-    try:
-        yield start
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
 
 
 def kill_and_finish(database: Database, kills: int, sleep: float) -> None:
     """Four processes, of which one after the other is killed and replaced, until all is done."""
-    with processes(database, sleep) as start:
-        running = [start() for _ in range(4)]
-        for number in range(kills):
-            before = len(stored(database))
-            deadline = time.monotonic() + 60
-            while len(stored(database)) <= before:  # somebody is at work
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            victim = running.pop(0)
-            assert victim.poll() is None, f"all was done before kill {number + 1}"
-            victim.send_signal(signal.SIGKILL)
-            assert victim.wait() == -signal.SIGKILL
-            running.append(start())
-        assert [process.wait(60) for process in running] == [0] * 4
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(
+        [sys.executable, "-c", NURSERY, database.url, str(sleep)],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as nursery:
+
+        def ask(what: int) -> int:
+            assert nursery.stdin is not None
+            assert nursery.stdout is not None
+            nursery.stdin.write(f"{what}\n")
+            return int(nursery.stdout.readline())
+
+        running = [ask(0) for _ in range(4)]
+        try:
+            for number in range(kills):
+                before, deadline = embedded(database), time.monotonic() + 60
+                while embedded(database) == before:  # somebody is at work
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+                # Now one that has just begun, now one that has been at work for long.
+                victim = running.pop(number % 4)
+                os.kill(victim, signal.SIGKILL)
+                assert ask(victim) == signal.SIGKILL, f"all was done before kill {number + 1}"
+                running.append(ask(0))
+            assert [ask(process) for process in running] == [0] * 4
+            running.clear()
+        finally:
+            for process in running:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+    assert len(stored(database)) == embedded(database)  # no photo twice
 
 
+def embedded(database: Database) -> int:
+    ((count,),) = fetch(database, "SELECT count(*) FROM geosearch.embeddings")
+    return int(count)
+
+
+@pytest.mark.parametrize(
+    ("photos", "kills"), [(60, 3), pytest.param(880, 50, marks=pytest.mark.system)]
+)
 def test_four_processes_lose_and_double_nothing_when_some_are_killed(
-    database: Database, tmp_path: Path
+    database: Database, tmp_path: Path, photos: int, kills: int
 ) -> None:
-    put(database, tmp_path, COUNT)
-    kill_and_finish(database, kills=2, sleep=0.1)
-    assert len(stored(database)) == COUNT  # and no photo twice
+    put(database, tmp_path, photos)
+    kill_and_finish(database, kills, sleep=0.15)
+    assert len(stored(database)) == photos
     # What a killed run wrote is what it says of itself, and what all wrote is all there is.
     assert fetch(
         database, "SELECT sum((counts -> 'embedded')::int) FROM geosearch.runs WHERE kind = 'embed'"
-    ) == [(COUNT,)]
+    ) == [(photos,)]
     assert fetch(database, "SELECT FROM geosearch.claims") == []

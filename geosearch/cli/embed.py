@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     option("batch_size", int, "Photos per call of the network.", least=1),
     option("workers", int, "Threads; default: one per core.", least=1),
     option("retry", bool, "Try photos again that an earlier run rejected."),
+    option("ray", str, "On the nodes of the Ray cluster at this address.", metavar="ADDRESS"),
 )
 def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> None:
     """Embed all photos that have no embedding of the model yet.
@@ -37,11 +38,16 @@ def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> 
     from geosearch.features import embed as embed_photos
     from geosearch.features.backbones import with_views
 
-    views = given.pop("views")
+    views, ray = given.pop("views"), given.pop("ray")
     if views is not None:
         given["model"] = with_views(given["model"], views)
     with database(context) as opened, progress("embed", "photos") as report:
-        summary = embed_photos(opened, **given, progress=report)
+        if ray is None:
+            summary = embed_photos(opened, **given, progress=report)
+        else:
+            from geosearch.features.ray_cluster import embed_on_ray
+
+            summary = embed_on_ray(opened, ray, **given, progress=report)
     answer(as_json, summary, said_of(summary))
     if summary.embedded and not as_json:
         say_next("index", given["model"])

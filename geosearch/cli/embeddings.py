@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, answer, database, progress
-from geosearch.cli.options import option, taking
+from geosearch.cli.options import DEVICE, MODEL, option, taking
 from geosearch.errors import EXIT_SOME_REJECTED
 from geosearch.words import number_of
 
@@ -86,6 +86,40 @@ def _said(done: Imported) -> str:
     )
     rows = number_of(done.rows, "row")
     return f"{done.model}: {done.embedded:,} of {rows}{more}; {done.rows_per_s:,.0f}/s"
+
+
+@app.command("make")
+@taking(
+    MODEL,
+    DEVICE,
+    option("rows", int, "Photos of a file.", 1024, metavar="N", least=1),
+    option("ray", str, "On the nodes of the Ray cluster at this address.", metavar="ADDRESS"),
+)
+def make(
+    sources: Annotated[list[str], typer.Argument(help="Folders and manifests, or URLs of them.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder, or URL of one.")],
+    as_json: JsonOption = False,
+    **given: Any,
+) -> None:
+    """Embed photos that are in no database into Parquet files, for import.
+
+    Run again after a kill, it makes the files that are missing.
+
+    Example: geosearch embeddings make photos.csv -o vectors --model timm/vit_small_patch14_dinov2
+    """
+    from geosearch.features.embedding_files import embed_into_files
+
+    with progress("embed", "photos") as report:
+        done = embed_into_files(sources, output, **given, progress=report)
+    there = f", {number_of(done.were_there, 'file')} there before" if done.were_there else ""
+    answer(
+        as_json,
+        asdict(done),
+        f"{done.model}: {number_of(done.photos, 'photo')} in {number_of(done.parts, 'file')} of "
+        f"{done.folder}, {done.rejected:,} rejected{there}; {done.photos_per_s:,.0f}/s",
+    )
+    if done.rejected or done.unusable:
+        raise typer.Exit(EXIT_SOME_REJECTED)
 
 
 @app.command("export")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from geosearch.database.connection import Connection, Database
-from geosearch.database.leases import only_one
+from geosearch.database.leases import Lease, only_one
 from geosearch.errors import DatabaseError
 from geosearch.json_record import plain
 from geosearch.retrieval.facts import forget
@@ -168,7 +168,7 @@ def index_model(
         return _index(database, model_id, dimension, recall, k, families, rebuild, force, progress)
 
 
-def _only_run(database: Database, model_id: int) -> AbstractContextManager[None]:
+def _only_run(database: Database, model_id: int) -> AbstractContextManager[Lease]:
     refusal = DatabaseError(
         f"another run is indexing model {model_id}", "Wait for it to end; nothing was changed."
     )
