@@ -122,7 +122,13 @@ class Geosearch(Closing):
         self._given: dict[str, Backbone] = {}
 
     def close(self) -> None:
-        """Close all connections; a private server keeps running."""
+        """Close all connections; a private server keeps running.
+
+        Examples
+        --------
+        >>> other = geosearch.connect()
+        >>> other.close()
+        """
         self.database.close()
 
     @checked_keywords
@@ -138,6 +144,11 @@ class Geosearch(Closing):
 
         `embed` names a model, or is True for the default: the photos are embedded with it as they
         are read (`geosearch.features.embedded_ingest`, whose `EmbeddedIngest` is the answer then).
+
+        Examples
+        --------
+        >>> gs.ingest("sample/references", collection="views").added  # they are there
+        0
         """
         every = [each for source in sources for each in paths("sources", source)]
         with self._told("reading", "photos") as told:
@@ -157,7 +168,13 @@ class Geosearch(Closing):
         device: str = "auto",
         **options: Unpack[EmbedOptions],
     ) -> EmbedSummary:
-        """Embed all photos that lack an embedding; options as in `geosearch.features.embed`."""
+        """Embed all photos that lack an embedding; options as in `geosearch.features.embed`.
+
+        Examples
+        --------
+        >>> gs.embed().pending
+        0
+        """
         with self._told("embedding", "photos") as told:
             options.setdefault("progress", told)
             return embed(self.database, self._backbone(model, device), **options)
@@ -166,7 +183,17 @@ class Geosearch(Closing):
     def import_embeddings(
         self, files: Paths, *, model: str, collection: str, **options: Unpack[ImportOptions]
     ) -> Imported:
-        """Bring in embeddings made elsewhere: `geosearch.features.embedding_import`."""
+        """Bring in embeddings made elsewhere: `geosearch.features.embedding_import`.
+
+        Examples
+        --------
+        >>> model = "packaged/efficientnet-lite0"
+        >>> gs.export_embeddings("views.npy", model=model, collection="views")
+        Exported(file='...views.npy', keys=..., rows=60, dimension=1280)
+        >>> given = {"model": "external:mine", "collection": "views", "match": "row"}
+        >>> gs.import_embeddings("views.npy", **given).embedded
+        60
+        """
         with self._told("importing", "embeddings") as told:
             options.setdefault("progress", told)
             return import_embeddings(
@@ -176,7 +203,13 @@ class Geosearch(Closing):
     def export_embeddings(
         self, output: str | PathLike[str], *, model: str | Backbone, collection: str | None = None
     ) -> Exported:
-        """Write embeddings to a file: `geosearch.features.embedding_export`."""
+        """Write embeddings to a file: `geosearch.features.embedding_export`.
+
+        Examples
+        --------
+        >>> gs.export_embeddings("all.parquet", model="packaged/efficientnet-lite0").dimension
+        1280
+        """
         return export_embeddings(self.database, output, model=model, collection=collection)
 
     def gallery(
@@ -186,7 +219,13 @@ class Geosearch(Closing):
         points: str | PathLike[str] = BUILTIN,
         collection: str = "places",
     ) -> Gallery:
-        """Store places to be found where no photos are: `geosearch.features.place_gallery`."""
+        """Store places to be found where no photos are: `geosearch.features.place_gallery`.
+
+        Examples
+        --------
+        >>> gs.gallery("geoclip")  # doctest: +SKIP
+        Gallery(...)
+        """
         with self._told("embedding", "places") as told:
             return make_gallery(
                 self.database, kind, points=points, collection=collection, progress=told
@@ -196,7 +235,13 @@ class Geosearch(Closing):
     def whiten(
         self, model: str | Backbone = DEFAULT_MODEL, **options: Unpack[WhitenOptions]
     ) -> Whitened:
-        """Make a whitened model; options as in `geosearch.features.whitening_fit.whiten`."""
+        """Make a whitened model; options as in `geosearch.features.whitening_fit.whiten`.
+
+        Examples
+        --------
+        >>> gs.whiten(dim=16, force=True).dimension
+        16
+        """
         from geosearch.features.whitening_fit import whiten  # loads SciPy
 
         with self._told("whitening", "embeddings") as told:
@@ -213,7 +258,13 @@ class Geosearch(Closing):
         rebuild: bool = False,
         force: bool = False,
     ) -> Indexed:
-        """Index the model where that pays, as `geosearch.retrieval.indexing.index_model`."""
+        """Index the model where that pays, as `geosearch.retrieval.indexing.index_model`.
+
+        Examples
+        --------
+        >>> gs.index().needed  # so few photos are compared one by one
+        False
+        """
         with self.database.connection() as connection:
             row = find_model(connection, model)
         return index_model(
@@ -249,6 +300,11 @@ class Geosearch(Closing):
             The photo cannot be read.
         NotFoundError
             There is no stored photo of this id.
+
+        Examples
+        --------
+        >>> gs.nearest(photo, 5, country="RU")
+        Neighbours(5, nearest '...jpg' at ..., exact)
         """
         asked = one_or_stored(photo, photo_id, text)
         row, query = embed_one(self.database, self._backbone(model, device), asked)
@@ -281,6 +337,13 @@ class Geosearch(Closing):
             The photo cannot be read.
         NotFoundError
             There is no stored photo of this id.
+
+        Examples
+        --------
+        >>> gs.localize(photo, k=50, near=(46.8, 8.2, 20000), collection="views")
+        Localization(..., '...000001.jpg', ... 50 neighbours...)
+        >>> len(gs.localize(photo_id=1).neighbours)
+        59
         """
         asked = one_or_stored(photo, photo_id, text)
         if isinstance(asked, int):
@@ -320,6 +383,11 @@ class Geosearch(Closing):
         They are given in any way of `geosearch.features.given_queries`, folders and manifests too.
         One that cannot be read gives a `Failure`, or, with `on_error="raise"`, raises
         `PhotoRejected`. Options are those of `LocalizeOptions`.
+
+        Examples
+        --------
+        >>> gs.localize_many(photos, exclude_self=True).to_frame()["photo"].size
+        2
         """
         asked = _asked(options, exclude_self=False)
         asked["model"] = self._each(asked["model"], asked.pop("device"))
@@ -361,6 +429,11 @@ class Geosearch(Closing):
         Of the latter those in the collections `of`, by default in all that the filter lets through,
         and new ones alone: `geosearch.localization.localizing.localize_stored`. All else is as in
         `localize_many`, but that `exclude_self` is true unless it is given.
+
+        Examples
+        --------
+        >>> [answer.id is None for answer in gs.localize_stored([1, 2], k=10, record=False)]
+        [True, True]
         """
         asked = _asked(options, exclude_self=True)
         asked["of"] = [of] if isinstance(of, str) else of
@@ -478,6 +551,11 @@ class Geosearch(Closing):
         """Measure a calibration, named by its id, again: on fresh queries and references as now.
 
         What is left out is as in `evaluate`; without a filter it is the calibration's own.
+
+        Examples
+        --------
+        >>> gs.check_calibration(calibration.id, None, where={"collection": "views"}, sample=25).n
+        25
         """
         with self._told("checking", "queries") as told:
             return check_calibration(
@@ -504,7 +582,13 @@ class Geosearch(Closing):
         where: GivenFilter = None,
         **conditions: Unpack[Conditions],
     ) -> Records[Doubt]:
-        """Photos that were hardly taken where or when they say: `geosearch.audit.audit_run`."""
+        """Photos that were hardly taken where or when they say: `geosearch.audit.audit_run`.
+
+        Examples
+        --------
+        >>> gs.audit(near=(0, 0, 3000))
+        <... rows of id, photo_id, photo, collection, reason, ...>
+        """
         from geosearch.audit.audit_run import audit
 
         passing = narrowed(where, conditions)
@@ -536,6 +620,11 @@ class Geosearch(Closing):
         """Photos that are there twice and differ in place, time or licence, recorded anew.
 
         Options are as in `geosearch.audit.photo_copies`.
+
+        Examples
+        --------
+        >>> gs.duplicates(duplicate_distance=0.01)
+        <... rows of id, photo_id, photo, collection, lat, ...>
         """
         passing = narrowed(where, conditions)
         with self._told("comparing", "photos") as told:
@@ -553,12 +642,24 @@ class Geosearch(Closing):
         return Records.of(Duplicate, found)
 
     def load(self, localization_id: int) -> Localization:
-        """An earlier answer."""
+        """An earlier answer.
+
+        Examples
+        --------
+        >>> gs.load(1).photo
+        '...000001.jpg'
+        """
         found = load(self.database, whole("localization_id", localization_id))
         return replace(found, view=self._view)
 
     def reproduce(self, localization_id: int) -> Reproduction:
-        """An earlier answer computed again, and what changed since."""
+        """An earlier answer computed again, and what changed since.
+
+        Examples
+        --------
+        >>> gs.reproduce(1).same
+        True
+        """
         return reproduce(self.database, whole("localization_id", localization_id))
 
     @checked_keywords
@@ -573,7 +674,16 @@ class Geosearch(Closing):
         as_reference: bool = False,
         overwrite: bool = False,
     ) -> Review:
-        """Decide on an answer: `geosearch.localization.reviews.decide`."""
+        """Decide on an answer: `geosearch.localization.reviews.decide`.
+
+        Examples
+        --------
+        >>> (answer,) = gs.localize_stored([61], on_error="raise")
+        >>> gs.review(answer.id, "move", (46.948, 7.447), to_accuracy_m=20).lat
+        46.948
+        >>> gs.undo_review(answer.id) > 0
+        True
+        """
         with self.database.connection() as connection:
             return decide(
                 *(connection, whole("localization_id", localization_id), decision, to, remark),
@@ -583,7 +693,16 @@ class Geosearch(Closing):
             )
 
     def undo_review(self, localization_id: int) -> int:
-        """Take back what one decided last on an answer: `geosearch.localization.reviews.undo`."""
+        """Take back what one decided last on an answer: `geosearch.localization.reviews.undo`.
+
+        Examples
+        --------
+        >>> (answer,) = gs.localize_stored([62], on_error="raise")
+        >>> gs.review(answer.id, "accept").decision
+        'accept'
+        >>> gs.undo_review(answer.id) > 0
+        True
+        """
         with self.database.connection() as connection:
             return undo(connection, whole("localization_id", localization_id))
 
@@ -595,7 +714,13 @@ class Geosearch(Closing):
         until: datetime | date | str | None = None,
         dry_run: bool = False,
     ) -> TakenBack:
-        """Take back all one decided then: `geosearch.localization.reviews.undo_since`."""
+        """Take back all one decided then: `geosearch.localization.reviews.undo_since`.
+
+        Examples
+        --------
+        >>> gs.undo_reviews(since="2026-01-31", dry_run=True)
+        TakenBack(reviews=..., dry_run=True...)
+        """
         with self.database.connection() as connection:
             return undo_since(connection, since, until, dry_run=dry_run)
 
@@ -610,7 +735,13 @@ class Geosearch(Closing):
         remark: str | None = None,
         dry_run: bool = False,
     ) -> Accepted:
-        """Accept all answers so probable: `geosearch.localization.reviews.accept_probable`."""
+        """Accept all answers so probable: `geosearch.localization.reviews.accept_probable`.
+
+        Examples
+        --------
+        >>> gs.accept_probable(min_probability=0.95, at_most_km=5, collection="mine", dry_run=True)
+        Accepted(answers=..., dry_run=True...)
+        """
         return accept_probable(
             self.database,
             min_probability=min_probability,
@@ -630,7 +761,13 @@ class Geosearch(Closing):
         dry_run: bool = False,
         **conditions: Unpack[Conditions],
     ) -> Deleted:
-        """Delete photos by filter or id: `geosearch.deletion.photo_deletion`."""
+        """Delete photos by filter or id: `geosearch.deletion.photo_deletion`.
+
+        Examples
+        --------
+        >>> gs.delete_photos(author="nobody", dry_run=True).goes["photos"]
+        0
+        """
         passing = narrowed(where, conditions)
         return delete_photos(self.database, passing, ids=ids, dry_run=dry_run)
 
@@ -646,7 +783,13 @@ class Geosearch(Closing):
         dry_run: bool = False,
         **conditions: Unpack[Conditions],
     ) -> Moved:
-        """Give photos another position: `geosearch.deletion.photo_moves`."""
+        """Give photos another position: `geosearch.deletion.photo_moves`.
+
+        Examples
+        --------
+        >>> gs.correct_positions(46.948, 7.447, to_accuracy_m=20, ids=[1], dry_run=True).photos
+        1
+        """
         passing = narrowed(where, conditions)
         return correct_positions(
             self.database,
@@ -667,7 +810,13 @@ class Geosearch(Closing):
         dry_run: bool = False,
         **conditions: Unpack[Conditions],
     ) -> Moved:
-        """Move photos into another collection: `geosearch.deletion.photo_moves`."""
+        """Move photos into another collection: `geosearch.deletion.photo_moves`.
+
+        Examples
+        --------
+        >>> gs.move_photos("mine", near=(-90, 0, 4000), dry_run=True).dry_run
+        True
+        """
         passing = narrowed(where, conditions)
         return move_photos(self.database, passing, ids=ids, to=to_collection, dry_run=dry_run)
 
@@ -681,7 +830,13 @@ class Geosearch(Closing):
         limit: int | None = None,
         **conditions: Unpack[Conditions],
     ) -> Records[StoredPhoto]:
-        """The photos of a filter, or all: `geosearch.retrieval.photo_list.list_photos`."""
+        """The photos of a filter, or all: `geosearch.retrieval.photo_list.list_photos`.
+
+        Examples
+        --------
+        >>> gs.photos(collection="views", country="CN", limit=5)
+        <... rows of id, collection, uri, lat, lon, ...>
+        """
         passing = narrowed(where, conditions)
         with self.database.connection() as connection:
             found = list_photos(connection, passing, ids, limit, unlocated=unlocated)
@@ -702,6 +857,11 @@ class Geosearch(Closing):
             The statement is wrong, lacks a value, or is several; or columns share a name.
         DatabaseError
             The database refuses it.
+
+        Examples
+        --------
+        >>> gs.sql("SELECT count(*) AS n FROM geosearch.photos WHERE id <= %(most)s", most=5)[0]
+        {'n': 5}
         """
         return read_rows(self.database, query, values)
 
@@ -721,7 +881,13 @@ class Geosearch(Closing):
         dry_run: bool = False,
         **conditions: Unpack[Conditions],
     ) -> WrittenBack:
-        """Write positions to where the photos are: `geosearch.write_back.write_back_run`."""
+        """Write positions to where the photos are: `geosearch.write_back.write_back_run`.
+
+        Examples
+        --------
+        >>> gs.write_back(collection="mine", dry_run=True).written
+        0
+        """
         return write_back(
             self.database,
             narrowed(where, conditions),
@@ -737,58 +903,126 @@ class Geosearch(Closing):
         )
 
     def thumbnail(self, photo_id: int) -> bytes:
-        """The thumbnail of a photo, as WebP: `geosearch.retrieval.photo_list.read_thumbnail`."""
+        """The thumbnail of a photo, as WebP: `geosearch.retrieval.photo_list.read_thumbnail`.
+
+        Examples
+        --------
+        >>> gs.thumbnail(1)[:4]
+        b'RIFF'
+        """
         with self.database.connection() as connection:
             return read_thumbnail(connection, whole("photo_id", photo_id))
 
     @checked_keywords
     def undo_run(self, run: int, *, dry_run: bool = False) -> Undone:
-        """Take back what an ingest or a correction did: `geosearch.deletion.run_undo`."""
+        """Take back what an ingest or a correction did: `geosearch.deletion.run_undo`.
+
+        Examples
+        --------
+        >>> gs.undo_run(1, dry_run=True).goes["photos"]
+        60
+        """
         return undo_run(self.database, run, dry_run=dry_run)
 
     @checked_keywords
     def delete_collection(self, name: str, *, dry_run: bool = False) -> Deleted:
-        """Delete a collection with its photos, embeddings and coverage."""
+        """Delete a collection with its photos, embeddings and coverage.
+
+        Examples
+        --------
+        >>> gs.delete_collection("views", dry_run=True).goes["photos"]
+        60
+        """
         return delete_collection(self.database, name, dry_run=dry_run)
 
     @checked_keywords
     def delete_model(self, model: str, *, dry_run: bool = False) -> Deleted:
-        """Delete a model with its embeddings, index and classifiers."""
+        """Delete a model with its embeddings, index and classifiers.
+
+        Examples
+        --------
+        >>> gs.delete_model("packaged/efficientnet-lite0", dry_run=True).dry_run
+        True
+        """
         return delete_model(self.database, model, dry_run=dry_run)
 
     @checked_keywords
     def delete_answers(self, *ids: int, dry_run: bool = False) -> Deleted:
-        """Delete recorded answers with all they rest on."""
+        """Delete recorded answers with all they rest on.
+
+        Examples
+        --------
+        >>> gs.delete_answers(1, dry_run=True).goes["answers"]
+        1
+        """
         chosen = Selection(tuple(whole("ids", key) for key in ids))
         return delete_answers(self.database, chosen, dry_run=dry_run)
 
     @checked_keywords
     def delete_evaluations(self, *ids: int, dry_run: bool = False) -> Deleted:
-        """Delete evaluations with their answers."""
+        """Delete evaluations with their answers.
+
+        Examples
+        --------
+        >>> gs.delete_evaluations(1, dry_run=True).goes["evaluations"]
+        1
+        """
         keys = [whole("ids", key) for key in ids]
         return delete_evaluations(self.database, keys, dry_run=dry_run)
 
     @checked_keywords
     def delete_calibration(self, calibration_id: int, *, dry_run: bool = False) -> Deleted:
-        """Delete a calibration; answers that used it keep what it had fitted."""
+        """Delete a calibration; answers that used it keep what it had fitted.
+
+        Examples
+        --------
+        >>> gs.delete_calibration(calibration.id, dry_run=True).dry_run
+        True
+        """
         key = whole("calibration_id", calibration_id)
         return delete_calibration(self.database, key, dry_run=dry_run)
 
     @checked_keywords
     def delete_partition(self, name: str, *, dry_run: bool = False) -> Deleted:
-        """Delete a partition with its cells and the classifiers over it."""
+        """Delete a partition with its cells and the classifiers over it.
+
+        Examples
+        --------
+        >>> gs.delete_partition("countries")
+        Traceback (most recent call last):
+        geosearch.errors.NotFoundError: ...
+        """
         return delete_partition(self.database, name, dry_run=dry_run)
 
     def rename_collection(self, old: str, new: str) -> None:
-        """Give a collection another name, in stored filters too."""
+        """Give a collection another name, in stored filters too.
+
+        Examples
+        --------
+        >>> gs.rename_collection("views", "earth")
+        >>> gs.rename_collection("earth", "views")
+        """
         rename_collection(self.database, old, new)
 
     def rename_model(self, old: str, new: str) -> None:
-        """Give a model another name; it is embedded with by the same spec."""
+        """Give a model another name; it is embedded with by the same spec.
+
+        Examples
+        --------
+        >>> gs.rename_model("packaged/efficientnet-lite0", "lite0")
+        >>> gs.rename_model("lite0", "packaged/efficientnet-lite0")
+        """
         rename_model(self.database, old, new)
 
     def rename_partition(self, old: str, new: str) -> None:
-        """Give a partition another name, in stored answers too."""
+        """Give a partition another name, in stored answers too.
+
+        Examples
+        --------
+        >>> gs.rename_partition("countries", "nations")
+        Traceback (most recent call last):
+        geosearch.errors.NotFoundError: ...
+        """
         rename_partition(self.database, old, new)
 
     def _backbone(self, model: str | Backbone, device: str) -> Backbone:

@@ -42,6 +42,8 @@ def progress_bar(task: str, unit: str, *, shown: bool | None = None) -> Iterator
                 redraw()
 
         yield told
+        task = bar.tasks[0]
+        bar.update(number, total=task.total or task.completed)  # which was unknown until now
 
 
 def in_notebook() -> bool:

@@ -253,6 +253,18 @@ def test_tables_need_an_extra_that_is_named(gs: Geosearch, monkeypatch: pytest.M
         gs.photos().to_frame()
 
 
+def test_without_what_draws_maps_an_answer_shows_its_neighbours(
+    answer: Localization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = Tags(answer._repr_html_() or "")
+    assert "5.jpg" in page.text
+    assert len(page.of("figure")) == 12
+    with pytest.raises(MissingExtraError, match=r"a map needs matplotlib") as refused:
+        answer.plot()
+    assert "pictures" in (refused.value.remedy or "")
+
+
 class Display:
     """A notebook's own, as far as bars go: what it showed, as text."""
 
@@ -291,6 +303,10 @@ def test_bars_are_drawn_in_notebooks_unless_they_are_not_wanted(display: Display
         assert told is not None
         told(1, 2)
     assert "1/2" in display.shown[-1]
+    with progress_bar("work", "photos") as told:
+        assert told is not None
+        told(3, None)
+    assert "3/3" in display.shown[-1]
 
 
 def test_outside_of_notebooks_nothing_is_drawn() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -16,6 +17,7 @@ from geosearch.calibration.fitted import Judged, Pooled
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, area_at, level_at
 from geosearch.density.pooling import PooledDensity
+from geosearch.density.regions import highest_density_regions
 from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.json_record import plain
 from geosearch.query import Query
@@ -308,11 +310,11 @@ class Localization:
     --------
     >>> answer = gs.localize(photo)
     >>> answer
-    Localization(1, '...000001.jpg', ...)
+    Localization(..., '...000001.jpg', ...)
     >>> answer.lat, answer.lon, answer.radius_km[0.9]
     (...)
     >>> answer.place_name, answer.neighbours.uri[0]
-    (...)
+    ('...', '...jpg')
     """
 
     query: Query
@@ -337,7 +339,7 @@ class Localization:
     share: float | None = None
     references: int | None = None
     id: int | None = None
-    created_at: Any = field(default=None, compare=False)
+    created_at: datetime | None = field(default=None, compare=False)
     view: View | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -365,6 +367,8 @@ class Localization:
 
         Raises
         ------
+        MissingExtraError
+            Matplotlib is not installed: the extra `pictures`.
         InputError
             It is not an answer of an open `Geosearch`.
 
@@ -449,6 +453,22 @@ class Localization:
     def regions(self) -> Mapping[float, Region]:
         """Level → the smallest area that holds that share."""
         return self.place.regions if self.place else {}
+
+    def regions_at(self, levels: Sequence[float]) -> Mapping[float, Region]:
+        """`regions` at these levels (0 to 1), computed again where they were not recorded.
+
+        Examples
+        --------
+        >>> gs.load(1).regions_at([0.9])[0.9].area_km2 > 0
+        True
+        """
+        if all(level in self.regions for level in levels):
+            return {level: self.regions[level] for level in levels}
+        if self.fused is not None and self.place is not None:
+            return self.fused.place(tuple(levels), self.place, regions=True).regions
+        if self.calibrated is not None:
+            return self.calibrated.judge(tuple(levels), regions=True).regions
+        return {} if self.density is None else highest_density_regions(self.density, levels)
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -568,7 +588,13 @@ class Localization:
         return self.evidence.fused(picture, within_km, blank=bool(self.query.low_information))
 
     def with_truth(self, lat: float, lon: float) -> Localization:
-        """The answer compared with the true position, in degrees."""
+        """The answer compared with the true position, in degrees.
+
+        Examples
+        --------
+        >>> gs.localize(photo).with_truth(50, 10).error_km > 0
+        True
+        """
         if self.place is None:
             return replace(self, truth=(lat, lon))
         return replace(
@@ -587,7 +613,13 @@ class Localization:
         return None if density is None else level_at(density, lat, lon)
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `geosearch localize --json` prints."""
+        """The object that `geosearch localize --json` prints.
+
+        Examples
+        --------
+        >>> gs.load(1).to_json()["estimate"]
+        {'lat': ..., 'lon': ...}
+        """
         verification = self.neighbours.verification
         return {
             "localization_id": self.id,
@@ -609,7 +641,7 @@ class Localization:
                 neighbour | {"weight": float(weight)}
                 for neighbour, weight in zip(self.neighbours.to_json(), self.weights, strict=True)
             ],
-            **({"models": [each.as_member() for each in self.members]} if self.members else {}),
+            **({"models": [each._as_member() for each in self.members]} if self.members else {}),
             "plan": dict(self.plan),
             **({} if verification is None else {"verification": verification.to_json()}),
             "model": self.model["name"],
@@ -623,7 +655,13 @@ class Localization:
         }
 
     def to_row(self) -> dict[str, Any]:
-        """The answer as a row of a table, with the fields of a `Failure`, which are empty."""
+        """The answer as a row of a table, with the fields of a `Failure`, which are empty.
+
+        Examples
+        --------
+        >>> gs.load(1).to_row()["place"]
+        '...'
+        """
         radii = {f"radius_{100 * level:g}_km": self.radius_km.get(level) for level in (0.5, 0.9)}
         likely = self.probability_within_km.items()
         return {
@@ -642,7 +680,7 @@ class Localization:
             "message": None,
         }
 
-    def as_member(self) -> dict[str, Any]:
+    def _as_member(self) -> dict[str, Any]:
         """What an answer of several models says of one of them."""
         whole = self.to_json()
         names = ("model", "estimate", "agreement", "presence", "plan", "excluded")

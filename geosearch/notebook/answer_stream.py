@@ -20,11 +20,8 @@ class Answers(Iterator[A], Generic[A]):
 
     Examples
     --------
-    >>> for answer in gs.localize_many(photos, on_error="raise"):
-    ...     print(answer.id, answer.place_name)
-    ...
-    1 ...
-    2 ...
+    >>> [type(answer).__name__ for answer in gs.localize_many([*photos, "missing.jpg"])]
+    ['Localization', 'Localization', 'Failure']
     >>> gs.localize_many(photos)
     <answers that are not asked for yet: go through them, or call to_frame()>
     """

@@ -78,9 +78,9 @@ class Records(list[T]):
     --------
     >>> photos = gs.photos(collection="views")
     >>> photos
-    <40 rows of id, collection, uri, lat, lon, ...>
+    <60 rows of id, collection, uri, lat, lon, ...>
     >>> photos.to_frame().shape
-    (40, 20)
+    (60, 20)
     """
 
     def __init__(self, rows: Iterable[T], columns: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from geosearch.retrieval.algebra import EVERYTHING, READERS, AnyOf, Condition, F
 from geosearch.retrieval.reach import Reach
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class _Taken(Condition):
     """Compares `taken_at` with a moment; one without a zone is UTC."""
 
@@ -26,8 +26,8 @@ class _Taken(Condition):
     one_plan = False  # by the index on time for the last hour, not for the last century
     sign: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "moment", moment(self.name, self.moment))
+    def __init__(self, when: date | str) -> None:
+        object.__setattr__(self, "moment", moment(self.name, when))
 
     @property
     def value(self) -> str:
