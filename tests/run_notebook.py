@@ -22,7 +22,7 @@ def run_notebook(path: Path, folder: Path, url: str) -> NotebookNode:
     """
     names = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR")
     places = {name: str(folder / ".jupyter") for name in names}
-    notebook = jupytext.read(path)
+    notebook: NotebookNode = jupytext.read(path)
     with patch.dict(os.environ, places | {"GEOSEARCH_DATABASE_URL": url}):
         NotebookClient(
             notebook,

@@ -253,6 +253,18 @@ def test_tables_need_an_extra_that_is_named(gs: Geosearch, monkeypatch: pytest.M
         gs.photos().to_frame()
 
 
+def test_without_what_draws_maps_an_answer_shows_its_neighbours(
+    answer: Localization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = Tags(answer._repr_html_() or "")
+    assert "5.jpg" in page.text
+    assert len(page.of("figure")) == 12
+    with pytest.raises(MissingExtraError, match=r"a map needs matplotlib") as refused:
+        answer.plot()
+    assert "pictures" in (refused.value.remedy or "")
+
+
 class Display:
     """A notebook's own, as far as bars go: what it showed, as text."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,8 +18,6 @@ from PIL import Image
 from shapely import contains_xy
 
 from geosearch.database.connection import Database
-from geosearch.density import Region
-from geosearch.density.regions import highest_density_regions
 from geosearch.export import canvas
 from geosearch.export.projections import AzimuthalEquidistant, EqualEarth, Projection
 from geosearch.export.surroundings import (
@@ -154,7 +151,7 @@ def _draw_density(
     log_density = canvas.painted(projection, shape, partial(_log_density, answer), -np.inf)
     share = np.exp(log_density - log_density.max())
     _shade(axes, projection, share**0.7, theme, 1.0, "bilinear")
-    for level, region in drawn_regions(answer).items():
+    for level, region in answer.regions_at(tuple(_REGION_STYLES)).items():
         # A region's outline is where the density has one value: draw that contour, which is
         # smooth, in place of the stored cells' steps and their cuts at the antimeridian.
         outline = np.concatenate([np.array(p.exterior.coords) for p in region.geometry.geoms])
@@ -221,19 +218,6 @@ def _outline(
         linewidths=[width],
         zorder=3,
     )
-
-
-def drawn_regions(answer: Localization) -> Mapping[float, Region]:
-    """The answer's 50 % and 90 % regions; computed again where they were not recorded."""
-    if all(level in answer.regions for level in _REGION_STYLES):
-        return {level: answer.regions[level] for level in _REGION_STYLES}
-    levels, calibrated = tuple(_REGION_STYLES), answer.calibrated
-    if answer.fused is not None and answer.place is not None:
-        return answer.fused.place(levels, answer.place, regions=True).regions
-    if calibrated is not None:
-        return calibrated.judge(levels, regions=True).regions
-    density = answer.density
-    return {} if density is None else highest_density_regions(density, levels)
 
 
 def _log_density(answer: Localization, lat: Array, lon: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -17,6 +17,7 @@ from geosearch.calibration.fitted import Judged, Pooled
 from geosearch.density import METHODS as DENSITY_METHODS
 from geosearch.density import Mixture, Mode, Place, Region, area_at, level_at
 from geosearch.density.pooling import PooledDensity
+from geosearch.density.regions import highest_density_regions
 from geosearch.errors import InputError, PhotoRejected, Reason
 from geosearch.json_record import plain
 from geosearch.query import Query
@@ -367,6 +368,8 @@ class Localization:
 
         Raises
         ------
+        MissingExtraError
+            Matplotlib is not installed: the extra `pictures`.
         InputError
             It is not an answer of an open `Geosearch`.
 
@@ -451,6 +454,22 @@ class Localization:
     def regions(self) -> Mapping[float, Region]:
         """Level → the smallest area that holds that share."""
         return self.place.regions if self.place else {}
+
+    def regions_at(self, levels: Sequence[float]) -> Mapping[float, Region]:
+        """`regions` at these levels (0 to 1), computed again where they were not recorded.
+
+        Examples
+        --------
+        >>> gs.load(1).regions_at([0.9])[0.9].area_km2 > 0
+        True
+        """
+        if all(level in self.regions for level in levels):
+            return {level: self.regions[level] for level in levels}
+        if self.fused is not None and self.place is not None:
+            return self.fused.place(tuple(levels), self.place, regions=True).regions
+        if self.calibrated is not None:
+            return self.calibrated.judge(tuple(levels), regions=True).regions
+        return {} if self.density is None else highest_density_regions(self.density, levels)
 
     @property
     def weights(self) -> NDArray[np.float64]:

@@ -29,7 +29,9 @@ def answer_html(
     """The map that was `drawn`, and the first neighbours, with thumbnails by the ids of photos."""
     stream = BytesIO()
     pieces = []
-    if drawn is not None:
+    if drawn is None:
+        pieces.append(f"<div>{shown(repr(answer), 400)}</div>")
+    else:
         drawn.save(stream, "WEBP", quality=82)
         label = f"Map of {PurePosixPath(answer.photo).name}"
         pieces.append(_image(stream.getvalue(), label, "width:100%;max-width:1000px"))
@@ -43,7 +45,7 @@ def answer_html(
         pieces.append(f'<div style="margin:6px 0 4px;font-size:12px">{said}</div>')
         row = "display:flex;flex-wrap:wrap;gap:8px;max-width:1000px"
         pieces.append(f'<div style="{row}">{"".join(cards)}</div>')
-    return f"<div>{''.join(pieces)}</div>" if pieces else f"<div>{shown(repr(answer), 400)}</div>"
+    return f"<div>{''.join(pieces)}</div>"
 
 
 def _card(answer: Localization, index: int, thumbnail: bytes | None) -> str:

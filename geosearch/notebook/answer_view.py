@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+import shapely
+
 from geosearch.database.connection import Database
 from geosearch.database.pool import ClosedError
-from geosearch.errors import DatabaseError, PhotoRejected
+from geosearch.errors import DatabaseError, MissingExtraError, PhotoRejected
+from geosearch.installation import optional
 from geosearch.localization import Localization
+from geosearch.localization.pictures import LEVELS
 from geosearch.notebook.frames import geo_frame
 from geosearch.retrieval.photo_list import read_thumbnails
 from geosearch.storage import is_remote
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 
     from geosearch.export.map import Scene
 
+_WHAT = "a map"
 #: Of a figure that is made for a plot, inches; the attribution stands below.
 _WIDTH, _BELOW = 9.0, 0.25
 #: What is left out of a picture because the database was closed, or is gone.
@@ -42,8 +48,6 @@ class AnswerView:
 
     def html(self, answer: Localization) -> str:
         """The map, with the query where its file is here, and the neighbours."""
-        from geosearch.export import canvas
-        from geosearch.export.map import map_figure
         from geosearch.notebook.answer_html import NEIGHBOURS, answer_html
 
         thumbnails: dict[int, bytes] = {}
@@ -53,11 +57,21 @@ class AnswerView:
                 thumbnails = read_thumbnails(connection, shown)
         except _GONE:
             pass
-        drawn = canvas.image_of(map_figure(answer, self._scene(answer), _picture(answer)))
+        drawn = None
+        with suppress(MissingExtraError):
+            drawn = self._drawn(answer)
         return answer_html(answer, drawn, thumbnails)
+
+    def _drawn(self, answer: Localization) -> Image.Image:
+        optional(_WHAT, "pictures", "matplotlib")
+        from geosearch.export import canvas
+        from geosearch.export.map import map_figure
+
+        return canvas.image_of(map_figure(answer, self._scene(answer), _picture(answer)))
 
     def plot(self, answer: Localization, axes: Axes | None) -> Axes:
         """The map without what stands beside it; the legend is its own."""
+        optional(_WHAT, "pictures", "matplotlib")
         from geosearch.export import canvas
         from geosearch.export.map import draw_on, legend
         from geosearch.export.surroundings import attribution
@@ -114,13 +128,9 @@ def _picture(answer: Localization) -> Image.Image | None:
 
 
 def _places(answer: Localization) -> Iterator[dict[str, Any]]:
-    import shapely
-
-    from geosearch.export.map import drawn_regions
-
     if answer.lat is not None and answer.lon is not None:
         yield {"kind": "estimate", "geometry": shapely.Point(answer.lon, answer.lat)}
-        for level, region in drawn_regions(answer).items():
+        for level, region in answer.regions_at(LEVELS).items():
             shape = {"level": level, "area_km2": region.area_km2, "geometry": region.geometry}
             yield {"kind": "region"} | shape
     if answer.truth is not None:
