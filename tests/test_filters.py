@@ -280,7 +280,7 @@ def test_a_filter_reaches_as_far_in_sql(world: World) -> None:
                     """
                     SELECT geosearch.filter_places(geosearch.make_filter(
                         %s::geometry, ST_SetSRID(ST_Point(%s, %s), 4326), %s,
-                        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+                        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
                     ))
                     """,
                     (None if within is None else f"SRID=4326;{within.wkt}", lon, lat, km),

@@ -21,7 +21,7 @@ from shapely import box, from_wkb
 
 from geosearch.calibration import Calibration, Fitted
 from geosearch.calibration.calibration_fit import START, fit
-from geosearch.calibration.calibration_rows import count_passing, save
+from geosearch.calibration.calibration_rows import count_passing, list_calibrations, save
 from geosearch.calibration.domain import Domain
 from geosearch.calibration.example import Example, calibrated
 from geosearch.calibration.fitted import Spacing
@@ -33,7 +33,7 @@ from geosearch.database.role_grants import grant_role
 from geosearch.density.caps import cap_mass
 from geosearch.errors import DatabaseError
 from geosearch.features.model_rows import find_model
-from geosearch.localization import Localization, Request
+from geosearch.localization import Localization, Request, load, reproduce
 from geosearch.localization.localizing import answer_query, chosen_parameters
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter, where
@@ -231,6 +231,14 @@ class World:
         assert made.id is not None
         return made.id
 
+    def fitted_as(self, calibration: int) -> Fitted:
+        """What a calibration fitted."""
+        return next(one.fitted for one in self._listed() if one.id == calibration)
+
+    def _listed(self) -> list[Calibration]:
+        with self.owner.connection() as connection:
+            return list_calibrations(connection)
+
     def remove(self, calibration: int) -> None:
         with self.owner.connection() as connection:
             connection.execute(
@@ -422,6 +430,49 @@ def test_a_stored_photo_is_calibrated_without_itself(world: World) -> None:
     assert "was fitted for" not in row["calibration_remark"]
     assert row["presence"] == pytest.approx(expected.presence, abs=1e-6)
     assert row["radius_90_km"] == pytest.approx(expected.radius_km[0.9], rel=1e-3)
+
+
+def test_an_answer_recorded_in_sql_is_one_like_others(world: World) -> None:
+    with world.owner.connection() as connection:
+        (answered,) = call(
+            connection, "localize_photo", photo=world.photo, model=MODEL, collections=["open"]
+        )
+        row = connection.execute(
+            "SELECT geosearch.record_photo(%s, %s, filter => %s)",
+            (world.photo, MODEL, Jsonb({"collection": "open"})),
+        ).fetchone()
+        assert row is not None
+    recorded = load(world.owner, row[0])
+    assert recorded.parameters.calibration_id == answered["calibration"] == world.calibrations[0]
+    assert recorded.parameters.fitted == world.fitted_as(world.calibrations[0])
+    assert great_circle_km(recorded.lat or 0, recorded.lon or 0, *at(answered)) < 1e-6
+    assert recorded.modes[0].lat == pytest.approx(recorded.lat, abs=1e-6)
+    assert list(recorded.radius_km.values()) == pytest.approx(
+        [answered["radius_50_km"], answered["radius_90_km"]]
+    )
+    assert len(recorded.neighbours) == len(recorded.weights) == answered["neighbours"]
+    assert recorded.weights.sum() == pytest.approx(1)
+    assert world.photo not in recorded.neighbours.photo_id
+    assert recorded.place_name
+    again = reproduce(world.owner, row[0])
+    assert again.neighbours_same
+    assert again.shift_km is not None
+    assert again.shift_km < 1e-3
+
+
+def test_who_may_not_record_answers_may_not_in_sql(world: World) -> None:
+    with (
+        world.reader.connection() as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        connection.transaction(),
+    ):
+        connection.execute("SELECT geosearch.record_photo(%s, %s)", (world.photo, MODEL))
+
+
+def at(row: dict[str, Any]) -> tuple[float, float]:
+    """Latitude and longitude of the estimate of a row."""
+    point = from_wkb(row["estimate"])
+    return point.y, point.x
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,48 @@ def density(
 
 
 @app.command()
+def tiles(
+    context: typer.Context,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.pmtiles", help="Archive to write.")
+    ],
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Layer; may be repeated. [default: photos]"),
+    ] = None,
+    localization_id: Annotated[
+        int | None, typer.Option("--id", metavar="ID", help="Only of this answer.")
+    ] = None,
+    max_zoom: Annotated[
+        int, typer.Option(metavar="Z", help="Down to this zoom; maps enlarge it beyond.")
+    ] = 12,
+    as_json: JsonOption = False,
+) -> None:
+    """Write layers as vector tiles in one file, PMTiles, which a map reads from any web server.
+
+    Example: geosearch export tiles --layer photos --layer estimates -o photos.pmtiles
+    """
+    from geosearch.export.tile_archive import find_layers, write_tiles
+
+    check_ending("-o", output, (".pmtiles",))
+    layers = find_layers(layer or [PHOTOS.name])
+    with (
+        database(context) as opened,
+        opened.connection() as connection,
+        progress("export", "tiles") as report,
+    ):
+        count = write_tiles(
+            connection, output, layers, answer=localization_id, max_zoom=max_zoom, progress=report
+        )
+    names = [each.name for each in layers]
+    answer(
+        as_json,
+        {"layers": names, "tiles": count, "max_zoom": max_zoom, "output": output},
+        f"{count:,} tiles of {', '.join(names)}, zoom 0 to {max_zoom}, in {output}",
+    )
+
+
+@app.command()
 @selecting
 def qgis(
     context: typer.Context,

@@ -49,7 +49,7 @@ CREATE FUNCTION geosearch.make_filter(
     within geometry, near geometry, near_km float8,
     taken_after timestamptz, taken_before timestamptz,
     collections text[], authors text[], not_authors text[], licences text[],
-    accuracy_m real, not_photos bigint[], filter jsonb
+    accuracy_m real, not_photos bigint[], filter jsonb DEFAULT NULL
 )
 RETURNS geosearch.photo_filter
 LANGUAGE plpgsql STABLE PARALLEL SAFE
