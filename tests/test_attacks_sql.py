@@ -111,7 +111,8 @@ PARTS = (
     "few_enough", "search_setting", "use_index", "found_recall", "recall_curve", "exact_cost",
     "ring_radii", "rings_within", "interpolated", "logistic", "numbers", "filter_json",
     "filter_parts", "filter_words", "calibration_for", "calibration_differs", "domain_words",
-    "country_at", "town_at", "stated_position",
+    "country_at", "town_at", "stated_position", "leaf_condition", "leaf_setting", "leaf_plan",
+    "leaf_deeper", "leaf_candidates", "search_leaves", "circle_boxes",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',
