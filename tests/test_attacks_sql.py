@@ -74,6 +74,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
         f"[{','.join(['1'] * 16)}]", None, f"[{','.join(['0'] * 16)}]", "[1]",
         f"[{','.join(['6e-8'] * 16)}]", f"[{','.join(['65504'] * 16)}]",
     ),
+    "leaves": ('(1,1,place,0,"{-180,-90,180,90}",,)', None, "(,,,,,,)"),
     "photo_filter": (
         "(,,,,,,,,,,)", None, "(,,NaN,,,,,,,,)", "(,,,infinity,,,,,,NaN,)",
     ),
@@ -111,7 +112,8 @@ PARTS = (
     "few_enough", "search_setting", "use_index", "found_recall", "recall_curve", "exact_cost",
     "ring_radii", "rings_within", "interpolated", "logistic", "numbers", "filter_json",
     "filter_parts", "filter_words", "calibration_for", "calibration_differs", "domain_words",
-    "country_at", "town_at", "stated_position",
+    "country_at", "town_at", "stated_position", "leaf_condition", "leaf_setting", "leaf_plan",
+    "leaf_deeper", "leaf_candidates", "search_leaves", "circle_boxes",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',

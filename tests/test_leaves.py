@@ -260,7 +260,7 @@ def test_a_build_that_was_stopped_goes_on_where_it_was(
 
 
 def test_families_come_and_go_and_are_remembered(database: Database) -> None:
-    world = add_world(database, 800)
+    world = add_world(database, 400)
 
     def index(families: list[str] | None) -> set[str]:
         done = index_model(database, world.model, DIMENSION, 0.9, 5, leaves=families, force=True)

@@ -13,7 +13,7 @@ from geosearch.json_record import Record
 from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.neighbours import nearest
-from geosearch.retrieval.plan import Plan, leaf_plan
+from geosearch.retrieval.plan import Plan, part_plan
 from geosearch.retrieval.search import Search
 
 
@@ -46,7 +46,8 @@ def explain(
         leaves = None
         if plan.strategy == "leaves":
             share = plan.matches / max(known.total, 1)
-            leaves = leaf_plan(connection, known, k, share, references.reach(connection))
+            reach = references.reach(connection)
+            _, leaves = part_plan(connection, known, k, share, share, reach)
         lines = Search(connection, known, query, k, references).explain(plan.ef_search, leaves)
     return Explanation(found.plan, tuple(map(_shortened, lines)), len(found))
 

@@ -25,7 +25,7 @@ from geosearch.retrieval.plan import (
     found_recall,
     index_plan,
     leaf_deeper,
-    leaf_plan,
+    part_plan,
 )
 from geosearch.retrieval.search import Compared, Rows, Search
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
@@ -289,9 +289,10 @@ def _nearest_open(
         # Unless most pass, photos like the query may be just those that do, or none of them.
         likes = share if share >= known.most else search.likes()
         if known.leaves:
-            leaves = leaf_plan(connection, known, k, share, where.reach(connection))
-        leaf_ms = None if leaves is None else leaves.ms
-        plan = index_plan(connection, known, k, share, likes, leaf_ms)
+            reach = where.reach(connection)
+            plan, leaves = part_plan(connection, known, k, share, likes, reach)
+        else:
+            plan = index_plan(connection, known, k, share, likes)
     if isinstance(plan, str):
         short = plan
     else:

@@ -70,17 +70,21 @@ def index_plan(
     k: int,
     share: float | None = None,
     likes: float | None = None,
-    leaf_ms: float | None = None,
 ) -> Plan | str:
-    """Search by the index, or why exact search is to be preferred, or leaves, which cost `leaf_ms`.
+    """Search by the index, or why exact search is to be preferred.
 
     About a `share` of the photos pass the filter, None where there is none, and of those most like
     the query the share `likes`.
     """
-    asked = (known.tuning, known.total, k, share, likes, leaf_ms)
-    ef_search, matches, reason = _decided(connection, known, _INDEX_PLAN, *asked)
+    decided = _decided(connection, known, _INDEX_PLAN, known.tuning, known.total, k, share, likes)
+    return _index_plan(known, k, share is None, *decided)
+
+
+def _index_plan(
+    known: Facts, k: int, everything: bool, ef_search: int | None, matches: int, reason: str
+) -> Plan | str:
     if ef_search is None:
-        return str(reason)
+        return reason
     assert known.index is not None
     return Plan(
         "ann",
@@ -90,7 +94,7 @@ def index_plan(
         False,
         None,
         # Candidates by bits must be ranked by the whole embedding: all there are are taken.
-        candidates=k if share is None and not known.index.quantized else ef_search,
+        candidates=k if everything and not known.index.quantized else ef_search,
         ef_search=ef_search,
         index=known.index.name,
         index_file=known.index.file_number,
@@ -99,11 +103,11 @@ def index_plan(
 
 def index_pays(connection: Connection, rows: int, k: int) -> bool:
     """Whether an index over so many rows would be taken for `k` neighbours of all photos."""
-    row = connection.execute(_INDEX_PLAN, (None, rows, k, None, None, None)).fetchone()
+    row = connection.execute(_INDEX_PLAN, (None, rows, k, None, None)).fetchone()
     return row is not None and row[0] is not None
 
 
-_INDEX_PLAN = "SELECT * FROM geosearch.index_plan(%s, %s, %s, %s, %s, %s)"
+_INDEX_PLAN = "SELECT * FROM geosearch.index_plan(%s, %s, %s, %s, %s)"
 
 
 class LeafPlan(NamedTuple):
@@ -121,12 +125,12 @@ class LeafPlan(NamedTuple):
     reason: str
 
 
-def leaf_plan(
-    connection: Connection, known: Facts, k: int, share: float, reach: Reach
-) -> LeafPlan | None:
-    """Search by leaves for what passes a filter that reaches so far; None where that does not pay.
+def part_plan(
+    connection: Connection, known: Facts, k: int, share: float, likes: float, reach: Reach
+) -> tuple[Plan | str, LeafPlan | None]:
+    """As `index_plan`, for what passes a filter that reaches so far; and how leaves are searched.
 
-    About a `share` of the photos pass it.
+    None where these do not pay.
     """
     asked = {
         "model": known.model_id,
@@ -134,21 +138,27 @@ def leaf_plan(
         "total": known.total,
         "k": k,
         "share": share,
+        "likes": likes,
         "places": None if reach.places is None else [list(box) for box in reach.places],
         "after": reach.after,
         "before": reach.before,
         "authors": None if reach.authors is None else sorted(reach.authors),
     }
-    row = connection.execute(_LEAF_PLAN, asked, prepare=True).fetchone()
+    row = connection.execute(_PART_PLAN, asked, prepare=True).fetchone()
     assert row is not None
-    return None if row[0] is None else LeafPlan(*row)
+    leaves = None if row[0] is None else LeafPlan(*row[:-3])
+    return _index_plan(known, k, False, *row[-3:]), leaves
 
 
-_LEAF_PLAN = """
-SELECT * FROM geosearch.leaf_plan(
+_PART_PLAN = """
+SELECT leaf.*, index.*
+FROM geosearch.leaf_plan(
     %(model)s, %(tuning)s, %(total)s, %(k)s, %(share)s, %(places)s::float8[], %(after)s, %(before)s,
     %(authors)s::text[]
-)
+) AS leaf,
+geosearch.index_plan(
+    %(tuning)s, %(total)s, %(k)s, %(share)s, %(likes)s, leaf.ms
+) AS index
 """
 
 

@@ -307,7 +307,7 @@ RETURN CASE family
 END;
 
 COMMENT ON FUNCTION geosearch.leaf_condition(text, float8[]) IS
-    'The condition of a leaf''s index: what a search repeats to the letter, so that it is taken.';
+    'The condition of a leaf''s index, which a search repeats so that it is taken.';
 
 CREATE FUNCTION geosearch.leaf_setting(
     tuning bigint,      -- of the whole index: what exact search costs
@@ -355,6 +355,7 @@ CREATE FUNCTION geosearch.leaf_plan(
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, pg_temp
+SET extra_float_digits = 1
 AS $$
 BEGIN
     matches := round(share * total);
@@ -368,7 +369,7 @@ BEGIN
     FROM (
         SELECT
             t.id AS tuning, t.family, count(*) AS leaves,
-            array_agg(leaf_condition(l.family, l.bounds) ORDER BY l.id) AS conditions,
+            array_agg(pg_get_expr(i.indpred, i.indrelid) ORDER BY l.id) AS conditions,
             max(c.reltuples) AS largest
         FROM tunings AS t
         JOIN leaves AS l ON l.model_id = t.model_id AND l.family = t.family AND l.level = t.level
