@@ -153,8 +153,7 @@ def claim_times(database: Database, rows: int) -> dict[str, float]:
         with one_of_several(database, "claims", DatabaseError("taken")) as lease:
             claims = Claims(database, model, lease, None, None, retry=False)
             with database.connection() as connection:
-                claims.survey(connection)
-            start = claims.first(0)
+                start, _, _ = claims.survey(connection)
             assert start is not None
             walk, each = claims.walk(start, 64), []
             for _ in range(12):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geosearch.database import leases
 from geosearch.features.backbones import PLUGINS
 from geosearch.features.description import Source
 from tests.test_embed import DESCRIPTION, MeanColours
+
+
+#: Set for processes that are killed: what they had claimed is soon anybody's.
+SHORT_LEASES = "SLEEPING_BACKBONE_SHORT_LEASES"
+if SHORT_LEASES in os.environ:
+    leases._TERM_S, leases._RENEWED_S = 3.0, 0.5
 
 
 class Sleeping(MeanColours):

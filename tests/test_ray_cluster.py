@@ -22,7 +22,7 @@ from psycopg import sql
 
 from geosearch.database.connection import Database
 from tests.rows import fetch
-from tests.sleeping_backbone import install
+from tests.sleeping_backbone import SHORT_LEASES, install
 from tests.test_embed import put, write_photos
 
 pytestmark = [
@@ -94,6 +94,7 @@ class World:
             "PYTHONPATH": f"{folder / 'plugin'}:{ROOT}",
             "GEOSEARCH_DATABASE_URL": url,
             "OMP_NUM_THREADS": "1",
+            SHORT_LEASES: "yes",
             "RAY_USAGE_STATS_ENABLED": "0",
             # A busy machine takes its time to start a node; a lost head is soon given up.
             "RAY_agent_register_timeout_ms": "100000",

@@ -37,7 +37,9 @@ class Pending:
 
 
 # Photos to embed: without an embedding of the model but with one of the model it comes of, if it
-# comes of one, and not rejected for good, nor since those who share the work began.
+# comes of one, and not rejected for good, nor since those who share the work began. What begins
+# with {each} is asked photo by photo, by index, where few are wanted: the tables grow meanwhile,
+# and the planner does not know of it.
 _TO_DO = """
     FROM {photos} AS photos
     WHERE (%(collection)s::bigint IS NULL OR photos.collection_id = %(collection)s)
@@ -45,45 +47,48 @@ _TO_DO = """
         AND NOT EXISTS (
             SELECT FROM {embeddings} AS embeddings
             WHERE embeddings.model_id = %(model)s AND embeddings.photo_id = photos.id
+                AND embeddings.shelf = photos.shelf {each}
         )
         AND NOT EXISTS (
             SELECT FROM {queries} AS queries
             WHERE queries.model_id = %(model)s AND queries.photo_id = photos.id
+                AND queries.shelf = photos.shelf {each}
         )
         AND (
             %(base)s::bigint IS NULL
             OR EXISTS (
                 SELECT FROM {embeddings} AS embeddings
                 WHERE embeddings.model_id = %(base)s AND embeddings.photo_id = photos.id
+                    AND embeddings.shelf = photos.shelf
             )
             OR EXISTS (
                 SELECT FROM {queries} AS queries
                 WHERE queries.model_id = %(base)s AND queries.photo_id = photos.id
+                    AND queries.shelf = photos.shelf
             )
         )
+        AND photos.id >= %(first)s
 """
 _REJECTED = """
         EXISTS (
             SELECT FROM {rejects} AS rejects
             WHERE rejects.model_id = %(model)s
                 AND rejects.photo_id = photos.id
+                AND rejects.shelf = photos.shelf
                 AND (
                     rejects.created_at >= %(since)s
                     OR NOT %(retry)s AND rejects.stage <> 'read'
                 )
+            {each}
         )
 """
 _SURVEY: LiteralString = """
     WITH to_do AS (SELECT photos.id, {rejected} AS skipped {to_do})
     SELECT
-        coalesce(max(id), 0), count(*) FILTER (WHERE NOT skipped), count(*) FILTER (WHERE skipped)
+        min(id) FILTER (WHERE NOT skipped), coalesce(max(id), 0),
+        count(*) FILTER (WHERE NOT skipped), count(*) FILTER (WHERE skipped)
     FROM to_do
-"""
-_FIRST: LiteralString = """
-    SELECT photos.id {to_do}
-        AND NOT {rejected} AND photos.id >= %(first)s AND photos.id <= %(last)s
-    ORDER BY photos.id
-    LIMIT 1
+    WHERE %(last)s::bigint IS NULL OR id <= %(last)s
 """
 _LIVE = """
     EXISTS (
@@ -98,10 +103,11 @@ _CLAIM: LiteralString = """
         SELECT photos.id, photos.collection_id, photos.uri, photos.sha256,
             photos.geom IS NOT NULL AS reference, photos.shelf
         {to_do}
-            AND NOT {rejected} AND photos.id >= %(first)s AND photos.id <= %(last)s
+            AND NOT {rejected} AND photos.id <= %(last)s
             AND NOT EXISTS (
                 SELECT FROM {claims} AS claims
-                WHERE claims.model_id = %(model)s AND claims.photo_id = photos.id AND {live}
+                WHERE claims.model_id = %(model)s AND claims.photo_id = photos.id
+                    AND claims.shelf = photos.shelf AND {live} {each}
             )
         ORDER BY photos.id
         LIMIT %(count)s
@@ -135,14 +141,16 @@ _END: LiteralString = """
 """
 
 
-def filled(connection: Connection, template: LiteralString) -> sql.Composed:
+def filled(
+    connection: Connection, template: LiteralString, each: LiteralString = ""
+) -> sql.Composed:
     """A statement over what this login may write."""
     names = ("photos", "rejects", "claims", "embeddings", "queries")
-    tables = writable_tables(connection, *names)
-    parts = {"to_do": sql.SQL(_TO_DO), "rejected": sql.SQL(_REJECTED), "live": sql.SQL(_LIVE)}
-    return sql.SQL(template).format(
-        **tables, **{name: part.format(**tables) for name, part in parts.items()}
-    )
+    parts: dict[str, sql.Composable] = dict(writable_tables(connection, *names))
+    parts["each"] = sql.SQL(each)
+    for name, part in (("to_do", _TO_DO), ("rejected", _REJECTED), ("live", _LIVE)):
+        parts[name] = sql.SQL(part).format(**parts)
+    return sql.SQL(template).format(**parts)
 
 
 @dataclass
@@ -160,21 +168,26 @@ class Claims:
     base: int | None
     retry: bool
     counted: int = 0
-    _last: int = field(default=0, init=False)
+    _last: int | None = field(default=None, init=False)
 
-    def survey(self, connection: Connection) -> tuple[int, int]:
-        """Number of photos to do, and of those skipped. Later photos are the next run's."""
-        row = connection.execute(filled(connection, _SURVEY), self._asked()).fetchone()
-        assert row is not None
-        self._last = row[0]
-        return row[1], row[2]
+    def survey(self, connection: Connection) -> tuple[int | None, int, int]:
+        """The first photo to do, how many there are, and how many are skipped.
+
+        Later photos are the next run's.
+        """
+        first, self._last, pending, skipped = self._look(connection, 0)
+        return first, pending, skipped
 
     def first(self, start: int) -> int | None:
         """The first photo to do from this id on, claimed or not; None once all is done."""
         with self.database.connection() as connection:
-            asked = self._asked() | {"first": start}
-            row = connection.execute(filled(connection, _FIRST), asked).fetchone()
-        return None if row is None else int(row[0])
+            return self._look(connection, start)[0]
+
+    def _look(self, connection: Connection, start: int) -> tuple[int | None, int, int, int]:
+        asked = self._asked() | {"first": start}
+        row = connection.execute(filled(connection, _SURVEY), asked).fetchone()
+        assert row is not None
+        return row[0], row[1], row[2], row[3]
 
     def walk(self, start: int, least: int) -> Iterator[Pending]:
         """Photos from this id on that nobody is at, claimed by and by, at least so many at once."""
@@ -192,7 +205,7 @@ class Claims:
             connection.cursor(row_factory=class_row(Pending)) as cursor,
         ):
             asked = self._asked() | {"first": first, "count": count}
-            claimed = cursor.execute(filled(connection, _CLAIM), asked).fetchall()
+            claimed = cursor.execute(filled(connection, _CLAIM, "OFFSET 0"), asked).fetchall()
         self.counted += len(claimed)
         return claimed
 

@@ -202,7 +202,7 @@ class _Run:
         }
         with self._database.connection() as connection:
             self._id = start_run(connection, "embed", claims.collection, options, model_id=model.id)
-            self._pending, self._skipped = claims.survey(connection)
+            self._first, self._pending, self._skipped = claims.survey(connection)
             self._before = self._done_by_all(connection)
         #: `embedded`, `rejected`, and `late`: others had them after all.
         self._counts: Counter[str] = Counter()
@@ -211,7 +211,7 @@ class _Run:
     def embed(self) -> EmbedSummary:
         """Embed until nothing is left to do, whoever does it, as the database says."""
         self._report(0)
-        start = self._claims.first(0) if self._pending else None
+        start = self._first
         while start is not None:
             before = self._claims.counted
             photos = self._claims.walk(start, self._workers * _AHEAD * self._batch_size)

@@ -86,7 +86,7 @@ def _connected(ray: Any, address: str) -> Iterator[Cluster]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"no Ray cluster can be reached at {address}: {error}",
-            "Start one: ray start --head (docs/cluster.md).",
+            "See how one is started: docs/cluster.md",
         ) from error
     try:
         yield Cluster(ray)
