@@ -799,6 +799,18 @@ def test_a_bulk_is_taken_back_at_once_and_nothing_else(
         assert geosearch("review", "undo", *wrong).code == 2
 
 
+def decide_beside(photos: Database, other: Callable[[], object]) -> None:
+    """Decide on photos 3 and 4 in one transaction; another begins in between, who has to wait."""
+    with ThreadPoolExecutor(1) as threads, photos.own_connection() as mine:
+        decide(mine, answer(3, 1), "accept", as_reference=True)
+        done = threads.submit(other)
+        while not fetch(photos, WAITING):
+            assert not done.done()
+        decide(mine, answer(4, 1), "accept", as_reference=True)
+        mine.commit()
+        done.result()
+
+
 def test_who_decides_on_several_photos_at_once_with_another_waits_and_goes_on(
     photos: Database,
 ) -> None:
@@ -807,14 +819,7 @@ def test_who_decides_on_several_photos_at_once_with_another_waits_and_goes_on(
             for key in (answer(4), answer(3)):
                 decide(connection, key, "accept", as_reference=True)
 
-    with ThreadPoolExecutor(1) as threads, photos.own_connection() as mine:
-        decide(mine, answer(3, 1), "accept", as_reference=True)
-        done = threads.submit(others)
-        while not fetch(photos, WAITING):
-            assert not done.done()
-        decide(mine, answer(4, 1), "accept", as_reference=True)
-        mine.commit()
-        done.result()
+    decide_beside(photos, others)
     assert [position(photos, key)[4] for key in (3, 4)] == [answer(3), answer(4, 1)]
 
 
@@ -822,20 +827,13 @@ def test_who_decides_on_several_photos_at_once_with_another_waits_and_goes_on(
 def test_who_moves_photos_waits_for_who_decides_on_many(photos: Database, to: str) -> None:
     def move() -> None:
         if to == "position":
-            correct_positions(photos, ids=[3, 4], to="1,2")
+            correct_positions(photos, ids=[2, 4], to="1,2")
         else:
-            move_photos(photos, ids=[3, 4], to="elsewhere")
+            move_photos(photos, ids=[2, 4], to="elsewhere")
 
     with photos.connection() as connection:
         ensure_collection(connection, "elsewhere")
-    with ThreadPoolExecutor(1) as threads, photos.own_connection() as mine:
-        decide(mine, answer(2, 1), "accept", as_reference=True)
-        done = threads.submit(move)
-        while not fetch(photos, WAITING):
-            assert not done.done()
-        decide(mine, answer(4, 1), "accept", as_reference=True)
-        mine.commit()
-        done.result()
+    decide_beside(photos, move)
     assert position(photos, 4)[0] == ("corrected" if to == "position" else "reviewed")
 
 

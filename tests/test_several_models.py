@@ -20,7 +20,6 @@ from starlette.testclient import TestClient
 from geosearch.calibration import Calibration, Fits, Fitted
 from geosearch.calibration.calibration_rows import save
 from geosearch.calibration.fitted import Pooled
-from geosearch.calibration.kernels import STARTS
 from geosearch.database.collection_rows import ensure_collection
 from geosearch.database.connection import Database
 from geosearch.deletion.record_deletion import delete_answers, delete_model
@@ -52,6 +51,7 @@ from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
 from tests.command_line import CommandLine
 from tests.photo_files import photo
+from tests.quick_fits import quick_fits
 from tests.rows import add_embeddings, add_photos, fetch, looks, places
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -111,16 +111,7 @@ def world(module_database: Database) -> Iterator[World]:
             model = register_model(connection, external_description(name, 24))
             seen = looks(rng, lat, lon, 24)[:count]
             add_embeddings(connection, model.id, photos[:count], seen)
-    with pytest.MonkeyPatch.context() as patch:
-        fit = "geosearch.calibration.calibration_fit"
-        patch.setattr(f"{fit}.SEARCH_QUERIES", 20)
-        patch.setattr(f"{fit}.WEIGHTINGS", ("power:10",))
-        patch.setattr(f"{fit}.BANDWIDTHS", (2.0,))
-        patch.setattr(f"{fit}.SHARPNESS", (1.5,))
-        patch.setattr(f"{fit}.SIZES", ())
-        patch.setattr(f"{fit}.FOLDS", 2)
-        patch.setattr("geosearch.evaluation.calibrating.FOLDS", 2)
-        patch.setattr("geosearch.calibration.kernels.STARTS", STARTS[:1])
+    with quick_fits():
         made = calibrate(module_database, None, model=BOTH, k=20, force=True)
         yield World(module_database, made)
 

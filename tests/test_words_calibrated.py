@@ -17,7 +17,6 @@ from starlette.testclient import TestClient
 
 import geosearch
 from geosearch.calibration import Calibrated, Calibration
-from geosearch.calibration.kernels import STARTS
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.errors import InputError
@@ -32,6 +31,7 @@ from geosearch.web.access import Gate
 from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
 from tests.command_line import CommandLine
+from tests.quick_fits import quick_fits
 from tests.rows import add_embeddings, add_photos, fetch, looks
 from tests.test_embed import DESCRIPTION
 
@@ -104,20 +104,11 @@ def two_towers(_: str) -> Source:
 @pytest.fixture(scope="module")
 def model() -> Iterator[None]:
     """The spec of the model, and calibrations that search few settings."""
-    with pytest.MonkeyPatch.context() as patch:
+    with quick_fits(30, ("power:10", "softmax:0.02")) as patch:
         module = ModuleType("geosearch.features.two_towers")
         module.source = two_towers  # type: ignore[attr-defined]
         patch.setitem(sys.modules, module.__name__, module)
         patch.setitem(backbones.SOURCES, "two-towers/", "two_towers")
-        fit = "geosearch.calibration.calibration_fit"
-        patch.setattr(f"{fit}.SEARCH_QUERIES", 30)
-        patch.setattr(f"{fit}.WEIGHTINGS", ("power:10", "softmax:0.02"))
-        patch.setattr(f"{fit}.BANDWIDTHS", (2.0,))
-        patch.setattr(f"{fit}.SHARPNESS", (1.5,))
-        patch.setattr(f"{fit}.SIZES", ())
-        patch.setattr(f"{fit}.FOLDS", 2)
-        patch.setattr("geosearch.evaluation.calibrating.FOLDS", 2)
-        patch.setattr("geosearch.calibration.kernels.STARTS", STARTS[:1])
         yield
 
 

@@ -79,18 +79,13 @@ def find_collection(connection: Connection, name: str) -> int:
     return int(row[0])
 
 
-def take_turns(
-    connection: Connection, collection_ids: Iterable[int], *, counting: bool = True
-) -> None:
+def take_turns(connection: Connection, collection_ids: Iterable[int]) -> None:
     """Wait for who else decides by what these collections hold; until the transaction ends.
 
-    Who decides on many answers (`geosearch.place_reviewed`) locks photos in any order, and the
-    coverage between them: none of these locks photos meanwhile. Those that do not count the
-    coverage themselves (not `counting`) need not wait for one another, if it is not the same
-    collection.
+    And for who decides on answers (`geosearch.place_reviewed`), of many at once: that locks photos
+    in any order, and the coverage between them.
     """
-    lock = "pg_advisory_xact_lock" if counting else "pg_advisory_xact_lock_shared"
-    connection.execute(f"SELECT {lock}(hashtext('geosearch reviews'))")
+    connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext('geosearch reviews'))")
     for key in sorted(set(collection_ids)):
         connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('geosearch ingest', %s))", (key,)

@@ -39,10 +39,10 @@ class Repository:
 
     @property
     def rests_on(self) -> tuple[Path, ...]:
-        """All files that may say something of it, its folder, and which commit the cache has."""
+        """Its folder, the files that say what it is, and which commit the cache has."""
         place = self.folder.parent.parent / "refs" / (self.revision or "main")
-        files = [path for path in self.folder.iterdir() if path.is_file()]
-        return (self.folder, *sorted(files), *[place] * place.is_file())
+        files = (path for each in _BESIDE for path in sorted(self.folder.glob(each)))
+        return (self.folder, *self.weights, *files, *[place] * place.is_file())
 
     @cached_property
     def weights_sha256(self) -> str:

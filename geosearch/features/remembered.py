@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from geosearch.atomic_files import replacing
-from geosearch.errors import InputError
+from geosearch.errors import InputError, ModelError
 from geosearch.features.description import Description, Source, file_sha256
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.json_record import plain
@@ -30,11 +30,7 @@ _LIBRARIES = (
     "transformers",
 )
 _PLACES = (
-    "HOME",
-    "XDG_CACHE_HOME",
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "HUGGINGFACE_HUB_CACHE",
+    *("HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
     "TORCH_HOME",
 )
 
@@ -45,7 +41,8 @@ _VERSION = 1
 def remembered(spec: str, describe: Callable[[], Source]) -> Source:
     """What a spec stands for: as is known of it, or as `describe` says, whose errors are raised."""
     file = CacheSettings().folder() / "models" / f"{_key(spec)}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or none that holds
+    # There is none, or none that holds.
+    with suppress(OSError, ValueError, KeyError, TypeError, ModelError):
         known = json.loads(file.read_text(encoding="utf-8"))
         if known["rests_on"] == _state([Path(path) for path in known["rests_on"]]):
             return _source(known, describe)

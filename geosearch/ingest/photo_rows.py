@@ -171,7 +171,7 @@ class Store:
         """
         with self.connection.transaction():
             # Two ingests into one collection take turns, batch by batch.
-            take_turns(self.connection, [self.collection_id], counting=False)
+            take_turns(self.connection, [self.collection_id])
             self._find_place()
             examined = [item for item in items if isinstance(item, Examined)]
             stored = self._stored([each.item for each in examined])
