@@ -1,6 +1,6 @@
 """Every block of code of the documentation runs, or says on the page why the tests cannot run it.
 
-The blocks of a page run in order, in a folder and a database of their own, which are as `PREPARED`
+The blocks of a page run in order, in a folder and a database of their own, which are as `world`
 leaves them: photos of Switzerland in ~/Pictures, stored, embedded and answered, under the numbers
 that the pages speak of. Questions are answered by yes. What would take minutes gets a smaller task.
 """
@@ -36,6 +36,7 @@ from tests.test_web_api import serving
 #: Pages whose blocks other tests run, with other data.
 ELSEWHERE = {
     "docs/my-photos.md": "test_my_photos.py",
+    "docs/python.md": "test_python_reference.py",
     "docs/sql.md": "test_sql_cookbook.py",
     "docs/web.md": "test_web_api.py",
 }
@@ -277,9 +278,9 @@ def smaller(script: str) -> str:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_is_run_or_says_why_not(page: str) -> None:
     for block in blocks_of(page):
-        assert block.language in LANGUAGES, f"{block}: say in which language it is"
-        if block.language == "text" and page not in ELSEWHERE:
-            assert block.not_run, f"{block}: text is not run: say what it is"
+        assert block.language, f"{block}: say in which language it is"
+        if block.language not in LANGUAGES or (block.language == "text" and page not in ELSEWHERE):
+            assert block.not_run, f"{block}: it is not run: say why in a comment before it"
 
 
 @pytest.mark.parametrize("page", PAGES)
