@@ -13,6 +13,7 @@ from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
 from reference.command_pages import FOLDER, command_pages
+from reference.markdown import NOT_RUN
 from reference.python_page import python_page
 from reference.rest_page import description, rest_page
 from reference.settings_page import errors_page, settings_page
@@ -25,8 +26,6 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
-#: The mark of a block of code that no test runs, and why.
-NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->$", re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?:docs/)?([\w./-]+)")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+#: The mark of a block of code that no test runs, and why.
+NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->$", re.MULTILINE)
+
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; cells are one line, and a bar in them stays a bar."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import shlex
 from pathlib import Path
 
@@ -14,11 +13,11 @@ from geosearch.calibration.calibration_rows import list_calibrations
 from geosearch.client import Geosearch
 from geosearch.database.connection import Database
 from geosearch.sphere import great_circle_km
+from tests.code_blocks import blocks_of
 from tests.command_line import CommandLine
 from tests.rows import fetch
 
-PAGE = (Path(__file__).parent.parent / "docs" / "my-photos.md").read_text(encoding="utf-8")
-COMMANDS, _, QUERIES = re.findall(r"```(?:sh|python|sql)\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS, CODE, QUERIES = (block.text for block in blocks_of("docs/my-photos.md"))
 WORDS = [shlex.split(line)[1:] for line in COMMANDS.splitlines()]
 
 
@@ -80,3 +79,8 @@ def test_they_lead_from_a_folder_to_places_in_sidecars(
     assert gs.embed().pending == 0
     assert geosearch(*WORDS[7]).out.startswith("accepted 0 answers")
     assert geosearch(*WORDS[9]).out.startswith("wrote 0 positions")
+    # The same in Python and SQL.
+    monkeypatch.setenv("GEOSEARCH_DATABASE_URL", database.url)
+    exec(CODE, {})
+    with database.connection() as connection:
+        connection.execute(QUERIES.encode())

@@ -16,9 +16,9 @@ import pytest
 
 import geosearch
 from geosearch.database.connection import Database
+from tests.code_blocks import blocks_of
 
-GUIDE = Path(__file__).parent.parent / "docs" / "python.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.M | re.S)
+BLOCKS = [block.text for block in blocks_of("docs/python.md") if block.language == "python"]
 
 NAMES = [name for name in geosearch.__all__ if not name.startswith("__")]
 #: Classes whose methods are public, too.

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from geosearch.database.connection import Database
+from tests.code_blocks import Block, blocks_of
 
 ROOT = Path(__file__).parent.parent
-
-EXAMPLE = re.compile(
-    r"^### (\d+)\. ([^\n]+)\n.*?```sql\n(.*?)```\n\n```text\n(.*?)```$", re.DOTALL | re.MULTILINE
-)
-EXAMPLES = EXAMPLE.findall((ROOT / "docs" / "sql.md").read_text(encoding="utf-8"))
+PAGE = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
+RUN = [block for block in blocks_of("docs/sql.md") if block.not_run is None]
+#: Statements, and what the page shows of each.
+EXAMPLES = [
+    (statement, text)
+    for statement, text in pairwise(RUN)
+    if (statement.language, text.language) == ("sql", "text")
+]
+OTHERS = [block for block in RUN if not any(block in example for example in EXAMPLES)]
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +40,14 @@ def shown(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def test_the_page_answers_fourteen_questions() -> None:
-    assert [int(number) for number, *_ in EXAMPLES] == list(range(1, 15))
+    questions = re.findall(r"^### (\d+)\. .+\?$", PAGE, re.MULTILINE)
+    assert [int(number) for number in questions] == list(range(1, 15))
+    assert len(EXAMPLES) >= 14
 
 
 @pytest.mark.parametrize(
     ("statement", "expected"),
-    [pytest.param(statement, text, id=question) for _, question, statement, text in EXAMPLES],
+    [pytest.param(statement.text, text.text, id=str(statement)) for statement, text in EXAMPLES],
 )
 def test_an_example_gives_what_the_page_shows(
     sample: Database, statement: str, expected: str
@@ -59,8 +67,20 @@ def test_an_example_gives_what_the_page_shows(
     assert (columns, rows) == shown(expected)
 
 
+@pytest.mark.parametrize("block", OTHERS, ids=str)
+def test_other_blocks_run(sample: Database, block: Block) -> None:
+    if block.language == "python":
+        exec(block.text.replace("postgresql://localhost/photos", sample.url), {})
+    elif block.language == "sh":
+        assert block.text == "geosearch db psql -f sql/sample.sql\n"  # the sample, made above
+    else:
+        with sample.connection() as connection:
+            for told in re.findall(r"([^;]+);(?: +-- ([^\n(]+)[^\n]*)?", block.text):
+                row = connection.execute(told[0].encode()).fetchone()
+                assert told[1].strip() in ("", *(row or ()))
+
+
 def test_the_page_names_every_argument_of_a_search(sample: Database) -> None:
-    page = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
     with sample.connection() as connection:
         rows = connection.execute(
             """
@@ -70,4 +90,4 @@ def test_the_page_names_every_argument_of_a_search(sample: Database) -> None:
             """
         ).fetchall()
     assert len(rows) > 15
-    assert [name for (name,) in rows if f"`{name}`" not in page and f"({name}," not in page] == []
+    assert [name for (name,) in rows if f"`{name}`" not in PAGE and f"({name}," not in PAGE] == []

@@ -6,7 +6,6 @@ import http.client
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -41,6 +40,7 @@ from geosearch.web.access import Caller, Gate, LoginGate
 from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
 from tests import photo_files
+from tests.code_blocks import blocks_of
 from tests.command_line import CommandLine
 from tests.vector_tiles import read_tile
 
@@ -681,7 +681,7 @@ def test_the_examples_of_the_documentation_work_and_answers_at_work_are_finished
     module_database: Database, folder: Path, tmp_path: Path
 ) -> None:
     with serving(module_database) as (place, process):
-        run_examples(place, folder, tmp_path)
+        run_examples(module_database, place, folder, tmp_path)
         with psycopg.connect(module_database.url) as lock:
             lock.execute("LOCK TABLE geosearch.all_localizations IN SHARE MODE")
             connection = http.client.HTTPConnection(place)
@@ -700,16 +700,22 @@ def waits(connection: psycopg.Connection[Any]) -> bool:
     return row is not None and row[0] > 0
 
 
-def run_examples(place: str, folder: Path, tmp_path: Path) -> None:
+def run_examples(database: Database, place: str, folder: Path, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl")
     for name, number in (("holiday", 1), ("other", 2)):
         shutil.copy(folder / "queries" / f"00000{number}.jpg", tmp_path / f"{name}.jpg")
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "web.md").read_text(), re.DOTALL)
+    blocks = [block.text for block in blocks_of("docs/web.md") if block.not_run is None]
     script = 'set -euo pipefail\ncurl() { command curl --fail-with-body -sS "$@"; echo; }\n'
+    script += f'geosearch() {{ {sys.executable} -m geosearch "$@"; }}\n'
     script += "".join(blocks).replace("localhost:8000", place)
     ran = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"GEOSEARCH_DATABASE_URL": database.url},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout[-500:]
     assert ran.stdout.count('"estimate": {"lat"') >= 6
