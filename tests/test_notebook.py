@@ -17,6 +17,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from PIL import Image
 
 import geosearch
 from geosearch import Failure, Geosearch, Localization
@@ -28,7 +29,7 @@ from geosearch.errors import (
     PhotoRejected,
 )
 from geosearch.export import canvas
-from geosearch.notebook.answer_view import AnswerView
+from geosearch.notebook.answer_view import AnswerView, query_picture
 from geosearch.progress_bar import progress_bar
 from tests.answers import make_answer, unanswered
 from tests.html_parts import Tags
@@ -97,6 +98,21 @@ def test_nothing_is_fetched_to_show_an_answer(
     shown = AnswerView(database).html(asked)
     assert "Map of secret.jpg" in shown
     assert "https" not in shown
+
+
+def test_the_query_is_shown_by_its_file_or_what_is_kept_of_it(
+    gs: Geosearch, answer: Localization, photos: Path
+) -> None:
+    large = BytesIO()
+    Image.new("RGB", (900, 900), (10, 200, 30)).save(large, "WEBP")
+    kept = replace(answer, query=replace(answer.query, picture=large.getvalue()))
+    with Image.open(photos / "5.jpg") as picture:
+        in_memory = gs.localize(picture, model=backbone(), record=False)
+    gone = replace(answer, query=replace(answer.query, uri="/photos/gone.jpg"))
+    shown = [query_picture(each) for each in (answer, kept, in_memory, gone)]
+    assert [each and each.size for each in shown] == [(360, 270), (270, 270), (360, 270), None]
+    assert shown[1] is not None
+    assert shown[1].getpixel((9, 9)) == pytest.approx((10, 200, 30), abs=3)
 
 
 def test_an_answer_is_shown_after_its_database_was_closed(

@@ -39,10 +39,7 @@ class Answers(Iterator[A], Generic[A]):
         the answers `localization_id`, `lat`, `lon` (degrees), `place`, `agreement` and what else
         `geosearch show` prints.
 
-        Raises
-        ------
-        MissingExtraError
-            pandas is not installed: the extra `notebook`.
+        Errors as of `Records.to_frame`.
 
         Examples
         --------
