@@ -177,6 +177,9 @@ def test_answers_are_a_table_with_a_row_for_each_photo(gs: Geosearch, photos: Pa
     places = answers.to_geopandas()  # those that are left
     assert places.geometry.isna().tolist() == [True, False]
     assert len(gs.localize_many([], **asked).to_geopandas()) == 0
+    failed = gs.localize_many(photos / "missing.jpg", **asked).to_frame()
+    nothing = gs.localize_many([], **asked).to_frame()
+    assert list(table) == list(failed) == list(nothing)
 
 
 def test_a_photo_that_cannot_be_read_is_a_row_or_an_error(gs: Geosearch, photos: Path) -> None:
