@@ -42,8 +42,9 @@ def progress_bar(task: str, unit: str, *, shown: bool | None = None) -> Iterator
                 redraw()
 
         yield told
-        task = bar.tasks[0]
-        bar.update(number, total=task.total or task.completed)  # which was unknown until now
+        (shown_task,) = bar.tasks
+        # Which may have been unknown until now.
+        bar.update(number, total=shown_task.total or shown_task.completed)
 
 
 def in_notebook() -> bool:

@@ -17,6 +17,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from PIL import Image
 
 import geosearch
 from geosearch import Failure, Geosearch, Localization
@@ -28,7 +29,7 @@ from geosearch.errors import (
     PhotoRejected,
 )
 from geosearch.export import canvas
-from geosearch.notebook.answer_view import AnswerView
+from geosearch.notebook.answer_view import AnswerView, query_picture
 from geosearch.progress_bar import progress_bar
 from tests.answers import make_answer, unanswered
 from tests.html_parts import Tags
@@ -99,6 +100,21 @@ def test_nothing_is_fetched_to_show_an_answer(
     assert "https" not in shown
 
 
+def test_the_query_is_shown_by_its_file_or_what_is_kept_of_it(
+    gs: Geosearch, answer: Localization, photos: Path
+) -> None:
+    large = BytesIO()
+    Image.new("RGB", (900, 900), (10, 200, 30)).save(large, "WEBP")
+    kept = replace(answer, query=replace(answer.query, picture=large.getvalue()))
+    with Image.open(photos / "5.jpg") as picture:
+        in_memory = gs.localize(picture, model=backbone(), record=False)
+    gone = replace(answer, query=replace(answer.query, uri="/photos/gone.jpg"))
+    shown = [query_picture(each) for each in (answer, kept, in_memory, gone)]
+    assert [each and each.size for each in shown] == [(360, 270), (270, 270), (360, 270), None]
+    assert shown[1] is not None
+    assert shown[1].getpixel((9, 9)) == pytest.approx((10, 200, 30), abs=3)
+
+
 def test_an_answer_is_shown_after_its_database_was_closed(
     module_database: Database, gs: Geosearch, answer: Localization
 ) -> None:
@@ -161,6 +177,9 @@ def test_answers_are_a_table_with_a_row_for_each_photo(gs: Geosearch, photos: Pa
     places = answers.to_geopandas()  # those that are left
     assert places.geometry.isna().tolist() == [True, False]
     assert len(gs.localize_many([], **asked).to_geopandas()) == 0
+    failed = gs.localize_many(photos / "missing.jpg", **asked).to_frame()
+    nothing = gs.localize_many([], **asked).to_frame()
+    assert list(table) == list(failed) == list(nothing)
 
 
 def test_a_photo_that_cannot_be_read_is_a_row_or_an_error(gs: Geosearch, photos: Path) -> None:

@@ -41,6 +41,8 @@ HEAVY = {
 }
 #: What it takes to embed a photo, and to search by it: even the latter is too much for help.
 NETWORK = {"fsspec", "onnxruntime", "PIL"}
+#: And to show it in a notebook.
+TABLES = {"IPython", "geopandas", "pandas"}
 SEARCHING = NETWORK | {"numpy", "psycopg", "rich", "shapely"}
 
 RUN = """
@@ -116,6 +118,19 @@ def test_the_options_of_a_command_load_nothing_that_searches() -> None:
     )
     # Those of servers, collections and roles are about the driver of the database.
     assert not set(ran.stdout.split()) & (HEAVY | SEARCHING - {"psycopg"})
+
+
+@pytest.mark.parametrize(
+    ("code", "left_out"),
+    [
+        ("import geosearch", HEAVY | SEARCHING),
+        ("import geosearch; geosearch.connect", TABLES | HEAVY - {"pyarrow", "scipy"}),
+    ],
+)
+def test_python_loads_what_shows_answers_when_they_are_shown(code: str, left_out: set[str]) -> None:
+    code = f"import sys; {code}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    printed = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert not set(printed.split()) & left_out
 
 
 def test_help_says_of_every_command_what_the_command_itself_says() -> None:

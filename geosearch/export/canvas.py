@@ -214,10 +214,14 @@ def add_title(figure: Figure, title: str) -> None:
     )
 
 
-def thumbnail(uri: str, size: tuple[int, int]) -> Image.Image | None:
-    """A photo in at most so many pixels across and down; None where it cannot be read."""
+def thumbnail(photo: str | bytes, size: tuple[int, int]) -> Image.Image | None:
+    """A photo, by its uri or its bytes, in at most so many pixels across and down.
+
+    None where it cannot be read.
+    """
     try:
-        image = decode(open_image(read_bytes(uri)), at_least=size[1])
+        data = photo if isinstance(photo, bytes) else read_bytes(photo)
+        image = decode(open_image(data), at_least=size[1])
     except PhotoRejected:
         return None
     return ImageOps.contain(image, size, Image.Resampling.LANCZOS)

@@ -273,6 +273,13 @@ FLAGS = (
 )
 
 
+#: Columns of a table of answers; those that are calibrated have `probability_within_…_km`, too.
+ROW = (
+    *("localization_id", "photo", "lat", "lon", "place", "agreement", "confident"),
+    *("radius_50_km", "radius_90_km", "error_km", "model", "reason", "message"),
+)
+
+
 class View(Protocol):
     """How an answer is shown: by what lies above it, with what its database has beside it."""
 
@@ -663,22 +670,14 @@ class Localization:
         >>> gs.load(1).to_row()["place"]
         '...'
         """
-        radii = {f"radius_{100 * level:g}_km": self.radius_km.get(level) for level in (0.5, 0.9)}
         likely = self.probability_within_km.items()
-        return {
-            "localization_id": self.id,
-            "photo": self.photo,
-            "lat": self.lat,
-            "lon": self.lon,
-            "place": self.place_name,
-            "agreement": self.agreement,
-            "confident": self.confident,
-            **radii,
-            **{f"probability_within_{km:g}_km": share for km, share in likely},
-            "error_km": self.error_km,
-            "model": self.model["name"],
-            "reason": None,
-            "message": None,
+        own = (
+            *(self.id, self.photo, self.lat, self.lon, self.place_name, self.agreement),
+            *(self.confident, self.radius_km.get(0.5), self.radius_km.get(0.9), self.error_km),
+            *(self.model["name"], None, None),
+        )
+        return dict(zip(ROW, own, strict=True)) | {
+            f"probability_within_{km:g}_km": share for km, share in likely
         }
 
     def _as_member(self) -> dict[str, Any]:
@@ -714,7 +713,8 @@ class Failure:
 
     def to_row(self) -> dict[str, Any]:
         """The failure as a row of a table: see `Localization.to_row`."""
-        return {"photo": self.photo, "reason": str(self.reason), "message": self.message}
+        own = {"photo": self.photo, "reason": str(self.reason), "message": self.message}
+        return dict.fromkeys(ROW) | own
 
     def to_json(self) -> dict[str, Any]:
         """The object printed in place of an answer."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from geosearch.localization import Failure, Localization
-from geosearch.notebook.frames import data_frame, geo_frame
+from geosearch.localization.answer import ROW
+from geosearch.notebook.frames import Records
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -39,17 +40,14 @@ class Answers(Iterator[A], Generic[A]):
         the answers `localization_id`, `lat`, `lon` (degrees), `place`, `agreement` and what else
         `geosearch show` prints.
 
-        Raises
-        ------
-        MissingExtraError
-            pandas is not installed: the extra `notebook`.
+        Errors as of `Records.to_frame`.
 
         Examples
         --------
         >>> gs.localize_many([*photos, "missing.jpg"]).to_frame()[["lat", "reason"]].shape
         (3, 2)
         """
-        return data_frame(each.to_row() for each in self)
+        return self._records().to_frame()
 
     def to_geopandas(self) -> GeoDataFrame:
         """As `to_frame`, with the estimates as points in EPSG:4326, None where there is none.
@@ -59,8 +57,11 @@ class Answers(Iterator[A], Generic[A]):
         >>> gs.localize_many(photos).to_geopandas().geometry.notna().all()
         np.True_
         """
-        rows = [{"lat": None, "lon": None, **each.to_row()} for each in self]
-        return geo_frame(rows, None if rows else ("photo", "lat", "lon"))
+        return self._records().to_geopandas()
+
+    def _records(self) -> Records[dict[str, Any]]:
+        rows = [each.to_row() for each in self]
+        return Records(rows, [*dict.fromkeys((*ROW, *(name for row in rows for name in row)))])
 
     def __repr__(self) -> str:
         return "<answers that are not asked for yet: go through them, or call to_frame()>"

@@ -52,11 +52,8 @@ class AnswerView:
 
         thumbnails: dict[int, bytes] = {}
         shown = answer.neighbours.photo_id[:NEIGHBOURS].tolist()
-        try:
-            with self._database.connection() as connection:
-                thumbnails = read_thumbnails(connection, shown)
-        except _GONE:
-            pass
+        with suppress(*_GONE), self._database.connection() as connection:
+            thumbnails = read_thumbnails(connection, shown)
         drawn = None
         with suppress(MissingExtraError):
             drawn = self._drawn(answer)
@@ -67,7 +64,7 @@ class AnswerView:
         from geosearch.export import canvas
         from geosearch.export.map import map_figure
 
-        return canvas.image_of(map_figure(answer, self._scene(answer), _picture(answer)))
+        return canvas.image_of(map_figure(answer, self._scene(answer), query_picture(answer)))
 
     def plot(self, answer: Localization, axes: Axes | None) -> Axes:
         """The map without what stands beside it; the legend is its own."""
@@ -113,18 +110,19 @@ class AnswerView:
             return Scene.of(answer)
 
 
-def _picture(answer: Localization) -> Image.Image | None:
-    """The query, by what is kept with the answer or its file here; nothing is fetched."""
+def query_picture(answer: Localization) -> Image.Image | None:
+    """The query: what is kept of it, or is in memory, or its file here; nothing is fetched."""
     from geosearch.export import canvas
     from geosearch.export.map import THUMBNAIL
-    from geosearch.images import decode, open_image
 
-    if answer.query.picture is not None:
-        try:
-            return decode(open_image(answer.query.picture), at_least=THUMBNAIL[1])
-        except PhotoRejected:
-            return None
-    return None if is_remote(answer.photo) else canvas.thumbnail(answer.photo, THUMBNAIL)
+    query = answer.query
+    kept = query.picture
+    if kept is None and query.read is not None:
+        with suppress(PhotoRejected):
+            kept = query.read()
+    if kept is None and is_remote(query.uri):
+        return None
+    return canvas.thumbnail(kept or query.uri, THUMBNAIL)
 
 
 def _places(answer: Localization) -> Iterator[dict[str, Any]]:

@@ -22,17 +22,7 @@ _NO_RIGHT = "42501"
 def read_rows(
     database: Database, query: LiteralString | sql.SQL | sql.Composed, values: Mapping[str, Any]
 ) -> Records[dict[str, Any]]:
-    """The rows of one statement, as dicts; geometry and geography are shapes of Shapely.
-
-    Shapes among the values that say no reference system are in WGS 84.
-
-    Raises
-    ------
-    InputError
-        The statement is wrong, lacks a value, or is several; or columns share a name.
-    DatabaseError
-        The database refuses it.
-    """
+    """The rows of one statement, and the errors, as of `geosearch.client.Geosearch.sql`."""
     sent = {name: _placed(value) for name, value in values.items()}
     with database.connection() as connection, connection.cursor() as cursor:
         for name in ("geography", "geometry"):  # the last is what shapes are sent as

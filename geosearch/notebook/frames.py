@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from html import escape
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import shapely
 
@@ -23,13 +23,6 @@ _WGS84 = "EPSG:4326"
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
-
-
-class Rowed(Protocol):
-    """What is a row of a table."""
-
-    def to_row(self) -> dict[str, Any]:
-        """Values by the names of columns."""
 
 
 def data_frame(rows: Iterable[Row], columns: Sequence[str] | None = None) -> DataFrame:
@@ -128,7 +121,7 @@ class Records(list[T]):
         shapes = (
             name
             for name in self.columns
-            if any(isinstance(r[name], shapely.Geometry) for r in rows)
+            if any(isinstance(r.get(name), shapely.Geometry) for r in rows)
         )
         geometry = next(shapes, None)
         if geometry is None and not {"lat", "lon"} <= {*self.columns}:
@@ -145,7 +138,7 @@ class Records(list[T]):
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{shown(name)}</th>" for name in self.columns)
         body = "".join(
-            f"<tr>{''.join(f'<td>{shown(row[name])}</td>' for name in self.columns)}</tr>"
+            f"<tr>{''.join(f'<td>{shown(row.get(name))}</td>' for name in self.columns)}</tr>"
             for row in self._rows(_ROWS)
         )
         more = f"<p>{_ROWS} of {len(self):,} rows</p>" if len(self) > _ROWS else ""
