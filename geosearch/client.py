@@ -1104,15 +1104,17 @@ def _asked(options: LocalizeOptions, *, exclude_self: bool) -> dict[str, Any]:
     return own | {"parameters": request, "where": passing, "exclusions": Exclusions(*leaving)}
 
 
-def connect(url: str | None = None, *, progress: bool | None = None) -> Geosearch:
+def connect(
+    url: str | None = None, *, progress: bool | None = None, partial: bool | None = None
+) -> Geosearch:
     """Open the database at `url`, at `GEOSEARCH_DATABASE_URL`, or the private server.
 
     `progress` says whether what takes long draws a bar: True in notebooks and on terminals, None in
-    notebooks alone.
+    notebooks alone. `partial`: do without shards that cannot be reached (docs/shards.md).
 
     Raises
     ------
     DatabaseError
         It cannot be reached, is too old, or lacks the schema.
     """
-    return Geosearch(open_database(url), progress=progress)
+    return Geosearch(open_database(url, partial=partial), progress=progress)

@@ -27,6 +27,7 @@ EXIT_CODES = {
     6: "a model cannot be loaded",
     7: "an optional package is needed and missing",
     8: "done, but a photo has no neighbours, so no place",
+    9: "a shard cannot be reached",
 }
 
 _FIELD = re.compile(r"`([a-z][a-z0-9_]*)`")
@@ -111,6 +112,12 @@ class UnreachableError(DatabaseError, ConnectionError):
     """The database does not answer, or went away; `state` is the SQLSTATE that it told, if any."""
 
     state: str | None = None
+
+
+class ShardError(DatabaseError):
+    """A server that holds a part of the photos cannot be reached; the others can."""
+
+    exit_code = 9
 
 
 class ServerError(DatabaseError):

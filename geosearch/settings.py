@@ -39,11 +39,13 @@ class DatabaseSettings:
 
     `GEOSEARCH_DATABASE_URL`: a libpq URL; unset means the private server.
     `GEOSEARCH_POOL_SIZE`: most connections one process holds.
+    `GEOSEARCH_PARTIAL`: yes to do without shards that cannot be reached.
     """
 
     def __init__(self) -> None:
         self.database_url = _setting("GEOSEARCH_DATABASE_URL", str, None)
         self.pool_size = _setting("GEOSEARCH_POOL_SIZE", partial(_count, most=200), 8)
+        self.partial = _setting("GEOSEARCH_PARTIAL", _yes, False)
 
 
 class ServerSettings:

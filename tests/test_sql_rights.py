@@ -22,25 +22,30 @@ ROOT = Path(__file__).parent.parent
 #: recorded table for the caller.
 LENDING = {
     "add_collection(text,text)",
+    "call_home(bigint[],bigint)",
     "create_embedding_table(bigint)",
     "create_token(text,bytea,timestamp with time zone)",
     "delete_collection(bigint)",
     "delete_model(bigint)",
     "forget_tuning(bigint,bigint)",
     "list_tokens()",
+    "nearest_on_shards(halfvec,bigint,integer,text,double precision[],boolean,bigint[],boolean)",
     "place_reviewed(bytea,bigint,bigint)",
     "refresh_coverage(text)",
     "revoke_token(bigint)",
     "role_of_token(bytea)",
     "set_private(bigint,boolean)",
     "set_shared(bigint,text,boolean)",
+    "shard_trouble(bigint)",
     "settle_time(bigint,timestamp with time zone,text)",
     "visible_collection_rows()",
 }
 VISIBLE = re.compile(r"visible_[a-z_]+\(\)")
 NEEDED = (
     "photos",
+    "photos_here",
     "photos_open",
+    "shards",
     "embeddings",
     "embeddings_m1",
     "models",

@@ -58,6 +58,7 @@ COMMANDS = {
     "sample": ("geosearch.cli.sample", "app"),
     "borders": ("geosearch.cli.borders", "app"),
     "collections": ("geosearch.cli.collections", "app"),
+    "shards": ("geosearch.cli.shard_servers", "app"),
     "roles": ("geosearch.cli.roles", "app"),
     "tokens": ("geosearch.cli.tokens", "app"),
     "serve": ("geosearch.cli.serve", "serve"),

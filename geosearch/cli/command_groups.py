@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
@@ -34,13 +35,29 @@ VerboseOption = Annotated[
 ]
 
 
-def _with_verbose(verbose: VerboseOption = False) -> None:
-    """A command to take the option from."""
+def _do_without(given: bool) -> None:
+    if given:  # for all that is opened from now on, in whatever thread or process
+        os.environ["GEOSEARCH_PARTIAL"] = "yes"
+
+
+PartialOption = Annotated[
+    bool,
+    typer.Option(
+        "--partial",
+        callback=_do_without,
+        expose_value=False,
+        help="Do without shards that cannot be reached.",
+    ),
+]
+
+
+def _with_both(verbose: VerboseOption = False, partial: PartialOption = False) -> None:
+    """A command to take the options from."""
 
 
 _sample = typer.Typer(add_completion=False)
-_sample.command()(_with_verbose)
-_VERBOSE = typer.main.get_command(_sample).params
+_sample.command()(_with_both)
+_EVERYWHERE = typer.main.get_command(_sample).params
 
 
 class _WholeWords(typer.Context.formatter_class):  # type: ignore[misc, valid-type]
@@ -104,7 +121,7 @@ def prepared(command: Any) -> Any:
     if "ignore_unknown_options" not in command.context_settings and all(
         one.name != "verbose" for one in command.params
     ):
-        command.params.extend(_VERBOSE)
+        command.params.extend(_EVERYWHERE)
     return command
 
 

@@ -51,10 +51,11 @@ _CONTENTS = "geosearch.json"
 _CHUNK = 1 << 20
 #: Most that is read of the part that says what a dump contains.
 _MOST_CONTENTS = 32 << 20
-#: Tables of what goes on at the moment, of what alembic itself writes, and of what lets others in.
+#: Tables of what goes on at the moment, of what alembic itself writes, of what lets others in, and
+#: of other servers, which are dumped by themselves.
 _NOT_KEPT = {
     *("leases", "all_claims", "shelf_changes", "embedding_marks"),
-    *("alembic_version", "tokens"),
+    *("alembic_version", "tokens", "shards"),
 }
 #: Filled by geosearch itself at the start.
 _SHIPPED = {"borders", "places"}

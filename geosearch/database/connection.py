@@ -16,7 +16,14 @@ from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geosearch.database.pool import Pool
-from geosearch.database.refusals import lost, passing, refused, unreached
+from geosearch.database.refusals import (
+    lost,
+    of_shard,
+    passing,
+    refused,
+    shard_away,
+    unreached,
+)
 from geosearch.errors import DatabaseError, InputError
 from geosearch.settings import DatabaseSettings
 
@@ -116,6 +123,8 @@ class Database(Closing):
         A libpq URL, e.g. `postgresql://user@host/name`.
     label
         How to speak of it (`private server`); default: what the URL says, less passwords.
+    partial
+        Do without shards that cannot be reached; default: what `GEOSEARCH_PARTIAL` says.
 
     Raises
     ------
@@ -123,16 +132,25 @@ class Database(Closing):
         The URL is malformed.
     """
 
-    def __init__(self, url: str, *, label: str | None = None, pool_size: int | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        label: str | None = None,
+        pool_size: int | None = None,
+        partial: bool | None = None,
+    ) -> None:
         parse(url)
         self.url = url
         self.label = label or redact(url)
         #: Most connections open at once, of each kind.
         self.pool_size = pool_size or DatabaseSettings().pool_size
-        self._pool = Pool(partial(self._connect, psycopg.Connection), self.pool_size)
+        self.partial = DatabaseSettings().partial if partial is None else partial
+        self._pool = Pool(lambda: self._connect(psycopg.Connection), self.pool_size)
         # A search would pay as much for its transaction and settings as for itself.
-        searcher = partial(self._connect, SearchConnection, autocommit=True)
-        self._searchers = Pool(searcher, self.pool_size)
+        self._searchers = Pool(
+            lambda: self._connect(SearchConnection, autocommit=True), self.pool_size
+        )
         self._thread = threading.local()
         self._reached = False
 
@@ -191,7 +209,7 @@ class Database(Closing):
                 most = _most(connection)
                 self._pool.at_most(most)
                 self._searchers.at_most(most)
-            _configure(connection)
+            _configure(connection, self.partial)
         except psycopg.Error as error:
             raise unreached(error, self.label, before=self._reached) from error
         self._reached = True
@@ -206,7 +224,20 @@ class Database(Closing):
             # A full disk or a row too long for an index is an OperationalError too.
             if connection.broken:
                 raise lost(error, self.label) from error
+            if of_shard(error):
+                raise shard_away(error, _missing_shards(connection)) from error
             raise refused(error, f"the database {self.label} refused") from error
+
+
+def _missing_shards(connection: Connection) -> list[str]:
+    """Names of the shards that cannot be reached now."""
+    try:
+        connection.rollback()
+        rows = connection.execute("SELECT name FROM geosearch.missing_shards()").fetchall()
+        connection.rollback()
+    except psycopg.Error:
+        return []
+    return [str(name) for (name,) in rows]
 
 
 def _ready(connect: Callable[[], C]) -> C:
@@ -287,9 +318,12 @@ WHERE value IS NOT NULL
 """
 
 
-def _configure(connection: Connection) -> None:
+def _configure(connection: Connection, partly: bool) -> None:
     if not pooled(connection):
         connection.execute(PINS.format(local="false").encode())
+        if partly:
+            connection.execute("SET geosearch.partial = on")
+            connection.prepare_threshold = None  # plans know which shards there were
     else:
         # Which poolers keep, and set at every backend they turn to.
         connection.execute("SET timezone TO 'UTC'")

@@ -15,11 +15,14 @@ from psycopg import sql
 
 from geosearch.database.connection import Connection
 from geosearch.database.schema import SCHEMA
+from geosearch.database.shard_calls import shard_ids
 
 #: The shelf of the public collections.
 OPEN = 0
 #: In place of a shelf: the photos of all of them whose positions were estimated.
 ESTIMATED = -1
+#: And: the photos on shards.
+ELSEWHERE = -2
 #: Names of the tables of private ones, as a regular expression of PostgreSQL and of Python.
 PRIVATE_SHELF = "_c[0-9]+(_m[0-9]+)?$"
 #: Columns of embeddings and of photos that every reader may read.
@@ -73,12 +76,12 @@ def private_shelves(connection: Connection) -> tuple[int, ...]:
 
 def embeddings_on(model_id: int, shelves: Sequence[int]) -> sql.Composable:
     """What to select one model's embeddings from, on these shelves; give it an alias."""
-    estimated = sql.SQL("{} WHERE model_id = {} AND geom IS NOT NULL").format(
-        sql.Identifier(SCHEMA, "queries"), sql.Literal(model_id)
-    )
     return _union(
         _EMBEDDINGS,
-        [estimated if each == ESTIMATED else embedding_table(model_id, each) for each in shelves],
+        [
+            embedding_table(model_id, each) if each >= OPEN else _of_model(each, model_id)
+            for each in shelves
+        ],
     )
 
 
@@ -87,14 +90,16 @@ def photos_on(shelves: Sequence[int]) -> sql.Composable:
     if ESTIMATED in shelves:
         return sql.SQL(
             "(SELECT id, uri, sha256, coalesce(geom, estimate) AS geom, author FROM {})"
-        ).format(sql.Identifier(SCHEMA, "photos"))
+        ).format(sql.Identifier(SCHEMA, "photos_here"))
     names = ["photos_open" if shelf == OPEN else f"photos_c{shelf}" for shelf in shelves]
     return _union(_PHOTOS, [sql.Identifier(SCHEMA, name) for name in names])
 
 
 def visible_shelves(connection: Connection, *, estimated: bool = False) -> tuple[int, ...]:
-    """The shelves that this login may see."""
-    return (OPEN, *private_shelves(connection), *((ESTIMATED,) if estimated else ()))
+    """The shelves that this login may see, those of shards as one."""
+    elsewhere = (ELSEWHERE,) if shard_ids(connection) else ()
+    more = (*elsewhere, *((ESTIMATED,) if estimated else ()))
+    return (OPEN, *private_shelves(connection), *more)
 
 
 def visible_embeddings(
@@ -131,6 +136,14 @@ def writable_tables(connection: Connection, *names: str) -> dict[str, sql.Identi
         name: sql.Identifier(SCHEMA, f"all_{name}" if whole else f"{name}_open")
         for name, whole in rows
     }
+
+
+def _of_model(shelf: int, model_id: int) -> sql.Composed:
+    """What is as if of a shelf."""
+    table = "queries_here" if shelf == ESTIMATED else "embeddings_elsewhere"
+    return sql.SQL("{} WHERE model_id = {} AND geom IS NOT NULL").format(
+        sql.Identifier(SCHEMA, table), sql.Literal(model_id)
+    )
 
 
 def _union(columns: str, tables: Sequence[sql.Composable]) -> sql.Composable:

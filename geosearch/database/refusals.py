@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import psycopg
 
-from geosearch.errors import DatabaseError, NotAllowedError, RefusedError, UnreachableError
+from geosearch.errors import (
+    DatabaseError,
+    NotAllowedError,
+    RefusedError,
+    ShardError,
+    UnreachableError,
+)
 
 _AGAIN = "Run the same command again: what was committed stays, the rest is done then."
 _ROOM = f"Make room on the disk of the server. {_AGAIN}"
@@ -138,6 +145,25 @@ def refused(error: psycopg.Error, subject: str) -> DatabaseError:
     elif isinstance(error, psycopg.DataError):
         kind = RefusedError
     return kind(f"{subject}: {_words(error)}", meaning(error.sqlstate).remedy)
+
+
+#: Classes and states of a server that cannot be reached, or went away: here a shard.
+_AWAY = ("08", "57P")
+
+
+def of_shard(error: psycopg.Error) -> bool:
+    """Whether it is about another server that this one, which is there, speaks to."""
+    return (error.sqlstate or "").startswith(_AWAY)
+
+
+def shard_away(error: psycopg.Error, missing: Sequence[str]) -> ShardError:
+    """The error for shards that cannot be reached: those `missing` now, if any is."""
+    which = f"the shard {', '.join(missing)} cannot be reached" if missing else "a shard was lost"
+    return ShardError(
+        f"{which}: {_words(error)}",
+        "Start its server (geosearch shards list shows which), or add --partial, "
+        "GEOSEARCH_PARTIAL=yes or partial=True for what the others hold.",
+    )
 
 
 def lost(error: psycopg.Error, label: str) -> UnreachableError:

@@ -165,9 +165,10 @@ def set_aside(migration: Migrating, revision: str, *, keep: bool = False) -> Ite
 
 
 def lay_out(connection: Connection, embedded: Sequence[int]) -> None:
-    """Make the shelves of the private collections, and the tables of the models `embedded`."""
+    """Make the relations of private collections, of shards, and of the models `embedded`."""
     for statement in (
         "SELECT geosearch.make_shelf(id) FROM geosearch.all_collections WHERE private ORDER BY id",
+        "SELECT geosearch.make_shard(id) FROM geosearch.shards ORDER BY id",
         "SELECT geosearch.make_views()",
         "SELECT geosearch.grant_shelf(id) FROM geosearch.all_collections WHERE private",
     ):
@@ -203,6 +204,7 @@ def _lay_out_as(connection: Connection, aside: str) -> None:
                     "pooling, dimension, fingerprint, framework",
                 ),
                 ("all_collections", "id, name, private"),
+                ("shards", "id, name, filter"),
             ):
                 connection.execute(
                     f"INSERT INTO geosearch.{table} ({columns}) "  # noqa: S608 - constants above

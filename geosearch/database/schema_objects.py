@@ -68,6 +68,7 @@ WITH ours AS (
         WHEN r.relkind = 'v' THEN 'VIEW ' || r.name
         WHEN r.relkind = 'S' THEN 'SEQUENCE ' || r.name
         WHEN r.relkind = 'c' THEN 'TYPE ' || r.name
+        WHEN r.relkind = 'f' THEN 'FOREIGN TABLE ' || r.name
         WHEN r.relkind IN ('i', 'I') THEN 'INDEX ' || r.name
         ELSE 'TABLE ' || r.name END AS what
     FROM pg_description AS d JOIN relation AS r ON r.oid = d.objoid

@@ -18,12 +18,12 @@ def selected() -> str:
     return PrivateServer().label
 
 
-def open_database(url: str | None = None) -> Database:
+def open_database(url: str | None = None, *, partial: bool | None = None) -> Database:
     """Open the database at `url`, at `GEOSEARCH_DATABASE_URL`, or the private server.
 
     The private server is started, and its schema brought up to date, where needed: it is ours.
     A database given by URL belongs to someone; there a missing schema is an error that says how
-    to upgrade.
+    to upgrade. `partial`: do without shards that cannot be reached.
 
     Raises
     ------
@@ -32,14 +32,14 @@ def open_database(url: str | None = None) -> Database:
     """
     url = url or DatabaseSettings().database_url
     if url is not None:
-        database = Database(url)
+        database = Database(url, partial=partial)
         check_schema(database)
         return database
     from geosearch.database.server import PrivateServer
 
     server = PrivateServer()
     server.start()
-    database = Database(server.url, label=server.label)
+    database = Database(server.url, label=server.label, partial=partial)
     with database.connection() as connection:
         revision = current_revision(connection)
     if revision != head_revision():
@@ -47,7 +47,7 @@ def open_database(url: str | None = None) -> Database:
 
         database.close()
         migrations.upgrade(server.url)
-        database = Database(server.url, label=server.label)
+        database = Database(server.url, label=server.label, partial=partial)
     return database
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from psycopg import sql
 
@@ -15,6 +15,7 @@ from geosearch.database.collection_rows import (
 )
 from geosearch.database.connection import Connection, Database
 from geosearch.database.embedding_tables import writable_tables
+from geosearch.database.shard_calls import call_home
 from geosearch.deletion.deleted import Deleted, count, refusal, require_right
 from geosearch.errors import InputError, no_photo
 from geosearch.retrieval.facts import forget
@@ -104,14 +105,18 @@ class Going:
         run: int | None = None,
     ) -> None:
         self.connection = connection
+        run_of = sql.SQL("(SELECT * FROM {} WHERE run_id = {}) AS added")
+
+        def choose(table: sql.Composable) -> tuple[sql.Composed, dict[str, Any]]:
+            if run is not None:
+                table = run_of.format(table, sql.Literal(run))
+            return chosen_photos(connection, where, ids, table)
+
+        call_home(connection, choose)
         theirs = ("embeddings", "queries", "rejects", "files", "claims", "thumbnails")
         logs = ("photo_changes", "write_backs")
         self.tables = writable_tables(connection, "photos", *theirs, *logs)
-        table: sql.Composable = self.tables["photos"]
-        if run is not None:
-            of_run = "(SELECT * FROM {} WHERE run_id = {}) AS added"
-            table = sql.SQL(of_run).format(table, sql.Literal(run))
-        self.chosen, self.values = chosen_photos(connection, where, ids, table)
+        self.chosen, self.values = choose(self.tables["photos"])
         #: Embeddings that go from the open shelf, whose indexes hold them, by model.
         self.by_model: dict[int, int] = {}
         #: The indexes there are, and the models of those that lose so much that what was measured

@@ -14,6 +14,7 @@ from geosearch.database.connection import Connection
 from geosearch.database.copying import copy_into, point_ewkb
 from geosearch.database.embedding_tables import OPEN, writable_tables
 from geosearch.database.photo_changes import Change, change_photos
+from geosearch.database.shard_calls import call_home
 from geosearch.errors import DatabaseError
 from geosearch.ingest.camera_view import VIEW_FIELDS
 from geosearch.ingest.corrections import Known, corrected, correction
@@ -74,6 +75,8 @@ _STORED = """
     FROM {photos} AS p
     WHERE collection_id = %s AND (sha256 = ANY(%s) OR uri = ANY(%s))
 """
+
+_THERE = "SELECT id FROM {} WHERE collection_id = %s AND (sha256 = ANY(%s) OR uri = ANY(%s))"
 
 # In the order of ids, in which an embed run locks photos too: neither waits for the other for ever.
 _DELETE_PHOTOS = """
@@ -223,7 +226,9 @@ class Store:
         photos = [item for item in items if isinstance(item, Photo)]
         hashes = list({photo.sha256 for photo in photos})
         uris = list({photo.uri for photo in photos})
-        rows = self.connection.execute(self._sql(_STORED), (self.collection_id, hashes, uris))
+        asked = (self.collection_id, hashes, uris)
+        call_home(self.connection, lambda photos: (sql.SQL(_THERE).format(photos), asked))
+        rows = self.connection.execute(self._sql(_STORED), asked)
         return {
             bytes(sha256): Known(
                 uri, None if lat is None else Position(lat, lon, source), key, time, zone, written

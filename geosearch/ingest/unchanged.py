@@ -14,6 +14,7 @@ from psycopg import sql
 from geosearch import __version__
 from geosearch.database.connection import Connection
 from geosearch.database.embedding_tables import writable_tables
+from geosearch.database.shard_calls import shard_ids, tables_on
 from geosearch.errors import Reason
 from geosearch.ingest.records import Candidate, Rejection, storable, too_long
 from geosearch.parallel import batched
@@ -94,11 +95,15 @@ class Reader:
     def _known(self, page: Sequence[Candidate | Rejection]) -> dict[str, tuple[Any, ...]]:
         uris = [item.uri for item in page if isinstance(item, Candidate) and storable(item.uri)]
         with self.connection.transaction():
-            tables = writable_tables(self.connection, "photos", "files")
-            rows = self.connection.execute(
-                sql.SQL(_KNOWN).format(**tables), (self.collection_id, uris)
-            )
-            return {row[0]: row for row in rows}
+            names = ("photos", "files")
+            places = [tables_on(shard, *names) for shard in shard_ids(self.connection)]
+            return {
+                row[0]: row
+                for tables in (*places, writable_tables(self.connection, *names))
+                for row in self.connection.execute(
+                    sql.SQL(_KNOWN).format(**tables), (self.collection_id, uris)
+                )
+            }
 
     def _step(self, candidate: Candidate, known: dict[str, tuple[Any, ...]]) -> ToRead | Unchanged:
         mark = self._mark(candidate)

@@ -31,7 +31,7 @@ FROM (
     ORDER BY distance, photo_id
     LIMIT %(k)s
 ) AS n
-JOIN geosearch.photos AS p ON p.id = n.photo_id
+JOIN geosearch.photos AS p ON p.id = n.photo_id AND p.id = ANY(%(ids)s)
 ORDER BY n.distance, n.photo_id
 """
 

@@ -42,10 +42,10 @@ class Facts:
     measured of that (`tuning`, an id), whether it has `leaves` that were measured, and the places
     of some embeddings: latitudes and longitudes (2, n) in degrees.
 
-    All of the open shelf. `private`: the shelves of private collections that this login may read,
-    and the number of embeddings on each, which are compared one by one. `sample`, `most` and
-    `probe` are numbers of the rule; `decided` is what it has decided since. They are true for as
-    long as the SQL expression `watch` is.
+    All of the open shelf here; `sharded`: there are shards besides. `private`: the shelves of
+    private collections that this login may read, and the number of embeddings on each, which are
+    compared one by one. `sample`, `most` and `probe` are numbers of the rule; `decided` is what it
+    has decided since. They are true for as long as the SQL expression `watch` is.
     """
 
     model_id: int
@@ -58,6 +58,7 @@ class Facts:
     sample: int
     most: float
     probe: int
+    sharded: bool
     places: NDArray[np.float64]
     watch: str
     decided: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
@@ -84,7 +85,7 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
         if row is None or row[0] is None or watch is None:
             raise NotFoundError(f"there is no model {model_id}", "Models: geosearch models list")
         dimension, rows, private, private_rows, *indexed = row[:8]
-        tuning, leaves, wanted, sample, most, probe = row[8:]
+        tuning, leaves, wanted, sample, most, probe, sharded = row[8:]
         found = Facts(
             model_id,
             dimension,
@@ -96,6 +97,7 @@ def facts(database: Database, connection: Connection, model_id: int) -> Facts:
             sample,
             most,
             probe,
+            sharded,
             _places(connection, model_id, rows, wanted),
             *watch,
         )
@@ -150,7 +152,8 @@ SELECT
         FROM unnest(f.private) AS shelf
     ),
     f.index_name, f.index_file, f.quantized, f.index_definition, f.tuning,
-    f.leaves, r.places, r.sample, r.most, r.probe
+    f.leaves, r.places, r.sample, r.most, r.probe,
+    EXISTS (SELECT FROM geosearch.shards)
 FROM geosearch.search_facts(%(model)s) AS f, geosearch.search_rule() AS r
 """
 

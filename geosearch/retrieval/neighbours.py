@@ -20,6 +20,7 @@ from geosearch.retrieval.filters import EVERYTHING, Filter
 from geosearch.retrieval.plan import (
     LeafPlan,
     Plan,
+    ShardPart,
     exact_plan,
     few_enough,
     found_recall,
@@ -248,11 +249,17 @@ def nearest(
             )
             private = _admitted(connection, known, where)
             more = (*private, *([ESTIMATED] if where.includes_estimated else []))
-            if not more:
-                return found
-            there = Search(connection, known, query, k, references, shelves=more)
-            kind = "private or estimated" if ESTIMATED in more else "private"
-            return _merge(found, there.exact(), sum(private.values()), k, kind)
+            if more:
+                there = Search(connection, known, query, k, references, shelves=more)
+                kind = "private or estimated" if ESTIMATED in more else "private"
+                found = _merge(found, there.exact(), sum(private.values()), k, kind)
+            # Last: photos that have just moved to a shard are met twice then, and not never; facts
+            # that have changed say so.
+            if known.sharded:
+                elsewhere = Search(connection, known, query, k, references)
+                asked = elsewhere.on_shards(exact=exact, partial=database.partial)
+                found = _with_shards(found, asked, k)
+            return found
 
         return with_facts(database, connection, model_id, search)
 
@@ -366,15 +373,9 @@ def _merge(public: Neighbours, private: Compared, total: int, k: int, kind: str)
     """The nearest of both; all of `total` private photos that pass were compared, so recall is that
     of the public.
     """
-    columns = (public.photo_id, public.uri, public.lat, public.lon, public.distance)
-    rows = sorted(
-        [*zip(*(list(column) for column in columns), strict=True)]
-        + [row[:5] for row in private.rows],
-        key=lambda row: (row[4], row[0]),
-    )
     plan = public.plan
     return _collect(
-        rows[:k],
+        _nearest_of(public, [row[:5] for row in private.rows], k),
         replace(
             plan,
             strategy="exact" if plan.strategy == "empty" and private.matches else plan.strategy,
@@ -384,6 +385,58 @@ def _merge(public: Neighbours, private: Compared, total: int, k: int, kind: str)
             rows_scanned=(plan.rows_scanned or 0) + private.matches,
         ),
     )
+
+
+def _with_shards(here: Neighbours, asked: Rows, k: int) -> Neighbours:
+    """The nearest of those here and those that shards have found; the least recall of all."""
+    parts = {
+        row[0]: ShardPart(
+            row[0],
+            row[4] or (None if row[2] else "empty"),
+            row[5] if row[8] else None if row[2] else 1.0,
+            row[6] or 0,
+            row[7],
+            row[2],
+            row[1] if row[2] else None,
+        )
+        for row in asked
+    }
+    plan = here.plan
+    answered = [part for part in parts.values() if part.trouble is None]
+    recalls = [plan.expected_recall, *(part.expected_recall for part in answered)]
+    by_index = any(part.strategy in ("ann", "leaves") for part in answered)
+    found = [row[8:13] for row in asked if row[8] is not None]
+    said = (
+        f"shard {part.name}: {part.strategy}"
+        if part.trouble is None
+        else f"the shard {part.name} is missing"
+        for part in parts.values()
+    )
+    return _collect(
+        _nearest_of(here, found, k),
+        replace(
+            plan,
+            strategy="ann"
+            if by_index
+            else "exact"
+            if found and plan.strategy == "empty"
+            else plan.strategy,
+            reason="; ".join([plan.reason, *said]),
+            total=plan.total + sum({row[0]: row[3] or 0 for row in asked}.values()),
+            matches=plan.matches + sum(part.matches for part in answered),
+            matches_exact=plan.matches_exact and not by_index,
+            expected_recall=None if None in recalls else min(map(float, recalls)),  # type: ignore[arg-type]
+            truncated=plan.truncated or len(answered) < len(parts),
+            shards=tuple(parts.values()),
+        ),
+    )
+
+
+def _nearest_of(found: Neighbours, more: Rows, k: int) -> Rows:
+    """The nearest of those found and of more rows."""
+    columns = (found.photo_id, found.uri, found.lat, found.lon, found.distance)
+    rows = [*zip(*(list(column) for column in columns), strict=True), *more]
+    return sorted(rows, key=lambda row: (row[4], row[0]))[:k]
 
 
 def _exactly(search: Search, known: Facts, reason: str) -> Neighbours:

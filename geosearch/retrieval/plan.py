@@ -19,6 +19,21 @@ Strategy = Literal["exact", "ann", "leaves", "empty", "none"]
 
 
 @dataclass(frozen=True)
+class ShardPart(Record):
+    """How a shard found its part of an answer, as in `Plan`; or the `trouble` for which it did not,
+    and then the `extent`, a box as WKT, in which there may be photos that are missing.
+    """
+
+    name: str
+    strategy: Strategy | None
+    expected_recall: float | None
+    matches: int
+    reason: str | None
+    trouble: str | None = None
+    extent: str | None = None
+
+
+@dataclass(frozen=True)
 class Plan(Record):
     """How one query ran, or will run; with strategy `none`, nothing was searched for.
 
@@ -28,7 +43,8 @@ class Plan(Record):
     first of each of so many `leaves`.
     `expected_recall`: 1 for exact search, what was measured for the index, None where nothing was
     measured. `truncated` is True only if fewer rows than exist were returned, which `nearest` never
-    does.
+    does, unless shards are missing and a part is enough: `shards` says how each that was asked
+    found its part, and the recall is the least of all.
     """
 
     strategy: Strategy
@@ -44,11 +60,18 @@ class Plan(Record):
     index_file: int | None = None
     truncated: bool = False
     leaves: int | None = None
+    shards: tuple[ShardPart, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
         """A recorded plan."""
-        return cls(**value)
+        shards = tuple(ShardPart(**part) for part in value.get("shards", ()))
+        return cls(**{**value, "shards": shards})
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; `shards` are there if some were asked."""
+        known = super().to_json()
+        return known if self.shards else {name: known[name] for name in known if name != "shards"}
 
 
 def exact_plan(total: int, matches: int, reason: str) -> Plan:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector
-from psycopg import sql
+from psycopg import ClientCursor, sql
 
 from geosearch.database.connection import Planner, SearchConnection
 from geosearch.database.embedding_tables import OPEN, embeddings_on, photos_on
@@ -163,6 +163,14 @@ ORDER BY n.distance, n.photo_id
 
 _PROBE = "SELECT count(*) FILTER (WHERE {condition}) {watch} FROM ({candidates}) AS found"
 
+_ON_SHARDS = """
+SELECT s.shard, ST_AsText(s.extent, 5), s.trouble, s.total, s.strategy, s.expected_recall,
+    s.matches, s.reason, s.photo_id, s.uri, ST_Y(s.geom), ST_X(s.geom), s.distance {watch}
+FROM geosearch.nearest_on_shards(
+    %(query)s, {model}, {k}, %(also)s, %(boxes)s, %(exact)s, geosearch.hidden_on(), %(partial)s
+) AS s
+"""
+
 # The choice was made in the plan; every other access path sorts. What is switched off counts as
 # very expensive, which would have every query compiled: a fifth of a second each.
 _SETTINGS = """
@@ -201,18 +209,19 @@ class Search:
     ) -> None:
         self._connection, self._known = connection, known
         self._where = where
-        condition, self._values = where.compile(connection)
+        self._condition, self._values = where.compile(connection)
         self._values["query"] = HalfVector(query)
         self._quantized = known.index is not None and known.index.quantized
         order = _order(len(query), self._quantized)
         self._parts = {
             "table": _table(known.model_id, shelves),
             "photos": _photos(shelves),
-            "condition": _text(condition),
+            "condition": _text(self._condition),
             "order": order,
             "leaf_order": f"embedding::halfvec({len(query)}) <#> %(query)s",
             "place": "embedding <=> %(query)s" if self._quantized else order,
             "k": str(int(k)),
+            "model": str(int(known.model_id)),
             "watch": f", {known.watch}",
         }
 
@@ -283,6 +292,19 @@ class Search:
             Planner(ef_search, one_plan=True),
         )
         return [(int(key), float(distance)) for key, distance in rows]
+
+    def on_shards(self, *, exact: bool, partial: bool) -> Rows:
+        """What the shards find that the filter may reach: shard, extent, trouble, total, strategy,
+        recall, matches, reason, and then a neighbour.
+        """
+        also = None
+        if self._where != EVERYTHING:  # asked over there as text, with the values in it
+            text = self._parts["condition"].encode()
+            also = ClientCursor(self._connection).mogrify(text, self._values)
+        places = self._where.reach(self._connection).places
+        boxes = None if places is None else [list(box) for box in places]
+        self._values |= {"also": also, "boxes": boxes, "exact": exact, "partial": partial}
+        return self._fetch(self._format(_ON_SHARDS), Planner())
 
     def likes(self) -> float:
         """Share of the photos most like the query that pass the filter."""

@@ -12,6 +12,9 @@ BEGIN
     END LOOP;
     -- With their views and triggers, and so with some of what is named later.
     FOREACH item IN ARRAY ARRAY(
+        SELECT format('SERVER IF EXISTS %I', srvname) FROM pg_foreign_server
+        WHERE srvname LIKE 'geosearch shard %'
+        UNION ALL
         SELECT format('TABLE IF EXISTS %s', oid::regclass) FROM pg_class
         WHERE relnamespace = 'geosearch'::regnamespace AND relkind IN ('r', 'p')
             AND relname <> 'alembic_version'

@@ -151,3 +151,5 @@ INSERT INTO geosearch.all_claims (photo_id, model_id, collection_id, holder)
 VALUES (1, 1, 1, gen_random_uuid());
 INSERT INTO geosearch.leases (work, holder, expires_at)
 VALUES ('embed 1', gen_random_uuid(), now());
+INSERT INTO geosearch.shards (name, filter, extent)
+VALUES ('north', '{}', 'SRID=4326;POLYGON((0 0, 0 9, 9 9, 9 0, 0 0))');

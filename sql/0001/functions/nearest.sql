@@ -239,7 +239,8 @@ CREATE FUNCTION geosearch.nearest(
     near_km float8 DEFAULT NULL,
     not_photos bigint[] DEFAULT NULL,
     include_estimated boolean DEFAULT false,
-    filter jsonb DEFAULT NULL
+    filter jsonb DEFAULT NULL,
+    also text DEFAULT NULL  -- a further condition: SQL over the columns of embeddings
 )
 RETURNS SETOF geosearch.neighbour
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE COST 100000 ROWS 20
@@ -257,10 +258,10 @@ DECLARE
     rule record := search_rule();
     known record := search_facts(id);
     total CONSTANT bigint := greatest(known.total, 1);
-    wanted CONSTANT photo_filter := make_filter(
+    wanted CONSTANT photo_filter := and_also(make_filter(
         within, near, near_km, utc(taken_after), utc(taken_before), collections, authors, not_authors,
         licences, accuracy_m, not_photos, filter
-    );
+    ), also);
     -- An answer that does not rest on a collection says nothing of it.
     private CONSTANT bigint[] := ARRAY(
         SELECT shelf FROM unnest(known.private) AS shelf
@@ -294,6 +295,7 @@ DECLARE
     strategy text;
     matches bigint;
     reason text;
+    uris jsonb := '{}';  -- of what shards found
 BEGIN
     IF k IS NULL OR k NOT BETWEEN 1 AND 1000 THEN
         RAISE invalid_parameter_value USING
@@ -480,13 +482,26 @@ BEGIN
             ORDER BY distance, photo_id LIMIT k
         ) AS n;
     END IF;
+    IF EXISTS (SELECT FROM shards) THEN
+        SELECT * INTO met FROM with_shards(
+            met.photo_ids, met.geoms, met.distances, strategy, expected_recall, matches, reason,
+            query, id, k, literal_condition(wanted), filter_places(wanted), exact
+        );
+        uris := met.uris;
+        strategy := met.strategy;
+        expected_recall := met.expected_recall;
+        matches := met.matches;
+        reason := met.reason;
+    END IF;
     RETURN QUERY
     SELECT
-        n.number::integer, n.photo_id, p.uri, n.geom::geometry(Point, 4326), n.distance,
+        n.number::integer, n.photo_id, coalesce(p.uri, uris ->> n.photo_id::text),
+        n.geom::geometry(Point, 4326), n.distance,
         strategy, expected_recall, matches, reason
     FROM unnest(met.photo_ids, met.geoms, met.distances)
         WITH ORDINALITY AS n (photo_id, geom, distance, number)
-    JOIN photos AS p ON p.id = n.photo_id
+    LEFT JOIN photos_here AS p ON p.id = n.photo_id
+    WHERE p.id IS NOT NULL OR uris ? n.photo_id::text
     ORDER BY n.number;
 END
 $$;

@@ -121,6 +121,11 @@ DECLARE
 BEGIN
     -- Who decides on many photos locks them, and the coverage, in any order: one after the other.
     PERFORM pg_advisory_xact_lock(hashtext('geosearch reviews'));
+    IF EXISTS (SELECT FROM shards) THEN
+        PERFORM call_home(ARRAY(
+            SELECT p.id FROM photos AS p WHERE p.sha256 = bytes OR p.localization_id = answer
+        ));
+    END IF;
     FOR photo IN
         SELECT p.id, p.collection_id, p.shelf, p.sha256, p.created_at, p.geom,
             c.reviewed_references,

@@ -40,6 +40,9 @@ BEGIN
     LOOP
         EXECUTE format('DROP TABLE IF EXISTS %I', leaf);
     END LOOP;
+    FOR leaf IN SELECT format('embeddings_f%s', s.id) FROM shards AS s LOOP
+        EXECUTE format('DELETE FROM %I WHERE model_id = $1', leaf) USING model;
+    END LOOP;
     DELETE FROM models AS m WHERE m.id = model;
 END
 $$;

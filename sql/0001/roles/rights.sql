@@ -163,7 +163,11 @@ DECLARE
         'classifiers (id, model_id, partition_id, weights, bias, provenance)',
         'whitenings (id, model_id, base_id, base_spec, mean, axes, eigenvalues, power, filter,'
         ' collection_ids)',
-        'qgis_projects (name, metadata, content)'
+        'qgis_projects (name, metadata, content)',
+        'shards (id, name, extent, coming, leaving)',
+        format('photos_here (%s)', geosearch.read_columns('photos')),
+        format('queries_here (%s)', geosearch.read_columns('queries')),
+        format('embeddings_elsewhere (%s)', geosearch.read_columns('embeddings'))
     ];
     answers CONSTANT text[] := '{
         localizations, localization_neighbours, localization_models, localization_regions,
@@ -171,13 +175,15 @@ DECLARE
     }';
     -- Views of what the caller may see: shelves.sql.
     seen CONSTANT text[] := ARRAY(SELECT name FROM geosearch.recorded_tables())
-        || geosearch.shelved_tables() || '{collections}';
+        || geosearch.shelved_tables() || '{collections, photos_here, queries_here, embeddings_elsewhere}';
     -- Functions with which rights are given.
     managing CONSTANT text[] := '{
         create_roles, grant_to, grant_rights, grant_shelf, read_columns, columns_of, caller,
         visible_to, tables_of_shelf,
         protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf, drop_shelf,
-        mark_part, mark_changes_of, rest_on, rests_on_the_gone, may_write
+        mark_part, mark_changes_of, rest_on, rests_on_the_gone, may_write,
+        make_shard, grant_shard, drop_shard, copy_photos, send_photos, forget_leaving,
+        refuse_on_shards, ask_shard
     }';
 BEGIN
     EXECUTE 'REVOKE ALL ON SCHEMA geosearch FROM PUBLIC';
@@ -200,7 +206,7 @@ BEGIN
             CASE
                 WHEN item.proname IN (
                     'create_embedding_table', 'add_collection', 'refresh_coverage', 'forget_tuning',
-                    'place_reviewed', 'count_in_coverage'
+                    'place_reviewed', 'count_in_coverage', 'call_home'
                 ) THEN 'geosearch_ingester'
                 WHEN item.proname = 'settle_time' THEN 'geosearch_analyst'
                 WHEN item.proname IN (
@@ -232,7 +238,9 @@ BEGIN
         FROM pg_class AS c
         WHERE c.relnamespace = 'geosearch'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
     LOOP
-        IF item.relkind IN ('v', 'm') AND NOT item.seen OR item.common THEN
+        IF item.relkind IN ('v', 'm') AND NOT item.seen AND item.name::text !~ '_s[0-9]+$'
+            OR item.common
+        THEN
             PERFORM geosearch.grant_to('geosearch_reader', format('SELECT ON %s', item.name));
         ELSIF item.shown IS NOT NULL THEN
             PERFORM geosearch.grant_to(
@@ -282,8 +290,10 @@ BEGIN
     -- A token is its maker's: nobody makes one that is another's.
     IF to_regrole('geosearch_owner') IS NOT NULL THEN
         REVOKE INSERT, UPDATE ON geosearch.tokens FROM geosearch_owner;
+        REVOKE INSERT, UPDATE, DELETE ON geosearch.shards FROM geosearch_owner;
     END IF;
     PERFORM geosearch.grant_shelf(shelf) FROM unnest(0 || geosearch.shelves()) AS shelf;
+    PERFORM geosearch.grant_shard(s.id) FROM geosearch.shards AS s;
 END
 $$;
 

@@ -299,7 +299,7 @@ SELECT format('(%s)', string_agg(
     format(
         'SELECT photo_id, model_id, collection_id, geom, accuracy_m, taken_at, author, licence, '
         'embedding FROM '
-        || CASE shelf WHEN -1 THEN 'geosearch.queries WHERE model_id = %2$s AND geom IS NOT NULL'
+        || CASE shelf WHEN -1 THEN 'geosearch.queries_here WHERE model_id = %2$s AND geom IS NOT NULL'
             ELSE 'geosearch.embeddings_c%1$s_m%2$s' END,
         shelf, model
     ),
@@ -344,11 +344,14 @@ DECLARE
     item record;
     listed text;
     own bigint[] := geosearch.shelves();
+    shards CONSTANT bigint[] := ARRAY(SELECT s.id FROM geosearch.shards AS s ORDER BY s.id);
     private boolean;
+    here text;
+    there text;
 BEGIN
     FOR item IN SELECT unnest(geosearch.shelved_tables()) AS name LOOP
         listed := geosearch.columns_of('all_' || item.name);
-        EXECUTE format('CREATE OR REPLACE VIEW geosearch.%I AS ', item.name) || concat_ws(
+        here := concat_ws(
             ' UNION ALL ',
             format('SELECT %s FROM geosearch.%I', listed, item.name || '_open'),
             (
@@ -363,6 +366,33 @@ BEGIN
                 FROM unnest(own) AS shelf
             )
         );
+        -- What shards find, they describe themselves.
+        IF item.name IN ('photos', 'queries') THEN
+            EXECUTE format('CREATE OR REPLACE VIEW geosearch.%I AS %s', item.name || '_here', here);
+            EXECUTE format(
+                'COMMENT ON VIEW geosearch.%I IS %L',
+                item.name || '_here', 'As ' || item.name || ', without those on shards.'
+            );
+        END IF;
+        there := (
+            SELECT string_agg(
+                format(
+                    'SELECT %s FROM geosearch.%I WHERE geosearch.reads_shard(%s) AND %s',
+                    listed, format('%s_f%s', item.name, shard), shard,
+                    geosearch.counts_there(item.name, shard)
+                ),
+                ' UNION ALL ' ORDER BY shard
+            )
+            FROM unnest(shards) AS shard
+        );
+        IF item.name = 'embeddings' THEN
+            EXECUTE 'CREATE OR REPLACE VIEW geosearch.embeddings_elsewhere AS ' || coalesce(
+                there, format('SELECT %s FROM geosearch.embeddings_open WHERE false', listed)
+            );
+            COMMENT ON VIEW geosearch.embeddings_elsewhere IS 'Embeddings of photos on shards.';
+        END IF;
+        EXECUTE format('CREATE OR REPLACE VIEW geosearch.%I AS ', item.name)
+            || concat_ws(' UNION ALL ', here, there);
     END LOOP;
     private := own <> '{}' OR EXISTS (SELECT FROM geosearch.all_collections AS c WHERE c.private)
         OR geosearch.rests_on_the_gone();
@@ -529,6 +559,7 @@ BEGIN
     statistics_left := false;
     PERFORM FROM all_collections AS c WHERE c.id = collection AND c.private <> wanted FOR UPDATE;
     IF FOUND THEN
+        PERFORM refuse_on_shards(collection);
         IF wanted THEN
             PERFORM make_shelf(collection);
         END IF;

@@ -1,0 +1,264 @@
+-- Searches on shards: each answers by its own geosearch.nearest, with its own index and a recall of its
+-- own that is known; all at once, by dblink over the foreign servers.
+
+CREATE FUNCTION geosearch.and_also(wanted geosearch.photo_filter, also text)
+RETURNS geosearch.photo_filter
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    more expression := wanted.more;
+BEGIN
+    IF also IS NOT NULL THEN
+        more.condition := concat_ws(' AND ', more.condition, '(' || also || ')');
+        more.selects := true;
+        wanted.more := more;
+    END IF;
+    RETURN wanted;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.and_also(geosearch.photo_filter, text) IS
+    'A filter whose photos meet a condition besides, in SQL over the columns of embeddings.';
+
+CREATE FUNCTION geosearch.literal_condition(wanted geosearch.photo_filter) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+SET datestyle = 'ISO'
+SET extra_float_digits = 1
+AS $$
+DECLARE
+    condition text := filter_condition(wanted);
+    item record;
+BEGIN
+    FOR item IN VALUES
+        ('within', 'geometry', wanted.within::text), ('near_m', 'float8', wanted.near_m::text),
+        ('near', 'geography', wanted.near::text),
+        ('taken_after', 'timestamptz', wanted.taken_after::text),
+        ('taken_before', 'timestamptz', wanted.taken_before::text),
+        ('collection_ids', 'bigint[]', wanted.collection_ids::text),
+        ('not_authors', 'text[]', wanted.not_authors::text),
+        ('authors', 'text[]', wanted.authors::text), ('licences', 'text[]', wanted.licences::text),
+        ('accuracy_m', 'real', wanted.accuracy_m::text),
+        ('not_photos', 'bigint[]', wanted.not_photos::text)  -- more is written out already
+    LOOP
+        IF item.column3 IS NOT NULL THEN
+            condition := replace(
+                condition, '($2).' || item.column1, format('%L::%s', item.column3, item.column2)
+            );
+        END IF;
+    END LOOP;
+    RETURN condition;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.literal_condition(geosearch.photo_filter) IS
+    'As filter_condition, with the values written out.';
+
+-- A connection of this session to a shard, on which a question is on its way; or why not.
+CREATE FUNCTION geosearch.ask_shard(shard text, question text) RETURNS text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+SET client_min_messages = error
+AS $$
+DECLARE
+    link CONSTANT text := shard_server(shard);
+    said text;
+BEGIN
+    IF link = ANY (coalesce(dblink_get_connections(), '{}')) THEN
+        -- One that was left in the middle of a question takes no other.
+        IF dblink_is_busy(link) = 0 AND dblink_send_query(link, question) = 1 THEN
+            RETURN NULL;
+        END IF;
+        PERFORM dblink_disconnect(link);
+    END IF;
+    PERFORM dblink_connect(link, link || ' search');
+    IF dblink_send_query(link, question) = 1 THEN
+        RETURN NULL;
+    END IF;
+    RETURN dblink_error_message(link);
+EXCEPTION
+    WHEN sqlclient_unable_to_establish_sqlconnection OR connection_exception OR connection_failure
+    THEN
+        GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL;
+        RETURN regexp_replace(btrim(coalesce(nullif(said, ''), SQLERRM)), '\s+', ' ', 'g');
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.ask_shard(text, text) IS
+    'Sends a question to a shard; why not, or NULL.';
+
+CREATE TYPE geosearch.shard_neighbour AS (
+    shard text,
+    extent geometry,
+    trouble text,
+    total bigint,
+    photo_id bigint,
+    uri text,
+    geom geometry,
+    distance float8,
+    strategy text,
+    expected_recall float8,
+    matches bigint,
+    reason text
+);
+
+COMMENT ON TYPE geosearch.shard_neighbour IS
+    'What a shard found: a row for each neighbour, one without a photo where it found none, and one '
+    'with a trouble where it cannot be reached.';
+
+-- What each shard found, or without a photo that it found none. With the rights of the tables' owner,
+-- who alone may speak to shards, and there as a login that may do what readers may: "also" is SQL.
+CREATE FUNCTION geosearch.nearest_on_shards(
+    query halfvec,
+    model bigint,
+    k integer,
+    also text,          -- condition on the photos, SQL over the columns of embeddings
+    boxes float8[],     -- that hold all that may pass: west, south, east, north; NULL: the world
+    exact boolean,
+    hidden bigint[],    -- photos that count elsewhere, as the caller's statement sees them
+    partial boolean     -- leave out shards that cannot be reached
+)
+RETURNS SETOF geosearch.shard_neighbour
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER COST 100000 ROWS 20
+SET search_path = pg_catalog, geosearch, public, pg_temp
+SET extra_float_digits = 1
+AS $$
+DECLARE
+    question CONSTANT text := format(
+        'SELECT geosearch.rows_of(%L), n.photo_id, n.uri, n.geom, n.distance, n.strategy,'
+        ' n.expected_recall, n.matches, n.reason '
+        'FROM geosearch.models AS m LEFT JOIN LATERAL geosearch.nearest('
+        '%L, m.id::text, %s, exact => %L, not_photos => %L, also => %L'
+        ') AS n ON true WHERE m.id = %s',
+        'embeddings_m' || model, query, k, coalesce(exact, false),
+        nullif(hidden || hidden_on(), '{}'), also, model
+    );
+    asked record;
+    link text;
+    trouble text;
+BEGIN
+    FOR asked IN
+        SELECT s.name, s.extent, ask_shard(s.name, question) AS trouble FROM (
+            SELECT * FROM shards WHERE extent IS NOT NULL AND (boxes IS NULL OR EXISTS (
+                SELECT FROM generate_subscripts(boxes, 1) AS n
+                WHERE extent && ST_MakeEnvelope(boxes[n][1], boxes[n][2], boxes[n][3], boxes[n][4], 4326)
+            )) ORDER BY id
+        ) AS s
+    LOOP
+        link := shard_server(asked.name);
+        trouble := asked.trouble;
+        FOR attempt IN 1..2 LOOP
+            EXIT WHEN trouble IS NOT NULL;
+            BEGIN
+                WHILE dblink_is_busy(link) = 1 LOOP
+                    PERFORM pg_sleep(0.0005);  -- in which it can be cancelled
+                END LOOP;
+                RETURN QUERY
+                SELECT asked.name, asked.extent, NULL::text, r.*
+                FROM dblink_get_result(link) AS r (
+                    total bigint, photo_id bigint, uri text, geom geometry, distance float8,
+                    strategy text, expected_recall float8, matches bigint, reason text
+                );
+                PERFORM FROM dblink_get_result(link) AS r (nothing text);
+                EXIT;
+            EXCEPTION
+                WHEN connection_exception OR connection_failure OR connection_does_not_exist
+                    OR sqlclient_unable_to_establish_sqlconnection OR admin_shutdown
+                    OR crash_shutdown OR cannot_connect_now
+                THEN
+                    -- It may be there again, after a restart of which this connection knows nothing.
+                    trouble := CASE attempt WHEN 1 THEN ask_shard(asked.name, question)
+                        ELSE SQLERRM END;
+            END;
+        END LOOP;
+        IF trouble IS NOT NULL AND NOT partial THEN
+            RAISE connection_exception USING
+                MESSAGE = format('the shard %s cannot be reached: %s', asked.name, trouble),
+                HINT = 'Start its server; or SET geosearch.partial = on for what the others hold.';
+        ELSIF trouble IS NOT NULL THEN
+            RETURN NEXT (
+                asked.name, asked.extent, trouble,
+                NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+            )::shard_neighbour;
+        END IF;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.nearest_on_shards IS
+    'The k photos most like a query on each shard that may have any, with how it found them.';
+
+-- For geosearch.nearest: what was found here, and how, together with what is found on shards.
+CREATE FUNCTION geosearch.with_shards(
+    INOUT photo_ids bigint[], INOUT geoms geometry[], INOUT distances float8[],
+    INOUT strategy text, INOUT expected_recall float8, INOUT matches bigint, INOUT reason text,
+    query halfvec, model bigint, k integer, condition text, boxes float8[], exact boolean,
+    OUT uris jsonb
+)
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    parts text;
+    found record;
+BEGIN
+    WITH there AS MATERIALIZED (
+        SELECT * FROM nearest_on_shards(
+            query, model, k, nullif(condition, 'true'), boxes, exact, hidden_on(), wants_part()
+        )
+    ), best AS (
+        SELECT * FROM (
+            SELECT * FROM unnest(photo_ids, geoms, distances) AS here (photo_id, geom, distance)
+            UNION ALL
+            SELECT t.photo_id, t.geom, t.distance FROM there AS t WHERE t.photo_id IS NOT NULL
+        ) AS n ORDER BY distance, photo_id LIMIT k
+    ), shard AS (
+        SELECT
+            t.shard, t.extent, t.trouble, coalesce(t.strategy, 'exact') AS strategy,
+            coalesce(t.matches, 0) AS matches, t.expected_recall, t.photo_id IS NULL AS none
+        FROM (SELECT DISTINCT ON (shard) * FROM there ORDER BY shard) AS t
+    )
+    SELECT
+        array_agg(b.photo_id ORDER BY b.distance, b.photo_id) AS photo_ids,
+        array_agg(b.geom ORDER BY b.distance, b.photo_id) AS geoms,
+        array_agg(b.distance ORDER BY b.distance, b.photo_id) AS distances,
+        (
+            SELECT coalesce(jsonb_object_agg(t.photo_id::text, t.uri), '{}') FROM there AS t
+            WHERE t.photo_id IS NOT NULL
+        ) AS uris,
+        (SELECT coalesce(sum(s.matches), 0) FROM shard AS s) AS matches,
+        (SELECT min(s.expected_recall) FROM shard AS s) AS recall,
+        -- Of an index of which nothing was measured nothing is known.
+        (SELECT bool_or(s.strategy <> 'exact' AND s.expected_recall IS NULL) FROM shard AS s) AS unknown,
+        (SELECT bool_or(s.strategy <> 'exact') FROM shard AS s) AS by_index,
+        (
+            SELECT string_agg(
+                CASE WHEN s.trouble IS NOT NULL THEN format(
+                        'the shard %s is missing, which has photos in %s', s.shard, ST_AsText(s.extent, 3)
+                    )
+                    ELSE format(
+                        'shard %s: %s, recall %s', s.shard, s.strategy,
+                        CASE WHEN s.none THEN '1'
+                            ELSE coalesce(round(s.expected_recall::numeric, 3)::text, 'unknown') END
+                    ) END, '; ' ORDER BY s.shard
+            ) FROM shard AS s
+        ) AS reason
+    INTO found
+    FROM best AS b;
+    uris := found.uris;
+    IF NOT (strategy = 'ann' AND expected_recall IS NULL) THEN
+        expected_recall := CASE WHEN NOT coalesce(found.unknown, false)
+            THEN least(expected_recall, found.recall) END;
+    END IF;
+    photo_ids := found.photo_ids;
+    geoms := found.geoms;
+    distances := found.distances;
+    matches := matches + found.matches;
+    strategy := CASE WHEN found.by_index THEN 'ann' ELSE strategy END;
+    reason := concat_ws('; ', reason, found.reason);
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.with_shards IS
+    'What was found here and on shards, merged; its recall is the least of all.';
