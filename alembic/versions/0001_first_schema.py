@@ -28,8 +28,8 @@ def upgrade() -> None:
         "functions/sphere functions/weights functions/kernels functions/spacing functions/mode",
         "functions/radius functions/aggregate",
         "functions/place functions/expression functions/filter functions/recall functions/plan",
-        "functions/shards functions/nearest functions/calibrated functions/localize functions/record",
-        "functions/review functions/version",
+        "functions/shards functions/nearest functions/calibrated functions/localize",
+        "functions/record functions/review functions/version",
         "layers/lines layers/coverage layers/views layers/tiles layers/thumbnails",
         "roles/rights",
     )
