@@ -15,7 +15,6 @@ from geosearch.features.backbones import PLUGINS
 from geosearch.features.description import Source
 from tests.test_embed import DESCRIPTION, MeanColours
 
-
 #: Set for processes that are killed: what they had claimed is soon anybody's.
 SHORT_LEASES = "SLEEPING_BACKBONE_SHORT_LEASES"
 if SHORT_LEASES in os.environ:
