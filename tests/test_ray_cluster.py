@@ -21,6 +21,7 @@ import pytest
 from psycopg import sql
 
 from geosearch.database.connection import Database
+from geosearch.errors import ModelError
 from tests.rows import fetch
 from tests.sleeping_backbone import SHORT_LEASES, install
 from tests.test_embed import put, write_photos
@@ -131,10 +132,10 @@ class World:
         raise AssertionError("no node of Ray starts here")
 
     @contextmanager
-    def command(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    def command(self, *arguments: object, model: str = MODEL) -> Iterator[subprocess.Popen[str]]:
         """A command at work on the cluster."""
         command = [sys.executable, "-m", "geosearch", *map(str, arguments)]
-        command += ["--model", MODEL, "--ray", self.address, "--json"]
+        command += ["--model", model, "--ray", self.address, "--json"]
         process = subprocess.Popen(
             command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True
         )
@@ -210,6 +211,10 @@ def test_nodes_are_killed_and_nothing_is_lost_or_doubled(
     with world.command("embed") as process:
         ended(process)
     assert count(database) == 2 * COUNT
+
+    # What a node says of what was asked is said here.
+    with world.command("embed", model="nothing/known") as process:
+        assert process.wait(60) == ModelError.exit_code
 
     # Into files, where a process dies that makes one.
     more = write_photos(tmp_path / "third", COUNT)

@@ -37,7 +37,7 @@ class Pending:
 
 
 # Photos to embed: without an embedding of the model but with one of the model it comes of, if it
-# comes of one, and not rejected for good, nor since those who share the work began. What begins
+# comes of one, and not rejected for good, nor since those who share the work began. What ends
 # with {each} is asked photo by photo, by index, where few are wanted: the tables grow meanwhile,
 # and the planner does not know of it.
 _TO_DO = """
