@@ -1060,7 +1060,7 @@ class LocalizeOptions(Asking, total=False):
     What to answer by is said by the fields of a `Request` as keywords (`k`, `method`,
     `bandwidth_km`, …), and which photos may be neighbours by those of `Conditions`.
 
-    Parameters
+    Attributes
     ----------
     model
         A model, or several that answer together: a spec as of `geosearch embed`, or a backbone.
