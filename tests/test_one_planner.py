@@ -15,6 +15,7 @@ import shapely
 from pgvector import HalfVector
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
 
 from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Database
@@ -186,6 +187,10 @@ def agree(world: World, rng: np.random.Generator) -> str:
     as_reader = bool(rng.random() < 0.3)
     database = world.reader if as_reader else world.owner
     arguments, wanted = draw_filter(rng, as_reader)
+    if rng.random() < 0.3:
+        if rng.random() < 0.3:
+            wanted |= draw_filter(rng, as_reader)[1]
+        arguments = {"filter": Jsonb(wanted.to_json())}
     k = int(np.exp(rng.uniform(0, np.log(1000.5))))
     exact = bool(rng.random() < 0.05)
     lat, lon = np.degrees(np.arcsin(rng.uniform(-1, 1, 1))), rng.uniform(-180, 180, 1)

@@ -7,7 +7,10 @@ CREATE TYPE geosearch.expression AS (
     boxes float8[],
     selects boolean,
     names_few boolean,
-    canonical jsonb
+    canonical jsonb,
+    since timestamptz,
+    until timestamptz,
+    by_authors text[]
 );
 
 CALL pg_temp.describe('geosearch.expression',
@@ -18,6 +21,9 @@ CALL pg_temp.describe('geosearch.expression',
     selects: Not only some named photos or authors are left out.
     names_few: Only some named photos or authors may pass.
     canonical: As answers and calibrations keep it.
+    since: All that pass were taken then or later; NULL: at any time.
+    until: All that pass were taken earlier; NULL: at any time.
+    by_authors: All that pass are by one of these; NULL: by anybody.
 $$);
 
 CREATE FUNCTION geosearch.mistaken(at text, what text, given jsonb) RETURNS text
@@ -99,6 +105,17 @@ $$;
 COMMENT ON FUNCTION geosearch.boxes_in_common(float8[], float8[]) IS
     'What two lists of boxes have in common; NULL is everywhere.';
 
+CREATE FUNCTION geosearch.texts_in_common(one text[], other text[]) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN one IS NULL THEN other
+    WHEN other IS NULL THEN one
+    ELSE ARRAY(SELECT unnest(one) INTERSECT SELECT unnest(other) ORDER BY 1)
+END;
+
+COMMENT ON FUNCTION geosearch.texts_in_common(text[], text[]) IS
+    'What two lists have in common; NULL is all there is.';
+
 CREATE FUNCTION geosearch.checked_area(area geometry, name text) RETURNS geometry
 LANGUAGE plpgsql STABLE PARALLEL SAFE STRICT
 SET search_path = pg_catalog, geosearch, public, pg_temp
@@ -163,7 +180,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
-    made expression := ROW('', 'true', NULL, true, false, NULL);
+    made expression := ROW('', 'true', NULL, true, false, NULL, NULL, NULL, NULL);
     n float8[];
     texts text[];
     area geometry;
@@ -264,6 +281,8 @@ BEGIN
                 MESSAGE = mistaken(at, 'a date or time, as in ISO 8601', value), HINT = remedy;
         END IF;
         made.canonical := to_jsonb(moment);
+        made.since := CASE name WHEN 'after' THEN moment END;
+        made.until := CASE name WHEN 'before' THEN moment END;
         made.condition := format(
             'taken_at %s %L::timestamptz', CASE name WHEN 'after' THEN '>=' ELSE '<' END, moment
         );
@@ -283,6 +302,7 @@ BEGIN
         made.condition := format('collection_id = ANY (%L::bigint[])', collections_named(texts));
     WHEN 'authors', 'licences' THEN
         made.names_few := name = 'authors';
+        made.by_authors := CASE name WHEN 'authors' THEN texts END;
         made.condition := format('%I = ANY (%L::text[])', left(name, -1), texts);
     WHEN 'sha256' THEN
         IF EXISTS (SELECT FROM unnest(texts) AS t WHERE t !~* '^[0-9a-f]{64}$') THEN
@@ -356,6 +376,7 @@ BEGIN
     IF conjunction THEN
         FOREACH part IN ARRAY parts LOOP
             made.boxes := boxes_in_common(made.boxes, part.boxes);
+            made.by_authors := texts_in_common(made.by_authors, part.by_authors);
         END LOOP;
     ELSIF cardinality(parts) > 0 AND NOT EXISTS (SELECT FROM unnest(parts) WHERE boxes IS NULL) THEN
         made.boxes := '{}';
@@ -363,12 +384,22 @@ BEGIN
             made.boxes := made.boxes || part.boxes;
         END LOOP;
     END IF;
+    SELECT
+        CASE WHEN conjunction THEN max(since) WHEN count(*) = count(since) THEN min(since) END,
+        CASE WHEN conjunction THEN min(until) WHEN count(*) = count(until) THEN max(until) END,
+        CASE WHEN conjunction THEN made.by_authors WHEN count(*) = count(by_authors) THEN
+            ARRAY(SELECT DISTINCT unnest(p.by_authors) FROM unnest(parts) AS p ORDER BY 1) END
+    INTO made.since, made.until, made.by_authors
+    FROM unnest(parts);
     made.canonical := CASE
         WHEN conjunction AND cardinality(parts) = 0 THEN '{}'
         ELSE jsonb_build_object(word, coalesce((
             SELECT jsonb_agg(inner_part ORDER BY p.number, i.number)
             FROM unnest(parts) WITH ORDINALITY
-                AS p (condition, may_pass, boxes, selects, names_few, canonical, number),
+                AS p (
+                    condition, may_pass, boxes, selects, names_few, canonical, since, until,
+                    by_authors, number
+                ),
             -- Without needless nesting, as filters are kept.
             LATERAL jsonb_array_elements(
                 CASE WHEN p.canonical = '{}' THEN '[]'
@@ -427,7 +458,7 @@ BEGIN
             made := ROW(
                 -- What lacks what is asked about meets the negation.
                 format('(%s) IS NOT TRUE', made.condition), 'true', NULL, NOT made.names_few,
-                NOT made.selects, jsonb_build_object('not', made.canonical)
+                NOT made.selects, jsonb_build_object('not', made.canonical), NULL, NULL, NULL
             );
         ELSE
             made := read_condition(name, value, here);

@@ -265,7 +265,11 @@ DECLARE
     -- An answer that does not rest on a collection says nothing of it.
     private CONSTANT bigint[] := ARRAY(
         SELECT shelf FROM unnest(known.private) AS shelf
-        WHERE wanted.collection_ids IS NULL OR shelf = ANY (wanted.collection_ids)
+        WHERE (wanted.collection_ids IS NULL OR shelf = ANY (wanted.collection_ids))
+            AND (
+                wanted.more IS NULL
+                OR shelf = ANY (admitted_collections((wanted.more).canonical))
+            )
     ) || CASE WHEN include_estimated THEN '{-1}'::bigint[] ELSE '{}' END;  -- as if of a shelf
     condition CONSTANT text := filter_condition(wanted);
     may_pass CONSTANT text := place_condition(wanted);
@@ -399,7 +403,9 @@ BEGIN
             IF strategy IS NULL AND known.leaves THEN
                 leaf := leaf_plan(
                     id, known.tuning, known.total, k, share, filter_places(wanted),
-                    wanted.taken_after, wanted.taken_before, wanted.authors
+                    greatest(wanted.taken_after, (wanted.more).since),
+                    least(wanted.taken_before, (wanted.more).until),
+                    texts_in_common(wanted.authors, (wanted.more).by_authors)
                 );
                 leaf_ms := leaf.ms;
             END IF;
