@@ -171,7 +171,8 @@ CHANGES: dict[str, LiteralString] = {
     "WHERE id % 6 = 1",
     "locate": "UPDATE geosearch.all_photos SET geom = 'SRID=4326;POINT(1 2)', "
     "position_source = 'manifest' WHERE geom IS NULL",
-    "move": "UPDATE geosearch.all_photos SET geom = 'SRID=4326;POINT(3 4)' WHERE id % 4 = 1",
+    "move": "UPDATE geosearch.all_photos SET geom = 'SRID=4326;POINT(3 4)' "
+    "WHERE id % 4 = 1 AND geom IS NOT NULL",
     "hide": "SELECT geosearch.set_private(id, true) FROM geosearch.collections WHERE name = {part}",
     "show": "SELECT geosearch.set_private(id, false) FROM geosearch.collections "
     "WHERE name = {part}",

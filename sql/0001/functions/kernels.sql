@@ -73,23 +73,23 @@ COMMENT ON FUNCTION geosearch.kernel_shares IS
     'is not on the Earth or no weight.';
 
 CREATE FUNCTION geosearch.interpolated(x float8, xs float8[], ys float8[]) RETURNS float8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-SELECT CASE
-    WHEN before.x IS NULL OR after.x IS NULL THEN coalesce(before.y, after.y)
-    WHEN after.x > before.x
-    THEN before.y + (after.y - before.y) * (interpolated.x - before.x) / (after.x - before.x)
-    ELSE after.y
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at CONSTANT integer := (
+        SELECT coalesce(max(number), 0) FROM unnest(xs) WITH ORDINALITY AS p (x, number)
+        WHERE p.x <= interpolated.x
+    );
+BEGIN
+    RETURN CASE
+        WHEN at = 0 OR at = cardinality(xs) THEN ys[greatest(at, 1)]
+        WHEN xs[at + 1] > xs[at]
+        THEN ys[at] + (ys[at + 1] - ys[at]) * (x - xs[at]) / (xs[at + 1] - xs[at])
+        ELSE ys[at + 1]
+    END;
 END
-FROM (
-    SELECT
-        max(number) FILTER (WHERE p.x <= interpolated.x) AS number
-    FROM unnest(xs) WITH ORDINALITY AS p (x, number)
-) AS at
-LEFT JOIN unnest(xs, ys) WITH ORDINALITY AS before (x, y, number) ON before.number = at.number
-LEFT JOIN unnest(xs, ys) WITH ORDINALITY AS after (x, y, number)
-    ON after.number = coalesce(at.number, 0) + 1;
-END;
+$$;
 
 COMMENT ON FUNCTION geosearch.interpolated(float8, float8[], float8[]) IS
     'The y at x on the line through points in ascending order of x; that of the end beyond one.';

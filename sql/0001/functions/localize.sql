@@ -125,7 +125,8 @@ BEGIN
     ELSIF fitted IS NULL THEN
         weights := neighbour_weights(distances, coalesce(weighting, 'power:10'));
         answer.bandwidth_km := coalesce(bandwidth_km, neighbour_spacing(lats, lons, weights));
-        SELECT * INTO found FROM density_mode(lats, lons, weights, answer.bandwidth_km);
+        SELECT m.lat, m.lon, m.mass AS agreement INTO found
+        FROM density_modes(lats, lons, weights, answer.bandwidth_km, true) AS m LIMIT 1;
         radii := density_radii(
             lats, lons, weights, answer.bandwidth_km, found.lat, found.lon, ARRAY[0.5, 0.9]
         );

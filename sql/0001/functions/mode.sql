@@ -11,7 +11,7 @@
 -- concave and the top near, the step is Newton's on the tangent plane; elsewhere it is mean shift,
 -- which never descends, if that is long, and if it is short a Newton step whose curvatures count by
 -- their absolute values. What lies at rest on a saddle is pushed off it along the direction in which
--- f rises. Kernels farther than `reach` along any axis are left out.
+-- f rises. Kernels farther than `reach` are left out. `height` is f at the point itself.
 --
 -- Every LATERAL ends in OFFSET 0: merged into the next, its expressions would be computed again for
 -- each use of them.
@@ -20,7 +20,8 @@ CREATE FUNCTION geosearch.climb(
     px float8[], py float8[], pz float8[], arrived float8
 )
 RETURNS TABLE (
-    number bigint, x float8, y float8, z float8, density float8, moving boolean, joins float8
+    number bigint, x float8, y float8, z float8, density float8, moving boolean, joins float8,
+    height float8
 )
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -35,14 +36,16 @@ SELECT
         1e-8,
         2e-15 * radius
     ),
-    CASE WHEN slope.flattest < -0.3 THEN 0.2 ELSE 0.01 END
+    CASE WHEN slope.flattest < -0.3 THEN 0.2 ELSE 0.01 END,
+    m.total
 FROM unnest(px, py, pz) WITH ORDINALITY AS p (x, y, z, number)
 -- A tangent basis (u, v) without singular points: Duff et al. 2017, Journal of Computer Graphics
 -- Techniques 6(1).
 CROSS JOIN LATERAL (
     SELECT
         1 + s * c * x * x AS ux, s * c * x * y AS uy, -s * x AS uz,
-        c * x * y AS vx, s + c * y * y AS vy, -y AS vz
+        c * x * y AS vx, s + c * y * y AS vy, -y AS vz,
+        radius * radius AS square, radius * radius * (1 - 4e-15) - reach * reach / 2 AS horizon
     FROM (
         SELECT x, y, s, -1 / (s + z) AS c
         FROM (
@@ -69,20 +72,23 @@ CROSS JOIN LATERAL (
             sum(f * c) AS sum_c
         FROM (
             SELECT
-                k.w * exp(greatest(-50, CASE
-                    WHEN radius < 1000
-                    THEN k.x * p.x + k.y * p.y + k.z * p.z - radius * radius
+                k.w * exp(CASE
+                    WHEN radius < 1000 THEN k.c - basis.square
                     ELSE (
                         (k.x - p.x) * (k.x - p.x)
                         + (k.y - p.y) * (k.y - p.y)
                         + (k.z - p.z) * (k.z - p.z)
                     ) / -2
-                END)) AS f,
+                END) AS f,
                 k.x * basis.ux + k.y * basis.uy + k.z * basis.uz AS a,
                 k.x * basis.vx + k.y * basis.vy + k.z * basis.vz AS b,
-                k.x * p.x + k.y * p.y + k.z * p.z AS c
-            FROM unnest(xs, ys, zs, ws) AS k (x, y, z, w)
-            WHERE abs(k.z - p.z) < reach AND abs(k.x - p.x) < reach AND abs(k.y - p.y) < reach
+                k.c
+            FROM (
+                SELECT x, y, z, w, x * p.x + y * p.y + z * p.z AS c
+                FROM unnest(xs, ys, zs, ws) AS k (x, y, z, w)
+                OFFSET 0
+            ) AS k
+            WHERE k.c > basis.horizon
             OFFSET 0
         ) AS felt
     ) AS sums
@@ -187,7 +193,7 @@ DECLARE
     xs float8[]; ys float8[]; zs float8[]; ws float8[];
     kx float8[]; ky float8[]; kz float8[]; kw float8[];
     px float8[]; py float8[]; pz float8[]; masses float8[];
-    densities float8[]; reaches float8[]; underway boolean[];
+    densities float8[]; heights float8[]; reaches float8[]; underway boolean[];
     leaders integer[]; movers integer;
 BEGIN
     -- Neighbours at one position are one kernel; the lightest, 1e-9 together, move nothing.
@@ -247,54 +253,47 @@ BEGIN
     END IF;
 
     px := kx; py := ky; pz := kz; masses := kw;
-    -- At any mode m, some kernel within sqrt(2) bandwidths has at its centre a density of f(m) / e
-    -- or more: by Jensen's inequality f(x) >= f(m) exp(-|x - m|^2 / 2) on average over the kernels
-    -- felt at m, and where the Hessian is negative their mean square distance is 2 at most. So the
-    -- kernels that can hold the densest mode, and those connected with them, are all that matter.
-    IF densest THEN
-        SELECT array_agg(density ORDER BY number) INTO densities
-        FROM unnest(kx, ky, kz) WITH ORDINALITY AS p (x, y, z, number)
-        CROSS JOIN LATERAL (
-            SELECT
-                sum(k.w * exp(greatest(
-                    ((k.x - p.x) * (k.x - p.x) + (k.y - p.y) * (k.y - p.y) + (k.z - p.z) * (k.z - p.z))
-                    / -2,
-                    -20
-                ))) AS density
-            FROM unnest(kx, ky, kz, kw) AS k (x, y, z, w)
-            WHERE abs(k.z - p.z) < cut AND abs(k.x - p.x) < cut AND abs(k.y - p.y) < cut
-        ) AS felt;
-        WITH RECURSIVE connected AS (
-            SELECT x, y, z, number
-            FROM unnest(kx, ky, kz, densities) WITH ORDINALITY AS k (x, y, z, density, number)
-            WHERE density > (SELECT exp(-1.25) * max(d) FROM unnest(densities) AS d)
-            UNION
-            SELECT k.x, k.y, k.z, k.number
-            FROM connected AS p, unnest(kx, ky, kz) WITH ORDINALITY AS k (x, y, z, number)
-            WHERE abs(k.z - p.z) < cut AND abs(k.x - p.x) < cut AND abs(k.y - p.y) < cut
-        )
-        SELECT
-            array_agg(x ORDER BY number), array_agg(y ORDER BY number), array_agg(z ORDER BY number),
-            array_agg(kw[number] ORDER BY number)
-        INTO px, py, pz, masses
-        FROM connected;
-    END IF;
-    kx := px; ky := py; kz := pz; kw := masses;
     densities := '{}'; underway := '{}'; reaches := '{}';
     movers := cardinality(px);
     FOR step IN 1..200 LOOP
         -- Those that still move, which come first, make a step.
         SELECT
-            array_agg(s.x ORDER BY s.number) || px[movers + 1:],
-            array_agg(s.y ORDER BY s.number) || py[movers + 1:],
-            array_agg(s.z ORDER BY s.number) || pz[movers + 1:],
-            array_agg(s.density ORDER BY s.number) || densities[movers + 1:],
-            array_agg(s.moving ORDER BY s.number) || underway[movers + 1:],
-            array_agg(s.joins ORDER BY s.number) || reaches[movers + 1:]
-        INTO px, py, pz, densities, underway, reaches
-        FROM climb(
-            kx, ky, kz, kw, radius, cut, px[:movers], py[:movers], pz[:movers], 0.05
+            array_agg(s.x) || px[movers + 1:], array_agg(s.y) || py[movers + 1:],
+            array_agg(s.z) || pz[movers + 1:], array_agg(s.density) || densities[movers + 1:],
+            array_agg(s.moving) || underway[movers + 1:],
+            array_agg(s.joins) || reaches[movers + 1:], array_agg(s.height)
+        INTO px, py, pz, densities, underway, reaches, heights
+        FROM (
+            SELECT s.* FROM climb(
+                kx, ky, kz, kw, radius, cut, px[:movers], py[:movers], pz[:movers], 0.05
+            ) AS s
+            ORDER BY s.number
         ) AS s;
+
+        -- At any mode m, some kernel within sqrt(2) bandwidths has at its centre a density of f(m) / e
+        -- or more: by Jensen's inequality f(x) >= f(m) exp(-|x - m|^2 / 2) on average over the kernels
+        -- felt at m, and where the Hessian is negative their mean square distance is 2 at most. So the
+        -- kernels that can hold the densest mode, and those connected with them, are all that matter.
+        IF densest AND step = 1 THEN
+            WITH RECURSIVE connected AS (
+                SELECT x, y, z, number
+                FROM unnest(kx, ky, kz, heights) WITH ORDINALITY AS k (x, y, z, height, number)
+                WHERE height > (SELECT exp(-1.25) * max(h) FROM unnest(heights) AS h)
+                UNION
+                SELECT k.x, k.y, k.z, k.number
+                FROM connected AS p, unnest(kx, ky, kz) WITH ORDINALITY AS k (x, y, z, number)
+                WHERE abs(k.z - p.z) < cut AND abs(k.x - p.x) < cut AND abs(k.y - p.y) < cut
+            )
+            SELECT
+                array_agg(kx[number]), array_agg(ky[number]), array_agg(kz[number]),
+                array_agg(kw[number]), array_agg(px[number]), array_agg(py[number]),
+                array_agg(pz[number]), array_agg(densities[number]), array_agg(underway[number]),
+                array_agg(reaches[number])
+            INTO kx, ky, kz, kw, px, py, pz, densities, underway, reaches
+            FROM (SELECT number FROM connected ORDER BY number) AS c;
+            masses := kw;
+            movers := cardinality(px);
+        END IF;
 
         -- Those that have met go on as one, to move if the first of them does.
         SELECT array_agg(leader ORDER BY number) INTO leaders
@@ -314,16 +313,16 @@ BEGIN
             END IF;
         END LOOP;
         SELECT
-            array_agg(x ORDER BY moving DESC, number), array_agg(y ORDER BY moving DESC, number),
-            array_agg(z ORDER BY moving DESC, number), array_agg(mass ORDER BY moving DESC, number),
-            array_agg(density ORDER BY moving DESC, number),
-            array_agg(moving ORDER BY moving DESC, number),
-            array_agg(reach ORDER BY moving DESC, number),
-            count(*) FILTER (WHERE moving)
+            array_agg(x), array_agg(y), array_agg(z), array_agg(mass), array_agg(density),
+            array_agg(moving), array_agg(reach), count(*) FILTER (WHERE moving)
         INTO px, py, pz, masses, densities, underway, reaches, movers
-        FROM unnest(px, py, pz, masses, densities, underway, reaches, leaders) WITH ORDINALITY
-            AS p (x, y, z, mass, density, moving, reach, leader, number)
-        WHERE leader = number;
+        FROM (
+            SELECT *
+            FROM unnest(px, py, pz, masses, densities, underway, reaches, leaders) WITH ORDINALITY
+                AS p (x, y, z, mass, density, moving, reach, leader, number)
+            WHERE leader = number
+            ORDER BY moving DESC, number
+        ) AS p;
         EXIT WHEN movers = 0;
     END LOOP;
 
@@ -335,11 +334,14 @@ BEGIN
     WHERE NOT densest OR p.density >= (SELECT max(d) FROM unnest(densities) AS d) * (1 - 1e-3);
     FOR step IN 1..20 LOOP
         SELECT
-            array_agg(s.x ORDER BY s.number), array_agg(s.y ORDER BY s.number),
-            array_agg(s.z ORDER BY s.number), array_agg(s.density ORDER BY s.number),
-            array_agg(s.moving ORDER BY s.number)
+            array_agg(s.x), array_agg(s.y), array_agg(s.z), array_agg(s.density),
+            array_agg(s.moving)
         INTO px, py, pz, densities, underway
-        FROM climb(xs, ys, zs, ws, radius, no_digit, px, py, pz, 3e-4) AS s;
+        FROM (
+            SELECT s.*
+            FROM climb(xs, ys, zs, ws, radius, no_digit, px, py, pz, 3e-4) AS s
+            ORDER BY s.number
+        ) AS s;
         EXIT WHEN NOT true = ANY (underway);
     END LOOP;
     RETURN QUERY

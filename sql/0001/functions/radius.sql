@@ -14,10 +14,10 @@
 -- if `since` is NULL, and how fast that grows. The quadrature has so many panels of 4 or 8 nodes.
 CREATE FUNCTION geosearch.ring_mass(
     angles float8[], shares float8[], bandwidths float8[], since float8, radius float8,
-    panels integer, nodes integer,
-    OUT mass float8, OUT slope float8
+    panels integer, nodes integer
 )
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS TABLE (mass float8, slope float8)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
 SELECT coalesce(sum(part * density), 0), coalesce(sum(density) FILTER (WHERE part = 0), 0)
 FROM (
@@ -38,47 +38,49 @@ FROM (
         SELECT w, kappa, part, sine, half, x, x * x / 14.0625 AS u, 3.75 / greatest(x, 1) AS v
         FROM (
             SELECT
-                w,
-                kappa,
-                part * (radius - low) AS part,
-                sin(low + node * (radius - low)) AS sine,
-                sin((low + node * (radius - low) - angle) / 2) AS half,
-                kappa * sine_of_angle * sin(low + node * (radius - low)) AS x
+                w, kappa, part, sin(t) AS sine, sin((t - angle) / 2) AS half,
+                kappa * sine_of_angle * sin(t) AS x
             FROM (
                 SELECT
-                    angle,
-                    sin(angle) AS sine_of_angle,
-                    kappa,
-                    w * kappa / (1 - exp(-2 * least(kappa, 300))) AS w,
-                    coalesce(since, greatest(angle - reach, 0)) AS low
+                    w, kappa, angle, sine_of_angle, part * (radius - low) AS part,
+                    low + node * (radius - low) AS t
                 FROM (
-                    SELECT angle, w, 1 / bandwidth ^ 2 AS kappa, 5.7 * bandwidth AS reach
-                    FROM unnest(angles, shares, bandwidths) AS ring (angle, w, bandwidth)
-                    WHERE abs(angle - radius) < 5.7 * bandwidth + coalesce(abs(radius - since), 0)
+                    SELECT
+                        angle,
+                        sin(angle) AS sine_of_angle,
+                        kappa,
+                        w * kappa / (1 - exp(-2 * least(kappa, 300))) AS w,
+                        coalesce(since, greatest(angle - reach, 0)) AS low
+                    FROM (
+                        SELECT angle, w, 1 / bandwidth ^ 2 AS kappa, 5.7 * bandwidth AS reach
+                        FROM unnest(angles, shares, bandwidths) AS ring (angle, w, bandwidth)
+                        WHERE abs(angle - radius) < 5.7 * bandwidth + coalesce(abs(radius - since), 0)
+                        OFFSET 0
+                    ) AS ring
                     OFFSET 0
                 ) AS ring
+                CROSS JOIN (
+                    SELECT (panel + node) / panels AS node, part / panels AS part
+                    FROM generate_series(0, panels - 1) AS panel, (VALUES
+                        (4, 0.06943184420297371::float8, 0.17392742256872679::float8),
+                        (4, 0.33000947820757187, 0.3260725774312732),
+                        (4, 0.6699905217924281, 0.3260725774312732),
+                        (4, 0.9305681557970262, 0.17392742256872679),
+                        (8, 0.019855071751231912, 0.05061426814518853),
+                        (8, 0.10166676129318664, 0.11119051722668721),
+                        (8, 0.2372337950418355, 0.15685332293894344),
+                        (8, 0.4082826787521751, 0.18134189168918083),
+                        (8, 0.5917173212478248, 0.18134189168918083),
+                        (8, 0.7627662049581645, 0.15685332293894344),
+                        (8, 0.8983332387068134, 0.11119051722668721),
+                        (8, 0.9801449282487681, 0.05061426814518853)
+                    ) AS gauss_legendre (of_so_many, node, part)
+                    WHERE of_so_many = nodes
+                    UNION ALL SELECT 1, 0
+                    OFFSET 0
+                ) AS n
                 OFFSET 0
-            ) AS ring
-            CROSS JOIN (
-                SELECT (panel + node) / panels AS node, part / panels AS part
-                FROM generate_series(0, panels - 1) AS panel, (VALUES
-                    (4, 0.06943184420297371::float8, 0.17392742256872679::float8),
-                    (4, 0.33000947820757187, 0.3260725774312732),
-                    (4, 0.6699905217924281, 0.3260725774312732),
-                    (4, 0.9305681557970262, 0.17392742256872679),
-                    (8, 0.019855071751231912, 0.05061426814518853),
-                    (8, 0.10166676129318664, 0.11119051722668721),
-                    (8, 0.2372337950418355, 0.15685332293894344),
-                    (8, 0.4082826787521751, 0.18134189168918083),
-                    (8, 0.5917173212478248, 0.18134189168918083),
-                    (8, 0.7627662049581645, 0.15685332293894344),
-                    (8, 0.8983332387068134, 0.11119051722668721),
-                    (8, 0.9801449282487681, 0.05061426814518853)
-                ) AS gauss_legendre (of_so_many, node, part)
-                WHERE of_so_many = nodes
-                UNION ALL SELECT 1, 0
-                OFFSET 0
-            ) AS n
+            ) AS nodes
             OFFSET 0
         ) AS angles
         OFFSET 0
@@ -90,10 +92,10 @@ END;
 COMMENT ON FUNCTION geosearch.ring_mass IS 'For geosearch.rings_within and geosearch.ring_radii.';
 
 CREATE FUNCTION geosearch.rings_within(
-    angles float8[], shares float8[], bandwidths float8[], radius float8,
-    OUT mass float8, OUT slope float8
+    angles float8[], shares float8[], bandwidths float8[], radius float8
 )
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURNS TABLE (mass float8, slope float8)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
 SELECT inside.held + m.mass, m.slope
 FROM (

@@ -44,7 +44,9 @@ BEGIN
                 (
                     SELECT sqrt(square)
                     FROM (
-                        SELECT (n.x - p.x) ^ 2 + (n.y - p.y) ^ 2 + (n.z - p.z) ^ 2 AS square
+                        SELECT
+                            (n.x - p.x) * (n.x - p.x) + (n.y - p.y) * (n.y - p.y)
+                            + (n.z - p.z) * (n.z - p.z) AS square
                         FROM unnest(xs, ys, zs) AS n (x, y, z)
                     ) AS squares
                     ORDER BY square LIMIT 1 OFFSET others

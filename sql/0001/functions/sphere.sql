@@ -34,13 +34,15 @@ COMMENT ON FUNCTION geosearch.refuse_positions(float8[]) IS
 -- The haversine formula with the haversine of the antipode as its complement, so that nearly equal
 -- and nearly antipodal points are both accurate to rounding. + 1 - 1 makes 0 of what is next to it:
 -- PostgreSQL refuses to multiply what underflows. Bodies after RETURN are parsed here and now: they
--- depend on no search_path, and are inlined into the queries that call them.
+-- depend on no search_path, and are inlined into the queries that call them: not if they are STRICT,
+-- which CASE is not, or called with less than a column or a variable.
 CREATE FUNCTION geosearch.great_circle_km(lat1 float8, lon1 float8, lat2 float8, lon2 float8)
 RETURNS float8
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 5
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 5
 RETURN CASE
-    WHEN abs(lat1) <= 90 AND abs(lat2) <= 90 AND abs(lon1) <= 180 AND abs(lon2) <= 180
-    THEN 2 * 6371.0::float8 * atan2(
+    WHEN abs(lat1) > 90 OR abs(lat2) > 90 OR abs(lon1) > 180 OR abs(lon2) > 180
+    THEN geosearch.refuse_positions(lat1, lon1, lat2, lon2)
+    ELSE 2 * 6371.0::float8 * atan2(
         sqrt(
             sin(radians(lat2 - lat1 + 1 - 1) / 2) ^ 2
             + cos(radians(lat1 + 1 - 1)) * cos(radians(lat2 + 1 - 1))
@@ -52,7 +54,6 @@ RETURN CASE
             * cos(radians(lon2 - lon1 + 1 - 1) / 2) ^ 2
         )
     )
-    ELSE geosearch.refuse_positions(lat1, lon1, lat2, lon2)
 END;
 
 COMMENT ON FUNCTION geosearch.great_circle_km(float8, float8, float8, float8) IS
