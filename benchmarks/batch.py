@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,6 +45,7 @@ from geosearch.retrieval.indexes import build_index
 K = 100
 CONNECTIONS = 8
 Vectors = NDArray[np.float32]
+Held = AbstractContextManager[None]
 
 _BARE = """
 SELECT n.photo_id, p.uri, ST_Y(n.geom), ST_X(n.geom), n.distance
@@ -150,7 +151,7 @@ def measure_exact(
         for count in dict.fromkeys((len(queries), 100)):
             chosen = queries[:count]
             one_pass = partial(nearest_batch, database, model, chosen, K)
-            ways = {
+            ways: dict[str, tuple[Callable[[], object], Callable[[], Held]]] = {
                 "product": (partial(product, chosen, memory), nullcontext),
                 "product_halves": (partial(product, chosen, halves), nullcontext),
                 "without_copy": (one_pass, partial(copies_of, 0)),

@@ -22,6 +22,7 @@ from geosearch.database.role_grants import grant_role
 from geosearch.errors import DatabaseError
 from geosearch.retrieval import EVERYTHING, Filter, batch, embedding_copy, where
 from geosearch.retrieval.batch import BatchNeighbours, nearest_batch
+from geosearch.retrieval.embedding_blocks import Block
 from geosearch.retrieval.embedding_copy import PART_ROWS, EmbeddingCopy
 from geosearch.retrieval.facts import forget
 from tests.rows import add_embeddings, add_model, add_photos
@@ -48,7 +49,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     parts: list[int] = []
     fetch = EmbeddingCopy._fetch
 
-    def noted(copy: EmbeddingCopy, part: embedding_copy.Part) -> batch.Block:
+    def noted(copy: EmbeddingCopy, part: embedding_copy.Part) -> Block:
         parts.append(part.first)
         return fetch(copy, part)
 
@@ -312,7 +313,7 @@ def test_what_is_not_needed_any_more_is_removed(
     assert there() == {world.model}
     monkeypatch.delenv("GEOSEARCH_COPY_BYTES")
     other.found()
-    world.execute(f"SELECT geosearch.delete_model({world.model:d})")  # type: ignore[arg-type]
+    world.execute(f"SELECT geosearch.delete_model({world.model:d})")
     other.found()
     assert there() == {other.model}
     third = make_world(world.database)
