@@ -70,6 +70,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
         "SRID=4326;POINT(8 47)", None, *(f"SRID=4326;{text}" for text in POSITIONS), *POSITIONS,
         *(f"SRID=3857;{text}" for text in POSITIONS), "SRID=999999;POINT(1 1)",
     ),
+    "geometry[]": (None, "{}", "{NULL}"),
     "halfvec": (
         f"[{','.join(['1'] * 16)}]", None, f"[{','.join(['0'] * 16)}]", "[1]",
         f"[{','.join(['6e-8'] * 16)}]", f"[{','.join(['65504'] * 16)}]",
@@ -114,6 +115,7 @@ PARTS = (
     "filter_parts", "filter_words", "calibration_for", "calibration_differs", "domain_words",
     "country_at", "town_at", "stated_position", "leaf_condition", "leaf_setting", "leaf_plan",
     "leaf_deeper", "leaf_candidates", "search_leaves", "circle_boxes",
+    "nearest_on_shards", "with_shards",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',

@@ -161,8 +161,8 @@ def shard_away(error: psycopg.Error, missing: Sequence[str]) -> ShardError:
     which = f"the shard {', '.join(missing)} cannot be reached" if missing else "a shard was lost"
     return ShardError(
         f"{which}: {_words(error)}",
-        "Start its server (geosearch shards list shows which), or add --partial, "
-        "GEOSEARCH_PARTIAL=yes or partial=True for what the others hold.",
+        "Start its server (geosearch shards list shows which), or give `partial`, or set "
+        "GEOSEARCH_PARTIAL=yes, for what the others hold.",
     )
 
 

@@ -168,7 +168,8 @@ def lay_out(connection: Connection, embedded: Sequence[int]) -> None:
     """Make the relations of private collections, of shards, and of the models `embedded`."""
     for statement in (
         "SELECT geosearch.make_shelf(id) FROM geosearch.all_collections WHERE private ORDER BY id",
-        "SELECT geosearch.make_shard(id) FROM geosearch.shards ORDER BY id",
+        "SELECT geosearch.make_shard(s.id) FROM geosearch.shards AS s "
+        "JOIN pg_foreign_server ON srvname = geosearch.shard_server(s.name) ORDER BY s.id",
         "SELECT geosearch.make_views()",
         "SELECT geosearch.grant_shelf(id) FROM geosearch.all_collections WHERE private",
     ):

@@ -94,7 +94,7 @@ def remove_shard(database: Database, name: str) -> None:
         if held != (0,):
             raise DatabaseError(
                 f"the shard {name} holds {(held or (0,))[0]:,} photos",
-                f"First: geosearch shards move {name} --home",
+                f"First: geosearch shards move --home {name}",
             )
         readers = connection.execute(_READERS, (name,)).fetchall()
         with open_shard(connection, name) as shard, shard.connection() as there:

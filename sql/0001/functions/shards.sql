@@ -3,18 +3,26 @@
 
 CREATE FUNCTION geosearch.and_also(wanted geosearch.photo_filter, also text)
 RETURNS geosearch.photo_filter
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
     more expression := wanted.more;
 BEGIN
     IF also IS NOT NULL THEN
+        EXECUTE format('SELECT FROM embeddings_open AS embeddings WHERE false AND (%s)', also);
         more.condition := concat_ws(' AND ', more.condition, '(' || also || ')');
         more.selects := true;
         wanted.more := more;
     END IF;
     RETURN wanted;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE;
+    WHEN OTHERS THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'also is no condition: ' || SQLERRM,
+            HINT = 'Give SQL over the columns of geosearch.embeddings, such as: taken_at IS NOT NULL';
 END
 $$;
 

@@ -293,7 +293,8 @@ BEGIN
         REVOKE INSERT, UPDATE, DELETE ON geosearch.shards FROM geosearch_owner;
     END IF;
     PERFORM geosearch.grant_shelf(shelf) FROM unnest(0 || geosearch.shelves()) AS shelf;
-    PERFORM geosearch.grant_shard(s.id) FROM geosearch.shards AS s;
+    PERFORM geosearch.grant_shard(s.id) FROM geosearch.shards AS s
+    WHERE to_regclass(format('geosearch.photos_s%s', s.id)) IS NOT NULL;
 END
 $$;
 

@@ -37,6 +37,11 @@ AS $$
 DECLARE
     said text;
 BEGIN
+    IF to_regclass(format('geosearch.photos_f%s', shard)) IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no shard %s', coalesce(shard::text, 'NULL')),
+            HINT = 'Ids: SELECT id, name FROM geosearch.shards';
+    END IF;
     EXECUTE format('SELECT FROM geosearch.photos_f%s LIMIT 1', shard);
     RETURN NULL;
 EXCEPTION

@@ -344,7 +344,10 @@ DECLARE
     item record;
     listed text;
     own bigint[] := geosearch.shelves();
-    shards CONSTANT bigint[] := ARRAY(SELECT s.id FROM geosearch.shards AS s ORDER BY s.id);
+    shards CONSTANT bigint[] := ARRAY(
+        SELECT s.id FROM geosearch.shards AS s
+        WHERE to_regclass(format('geosearch.photos_f%s', s.id)) IS NOT NULL ORDER BY s.id
+    );
     private boolean;
     here text;
     there text;
@@ -369,10 +372,6 @@ BEGIN
         -- What shards find, they describe themselves.
         IF item.name IN ('photos', 'queries') THEN
             EXECUTE format('CREATE OR REPLACE VIEW geosearch.%I AS %s', item.name || '_here', here);
-            EXECUTE format(
-                'COMMENT ON VIEW geosearch.%I IS %L',
-                item.name || '_here', 'As ' || item.name || ', without those on shards.'
-            );
         END IF;
         there := (
             SELECT string_agg(
@@ -389,7 +388,6 @@ BEGIN
             EXECUTE 'CREATE OR REPLACE VIEW geosearch.embeddings_elsewhere AS ' || coalesce(
                 there, format('SELECT %s FROM geosearch.embeddings_open WHERE false', listed)
             );
-            COMMENT ON VIEW geosearch.embeddings_elsewhere IS 'Embeddings of photos on shards.';
         END IF;
         EXECUTE format('CREATE OR REPLACE VIEW geosearch.%I AS ', item.name)
             || concat_ws(' UNION ALL ', here, there);
@@ -423,7 +421,7 @@ BEGIN
             d.description
         FROM pg_class AS t
         JOIN pg_class AS v ON v.relnamespace = t.relnamespace AND v.relkind = 'v'
-            AND t.relname = 'all_' || v.relname
+            AND t.relname = 'all_' || regexp_replace(v.relname, '_(here|elsewhere)$', '')
         JOIN pg_description AS d ON d.objoid = t.oid AND d.classoid = 'pg_class'::regclass
         LEFT JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.objsubid
         WHERE t.relnamespace = 'geosearch'::regnamespace
