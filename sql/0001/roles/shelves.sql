@@ -425,7 +425,8 @@ BEGIN
         JOIN pg_description AS d ON d.objoid = t.oid AND d.classoid = 'pg_class'::regclass
         LEFT JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.objsubid
         WHERE t.relnamespace = 'geosearch'::regnamespace
-            AND col_description(v.oid, d.objsubid) IS NULL AND obj_description(v.oid) IS NULL
+            AND col_description(v.oid, d.objsubid) IS NULL
+            AND (d.objsubid > 0 OR obj_description(v.oid) IS NULL)
     LOOP
         EXECUTE format('COMMENT ON %s IS %L', item.name, item.description);
     END LOOP;
