@@ -114,8 +114,7 @@ PARTS = (
     "ring_radii", "rings_within", "interpolated", "logistic", "numbers", "filter_json",
     "filter_parts", "filter_words", "calibration_for", "calibration_differs", "domain_words",
     "country_at", "town_at", "stated_position", "leaf_condition", "leaf_setting", "leaf_plan",
-    "leaf_deeper", "leaf_candidates", "search_leaves", "circle_boxes",
-    "nearest_on_shards", "with_shards",
+    "leaf_deeper", "leaf_candidates", "circle_boxes", "nearest_on_shards", "with_shards",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',
@@ -123,7 +122,7 @@ ARGUMENTS = """
         p.proargnames
     FROM pg_proc AS p
     WHERE p.pronamespace = 'geosearch'::regnamespace AND p.prorettype <> 'trigger'::regtype
-        AND p.proname <> 'refuse'
+        AND p.proname NOT IN ('refuse', 'search_leaves')  -- which is given SQL
     ORDER BY p.oid
 """
 

@@ -24,7 +24,7 @@ SELECT
     2::float8 AS few_searches,
     500 AS places,
     150 AS sample,
-    1.3::float8 AS margin,
+    1.15::float8 AS margin,
     0.15::float8 AS gamble,
     0.6::float8 AS good_gamble,
     0.7::float8 AS most,
@@ -233,7 +233,10 @@ BEGIN
     reason := 'no filter that selects';
     IF share IS NOT NULL THEN
         -- The setting is for the place at which the k-th match is expected.
-        rank := least(ceil(rule.margin * k / greatest(share, likes, 1e-9)) + 10, 1001);
+        -- Those most like the query are few: what they say is believed less its standard error.
+        rank := least(ceil(rule.margin * k / greatest(
+            share, likes - sqrt(likes * (1 - likes) / rule.probe), 1e-9
+        )) + 10, 1001);
         worth := CASE WHEN likes >= rule.most THEN rule.good_gamble ELSE rule.gamble END;
         reason := format(
             'about %s matching photos of %s would cost %s ms',
