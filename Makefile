@@ -65,4 +65,4 @@ release: setup  ## The same, and what must be true before a version is published
 clean:  ## Remove what builds, tests and the demo left; keeps .venv
 	rm -rf build dist demo site .venv-lowest geosearch/web/page geosearch/features/exported \
 	    .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find geosearch tests benchmarks reference alembic -name __pycache__ -prune -exec rm -rf {} +
+	find geosearch tests benchmarks scripts alembic -name __pycache__ -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from reference.markdown import NOT_RUN
+from scripts.reference.markdown import NOT_RUN
 
 ROOT = Path(__file__).parent.parent
 PAGES = [

@@ -23,11 +23,11 @@ from geosearch.errors import Reason
 
 pytest.importorskip("mkdocs")
 
-from reference.command_pages import command_pages
-from reference.markdown import prose
-from reference.rest_page import description, rest_page
-from reference.settings_page import errors_page, settings_page
-from reference.sql_page import sql_page
+from scripts.reference.command_pages import command_pages
+from scripts.reference.markdown import prose
+from scripts.reference.rest_page import description, rest_page
+from scripts.reference.settings_page import errors_page, settings_page
+from scripts.reference.sql_page import sql_page
 from tests.rows import fetch
 
 ROOT = Path(__file__).parent.parent

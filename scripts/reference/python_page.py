@@ -17,7 +17,7 @@ from griffe import (
 )
 
 import geosearch
-from reference.markdown import page
+from scripts.reference.markdown import page
 
 
 def python_page() -> str:
@@ -40,7 +40,7 @@ def python_page() -> str:
 
 def _types() -> tuple[list[str], list[str]]:
     """Classes of ours beside the public ones: what these give or are made of; and keywords."""
-    loader = GriffeLoader(search_paths=[Path(__file__).parent.parent], allow_inspection=False)
+    loader = GriffeLoader(search_paths=[Path(__file__).parents[2]], allow_inspection=False)
     package = loader.load("geosearch")
     loader.resolve_aliases()
     public = [package[name] for name in geosearch.__all__ if name[0] != "_"]

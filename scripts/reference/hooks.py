@@ -12,19 +12,20 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
-from reference.command_pages import FOLDER, command_pages
-from reference.markdown import NOT_RUN
-from reference.python_page import python_page
-from reference.rest_page import description, rest_page
-from reference.settings_page import errors_page, settings_page
-from reference.sql_page import newest_schema, sql_page
+from scripts.reference.command_pages import FOLDER, command_pages
+from scripts.reference.markdown import NOT_RUN
+from scripts.reference.python_page import python_page
+from scripts.reference.rest_page import description, rest_page
+from scripts.reference.settings_page import errors_page, settings_page
+from scripts.reference.sql_page import newest_schema, sql_page
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 #: Pages of the repository that are outside `docs/` → theirs on the site.
 OUTSIDE = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
 }
 _LINK = re.compile(r"(?<=\]\()(?:docs/)?([\w./-]+)")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)

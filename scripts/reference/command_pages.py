@@ -10,7 +10,7 @@ import typer
 
 from geosearch.cli.app import COMMANDS, app
 from geosearch.errors import EXIT_CODES
-from reference.markdown import code, page, prose, table
+from scripts.reference.markdown import code, page, prose, table
 
 FOLDER = "reference/commands"
 _EXAMPLE = "Example: "

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from geosearch.web.application import make_application
-from reference.markdown import code, page, prose, table
+from scripts.reference.markdown import code, page, prose, table
 
 _Described = dict[str, Any]
 

@@ -11,7 +11,7 @@ from typing import Any
 from geosearch.database import migrations
 from geosearch.database.connection import Connection, Database
 from geosearch.database.server import PrivateServer
-from reference.markdown import code, page, prose, table
+from scripts.reference.markdown import code, page, prose, table
 
 RELATIONS = """
     SELECT c.relname, coalesce(obj_description(c.oid), obj_description(t.oid)),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from geosearch import errors, settings
 from geosearch.errors import GeosearchError, Reason
-from reference.markdown import page, prose, table
+from scripts.reference.markdown import page, prose, table
 
 #: In the docstring of a class of settings: `GEOSEARCH_X`: what it is.
 _SETTING = re.compile(r"^`(GEOSEARCH_\w+)`: (.+?)(?=^`|\Z)", re.DOTALL | re.MULTILINE)
