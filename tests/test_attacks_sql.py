@@ -115,7 +115,7 @@ PARTS = (
     "filter_parts", "filter_words", "calibration_for", "calibration_differs", "domain_words",
     "country_at", "town_at", "stated_position", "leaf_condition", "leaf_setting", "leaf_plan",
     "leaf_deeper", "leaf_candidates", "search_leaves", "circle_boxes",
-    "nearest_on_shards", "with_shards",
+    "nearest_on_shards", "with_shards", "and_also",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',
