@@ -114,7 +114,7 @@ PARTS = (
     "ring_radii", "rings_within", "interpolated", "logistic", "numbers", "filter_json",
     "filter_parts", "filter_words", "calibration_for", "calibration_differs", "domain_words",
     "country_at", "town_at", "stated_position", "leaf_condition", "leaf_setting", "leaf_plan",
-    "leaf_deeper", "leaf_candidates", "circle_boxes", "nearest_on_shards", "with_shards",
+    "leaf_deeper", "leaf_candidates", "circle_boxes", "nearest_on_shards", "with_shards", "and_also",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',
