@@ -184,7 +184,7 @@ def title_queries(database: Database, model: Model, where: Filter) -> QuerySet:
     if not queries:
         raise InputError(
             f"no photo that passes the filter ({where}) has a title",
-            "Give texts and where they are of: --texts FILE",
+            "Give `texts`, and where they are of.",
         )
     return _said(QuerySet(f"titles: {where}", queries, words=True))
 

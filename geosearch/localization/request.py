@@ -175,10 +175,12 @@ class Request:
                 models=models,
             )
         if self.min_presence is not None:
-            queries = "--texts TEXTS.csv" if self.words else "QUERIES.csv"
+            command = "geosearch calibrate QUERIES.csv"
+            if self.words:
+                command = "geosearch calibrate --texts TEXTS.csv"
             raise InputError(
                 f"`min_presence`: {self.min_presence:g} needs a calibration, and none applies",
-                f"Make one: geosearch calibrate {queries}; leave `method`, `k`, `bandwidth_km`, "
+                f"Make one: {command}; leave `method`, `k`, `bandwidth_km`, "
                 "`weighting` and `restrict_cells` out.",
             )
         k = DEFAULT_K if self.k is None else self.k
