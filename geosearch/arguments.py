@@ -106,7 +106,8 @@ def models(name: str, value: Any) -> Any:
 
 def texts(name: str, value: Any) -> tuple[str, ...]:
     """Names, or one."""
-    listed = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else (*value,)
+    alone = isinstance(value, str | Mapping) or not isinstance(value, Iterable)
+    listed = (value,) if alone else (*value,)
     if not all(isinstance(item, str) and item for item in listed):
         raise InputError(f"`{name}`: expected names, found {value!r}")
     return tuple(map(str, listed))

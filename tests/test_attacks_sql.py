@@ -21,6 +21,8 @@ from geosearch.calibration.kernels import Kernels
 from geosearch.calibration.presence import Presence
 from geosearch.calibration.prior import Prior
 from geosearch.database.connection import Database
+from geosearch.errors import InputError
+from geosearch.retrieval import Filter
 from tests.test_sql_rights import ROOT
 
 POSITIONS = (
@@ -238,3 +240,82 @@ def test_functions_answer_with_finite_values_or_say_what_to_give(
             if found := answer(reader, name, variadic, aggregate, types, given):
                 wrong.setdefault(f"{name}({given!r:.400})", found)
     assert not wrong, "\n".join(f"{call}: {found}" for call, found in wrong.items())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            f'{{"{name}": {value}}}'
+            for name in ("bbox", "near", "accuracy_m")
+            for value in ('"x"', "true", "{}", "[{}]", "[null, 0, 1, 2]", '"NaN"', "1e400")
+        ),
+        *(
+            f'{{"after": {value}}}'
+            for value in ('"now"', '"infinity"', '"1/2/2014"', "[1, 2]", "1")
+        ),
+        '{"authors": ""}',
+        '{"authors": {"ada": 1}}',
+        '{"not": {"licences": ["CC0", ""]}}',
+        '{"within": {"type": "Polygon", "coordinates": [[[0, 0], ["a", 1], [1, 0], [0, 0]]]}}',
+        '{"within": {"type": "Polygon", "coordinates": [[[0, 0], [1, null], [1, 0], [0, 0]]]}}',
+        pytest.param('{"not":' * 900 + "{}" + "}" * 900, id="deep"),
+    ],
+)
+def test_a_filter_that_cannot_be_used_is_refused_in_sql_as_in_python(
+    reader: psycopg.Connection[Any], given: str
+) -> None:
+    with pytest.raises(InputError):
+        Filter.from_json(json.loads(given)).compile(reader)
+    with pytest.raises(psycopg.errors.InvalidParameterValue) as refused, reader.transaction():
+        reader.execute(
+            "SELECT geosearch.nearest_to_photo(p.id, 'sample/towns', filter => %s) "
+            "FROM geosearch.photos AS p LIMIT 1",
+            (given,),
+        )
+    assert refused.value.diag.message_hint
+
+
+def test_a_filter_says_the_same_in_every_session(reader: psycopg.Connection[Any]) -> None:
+    """PostgreSQL reads the IST of Kolkata as Israel's, and writes fewer digits where it is told."""
+    query = (
+        "SELECT (geosearch.read_filter(%s)).condition, geosearch.literal_condition("
+        "geosearch.make_filter(NULL, NULL, NULL, %s, NULL, NULL, NULL, NULL, NULL, NULL, NULL)), "
+        "length(geosearch.mvt(0, 0, 0, %s::json))"
+    )
+    after = {"after": "2014-01-01"}
+    given = (
+        json.dumps(after | {"bbox": [0.12345678901234567, 0, 8.123456789012345, 50]}),
+        "2014-01-01 00:00+00",
+        json.dumps(after),
+    )
+    with reader.transaction(force_rollback=True):
+        reader.execute("SET LOCAL timezone = 'UTC'")
+        usual = reader.execute(query, given).fetchone()
+        reader.execute("SET LOCAL timezone = 'Asia/Kolkata'")
+        reader.execute("SET LOCAL datestyle = 'SQL, DMY'")
+        reader.execute("SET LOCAL extra_float_digits = -5")
+        strange = reader.execute(query, given).fetchone()
+    assert usual is not None
+    assert strange is not None
+    assert [text.replace("05:30:00+05:30", "00:00:00+00") for text in strange[:2]] == [*usual[:2]]
+    assert strange[2] == usual[2]
+
+
+def test_a_name_that_looks_like_a_parameter_stays_a_name(reader: psycopg.Connection[Any]) -> None:
+    """Conditions are written out for shards, with the values in them."""
+    names = ["($2).licences", "O'Hara", "\\", "%s $1", "($2).not_authors"]
+    row = reader.execute(
+        "SELECT geosearch.literal_condition(geosearch.make_filter("
+        "NULL, NULL, NULL, NULL, NULL, NULL, %s, %s, %s, NULL, NULL, %s))",
+        (names, ["($2).authors", *names[2:]], names[::-1], json.dumps({"author": names})),
+    ).fetchone()
+    assert row is not None
+    photos = sql.SQL(", ").join(
+        sql.SQL("({}, {})").format(author, licence) for author in names for licence in names
+    )
+    shown = sql.SQL("SELECT DISTINCT author FROM (VALUES {}) AS e (author, licence) WHERE ")
+    assert set(reader.execute(shown.format(photos) + sql.SQL(row[0]))) == {
+        ("($2).licences",),
+        ("O'Hara",),
+    }

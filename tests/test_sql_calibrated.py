@@ -37,7 +37,7 @@ from geosearch.localization import Localization, Request, load, reproduce
 from geosearch.localization.localizing import answer_query, chosen_parameters
 from geosearch.query import Query
 from geosearch.retrieval import EVERYTHING, Filter, where
-from geosearch.retrieval.filters import Photos
+from geosearch.retrieval.filters import Photos, SameBytes
 from geosearch.sphere import EARTH_RADIUS_KM, destination, great_circle_km, unit_vectors
 from tests.mixtures import Spread, mixtures
 from tests.rows import add_embeddings, add_model, add_photos
@@ -458,6 +458,22 @@ def test_an_answer_recorded_in_sql_is_one_like_others(world: World) -> None:
     assert again.neighbours_same
     assert again.shift_km is not None
     assert again.shift_km < 1e-3
+
+
+@pytest.mark.parametrize("given", [None, {}])
+def test_an_answer_recorded_in_sql_without_conditions_is_reproduced(
+    world: World, given: dict[str, Any] | None
+) -> None:
+    with world.owner.connection() as connection:
+        row = connection.execute(
+            "SELECT geosearch.record_photo(%s, %s, filter => %s)",
+            (world.photo, MODEL, None if given is None else Jsonb(given)),
+        ).fetchone()
+    assert row is not None
+    recorded = load(world.owner, row[0])
+    assert recorded.query.sha256 is not None
+    assert recorded.where == ~SameBytes(recorded.query.sha256.hex())
+    assert reproduce(world.owner, row[0]).neighbours_same
 
 
 def test_who_may_not_record_answers_may_not_in_sql(world: World) -> None:

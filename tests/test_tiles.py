@@ -215,6 +215,7 @@ def test_empty_tiles_are_empty(filled: tuple[Database, list[int]]) -> None:
         ((0, 0, 0, {"layer": "photos; DROP TABLE geosearch.photos"}), "no layer"),
         ((0, 0, 0, [1]), "no JSON object"),
         ((0, 0, 0, {"answer": "1 OR true"}), "answer is '1 OR true'"),
+        ((0, 0, 0, {"after": "yesterday"}), 'after: expected a date or time.*found "yesterday"'),
         ((0, 0, 0, {"author": "ada"}), "layer photos cannot be asked for 'author'"),
         ((0, 0, 0, {"layer": "coverage", "after": "2020"}), "cannot be asked for 'after'"),
     ],

@@ -144,14 +144,20 @@ class Filter(ABC):
         Raises
         ------
         InputError
-            A name is unknown, or a value cannot be used; names the place under `at`.
+            A name is unknown, a value cannot be used, or it is nested too deep; names the place
+            under `at`.
         """
         if not isinstance(value, Mapping):
             raise InputError(
                 f"{at}: expected an object, found {type(value).__name__}",
                 'For example: {"country": "CH"}',
             )
-        parts = [read(name, item, f"{at}.{name}") for name, item in value.items()]
+        try:
+            parts = [read(name, item, f"{at}.{name}") for name, item in value.items()]
+        except RecursionError as error:
+            raise InputError(
+                "the filter is nested too deep", 'Say it with fewer "and", "or" and "not".'
+            ) from error
         return parts[0] if len(parts) == 1 else joined(And, parts)
 
 

@@ -37,7 +37,7 @@ CREATE FUNCTION geosearch.json_texts(value jsonb) RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-SELECT CASE WHEN bool_and(jsonb_typeof(e.item) = 'string') THEN
+SELECT CASE WHEN bool_and(jsonb_typeof(e.item) = 'string' AND e.item <> '""') THEN
     array_agg(e.item #>> '{}' ORDER BY e.number)
 END
 FROM jsonb_array_elements(
@@ -46,18 +46,19 @@ FROM jsonb_array_elements(
 $$;
 
 COMMENT ON FUNCTION geosearch.json_texts(jsonb) IS
-    'A text or a list of texts as an array; NULL if it is neither.';
+    'A text or a list of texts, none of them empty, as an array; NULL if it is neither.';
 
 CREATE FUNCTION geosearch.json_numbers(value jsonb, count integer) RETURNS float8[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    numbers CONSTANT float8[] := CASE jsonb_typeof(value)
+    numbers float8[];
+BEGIN
+    numbers := CASE jsonb_typeof(value)
         WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(value)::float8)
         ELSE string_to_array(value #>> '{}', ',')::float8[]
     END;
-BEGIN
     RETURN CASE
         WHEN cardinality(numbers) = count AND 'Infinity' > ALL (SELECT abs(n) FROM unnest(numbers) AS n)
         THEN numbers
@@ -173,11 +174,35 @@ RETURN km * ((2 * 6378137.0 + 6356752.314245179) / 3 / 6371.0);
 COMMENT ON FUNCTION geosearch.sphere_metres(float8) IS
     'Kilometres on the sphere of 6371 km as metres of that of PostGIS.';
 
+CREATE FUNCTION geosearch.json_moment(value text, at text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE STRICT
+SET search_path = pg_catalog, geosearch, pg_temp
+AS $$
+BEGIN
+    -- Not all that PostgreSQL reads: "now" is another moment later, 1/2/2014 another day elsewhere.
+    IF value ~ '^\s*\d{4}-?\d\d-?\d\d([ T]\d\d:?\d\d[0-9:.]*\s*(Z|[-+]\d\d:?(\d\d)?)?)?\s*$' THEN
+        RETURN utc(value);
+    END IF;
+    RAISE invalid_datetime_format;
+EXCEPTION WHEN data_exception THEN
+    RAISE invalid_parameter_value USING
+        MESSAGE = mistaken(at, 'a date or time, as in ISO 8601', to_jsonb(value)),
+        HINT = 'For example 2015-06-30, or 2015-06-30T12:00:00+02:00.';
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.json_moment(text, text) IS
+    'A date or time in ISO 8601 as timestamptz: UTC without a zone.';
+
 -- One condition, by its name. Values are quoted as literals: what they say is never run.
 CREATE FUNCTION geosearch.read_condition(name text, value jsonb, at text)
 RETURNS geosearch.expression
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, geosearch, public, pg_temp
+-- Values are written out as they are read again, however the session likes to see them: IST is
+-- read as Israel's, and 15 digits are another number.
+SET datestyle = 'ISO'
+SET extra_float_digits = 1
 AS $$
 DECLARE
     made expression := ROW('', 'true', NULL, true, false, NULL, NULL, NULL, NULL);
@@ -254,7 +279,10 @@ BEGIN
             RAISE invalid_parameter_value USING
                 MESSAGE = mistaken(at, 'a geometry as GeoJSON or WKT', value), HINT = remedy;
         END;
-        IF area IS NULL THEN
+        -- PostGIS takes a coordinate that is no number as 0.
+        IF area IS NULL OR jsonb_path_exists(
+            value, 'lax $.coordinates[*][*][*][*] ? (@.type() != "number")'
+        ) THEN
             RAISE invalid_parameter_value USING
                 MESSAGE = mistaken(at, 'a geometry as GeoJSON or WKT', value), HINT = remedy;
         END IF;
@@ -270,16 +298,7 @@ BEGIN
         INTO made.condition, area FROM unnest(texts) AS t;
         made.boxes := boxes_of(area);
     WHEN 'after', 'before' THEN
-        BEGIN
-            moment := utc(value #>> '{}');
-        EXCEPTION WHEN data_exception THEN
-            RAISE invalid_parameter_value USING
-                MESSAGE = mistaken(at, 'a date or time, as in ISO 8601', value), HINT = remedy;
-        END;
-        IF moment IS NULL THEN
-            RAISE invalid_parameter_value USING
-                MESSAGE = mistaken(at, 'a date or time, as in ISO 8601', value), HINT = remedy;
-        END IF;
+        moment := json_moment(coalesce(value #>> '{}', 'null'), at);
         made.canonical := to_jsonb(moment);
         made.since := CASE name WHEN 'after' THEN moment END;
         made.until := CASE name WHEN 'before' THEN moment END;

@@ -93,7 +93,15 @@ BEGIN
     wanted.licences := licences;
     wanted.accuracy_m := accuracy_m;
     wanted.not_photos := nullif(not_photos, '{}');
-    wanted.more := read_filter(nullif(filter, '{}'));
+    IF filter <> '{}' THEN
+        BEGIN
+            wanted.more := read_filter(filter);
+        EXCEPTION WHEN statement_too_complex THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = 'filter is nested too deep',
+                HINT = 'Say it with fewer "and", "or" and "not" in one another.';
+        END;
+    END IF;
     RETURN wanted;
 END
 $$;

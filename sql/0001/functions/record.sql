@@ -52,7 +52,7 @@ BEGIN
         jsonb_build_object('and', jsonb_agg(part)) AS filter
     INTO chosen
     FROM (
-        SELECT part FROM unnest(filter_parts((read_filter(nullif(filter, '{}'))).canonical)) AS part
+        SELECT part FROM unnest(filter_parts((read_filter(coalesce(filter, '{}'))).canonical)) AS part
         UNION ALL SELECT '{"include_estimated": true}' WHERE include_estimated
         UNION ALL SELECT jsonb_build_object('not', jsonb_build_object('sha256', ARRAY[own.digest]))
     ) AS parts;

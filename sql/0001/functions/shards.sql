@@ -36,27 +36,31 @@ SET datestyle = 'ISO'
 SET extra_float_digits = 1
 AS $$
 DECLARE
-    condition text := filter_condition(wanted);
-    item record;
+    written CONSTANT text := (wanted.more).condition;
 BEGIN
-    FOR item IN VALUES
-        ('within', 'geometry', wanted.within::text), ('near_m', 'float8', wanted.near_m::text),
-        ('near', 'geography', wanted.near::text),
-        ('taken_after', 'timestamptz', wanted.taken_after::text),
-        ('taken_before', 'timestamptz', wanted.taken_before::text),
-        ('collection_ids', 'bigint[]', wanted.collection_ids::text),
-        ('not_authors', 'text[]', wanted.not_authors::text),
-        ('authors', 'text[]', wanted.authors::text), ('licences', 'text[]', wanted.licences::text),
-        ('accuracy_m', 'real', wanted.accuracy_m::text),
-        ('not_photos', 'bigint[]', wanted.not_photos::text)  -- more is written out already
-    LOOP
-        IF item.column3 IS NOT NULL THEN
-            condition := replace(
-                condition, '($2).' || item.column1, format('%L::%s', item.column3, item.column2)
-            );
-        END IF;
-    END LOOP;
-    RETURN condition;
+    -- In one pass, over a text in which nothing is a user's: a name may look like a parameter.
+    wanted.more := NULL;
+    RETURN concat_ws(' AND ', (
+        SELECT string_agg(
+            CASE WHEN p.number = 1 THEN p.piece
+                ELSE format('%L::%s', v.value, v.type) || substr(p.piece, length(v.name) + 1) END,
+            '' ORDER BY p.number
+        )
+        FROM regexp_split_to_table(filter_condition(wanted), '\(\$2\)\.')
+            WITH ORDINALITY AS p (piece, number)
+        LEFT JOIN (
+            VALUES
+            ('within', 'geometry', wanted.within::text), ('near_m', 'float8', wanted.near_m::text),
+            ('near', 'geography', wanted.near::text),
+            ('taken_after', 'timestamptz', wanted.taken_after::text),
+            ('taken_before', 'timestamptz', wanted.taken_before::text),
+            ('collection_ids', 'bigint[]', wanted.collection_ids::text),
+            ('not_authors', 'text[]', wanted.not_authors::text),
+            ('authors', 'text[]', wanted.authors::text), ('licences', 'text[]', wanted.licences::text),
+            ('accuracy_m', 'real', wanted.accuracy_m::text),
+            ('not_photos', 'bigint[]', wanted.not_photos::text)
+        ) AS v (name, type, value) ON p.number > 1 AND v.name = substring(p.piece FROM '^\w+')
+    ), written);
 END
 $$;
 

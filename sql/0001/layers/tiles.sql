@@ -12,6 +12,7 @@ CREATE FUNCTION geosearch.mvt(
 RETURNS bytea
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, geosearch, public, pg_temp
+SET datestyle = 'ISO'  -- dates are written into the statement
 SET jit = off
 AS $$
 DECLARE
@@ -88,8 +89,8 @@ BEGIN
     END || concat(
         ' AND model = ' || quote_literal(query ->> 'model'),
         ' AND collection = ' || quote_literal(query ->> 'collection'),
-        ' AND taken_at >= ' || quote_literal(utc(query ->> 'after')),
-        ' AND taken_at < ' || quote_literal(utc(query ->> 'before'))
+        ' AND taken_at >= ' || quote_literal(json_moment(query ->> 'after', 'after')),
+        ' AND taken_at < ' || quote_literal(json_moment(query ->> 'before', 'before'))
     );
     tiles := 2.0 ^ z;
     margin := CASE WHEN points THEN 0 ELSE buffer::float8 / extent END;
