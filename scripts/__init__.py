@@ -1,0 +1,1 @@
+"""Programs for those who work on geosearch; `reference` makes pages of the documentation."""
