@@ -60,6 +60,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "text": (None, *WORDS),
     "jsonb": ("{}", '{"collections": ["towns"]}', '{"not": {"or": [{}, 3]}}', '{"and": 3}',
         '{"collections": ["a"]}', None, "{}", "[]", "null", '{"not": {"a": [1, {}]}}'),
+    "json": ("{}", None, "[]", "null", '{"layer": 3}', '{"after": "x"}', '{"answer": 1e9}'),
     "bytea": (None, "", r"\x00", r"\x" + "00" * 32),
     "name": (None, "geosearch_reader", "", "x" * 100),
     "text[]": (None, "{}", "{NULL}", '{""}', "{{a,b},{c,d}}", "[0:0]={a}"),
@@ -79,8 +80,9 @@ VALUES: dict[str, tuple[Any, ...]] = {
     ),
     "expression[]": ("{}", None), "geometry[]": ("{}", None),
     "leaves": ('(1,1,place,0,"{-180,-90,180,90}",,)', None, "(,,,,,,)"),
+    "expression[]": ('{"(true,true,,t,f,{},,,)"}', None, "{}", '{"(,,,,,,,,)",NULL}'),
     "photo_filter": (
-        "(,,,,,,,,,,)", None, "(,,NaN,,,,,,,,)", "(,,,infinity,,,,,,NaN,)",
+        "(,,,,,,,,,,,)", None, "(,,NaN,,,,,,,,,)", "(,,,infinity,,,,,,NaN,,)",
     ),
 }  # fmt: skip
 #: The parameters of a calibration.
@@ -117,7 +119,8 @@ PARTS = (
     "ring_radii", "rings_within", "interpolated", "logistic", "numbers", "filter_json",
     "filter_parts", "filter_words", "calibration_for", "calibration_differs", "domain_words",
     "country_at", "town_at", "stated_position", "leaf_condition", "leaf_setting", "leaf_plan",
-    "leaf_deeper", "leaf_candidates", "circle_boxes", "nearest_on_shards", "with_shards", "and_also",
+    "leaf_deeper", "leaf_candidates", "circle_boxes", "join_expressions", "boxes_of",
+    "boxes_in_common", "sphere_metres", "nearest_on_shards", "with_shards", "and_also",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',

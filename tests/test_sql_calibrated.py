@@ -472,7 +472,7 @@ def test_an_answer_recorded_in_sql_without_conditions_is_reproduced(
     assert row is not None
     recorded = load(world.owner, row[0])
     assert recorded.query.sha256 is not None
-    assert recorded.where == ~SameBytes(recorded.query.sha256.hex())
+    assert str(recorded.where) == str(~SameBytes(recorded.query.sha256.hex()))
     assert reproduce(world.owner, row[0]).neighbours_same
 
 
