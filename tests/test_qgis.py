@@ -319,6 +319,17 @@ def test_a_users_styles_stay(database: Database) -> None:
     assert found["gis_photos/geosearch"] == (read_style("photos"), False)
 
 
+def test_readers_read_the_styles_whichever_was_made_first(database: Database) -> None:
+    readable = "SELECT has_table_privilege('geosearch_reader', 'public.layer_styles', 'SELECT')"
+    with database.connection() as connection:
+        install_styles(connection)
+        assert connection.execute(readable).fetchone() == (True,)
+        # As it stands where there were no roles yet, or where QGIS made the table.
+        connection.execute("REVOKE ALL ON public.layer_styles FROM geosearch_reader")
+        connection.execute("SELECT geosearch.create_roles(), geosearch.grant_rights()")
+        assert connection.execute(readable).fetchone() == (True,)
+
+
 def test_who_may_not_store_styles_is_told(database: Database) -> None:
     with database.connection() as connection, connection.transaction(force_rollback=True):
         connection.execute("SET LOCAL ROLE pg_monitor")

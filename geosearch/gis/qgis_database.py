@@ -44,16 +44,6 @@ CREATE TABLE IF NOT EXISTS public.layer_styles (
 )
 """
 
-_LET_READERS_READ = """
-DO $$
-BEGIN
-    IF to_regrole('geosearch_reader') IS NOT NULL THEN
-        GRANT SELECT ON public.layer_styles TO geosearch_reader;
-    END IF;
-END
-$$
-"""
-
 # The description says what was written, so that a style that was changed since is known by it.
 _UPDATE_STYLE = """
 UPDATE public.layer_styles
@@ -162,7 +152,7 @@ def install_styles(connection: Connection) -> Stored:
                 None,
             ):
                 connection.execute(_MAKE_STYLES)
-                connection.execute(_LET_READERS_READ)
+                connection.execute("SELECT geosearch.share_styles()")
             for layer in LAYERS.values():
                 values = {
                     "view": layer.view,
