@@ -26,11 +26,14 @@ from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.export.surface import density_of
 from geosearch.gis.data_source import connection_uri, layer_uri
 from geosearch.gis.density_layer import refresh_density
+from geosearch.gis.map_layers import THEMES
 from geosearch.gis.qgis_database import install_styles, make_project, save_project
+from geosearch.layers.distance_colours import COLOURS, FARTHEST, class_names
 from geosearch.layers.layer import LAYERS, PHOTOS
 from geosearch.layers.selection import Selection
 from geosearch.layers.styles import read_style
 from geosearch.localization.answer_rows import save
+from geosearch.thresholds import WORLD_KM
 from tests.answers import make_answer
 from tests.command_line import CommandLine
 from tests.evaluations import add_evaluation
@@ -59,11 +62,13 @@ CELLS = [len(DensityCells.of(density_of(answer))) for answer in (BERLIN, FIJI)]
 #: Features of each layer of the fixture `filled` in a project of everything.
 FEATURES = {
     "estimates": 2,
+    "truths": 1,
     "neighbours": 5,
     "lines": 5,
     "regions": 4,
     "density": sum(CELLS),
     "evaluated": 1,
+    "evaluated_truths": 1,
     "errors": 1,
     "evaluated_regions": 2,
     "evaluated_density": CELLS[0],
@@ -154,7 +159,7 @@ def test_a_connection_is_quoted_and_loses_its_passwords() -> None:
 def test_a_layer_names_its_key_and_its_condition() -> None:
     uri = layer_uri("service='x'", PHOTOS, "\"author\" = 'ada'")
     assert uri == (
-        "service='x' key='id' estimatedmetadata=true srid=4326 type=Point "
+        "service='x' key='id' estimatedmetadata=false srid=4326 type=Point "
         'checkPrimaryKeyUnicity=\'0\' table="geosearch"."gis_photos" (geom) sql="author" = \'ada\''
     )
 
@@ -243,7 +248,7 @@ def test_the_command_writes_the_file_and_saves_the_project(
     ran = run("export", "qgis", "-o", file, "--save", "all", "--reach", "service=photos", "--json")
     written = ran.json()
     assert ran.code == 0
-    assert (written["layers"], written["source"]) == (16, "service='photos'")
+    assert (written["layers"], written["source"]) == (18, "service='photos'")
     assert (written["saved"], written["output"]) == ("all", str(file))
     assert set(written["styles"]) == {layer.view for layer in LAYERS.values()}
     with filled.connection() as connection:
@@ -271,6 +276,99 @@ def test_the_command_says_what_is_missing(
     bare = run("export", "qgis", "-o", tmp_path / "x.qgz")
     assert bare.code == 0
     assert set(sources(qgs(tmp_path / "x.qgz"))) == {"borders", "openstreetmap"}
+
+
+def test_the_project_says_where_its_layers_come_from(filled: Database) -> None:
+    with filled.connection() as connection:
+        project = make_project(connection, "", Selection())
+    assert project.abstracts["estimates"].startswith(
+        "Answers, at the estimated positions of their photos. 2 answers of 20"
+    )
+    assert project.abstracts["regions"].endswith(
+        "Model: test/model. Method: density. Calibration: none. Photos searched: all."
+    )
+    assert "1 answer of 20" in project.abstracts["evaluated_density"]
+    assert "test: 4 photos, as counted on 20" in project.abstracts["photos"]
+    assert project.abstracts["borders"] == LAYERS["borders"].about
+    layer = ElementTree.fromstring(project.document()).find("projectlayers/maplayer")
+    assert layer is not None
+    assert layer.findtext("abstract") == project.abstracts["estimates"]
+    assert layer.findtext("resourceMetadata/abstract") == project.abstracts["estimates"]
+
+
+def test_columns_are_called_by_what_is_said_of_them(filled: Database) -> None:
+    with filled.connection() as connection:
+        aliases = make_project(connection, "", Selection()).aliases
+    assert aliases["gis_photos"]["taken_at"] == "When taken"
+    assert aliases["gis_photos"]["position_source"] == "Source of the position"
+    assert aliases["gis_estimates"]["error_km"] == "Great-circle distance to the truth, kilometres"
+    for view, names in aliases.items():
+        assert len(set(names.values())) == len(names), view
+        assert max(map(len, names.values())) <= 85, view
+
+
+def test_the_regions_of_the_latest_answers_are_filled(filled: Database) -> None:
+    with filled.connection() as connection:
+        own = [
+            row[0]
+            for row in connection.execute(
+                "SELECT id FROM geosearch.localizations WHERE evaluation_id IS NULL "
+                "ORDER BY id DESC"
+            )
+        ]
+        every = make_project(connection, "", Selection())
+        one = make_project(connection, "", Selection(ids=(own[1],)))
+        none = make_project(connection, "", Selection(evaluation=1))
+    assert (every.filled, one.filled, none.filled) == (tuple(own), (own[1],), ())
+    properties = ElementTree.fromstring(every.document()).find("properties/Variables")
+    assert properties is not None
+    assert [each.text for each in properties.iter("value")] == [
+        "geosearch_answers",
+        f"{own[0]},{own[1]}",
+    ]
+
+
+def test_names_of_strangers_do_not_break_the_project(database: Database) -> None:
+    with database.connection() as connection:
+        add_photos(connection, [46.9], [8.0], collection="a\x1b[2J<b>&\u202e")
+        refresh_coverage(connection)
+        document = make_project(connection, "", Selection()).document()
+    (bookmark,) = ElementTree.fromstring(document).iterfind("Bookmarks/Bookmark")
+    assert bookmark.get("name") == r"a\x1b[2J<b>&\u202e"
+
+
+def test_colours_of_distances_are_those_of_pictures() -> None:
+    rules = ElementTree.fromstring(read_style("estimates"))
+    colours = {
+        symbol.get("name"): option.get("value")
+        for symbol in rules.iterfind("renderer-v2/symbols/symbol")
+        for option in symbol.iterfind("layer/Option/Option[@name='color']")
+    }
+    drawn = [to_hex(*map(int, (colours[str(n)] or "").split(",")[:3])) for n in range(6)]
+    assert drawn == [*COLOURS, FARTHEST]
+    labels = [rule.get("label") for rule in rules.iterfind("renderer-v2/rules/rule")]
+    assert labels == [
+        *(f"{name} off" for name in class_names(WORLD_KM)),
+        "neither truth nor calibration",
+    ]
+
+
+def to_hex(red: int, green: int, blue: int) -> str:
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def test_an_estimate_says_within_what_distance_it_probably_is(database: Database) -> None:
+    with database.connection() as connection:
+        save(connection, [BERLIN, FIJI])
+        set_odds = (
+            "UPDATE geosearch.all_localizations SET probability_within_km = %s WHERE photo_uri = %s"
+        )
+        connection.execute(set_odds, ('{"2500": 0.9, "25": 0.2, "200": 0.5}', "/b.jpg"))
+        connection.execute(set_odds, ('{"25": 0.2}', "/f.jpg"))
+        found = connection.execute(
+            "SELECT probable_km FROM geosearch.gis_estimates ORDER BY id"
+        ).fetchall()
+    assert found == [(200.0,), (None,)]
 
 
 def styles(database: Database) -> dict[str, tuple[Any, ...]]:
@@ -319,6 +417,17 @@ def test_a_users_styles_stay(database: Database) -> None:
     assert found["gis_photos/geosearch"] == (read_style("photos"), False)
 
 
+def test_readers_read_the_styles_whichever_was_made_first(database: Database) -> None:
+    readable = "SELECT has_table_privilege('geosearch_reader', 'public.layer_styles', 'SELECT')"
+    with database.connection() as connection:
+        install_styles(connection)
+        assert connection.execute(readable).fetchone() == (True,)
+        # As it stands where there were no roles yet, or where QGIS made the table.
+        connection.execute("REVOKE ALL ON public.layer_styles FROM geosearch_reader")
+        connection.execute("SELECT geosearch.create_roles(), geosearch.grant_rights()")
+        assert connection.execute(readable).fetchone() == (True,)
+
+
 def test_who_may_not_store_styles_is_told(database: Database) -> None:
     with database.connection() as connection, connection.transaction(force_rollback=True):
         connection.execute("SET LOCAL ROLE pg_monitor")
@@ -329,14 +438,35 @@ def test_who_may_not_store_styles_is_told(database: Database) -> None:
 
 _LOOK = """
 import json, sys
-from qgis.core import QgsApplication, QgsProject, QgsVectorLayer
+from qgis.core import (
+    QgsApplication, QgsLayerTreeModel, QgsLayoutItem, QgsProject, QgsVectorLayer
+)
 application = QgsApplication([], False)
 application.initQgis()
 seen = {}
 project = QgsProject.instance()
 for uri in json.loads(sys.argv[1]):
     read = project.read(uri)
-    seen[uri] = {"read": read, "crs": project.crs().authid(), "layers": {
+    themes = project.mapThemeCollection()
+    shown = {}
+    for name in themes.mapThemes():
+        themes.applyTheme(name, project.layerTreeRoot(), QgsLayerTreeModel(project.layerTreeRoot()))
+        leaves = project.layerTreeRoot().findLayers()
+        shown[name] = sorted(leaf.layerId() for leaf in leaves if leaf.isVisible())
+    vectors = [each for each in project.mapLayers().values() if isinstance(each, QgsVectorLayer)]
+    (layout,) = project.layoutManager().printLayouts()
+    seen[uri] = {
+        "read": read, "crs": project.crs().authid(), "themes": shown,
+        "bookmarks": [
+            [each.group(), each.extent().width()] for each in project.bookmarkManager().bookmarks()
+        ],
+        "layout": sorted(i.id() for i in layout.items() if isinstance(i, QgsLayoutItem)),
+        "scale": layout.referenceMap().scale(),
+        "counts": {each.id(): each.featureCount() for each in vectors},
+        "aliases": {each.id(): [f.alias() for f in each.fields()] for each in vectors},
+        "timed": [e.id() for e in vectors if e.temporalProperties().isActive()],
+        "period": project.timeSettings().temporalRange().begin().date().year(),
+        "layers": {
         layer.id(): [layer.isValid(), sum(1 for _ in layer.getFeatures()), layer.renderer().type(),
             layer.labelsEnabled(), "[%" in layer.mapTipTemplate(), layer.crs().authid()]
         for layer in project.mapLayers().values() if isinstance(layer, QgsVectorLayer)
@@ -351,10 +481,11 @@ application.exitQgis()
 """
 
 RENDERERS = {
-    "estimates": "singleSymbol",
+    "estimates": "RuleRenderer",
+    "truths": "singleSymbol",
     "neighbours": "singleSymbol",
     "lines": "singleSymbol",
-    "regions": "graduatedSymbol",
+    "regions": "RuleRenderer",
     "density": "graduatedSymbol",
     "errors": "graduatedSymbol",
     "unlocated": "categorizedSymbol",
@@ -394,6 +525,7 @@ def project(filled: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.system
 @needs_qgis
 def test_qgis_opens_the_project_and_styles_what_is_added(
     project: Path, environment: dict[str, str]
@@ -419,10 +551,28 @@ def test_qgis_opens_the_project_and_styles_what_is_added(
             assert renderer == RENDERERS[style.partition("_")[0]], key
             assert labels == (key in ("estimates", "borders")), key
             assert (tips, crs) == (True, "EPSG:4326"), key
+        assert {key.removeprefix("geosearch_"): n for key, n in found["counts"].items()} == FEATURES
+        assert all(all(names) for names in found["aliases"].values())
+        assert set(found["themes"]) == set(THEMES)
+        assert found["themes"]["errors"] == [
+            f"geosearch_{key}" for key in ("borders", *sorted(THEMES["errors"]))
+        ]
+        assert [group for group, _ in found["bookmarks"]] == [
+            "Answers", "Answers", "Answers", "Evaluations", "Collections",
+        ]  # fmt: skip
+        assert min(width for _, width in found["bookmarks"]) > 0
+        assert found["layout"] == ["attribution", "legend", "map", "page", "scale bar", "title"]
+        assert 1e6 < found["scale"] < 1e9
+        assert sorted(found["timed"]) == [
+            f"geosearch_{key}"
+            for key in ("estimates", "evaluated", "evaluated_truths", "photos", "truths")
+        ]
+        assert found["period"] > 2000
     assert len(seen) == 2
     assert added == {layer.view: [True, RENDERERS[name], True] for name, layer in LAYERS.items()}
 
 
+@pytest.mark.system
 @needs_qgis
 def test_qgis_draws_the_map(project: Path, environment: dict[str, str], tmp_path: Path) -> None:
     picture = tmp_path / "map.png"
@@ -444,7 +594,7 @@ def test_qgis_draws_the_map(project: Path, environment: dict[str, str], tmp_path
 
     assert share(232, 237, 241) > 0.1  # the sea
     assert share(245, 243, 238) > 0.1  # the country
-    assert share(255, 180, 84) > 2e-5  # the estimate
+    assert share(251, 146, 60) > 2e-5  # the estimate, 750 to 2,500 km from the truth
     assert share(30, 36, 48) > 1e-5  # its label
     red, _, blue = pixels.T
     assert (red - blue > 40).mean() > 0.01  # the regions, orange over the country

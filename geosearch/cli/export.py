@@ -21,6 +21,7 @@ from geosearch.layers.layer import (
     NEIGHBOURS,
     PHOTOS,
     REGIONS,
+    TRUTHS,
     UNLOCATED,
     Layer,
 )
@@ -156,6 +157,7 @@ _add_command(REGIONS, "--id 17 -o regions.gpkg")
 _add_command(NEIGHBOURS, "--last 1 -o neighbours.csv")
 _add_command(LINES, "--last 1 -o lines.kml")
 _add_command(ERRORS, "--evaluation 7 -o errors.geojson")
+_add_command(TRUTHS, "--evaluation 7 -o truths.geojson")
 
 
 def _add_whole(layer: Layer, example: str) -> None:

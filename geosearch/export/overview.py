@@ -18,16 +18,14 @@ from geosearch.export.surroundings import (
     draw_surroundings,
     read_surroundings,
 )
+from geosearch.layers.distance_colours import COLOURS, FARTHEST, class_names
 from geosearch.layers.layer import ESTIMATES
 from geosearch.layers.layer_rows import LayerRows, read_answers
 from geosearch.layers.selection import Selection
 from geosearch.sphere import Array
 from geosearch.thresholds import WORLD_KM
-from geosearch.words import format_km, threshold
+from geosearch.words import format_km
 
-#: Colours of errors up to the first, second, … distance, and beyond all.
-_COLOURS = ("#a7f3d0", "#5eead4", "#7cc4f8", "#fde68a", "#fb923c")
-_FARTHEST = "#f43f5e"
 _NO_TRUTH = canvas.ESTIMATE
 #: More lines than this only hide each other; they are drawn for an even choice of the answers.
 _MOST_LINES = 5000
@@ -58,8 +56,8 @@ def overview(
 
     Errors are coloured by the first few of `within_km`.
     """
-    limits = within_km[: len(_COLOURS)]
-    colours = (*_COLOURS[: len(limits)], _FARTHEST)
+    limits = within_km[: len(COLOURS)]
+    colours = (*COLOURS[: len(limits)], FARTHEST)
     estimates = read_answers(connection, ESTIMATES, selection)
     lat, lon, true_lat, true_lon, error, total = _columns(estimates)
     figure = canvas.new_figure()
@@ -81,7 +79,7 @@ def overview(
     _draw_title(figure, total, len(lat), error[known])
     if known.any():
         counts = np.bincount(classes[known], minlength=len(colours))
-        canvas.add_shares(figure, _names(limits), colours, counts)
+        canvas.add_shares(figure, class_names(limits), colours, counts)
     add_attribution(figure, 0.98, canvas.DARK)
     return figure, len(lat)
 
@@ -116,14 +114,3 @@ def _draw_title(figure: Figure, total: int, located: int, error: Array) -> None:
     figure.text(
         0.97, 0.945, " · ".join(notes), color=canvas.MUTED, fontsize=12, va="center", ha="right"
     )
-
-
-def _names(limits: Sequence[float]) -> list[str]:
-    """Of the classes of errors."""
-    return [
-        *(
-            f"{'0' if low is None else threshold(low)} to {threshold(high)}"
-            for low, high in zip((None, *limits), limits, strict=False)
-        ),
-        f"over {threshold(limits[-1])}",
-    ]

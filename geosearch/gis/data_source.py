@@ -24,11 +24,11 @@ def connection_uri(url: str) -> str:
 def layer_uri(connection: str, layer: Layer, where: str = "") -> str:
     """Data source of the rows of a layer that meet the condition `where`.
 
-    The key is known to be unique and the rows need not be counted, so that QGIS opens the layer
-    without reading it.
+    The key is known to be unique, so that QGIS opens the layer without reading it. Where it asks
+    for the number of rows, they are counted: of views the planner knows too little.
     """
     uri = (
-        f"{connection} key='id' estimatedmetadata=true srid=4326 type={layer.geometry_type} "
+        f"{connection} key='id' estimatedmetadata=false srid=4326 type={layer.geometry_type} "
         f'checkPrimaryKeyUnicity=\'0\' table="geosearch"."{layer.view}" (geom)'
     )
     return f"{uri} sql={where}" if where else uri

@@ -17,6 +17,7 @@ from geosearch.layers.layer import (
     NEIGHBOURS,
     PHOTOS,
     REGIONS,
+    TRUTHS,
     UNLOCATED,
     Layer,
 )
@@ -25,8 +26,19 @@ from geosearch.layers.selection import Selection
 #: Answers whose neighbours are shown where none are chosen: those of all would hide the map.
 LATEST = 20
 
+#: Answers whose regions are filled at first: those of many would add up to one colour.
+FILLED = 5
+
 #: Title of the group at the bottom.
 BACKGROUND = "Background"
+
+#: What is seen in each theme: ids of layers. The background is in all.
+THEMES = {
+    "photos": ("photos", "coverage_56", "coverage_222"),
+    "answers": ("estimates", "truths", "regions"),
+    "one answer": ("estimates", "truths", "neighbours", "lines", "regions", "density", "photos"),
+    "errors": ("errors", "evaluated", "evaluated_truths", "evaluated_regions"),
+}
 
 #: Scales (denominators) between which photos are shown as cells: below they are shown one by one.
 _COUNTRY, _WORLD = 5_000_000, 25_000_000
@@ -118,11 +130,13 @@ def _answers(keys: str | None, keys_of_neighbours: str, note: str = "") -> Group
     """Answers by SQL for their ids; None for all that are not of an evaluation."""
     own = '"evaluation_id" IS NULL'
     neighbours = f'"localization_id" IN ({keys_of_neighbours})'
+    answers = own if keys is None else f'"id" IN ({keys})'
     areas = own if keys is None else f'"localization_id" IN ({keys})'
     return Group(
         "Answers",
         (
-            MapLayer(ESTIMATES, own if keys is None else f'"id" IN ({keys})'),
+            MapLayer(ESTIMATES, answers),
+            MapLayer(TRUTHS, answers),
             MapLayer(NEIGHBOURS, neighbours, title=NEIGHBOURS.title + note),
             # Lines of many answers hide the map.
             MapLayer(LINES, neighbours, title=LINES.title + note, shown=keys is not None),
@@ -136,9 +150,10 @@ def _evaluation(title: str, chosen: str, *, shown: bool) -> Group:
     return Group(
         title,
         (
-            MapLayer(ERRORS, chosen),
             MapLayer(ESTIMATES, chosen, "evaluated", "Estimates with known truth", labels=False),
-            MapLayer(REGIONS, chosen, "evaluated_regions", shown=False),
+            MapLayer(TRUTHS, chosen, "evaluated_truths"),
+            MapLayer(ERRORS, chosen),
+            MapLayer(REGIONS, chosen, "evaluated_regions"),
             MapLayer(DENSITY, chosen, "evaluated_density", shown=False),
         ),
         shown,

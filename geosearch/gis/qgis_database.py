@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from geosearch.database.connection import Connection
 from geosearch.errors import DatabaseError, InputError
-from geosearch.gis.map_layers import Group, MapLayer, groups
-from geosearch.gis.project import WORLD, Bounds, Project
-from geosearch.layers.layer import LAYERS
+from geosearch.gis.map_layers import FILLED, Group, MapLayer, groups
+from geosearch.gis.project import WORLD, Bookmark, Bounds, Project
+from geosearch.layers.layer import COVERAGE, LAYERS, PHOTOS, REGIONS, UNLOCATED
+from geosearch.layers.layer_rows import view_columns
 from geosearch.layers.selection import Selection
 from geosearch.layers.styles import read_style
+from geosearch.untrusted import for_terminal
 
 STYLE_NAME = "geosearch"
 
@@ -44,16 +50,6 @@ CREATE TABLE IF NOT EXISTS public.layer_styles (
 )
 """
 
-_LET_READERS_READ = """
-DO $$
-BEGIN
-    IF to_regrole('geosearch_reader') IS NOT NULL THEN
-        GRANT SELECT ON public.layer_styles TO geosearch_reader;
-    END IF;
-END
-$$
-"""
-
 # The description says what was written, so that a style that was changed since is known by it.
 _UPDATE_STYLE = """
 UPDATE public.layer_styles
@@ -73,6 +69,36 @@ WHERE f_table_catalog = current_database() AND f_table_schema = 'geosearch'
     AND f_table_name = %(view)s::text AND f_geometry_column = 'geom'
 HAVING NOT coalesce(bool_or(stylename = %(name)s::text), false)
 """
+
+_ABOUT_ANSWERS = """
+SELECT count(*), min(created_at), max(created_at), array_agg(DISTINCT model),
+    array_agg(DISTINCT method), array_agg(DISTINCT nullif(filter, '{{}}')),
+    array_agg(DISTINCT calibration_id)
+FROM geosearch.gis_estimates WHERE id IN (SELECT {answer} FROM geosearch.{view} WHERE {condition})
+"""
+
+_LATEST = """
+SELECT id, photo FROM geosearch.gis_estimates WHERE {condition} AND geom IS NOT NULL
+ORDER BY id DESC LIMIT {most}
+"""
+
+# By their cells: the extents of a million photos would take seconds.
+_COLLECTIONS = """
+SELECT c.name, sum(n.photos), max(n.created_at),
+    min(ST_XMin(n.geom)), min(ST_YMin(n.geom)), max(ST_XMax(n.geom)), max(ST_YMax(n.geom))
+FROM geosearch.coverage AS n JOIN geosearch.collections AS c ON c.id = n.collection_id
+WHERE n.cell_km = 56 GROUP BY c.id, c.name ORDER BY c.name
+"""
+
+_PERIOD = """
+SELECT min(first), max(last) FROM (
+    SELECT min(taken_at) AS first, max(taken_at) AS last FROM geosearch.gis_photos
+    UNION ALL SELECT min(created_at), max(created_at) FROM geosearch.gis_estimates
+) AS times
+"""
+
+#: Letters of a list of values that is told in full.
+_LONG = 120
 
 _REMOVE = "DELETE FROM geosearch.qgis_projects WHERE name = %s"
 _SAVE = "INSERT INTO geosearch.qgis_projects (name, metadata, content) VALUES (%s, %s, %s)"
@@ -115,7 +141,25 @@ def make_project(
     }
     seen = ("regions", "evaluated", "coverage_56")
     view = next((bounds[name] for name in seen if name in bounds and _first(chosen, name)), WORLD)
-    return Project(title, source, chosen, bounds, _widened(view))
+    shown = {layer.id: layer for group in chosen for layer in group.layers}
+    collections = connection.execute(_COLLECTIONS).fetchall()
+    latest = _latest(connection, shown["estimates"]) if "estimates" in shown else []
+    first, last = connection.execute(_PERIOD).fetchone() or (None, None)
+    return Project(
+        title,
+        source,
+        chosen,
+        bounds,
+        _widened(view),
+        abstracts={
+            key: " ".join([layer.source.about, *_origin(connection, layer, collections)])
+            for key, layer in shown.items()
+        },
+        aliases={view: _aliases(connection, view) for view in _views(shown.values())},
+        bookmarks=tuple(_bookmarks(connection, bounds, collections, latest, shown)),
+        filled=tuple(key for key, _ in latest),
+        period=None if first is None else (first, last),
+    )
 
 
 def save_project(connection: Connection, name: str, project: Project) -> None:
@@ -162,7 +206,7 @@ def install_styles(connection: Connection) -> Stored:
                 None,
             ):
                 connection.execute(_MAKE_STYLES)
-                connection.execute(_LET_READERS_READ)
+                connection.execute("SELECT geosearch.share_styles()")
             for layer in LAYERS.values():
                 values = {
                     "view": layer.view,
@@ -194,6 +238,83 @@ def _bounds(connection: Connection, layer: MapLayer) -> Bounds | None:
     query = sql.SQL(_BOUNDS).format(view=sql.Identifier(layer.source.view), condition=condition)
     row = connection.execute(query).fetchone()
     return None if row is None else (row[0], row[1], row[2], row[3])
+
+
+def _latest(connection: Connection, layer: MapLayer) -> list[tuple[int, str]]:
+    """The ids and photos of the answers whose regions are filled, the latest first."""
+    query = sql.SQL(_LATEST).format(
+        condition=sql.SQL(layer.where or "true"), most=sql.Literal(FILLED)
+    )
+    return connection.execute(query).fetchall()
+
+
+def _origin(
+    connection: Connection, layer: MapLayer, collections: list[tuple[Any, ...]]
+) -> Iterable[str]:
+    """Where the rows of a layer come from, in sentences."""
+    if layer.source in (PHOTOS, COVERAGE):
+        for name, photos, counted, *_ in collections:
+            yield f"{for_terminal(name)}: {photos:,} photos, as counted on {counted:%Y-%m-%d}."
+    if layer.source.answer is None or layer.source is UNLOCATED:
+        return
+    query = sql.SQL(_ABOUT_ANSWERS).format(
+        answer=sql.Identifier(layer.source.answer),
+        view=sql.Identifier(layer.source.view),
+        condition=sql.SQL(layer.where or "true"),
+    )
+    count, first, last, *lists = connection.execute(query).fetchone() or ()
+    models, methods, filters, calibrations = (
+        _listed([for_terminal(str(each)) for each in found if each is not None]) for found in lists
+    )
+    days = (
+        f"{first:%Y-%m-%d}"
+        if first.date() == last.date()
+        else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    )
+    yield f"{count:,} answer{'s' * (count != 1)} of {days} when the project was written."
+    yield f"Model: {models}. Method: {methods}. Calibration: {calibrations or 'none'}."
+    yield f"Photos searched: {filters or 'all'}."
+
+
+def _listed(values: list[str]) -> str:
+    """The values, or where they are many or long how many, and the beginning of one."""
+    text = ", ".join(values)
+    if len(text) <= _LONG:
+        return text
+    return f"{len(values)} different, such as {values[0][:_LONG]}…"
+
+
+def _views(layers: Iterable[MapLayer]) -> list[str]:
+    return list(dict.fromkeys(layer.source.view for layer in layers))
+
+
+def _aliases(connection: Connection, view: str) -> dict[str, str]:
+    """What the columns are called: the beginning of what is said of them."""
+    return {
+        name: re.split(r"[;:]|\.(?:$|\s)| \(|, (?:for|if|as|where|0|from) ", comment)[0]
+        for name, _, comment in view_columns(connection, view)
+        if comment
+    }
+
+
+def _bookmarks(
+    connection: Connection,
+    bounds: dict[str, Bounds],
+    collections: list[tuple[Any, ...]],
+    latest: list[tuple[int, str]],
+    shown: dict[str, MapLayer],
+) -> Iterable[Bookmark]:
+    if "estimates" in bounds:
+        yield Bookmark("Answers", "All", _widened(bounds["estimates"]))
+    for key, photo in latest if "regions" in shown else ():
+        regions = MapLayer(REGIONS, f'"localization_id" = {key}')
+        if (found := _bounds(connection, regions)) is not None:
+            name = f"{key}: {for_terminal(PurePosixPath(photo).name)}"
+            yield Bookmark("Answers", name, _widened(found))
+    if "evaluated" in bounds:
+        yield Bookmark("Evaluations", "All", _widened(bounds["evaluated"]))
+    for name, _, _, west, south, east, north in collections:
+        yield Bookmark("Collections", for_terminal(name), _widened((west, south, east, north)))
 
 
 def _first(chosen: tuple[Group, ...], name: str) -> bool:

@@ -104,6 +104,15 @@ ERRORS = Layer(
     "photo",
     "id",
 )
+TRUTHS = Layer(
+    "truths",
+    "True positions",
+    "Known true positions of the photos of answers.",
+    "truth",
+    "Point",
+    "photo",
+    "id",
+)
 UNLOCATED = Layer(
     "unlocated",
     "Photos without a position",
@@ -159,6 +168,7 @@ LAYERS = {
         NEIGHBOURS,
         LINES,
         ERRORS,
+        TRUTHS,
         UNLOCATED,
         AUDIT,
         DUPLICATES,

@@ -104,10 +104,15 @@ def read_answers(connection: Connection, layer: Layer, selection: Selection) -> 
     return _read(connection, layer, condition, selection.parameters)
 
 
+def view_columns(connection: Connection, view: str) -> list[tuple[str, str, str]]:
+    """Name, type and comment of each column but the geometry."""
+    return connection.execute(_COLUMNS, (f"geosearch.{view}",)).fetchall()
+
+
 def _read(
     connection: Connection, layer: Layer, condition: sql.Composable, parameters: dict[str, Any]
 ) -> LayerRows:
-    columns = connection.execute(_COLUMNS, (f"geosearch.{layer.view}",)).fetchall()
+    columns = view_columns(connection, layer.view)
     # GDAL writes such comments into files that have a place for them.
     fields = [
         pa.field(name, _TYPES.get(kind, pa.string()), metadata={"GDAL:OGR:comment": comment})

@@ -2,18 +2,26 @@
 <qgis version="3.22" styleCategories="Symbology|Labeling|MapTips" labelsEnabled="0">
   <renderer-v2 type="graduatedSymbol" attr="error_km" graduatedMethod="GraduatedColor" enableorderby="0" forceraster="0" symbollevels="0">
     <ranges>
-      <range lower="0.000000" upper="1.000000" symbol="0" label="up to 1 km" render="true"/>
-      <range lower="1.000000" upper="25.000000" symbol="1" label="1 to 25 km" render="true"/>
-      <range lower="25.000000" upper="200.000000" symbol="2" label="25 to 200 km" render="true"/>
-      <range lower="200.000000" upper="750.000000" symbol="3" label="200 to 750 km" render="true"/>
-      <range lower="750.000000" upper="2500.000000" symbol="4" label="750 to 2,500 km" render="true"/>
-      <range lower="2500.000000" upper="20016.000000" symbol="5" label="over 2,500 km" render="true"/>
+      <!-- each class -->
+      <range lower="$lower" upper="$upper" symbol="$number" label="$label" render="true"/>
+      <!-- end -->
     </ranges>
     <symbols>
-      <symbol name="0" type="line" alpha="1" clip_to_extent="1" force_rhr="0">
+      <!-- each class -->
+      <symbol name="$number" type="line" alpha="1" clip_to_extent="1" force_rhr="0">
         <layer class="SimpleLine" enabled="1" pass="0" locked="0">
           <Option type="Map">
-            <Option name="line_color" type="QString" value="5,150,105,180"/>
+            <Option name="line_color" type="QString" value="11,17,27,150"/>
+            <Option name="line_width" type="QString" value="0.7"/>
+            <Option name="line_width_unit" type="QString" value="MM"/>
+            <Option name="line_style" type="QString" value="solid"/>
+            <Option name="capstyle" type="QString" value="round"/>
+            <Option name="joinstyle" type="QString" value="round"/>
+          </Option>
+        </layer>
+        <layer class="SimpleLine" enabled="1" pass="0" locked="0">
+          <Option type="Map">
+            <Option name="line_color" type="QString" value="$colour,255"/>
             <Option name="line_width" type="QString" value="0.4"/>
             <Option name="line_width_unit" type="QString" value="MM"/>
             <Option name="line_style" type="QString" value="solid"/>
@@ -22,66 +30,7 @@
           </Option>
         </layer>
       </symbol>
-      <symbol name="1" type="line" alpha="1" clip_to_extent="1" force_rhr="0">
-        <layer class="SimpleLine" enabled="1" pass="0" locked="0">
-          <Option type="Map">
-            <Option name="line_color" type="QString" value="13,148,136,180"/>
-            <Option name="line_width" type="QString" value="0.4"/>
-            <Option name="line_width_unit" type="QString" value="MM"/>
-            <Option name="line_style" type="QString" value="solid"/>
-            <Option name="capstyle" type="QString" value="round"/>
-            <Option name="joinstyle" type="QString" value="round"/>
-          </Option>
-        </layer>
-      </symbol>
-      <symbol name="2" type="line" alpha="1" clip_to_extent="1" force_rhr="0">
-        <layer class="SimpleLine" enabled="1" pass="0" locked="0">
-          <Option type="Map">
-            <Option name="line_color" type="QString" value="37,99,235,180"/>
-            <Option name="line_width" type="QString" value="0.4"/>
-            <Option name="line_width_unit" type="QString" value="MM"/>
-            <Option name="line_style" type="QString" value="solid"/>
-            <Option name="capstyle" type="QString" value="round"/>
-            <Option name="joinstyle" type="QString" value="round"/>
-          </Option>
-        </layer>
-      </symbol>
-      <symbol name="3" type="line" alpha="1" clip_to_extent="1" force_rhr="0">
-        <layer class="SimpleLine" enabled="1" pass="0" locked="0">
-          <Option type="Map">
-            <Option name="line_color" type="QString" value="202,138,4,180"/>
-            <Option name="line_width" type="QString" value="0.4"/>
-            <Option name="line_width_unit" type="QString" value="MM"/>
-            <Option name="line_style" type="QString" value="solid"/>
-            <Option name="capstyle" type="QString" value="round"/>
-            <Option name="joinstyle" type="QString" value="round"/>
-          </Option>
-        </layer>
-      </symbol>
-      <symbol name="4" type="line" alpha="1" clip_to_extent="1" force_rhr="0">
-        <layer class="SimpleLine" enabled="1" pass="0" locked="0">
-          <Option type="Map">
-            <Option name="line_color" type="QString" value="234,88,12,180"/>
-            <Option name="line_width" type="QString" value="0.4"/>
-            <Option name="line_width_unit" type="QString" value="MM"/>
-            <Option name="line_style" type="QString" value="solid"/>
-            <Option name="capstyle" type="QString" value="round"/>
-            <Option name="joinstyle" type="QString" value="round"/>
-          </Option>
-        </layer>
-      </symbol>
-      <symbol name="5" type="line" alpha="1" clip_to_extent="1" force_rhr="0">
-        <layer class="SimpleLine" enabled="1" pass="0" locked="0">
-          <Option type="Map">
-            <Option name="line_color" type="QString" value="190,18,60,180"/>
-            <Option name="line_width" type="QString" value="0.4"/>
-            <Option name="line_width_unit" type="QString" value="MM"/>
-            <Option name="line_style" type="QString" value="solid"/>
-            <Option name="capstyle" type="QString" value="round"/>
-            <Option name="joinstyle" type="QString" value="round"/>
-          </Option>
-        </layer>
-      </symbol>
+      <!-- end -->
     </symbols>
   </renderer-v2>
   <blendMode>0</blendMode>

@@ -22,7 +22,7 @@
               <Option name="properties" type="Map">
                 <Option name="size" type="Map">
                   <Option name="active" type="bool" value="true"/>
-                  <Option name="expression" type="QString" value="coalesce(1.2 + 6 * sqrt(&quot;weight&quot;), 1.2)"/>
+                  <Option name="expression" type="QString" value="coalesce(1.2 + 4 * sqrt(&quot;weight&quot;), 1.2)"/>
                   <Option name="type" type="int" value="3"/>
                 </Option>
               </Option>

@@ -1,5 +1,5 @@
 <!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
-<qgis version="3.22" styleCategories="Symbology|Labeling|MapTips" labelsEnabled="0">
+<qgis version="3.22" styleCategories="Symbology|Labeling|MapTips|Temporal" labelsEnabled="0">
   <renderer-v2 type="pointCluster" tolerance="4" toleranceUnit="MM" enableorderby="0" forceraster="0" symbollevels="0">
     <renderer-v2 type="singleSymbol" enableorderby="0" forceraster="0" symbollevels="0">
       <symbols>
@@ -97,6 +97,12 @@
       </layer>
     </symbol>
   </renderer-v2>
+  <temporal enabled="1" mode="1" startField="taken_at" endField="" durationField="" durationUnit="min" fixedDuration="0" accumulate="0" startExpression="" endExpression="">
+    <fixedRange>
+      <start></start>
+      <end></end>
+    </fixedRange>
+  </temporal>
   <blendMode>0</blendMode>
   <featureBlendMode>0</featureBlendMode>
   <layerOpacity>1</layerOpacity>

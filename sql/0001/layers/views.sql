@@ -42,9 +42,15 @@ SELECT
     agreement,
     radius_50_km AS radius_km_50,
     radius_90_km AS radius_km_90,
+    filter::text AS filter,
     confident,
     low_information,
+    calibration_id,
     calibration_fits,
+    (
+        SELECT min(km::float8) FROM jsonb_each_text(probability_within_km) AS within (km, probability)
+        WHERE probability::float8 >= 0.5
+    ) AS probable_km,
     ST_Y(truth) AS truth_lat,
     ST_X(truth) AS truth_lon,
     error_km,
@@ -139,6 +145,20 @@ FROM geosearch.localizations
 WHERE estimate IS NOT NULL AND truth IS NOT NULL;
 
 COMMENT ON VIEW geosearch.gis_errors IS 'Lines from estimates to known true positions.';
+
+CREATE VIEW geosearch.gis_truths WITH (security_invoker = true) AS
+SELECT
+    id,
+    photo_uri AS photo,
+    method,
+    error_km,
+    evaluation_id,
+    created_at,
+    truth AS geom
+FROM geosearch.localizations
+WHERE truth IS NOT NULL;
+
+COMMENT ON VIEW geosearch.gis_truths IS 'Known true positions of the photos of answers.';
 
 -- Of each photo the answer to decide on, evaluations apart. An answer that is newer than all that was
 -- decided on the photo goes before the one that was decided on last; of several such the one that
@@ -396,6 +416,8 @@ BEGIN
             (NULL, 'altitude_m', 'Height above the sea, metres.'),
             (NULL, 'area_km2', 'Area, square kilometres.'),
             (NULL, 'author', 'Photographer or account.'),
+            (NULL, 'calibration_id', 'Calibration that was applied, if any.'),
+            (NULL, 'filter', 'Which photos were searched, as JSON.'),
             (NULL, 'calibration_fits',
                 'Whether the calibration holds here: yes, unsure, widened, no. NULL without one.'),
             (NULL, 'cell_km',
@@ -405,7 +427,7 @@ BEGIN
             (NULL, 'collection', 'Collection the photo belongs to.'),
             (NULL, 'collections', 'Their collections.'),
             (NULL, 'confident',
-                'False: not in this collection, or of low information. NULL without calibration.'),
+                'Whether it is in this collection: false also of low information; NULL without calibration.'),
             (NULL, 'continent', 'Continent, as the source divides them.'),
             ('audit', 'created_at', 'When it was judged.'),
             (NULL, 'created_at', 'When the answer was given.'),
@@ -415,7 +437,7 @@ BEGIN
                 'Probability per square kilometre, the mean over the cell.'),
             (NULL, 'direction_deg', 'Where the camera looked, degrees clockwise from north.'),
             (NULL, 'direction_reference',
-                'Whose north: true or magnetic; NULL where it is not said.'),
+                'Whose north it is: true or magnetic; NULL where it is not said.'),
             ('duplicates', 'distance',
                 'Cosine distance of their embeddings; NULL where they were not compared.'),
             (NULL, 'distance', 'Cosine distance to the query.'),
@@ -440,6 +462,7 @@ BEGIN
                 'Great circle (WGS 84) from the estimate, cut at the antimeridian.'),
             ('errors', 'geom',
                 'Great circle (WGS 84) from the estimate, cut at the antimeridian.'),
+            ('truths', 'geom', 'True position (WGS 84).'),
             ('borders', 'geom', 'Its area (WGS 84).'),
             (NULL, 'geom', 'The cell (WGS 84), cut at the antimeridian.'),
             ('duplicates', 'id', 'Id of the pair.'),
@@ -448,6 +471,7 @@ BEGIN
             ('unlocated', 'id', 'Id of the photo.'),
             ('estimates', 'id', 'Id of the answer.'),
             ('errors', 'id', 'Id of the answer.'),
+            ('truths', 'id', 'Id of the answer.'),
             ('regions', 'id', 'Id of the region.'),
             ('neighbours', 'id', 'Id of the neighbour in the answer.'),
             ('lines', 'id', 'Id of the neighbour in the answer.'),
@@ -460,7 +484,7 @@ BEGIN
                 'Matches of local features that agree on one scene; NULL if it was not compared.'),
             (NULL, 'iso_a2', 'ISO 3166-1 alpha-2 code, if known.'),
             (NULL, 'iso_a3', 'ISO 3166-1 alpha-3 code, if known.'),
-            (NULL, 'kind', 'country, or region: a group or part of some.'),
+            (NULL, 'kind', 'Kind: country, or region, a group or part of some.'),
             ('audit', 'level',
                 'Level of the smallest region that holds the stated position, 0 to 1.'),
             ('regions', 'level', 'Share of the density inside, 0 to 1.'),
@@ -506,22 +530,27 @@ BEGIN
             (NULL, 'pitch_deg',
                 'How far above the horizon the camera looked, degrees; -90 is straight down.'),
             ('photos', 'position_source',
-                'exif, xmp, manifest, corrected (by hand) or reviewed; place: no photo.'),
-            ('audit', 'position_source', 'exif, xmp, manifest, corrected (by hand) or reviewed.'),
+                'Source of the position: exif, xmp, manifest, corrected (by hand) or reviewed; place: no photo.'),
+            ('audit', 'position_source',
+                'Source of the position: exif, xmp, manifest, corrected (by hand) or reviewed.'),
             ('duplicates', 'position_source',
-                'Of the photo: exif, xmp, manifest, corrected (by hand) or reviewed; an estimated '
+                'Source of the position: exif, xmp, manifest, corrected (by hand) or reviewed; an estimated '
                 'position is not compared.'),
-            (NULL, 'other_position_source', 'The same of the other photo.'),
+            (NULL, 'other_position_source', 'Source of the position of the other photo, the same.'),
+            (NULL, 'probable_km',
+                'Distance within which the place probably is, kilometres: the least of the calibration''s '
+                'that holds it with 50 % or more.'),
             (NULL, 'probability', 'Probability that the stated position and time are right.'),
             ('unlocated', 'position_source',
-                'estimated, or reviewed and no reference; NULL if the answer alone says where.'),
-            ('estimates', 'position_source', 'estimated: ingest makes no reference of it.'),
+                'Source of the position: estimated, or reviewed and no reference; NULL if the answer alone '
+                'says where.'),
+            ('estimates', 'position_source', 'Source of the position: estimated, so that ingest makes no reference of it.'),
             (NULL, 'radius_km_50', 'Radius round the estimate with half the density, kilometres.'),
             (NULL, 'radius_km_90', 'Radius round the estimate with 90 % of it, kilometres.'),
             (NULL, 'probability_within_km',
                 'Probability of an error of at most so many kilometres; NULL without calibration.'),
-            (NULL, 'remark', 'To be written: why, kept with the decision.'),
-            (NULL, 'rank', '1 is the best.'),
+            (NULL, 'remark', 'Remark: why, kept with the decision.'),
+            (NULL, 'rank', 'Rank, from 1, the best.'),
             (NULL, 'reason',
                 'What is likeliest wrong: swapped, lost_sign, null_island, clock, copied, home, '
                 'speed or elsewhere.'),

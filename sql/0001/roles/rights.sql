@@ -133,6 +133,24 @@ $$;
 COMMENT ON FUNCTION geosearch.create_embedding_table(bigint) IS
     'Creates the partition of embeddings for a model, where it is missing.';
 
+-- QGIS makes the table too, whose maker alone may give rights on it.
+CREATE FUNCTION geosearch.share_styles() RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF to_regrole('geosearch_reader') IS NOT NULL AND EXISTS (
+        SELECT FROM pg_class AS c
+        WHERE c.oid = to_regclass('public.layer_styles') AND pg_has_role(c.relowner, 'USAGE')
+    ) THEN
+        GRANT SELECT ON public.layer_styles TO geosearch_reader;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.share_styles() IS
+    'Lets readers read the styles that QGIS looks for, where the caller may.';
+
 -- To be called by every migration that adds tables, views or functions, and by whoever creates the
 -- roles later. A table that is not named here is for its owner and geosearch_owner alone.
 CREATE FUNCTION geosearch.grant_rights() RETURNS void
@@ -143,8 +161,8 @@ DECLARE
     item record;
     -- No photo is in these.
     common CONSTANT text[] := '{
-        alembic_version, models, tunings, recall_points, leaves, borders, places, layer_styles,
-        shelf_changes, embedding_marks
+        alembic_version, models, tunings, recall_points, leaves, borders, places, shelf_changes,
+        embedding_marks
     }';
     -- What the functions, and searches from Python, ask for beyond what the views show.
     asked CONSTANT text[] := ARRAY[
@@ -295,6 +313,7 @@ BEGIN
     PERFORM geosearch.grant_shelf(shelf) FROM unnest(0 || geosearch.shelves()) AS shelf;
     PERFORM geosearch.grant_shard(s.id) FROM geosearch.shards AS s
     WHERE to_regclass(format('geosearch.photos_s%s', s.id)) IS NOT NULL;
+    PERFORM geosearch.share_styles();
 END
 $$;
 
