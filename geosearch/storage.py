@@ -68,7 +68,7 @@ def resolve(uri: str, manifest: str | None = None) -> str:
     Raises
     ------
     InputError
-        It is a malformed URL.
+        It is a malformed URL, or nothing.
     """
     if uri.startswith("/") and not _UNPLAIN.search(uri):
         return uri
@@ -86,6 +86,8 @@ def resolve(uri: str, manifest: str | None = None) -> str:
     if is_remote(uri):
         return uri
     if manifest is None:
+        if not uri:  # of a variable that is not set, not the folder one happens to be in
+            raise InputError("a path is empty", "Give a file, a folder (. is this one) or a URL.")
         return os.path.abspath(uri)  # noqa: PTH100
     if is_remote(manifest):
         return f"{manifest.partition('?')[0].rpartition('/')[0]}/{uri}"

@@ -333,7 +333,12 @@ def test_an_import_that_is_refused_leaves_no_model_behind(world: World, tmp_path
     np.save(tmp_path / "few.npy", world.vectors[:4])
     table = {"embedding": world.vectors.tolist(), "uri": world.uris}
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    (tmp_path / "header.txt").write_text("\n".join(["uri", *world.uris]))
+    (tmp_path / "keys.txt").write_text("\n".join(world.uris))
     for file, options, says in (
+        ("x.npy", {"keys": tmp_path / "header.txt"}, "30 rows, and more keys: 31"),
+        ("x.npy", {"keys": tmp_path / "keys.txt", "match": "row"}, "keys are for"),
+        ("x.parquet", {"keys": tmp_path / "keys.txt"}, "keys are for"),
         ("x.npy", {"match": "row", "dimension": 9}, "6 numbers, and `?dimension`? is 9"),
         ("x.parquet", {"dimension": 9}, "6 numbers, and `?dimension`? is 9"),
         ("few.npy", {"match": "row"}, "4 rows, and"),
@@ -346,6 +351,15 @@ def test_an_import_that_is_refused_leaves_no_model_behind(world: World, tmp_path
         assert refused.value.remedy
     name = f"external:{world.name}"
     assert fetch(world.database, "SELECT id FROM geosearch.models WHERE name = %s", name) == []
+
+
+@pytest.mark.parametrize("name", ["", " ", "external:", "a\0b"])
+def test_a_model_has_a_name(world: World, tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / "x.npy", world.vectors)
+    with pytest.raises(InputError, match="is no name"):
+        world.gs.import_embeddings(
+            tmp_path / "x.npy", model=name, collection=world.name, match="row"
+        )
 
 
 def npz() -> bytes:
@@ -393,7 +407,12 @@ def test_files_that_hold_no_vectors_are_refused_by_name(
 
 def test_a_broken_table_of_clip_retrieval_is_refused_by_name(world: World, tmp_path: Path) -> None:
     folder, _ = clip_retrieval(tmp_path, world, "uri")
-    (folder / "metadata" / "metadata_1.parquet").write_bytes(b"PAR1 no PAR1")
+    broken = folder / "metadata" / "metadata_1.parquet"
+    whole = pq.read_table(broken)
+    pq.write_table(pa.concat_tables([whole, whole[:1]]), broken)
+    with pytest.raises(InputError, match="more keys"):
+        world.bring(folder)
+    broken.write_bytes(b"PAR1 no PAR1")
     with pytest.raises(InputError, match="metadata_1") as refused:
         world.bring(folder)
     assert refused.value.remedy

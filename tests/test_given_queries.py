@@ -214,10 +214,10 @@ def at_its_end(world: World) -> Any:
 
 NAN = np.full(1280, np.nan, np.float32)
 WRONG: list[tuple[Make, type[GeosearchError], str, str]] = [
-    (lambda w: w.vectors[0], InputError, "vector of 8 .* have 1,280", "models list"),
+    (lambda w: w.vectors[0], InputError, "^the query: a vector of 8 .* have 1,280", "models list"),
     (lambda w: w.vectors, InputError, "6 queries in this", "localize_many"),
     (lambda w: w.folder / "photos", InputError, "6 queries in this", "localize_many"),
-    (lambda _: NAN, PhotoRejected, "NaN", "finite"),
+    (lambda _: NAN, PhotoRejected, "^the query: .*NaN", "finite"),
     (lambda _: np.zeros(1280), PhotoRejected, "it is zero", "not zero"),
     (lambda _: [True, "x"], InputError, "array", "uint8"),
     (lambda _: np.zeros((4, 4), np.uint8), InputError, "uint8 of shape", "height, width, 3"),
@@ -233,6 +233,7 @@ WRONG: list[tuple[Make, type[GeosearchError], str, str]] = [
     (lambda w: f"file://{w.folder}/gone.jpg", PhotoRejected, "No such file", "may be read"),
     (lambda w: w.folder / "gone.csv", InputError, "there is no", "that exists"),
     (lambda _: "https://photos.invalid/a.jpg", PhotoRejected, "photos.invalid", "may be read"),
+    (lambda _: "", InputError, "a path is empty", "this one"),
     (lambda _: 5, InputError, "found int", ""),
     (lambda w: [w.photo(1)], InputError, "found list", ""),
 ]

@@ -110,8 +110,8 @@ def import_embeddings(
     Raises
     ------
     InputError
-        A file cannot be read, has no vectors or no such keys; or not as many rows as there are
-        photos, where they are counted. Where there is no such model yet: no row could be used, or
+        A file cannot be read, has no vectors, no such keys or not as many; or not as many rows as
+        there are photos, where they are counted. There is no name. Where there is no such model yet: no row could be used, or
         the first are not of the `dimension`.
     NotFoundError
         There is no such collection.
@@ -120,6 +120,8 @@ def import_embeddings(
     """
     check_choice("match", match, MATCHES)
     name = model if model.startswith(PREFIX) else f"{PREFIX}{model}"
+    if not name.removeprefix(PREFIX).strip() or "\0" in name:
+        raise InputError(f"`model`: {model!r} is no name", "Give one, such as dinov2.")
     listed = [Path(resolve(each)) for each in paths("files", files)]
     if match == "row" and len(listed) > 1:
         raise InputError("`match` row is of one file", "Import them one after the other by keys.")

@@ -69,6 +69,11 @@ def read_vectors(
         The file cannot be read, holds no vectors, or no keys of this kind.
     """
     with _readable(path):
+        if keys is not None and (match == "row" or path.suffix.lower() not in _MATRICES):
+            raise InputError(
+                f"{path}: `keys` are for .npy and .safetensors, and not for `match` row",
+                "Leave them out.",
+            )
         if path.is_dir():
             yield from _clip_retrieval(path, match)
             return
@@ -77,6 +82,8 @@ def read_vectors(
             yield from _parquet(path, match, column)
         elif kind in _MATRICES:
             array = _MATRICES[kind](path, column)
+            if keys is not None:
+                _check_count(path, array, sum(1 for _ in _lines(keys)))
             yield from _with_keys(path, array, _lines(keys) if keys else None, match)
         else:
             yield from _text(path, match)
@@ -233,11 +240,17 @@ def _with_keys(
     for start in range(0, array.shape[0], BLOCK):
         vectors = array.block(start)
         block = None if source is None else list(islice(source, len(vectors)))
-        if block is not None and len(block) != len(vectors):
-            raise InputError(
-                f"{path} has {array.shape[0]:,} rows, and fewer keys", "Give a key for each row."
-            )
         yield Block(start + 1, vectors, block)
+
+
+def _check_count(path: Path, array: _Array, keys: int) -> None:
+    """See that each row has a key: with one more, as a header, each would be its neighbour's."""
+    rows = array.shape[0]
+    if keys != rows:
+        raise InputError(
+            f"{path} has {rows:,} rows, and {'fewer' if keys < rows else 'more'} keys: {keys:,}",
+            "Give a key for each row, without a header.",
+        )
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -254,15 +267,16 @@ def _clip_retrieval(folder: Path, match: str) -> Iterator[Block]:
         raise InputError(f"{folder} has no img_emb/*.npy", "Give the folder of clip-retrieval.")
     first = 0
     for number, path in sorted(vectors.items()):
-        keys = None
+        keys, array = None, _npy(path)
         if match != "row":
             if number not in tables:
                 raise InputError(
                     f"{path} has no metadata/*_{number}.parquet beside it",
                     "Give the whole folder of clip-retrieval, or `match` row.",
                 )
+            with _opened(tables[number]) as file:
+                _check_count(path, array, file.metadata.num_rows)
             keys = _parquet_keys(tables[number], match)
-        array = _npy(path)
         for block in _with_keys(path, array, keys, match):
             yield Block(first + block.first, block.vectors, block.keys)
         first += array.shape[0]

@@ -284,15 +284,16 @@ def _known(database: Database, model: Model, given: Given) -> Outcome | Given:
 
 
 def _vector_query(given: Given, vector: NDArray[Any], model: Model) -> Outcome:
+    called = given.name or "the query"
     if len(vector) != model.dimension:
         raise InputError(
-            f"{given.name}: a vector of {len(vector):,} numbers, and those of {model.name} have "
+            f"{called}: a vector of {len(vector):,} numbers, and those of {model.name} have "
             f"{model.dimension:,}",
             "Give one that this model made, or name another `model`: geosearch models list",
         )
     unit, why = unit_vectors(np.asarray(vector)[None])
     if 0 in why:
-        return Rejected(given.name, PhotoRejected(*why[0]), "embed")
+        return Rejected(called, PhotoRejected(*why[0]), "embed")
     digest = sha256(unit[0].astype("<f4").tobytes())
     name = given.name or f"vector:{digest.hexdigest()[:_DIGITS]}"
     return Query(name, digest.digest(), unit[0])
