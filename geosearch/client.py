@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -490,7 +491,7 @@ class Geosearch(Closing):
         request, passing = Request.of(asking, parameters, where)
         models = model if queries is None else self._each(model, device)
         with self._told("evaluating", "queries") as told:
-            return evaluate(
+            evaluation = evaluate(
                 self.database,
                 queries,
                 model=models,
@@ -501,6 +502,9 @@ class Geosearch(Closing):
                 device=device,
                 progress=told,
             )
+        if evaluation.remark:
+            warnings.warn(evaluation.remark, stacklevel=3)
+        return evaluation
 
     @checked_keywords
     def calibrate(

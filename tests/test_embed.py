@@ -312,7 +312,9 @@ def test_a_run_killed_in_the_middle_loses_and_doubles_nothing(
     assert runs == [(True,), (False,)]
 
 
-def test_models_with_different_weights_have_rows_of_their_own(database: Database) -> None:
+def test_models_with_different_weights_have_rows_of_their_own(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with database.connection() as connection:
         first = register_model(connection, DESCRIPTION)
         same = register_model(connection, replace(DESCRIPTION, name="test/other-name"))
@@ -324,6 +326,12 @@ def test_models_with_different_weights_have_rows_of_their_own(database: Database
         # By name: the newest; by id: that one.
         assert find_model(connection, "test/mean-colours") == other
         assert find_model(connection, str(first.id)) == first
+        # A file by any way to it.
+        monkeypatch.chdir(tmp_path)
+        tuned = replace(DESCRIPTION, name=f"file:{tmp_path}/tuned.safetensors", weights_sha256="12")
+        tuned_row = register_model(connection, tuned)
+        for spec in (tuned.name, "file:tuned.safetensors", "file:./a/../tuned.safetensors"):
+            assert find_model(connection, spec) == tuned_row
         assert first.preprocessing == DESCRIPTION.preprocessing.to_json()
         assert "torch" in first.framework
         with pytest.raises(NotFoundError, match="nothing is embedded") as error:

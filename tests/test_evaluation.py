@@ -21,6 +21,7 @@ from geosearch.localization import Failure, Parameters
 from geosearch.retrieval import where
 from geosearch.retrieval.duplicates import NOTHING, Excluded, Exclusions
 from geosearch.sphere import Cells, cap_km2, great_circle_km, unit_vectors
+from geosearch.words import format_km
 from tests.command_line import CommandLine
 from tests.rows import add_embeddings, add_model, add_photos, fetch
 
@@ -207,6 +208,17 @@ def test_references_of_a_querys_author_are_left_out_unless_let_in(world: World) 
     )
     assert let_in.unanswered == 0
     assert let_in.excluded.author == 0
+    assert let_in.remark is None
+    assert repr(let_in).endswith(f"{anns} queries, median {format_km(let_in.accuracy.median_km)})")
+
+
+def test_python_is_told_why_no_query_has_neighbours(world: World) -> None:
+    gs, said = Geosearch(world.database), "author are left out.*exclude_same_author=False"
+    with pytest.warns(UserWarning, match=said) as warned:
+        evaluation = gs.evaluate(None, model=MODEL, where=where(authors=("ann",)))
+    assert warned[0].filename == __file__
+    assert "median none): " in repr(evaluation)
+    assert str(warned[0].message) in repr(evaluation)
 
 
 def test_excluded_references_are_counted_per_query_and_in_all(world: World) -> None:

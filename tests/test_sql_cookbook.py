@@ -72,7 +72,8 @@ def test_other_blocks_run(sample: Database, block: Block) -> None:
     if block.language == "python":
         exec(block.text.replace("postgresql://localhost/photos", sample.url), {})
     elif block.language == "sh":
-        assert block.text == "geosearch db psql -f sql/sample.sql\n"  # the sample, made above
+        # The sample, made above.
+        assert block.text == "geosearch db upgrade\ngeosearch db psql -f sql/sample.sql\n"
     else:
         with sample.connection() as connection:
             for told in re.findall(r"([^;]+);(?: +-- ([^\n(]+)[^\n]*)?", block.text):

@@ -228,11 +228,8 @@ def _finish(result: Evaluation, as_json: bool) -> None:
     """What was left out or could not be used; the exit code says if some could not."""
     if not as_json:
         say(f"references left out: {result.excluded}")
-    if result.unanswered:
-        lone = number_of(result.unanswered, "query", "queries")
-        note(f"{lone} without neighbours, a miss each")
-        if result.excluded.author:
-            note("(photos of a query's author are left out; see --include-author)")
+    if result.remark:
+        note(result.remark)
     for reason, count in result.failed.items():
         note(f"{number_of(count, 'query', 'queries')} could not be used: {reason}")
     for reason in (Reason.MISSING, Reason.UNLABELLED):

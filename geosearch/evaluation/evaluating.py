@@ -51,6 +51,7 @@ from geosearch.retrieval.extent import apart_km
 from geosearch.retrieval.neighbours import check_k
 from geosearch.thresholds import WORLD_KM, fitting_km
 from geosearch.waiting import Progress
+from geosearch.words import format_km, number_of
 
 #: What an evaluation leaves out unless told otherwise: all that would flatter it.
 LEAKAGE = Exclusions(same_bytes=True, duplicate_distance=DUPLICATE_DISTANCE, same_author=True)
@@ -115,6 +116,23 @@ class Evaluation:
     def unanswered(self) -> int:
         """Queries without neighbours."""
         return sum(math.isinf(error) for error in self.errors_km)
+
+    @property
+    def remark(self) -> str | None:
+        """That queries have no neighbours, and what to do where their authors are why."""
+        if self.unanswered == 0:
+            return None
+        said = f"{number_of(self.unanswered, 'query', 'queries')} without neighbours, a miss each"
+        if self.excluded.author:
+            said += ": photos of a query's author are left out, but with --include-author"
+            said += ", in Python exclude_same_author=False"
+        return said
+
+    def __repr__(self) -> str:
+        said = [str(self.id), repr(self.queries), self.model, self.parameters["method"]]
+        median = format_km(self.accuracy.median_km)
+        said += [number_of(self.accuracy.n, "query", "queries"), f"median {median}"]
+        return f"Evaluation({', '.join(said)})" + (f": {self.remark}" if self.remark else "")
 
     @property
     def failed(self) -> Mapping[str, int]:

@@ -119,14 +119,24 @@ def check_pooling(name: str, pooling: str | None, known: Sequence[str]) -> str:
 
 def weights_file(text: str, spec: str) -> Path:
     """The path of a file that a spec, written as `spec` says, names. Raises `ModelError`."""
-    # Not where links lead: what lies beside it may be named by where it is.
-    path = Path(os.path.abspath(at_home(Path(text))))  # noqa: PTH100 - Path's own keeps `..`
+    path = _from_root(text)
     try:
         return regular(path)
     except OSError as error:
         raise ModelError(
             f"{path}: there is no such checkpoint: {error.strerror}", f"Give {spec}"
         ) from error
+
+
+def full_name(spec: str) -> str:
+    """A spec as its model is named, which is by the whole path of a file."""
+    kind, _, rest = spec.partition(":")
+    return f"{kind}:{_from_root(rest)}" if rest and kind in ("file", "onnx") else spec
+
+
+def _from_root(path: str) -> Path:
+    # Not where links lead: what lies beside it may be named by where it is.
+    return Path(os.path.abspath(at_home(Path(path))))  # noqa: PTH100 - Path's own keeps `..`
 
 
 def file_sha256(path: Path) -> str:

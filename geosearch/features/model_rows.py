@@ -15,7 +15,7 @@ from geosearch.database.connection import Connection
 from geosearch.database.embedding_tables import create_embedding_table
 from geosearch.database.inserting import insert_statement
 from geosearch.errors import NotFoundError
-from geosearch.features.description import Description
+from geosearch.features.description import Description, full_name
 from geosearch.versions import software_versions
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def find_model(connection: Connection, name: str | Backbone) -> Model:
     model = model_by_id(connection, int(name)) if name.isdecimal() else None
     if model is not None:
         return model
-    found = _select(connection, "WHERE name = %s ORDER BY id DESC LIMIT 1", (name,))
+    found = _select(connection, "WHERE name = %s ORDER BY id DESC LIMIT 1", (full_name(name),))
     if not found:
         raise NotFoundError(
             f"nothing is embedded with the model {name!r} here",
