@@ -30,6 +30,7 @@ from geosearch.density.density_cells import COVERED
 from geosearch.errors import InputError, NotFoundError
 from geosearch.export.layer_files import write_layers
 from geosearch.export.surface import Grid, write_density
+from geosearch.layers.distance_colours import COLOURS, FARTHEST
 from geosearch.layers.layer import ESTIMATES, LAYERS, PHOTOS, Layer
 from geosearch.layers.layer_rows import LayerRows, read_answers, read_photos
 from geosearch.layers.selection import Selection
@@ -45,7 +46,15 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 BERLIN = make_answer([52.5, 52.6, 52.4], [13.4, 13.3, 13.5], photo="/b.jpg", truth=(48.9, 2.3))
 FIJI = make_answer([-17.0, -17.5], [179.9, -179.8], photo="/f.jpg", truth=(-13.8, -171.8))
 #: Rows of each layer of the fixture `filled`.
-ROWS = {"photos": 3, "estimates": 3, "regions": 4, "neighbours": 5, "lines": 5, "errors": 2}
+ROWS = {
+    "photos": 3,
+    "estimates": 3,
+    "regions": 4,
+    "neighbours": 5,
+    "lines": 5,
+    "errors": 2,
+    "truths": 2,
+}
 #: A title that means something to XML, CSV and SQL, with a character that XML forbids.
 TITLE = 'Alp & "Öhi" <b>; it\'s\x07 0;\n5 %'
 
@@ -228,9 +237,10 @@ def test_qgis_opens_the_geopackage_styled(geopackage: Path) -> None:
     }
     assert all(tips for *_, tips in seen.values())
     assert [name for name in ROWS if seen[name][4]] == ["estimates"]
-    assert seen["estimates"][2:4] == ["singleSymbol", ["#ffb454"]]
-    assert seen["regions"][2:4] == ["graduatedSymbol", ["#ff8c28", "#ffb454"]]
-    assert (seen["errors"][2], len(seen["errors"][3])) == ("graduatedSymbol", 6)
+    assert seen["estimates"][2:4] == ["RuleRenderer", [*COLOURS, FARTHEST, "#ffb454"]]
+    filled, outlined = ["#ff8c28", "#ffb454"], ["#000000", "#000000"]
+    assert seen["regions"][2:4] == ["RuleRenderer", [*filled, *outlined]]
+    assert seen["errors"][2:4] == ["graduatedSymbol", [*COLOURS, FARTHEST]]
 
 
 def test_geoparquet_is_as_its_specification_says(filled: Database, tmp_path: Path) -> None:

@@ -572,29 +572,63 @@ def test_qgis_opens_the_project_and_styles_what_is_added(
     assert added == {layer.view: [True, RENDERERS[name], True] for name, layer in LAYERS.items()}
 
 
-@pytest.mark.system
-@needs_qgis
-def test_qgis_draws_the_map(project: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    picture = tmp_path / "map.png"
+def drawn(project: Path, environment: dict[str, str], picture: Path, *options: str) -> Any:
+    """The pixels of a picture of the country and what is round it, (n, 3)."""
     ran = subprocess.run(
-        [SYSTEM_PYTHON, ROOT / "scripts/qgis-picture", project, picture, "--bounds", "3,46,18,56"],
+        [SYSTEM_PYTHON, ROOT / "scripts/qgis-picture", project, picture, *options],
         env=environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    figures = json.loads(ran.stdout.splitlines()[-1])
-    assert figures["errors"] == []
+    if "--print" not in options:
+        assert json.loads(ran.stdout.splitlines()[-1])["errors"] == []
     with Image.open(picture) as opened:
-        pixels = np.asarray(opened.convert("RGB")).reshape(-1, 3).astype(int)
-    assert len(pixels) == 1200 * 750
+        return np.asarray(opened.convert("RGB")).reshape(-1, 3).astype(int)
 
-    def share(*colour: int) -> float:
-        return float((np.abs(pixels - colour).max(axis=1) < 12).mean())
 
-    assert share(232, 237, 241) > 0.1  # the sea
-    assert share(245, 243, 238) > 0.1  # the country
-    assert share(251, 146, 60) > 2e-5  # the estimate, 750 to 2,500 km from the truth
-    assert share(30, 36, 48) > 1e-5  # its label
+def share(pixels: Any, *colour: int) -> float:
+    return float((np.abs(pixels - colour).max(axis=1) < 12).mean())
+
+
+def orange(pixels: Any) -> float:
     red, _, blue = pixels.T
-    assert (red - blue > 40).mean() > 0.01  # the regions, orange over the country
+    return float((red - blue > 40).mean())
+
+
+@pytest.mark.system
+@needs_qgis
+def test_qgis_draws_the_map(project: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    pixels = drawn(project, environment, tmp_path / "map.png", "--bounds", "3,46,18,56")
+    assert len(pixels) == 1200 * 750
+    assert share(pixels, 232, 237, 241) > 0.1  # the sea
+    assert share(pixels, 245, 243, 238) > 0.1  # the country
+    assert share(pixels, 251, 146, 60) > 2e-5  # the estimate, 750 to 2,500 km from the truth
+    assert share(pixels, 30, 36, 48) > 1e-5  # its label
+    assert orange(pixels) > 0.01  # the regions, orange over the country
+
+
+@pytest.mark.system
+@needs_qgis
+def test_qgis_fills_the_regions_of_chosen_answers_only(
+    project: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def picture(bounds: str, theme: str, *more: str) -> Any:
+        options = (f"--bounds={bounds}", "--theme", theme, *more)
+        return drawn(project, environment, tmp_path / "map.png", *options)
+
+    near, far = "3,46,18,56", "-60,-20,90,80"
+    assert orange(picture(near, "answers")) > 0.03
+    outlined, without = (picture(near, "errors", *more) for more in ((), ("--hide", "Regions")))
+    assert 1e-4 < (outlined != without).any(axis=1).mean() < 0.01
+    # Far away there are not even outlines.
+    assert (picture(far, "errors") == picture(far, "errors", "--hide", "Regions")).all()
+
+
+@pytest.mark.system
+@needs_qgis
+def test_qgis_prints_the_page(project: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    pixels = drawn(project, environment, tmp_path / "page.png", "--print", "--theme", "errors")
+    assert share(pixels, 232, 237, 241) > 0.2  # the sea, in the map
+    assert share(pixels, 255, 255, 255) > 0.15  # the paper round it
+    assert share(pixels, 251, 146, 60) > 1e-5  # an estimate, there and in the legend

@@ -36,7 +36,7 @@ BACKGROUND = "Background"
 THEMES = {
     "photos": ("photos", "coverage_56", "coverage_222"),
     "answers": ("estimates", "truths", "regions"),
-    "one answer": ("estimates", "truths", "neighbours", "lines", "regions", "density", "photos"),
+    "evidence": ("estimates", "truths", "neighbours", "lines", "regions", "density", "photos"),
     "errors": ("errors", "evaluated", "evaluated_truths", "evaluated_regions"),
 }
 

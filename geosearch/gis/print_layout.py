@@ -101,22 +101,16 @@ def _item(
     **properties: str,
 ) -> Element:
     left, top, width, height = _PLACES[name]
-    return SubElement(
-        parent,
-        "LayoutItem",
-        id=name,
-        type=str(kind),
-        uuid=_key(name),
-        templateUuid=_key(name),
-        position=f"{left},{top},mm",
-        positionOnPage=f"{left},{top},mm",
-        size=f"{width},{height},mm",
-        frame=str(frame).lower(),
-        background=str(background).lower(),
-        visibility="1",
-        opacity="1",
-        **properties,
-    )
+    item = SubElement(parent, "LayoutItem", properties, id=name, type=str(kind), uuid=_key(name))
+    item.set("templateUuid", _key(name))
+    item.set("position", f"{left},{top},mm")
+    item.set("positionOnPage", f"{left},{top},mm")
+    item.set("size", f"{width},{height},mm")
+    item.set("frame", str(frame).lower())
+    item.set("background", str(background).lower())
+    item.set("visibility", "1")
+    item.set("opacity", "1")
+    return item
 
 
 def _key(name: str) -> str:

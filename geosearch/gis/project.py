@@ -175,8 +175,8 @@ class Project:
         # The whole is given, because QGIS would read all layers for it.
         for name, bounds in (("DefaultViewExtent", self.view), ("PresetFullExtent", WORLD)):
             view = SubElement(views, name)
-            for side, value in zip(_SIDES, bounds, strict=True):
-                view.set(side, str(value))
+            for side, degrees in zip(_SIDES, bounds, strict=True):
+                view.set(side, str(degrees))
             _crs(view, _DATA_CRS)
         properties = SubElement(root, "properties")
         variables = SubElement(properties, "Variables")

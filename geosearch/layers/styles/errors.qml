@@ -9,7 +9,7 @@
     <symbols>
       <!-- each class -->
       <symbol name="$number" type="line" alpha="1" clip_to_extent="1" force_rhr="0">
-        <layer class="SimpleLine" enabled="1" pass="0" locked="0">
+        <layer class="SimpleLine" enabled="1" pass="0" locked="1">
           <Option type="Map">
             <Option name="line_color" type="QString" value="11,17,27,150"/>
             <Option name="line_width" type="QString" value="0.7"/>
