@@ -78,7 +78,6 @@ VALUES: dict[str, tuple[Any, ...]] = {
         f"[{','.join(['1'] * 16)}]", None, f"[{','.join(['0'] * 16)}]", "[1]",
         f"[{','.join(['6e-8'] * 16)}]", f"[{','.join(['65504'] * 16)}]",
     ),
-    "expression[]": ("{}", None), "geometry[]": ("{}", None),
     "leaves": ('(1,1,place,0,"{-180,-90,180,90}",,)', None, "(,,,,,,)"),
     "expression[]": ('{"(true,true,,t,f,{},,,)"}', None, "{}", '{"(,,,,,,,,)",NULL}'),
     "photo_filter": (
