@@ -60,10 +60,11 @@ BEGIN
         FROM (
             SELECT DISTINCT n.model_id, n.photo_id >> 12 FROM new_rows AS n WHERE n.shelf = 0
         ) AS changed (model_id, part);
-    ELSIF TG_OP = 'DELETE' THEN
+    ELSIF TG_OP = 'DELETE' THEN  -- also as the model goes, and its marks with it
         PERFORM mark_part(model_id, part)
         FROM (
-            SELECT DISTINCT o.model_id, o.photo_id >> 12 FROM old_rows AS o WHERE o.shelf = 0
+            SELECT DISTINCT o.model_id, o.photo_id >> 12 FROM old_rows AS o
+            WHERE o.shelf = 0 AND EXISTS (SELECT FROM models AS m WHERE m.id = o.model_id)
         ) AS changed (model_id, part);
     ELSE  -- most updates are of other columns
         PERFORM mark_part(model_id, part)
