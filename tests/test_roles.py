@@ -33,6 +33,7 @@ from geosearch.database.role_grants import ROLES, grant_role, list_roles
 from geosearch.errors import DatabaseError, InputError, NotFoundError
 from geosearch.geocells import find_partition, make_partition
 from geosearch.gis.density_layer import refresh_density
+from geosearch.gis.qgis_database import make_project
 from geosearch.layers.layer import LAYERS
 from geosearch.layers.selection import Selection
 from geosearch.localization.answer_rows import load, save
@@ -574,6 +575,16 @@ def test_an_export_has_the_answers_that_are_visible(
     assert counts["friend", "estimates"] == counts["friend", "lines"] == 1
     assert counts["friend", "regions"] == 2
     assert {count for (login, _), count in counts.items() if login == "reader"} == {0}
+
+
+def test_a_project_names_only_what_its_maker_sees(world: World) -> None:
+    names = {}
+    for login in ("reader", "friend"):
+        with world.connect(login) as connection:
+            project = make_project(connection, "", Selection())
+        names[login] = [bookmark.name for bookmark in project.bookmarks]
+        assert ("secret" in project.document()) == (login == "friend")
+    assert names == {"reader": ["open"], "friend": ["All", "1: asked.jpg", "open", "secret"]}
 
 
 def test_a_reader_who_records_is_refused_with_a_remedy(world: World) -> None:

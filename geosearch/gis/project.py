@@ -180,11 +180,11 @@ class Project:
             _crs(view, _DATA_CRS)
         properties = SubElement(root, "properties")
         variables = SubElement(properties, "Variables")
-        for name, value in (
+        for name, text in (
             ("variableNames", "geosearch_answers"),
             ("variableValues", ",".join(map(str, self.filled))),
         ):
-            _text(SubElement(variables, name, type="QStringList"), "value", value)
+            _text(SubElement(variables, name, type="QStringList"), "value", text)
         projections = SubElement(properties, "SpatialRefSys")
         _text(projections, "ProjectionsEnabled", "1").set("type", "int")
         gui = SubElement(properties, "Gui")

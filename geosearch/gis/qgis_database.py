@@ -155,7 +155,9 @@ def make_project(
             key: " ".join([layer.source.about, *_origin(connection, layer, collections)])
             for key, layer in shown.items()
         },
-        aliases={view: _aliases(connection, view) for view in _views(shown.values())},
+        aliases={
+            layer.source.view: _aliases(connection, layer.source.view) for layer in shown.values()
+        },
         bookmarks=tuple(_bookmarks(connection, bounds, collections, latest, shown)),
         filled=tuple(key for key, _ in latest),
         period=None if first is None else (first, last),
@@ -282,10 +284,6 @@ def _listed(values: list[str]) -> str:
     if len(text) <= _LONG:
         return text
     return f"{len(values)} different, such as {values[0][:_LONG]}…"
-
-
-def _views(layers: Iterable[MapLayer]) -> list[str]:
-    return list(dict.fromkeys(layer.source.view for layer in layers))
 
 
 def _aliases(connection: Connection, view: str) -> dict[str, str]:
