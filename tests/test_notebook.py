@@ -182,6 +182,16 @@ def test_answers_are_a_table_with_a_row_for_each_photo(gs: Geosearch, photos: Pa
     assert list(table) == list(failed) == list(nothing)
 
 
+def test_whole_numbers_stay_whole_where_some_are_missing(gs: Geosearch) -> None:
+    rows = gs.sql(
+        "SELECT * FROM (VALUES (7, 2.5::float8, 47), (NULL, NULL, NULL)) AS t (id, lon, lat)"
+    )
+    table = rows.to_frame()
+    assert [str(kind) for kind in table.dtypes] == ["Int64", "float64", "Int64"]
+    assert str(table.id[0]) == "7"
+    assert rows.to_geopandas().geometry.isna().tolist() == [False, True]
+
+
 def test_a_photo_that_cannot_be_read_is_a_row_or_an_error(gs: Geosearch, photos: Path) -> None:
     asked: dict[str, Any] = {"model": backbone(), "record": False}
     paths = [photos / "1.jpg", photos / "missing.jpg"]

@@ -34,7 +34,13 @@ def data_frame(rows: Iterable[Row], columns: Sequence[str] | None = None) -> Dat
         pandas is not installed.
     """
     pandas = optional("a table", "notebook", "pandas")
-    return pandas.DataFrame(list(rows), columns=columns)
+    listed = list(rows)
+    frame: DataFrame = pandas.DataFrame(listed, columns=columns)
+    for name in frame.select_dtypes("floating"):
+        # Whole numbers of which some are missing, ids above all, stay whole.
+        if all(isinstance(row.get(name), int | None) for row in listed):
+            frame[name] = frame[name].astype("Int64")
+    return frame
 
 
 def geo_frame(
