@@ -111,8 +111,8 @@ def import_embeddings(
     ------
     InputError
         A file cannot be read, has no vectors, no such keys or not as many; or not as many rows as
-        there are photos, where they are counted. There is no name. Where there is no such model
-        yet: no row could be used, or the first are not of the `dimension`.
+        there are photos, where they are counted. The model has no name. Where there is no such
+        model yet: no row could be used, or the first are not of the `dimension`.
     NotFoundError
         There is no such collection.
     DatabaseError
