@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from geosearch.cli.app import app
 from geosearch.database.connection import Database
-from geosearch.errors import InputError, NotFoundError, Reason
+from geosearch.errors import InputError, ModelError, NotFoundError, Reason
 from geosearch.features import Backbone, Description, embed, embed_files, embed_query
 from geosearch.features.extraction import Rejected
 from geosearch.features.model_rows import (
@@ -319,6 +319,8 @@ def test_models_with_different_weights_have_rows_of_their_own(
         first = register_model(connection, DESCRIPTION)
         same = register_model(connection, replace(DESCRIPTION, name="test/other-name"))
         other = register_model(connection, replace(DESCRIPTION, weights_sha256="11", dimension=5))
+        with pytest.raises(ModelError, match="16,001 numbers"):
+            register_model(connection, replace(DESCRIPTION, dimension=16_001))
         assert same == first
         assert other.id != first.id
         assert [model.id for model in list_models(connection)] == [first.id, other.id]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Exponent of generalised-mean pooling.
 GEM_EXPONENT = 3.0
+#: Numbers of an embedding, at most: what pgvector keeps.
+LONGEST = 16_000
 
 
 @dataclass(frozen=True)

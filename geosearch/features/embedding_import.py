@@ -23,9 +23,10 @@ from geosearch.database.embedding_tables import writable_tables
 from geosearch.database.inserting import finish_run, start_run
 from geosearch.database.leases import only_one
 from geosearch.errors import DatabaseError, InputError, Reason
+from geosearch.features.description import LONGEST
 from geosearch.features.embedding_run import RejectRow, write_rejects
 from geosearch.features.external_model import PREFIX, external_description
-from geosearch.features.external_vectors import LONGEST, MATCHES, Block, count_rows, read_vectors
+from geosearch.features.external_vectors import MATCHES, Block, count_rows, read_vectors
 from geosearch.features.model_rows import Model, model_by_fingerprint, register_model
 from geosearch.features.unit_vectors import unit_vectors
 from geosearch.ingest import ingest

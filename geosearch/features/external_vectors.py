@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.errors import InputError, unusable_file
+from geosearch.features.description import LONGEST
 from geosearch.ingest.manifests import COLUMNS
 from geosearch.parallel import batched
 from geosearch.storage import regular
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 #: Rows of a block, and of a transaction.
 BLOCK = 2048
-#: Numbers of a vector, at most.
-LONGEST = 16_000
 #: By what a row says which photo it is of.
 MATCHES = ("uri", "source_id", "sha256", "row")
 #: Names of columns of embeddings, the preferred first, where there are several lists of numbers.

@@ -14,8 +14,8 @@ from psycopg.types.json import Jsonb
 from geosearch.database.connection import Connection
 from geosearch.database.embedding_tables import create_embedding_table
 from geosearch.database.inserting import insert_statement
-from geosearch.errors import NotFoundError
-from geosearch.features.description import Description, full_name
+from geosearch.errors import ModelError, NotFoundError
+from geosearch.features.description import LONGEST, Description, full_name
 from geosearch.versions import software_versions
 
 if TYPE_CHECKING:
@@ -54,7 +54,17 @@ def register_model(connection: Connection, description: Description) -> Model:
     """The row of a backbone, inserted with its partition of `embeddings` where it is new.
 
     Two specs that come to the same weights, preprocessing and pooling share a row.
+
+    Raises
+    ------
+    ModelError
+        Its embeddings are longer than can be kept.
     """
+    if description.dimension > LONGEST:
+        raise ModelError(
+            f"the embeddings of {description.name} have {description.dimension:,} numbers",
+            f"At most {LONGEST:,} are kept: choose another pooling, or output.",
+        )
     found = model_by_fingerprint(connection, description.fingerprint)
     if found is not None:
         return found

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from geosearch.database.connection import Connection
 from geosearch.errors import InputError, NotFoundError, PhotoRejected, Reason
-from geosearch.features.external_vectors import LONGEST
+from geosearch.features.description import LONGEST
 from geosearch.features.extraction import stored_query
 from geosearch.features.given_queries import MOST_TEXT
 from geosearch.features.model_rows import find_model
