@@ -169,7 +169,7 @@ TEXT = option(
 #: Of words without a calibration.
 NO_WORDS = (
     "no calibration was fitted to words for this: nothing tells how sure the answer is, or whether "
-    "it is in this collection at all. Make one: geosearch calibrate --texts TEXTS.csv"
+    "it is in this collection at all. Make one: geosearch calibrate --texts TEXTS.csv --model MODEL"
 )
 EXACT = option("exact", bool, "Compare all matching photos; do not use the index.")
 

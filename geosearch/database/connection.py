@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
@@ -203,13 +202,18 @@ class Database(Closing):
     def _connect(self, kind: type[C], *, autocommit: bool = False) -> C:
         given = parse(self.url)
         options = {name: value for name, value in _OPTIONS.items() if name not in given}
-        try:
-            connection = _ready(partial(kind.connect, self.url, autocommit=autocommit, **options))
+
+        def connect() -> C:
+            connection = kind.connect(self.url, autocommit=autocommit, **options)
             if not self._reached:
                 most = _most(connection)
                 self._pool.at_most(most)
                 self._searchers.at_most(most)
             _configure(connection, self.partial)
+            return connection
+
+        try:
+            connection = _ready(connect)
         except psycopg.Error as error:
             raise unreached(error, self.label, before=self._reached) from error
         self._reached = True
@@ -242,13 +246,16 @@ def _missing_shards(connection: Connection) -> list[str]:
 
 def _ready(connect: Callable[[], C]) -> C:
     """A connection, when a server that starts, or recovers from a crash, lets one in."""
-    deadline = time.monotonic() + _RECOVERS_S
+    deadline, cut_off = time.monotonic() + _RECOVERS_S, False
     while True:
         try:
             return connect()
         except psycopg.OperationalError as error:
-            if not passing(error) or time.monotonic() > deadline:
+            # A server whose backend has just crashed lets one in, and then ends all connections.
+            once = "closed the connection unexpectedly" in str(error) and not cut_off
+            if not (once or passing(error)) or time.monotonic() > deadline:
                 raise
+            cut_off |= once
         time.sleep(0.1)
 
 
