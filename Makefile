@@ -9,7 +9,7 @@ QUERIES ?= 400
 WORKERS ?= 2
 BENCHMARKS := accuracy batch density exports extract ingest layers load sql startup train
 
-.PHONY: help setup demo test system lint bench docs lowest package release clean
+.PHONY: help setup demo test system cluster lint bench docs lowest package release clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -33,6 +33,9 @@ test: setup  ## Run the tests, each file in one of WORKERS=2 processes
 system: setup  ## Run the tests with real poolers, other servers, kills and trainings, which take minutes
 	@scripts/install-test-programs
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m system
+
+cluster: setup  ## Run the tests with nodes of Ray, which want a machine that does nothing else
+	$(BIN)/pytest -m cluster
 
 lint: $(STAMP)  ## Check style, formatting and types
 	$(BIN)/ruff check

@@ -502,7 +502,7 @@ class Geosearch(Closing):
                 device=device,
                 progress=told,
             )
-        if evaluation.remark:
+        if evaluation.remark and evaluation.unanswered == evaluation.accuracy.n:
             warnings.warn(evaluation.remark, stacklevel=3)
         return evaluation
 

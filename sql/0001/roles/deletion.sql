@@ -40,7 +40,10 @@ BEGIN
     LOOP
         EXECUTE format('DROP TABLE IF EXISTS %I', leaf);
     END LOOP;
-    FOR leaf IN SELECT format('embeddings_f%s', s.id) FROM shards AS s LOOP
+    FOR leaf IN
+        SELECT format('embeddings_f%s', s.id) FROM shards AS s
+        WHERE to_regclass(format('embeddings_f%s', s.id)) IS NOT NULL
+    LOOP
         EXECUTE format('DELETE FROM %I WHERE model_id = $1', leaf) USING model;
     END LOOP;
     DELETE FROM models AS m WHERE m.id = model;

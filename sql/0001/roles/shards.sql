@@ -274,7 +274,12 @@ DECLARE
     found bigint[];
     called bigint[] := '{}';
 BEGIN
-    FOR item IN SELECT s.id FROM shards AS s WHERE call_home.shard IN (s.id) IS NOT FALSE ORDER BY s.id LOOP
+    FOR item IN
+        SELECT s.id FROM shards AS s
+        WHERE call_home.shard IN (s.id) IS NOT FALSE
+            AND to_regclass(format('photos_f%s', s.id)) IS NOT NULL  -- its tables are there
+        ORDER BY s.id
+    LOOP
         PERFORM FROM shards AS s WHERE s.id = item FOR UPDATE;
         EXECUTE format(
             'SELECT array_agg(id ORDER BY id) FROM photos_f%s '
@@ -319,7 +324,10 @@ DECLARE
     item record;
     found boolean;
 BEGIN
-    FOR item IN SELECT s.id, s.name FROM geosearch.shards AS s ORDER BY s.id LOOP
+    FOR item IN
+        SELECT s.id, s.name FROM geosearch.shards AS s
+        WHERE to_regclass(format('geosearch.photos_f%s', s.id)) IS NOT NULL ORDER BY s.id
+    LOOP
         EXECUTE format(
             'SELECT EXISTS (SELECT FROM geosearch.photos_f%s WHERE collection_id = $1)', item.id
         ) INTO found USING collection;
