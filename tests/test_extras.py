@@ -107,6 +107,7 @@ def test_what_needs_an_extra_names_it(
 
 def test_modes_are_found_in_numpy_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "geosearch.density.compiled_climb", None)
+    monkeypatch.delattr("geosearch.density.compiled_climb", raising=False)
     modes.machine_code.cache_clear()
     try:
         assert modes.machine_code() is climb.climb

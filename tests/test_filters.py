@@ -226,6 +226,8 @@ def test_any_filter_passes_what_it_means(world: World, condition: Filter) -> Non
 @example(AccurateTo(1e300))
 @example(Or(()))
 @example(And(()))
+@example(Or((And(()), And(()))))
+@example(Or((And(()), ByAuthors("ada"))))
 def test_a_filter_in_json_passes_the_same_photos_in_sql(world: World, condition: Filter) -> None:
     with world.database.connection() as connection:
         rows = connection.execute(

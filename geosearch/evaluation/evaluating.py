@@ -124,8 +124,10 @@ class Evaluation:
             return None
         said = f"{number_of(self.unanswered, 'query', 'queries')} without neighbours, a miss each"
         if self.excluded.author:
-            said += ": photos of a query's author are left out, but with --include-author"
-            said += ", in Python exclude_same_author=False"
+            said += (
+                ": photos of a query's author are left out; geosearch evaluate --include-author "
+            )
+            said += "takes them, in Python exclude_same_author=False"
         return said
 
     def __repr__(self) -> str:

@@ -89,7 +89,7 @@ def write_tiles(
             if progress is not None:
                 progress(count, None)
         if count == 0:
-            raise InputError("there is nothing in these layers", "Choose others with --layer.")
+            raise InputError("there is nothing in these layers", "Choose other `layers`.")
         west, south, east, north = _extent(connection, layers)
         archive.finalize(
             {

@@ -177,7 +177,7 @@ class Request:
         if self.min_presence is not None:
             command = "geosearch calibrate QUERIES.csv"
             if self.words:
-                command = "geosearch calibrate --texts TEXTS.csv --model MODEL"
+                command = "geosearch calibrate --texts TEXTS --model MODEL"
             raise InputError(
                 f"`min_presence`: {self.min_presence:g} needs a calibration, and none applies",
                 f"Make one: {command}; leave `method`, `k`, `bandwidth_km`, "

@@ -421,7 +421,7 @@ BEGIN
                 ),
             -- Without needless nesting, as filters are kept.
             LATERAL jsonb_array_elements(
-                CASE WHEN p.canonical = '{}' THEN '[]'
+                CASE WHEN conjunction AND p.canonical = '{}' THEN '[]'
                     WHEN p.canonical ? word THEN p.canonical -> word
                     ELSE jsonb_build_array(p.canonical) END
             ) WITH ORDINALITY AS i (inner_part, number)
