@@ -9,7 +9,7 @@ QUERIES ?= 400
 WORKERS ?= 2
 BENCHMARKS := accuracy batch density exports extract ingest layers load sql startup train
 
-.PHONY: help setup demo test system cluster lint bench docs lowest package release clean
+.PHONY: help setup demo test system rested lint bench docs lowest package release clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,8 +34,8 @@ system: setup  ## Run the tests with real poolers, other servers, kills and trai
 	@scripts/install-test-programs
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m system
 
-cluster: setup  ## Run the tests with nodes of Ray, which want a machine that does nothing else
-	$(BIN)/pytest -m cluster
+rested: setup  ## Run the tests that want the whole machine: nodes of Ray, the checks for a GPU
+	$(BIN)/pytest -m rested
 
 lint: $(STAMP)  ## Check style, formatting and types
 	$(BIN)/ruff check

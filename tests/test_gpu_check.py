@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.rested
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "gpu-check"
 SMALL = ("--photos", "32", "--references", "1000", "--queries", "8")

@@ -27,7 +27,7 @@ from tests.sleeping_backbone import SHORT_LEASES, install
 from tests.test_embed import put, write_photos
 
 pytestmark = [
-    pytest.mark.cluster,
+    pytest.mark.rested,
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
 ]
 
