@@ -181,10 +181,7 @@ def bare_paths(backbone: Backbone, pixels: NDArray[np.uint8]) -> dict[str, Calla
         pixels[start : start + backbone.batch_size]
         for start in range(0, len(pixels), backbone.batch_size)
     ]
-
-    def parallel() -> None:
-        in_threads(backbone.embed, batches)
-
+    parallel = partial(in_threads, backbone.embed, batches)
     if isinstance(backbone.network, OnnxNetwork):
         import onnxruntime
 

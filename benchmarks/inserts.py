@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from load import load
 from photo_vectors import references
 from psycopg import sql
 from retrieval import note
@@ -27,8 +28,8 @@ from geosearch.retrieval.leaves import DEFAULT_FAMILIES, FAMILIES
 from geosearch.retrieval.recall import check
 from geosearch.settings import CacheSettings
 
-#: Rows of one transaction: those that are there before, and those measured.
-LOADED, INSERTED = 5000, 500
+#: Rows of one transaction that is measured.
+INSERTED = 500
 
 
 def main() -> None:
@@ -53,10 +54,7 @@ def main() -> None:
         for way, families in ways.items():
             note(f"{way}: {before} rows")
             model = models[way]
-            for start in range(0, before, LOADED):
-                part = slice(start, min(start + LOADED, before))
-                with database.connection() as connection:
-                    copy_embeddings(connection, model, photos[part], vectors[part])
+            load(database, model, photos[:before], vectors[:before])
             with database.connection() as connection:
                 connection.execute(sql.SQL("ANALYZE {}").format(embedding_table(model)))
             if families is not None:

@@ -372,9 +372,8 @@ def mean_recall(found: list[Answer], truths: list[Truth]) -> float:
 def judge(figures: list[Figures]) -> list[Verdict]:
     """geosearch against the fastest fixed strategy that reaches the recall asked for there.
 
-    And against itself without a filter.
-
-    Where geosearch does not reach it either, its own recall is the measure.
+    Where geosearch does not reach it either, its own recall is the measure. And against itself
+    without a filter.
     """
     verdicts = []
     (unfiltered,) = [

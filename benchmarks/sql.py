@@ -31,7 +31,7 @@ from geosearch.calibration import Calibrated, Calibration, Fitted
 from geosearch.calibration.calibration_fit import fit
 from geosearch.calibration.calibration_rows import count_passing, latest_calibration, save
 from geosearch.calibration.domain import Domain
-from geosearch.calibration.example import Example
+from geosearch.calibration.labelled_example import Example
 from geosearch.database.connection import Connection, Database
 from geosearch.database.copying import copy_embeddings
 from geosearch.density import locate, modes

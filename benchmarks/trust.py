@@ -39,11 +39,11 @@ from PIL import Image
 from geosearch import earth
 from geosearch.calibration import Calibrated, Fits, Fitted
 from geosearch.calibration.domain import Domain
-from geosearch.calibration.example import Example, calibrated
+from geosearch.calibration.labelled_example import Example, calibrated
 from geosearch.defaults import DUPLICATE_DISTANCE
 from geosearch.evaluation.calibrating import fit_to, refit
 from geosearch.evaluation.queries import Labelled
-from geosearch.evaluation.sharing import Sharing, Usable
+from geosearch.evaluation.query_sharing import Sharing, Usable
 from geosearch.features.backbones import Backbone, load_backbone
 from geosearch.parallel import batched
 from geosearch.retrieval import EVERYTHING, where

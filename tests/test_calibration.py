@@ -22,9 +22,9 @@ from geosearch.calibration.calibration_rows import (
 )
 from geosearch.calibration.calibration_rows import save as save_calibration
 from geosearch.calibration.evidence import FEATURES, evidence
-from geosearch.calibration.example import Example, calibrated
 from geosearch.calibration.fitted import Kind
 from geosearch.calibration.kernels import COMPONENTS, STARTS, Truths, fit_kernels, log_density
+from geosearch.calibration.labelled_example import Example, calibrated
 from geosearch.calibration.presence import Presence, threshold
 from geosearch.calibration.prior import Prior, log_prior
 from geosearch.calibration.summit import at_summit, sharpened
@@ -36,7 +36,7 @@ from geosearch.density.level_correction import NOMINAL, LevelMap
 from geosearch.errors import InputError, ModelError, NotFoundError
 from geosearch.evaluation.calibrating import calibrate, check_calibration
 from geosearch.evaluation.queries import Labelled, stored_queries
-from geosearch.evaluation.sharing import Sharing, Usable
+from geosearch.evaluation.query_sharing import Sharing, Usable
 from geosearch.features.model_rows import find_model
 from geosearch.localization import Localization, Parameters, Request, load, reproduce
 from geosearch.localization.answer_rows import save

@@ -23,9 +23,9 @@ from geosearch.calibration import Calibration, Fitted
 from geosearch.calibration.calibration_fit import START, fit
 from geosearch.calibration.calibration_rows import count_passing, list_calibrations, save
 from geosearch.calibration.domain import Domain
-from geosearch.calibration.example import Example, calibrated
 from geosearch.calibration.fitted import Spacing
 from geosearch.calibration.kernels import STARTS
+from geosearch.calibration.labelled_example import Example, calibrated
 from geosearch.calibration.prior import Prior
 from geosearch.database.collection_rows import set_private
 from geosearch.database.connection import Connection, Database

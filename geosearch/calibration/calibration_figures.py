@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from geosearch.calibration.example import Example, by_model, calibrated
 from geosearch.calibration.fitted import Fitted, Judged
+from geosearch.calibration.labelled_example import Example, by_model, calibrated
 from geosearch.density import Mixture, level_at, locate_many
 from geosearch.density.caps import cap_mass
 from geosearch.sphere import EARTH_RADIUS_KM, Array, great_circle_km, lat_lon, unit_vectors

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosearch.calibration.evidence import FEATURES, evidence
-from geosearch.calibration.example import Example, by_model
 from geosearch.calibration.fitted import (
     Calibrated,
     Fitted,
@@ -24,6 +23,7 @@ from geosearch.calibration.fitted import (
     Spacing,
 )
 from geosearch.calibration.kernels import Truths, fit_kernels, log_density
+from geosearch.calibration.labelled_example import Example, by_model
 from geosearch.calibration.presence import Presence, threshold
 from geosearch.calibration.prior import Prior, log_prior
 from geosearch.calibration.summit import sharpened

@@ -23,7 +23,7 @@ from geosearch.calibration.calibration_rows import (
     save,
 )
 from geosearch.calibration.domain import Domain
-from geosearch.calibration.example import Example
+from geosearch.calibration.labelled_example import Example
 from geosearch.database.connection import Connection, Database
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError, NotFoundError
@@ -36,7 +36,7 @@ from geosearch.evaluation.evaluating import (
     find_queries,
 )
 from geosearch.evaluation.queries import Labelled, QuerySet
-from geosearch.evaluation.sharing import Sharing, Usable
+from geosearch.evaluation.query_sharing import Sharing, Usable
 from geosearch.features.backbones import stored_spec
 from geosearch.features.extraction import Outcome, queries_of
 from geosearch.features.model_rows import Model, model_by_fingerprint, model_by_id

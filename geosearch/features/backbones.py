@@ -21,7 +21,7 @@ from geosearch.features.description import Description, Network, Source
 from geosearch.features.hugging_face import is_folder
 from geosearch.features.onnx import onnx_network
 from geosearch.features.preprocessing import VIEWS
-from geosearch.features.remembered import remembered
+from geosearch.features.remembered_models import remembered
 from geosearch.features.unit_vectors import normalised
 from geosearch.installation import optional
 from geosearch.settings import TrustSettings
@@ -45,6 +45,8 @@ SOURCES = {
     "timm/": "timm_models",
     "transformers/": "transformers_models",
 }
+#: Those whose library is loaded to describe a model, which takes seconds.
+_BY_LIBRARIES = ("torchvision/", "geoclip", "open_clip/", "timm/", "transformers/")
 #: What the names of models begin with that only a database knows.
 _STORED = ("external:", "whitened:", "places:")
 #: Other packages add kinds by an entry point of this group: it is called with what follows its
@@ -220,7 +222,8 @@ def resolve(spec: str) -> Source:
         return replace(source, description=replace(source.description, name=name, views=views))
     for prefix, module in SOURCES.items():
         if spec.startswith(prefix):
-            return remembered(spec, partial(_described, spec, prefix, module))
+            describe = partial(_described, spec, prefix, module)
+            return remembered(spec, describe) if prefix in _BY_LIBRARIES else describe()
     return _plugged_in(spec)
 
 

@@ -86,7 +86,7 @@ class Source:
     pooling is `token` or `own`; `network` something else that embeds on a device. `load_words`
     gives, where the model has one, what embeds a text (D) in the same space. Any may raise
     `ModelError`. `rests_on` are the files and folders by which the description can be known again
-    (`geosearch.features.remembered`), if it can.
+    (`geosearch.features.remembered_models`), if it can.
     """
 
     description: Description

@@ -65,7 +65,7 @@ def ingest_and_embed(
     refuse_places(model, "photos are not embedded")
     backbone = find_backbone(database, model, device=device)
     if isinstance(backbone, ExternalBackbone):
-        backbone.preprocess(None)  # raises what is to be said of it
+        backbone.refuse()
     progress, embedder = options.get("progress"), _Embedder(database, backbone)
     started = time.perf_counter()
 

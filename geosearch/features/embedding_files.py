@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +19,7 @@ from geosearch.atomic_files import replacing
 from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import InputError
 from geosearch.features.backbones import Backbone, load_backbone, resolve
-from geosearch.features.extraction import Outcome, embed_files
+from geosearch.features.extraction import embed_files
 from geosearch.features.ray_cluster import ray_cluster
 from geosearch.ingest.records import Candidate, Rejection
 from geosearch.ingest.sources import candidates, locate
@@ -113,11 +113,10 @@ def embed_into_files(
             progress(counts["photos"], None)
 
     with nullcontext() if ray is None else ray_cluster(ray) as cluster:
-        calls = ((part,) for part in parts())
         made = (
-            (write_part(*call) for call in calls)
+            map(write_part, parts())
             if cluster is None
-            else cluster.run(write_part, calls, report)
+            else cluster.run(write_part, ((part,) for part in parts()), report)
         )
         for photos, rejected in made:
             counts["parts"] += 1
@@ -182,21 +181,18 @@ def write_part(part: Part) -> tuple[int, int]:
 
     backbone = _backbone(part.model, part.device)
     outcomes = list(embed_files(backbone, (row["uri"] for row in part.rows)))
-    dimension = backbone.description.dimension
+
+    def column(read: Callable[[Query], Any], kind: pa.DataType) -> pa.Array:
+        values = (read(each) if isinstance(each, Query) else None for each in outcomes)
+        return pa.array(values, kind)
+
+    vector = pa.list_(pa.float32(), backbone.description.dimension)
+    errors = [None if isinstance(each, Query) else each.rejection.message for each in outcomes]
     columns = {name: pa.array([row[name] for row in part.rows], pa.string()) for name in _TEXTS}
     columns |= {name: pa.array([row[name] for row in part.rows], pa.float64()) for name in _NUMBERS}
-    columns["sha256"] = pa.array([_hex(each) for each in outcomes], pa.string())
-    columns["embedding"] = pa.array(
-        [
-            each.embedding.astype(np.float32) if isinstance(each, Query) else None
-            for each in outcomes
-        ],
-        pa.list_(pa.float32(), dimension),
-    )
-    columns["error"] = pa.array(
-        [None if isinstance(each, Query) else each.rejection.message for each in outcomes],
-        pa.string(),
-    )
+    columns["sha256"] = column(lambda each: each.sha256.hex(), pa.string())
+    columns["embedding"] = column(lambda each: each.embedding.astype(np.float32), vector)
+    columns["error"] = pa.array(errors, pa.string())
     about = {"geosearch_model": json.dumps({"name": backbone.description.name})}
     table = pa.table(columns).replace_schema_metadata(about)
     if is_remote(part.target):
@@ -205,8 +201,4 @@ def write_part(part: Part) -> tuple[int, int]:
     else:
         with replacing(Path(part.target)) as path:
             pq.write_table(table, path, compression="zstd")
-    return len(outcomes), sum(not isinstance(each, Query) for each in outcomes)
-
-
-def _hex(outcome: Outcome) -> str | None:
-    return outcome.sha256.hex() if isinstance(outcome, Query) else None
+    return len(errors), len(errors) - errors.count(None)

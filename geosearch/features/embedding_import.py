@@ -411,8 +411,7 @@ class _Load:
         if self._mends:
             both = {"ids": [photo.photo_id for photo in chosen], "uris": uris}
             connection.execute(self._filled(_MENDED), {**values, **both})
-        if rejected:
-            write_rejects(connection, rejected)
+        write_rejects(connection, rejected)
         return counts
 
     def _usable(self, block: Block) -> tuple[NDArray[np.float32], dict[int, tuple[Reason, str]]]:

@@ -119,7 +119,7 @@ def embed(
     NotFoundError
         There is no such collection.
     DatabaseError
-        The model is being deleted.
+        The model is being deleted, or its embeddings are being imported.
     """
     check_range("batch_size", batch_size, 1)
     check_range("workers", workers, 1)
@@ -203,7 +203,7 @@ class _Run:
         with self._database.connection() as connection:
             self._id = start_run(connection, "embed", claims.collection, options, model_id=model.id)
             self._first, self._pending, self._skipped = claims.survey(connection)
-            self._before = self._done_by_all(connection)
+            self._before = sum(done_by_runs(connection, model.id))
         #: `embedded`, `rejected`, and `late`: others had them after all.
         self._counts: Counter[str] = Counter()
         self._handled = self._others = 0
@@ -221,8 +221,8 @@ class _Run:
                 self._write(chunk)
             if self._claims.counted == before:  # others are at what is left
                 time.sleep(_LOOKS_EVERY_S)
-            self._look()
             start = self._claims.first(start)
+            self._look()  # after it: where all is done, what others did last is counted too
         return self._summary()
 
     def _work(self, batch: tuple[Pending, ...]) -> list[tuple[Pending, Outcome]]:
@@ -249,14 +249,9 @@ class _Run:
     def _look(self) -> None:
         """See what others have done since this run began."""
         with self._database.connection() as connection:
-            done = self._done_by_all(connection)
+            done = sum(done_by_runs(connection, self._model.id))
         self._others = done - self._before - self._counts["embedded"] - self._counts["rejected"]
         self._report(0)
-
-    def _done_by_all(self, connection: Connection) -> int:
-        row = connection.execute(_DONE, (self._model.id,)).fetchone()
-        assert row is not None
-        return int(row[0])
 
     def _write(self, chunk: list[tuple[Pending, Outcome]]) -> None:
         """Write a chunk; once more if its photos move to another shelf at the same moment."""
@@ -298,10 +293,21 @@ class _Run:
 
 
 _DONE = """
-    SELECT coalesce(sum((counts -> 'embedded')::bigint + (counts -> 'rejected')::bigint), 0)
+    SELECT coalesce(sum((counts -> 'embedded')::bigint), 0),
+        coalesce(sum((counts -> 'rejected')::bigint), 0)
     FROM geosearch.runs
-    WHERE kind = 'embed' AND model_id = %s
+    WHERE kind = 'embed' AND id > %(after)s
+        AND (%(model)s::bigint IS NULL OR model_id = %(model)s)
 """
+
+
+def done_by_runs(
+    connection: Connection, model_id: int | None = None, *, after: int = 0
+) -> tuple[int, int]:
+    """How many photos all runs of a model, or of any, embedded and rejected; of those after one."""
+    asked = {"model": model_id, "after": after}
+    ((embedded, rejected),) = connection.execute(_DONE, asked).fetchall()
+    return int(embedded), int(rejected)
 
 
 def _whitened(
@@ -451,6 +457,8 @@ class RejectRow(NamedTuple):
 
 def write_rejects(connection: Connection, rows: Sequence[RejectRow]) -> None:
     """Write such rows, in place of earlier ones on the same photo."""
+    if not rows:
+        return
     with connection.cursor() as cursor:
         cursor.executemany(
             filled(

@@ -16,7 +16,7 @@ from geosearch.arguments import check_range
 from geosearch.database.connection import Database
 from geosearch.database.session import open_database
 from geosearch.errors import ClusterError, GeosearchError
-from geosearch.features.embedding_run import EmbedOptions, EmbedSummary, embed
+from geosearch.features.embedding_run import EmbedOptions, EmbedSummary, done_by_runs, embed
 from geosearch.features.places_model import refuse_places
 from geosearch.installation import optional
 from geosearch.waiting import Progress
@@ -126,9 +126,7 @@ def embed_on_ray(
 
     def done(model_id: int | None = None) -> tuple[int, int]:
         with database.connection() as connection:
-            asked = {"before": before, "model": model_id}
-            ((embedded, rejected),) = connection.execute(_DONE_SINCE, asked).fetchall()
-        return int(embedded), int(rejected)
+            return done_by_runs(connection, model_id, after=before)
 
     def report() -> None:
         if progress is not None:
@@ -155,15 +153,6 @@ def embed_on_ray(
         seconds=seconds,
         photos_per_s=(embedded + rejected) / seconds,
     )
-
-
-_DONE_SINCE = """
-    SELECT coalesce(sum((counts -> 'embedded')::bigint), 0),
-        coalesce(sum((counts -> 'rejected')::bigint), 0)
-    FROM geosearch.runs
-    WHERE kind = 'embed' AND id > %(before)s
-        AND (%(model)s::bigint IS NULL OR model_id = %(model)s)
-"""
 
 
 def _share(url: str, model: str, device: str, options: EmbedOptions) -> EmbedSummary:

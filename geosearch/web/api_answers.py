@@ -140,12 +140,14 @@ def again(asker: Asker, id: Id, asked: Asked) -> Response:
     """
     before = load(asker.database, id)
     queries = []
-    for each in before.members or (before,):
-        with asker.database.connection() as connection:
+    with asker.database.connection() as connection:
+        for each in before.members or (before,):
             model = model_of(connection, each)
-        if model is None:
-            raise NotFoundError(f"a model of answer {id} was removed", "Upload the photo again.")
-        queries.append((model, each.query))
+            if model is None:
+                raise NotFoundError(
+                    f"a model of answer {id} was removed", "Upload the photo again."
+                )
+            queries.append((model, each.query))
     return said(answer(asker, queries, asked, record=False))
 
 

@@ -119,17 +119,19 @@ def answer(
     ordered = in_order(queries)
     models = [model for model, _ in ordered]
     parameters = asked_of(Parameters.from_json(asked.parameters), words=words)
+    passing = where
+    if asked.exclude_photos:
+        passing &= ~Photos(*asked.exclude_photos)
+    if asked.exclude_authors:
+        passing &= ~ByAuthors(*asked.exclude_authors)
     with database.connection() as connection:
         chosen = chosen_parameters(connection, models[0], where, parameters, models[1:])
+        references = count_references(connection, models, passing)
     if chosen.verify and picture is None and not stored:
         raise InputError(
             "`verify` compares pictures, and that of an earlier question is not kept",
             "Leave it out, or upload the photo again.",
         )
-    if asked.exclude_photos:
-        where &= ~Photos(*asked.exclude_photos)
-    if asked.exclude_authors:
-        where &= ~ByAuthors(*asked.exclude_authors)
     exclusions = Exclusions(asked.exclude_self, asked.exclude_duplicates)
     wanted = record if asked.record is None else asked.record
     record = caller.may_record if wanted is None else wanted
@@ -138,10 +140,8 @@ def answer(
     small = None
     if picture is not None and (keep or show):
         small = _beside.submit(lambda: small_webp(picture(), PICTURE_SIDE))
-    with database.connection() as connection:
-        references = count_references(connection, models, where)
     given = [replace(query, read=picture) for _, query in ordered]
-    pictures = pictures_of(database, models, chosen, where, exclusions)
+    pictures = pictures_of(database, models, chosen, passing, exclusions)
     found = answer_together(pictures, given, chosen, references)
     webp = given[0].picture if small is None else small.result()
     if keep:

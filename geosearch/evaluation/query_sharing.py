@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from geosearch.authors import source
 from geosearch.calibration.calibration_fit import Index
 from geosearch.calibration.evidence import first_distances
-from geosearch.calibration.example import Example
+from geosearch.calibration.labelled_example import Example
 from geosearch.evaluation.queries import Labelled
 from geosearch.sphere import EARTH_RADIUS_KM, Array, unit_vectors
 
