@@ -38,7 +38,7 @@ class DatabaseSettings:
     """Which PostgreSQL to use.
 
     `GEOSEARCH_DATABASE_URL`: a libpq URL; unset means the private server.
-    `GEOSEARCH_POOL_SIZE`: most connections one process holds.
+    `GEOSEARCH_POOL_SIZE`: most connections of one process for searches, and as many for all else.
     `GEOSEARCH_PARTIAL`: yes to do without shards that cannot be reached.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,12 @@ def running_server(port: int | None = None) -> Iterator[PrivateServer]:
             yield server
         finally:
             server.stop()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port of TCP that nobody listens at."""
+    with socket.create_server((host, 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -55,7 +55,7 @@ from geosearch.web.engine import Engine
 from geosearch.web.guards import Guard
 from geosearch.web.slow_clients import Impatient
 from tests import photo_files
-from tests.conftest import running_server
+from tests.conftest import free_port, running_server
 from tests.rows import add_embeddings, add_model
 from tests.test_web_api import problem
 from tests.vector_tiles import read_tile
@@ -126,9 +126,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             image_tags={0x013B: f"author of {name}"},
         )
         (folder / name / f"{number}.jpg").write_bytes(picture)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with running_server(port) as server:
         migrations.upgrade(server.url)
         url = str(server.tcp_url())

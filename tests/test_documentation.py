@@ -6,9 +6,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -28,10 +27,11 @@ from scripts.reference.markdown import prose
 from scripts.reference.rest_page import description, rest_page
 from scripts.reference.settings_page import errors_page, settings_page
 from scripts.reference.sql_page import sql_page
+from tests.code_blocks import PAGES, ROOT
+from tests.html_parts import Tags
 from tests.rows import fetch
 
-ROOT = Path(__file__).parent.parent
-WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+WRITTEN = [ROOT / page for page in PAGES]
 LINK = re.compile(r"(?<!`)\[[^]]*\]\(([^)\s]+)\)")
 
 
@@ -133,24 +133,22 @@ def test_the_reference_has_every_address_of_the_server() -> None:
             assert f"### {method.upper()} {path}\n" in page
 
 
-class Page(HTMLParser):
-    """What a built page has: ids, and what a browser would fetch for it from where."""
+#: What of a page a browser fetches, by elements and their attributes.
+FETCHED = {"link": "href", "script": "src", "img": "src", "iframe": "src"}
 
-    FETCHED: ClassVar = {"link": "href", "script": "src", "img": "src", "iframe": "src"}
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.ids: set[str] = set()
-        self.fetched: set[str] = set()
-        self.feed(path.read_text(encoding="utf-8"))
+def read(page: Path) -> Tags:
+    return Tags(page.read_text(encoding="utf-8"))
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if name := given.get("id"):
-            self.ids.add(name)
-        address = given.get(self.FETCHED.get(tag, "style"))
-        if address and given.get("rel") != "canonical":
-            self.fetched.add(address)
+
+def fetched(page: Path) -> set[str]:
+    """What a browser would fetch for a page, and styles of its elements, which may fetch too."""
+    addresses = (
+        given.get(FETCHED.get(name, "style"))
+        for name, given in read(page).found
+        if given.get("rel") != "canonical"
+    )
+    return {address for address in addresses if address}
 
 
 @pytest.fixture(scope="module")
@@ -170,17 +168,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.system
 def test_the_site_takes_nothing_from_elsewhere(site: Path) -> None:
-    pages = {path: Page(path) for path in site.rglob("*.html")}
+    pages = [*site.rglob("*.html")]
     assert len(pages) > 60
-    for path, page in pages.items():
-        assert [each for each in page.fetched if "//" in each.partition("?")[0]] == [], path
+    for page in pages:
+        assert [each for each in fetched(page) if "//" in each.partition("?")[0]] == [], page
     for style in site.rglob("*.css"):
         assert re.findall(r"url\(['\"]?(?:https?:)?//", style.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.system
 def test_the_site_has_every_public_object(site: Path) -> None:
-    ids = Page(site / "reference" / "python.html").ids
+    ids = {given.get("id") for _, given in read(site / "reference" / "python.html").found}
     public = {name for name in geosearch.__all__ if not name.startswith("_")}
     methods = {f"Geosearch.{name}" for name, _ in vars(Geosearch).items() if name[0] != "_"}
     assert len(methods) > 30

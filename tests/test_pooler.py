@@ -30,7 +30,7 @@ from geosearch.retrieval.indexes import build_index, find_index
 from geosearch.retrieval.indexing import index_model
 from geosearch.retrieval.recall import tune
 from geosearch.retrieval.tuning import TIE
-from tests.conftest import create_database, drop_database, server_folder
+from tests.conftest import create_database, drop_database, free_port, server_folder
 from tests.rows import add_embeddings, add_model, add_photos, set_rule
 from tests.test_embed import backbone, stored, write_photos
 
@@ -64,9 +64,7 @@ logfile = {folder}/pgbouncer.log
 def pgbouncer(server_url: str, mode: str) -> Iterator[int]:
     """A PgBouncer in front of the tests' server; its port on 127.0.0.1."""
     server = conninfo_to_dict(server_url)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with server_folder() as folder:
         configuration = folder / "pgbouncer.ini"
         configuration.write_text(

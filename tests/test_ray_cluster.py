@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from psycopg import sql
 
 from geosearch.database.connection import Database
 from geosearch.errors import ModelError
+from tests.conftest import free_port
 from tests.rows import fetch
 from tests.sleeping_backbone import SHORT_LEASES, install
 from tests.test_embed import put, write_photos
@@ -107,9 +107,7 @@ class World:
 
     def start(self, cpus: int = 2) -> Node:
         """A new cluster, by its head."""
-        with socket.socket() as probe:
-            probe.bind((HEAD, 0))
-            port = probe.getsockname()[1]
+        port = free_port(HEAD)
         self.address = f"{HEAD}:{port}"
         # A socket's path is to be short.
         options = ["--head", f"--port={port}", "--include-dashboard=false"]

@@ -17,10 +17,11 @@ from geosearch.database.connection import Database, socket_url
 from geosearch.database.owner import Owner
 from geosearch.database.refusals import MEANINGS, meaning
 from geosearch.database.server import PrivateServer
+from geosearch.defaults import DEFAULT_MODEL
 from geosearch.errors import DatabaseError, UnreachableError
 from tests.command_line import CommandLine
 from tests.conftest import running_server, server_folder
-from tests.photo_files import gps, photo
+from tests.photo_files import gps, photo, photos_at
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,10 @@ def test_every_state_has_the_meaning_of_its_class(state: str) -> None:
 def test_a_read_only_replica_is_searched_and_says_that_it_takes_no_writes(
     own_server: PrivateServer, fresh: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (asked, *stored) = photos_at(tmp_path / "stored", [(1, 2), (3, 4), (5, 6)])
+    primary = CommandLine(fresh, capsys)
+    for line in (("ingest", *stored, "--collection", "stored"), ("embed",)):
+        assert primary(*line).code == 0
     owner = Owner.of(own_server.data_dir)
     with server_folder() as folder:
         for name in ("replica", "socket"):
@@ -89,6 +94,13 @@ def test_a_read_only_replica_is_searched_and_says_that_it_takes_no_writes(
             url = socket_url(str(folder / "socket"), "geosearch", "geosearch")
             command = CommandLine(url, capsys)
             assert command("collections", "list").code == 0
+            found = command("localize", asked, "--no-record", "--json")
+            assert (found.code, len(found.json()["neighbours"])) == (0, 2), found.err
+            with psycopg.connect(url) as connection:
+                row = connection.execute(
+                    "SELECT neighbours FROM geosearch.localize_photo(1, %s)", (DEFAULT_MODEL,)
+                ).fetchone()
+            assert row == (1,)
             for line in (("ingest", _photos(tmp_path), "--collection", "c"), ("borders", "load")):
                 ran = command(*line)
                 assert ran.code == 5

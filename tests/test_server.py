@@ -25,7 +25,7 @@ from geosearch.database.connection import Database
 from geosearch.database.postmaster import Machine, Postmaster
 from geosearch.database.server import PrivateServer
 from geosearch.errors import InputError, ServerError
-from tests.conftest import running_server, server_folder
+from tests.conftest import free_port, running_server, server_folder
 
 AS_ROOT = os.geteuid() == 0
 ROOT_ONLY = pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
@@ -67,12 +67,6 @@ def server(shared_server: PrivateServer) -> PrivateServer:
     """One server for all tests, running at the beginning of each, whatever the last one did."""
     shared_server.start()
     return shared_server
-
-
-@pytest.fixture
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
 
 
 def ask(url: str, query: str) -> object:
@@ -274,11 +268,12 @@ def test_a_server_of_another_container_is_not_started_twice(server: PrivateServe
     assert pid_of(server) == before
 
 
-def test_tcp_wants_the_password(server: PrivateServer, free_port: int) -> None:
-    server.start(port=free_port)
+def test_tcp_wants_the_password(server: PrivateServer) -> None:
+    port = free_port()
+    server.start(port=port)
     url = server.tcp_url()
     assert url is not None
-    assert urlsplit(url).port == free_port == server.status().port
+    assert urlsplit(url).port == port == server.status().port
     assert ask(url, "SELECT inet_server_addr() <<= '127.0.0.0/8'") is True
     password = server.data_dir / "password"
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
@@ -286,17 +281,17 @@ def test_tcp_wants_the_password(server: PrivateServer, free_port: int) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong)
     with pytest.raises(psycopg.OperationalError, match="no password supplied"):
-        psycopg.connect(f"postgresql://geosearch@127.0.0.1:{free_port}/geosearch")
+        psycopg.connect(f"postgresql://geosearch@127.0.0.1:{port}/geosearch")
     assert ask(server.url, "SELECT 1") == 1
     server.stop()
     server.start()
     assert server.tcp_url() is None
 
 
-def test_a_server_in_use_is_not_restarted_for_a_port(server: PrivateServer, free_port: int) -> None:
+def test_a_server_in_use_is_not_restarted_for_a_port(server: PrivateServer) -> None:
     before = pid_of(server)
     with psycopg.connect(server.url), pytest.raises(ServerError, match="programs are connected"):
-        server.start(port=free_port)
+        server.start(port=free_port())
     assert pid_of(server) == before
 
 
@@ -368,7 +363,7 @@ def test_an_ordinary_user_has_a_server_too() -> None:
 @pytest.mark.parametrize("planted", ["lock", "password", "postgres/geosearch.conf"])
 @pytest.mark.parametrize("owned_by_root", [True, False])
 def test_a_link_in_the_servers_folder_leads_root_nowhere(
-    server: PrivateServer, planted: str, owned_by_root: bool, free_port: int, tmp_path: Path
+    server: PrivateServer, planted: str, owned_by_root: bool, tmp_path: Path
 ) -> None:
     server.stop()
     target = tmp_path / "of-root"
@@ -386,7 +381,7 @@ def test_a_link_in_the_servers_folder_leads_root_nowhere(
             link.symlink_to(place)
             os.chown(link, user.st_uid, user.st_gid, follow_symlinks=False)
             with pytest.raises(ServerError, match=f"{planted} is no regular file"):
-                server.start(port=free_port)
+                server.start(port=free_port())
             if planted == "password":  # it is wanted last
                 server.stop()
         assert target.read_text() == "precious"

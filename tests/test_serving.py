@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict
 from geosearch.database.connection import Database
 from geosearch.localization.answer_rows import save
 from tests.answers import make_answer
+from tests.conftest import free_port
 from tests.rows import add_photos
 from tests.vector_tiles import read_tile
 
@@ -61,9 +61,7 @@ def server(module_database: Database, tmp_path_factory: pytest.TempPathFactory) 
     with module_database.connection() as connection:
         add_photos(connection, [46.0, 47.0, -33.9], [8.0, 8.5, 18.4], authors=["ada", None, "bo"])
         save(connection, [BERLIN])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("tipg") / "log"
     with log.open("w") as stream:
         process = subprocess.Popen(

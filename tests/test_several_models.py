@@ -49,12 +49,12 @@ from geosearch.timeline.time_evidence import TimeEvidence
 from geosearch.web.access import Gate
 from geosearch.web.application import make_application
 from geosearch.web.engine import Engine
+from tests.code_blocks import blocks_of
 from tests.command_line import CommandLine
 from tests.photo_files import photo
 from tests.quick_fits import quick_fits
 from tests.rows import add_embeddings, add_photos, fetch, looks, places
 
-DOCS = Path(__file__).parents[1] / "docs"
 BOTH = ["external:one", "external:two"]
 #: Photos, and those of them that the second model has no embedding of.
 PHOTOS, UNSEEN = 80, 8
@@ -171,10 +171,10 @@ def test_the_neighbours_of_each_model_are_kept_and_the_answer_can_be_made_again(
     assert found.calibration_fits == answer.calibration_fits
     again = reproduce(world.database, answer.id)
     assert (again.same, again.changes) == (True, ())
-    documented = (DOCS / "models.md").read_bytes().split(b"```sql\n")[1].split(b"```")[0]
+    (documented,) = (block for block in blocks_of("docs/models.md") if block.language == "sql")
     with world.database.connection() as connection:
         statement = neighbours_in_sql(connection, found)
-        rows = connection.execute(documented).fetchall()
+        rows = connection.execute(documented.text.encode()).fetchall()
     told = {row[1]: row for row in rows if row[0] == answer.id}
     assert [*told] == BOTH
     for each in answer.members:

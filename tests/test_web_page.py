@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -36,7 +35,7 @@ from geosearch.sample.space import SpaceSample, write_space_sample
 from geosearch.sphere import great_circle_km
 from geosearch.web.page_files import FOLDER
 from tests import photo_files
-from tests.conftest import create_database, drop_database, running_server
+from tests.conftest import create_database, drop_database, free_port, running_server
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -722,9 +721,7 @@ def test_an_empty_database_says_how_to_fill_it(
 
 
 def test_where_logins_are_asked_for_one_logs_in_and_out(opened: Opener) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with running_server(port) as server:
         migrations.upgrade(server.url)
         with psycopg.connect(server.url, autocommit=True) as connection:

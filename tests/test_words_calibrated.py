@@ -34,6 +34,7 @@ from tests.command_line import CommandLine
 from tests.quick_fits import quick_fits
 from tests.rows import add_embeddings, add_photos, fetch, looks
 from tests.test_embed import DESCRIPTION
+from tests.test_several_models import Blind
 
 DIMENSION, PHOTOS, TEXTS, FRESH = 24, 300, 120, 40
 MODEL = "two-towers/test"
@@ -87,18 +88,9 @@ class World:
         return self.gs.localize(text=text, model=MODEL, record=False)
 
 
-class Grey:
-    """All pictures look alike to it: those of the test are asked by their stored embeddings."""
-
-    device = "cpu"
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.full((len(pixels), DIMENSION), DIMENSION**-0.5, np.float32)
-
-
 def two_towers(_: str) -> Source:
     """A model of pictures and words, as another package adds one."""
-    return Source(DESCRIBED, network=lambda _: Grey(), load_words=lambda: said)
+    return Source(DESCRIBED, network=lambda _: Blind(), load_words=lambda: said)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from geosearch.cli.console import JsonOption, answer, database, progress, say, say_next
-from geosearch.cli.options import DEVICE, MODEL, option, taking
+from geosearch.cli.options import DEVICE, MODEL, RAY, SEED, option, taking
 from geosearch.errors import EXIT_SOME_REJECTED
 from geosearch.words import number_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     option("batch_size", int, "Photos per call of the network.", least=1),
     option("workers", int, "Threads; default: one per core.", least=1),
     option("retry", bool, "Try photos again that an earlier run rejected."),
-    option("ray", str, "On the nodes of the Ray cluster at this address.", metavar="ADDRESS"),
+    RAY,
 )
 def embed(context: typer.Context, as_json: JsonOption = False, **given: Any) -> None:
     """Embed all photos that have no embedding of the model yet.
@@ -76,7 +76,7 @@ def said_of(summary: EmbedSummary) -> str:
     option("name", str, "Call it whitened:NAME; default: the name of the model."),
     option("dim", int, "Length of the whitened embeddings.", default=256),
     option("power", str, "0 to 1, or auto: by held-out references.", default="auto"),
-    option("seed", int, "Seed of what is drawn at random.", default=0),
+    SEED,
     option("force", bool, "Store it even if it may be worse than the model."),
     DEVICE,
 )

@@ -10,7 +10,7 @@ import typer
 
 from geosearch.cli.command_groups import command_group
 from geosearch.cli.console import JsonOption, answer, database, progress
-from geosearch.cli.options import DEVICE, MODEL, option, taking
+from geosearch.cli.options import DEVICE, MODEL, RAY, option, taking
 from geosearch.errors import EXIT_SOME_REJECTED
 from geosearch.words import number_of
 
@@ -93,7 +93,7 @@ def _said(done: Imported) -> str:
     MODEL,
     DEVICE,
     option("rows", int, "Photos of a file.", 1024, metavar="N", least=1),
-    option("ray", str, "On the nodes of the Ray cluster at this address.", metavar="ADDRESS"),
+    RAY,
 )
 def make(
     sources: Annotated[list[str], typer.Argument(help="Folders and manifests, or URLs of them.")],

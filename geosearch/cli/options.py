@@ -157,6 +157,7 @@ MODELS = option(
     metavar="SPEC",
 )
 DEVICE = parameter("device", DeviceOption, "auto")
+RAY = option("ray", str, "On the nodes of the Ray cluster at this address.", metavar="ADDRESS")
 VECTORS = option(
     "vectors",
     Path,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import psycopg
+from psycopg import sql
 
 from geosearch import __version__
 from geosearch.atomic_files import replacing
@@ -15,6 +14,7 @@ from geosearch.database.connection import Connection
 from geosearch.errors import InputError
 from geosearch.installation import optional
 from geosearch.layers.layer import LAYERS, Layer
+from geosearch.layers.layer_rows import view_columns
 from geosearch.waiting import Progress
 
 #: Most that a zoom may be: cells of a tile are some metres wide there.
@@ -36,22 +36,14 @@ GROUP BY t.x, t.y
 """
 
 _EXTENT = """
-SELECT ST_XMin(box), ST_YMin(box), ST_XMax(box), ST_YMax(box)
-FROM (SELECT ST_Extent(geom) AS box FROM {view}) AS extent
+SELECT ST_XMin(box), greatest(ST_YMin(box), -85.05), ST_XMax(box), least(ST_YMax(box), 85.05)
+FROM (SELECT ST_Extent(geom) AS box FROM ({}) AS shapes) AS extent
 """
 
-_FIELDS = """
-SELECT attname, CASE
-    WHEN atttypid = 'boolean'::regtype THEN 'Boolean'
-    WHEN atttypid IN ('bigint'::regtype, 'integer'::regtype, 'smallint'::regtype, 'real'::regtype,
-        'float8'::regtype, 'numeric'::regtype) THEN 'Number'
-    ELSE 'String'
-END
-FROM pg_attribute
-WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
-    AND attname NOT IN ('id', 'geom')
-ORDER BY attnum
-"""
+#: Types of columns → what a field of a tile is; all others are text.
+_KINDS = {"boolean": "Boolean"} | dict.fromkeys(
+    ("bigint", "double precision", "integer", "numeric", "real", "smallint"), "Number"
+)
 
 
 def write_tiles(
@@ -155,16 +147,15 @@ def _tiles(
 
 def _extent(connection: Connection, layers: Sequence[Layer]) -> tuple[float, float, float, float]:
     """West, south, east and north of all that is in layers, as far as Web Mercator shows it."""
-    boxes = []
-    for layer in layers:
-        view = psycopg.sql.Identifier("geosearch", layer.view)
-        row = connection.execute(psycopg.sql.SQL(_EXTENT).format(view=view)).fetchone()
-        if row is not None and row[0] is not None:
-            boxes.append(row)
-    west, south = (min(box[side] for box in boxes) for side in (0, 1))
-    east, north = (max(box[side] for box in boxes) for side in (2, 3))
-    return west, max(south, -85.05), east, min(north, 85.05)
+    shapes = (
+        sql.SQL("SELECT geom FROM {}").format(sql.Identifier("geosearch", layer.view))
+        for layer in layers
+    )
+    query = sql.SQL(_EXTENT).format(sql.SQL(" UNION ALL ").join(shapes))
+    ((west, south, east, north),) = connection.execute(query).fetchall()
+    return west, south, east, north
 
 
-def _fields(connection: Connection, layer: Layer) -> dict[str, Any]:
-    return dict(connection.execute(_FIELDS, (f"geosearch.{layer.view}",)).fetchall())
+def _fields(connection: Connection, layer: Layer) -> dict[str, str]:
+    columns = view_columns(connection, layer.view)
+    return {name: _KINDS.get(kind, "String") for name, kind, _ in columns if name != "id"}

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
+import shapely
 
 from geosearch.borders.shipped import ATTRIBUTION
 from geosearch.export.projections import EqualEarth
@@ -212,15 +213,13 @@ class Project:
 
     def _bookmarks(self, parent: Element) -> None:
         for number, each in enumerate(self.bookmarks):
-            west, south, east, north = each.bounds
-            corners = ((west, south), (east, south), (east, north), (west, north), (west, south))
             item = SubElement(
                 parent,
                 "Bookmark",
                 id=f"geosearch_{number}",
                 group=each.group,
                 name=each.name,
-                extent=f"POLYGON(({', '.join(f'{x} {y}' for x, y in corners)}))",
+                extent=shapely.box(*each.bounds).wkt,
             )
             _crs(item, _DATA_CRS)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -22,6 +22,7 @@ from geosearch.layers.layer_rows import view_columns
 from geosearch.layers.selection import Selection
 from geosearch.layers.styles import read_style
 from geosearch.untrusted import for_terminal
+from geosearch.words import number_of
 
 STYLE_NAME = "geosearch"
 
@@ -131,17 +132,16 @@ def make_project(
         for group in groups(selection)
         if (layers := tuple(layer for layer in group.layers if _has_rows(connection, layer)))
     )
+    shown = {layer.id: layer for group in chosen for layer in group.layers}
     # Lines lie between points whose bounds are known; cells hold the photos.
     bounds = {
-        layer.id: found
-        for group in chosen
-        for layer in group.layers
+        key: found
+        for key, layer in shown.items()
         if layer.source.geometry_type != "MultiLineString"
         and (found := _bounds(connection, layer)) is not None
     }
     seen = ("regions", "evaluated", "coverage_56")
     view = next((bounds[name] for name in seen if name in bounds and _first(chosen, name)), WORLD)
-    shown = {layer.id: layer for group in chosen for layer in group.layers}
     collections = connection.execute(_COLLECTIONS).fetchall()
     latest = _latest(connection, shown["estimates"]) if "estimates" in shown else []
     first, last = connection.execute(_PERIOD).fetchone() or (None, None)
@@ -156,7 +156,8 @@ def make_project(
             for key, layer in shown.items()
         },
         aliases={
-            layer.source.view: _aliases(connection, layer.source.view) for layer in shown.values()
+            name: _aliases(connection, name)
+            for name in {layer.source.view for layer in shown.values()}
         },
         bookmarks=tuple(_bookmarks(connection, bounds, collections, latest, shown)),
         filled=tuple(key for key, _ in latest),
@@ -227,27 +228,26 @@ def install_styles(connection: Connection) -> Stored:
     return Stored(tuple(written), tuple(kept))
 
 
-def _has_rows(connection: Connection, layer: MapLayer) -> bool:
-    condition = sql.SQL(layer.where or "true")
-    query = sql.SQL("SELECT FROM geosearch.{view} WHERE {condition} LIMIT 1").format(
-        view=sql.Identifier(layer.source.view), condition=condition
+def _of(layer: MapLayer, query: LiteralString, **parts: sql.Composable) -> sql.Composed:
+    """A query about the rows of a layer: its `view`, its `condition`, and what more it names."""
+    return sql.SQL(query).format(
+        view=sql.Identifier(layer.source.view), condition=sql.SQL(layer.where or "true"), **parts
     )
+
+
+def _has_rows(connection: Connection, layer: MapLayer) -> bool:
+    query = _of(layer, "SELECT FROM geosearch.{view} WHERE {condition} LIMIT 1")
     return connection.execute(query).fetchone() is not None
 
 
 def _bounds(connection: Connection, layer: MapLayer) -> Bounds | None:
-    condition = sql.SQL(layer.where or "true")
-    query = sql.SQL(_BOUNDS).format(view=sql.Identifier(layer.source.view), condition=condition)
-    row = connection.execute(query).fetchone()
+    row = connection.execute(_of(layer, _BOUNDS)).fetchone()
     return None if row is None else (row[0], row[1], row[2], row[3])
 
 
 def _latest(connection: Connection, layer: MapLayer) -> list[tuple[int, str]]:
     """The ids and photos of the answers whose regions are filled, the latest first."""
-    query = sql.SQL(_LATEST).format(
-        condition=sql.SQL(layer.where or "true"), most=sql.Literal(FILLED)
-    )
-    return connection.execute(query).fetchall()
+    return connection.execute(_of(layer, _LATEST, most=sql.Literal(FILLED))).fetchall()
 
 
 def _origin(
@@ -256,14 +256,11 @@ def _origin(
     """Where the rows of a layer come from, in sentences."""
     if layer.source in (PHOTOS, COVERAGE):
         for name, photos, counted, *_ in collections:
-            yield f"{for_terminal(name)}: {photos:,} photos, as counted on {counted:%Y-%m-%d}."
+            held = number_of(photos, "photo")
+            yield f"{for_terminal(name)}: {held}, as counted on {counted:%Y-%m-%d}."
     if layer.source.answer is None or layer.source is UNLOCATED:
         return
-    query = sql.SQL(_ABOUT_ANSWERS).format(
-        answer=sql.Identifier(layer.source.answer),
-        view=sql.Identifier(layer.source.view),
-        condition=sql.SQL(layer.where or "true"),
-    )
+    query = _of(layer, _ABOUT_ANSWERS, answer=sql.Identifier(layer.source.answer))
     count, first, last, *lists = connection.execute(query).fetchone() or ()
     models, methods, filters, calibrations = (
         _listed([for_terminal(str(each)) for each in found if each is not None]) for found in lists
@@ -273,7 +270,7 @@ def _origin(
         if first.date() == last.date()
         else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
     )
-    yield f"{count:,} answer{'s' * (count != 1)} of {days} when the project was written."
+    yield f"{number_of(count, 'answer')} of {days} when the project was written."
     yield f"Model: {models}. Method: {methods}. Calibration: {calibrations or 'none'}."
     yield f"Photos searched: {filters or 'all'}."
 

@@ -25,8 +25,8 @@ Row = Mapping[str, Any]
 T = TypeVar("T")
 
 
-def data_frame(rows: Iterable[Row], columns: Sequence[str] | None = None) -> DataFrame:
-    """A table of pandas; `columns` are those of a table without rows.
+def data_frame(rows: Iterable[Row], columns: Sequence[str]) -> DataFrame:
+    """A table of pandas; rows may lack some of its `columns`.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def data_frame(rows: Iterable[Row], columns: Sequence[str] | None = None) -> Dat
 
 
 def geo_frame(
-    rows: Iterable[Row], columns: Sequence[str] | None = None, *, geometry: str | None = None
+    rows: Iterable[Row], columns: Sequence[str], *, geometry: str | None = None
 ) -> GeoDataFrame:
     """A table of GeoPandas, of shapes in the column `geometry`, or of points at `lat` and `lon`.
 
