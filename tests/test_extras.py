@@ -147,7 +147,7 @@ def test_pytorch_comes_without_cuda_where_that_can_be_had(
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(
-        f'#!/bin/sh\necho "$PIP_EXTRA_INDEX_URL" "$@" >> {tmp_path}/asked\n'
+        f'#!/bin/sh\necho "$UV_INDEX" "$@" >> {tmp_path}/asked\n'
         f'case "$2" in *urllib*) exec {sys.executable} "$@";; esac\n'
     )
     python.chmod(0o755)
@@ -160,7 +160,7 @@ def test_pytorch_comes_without_cuda_where_that_can_be_had(
         check=False,
     )
 
-    installs = [line for line in (tmp_path / "asked").read_text().splitlines() if "pip --d" in line]
+    installs = [line for line in (tmp_path / "asked").read_text().splitlines() if "-m uv" in line]
     assert all((index in line.split()) == reached for line in installs), installs
     assert installs[-1].endswith(".[all,docs,dev]")
     assert ("comes with CUDA" in done.stderr) != reached
