@@ -111,7 +111,9 @@ def create_database(url: str, template: str | None = None) -> str:
     name = f"geosearch_test_{uuid4().hex[:12]}"
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template:
-        statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+        # Page by page through the log, as is the default, takes half as long again.
+        copied = sql.SQL(" TEMPLATE {} STRATEGY file_copy")
+        statement += copied.format(sql.Identifier(template))
     _admin(url, statement)
     return with_database(url, name)
 
