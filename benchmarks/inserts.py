@@ -3,7 +3,10 @@
 A tenth as many as there are, in blocks that go in turn to a table without an index over embeddings,
 to one with the index, and to one with leaves besides. Vectors are those of `retrieval.py`.
 
+With --kept, into a database that `scale.py` or `retrieval.py` kept, which has its index and leaves:
+
     python benchmarks/inserts.py --rows 100000
+    python benchmarks/inserts.py --kept scale_1000000
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from geoclip_vectors import queries
 from load import load
 from photo_vectors import references
 from psycopg import sql
 from retrieval import note
 from scratch import scratch_database
-from scratch_rows import add_model, add_photos
+from scratch_rows import add_collection, add_model, add_photos, stored_photos
 
 from geosearch.database.copying import copy_embeddings
 from geosearch.database.embedding_tables import embedding_table
@@ -37,9 +41,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="before")
     parser.add_argument("--dimension", type=int, default=1280, help="the first so many")
     parser.add_argument("--leaves", default=",".join(DEFAULT_FAMILIES))
+    parser.add_argument("--kept", metavar="NAME", help="into this one, of places")
     parser.add_argument("--cache", type=Path, default=CacheSettings().folder() / "benchmarks")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
+    if arguments.kept:
+        into_kept(arguments.kept, arguments.cache)
+        return
     leaves = [family for family in FAMILIES if family in arguments.leaves.split(",")]
     before, more = arguments.rows, arguments.rows // 10
     stored = references(before + more, arguments.cache)
@@ -89,6 +97,33 @@ def main() -> None:
             f"{way:<18} {figure['rows_per_s']:>9.0f} rows/s   recall before, after: "
             f"{_listed(figure['recall'])}   of leaves: {_listed(figure['recall_of_leaves'])}"
         )
+
+
+def into_kept(name: str, cache: Path) -> None:
+    """A tenth more into a database that was kept: rows a second, recall before and after."""
+    with scratch_database(name) as database:
+        with database.connection() as connection:
+            ((model, before),) = connection.execute(
+                "SELECT id, (SELECT count(*) FROM geosearch.photos) FROM geosearch.models"
+            ).fetchall()
+            more = queries(before // 10, cache)
+            add_collection(connection, f"more than {before}", more.lat, more.lon)
+            photos = stored_photos(connection)[before:]
+        recall = [check(database, model)]
+        began = time.perf_counter()
+        for start in range(0, len(photos), INSERTED):
+            part = slice(start, start + INSERTED)
+            with database.connection() as connection:
+                copy_embeddings(
+                    connection, model, photos[part], more.embedding[part].astype(np.float32)
+                )
+        seconds = time.perf_counter() - began
+        recall.append(check(database, model))
+    print(
+        f"{len(photos)} rows into {before}: {len(photos) / seconds:.0f} rows/s   recall before, "
+        f"after: {_listed([each.recall for each in recall])}   of leaves: "
+        f"{_listed([part.recall for each in recall for part in each.leaves])}"
+    )
 
 
 def _listed(values: object) -> str:

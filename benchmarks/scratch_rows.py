@@ -23,25 +23,42 @@ def add_photos(
 
     One a minute, by a hundred authors in turn where none are given.
     """
+    add_collection(connection, "benchmark", lat, lon, authors)
+    return add_model(connection, dimension), stored_photos(connection)
+
+
+def add_collection(
+    connection: Connection,
+    name: str,
+    lat: NDArray[Any],
+    lon: NDArray[Any],
+    authors: Sequence[str] | None = None,
+) -> None:
+    """Photos as of `add_photos`, in a collection of this name."""
     collection = connection.execute(
-        "INSERT INTO geosearch.collections (name) VALUES ('benchmark') RETURNING id"
+        "INSERT INTO geosearch.collections (name) VALUES (%s) RETURNING id", (name,)
     ).fetchone()
     assert collection is not None
     connection.execute(
         """
         INSERT INTO geosearch.photos (collection_id, uri, sha256, size_bytes, width, height,
             format, geom, position_source, author, taken_at)
-        SELECT %s, '/benchmark/' || n, sha256(n::text::bytea), 1, 1, 1, 'JPEG',
-            ST_SetSRID(ST_Point(lon, lat), 4326), 'manifest',
+        SELECT %(collection)s, format('/%%s/%%s', %(name)s::text, n), sha256(n::text::bytea),
+            1, 1, 1, 'JPEG', ST_SetSRID(ST_Point(lon, lat), 4326), 'manifest',
             coalesce(author, 'author ' || n %% 100),
             timestamptz '2010-01-01 00:00Z' + n * interval '1 minute'
-        FROM unnest(%s::float8[], %s::float8[], %s::text[])
+        FROM unnest(%(lon)s::float8[], %(lat)s::float8[], %(authors)s::text[])
             WITH ORDINALITY AS place (lon, lat, author, n)
         ORDER BY n
         """,
-        (collection[0], lon.tolist(), lat.tolist(), None if authors is None else list(authors)),
+        {
+            "collection": collection[0],
+            "name": name,
+            "lon": lon.tolist(),
+            "lat": lat.tolist(),
+            "authors": None if authors is None else list(authors),
+        },
     )
-    return add_model(connection, dimension), stored_photos(connection)
 
 
 def add_model(connection: Connection, dimension: int, name: str = "benchmark") -> int:
