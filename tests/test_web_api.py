@@ -822,7 +822,7 @@ def test_no_request_that_the_description_allows_or_not_is_a_fault(
                 # What a description cannot say, such as that a filter names a collection that is
                 # there, is refused too.
                 *("--exclude-checks", "positive_data_acceptance"),
-                *("--max-examples", os.environ.get("GEOSEARCH_TEST_EXAMPLES", "10")),
+                *("--max-examples", os.environ.get("GEOSEARCH_TEST_EXAMPLES", "6")),
                 *("--continue-on-failure", "--no-color", "--workers", "2"),
             ],
             cwd=tmp_path,  # where it looks for its settings, and keeps what it found
