@@ -17,7 +17,7 @@ help:  ## List the targets
 setup: $(STAMP) $(PAGE)  ## Make .venv and the page, install PostgreSQL with PostGIS and pgvector
 	@scripts/install-postgres
 
-$(STAMP): pyproject.toml constraints.txt scripts/make-venv
+$(STAMP): pyproject.toml constraints.txt scripts/make-venv scripts/uv
 	scripts/make-venv
 	@touch $@
 

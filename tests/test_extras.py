@@ -143,7 +143,8 @@ def test_pytorch_comes_without_cuda_where_that_can_be_had(
 ) -> None:
     """The script is run with a Python that notes what it is asked to install."""
     (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "make-venv").symlink_to(ROOT / "scripts" / "make-venv")
+    for script in ("make-venv", "uv"):
+        (tmp_path / "scripts" / script).symlink_to(ROOT / "scripts" / script)
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(

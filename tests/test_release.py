@@ -113,3 +113,30 @@ def test_a_release_is_refused_before_anything_is_built(
     assert done.returncode == 1
     assert re.search(told, done.stderr), done.stderr
     assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize(
+    ("licence", "allowed"),
+    [
+        ("MIT", True),
+        ("BSD License; Apache Software License", True),
+        ("BSD-3-Clause AND 0BSD AND MIT AND Zlib AND CC0-1.0", True),
+        ("Apache-2.0 WITH LLVM-exception", True),
+        ("LGPL-3.0-only", True),
+        ("GPL-3.0-or-later", False),
+        ("GNU Affero General Public License v3", False),
+        ("MIT AND AGPL-3.0", False),
+        ("LicenseRef-NVIDIA-Proprietary", False),
+        ("UNKNOWN", False),
+        ("", False),
+    ],
+)
+def test_licences_of_dependencies_are_known_and_allowed(
+    tmp_path: Path, licence: str, allowed: bool
+) -> None:
+    listed = tmp_path / "licences.csv"
+    listed.write_text(f'"Name","Version","License"\n"one","1","MIT"\n"other","2","{licence}"\n')
+    script = [sys.executable, ROOT / "scripts" / "check-licences", listed]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is allowed, done.stderr
+    assert (f"other: {licence}" in done.stderr) is not allowed

@@ -10,6 +10,7 @@ import typer
 
 from geosearch.cli.app import COMMANDS, app
 from geosearch.errors import EXIT_CODES
+from scripts.reference.json_schemas import FILE, fields, schemas
 from scripts.reference.markdown import code, page, prose, table
 
 FOLDER = "reference/commands"
@@ -32,6 +33,13 @@ def command_pages() -> dict[str, str]:
         _options(root, "geosearch"),
         "## Exit codes",
         table(("code", "what it says"), [(str(code), said) for code, said in EXIT_CODES.items()]),
+        "## JSON",
+        "With `--json` a command prints one document, on one line; `localize` one for each photo, "
+        "`ingest --watch` one for each pass, `serve` one when it is ready. The page of each "
+        "command has its fields: `a.b` is in `a`, `a[].b` in every element of the list `a`, and "
+        f"`a.*` under every key of `a`. As JSON Schema they are [in a file](../{FILE.name}), under "
+        "`$defs` by the command's name; more fields may come ([what stays as it is]"
+        "(../stability.md)).",
     )
     pages = {f"{FOLDER}.md": overview}
     for name, one in found.items():
@@ -63,6 +71,9 @@ def _described(command: Any, line: str) -> Iterator[str]:
         yield code("\n".join(lines), "sh")
     if alone:
         yield _options(command, line)
+    if schema := schemas().get(line.removeprefix("geosearch ")):
+        yield f"With `--json` it prints this, by its [schema](../../{FILE.name}):"
+        yield fields(schema)
 
 
 def _options(command: Any, line: str) -> str:
