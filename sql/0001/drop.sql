@@ -4,6 +4,14 @@ DO $$
 DECLARE
     item text;
 BEGIN
+    -- First, while nothing else is held: autovacuum, at work on one of them, gives way to a lock, but
+    -- not to one that is waited for with what it waits for.
+    FOR item IN
+        SELECT oid::regclass FROM pg_class
+        WHERE relnamespace = 'geosearch'::regnamespace AND relkind IN ('r', 'p')
+    LOOP
+        EXECUTE format('LOCK TABLE %s', item);
+    END LOOP;
     FOR item IN SELECT rolname FROM pg_roles WHERE rolname IN (
         'geosearch_reader', 'geosearch_analyst', 'geosearch_ingester', 'geosearch_owner'
     ) LOOP
