@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="write what was measured")
     parser.add_argument(
         "--machine",
-        default="4,32,0.2",
+        default="4,32,0.34",
         help="processors, GB of memory and dollars an hour of those that are rented",
     )
     parser.add_argument("--cache", type=Path, default=CacheSettings().folder() / "benchmarks")
