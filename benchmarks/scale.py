@@ -28,6 +28,7 @@ from regions import anywhere, everywhere
 from retrieval import K, Setup, Size, build, case, load, note
 from scratch import scratch_database
 
+from geosearch.retrieval.recall import tune
 from geosearch.settings import CacheSettings
 
 #: Photos in the parts that are searched, where there are three times as many.
@@ -122,10 +123,13 @@ def measure(sizes: Sequence[int], arguments: argparse.Namespace) -> list[Measure
             stored = setup.references()
             model, first = load(database, stored)
             size = build(database, model, stored, setup)
-            built.append((stored, Geosearch(database, model, first), size))
+            built.append((stored, Geosearch(database, model, first), size, database, model))
         if arguments.build_only:
             return []
-        return [search(*each, setup.asked()) for each in built]
+        for *_, database, model in built:
+            note(f"measuring {database.url}")
+            tune(database, model)  # its plans rest on the times of this hour
+        return [search(*each, setup.asked()) for *each, _, _ in built]
 
 
 def search(stored: Vectors, system: Geosearch, size: Size, asked: Vectors) -> Measured:
