@@ -126,10 +126,10 @@ def measure(sizes: Sequence[int], arguments: argparse.Namespace) -> list[Measure
             built.append((stored, Geosearch(database, model, first), size, database, model))
         if arguments.build_only:
             return []
-        for *_, database, model in built:
-            note(f"measuring {database.url}")
+        for stored, _, _, database, model in built:
+            note(f"measuring {len(stored)} rows")
             tune(database, model)  # its plans rest on the times of this hour
-        return [search(*each, setup.asked()) for *each, _, _ in built]
+        return [search(each[0], each[1], each[2], setup.asked()) for each in built]
 
 
 def search(stored: Vectors, system: Geosearch, size: Size, asked: Vectors) -> Measured:
