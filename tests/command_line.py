@@ -1,4 +1,7 @@
-"""Runs the `geosearch` command in this process, as its entry point would."""
+"""Runs the `geosearch` command in this process, as its entry point would.
+
+What it prints with `--json` must fit the command's schema.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from geosearch.cli.app import main
+from tests.json_schemas import check_documents
 
 
 @dataclass(frozen=True)
@@ -43,4 +47,6 @@ class CommandLine:
             except SystemExit as exit_:
                 code = exit_.code or 0
         captured = self._capsys.readouterr()
+        if "--json" in argv:
+            check_documents(argv[1:], captured.out)
         return Ran(int(code), captured.out, captured.err)

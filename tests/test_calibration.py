@@ -952,6 +952,7 @@ def test_calibrate_then_localize(
     key = ran.json()["calibration_id"]
     shown = command("calibrations", "show", key)
     assert "truth in 90 % region" in shown.out
+    assert command("calibrations", "show", key, "--json").json() == ran.json()
     assert command("calibrations", "list", "--json").json()[0]["calibration_id"] == key
     assert command("calibrate").code == InputError.exit_code
 
@@ -985,7 +986,7 @@ def test_calibrate_then_localize(
     narrower = ("--collection", "space")
     made = command("calibrate", "--leave-one-out", "--include-author", "--force", *narrower)
     assert made.code == 0, made.err
-    assert command("calibrations", "delete", key, "--yes").code == 0
+    assert command("calibrations", "delete", key, "--yes", "--json").code == 0
     other = command("calibrations", "list", "--json").json()[0]["calibration_id"]
     missed = command("localize", photo)
     assert "calibration none" in missed.out

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import typer
 from hypothesis import HealthCheck, given, settings
@@ -21,22 +23,22 @@ from geosearch.cli.console import Table, left_out
 from geosearch.database.connection import Database
 from geosearch.errors import DatabaseError, InputError
 from geosearch.progress_bar import make_bar
+from scripts.reference.command_pages import examples
 from tests.command_line import CommandLine
+from tests.json_schemas import asked, commands
 from tests.rows import add_model
 
-
-def _commands() -> Iterator[tuple[str, Any]]:
-    root: Any = typer.main.get_command(app)
-    for name in COMMANDS:
-        command = root.get_command(None, name)
-        children = getattr(command, "commands", {})
-        if children:
-            yield from ((f"{name} {child}", item) for child, item in children.items())
-        else:
-            yield name, command
-
-
-ALL = dict(_commands())
+UNUSED = "postgresql:///unused"
+ALL = dict(commands())
+ROOT: Any = typer.main.get_command(app)
+EXAMPLES = sorted(
+    {line for name in (*ALL, *COMMANDS) for line in examples(leaf(ROOT, name.split()))}
+)
+#: What begins with other work than to open the database, or loads PyTorch before.
+ONLY_READ = (
+    *("db ", "embeddings make", "evaluate im2gps3k", "models stages", "partitions fit"),
+    *("sample ", "train "),
+)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -45,7 +47,33 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert f"geosearch {name}" in example
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "db psql"])
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_every_example_is_understood(
+    line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to where the command would open the database."""
+    monkeypatch.chdir(tmp_path)
+    Path("im2gps3ktest").mkdir()
+    Path("texts.csv").write_text("text,lat,lon\na lake,46,7\n")
+    np.save("queries.npy", np.eye(2, dtype=np.float32))
+    words = shlex.split(re.search(r"\bgeosearch (.+?)(?:\)\"$|$)", line)[1])  # type: ignore[index]
+
+    class Opening(BaseException):
+        pass
+
+    if line.partition("geosearch ")[2].startswith(ONLY_READ):
+        name = asked(words)
+        ALL[name].make_context(name, words[len(name.split()) :])
+        return
+    with patch("geosearch.database.session.open_database", side_effect=Opening):
+        try:
+            ran = CommandLine(UNUSED, capsys)(*words)
+        except Opening:
+            return
+    pytest.fail(ran.err)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("db psql", "review")])
 def test_every_command_prints_json_when_asked(name: str) -> None:
     options = {option for parameter in ALL[name].params for option in parameter.opts}
     assert "--json" in options
@@ -123,9 +151,6 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     from geosearch import __version__
 
     assert f"geosearch {__version__}" in CommandLine("postgresql:///x", capsys)("--version").out
-
-
-UNUSED = "postgresql:///unused"
 
 
 @pytest.mark.parametrize("name", ["localize", "db start", "export regions"])

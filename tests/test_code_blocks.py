@@ -29,8 +29,10 @@ import geosearch
 from geosearch.database.connection import Database
 from geosearch.database.server import PrivateServer
 from geosearch.settings import CacheSettings
+from scripts.reference.command_pages import examples
 from tests.code_blocks import LANGUAGES, PAGES, ROOT, Block, blocks_of
 from tests.conftest import server_folder
+from tests.json_schemas import commands
 from tests.test_web_api import serving
 
 #: Pages whose blocks other tests run, with other data.
@@ -47,6 +49,13 @@ SMALLER = {
     "geosearch sample trip": "--photos 12 --references 12",
     "geosearch train": "--epochs 1 --batch-size 8 --validation 0.2",
 }
+#: Commands whose examples in help are run: quick ones that find here what they name.
+EXAMPLES = (
+    *("rejects", "runs", "photos list", "photos show", "photos delete", "photos move"),
+    *("models list", "models delete", "embeddings export", "index", "explain", "show", "reproduce"),
+    *("answers", "review", "write-back", "evaluations", "report", "compare", "calibrations"),
+    *("export", "layers", "borders list", "collections", "roles", "tokens create", "tokens list"),
+)
 FILES = """
 geosearch sample space --references 60 --queries 30 --window 46.8,8.2,300 -o views
 ln -s "$PWD/views/references" ~/Pictures
@@ -273,6 +282,21 @@ def smaller(script: str) -> str:
     for command, options in SMALLER.items():
         script = re.sub(rf"^({command}\b[^#\n]*)", rf"\1 {options} ", script, flags=re.MULTILINE)
     return script
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+def test_examples_in_help_run(world: World, place: Path) -> None:
+    failed = {}
+    for name, command in commands():
+        for line in examples(command) if name.startswith(EXAMPLES) else ():
+            began = time.monotonic()
+            try:
+                world.run(line, place)
+            except AssertionError as error:
+                failed[line] = str(error)
+            print(f"{line}: {time.monotonic() - began:.1f} s")
+    assert failed == {}, "\n".join(failed.values())
 
 
 @pytest.mark.parametrize("page", PAGES)

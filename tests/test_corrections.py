@@ -202,7 +202,7 @@ def test_positions_are_corrected_by_hand_and_it_is_a_run(
     listed = command("runs", "list", "--json").json()
     assert [(run["id"], run["kind"]) for run in listed][:1] == [(done["run_id"], "correct")]
     assert "would undo run" in command("runs", "undo", done["run_id"], "--dry-run").out
-    assert command("runs", "undo", done["run_id"], "--yes").code == 0
+    assert command("runs", "undo", done["run_id"], "--yes", "--json").code == 0
     assert fetch(database, FACTS) == before
     assert agree(database)
     for wrong in (("--to", "91,0"), ("--to", "1"), (), ("--to", "1,2", "--to-collection", "c")):

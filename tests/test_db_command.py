@@ -15,6 +15,7 @@ import pytest
 from geosearch.cli.app import main
 from geosearch.database import schema
 from geosearch.database.server import PrivateServer
+from tests.command_line import CommandLine
 from tests.conftest import server_folder
 
 Db = Callable[..., str]
@@ -35,13 +36,10 @@ def db(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.delenv("GEOSEARCH_DATABASE_URL", raising=False)
 
     def run(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["geosearch", "db", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        assert ended.value.code in (0, None), captured.err
-        return captured.out
+        selected = os.environ.get("GEOSEARCH_DATABASE_URL", "")  # empty: the private server
+        ran = CommandLine(selected, capsys)("db", *arguments)
+        assert ran.code == 0, ran.err
+        return ran.out
 
     return run
 

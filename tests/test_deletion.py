@@ -269,8 +269,8 @@ def test_the_command_asks_and_without_a_terminal_refuses(
     assert command("photos", "delete", "--id", 10**9, "--yes").code == 4
     told = command("models", "delete", "model", "--dry-run").out
     assert "embeddings 7; what rests on it stays: answers 1" in " ".join(told.split())
-    assert command("models", "rename", "model", "mine").code == 0
-    assert command("models", "delete", "mine", "--yes").code == 0
+    assert command("models", "rename", "model", "mine", "--json").code == 0
+    assert command("models", "delete", "mine", "--yes", "--json").code == 0
     assert command("answers", "delete", "--yes").code == 2
     assert command("answers", "delete", "--all", "--yes", "--json").json()["goes"]["answers"] == 1
 

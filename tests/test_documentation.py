@@ -70,6 +70,8 @@ def test_the_reference_has_every_command_and_option() -> None:
             _, _, section = text.partition(f"# geosearch {name}{f' {line}' * (line != name)}\n")
             section = section.partition("\n## ")[0]
             assert "```sh\n" in section, f"{name} {line}: no example"
+            prints = any("--json" in given.opts for given in one.params)
+            assert ("With `--json` it prints" in section) is prints
             # An argument is there by its help.
             named = [
                 given.opts if given.param_type_name == "option" else [prose(given.help)]

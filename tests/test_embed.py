@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,9 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
-from geosearch.cli.app import app
 from geosearch.database.connection import Database
 from geosearch.errors import InputError, ModelError, NotFoundError, Reason
 from geosearch.features import Backbone, Description, embed, embed_files, embed_query
@@ -31,6 +28,7 @@ from geosearch.features.model_rows import (
 from geosearch.features.preprocessing import Preprocessing
 from geosearch.ingest import ingest
 from geosearch.query import Query
+from tests.command_line import CommandLine
 from tests.photo_files import gps, photo, photos_at
 from tests.rows import fetch
 
@@ -358,27 +356,25 @@ def test_embed_files_keeps_the_order_and_says_what_is_wrong(tmp_path: Path) -> N
 
 
 def test_the_commands_embed_and_list_models(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("GEOSEARCH_DATABASE_URL", database.url)
-    empty = CliRunner().invoke(app, ["embed", "--device", "cpu"])
-    assert "geosearch ingest adds photos" in empty.stdout
+    command = CommandLine(database.url, capsys)
+    assert "geosearch ingest adds photos" in command("embed", "--device", "cpu").out
     paths = put(database, tmp_path, 3)
     paths[1].unlink()
 
-    result = CliRunner().invoke(app, ["embed", "--collection", "test", "--device", "cpu", "--json"])
+    result = command("embed", "--collection", "test", "--device", "cpu", "--json")
 
-    assert result.exit_code == 3
-    summary = json.loads(result.stdout)
+    assert result.code == 3
+    summary = result.json()
     assert summary["model"] == "packaged/efficientnet-lite0"
     assert (summary["pending"], summary["embedded"], summary["rejected"]) == (3, 2, 1)
-    listed = CliRunner().invoke(app, ["models", "list", "--json"])
-    assert listed.exit_code == 0
-    (model,) = json.loads(listed.stdout)
+    listed = command("models", "list", "--json")
+    assert listed.code == 0
+    (model,) = listed.json()
     assert (model["name"], model["dimension"], model["photos"]) == (summary["model"], 1280, 2)
     assert model["weights_sha256"].startswith("579344248a93")
-    table = CliRunner().invoke(app, ["models", "list"], env={"COLUMNS": "200"})
-    assert "579344248a93" in table.stdout
+    assert "579344248a93" in command("models", "list").out
 
 
 def test_an_edited_photo_ingested_again_is_embedded_anew(

@@ -377,6 +377,8 @@ def test_the_command_makes_lists_draws_and_removes_partitions(
     assert listed["fine"] == {key: printed[key] for key in listed["fine"]}
     assert geosearch("partitions", "show", "fine", "--json").json() == printed
     assert "photos in a cell" in geosearch("partitions", "show", "fine").out
+    renamed = geosearch("partitions", "rename", "spot", "dot", "--json").json()
+    assert renamed == {"old": "spot", "new": "dot"}
     deleted = geosearch("partitions", "delete", "fine", "--yes", "--json").json()
     assert deleted["goes"] == {"geocells": printed["cells"], "classifiers": 0}
     gone = geosearch("partitions", "show", "fine")

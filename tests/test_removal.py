@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from geosearch.cli.app import main
 from geosearch.database import migrations
 from geosearch.database.server import PrivateServer
 from tests.command_line import CommandLine
@@ -84,13 +82,9 @@ def test_the_private_server_goes_with_its_files_and_no_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*given: str) -> Any:
-        monkeypatch.setattr(sys, "argv", ["geosearch", "db", "destroy", "--json", *given])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return json.loads(said.out) if not ended.value.code else said.err
+        ran = CommandLine("", capsys)("db", "destroy", "--json", *given)
+        return ran.err if ran.code else ran.json()
 
-    monkeypatch.delenv("GEOSEARCH_DATABASE_URL", raising=False)
     with server_folder() as folder:
         monkeypatch.setenv("GEOSEARCH_DATA_DIR", str(folder))
         assert run("--yes")["destroyed"] is False

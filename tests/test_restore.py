@@ -289,10 +289,11 @@ def test_a_login_that_owns_its_database_alone_restores_it(
 
 
 def test_what_is_there_is_overwritten_when_asked_and_read_until_then(
-    source: Source, other: PrivateServer
+    source: Source, other: PrivateServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = create_database(other.url)
-    restore(url, source.file, roles=False)
+    first = CommandLine(url, capsys)("db", "restore", source.file, "--no-roles", "--json")
+    assert first.json()["rows"]["all_photos"] == REFERENCES + SECRET + 4
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO geosearch.all_collections (name) VALUES ('mine')")
     seen: list[Any] = []

@@ -118,5 +118,8 @@ def test_the_command_line_says_what_was_decided(
     (listed,) = geosearch("review", "list", "--id", answer, "--json").json()
     assert listed["decision"] == "move"
     assert "taken back" in geosearch("review", "undo", answer).out
+    for words in (("reject",), ("unsure",), ("move", "--to", "46.5,7.5")):
+        decided = geosearch("review", words[0], answer, *words[1:], "--json").json()
+        assert decided["decision"] == words[0]
     wrong = geosearch("review", "move", answer, "--to", "here")
     assert (wrong.code, "--to: expected lat,lon" in wrong.err) == (2, True)

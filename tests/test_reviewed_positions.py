@@ -477,7 +477,7 @@ def test_the_command_line_places_photos(
     shown = geosearch("photos", "show", 3, "--json").json()
     assert (shown["lat"], shown["accuracy_m"], shown["localization_id"]) == (46.5, 30, answer(3))
     assert "review 1" in geosearch("photos", "show", 3).out
-    assert geosearch("collections", "reviewed", "test", "--as-references").code == 0
+    assert geosearch("collections", "reviewed", "test", "--as-references", "--json").code == 0
     (listed,) = geosearch("collections", "list", "--json").json()
     assert listed["reviewed_references"] is True
     # Those reviewed before follow, and back; what was to be a reference anyhow stays one.

@@ -427,7 +427,7 @@ def test_a_shard_that_is_down_is_named_or_left_out(
         assert cli("photos", "list", "--partial").code == 0
         ran = cli("shards", "list", "--json")
         assert [each["trouble"] is None for each in ran.json()] == [True, False]
-        ran = cli("shards", "check")
+        ran = cli("shards", "check", "--json")
         assert ran.code == 1
         with pytest.raises(ShardError):
             move_to_shard(world.database, "west")
@@ -480,11 +480,11 @@ def test_what_is_no_shard_is_refused(world: World) -> None:
     assert [each.name for each in list_shards(world.database)] == ["east", "west"]
 
 
-def test_photos_come_home_and_shards_go(world: World) -> None:
+def test_photos_come_home_and_shards_go(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    cli = CommandLine(world.database.url, capsys)
     for name in ("east", "west"):
-        home = move_home(world.database, name)
-        assert home.photos > 500
-        remove_shard(world.database, name)
+        assert cli("shards", "move", name, "--home", "--json").json()["photos"] > 500
+        assert cli("shards", "remove", name, "--json").json() == {"shard": name, "removed": True}
     world.check_answers(1)
     assert list_shards(world.database) == []
     assert fetch(world.database, "SELECT count(*) FROM pg_foreign_server") == [(0,)]
@@ -495,3 +495,7 @@ def test_photos_come_home_and_shards_go(world: World) -> None:
             "(SELECT count(*) FROM pg_roles WHERE rolname LIKE 'geosearch_shard_%')"
         ).fetchone()
     assert rows == (0, 0)
+    empty = create_database(tcp_url(world.servers["east"]))
+    migrations.upgrade(empty)
+    made = cli("shards", "add", "east", "--url", empty, "--json")
+    assert (made.code, made.json()["name"]) == (0, "east")

@@ -47,6 +47,7 @@ from geosearch.training.photos import Photos, place_cells, read_photos, split_ph
 from geosearch.training.trainer import schedule
 from geosearch.training.training_run import TrainSummary, train
 from tests.command_line import CommandLine
+from tests.json_schemas import check_documents
 
 pytestmark = pytest.mark.system
 
@@ -739,6 +740,7 @@ def test_two_processes_give_the_result_of_one(
         timeout=200,
     )
     assert ran.returncode == 0, ran.stderr
+    check_documents(["train"], ran.stdout)
     together = json.loads(ran.stdout)
     assert together["steps"] == alone.steps
     begin = load_file(place / "begin.safetensors")

@@ -42,6 +42,7 @@ from geosearch.web.engine import Engine
 from tests import photo_files
 from tests.code_blocks import blocks_of
 from tests.command_line import CommandLine
+from tests.json_schemas import check_documents
 from tests.vector_tiles import read_tile
 
 MODEL = "packaged/efficientnet-lite0"
@@ -659,7 +660,9 @@ def serving(database: Database, *options: str) -> Iterator[tuple[str, subprocess
     )
     try:
         assert process.stdout is not None
-        place = urlsplit(json.loads(process.stdout.readline())["address"]).netloc
+        said = process.stdout.readline()
+        check_documents(["serve"], said)
+        place = urlsplit(json.loads(said)["address"]).netloc
         while ask(place, "GET", "/api/v1/status")["state"] == "warming":
             time.sleep(0.1)
         yield place, process
@@ -793,7 +796,7 @@ def test_tokens_are_made_listed_and_revoked(
     (listed,) = command("tokens", "list", "--json").json()
     assert (listed["id"], listed["name"]) == (made["id"], "nightly")
     assert made["token"] not in command("tokens", "list").out
-    assert command("tokens", "revoke", made["id"]).code == 0
+    assert command("tokens", "revoke", made["id"], "--json").json() == {"revoked": made["id"]}
     assert command("tokens", "list", "--json").json() == []
     assert command("tokens", "revoke", made["id"]).code == 4
     assert command("tokens", "create", "--name", "x", "--days", 0).code == InputError.exit_code

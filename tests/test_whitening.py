@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
-from geosearch.cli.app import app
 from geosearch.database.collection_rows import ensure_collection, set_private
 from geosearch.database.connection import Database
 from geosearch.database.copying import copy_embeddings
@@ -27,6 +25,7 @@ from geosearch.features.model_rows import find_model, register_model
 from geosearch.features.unit_vectors import normalised
 from geosearch.features.whitening import WhitenedBackbone, Whitening, find_backbone
 from geosearch.features.whitening_fit import whiten
+from tests.command_line import CommandLine
 from tests.rows import add_photos, fetch
 
 Embeddings = NDArray[np.float32]
@@ -207,17 +206,17 @@ def test_what_is_fitted_to_a_private_collection_embeds_no_other(database: Databa
 
 
 def test_the_command_says_what_it_found_on_held_out_references(
-    database: Database,
+    database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(database, loud=True)
-    result = CliRunner().invoke(
-        app,
-        ["whiten", "--dim", "14", "--collection", "test"],
-        env={"GEOSEARCH_DATABASE_URL": database.url, "COLUMNS": "400"},
-    )
-    assert result.exit_code == 0, result.output
-    assert "240 held-out references" in result.output
-    assert "240 photos embedded" in result.output
+    command = CommandLine(database.url, capsys)
+    result = command("whiten", "--dim", 14, "--collection", "test")
+    assert result.code == 0, result.err
+    assert "240 held-out references" in result.out
+    assert "240 photos embedded" in result.out
+    again = command("whiten", "--dim", 13, "--collection", "test", "--name", "other", "--json")
+    assert again.code == 0, again.err
+    assert again.json()["photos"] == 240
 
 
 @given(st.integers(0, 2**31), st.floats(0, 1))

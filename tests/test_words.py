@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ def test_words_find_the_photos_they_are_most_like(
     assert listed["photo"] == f"text:{SAID}"
     assert [each["photo_id"] for each in listed["neighbours"]] == nearest.photo_id.tolist()
     assert run("localize", *asked).json()["estimate"] == answer.to_json()["estimate"]
+    two = run("localize", "--text", "a lake", *asked, "--no-record").out.splitlines()
+    assert [json.loads(line)["photo"] for line in two] == ["text:a lake", f"text:{SAID}"]
     assert run("explain", *asked).json()["rows"] == 8
     assert run("nearest", "x.jpg", *asked).code == 2
 

@@ -78,10 +78,9 @@ def ingest(
     model: str,
     **given: Any,
 ) -> None:
-    """Read photos and their positions into a collection.
+    """Read photos and their positions into a collection; run again, what changed.
 
-    What cannot be used is listed by `geosearch rejects`; the exit code is 3.
-    Run again, it reads what changed. Positions and data sets: docs/ingest.md.
+    Exit code 3: some cannot be used (geosearch rejects). More: docs/ingest.md.
 
     Example: geosearch ingest ~/Pictures more.csv --collection mine
     """

@@ -43,6 +43,9 @@ _RECORD = options.option(
 
 
 _IDS = options.option("photo_ids", list[int], "A photo of the database.", spelt="--photo-id")
+_TEXTS = options.option(
+    "text", list[str], "Ask by words, of a model that knows them; repeatable.", metavar="WORDS"
+)
 _UNLOCATED = options.option(
     "unlocated", bool, "All photos of the database that have no position and no such answer yet."
 )
@@ -106,7 +109,7 @@ def _seconds(text: str) -> float:
 
 
 @options.taking(
-    *(_IDS, options.VECTORS, options.TEXT, _UNLOCATED, _OF),
+    *(_IDS, options.VECTORS, _TEXTS, _UNLOCATED, _OF),
     *(options.MODELS, options.DEVICE, _RECORD),
     times=_make_times,
     asked=options.make_parameters,
@@ -127,7 +130,7 @@ def localize(
     times: dict[str, Any],
     photo_ids: list[int] | None,
     vectors: Path | None,
-    text: str | None,
+    text: list[str] | None,
     unlocated: bool,
     of: list[str] | None,
     **given: Any,
@@ -159,7 +162,7 @@ def localize(
     from geosearch.localization import localize as localize_photos
     from geosearch.retrieval.duplicates import Excluded
 
-    if sum(map(bool, (photos, photo_ids, vectors, text is not None, unlocated))) != 1:
+    if sum(map(bool, (photos, photo_ids, vectors, text, unlocated))) != 1:
         raise InputError(
             "nothing, or too much, says which photos",
             "Give photos, --photo-id ID, --vectors FILE, --text WORDS or --unlocated.",
@@ -167,8 +170,8 @@ def localize(
     if of and not unlocated:
         raise InputError("--of is of --unlocated", "Leave it out, or give both.")
     asked_about = file_queries(vectors) if vectors else given_queries(photos or ())
-    if text is not None:
-        asked_about = [text_query(text)]
+    if text:
+        asked_about = [text_query(words) for words in text]
     if map_file is not None and (unlocated or len(asked_about or photo_ids or ()) > 1):
         raise InputError("--map draws one answer", "Give one photo, or use: geosearch export")
     options.check_map(map_file)

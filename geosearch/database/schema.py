@@ -12,7 +12,7 @@ from geosearch.database.resources import resource
 SCHEMA = "geosearch"
 
 #: Extensions geosearch needs, with the oldest usable version of each.
-EXTENSIONS = {"postgis": (3, 0), "vector": (0, 8)}
+EXTENSIONS = {"postgis": (3, 3), "vector": (0, 8)}
 
 
 def head_revision() -> str:
