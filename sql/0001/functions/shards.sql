@@ -100,6 +100,114 @@ $$;
 COMMENT ON FUNCTION geosearch.ask_shard(text, text) IS
     'Sends a question to a shard; why not, or NULL.';
 
+-- Every answer is one text; of several statements, that of the last.
+CREATE FUNCTION geosearch.await_shard(link text) RETURNS text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    read record;
+    answer text;
+BEGIN
+    LOOP
+        WHILE dblink_is_busy(link) = 1 LOOP
+            PERFORM pg_sleep(0.0005);  -- in which it can be cancelled
+        END LOOP;
+        SELECT r.answer INTO read FROM dblink_get_result(link) AS r (answer text);
+        IF NOT FOUND THEN
+            RETURN answer;
+        END IF;
+        answer := read.answer;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.await_shard(text) IS
+    'The answer to what was asked on a connection to a shard.';
+
+-- For the library, which searches shards by the statements that it has for this database. What is
+-- asked is a reader's, there as here, and nothing but a query: without a semicolon there is no second
+-- statement, and nothing else can be prepared. By itself, so that no open quote of it reaches values.
+CREATE FUNCTION geosearch.put_to_shard(
+    shard text,
+    questions jsonb,  -- name; statement, unless it is prepared; types of its parameters; their values
+    afresh boolean    -- nothing is prepared
+)
+RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    link CONSTANT text := shard_server((SELECT s.name FROM shards AS s WHERE s.name = shard));
+    question record;
+    trouble text;
+    asked text := '';
+BEGIN
+    IF link IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('there is no shard %L', shard),
+            HINT = 'Names: SELECT name FROM geosearch.shards';
+    ELSIF afresh THEN
+        trouble := ask_shard(shard, 'DEALLOCATE ALL');
+        IF trouble IS NOT NULL THEN
+            RETURN trouble;
+        END IF;
+        PERFORM await_shard(link);
+    END IF;
+    FOR question IN
+        SELECT * FROM jsonb_to_recordset(questions)
+            AS q (name text, statement text, types oid[], "values" text[])
+    LOOP
+        IF question.statement LIKE '%;%' THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = 'a statement for a shard has a semicolon',
+                HINT = 'Give one query.';
+        ELSIF question.statement IS NOT NULL THEN
+            trouble := ask_shard(shard, format(
+                'PREPARE %I%s AS %s', question.name,
+                (
+                    SELECT '(' || string_agg(
+                        CASE type WHEN 0 THEN 'unknown' ELSE format_type(type, NULL) END, ', '
+                        ORDER BY number
+                    ) || ')'
+                    FROM unnest(question.types) WITH ORDINALITY AS t (type, number)
+                ),
+                question.statement
+            ));
+            IF trouble IS NOT NULL THEN
+                RETURN trouble;
+            END IF;
+            PERFORM await_shard(link);
+        END IF;
+        asked := asked || format(
+            'EXECUTE %I%s;', question.name,
+            (
+                SELECT '(' || string_agg(quote_nullable(v.value), ', ' ORDER BY v.number) || ')'
+                FROM unnest(question."values") WITH ORDINALITY AS v (value, number)
+            )
+        );
+    END LOOP;
+    RETURN ask_shard(shard, asked);
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.put_to_shard(text, jsonb, boolean) IS
+    'Sends queries of the library to a shard; why not, or NULL.';
+
+CREATE FUNCTION geosearch.answer_of_shard(shard text) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    link CONSTANT text := shard_server(shard);
+BEGIN
+    RETURN CASE WHEN link = ANY (dblink_get_connections()) THEN await_shard(link) END;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.answer_of_shard(text) IS
+    'The answer of a shard to the last of what geosearch.put_to_shard sent; NULL if it sent nothing.';
+
 CREATE TYPE geosearch.shard_neighbour AS (
     shard text,
     extent geometry,
