@@ -53,11 +53,13 @@ class SearchConnection(psycopg.Connection[tuple[Any, ...]]):
 
     Settings stay, and `planner` is what they were set for; None if they are the server's or
     unknown. Where it is `pooled` none may stay: the next statement may reach another backend, and
-    this one serve another program. `links` are those of its backend to shards, by their names.
+    this one serve another program. `links` are those of its backend to shards, by their names; what
+    is asked on them is `quick`, or can be cancelled.
     """
 
     planner: Planner | None = None
     pooled = False
+    quick = True
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -178,15 +178,22 @@ def with_facts(
         They change faster than it can be searched.
     """
     lost = False
-    for left in reversed(range(_TRIES)):
-        try:
-            return search(facts(database, connection, model_id))
-        except (*_CHANGED, *_LOST) as error:
+    try:
+        for left in reversed(range(_TRIES)):
+            try:
+                return search(facts(database, connection, model_id))
+            except errors.QueryCanceled as error:
+                if not connection.quick or "dblink" not in (error.diag.context or ""):
+                    raise
+                connection.quick = False
+            except (*_CHANGED, *_LOST) as error:
+                if not left or connection.broken or (lost and isinstance(error, _LOST)):
+                    raise
+                lost |= isinstance(error, _LOST)
             forget(database)
             connection.links.clear()
-            if not left or connection.broken or (lost and isinstance(error, _LOST)):
-                raise
-            lost |= isinstance(error, _LOST)
+    finally:
+        connection.quick = True
     raise AssertionError
 
 

@@ -17,14 +17,13 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 from pgvector import HalfVector
-from psycopg import Cursor
 from psycopg.adapt import PyFormat, Transformer
 
 from geosearch.database.connection import Link, Planner, SearchConnection
 from geosearch.database.refusals import shard_away
 from geosearch.errors import ShardError
 from geosearch.retrieval.facts import ChangedError
-from geosearch.retrieval.search import Asked, Rows, Steps, has_run, send, settings_of
+from geosearch.retrieval.search import Asked, Rows, Steps, ask, settings_of
 
 T = TypeVar("T")
 
@@ -84,27 +83,37 @@ class ShardLink:
             raise rows
         return Answer(rows)
 
-    def send(self, asked: Asked) -> Cursor[tuple[Any, ...]]:
-        """Sends a statement, in a pipeline; what comes back is why it cannot be, or NULL."""
+    def question(self, asked: Asked, texts: dict[int, str]) -> dict[str, Any]:
+        """A statement as `geosearch.put_to_shards` takes it, behind the settings it needs.
+
+        `texts` are of queries that were written out already, by their ids.
+        """
         connection = self._connection
         # Behind a pooler the next transaction may be another backend's, with a link of its own.
-        link = Link() if connection.pooled else connection.links.setdefault(self.name, Link())
+        lasts = connection.quick and not connection.pooled
+        link = connection.links.setdefault(self.name, Link()) if lasts else Link()
         if len(link.prepared) >= _KEPT:
             link.prepared.clear()
         afresh = not link.prepared
         settings = settings_of(None if afresh else link.planner, asked.planner)
         link.planner = asked.planner
-        questions = [
-            _question(connection, link, each) for each in (settings, asked) if each is not None
-        ]
-        values = (self.name, json.dumps(questions), afresh)
-        return connection.execute(_SEND, values, prepare=True)
+        statements = [(settings, _AS_NOTHING)] if settings is not None else []
+        statements.append((asked, _AS_LISTS if asked.columns else _AS_ROWS))
+        questions = [_question(connection, link, each, form, texts) for each, form in statements]
+        return {"shard": self.name, "afresh": afresh, "questions": questions}
 
 
-_SEND = "SELECT geosearch.put_to_shard(%s, %s, %s)"
-_ANSWERS = """
-SELECT geosearch.answer_of_shard(name), {watch} FROM unnest(%(names)s::text[]) AS name
+# One after the other: what is sent is under way while this server searches.
+_TOGETHER = """
+SELECT sent.troubles, here.rows, there.answers, {watch}
+FROM (SELECT geosearch.put_to_shards(%(asked)s::text::jsonb, %(quick)s) AS troubles) AS sent
+CROSS JOIN LATERAL ({here} WHERE sent.troubles IS NOT NULL) AS here
+CROSS JOIN LATERAL (
+    SELECT geosearch.answers_of_shards(%(shards)s, %(quick)s) AS answers
+    WHERE here.rows IS NOT NULL
+) AS there
 """
+_NOBODY = "SELECT '[null]'::json AS rows"
 
 
 def search_together(
@@ -149,6 +158,9 @@ def search_together(
         at_home = asked.pop(None, None)
         away = [(link, each) for link, each in asked.items() if link is not None]
         asked.clear()
+        if not away and at_home is not None:
+            go_on(None, ask(connection, at_home).fetchall())
+            continue
         answers, rows = _exchange(connection, away, at_home, watch)
         for (link, _), answer in zip(away, answers, strict=True):
             go_on(link, answer)
@@ -164,34 +176,39 @@ def _exchange(
     watch: str = "true",
 ) -> tuple[list[Rows | AwayError], Rows]:
     """The rows of a statement on each shard, and of one here, all under way at the same time."""
-    with connection.pipeline():
-        sent = [link.send(asked) for link, asked in away]
-        cursor = None if at_home is None else send(connection, at_home)
-        names = {"names": [link.name for link, _ in away]}
-        answered = connection.execute(_ANSWERS.format(watch=watch).encode(), names, prepare=True)
-    if at_home is not None:
-        has_run(connection, at_home)
-    found: list[Rows | AwayError] = []
-    answers = answered.fetchall()
-    for (link, asked), trouble, (answer, still) in zip(away, sent, answers, strict=True):
-        if not still:
-            raise ChangedError
-        ((said,),) = trouble.fetchall()
-        found.append(_rows(answer, asked.columns) if said is None else AwayError(link.name, said))
-    return found, [] if cursor is None else cursor.fetchall()
-
-
-def _question(connection: SearchConnection, link: Link, asked: Asked) -> dict[str, Any]:
-    """As `geosearch.put_to_shard` takes it: with the statement where it is not prepared yet."""
-    statement, names = _numbered(_as_one(asked))
-    values = [
-        value.to_text() if isinstance(value, HalfVector) else value
-        for value in (asked.values[name] for name in names)
+    texts: dict[int, str] = {}
+    asked = {
+        "asked": json.dumps([link.question(each, texts) for link, each in away]),
+        "shards": [link.name for link, _ in away],
+        "quick": connection.quick,
+    }
+    here = _NOBODY if at_home is None else _listed(at_home.statement, at_home.columns)
+    statement = _TOGETHER.format(watch=watch, here=here)
+    values, planner = ({}, Planner()) if at_home is None else (at_home.values, at_home.planner)
+    cursor = ask(connection, Asked(statement, values | asked, planner, 4))
+    ((troubles, rows, answers, still),) = cursor.fetchall()
+    if not still:
+        raise ChangedError
+    found = [
+        AwayError(link.name, trouble) if trouble is not None else _rows(answer, each.columns)
+        for (link, each), trouble, answer in zip(away, troubles, answers, strict=True)
     ]
+    return found, _tuples(rows)
+
+
+def _question(
+    connection: SearchConnection, link: Link, asked: Asked, form: str, texts: dict[int, str]
+) -> dict[str, Any]:
+    statement, names = _numbered(asked.statement, form, asked.columns)
+    values = [asked.values[name] for name in names]
+    for place, value in enumerate(values):
+        if isinstance(value, HalfVector):
+            values[place] = texts.setdefault(id(value), "") or value.to_text()
+            texts[id(value)] = values[place]
     transformer = Transformer(connection)
     given = transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
     types = [0 if oid >= _FIRST_OF_EXTENSIONS else oid for oid in transformer.types or ()]
-    key = blake2b(f"{types}{statement}".encode(), digest_size=16).hexdigest()
+    key = _key(statement, tuple(types))
     question: dict[str, Any] = {
         "name": key,
         "types": types,
@@ -203,34 +220,42 @@ def _question(connection: SearchConnection, link: Link, asked: Asked) -> dict[st
     return question
 
 
-# Each column as a list of its values: rows as objects would take a quarter of a small search.
+# A statement of one row and column. Each column as a list of its values: as objects, the rows would
+# take a quarter of a small search.
+_AS_LISTS = "SELECT json_build_array({lists}) AS rows FROM ({statement}) AS q ({columns})"
 _AS_ROWS = "SELECT json_agg(q) FROM ({statement}) AS q"
-_AS_LISTS = "SELECT json_build_array({lists}) FROM ({statement}) AS q ({columns})"
-
-
-def _as_one(asked: Asked) -> str:
-    """A statement of one row and column, which is JSON."""
-    if not asked.columns:
-        return _AS_ROWS.format(statement=asked.statement)
-    columns = [f"c{number}" for number in range(asked.columns)]
-    lists = ", ".join(f"json_agg({column})" for column in columns)
-    return _AS_LISTS.format(statement=asked.statement, lists=lists, columns=", ".join(columns))
-
-
-def _rows(answer: str | None, columns: int) -> Rows:
-    if columns:
-        lists = json.loads(answer or "[null]")
-        return [] if lists[0] is None else list(zip(*lists, strict=True))
-    return json.loads(answer or "[]", object_pairs_hook=lambda pairs: tuple(v for _, v in pairs))
-
+_AS_NOTHING = "SELECT left(json_agg(q)::text, 0) FROM ({statement}) AS q"
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
 
 @lru_cache(maxsize=256)
-def _numbered(statement: str) -> tuple[str, tuple[str, ...]]:
-    """A statement with parameters by number, as PREPARE takes it, and their names in this order."""
-    names = tuple(dict.fromkeys(_PLACEHOLDER.findall(statement)))
+def _numbered(statement: str, form: str, columns: int) -> tuple[str, tuple[str, ...]]:
+    """A statement in a form, with parameters by number, as PREPARE takes it, and their names."""
+    formed = _listed(statement, columns, form)
+    names = tuple(dict.fromkeys(_PLACEHOLDER.findall(formed)))
     numbers = {name: f"${number}" for number, name in enumerate(names, start=1)}
-    numbered = _PLACEHOLDER.sub(lambda found: numbers[found[1]], statement)
-    return numbered.replace("%%", "%"), names
+    return _PLACEHOLDER.sub(lambda found: numbers[found[1]], formed).replace("%%", "%"), names
+
+
+def _listed(statement: str, columns: int, form: str = _AS_LISTS) -> str:
+    names = [f"c{number}" for number in range(columns)]
+    lists = ", ".join(f"json_agg({name})" for name in names)
+    return form.format(statement=statement, lists=lists, columns=", ".join(names))
+
+
+@lru_cache(maxsize=256)
+def _key(statement: str, types: tuple[int, ...]) -> str:
+    return blake2b(f"{types}{statement}".encode(), digest_size=16).hexdigest()
+
+
+def _rows(answer: str | None, columns: int) -> Rows:
+    if columns:
+        return _tuples(json.loads(answer or "[null]"))
+    rows = json.loads(answer or "[]", object_pairs_hook=lambda pairs: tuple(v for _, v in pairs))
+    return list(rows)
+
+
+def _tuples(lists: list[list[Any] | None]) -> Rows:
+    """Rows of columns; without rows these are no lists."""
+    return [] if lists[0] is None else list(zip(*lists, strict=True))

@@ -67,25 +67,37 @@ $$;
 COMMENT ON FUNCTION geosearch.literal_condition(geosearch.photo_filter) IS
     'As filter_condition, with the values written out.';
 
--- A connection of this session to a shard, on which a question is on its way; or why not.
-CREATE FUNCTION geosearch.ask_shard(shard text, question text) RETURNS text
+-- Connections of this session to a shard. That for quick questions is waited for so that nothing can
+-- cancel it, which takes no time, where the other is looked at every millisecond; and so its questions
+-- are given up by the shard when they take long.
+CREATE FUNCTION geosearch.shard_link(shard text, quick boolean) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN geosearch.shard_server(shard) || CASE WHEN quick THEN ' quick' ELSE '' END;
+
+COMMENT ON FUNCTION geosearch.shard_link(text, boolean) IS
+    'Name of a connection to a shard.';
+
+-- A connection on which a question is on its way; or why not.
+CREATE FUNCTION geosearch.ask_shard(shard text, question text, quick boolean DEFAULT false)
+RETURNS text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, geosearch, public, pg_temp
 SET client_min_messages = error
 AS $$
 DECLARE
-    link CONSTANT text := shard_server(shard);
+    link CONSTANT text := shard_link(shard, quick);
+    asked CONSTANT text := CASE WHEN quick THEN 'SET statement_timeout = 5000;' ELSE '' END || question;
     said text;
 BEGIN
     IF link = ANY (coalesce(dblink_get_connections(), '{}')) THEN
         -- One that was left in the middle of a question takes no other.
-        IF dblink_is_busy(link) = 0 AND dblink_send_query(link, question) = 1 THEN
+        IF dblink_is_busy(link) = 0 AND dblink_send_query(link, asked) = 1 THEN
             RETURN NULL;
         END IF;
         PERFORM dblink_disconnect(link);
     END IF;
-    PERFORM dblink_connect(link, link || ' search');
-    IF dblink_send_query(link, question) = 1 THEN
+    PERFORM dblink_connect(link, shard_server(shard) || ' search');
+    IF dblink_send_query(link, asked) = 1 THEN
         RETURN NULL;
     END IF;
     RETURN dblink_error_message(link);
@@ -97,20 +109,20 @@ EXCEPTION
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.ask_shard(text, text) IS
+COMMENT ON FUNCTION geosearch.ask_shard(text, text, boolean) IS
     'Sends a question to a shard; why not, or NULL.';
 
--- Every answer is one text; of several statements, that of the last.
-CREATE FUNCTION geosearch.await_shard(link text) RETURNS text
+CREATE FUNCTION geosearch.await_shard(shard text, quick boolean) RETURNS text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
+    link CONSTANT text := shard_link(shard, quick);
     read record;
     answer text;
 BEGIN
     LOOP
-        WHILE dblink_is_busy(link) = 1 LOOP
+        WHILE NOT quick AND dblink_is_busy(link) = 1 LOOP
             PERFORM pg_sleep(0.0005);  -- in which it can be cancelled
         END LOOP;
         SELECT r.answer INTO read FROM dblink_get_result(link) AS r (answer text);
@@ -122,38 +134,28 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.await_shard(text) IS
-    'The answer to what was asked on a connection to a shard.';
+COMMENT ON FUNCTION geosearch.await_shard(text, boolean) IS
+    'What a shard answers: one text, of several questions to the last.';
 
 -- For the library, which searches shards by the statements that it has for this database. What is
 -- asked is a reader's, there as here, and nothing but a query: without a semicolon there is no second
 -- statement, and nothing else can be prepared. By itself, so that no open quote of it reaches values.
 CREATE FUNCTION geosearch.put_to_shard(
     shard text,
-    questions jsonb,  -- name; statement, unless it is prepared; types of its parameters; their values
-    afresh boolean    -- nothing is prepared
+    quick boolean,
+    afresh boolean,   -- nothing is prepared
+    questions jsonb   -- name; statement, unless it is prepared; types of its parameters; their values
 )
 RETURNS text
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
-    link CONSTANT text := shard_server((SELECT s.name FROM shards AS s WHERE s.name = shard));
     question record;
-    trouble text;
+    preparing text[] := CASE WHEN afresh THEN '{DEALLOCATE ALL}'::text[] ELSE '{}' END;
     asked text := '';
+    trouble text;
 BEGIN
-    IF link IS NULL THEN
-        RAISE invalid_parameter_value USING
-            MESSAGE = format('there is no shard %L', shard),
-            HINT = 'Names: SELECT name FROM geosearch.shards';
-    ELSIF afresh THEN
-        trouble := ask_shard(shard, 'DEALLOCATE ALL');
-        IF trouble IS NOT NULL THEN
-            RETURN trouble;
-        END IF;
-        PERFORM await_shard(link);
-    END IF;
     FOR question IN
         SELECT * FROM jsonb_to_recordset(questions)
             AS q (name text, statement text, types oid[], "values" text[])
@@ -163,7 +165,7 @@ BEGIN
                 MESSAGE = 'a statement for a shard has a semicolon',
                 HINT = 'Give one query.';
         ELSIF question.statement IS NOT NULL THEN
-            trouble := ask_shard(shard, format(
+            preparing := preparing || format(
                 'PREPARE %I%s AS %s', question.name,
                 (
                     SELECT '(' || string_agg(
@@ -173,11 +175,7 @@ BEGIN
                     FROM unnest(question.types) WITH ORDINALITY AS t (type, number)
                 ),
                 question.statement
-            ));
-            IF trouble IS NOT NULL THEN
-                RETURN trouble;
-            END IF;
-            PERFORM await_shard(link);
+            );
         END IF;
         asked := asked || format(
             'EXECUTE %I%s;', question.name,
@@ -187,26 +185,71 @@ BEGIN
             )
         );
     END LOOP;
-    RETURN ask_shard(shard, asked);
+    FOR number IN 1..cardinality(preparing) LOOP
+        trouble := ask_shard(shard, preparing[number], quick);
+        IF trouble IS NOT NULL THEN
+            RETURN trouble;
+        END IF;
+        PERFORM await_shard(shard, quick);
+    END LOOP;
+    RETURN ask_shard(shard, asked, quick);
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.put_to_shard(text, jsonb, boolean) IS
+COMMENT ON FUNCTION geosearch.put_to_shard(text, boolean, boolean, jsonb) IS
     'Sends queries of the library to a shard; why not, or NULL.';
 
-CREATE FUNCTION geosearch.answer_of_shard(shard text) RETURNS text
+CREATE FUNCTION geosearch.put_to_shards(
+    asked jsonb,  -- of each: shard, afresh, questions
+    quick boolean
+)
+RETURNS text[]
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
-    link CONSTANT text := shard_server(shard);
+    each record;
+    troubles text[] := '{}';
 BEGIN
-    RETURN CASE WHEN link = ANY (dblink_get_connections()) THEN await_shard(link) END;
+    FOR each IN
+        SELECT s.name, a.shard, a.afresh, a.questions
+        FROM jsonb_to_recordset(asked) AS a (shard text, afresh boolean, questions jsonb)
+        LEFT JOIN shards AS s ON s.name = a.shard
+    LOOP
+        IF each.name IS NULL THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = format('there is no shard %L', each.shard),
+                HINT = 'Names: SELECT name FROM geosearch.shards';
+        END IF;
+        troubles := troubles || put_to_shard(each.name, quick, each.afresh, each.questions);
+    END LOOP;
+    RETURN troubles;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.answer_of_shard(text) IS
-    'The answer of a shard to the last of what geosearch.put_to_shard sent; NULL if it sent nothing.';
+COMMENT ON FUNCTION geosearch.put_to_shards(jsonb, boolean) IS
+    'Sends queries of the library to shards; for each why not, or NULL.';
+
+CREATE FUNCTION geosearch.answers_of_shards(names text[], quick boolean) RETURNS text[]
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    links CONSTANT text[] := coalesce(dblink_get_connections(), '{}');
+    name text;
+    answers text[] := '{}';
+BEGIN
+    FOREACH name IN ARRAY names LOOP
+        answers := answers || CASE
+            WHEN shard_link(name, quick) = ANY (links) THEN await_shard(name, quick)
+        END;
+    END LOOP;
+    RETURN answers;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.answers_of_shards(text[], boolean) IS
+    'The answers of shards to the last of what geosearch.put_to_shards sent; NULL if it sent nothing.';
 
 CREATE TYPE geosearch.shard_neighbour AS (
     shard text,
