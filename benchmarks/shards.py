@@ -1,11 +1,11 @@
 """What shards cost: the same questions to a database on three servers, and to one on one.
 
 Photos all over the Earth look like their surroundings; a third lies east, a third west, each on a
-server of its own on loopback, the rest here. Asked in turns, in one run; medians. `bare` is what the
-machine can do: the statements that gave the answer alone, prepared, by a thread and a connection
-to each server that gave a part of it, against that one on one server. `fdw` is the other way to ask
-a shard: its foreign table in order of distance, with hnsw.ef_search an option of the server, and
-the plan PostgreSQL's own.
+server of its own on loopback, the rest here. Asked in turns, in one run; medians. `bare` is what
+the machine can do: the statements that gave the answer alone, prepared, by a thread and a
+connection to each server that gave a part of it, against that one on one server. `fdw` is the other
+way to ask a shard: its foreign table in order of distance, with hnsw.ef_search an option of the
+server, and the plan PostgreSQL's own.
 
     python benchmarks/shards.py
     python benchmarks/shards.py --rows 100000 --dimension 512
@@ -185,6 +185,7 @@ def bare(
     """What asks all databases at once for the neighbours of a query, by nothing but a statement."""
     plans = [nearest(database, 1, query, K, passing).plan for database in databases]
     with ExitStack() as stack, ThreadPoolExecutor(len(databases)) as threads:
+        databases = [stack.enter_context(Database(each.url)) for each in databases]
         connections = [stack.enter_context(database.searcher()) for database in databases]
         known = [facts(*each, 1) for each in zip(databases, connections, strict=True)]
 
