@@ -235,13 +235,15 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
-    links CONSTANT text[] := coalesce(dblink_get_connections(), '{}');
     name text;
     answers text[] := '{}';
 BEGIN
-    FOREACH name IN ARRAY names LOOP
+    FOR name IN
+        SELECT s.name FROM unnest(names) WITH ORDINALITY AS n (name, place)
+        LEFT JOIN shards AS s ON s.name = n.name ORDER BY n.place
+    LOOP
         answers := answers || CASE
-            WHEN shard_link(name, quick) = ANY (links) THEN await_shard(name, quick)
+            WHEN shard_link(name, quick) = ANY (dblink_get_connections()) THEN await_shard(name, quick)
         END;
     END LOOP;
     RETURN answers;
@@ -280,7 +282,8 @@ CREATE FUNCTION geosearch.nearest_on_shards(
     boxes float8[],     -- that hold all that may pass: west, south, east, north; NULL: the world
     exact boolean,
     hidden bigint[],    -- photos that count elsewhere, as the caller's statement sees them
-    partial boolean     -- leave out shards that cannot be reached
+    partial boolean,    -- leave out shards that cannot be reached
+    ahead boolean DEFAULT false  -- only send the question: the same is asked in a moment
 )
 RETURNS SETOF geosearch.shard_neighbour
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER COST 100000 ROWS 20
@@ -297,18 +300,25 @@ DECLARE
         'embeddings_m' || model, query, k, coalesce(exact, false),
         nullif(hidden || hidden_on(), '{}'), also, model
     );
+    -- Whoever asks something else in between, as a condition may, has what was sent forgotten.
+    sent CONSTANT boolean := coalesce(current_setting('geosearch.ahead', true), '') = md5(question);
     asked record;
     link text;
     trouble text;
 BEGIN
+    PERFORM set_config('geosearch.ahead', CASE WHEN ahead THEN md5(question) ELSE '' END, true);
     FOR asked IN
-        SELECT s.name, s.extent, ask_shard(s.name, question) AS trouble FROM (
+        SELECT
+            s.name, s.extent,
+            CASE WHEN ahead OR NOT sent THEN ask_shard(s.name, question) END AS trouble
+        FROM (
             SELECT * FROM shards WHERE extent IS NOT NULL AND (boxes IS NULL OR EXISTS (
                 SELECT FROM generate_subscripts(boxes, 1) AS n
                 WHERE extent && ST_MakeEnvelope(boxes[n][1], boxes[n][2], boxes[n][3], boxes[n][4], 4326)
             )) ORDER BY id
         ) AS s
     LOOP
+        CONTINUE WHEN ahead;
         link := shard_server(asked.name);
         trouble := asked.trouble;
         FOR attempt IN 1..2 LOOP
