@@ -149,16 +149,15 @@ def measure(
             asking = [shards[part.name] for part in plan.shards]
             if name == "unfiltered":  # of a region inside one shard nothing is here
                 asking.append(sharded)
-            ask = {
+            turns: dict[str, Callable[..., Any]] = {
                 "one": partial(nearest, whole, 1, k=K, where=passing),
                 "three": partial(nearest, sharded, 1, k=K, where=passing),
                 "bare one": stack.enter_context(bare([whole], queries[0], passing)),
                 "bare three": stack.enter_context(bare(asking, queries[0], passing)),
             }
             for number, query in enumerate(queries):
-                turns = list(ask) if number % 2 else list(ask)[::-1]
-                for which in turns:
-                    taken, found = timed(partial(ask[which], query=query))
+                for which in list(turns) if number % 2 else list(turns)[::-1]:
+                    taken, found = timed(partial(turns[which], query=query))
                     if number >= WARM:
                         times.setdefault(which, []).append(taken)
                     if which == "three":

@@ -276,10 +276,9 @@ def nearest(
             if known.moving:
                 counting = references & ~Photos(*known.moving)
                 counted = counting.compile(connection)
-            links = {shard: ShardLink(connection, shard.name) for shard in touched}
+            links = {shard: ShardLink(connection, shard.name, known.watch) for shard in touched}
             found, parts = search_together(
                 connection,
-                known.watch,
                 found_here(),
                 {link: found_there(link) for link in links.values()},
                 partial=database.partial,

@@ -58,10 +58,13 @@ class Answer:
 
 
 class ShardLink:
-    """The way to a shard that the server of a connection has: one statement after the other."""
+    """The way to a shard that the server of a connection has: one statement after the other.
 
-    def __init__(self, connection: SearchConnection, name: str) -> None:
-        self.name = name
+    `watch` is that of the facts by which the shard is known here.
+    """
+
+    def __init__(self, connection: SearchConnection, name: str, watch: str) -> None:
+        self.name, self.watch = name, watch
         self._connection = connection
 
     def execute(
@@ -75,10 +78,12 @@ class ShardLink:
             The shard cannot be reached.
         """
         text = statement if isinstance(statement, str) else statement.decode()
-        if not isinstance(values, dict):
+        if isinstance(values, dict):
+            named = values
+        else:
             text = text.replace("%s", "%({})s").format(*range(len(values)))
-            values = {str(number): value for number, value in enumerate(values)}
-        (rows,), _ = _exchange(self._connection, [(self, Asked(text, values, Planner(), 0))])
+            named = {str(number): value for number, value in enumerate(values)}
+        (rows,), _ = _exchange(self._connection, [(self, Asked(text, named, Planner(), 0))])
         if isinstance(rows, AwayError):
             raise rows
         return Answer(rows)
@@ -118,7 +123,6 @@ _NOBODY = "SELECT '[null]'::json AS rows"
 
 def search_together(
     connection: SearchConnection,
-    watch: str,
     here: Steps[T],
     there: Mapping[ShardLink, Steps[T | None]],
     *,
@@ -126,25 +130,28 @@ def search_together(
 ) -> tuple[T, dict[ShardLink, T | AwayError | None]]:
     """What the steps here come to, and those on each shard.
 
-    All are right only if the facts of which `watch` tells were true from the first step to the
-    last.
-
     Raises
     ------
     ChangedError
-        They were not.
+        The facts by which shards are known here were not true from the first step to the last.
     ShardError
         A shard cannot be reached, and not `partial`: with it, that is what the shard came to.
     """
-    done: dict[ShardLink | None, Any] = {}
-    steps: dict[ShardLink | None, Steps[T | None]] = {None: here, **there}
+    done: dict[ShardLink, T | AwayError | None] = {}
+    at_home: list[T] = []
     asked: dict[ShardLink | None, Asked] = {}
 
-    def go_on(link: ShardLink | None, rows: Rows | AwayError | None) -> None:
+    def go_on_here(rows: Rows | None) -> None:
+        try:
+            asked[None] = next(here) if rows is None else here.send(rows)
+        except StopIteration as end:
+            at_home.append(end.value)
+
+    def go_on(link: ShardLink, rows: Rows | AwayError | None) -> None:
         try:
             if isinstance(rows, AwayError):
                 raise rows
-            asked[link] = next(steps[link]) if rows is None else steps[link].send(rows)
+            asked[link] = next(there[link]) if rows is None else there[link].send(rows)
         except StopIteration as end:
             done[link] = end.value
         except AwayError as error:
@@ -152,28 +159,28 @@ def search_together(
                 raise
             done[link] = error
 
-    for link in steps:
+    go_on_here(None)
+    for link in there:
         go_on(link, None)
     while asked:
-        at_home = asked.pop(None, None)
-        away = [(link, each) for link, each in asked.items() if link is not None]
+        own = asked.pop(None, None)
+        others = [(link, each) for link, each in asked.items() if link is not None]
         asked.clear()
-        if not away and at_home is not None:
-            go_on(None, ask(connection, at_home).fetchall())
-            continue
-        answers, rows = _exchange(connection, away, at_home, watch)
-        for (link, _), answer in zip(away, answers, strict=True):
-            go_on(link, answer)
-        if at_home is not None:
-            go_on(None, rows)
-    return done.pop(None), done
+        if others:
+            answers, rows = _exchange(connection, others, own)
+            for (link, _), answer in zip(others, answers, strict=True):
+                go_on(link, answer)
+        elif own is not None:
+            rows = ask(connection, own).fetchall()
+        if own is not None:
+            go_on_here(rows)
+    return at_home[0], done
 
 
 def _exchange(
     connection: SearchConnection,
     away: Sequence[tuple[ShardLink, Asked]],
     at_home: Asked | None = None,
-    watch: str = "true",
 ) -> tuple[list[Rows | AwayError], Rows]:
     """The rows of a statement on each shard, and of one here, all under way at the same time."""
     texts: dict[int, str] = {}
@@ -183,7 +190,7 @@ def _exchange(
         "quick": connection.quick,
     }
     here = _NOBODY if at_home is None else _listed(at_home.statement, at_home.columns)
-    statement = _TOGETHER.format(watch=watch, here=here)
+    statement = _TOGETHER.format(watch=away[0][0].watch, here=here)
     values, planner = ({}, Planner()) if at_home is None else (at_home.values, at_home.planner)
     cursor = ask(connection, Asked(statement, values | asked, planner, 4))
     ((troubles, rows, answers, still),) = cursor.fetchall()

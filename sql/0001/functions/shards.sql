@@ -212,16 +212,14 @@ DECLARE
     troubles text[] := '{}';
 BEGIN
     FOR each IN
-        SELECT s.name, a.shard, a.afresh, a.questions
+        SELECT s.name, a.afresh, a.questions
         FROM jsonb_to_recordset(asked) AS a (shard text, afresh boolean, questions jsonb)
         LEFT JOIN shards AS s ON s.name = a.shard
     LOOP
-        IF each.name IS NULL THEN
-            RAISE invalid_parameter_value USING
-                MESSAGE = format('there is no shard %L', each.shard),
-                HINT = 'Names: SELECT name FROM geosearch.shards';
-        END IF;
-        troubles := troubles || put_to_shard(each.name, quick, each.afresh, each.questions);
+        troubles := troubles || CASE
+            WHEN each.name IS NULL THEN 'there is no such shard'
+            ELSE put_to_shard(each.name, quick, each.afresh, each.questions)
+        END;
     END LOOP;
     RETURN troubles;
 END
