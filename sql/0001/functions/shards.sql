@@ -234,15 +234,20 @@ SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
     name text;
+    answer text;
     answers text[] := '{}';
 BEGIN
     FOR name IN
         SELECT s.name FROM unnest(names) WITH ORDINALITY AS n (name, place)
         LEFT JOIN shards AS s ON s.name = n.name ORDER BY n.place
     LOOP
-        answers := answers || CASE
-            WHEN shard_link(name, quick) = ANY (dblink_get_connections()) THEN await_shard(name, quick)
-        END;
+        answer := NULL;
+        IF name IS NOT NULL THEN
+            IF shard_link(name, quick) = ANY (dblink_get_connections()) THEN
+                answer := await_shard(name, quick);
+            END IF;
+        END IF;
+        answers := answers || answer;
     END LOOP;
     RETURN answers;
 END
