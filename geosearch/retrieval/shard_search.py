@@ -78,12 +78,10 @@ class ShardLink:
             The shard cannot be reached.
         """
         text = statement if isinstance(statement, str) else statement.decode()
-        if isinstance(values, dict):
-            named = values
-        else:
+        if not isinstance(values, dict):
             text = text.replace("%s", "%({})s").format(*range(len(values)))
-            named = {str(number): value for number, value in enumerate(values)}
-        (rows,), _ = _exchange(self._connection, [(self, Asked(text, named, Planner(), 0))])
+            values = {str(number): value for number, value in enumerate(values)}
+        (rows,), _nothing = _exchange(self._connection, [(self, Asked(text, values, Planner(), 0))])
         if isinstance(rows, AwayError):
             raise rows
         return Answer(rows)
@@ -137,13 +135,14 @@ def search_together(
     ShardError
         A shard cannot be reached, and not `partial`: with it, that is what the shard came to.
     """
-    done: dict[ShardLink, T | AwayError | None] = {}
     at_home: list[T] = []
-    asked: dict[ShardLink | None, Asked] = {}
+    done: dict[ShardLink, T | AwayError | None] = {}
+    own: list[Asked] = []
+    others: dict[ShardLink, Asked] = {}
 
     def go_on_here(rows: Rows | None) -> None:
         try:
-            asked[None] = next(here) if rows is None else here.send(rows)
+            own.append(next(here) if rows is None else here.send(rows))
         except StopIteration as end:
             at_home.append(end.value)
 
@@ -151,7 +150,7 @@ def search_together(
         try:
             if isinstance(rows, AwayError):
                 raise rows
-            asked[link] = next(there[link]) if rows is None else there[link].send(rows)
+            others[link] = next(there[link]) if rows is None else there[link].send(rows)
         except StopIteration as end:
             done[link] = end.value
         except AwayError as error:
@@ -162,17 +161,16 @@ def search_together(
     go_on_here(None)
     for link in there:
         go_on(link, None)
-    while asked:
-        own = asked.pop(None, None)
-        others = [(link, each) for link, each in asked.items() if link is not None]
-        asked.clear()
-        if others:
-            answers, rows = _exchange(connection, others, own)
-            for (link, _), answer in zip(others, answers, strict=True):
+    while own or others:
+        asked, away = own.pop() if own else None, list(others.items())
+        others.clear()
+        if away:
+            answers, rows = _exchange(connection, away, asked)
+            for (link, _), answer in zip(away, answers, strict=True):
                 go_on(link, answer)
-        elif own is not None:
-            rows = ask(connection, own).fetchall()
-        if own is not None:
+        elif asked is not None:
+            rows = ask(connection, asked).fetchall()
+        if asked is not None:
             go_on_here(rows)
     return at_home[0], done
 
