@@ -398,10 +398,8 @@ def test_a_search_that_takes_long_is_waited_for(world: World) -> None:
             other.execute("LOCK TABLE geosearch.photos_open")
             ended = threading.Timer(0.6, other.rollback)
             ended.start()
-            started = time.monotonic()
             found = nearest(world.database, world.model, query, 20, exact=True)
-            assert time.monotonic() - started > 0.5
-            ended.join()
+            assert ended.finished.is_set()
     finally:
         with world.database.connection() as connection:
             connection.execute(ask_shard.encode())

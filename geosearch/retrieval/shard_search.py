@@ -4,6 +4,9 @@ Shards are searched as this database is, by the same steps, from facts that are 
 their steps ask goes out in one round trip with what is asked here, and there it is a prepared
 statement, asked as a reader. On a link that was lost and made anew nothing is prepared; PostgreSQL
 says so, and the search is done once more.
+
+Each photo is met once, though photos move meanwhile: what counts where is among the facts, each
+statement says whether they are still true, and a move waits for those that began before it.
 """
 
 from __future__ import annotations
