@@ -300,7 +300,7 @@ def test_a_reader_reads_what_is_on_shards_and_no_more(world: World) -> None:
             "UPDATE geosearch.shards SET coming = '{}'",
             "SELECT * FROM dblink('geosearch shard east search', 'SELECT 1') AS t (i int)",
             "SELECT dblink_connect('x', 'geosearch shard east')",
-            "SELECT geosearch.ask_shard('east', 'SELECT 1')",
+            "SELECT geosearch.ask_shard('east', true, 'SELECT 1')",
             "SELECT geosearch.put_to_shard('east', true, true, '[]')",
             "SELECT geosearch.await_shard('east', true)",
             "SELECT geosearch.call_home(ARRAY[1])",
@@ -333,21 +333,27 @@ def test_what_a_reader_asks_a_shard_is_asked_as_a_reader(world: World) -> None:
     world.check_answers(1)
 
 
-def question(statement: str, *values: str) -> str:
+PUT: LiteralString = "SELECT geosearch.put_to_shards(%s, true)"
+ANSWER: LiteralString = "SELECT geosearch.answers_of_shards('{east}', true)"
+
+
+def questions(*statements: str, values: tuple[str, ...] = ()) -> str:
     """What the library sends to the shard east."""
-    asked = {"name": "mine", "statement": statement, "types": [25] * len(values), "values": values}
-    return json.dumps([{"shard": "east", "afresh": True, "questions": [asked]}])
+    types = [25] * len(values)
+    asked = [
+        {"name": f"q{number}", "statement": statement, "types": types, "values": values}
+        for number, statement in enumerate(statements)
+    ]
+    return json.dumps([{"shard": "east", "afresh": True, "questions": asked}])
 
 
 def test_what_the_library_asks_is_one_query_and_a_readers(world: World) -> None:
-    put = "SELECT geosearch.put_to_shards(%s, true)"
-    answer = "SELECT geosearch.answers_of_shards('{east}', true)"
     new_password = "ALTER ROLE CURRENT_USER PASSWORD 'x'"
     with world.connect("reader") as connection:
 
         def asked(statement: str, *values: str) -> object:
-            connection.execute(put, (question(statement, *values),))
-            row = connection.execute(answer).fetchone()
+            connection.execute(PUT, (questions(statement, values=values),))
+            row = connection.execute(ANSWER).fetchone()
             return None if row is None else row[0][0]
 
         said = "o'1 \\ \"; DROP TABLE x; -- $$ %s"
@@ -365,7 +371,7 @@ def test_what_the_library_asks_is_one_query_and_a_readers(world: World) -> None:
             with pytest.raises(refusal):
                 asked(statement, *values)
         unknown = (json.dumps([{"shard": "host=x", "questions": []}]),)
-        assert connection.execute(put, unknown).fetchone() == (["there is no such shard"],)
+        assert connection.execute(PUT, unknown).fetchone() == (["there is no such shard"],)
     world.check_answers(1)
 
 
@@ -400,6 +406,11 @@ def test_a_search_that_takes_long_is_waited_for(world: World) -> None:
             ended.start()
             found = nearest(world.database, world.model, query, 20, exact=True)
             assert ended.finished.is_set()
+        with world.connect("reader") as connection:
+            longer = "SELECT set_config('statement_timeout', '0', false)"
+            connection.execute(PUT, (questions(longer, "SELECT pg_sleep(60)::text"),))
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                connection.execute(ANSWER)
     finally:
         with world.database.connection() as connection:
             connection.execute(ask_shard.encode())

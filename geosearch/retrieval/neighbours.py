@@ -472,7 +472,10 @@ def _part(shard: ShardFacts, found: Neighbours | AwayError) -> ShardPart:
 
 
 def _nearest_of(parts: Sequence[Neighbours], k: int, plan: Plan) -> Neighbours:
-    """The nearest of all parts together."""
+    """The nearest of all parts, of at most `k` each, together."""
+    parts = [part for part in parts if len(part)] or parts[:1]
+    if len(parts) == 1:
+        return replace(parts[0], plan=plan)
     every = Neighbours(
         np.concatenate([part.photo_id for part in parts]),
         tuple(uri for part in parts for uri in part.uri),

@@ -77,8 +77,9 @@ RETURN geosearch.shard_server(shard) || CASE WHEN quick THEN ' quick' ELSE '' EN
 COMMENT ON FUNCTION geosearch.shard_link(text, boolean) IS
     'Name of a connection to a shard.';
 
--- A connection on which a question is on its way; or why not.
-CREATE FUNCTION geosearch.ask_shard(shard text, question text, quick boolean DEFAULT false)
+-- A connection on which questions are on their way; or why not. The limit is set before each, as one of
+-- them may set another.
+CREATE FUNCTION geosearch.ask_shard(shard text, quick boolean, VARIADIC questions text[])
 RETURNS text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, geosearch, public, pg_temp
@@ -86,7 +87,10 @@ SET client_min_messages = error
 AS $$
 DECLARE
     link CONSTANT text := shard_link(shard, quick);
-    asked CONSTANT text := CASE WHEN quick THEN 'SET statement_timeout = 5000;' ELSE '' END || question;
+    asked CONSTANT text := (
+        SELECT string_agg(CASE WHEN quick THEN 'SET statement_timeout = 5000; ' ELSE '' END || q, '; ')
+        FROM unnest(questions) AS q
+    );
     said text;
 BEGIN
     IF link = ANY (coalesce(dblink_get_connections(), '{}')) THEN
@@ -109,8 +113,8 @@ EXCEPTION
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.ask_shard(text, text, boolean) IS
-    'Sends a question to a shard; why not, or NULL.';
+COMMENT ON FUNCTION geosearch.ask_shard(text, boolean, text[]) IS
+    'Sends questions to a shard; why not, or NULL.';
 
 CREATE FUNCTION geosearch.await_shard(shard text, quick boolean) RETURNS text
 LANGUAGE plpgsql VOLATILE
@@ -153,7 +157,7 @@ AS $$
 DECLARE
     question record;
     preparing text[] := CASE WHEN afresh THEN '{DEALLOCATE ALL}'::text[] ELSE '{}' END;
-    asked text := '';
+    asked text[] := '{}';
     trouble text;
 BEGIN
     FOR question IN
@@ -178,7 +182,7 @@ BEGIN
             );
         END IF;
         asked := asked || format(
-            'EXECUTE %I%s;', question.name,
+            'EXECUTE %I%s', question.name,
             (
                 SELECT '(' || string_agg(quote_nullable(v.value), ', ' ORDER BY v.number) || ')'
                 FROM unnest(question."values") WITH ORDINALITY AS v (value, number)
@@ -186,13 +190,13 @@ BEGIN
         );
     END LOOP;
     FOR number IN 1..cardinality(preparing) LOOP
-        trouble := ask_shard(shard, preparing[number], quick);
+        trouble := ask_shard(shard, quick, preparing[number]);
         IF trouble IS NOT NULL THEN
             RETURN trouble;
         END IF;
         PERFORM await_shard(shard, quick);
     END LOOP;
-    RETURN ask_shard(shard, asked, quick);
+    RETURN ask_shard(shard, quick, VARIADIC asked);
 END
 $$;
 
@@ -313,7 +317,7 @@ BEGIN
     FOR asked IN
         SELECT
             s.name, s.extent,
-            CASE WHEN ahead OR NOT sent THEN ask_shard(s.name, question) END AS trouble
+            CASE WHEN ahead OR NOT sent THEN ask_shard(s.name, false, question) END AS trouble
         FROM (
             SELECT * FROM shards WHERE extent IS NOT NULL AND (boxes IS NULL OR EXISTS (
                 SELECT FROM generate_subscripts(boxes, 1) AS n
@@ -344,7 +348,7 @@ BEGIN
                     OR crash_shutdown OR cannot_connect_now
                 THEN
                     -- It may be there again, after a restart of which this connection knows nothing.
-                    trouble := CASE attempt WHEN 1 THEN ask_shard(asked.name, question)
+                    trouble := CASE attempt WHEN 1 THEN ask_shard(asked.name, false, question)
                         ELSE SQLERRM END;
             END;
         END LOOP;
