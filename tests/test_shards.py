@@ -301,7 +301,7 @@ def test_a_reader_reads_what_is_on_shards_and_no_more(world: World) -> None:
             "SELECT * FROM dblink('geosearch shard east search', 'SELECT 1') AS t (i int)",
             "SELECT dblink_connect('x', 'geosearch shard east')",
             "SELECT geosearch.ask_shard('east', true, 'SELECT 1')",
-            "SELECT geosearch.put_to_shard('east', true, true, '[]')",
+            "SELECT geosearch.put_to_shard('east', true, true, '[]', NULL)",
             "SELECT geosearch.await_shard('east', true)",
             "SELECT geosearch.call_home(ARRAY[1])",
             "SELECT geosearch.forget_leaving(1)",
@@ -333,7 +333,7 @@ def test_what_a_reader_asks_a_shard_is_asked_as_a_reader(world: World) -> None:
     world.check_answers(1)
 
 
-PUT: LiteralString = "SELECT geosearch.put_to_shards(%s, true)"
+PUT: LiteralString = "SELECT geosearch.put_to_shards(%s, true, NULL)"
 ANSWER: LiteralString = "SELECT geosearch.answers_of_shards('{east}', true)"
 
 

@@ -33,7 +33,7 @@ LENDING = {
     "nearest_on_shards("
     "halfvec,bigint,integer,text,double precision[],boolean,bigint[],boolean,boolean)",
     "place_reviewed(bytea,bigint,bigint)",
-    "put_to_shards(jsonb,boolean)",
+    "put_to_shards(jsonb,boolean,halfvec)",
     "refresh_coverage(text)",
     "revoke_token(bigint)",
     "role_of_token(bytea)",

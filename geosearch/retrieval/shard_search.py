@@ -19,7 +19,6 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from pgvector import HalfVector
 from psycopg.adapt import PyFormat, Transformer
 
 from geosearch.database.connection import Link, Planner, SearchConnection
@@ -89,11 +88,8 @@ class ShardLink:
             raise rows
         return Answer(rows)
 
-    def question(self, asked: Asked, texts: dict[int, str]) -> dict[str, Any]:
-        """A statement as `geosearch.put_to_shards` takes it, behind the settings it needs.
-
-        `texts` are of queries that were written out already, by their ids.
-        """
+    def question(self, asked: Asked) -> dict[str, Any]:
+        """A statement as `geosearch.put_to_shards` takes it, behind the settings it needs."""
         connection = self._connection
         # Behind a pooler the next transaction may be another backend's, with a link of its own.
         lasts = connection.quick and not connection.pooled
@@ -105,14 +101,16 @@ class ShardLink:
         link.planner = asked.planner
         statements = [(settings, _AS_NOTHING)] if settings is not None else []
         statements.append((asked, _AS_LISTS if asked.columns else _AS_ROWS))
-        questions = [_question(connection, link, each, form, texts) for each, form in statements]
+        questions = [_question(connection, link, each, form) for each, form in statements]
         return {"shard": self.name, "afresh": afresh, "questions": questions}
 
 
 # One after the other: what is sent is under way while this server searches.
 _TOGETHER = """
 SELECT sent.troubles, here.rows, there.answers, {watch}
-FROM (SELECT geosearch.put_to_shards(%(asked)s::text::jsonb, %(quick)s) AS troubles) AS sent
+FROM (
+    SELECT geosearch.put_to_shards(%(asked)s::text::jsonb, %(quick)s, %(query)s) AS troubles
+) AS sent
 CROSS JOIN LATERAL ({here} WHERE sent.troubles IS NOT NULL) AS here
 CROSS JOIN LATERAL (
     SELECT geosearch.answers_of_shards(%(shards)s, %(quick)s) AS answers
@@ -184,9 +182,9 @@ def _exchange(
     at_home: Asked | None = None,
 ) -> tuple[list[Rows | AwayError], Rows]:
     """The rows of a statement on each shard, and of one here, all under way at the same time."""
-    texts: dict[int, str] = {}
     asked = {
-        "asked": json.dumps([link.question(each, texts) for link, each in away]),
+        "query": away[0][1].values.get("query"),
+        "asked": json.dumps([link.question(each) for link, each in away]),
         "shards": [link.name for link, _ in away],
         "quick": connection.quick,
     }
@@ -204,15 +202,10 @@ def _exchange(
     return found, _tuples(rows)
 
 
-def _question(
-    connection: SearchConnection, link: Link, asked: Asked, form: str, texts: dict[int, str]
-) -> dict[str, Any]:
+def _question(connection: SearchConnection, link: Link, asked: Asked, form: str) -> dict[str, Any]:
     statement, names = _numbered(asked.statement, form, asked.columns)
-    values = [asked.values[name] for name in names]
-    for place, value in enumerate(values):
-        if isinstance(value, HalfVector):
-            values[place] = texts.setdefault(id(value), "") or value.to_text()
-            texts[id(value)] = values[place]
+    # The query goes with all questions, once.
+    values = [None if name == "query" else asked.values[name] for name in names]
     transformer = Transformer(connection)
     given = transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
     types = [0 if oid >= _FIRST_OF_EXTENSIONS else oid for oid in transformer.types or ()]
@@ -221,6 +214,7 @@ def _question(
         "name": key,
         "types": types,
         "values": [None if value is None else bytes(value).decode() for value in given],
+        "query": names.index("query") + 1 if "query" in names else None,
     }
     if key not in link.prepared:
         link.prepared.add(key)

@@ -148,7 +148,8 @@ CREATE FUNCTION geosearch.put_to_shard(
     shard text,
     quick boolean,
     afresh boolean,   -- nothing is prepared
-    questions jsonb   -- name; statement, unless it is prepared; types of its parameters; their values
+    questions jsonb,  -- name; statement, unless it is prepared; types of its parameters; their values,
+    query text        -- of which that with the number "query" is this one
 )
 RETURNS text
 LANGUAGE plpgsql VOLATILE
@@ -162,7 +163,7 @@ DECLARE
 BEGIN
     FOR question IN
         SELECT * FROM jsonb_to_recordset(questions)
-            AS q (name text, statement text, types oid[], "values" text[])
+            AS q (name text, statement text, types oid[], "values" text[], query integer)
     LOOP
         IF question.statement LIKE '%;%' THEN
             RAISE invalid_parameter_value USING
@@ -184,7 +185,9 @@ BEGIN
         asked := asked || format(
             'EXECUTE %I%s', question.name,
             (
-                SELECT '(' || string_agg(quote_nullable(v.value), ', ' ORDER BY v.number) || ')'
+                SELECT '(' || string_agg(quote_nullable(
+                    CASE v.number WHEN question.query THEN put_to_shard.query ELSE v.value END
+                ), ', ' ORDER BY v.number) || ')'
                 FROM unnest(question."values") WITH ORDINALITY AS v (value, number)
             )
         );
@@ -200,18 +203,20 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.put_to_shard(text, boolean, boolean, jsonb) IS
+COMMENT ON FUNCTION geosearch.put_to_shard(text, boolean, boolean, jsonb, text) IS
     'Sends queries of the library to a shard; why not, or NULL.';
 
 CREATE FUNCTION geosearch.put_to_shards(
     asked jsonb,  -- of each: shard, afresh, questions
-    quick boolean
+    quick boolean,
+    query halfvec
 )
 RETURNS text[]
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, geosearch, public, pg_temp
 AS $$
 DECLARE
+    written CONSTANT text := query;
     each record;
     troubles text[] := '{}';
 BEGIN
@@ -222,14 +227,14 @@ BEGIN
     LOOP
         troubles := troubles || CASE
             WHEN each.name IS NULL THEN 'there is no such shard'
-            ELSE put_to_shard(each.name, quick, each.afresh, each.questions)
+            ELSE put_to_shard(each.name, quick, each.afresh, each.questions, written)
         END;
     END LOOP;
     RETURN troubles;
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.put_to_shards(jsonb, boolean) IS
+COMMENT ON FUNCTION geosearch.put_to_shards(jsonb, boolean, halfvec) IS
     'Sends queries of the library to shards; for each why not, or NULL.';
 
 CREATE FUNCTION geosearch.answers_of_shards(names text[], quick boolean) RETURNS text[]
