@@ -1,9 +1,11 @@
 """What shards cost: the same questions to a database on three servers, and to one on one.
 
 Photos all over the Earth look like their surroundings; a third lies east, a third west, each on a
-server of its own on loopback, the rest here. Asked in turns, in one run; medians. `fdw` is the
-other way to ask a shard: its foreign table in order of distance, with hnsw.ef_search an option of
-the server, and the plan PostgreSQL's own.
+server of its own on loopback, the rest here. Asked in turns, in one run; medians. `bare` is what
+the machine can do: the statements that gave the answer alone, prepared, by a thread and a
+connection to each server that gave a part of it, against that one on one server. `fdw` is the other
+way to ask a shard: its foreign table in order of distance, with hnsw.ef_search an option of the
+server, and the plan PostgreSQL's own.
 
     python benchmarks/shards.py
     python benchmarks/shards.py --rows 100000 --dimension 512
@@ -16,7 +18,8 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,13 +37,17 @@ from geosearch.database.connection import Database
 from geosearch.database.copying import copy_embeddings
 from geosearch.database.server import PrivateServer
 from geosearch.retrieval import nearest
+from geosearch.retrieval.facts import facts
 from geosearch.retrieval.filters import EVERYTHING, Filter, where
 from geosearch.retrieval.indexing import index_model
+from geosearch.retrieval.search import Search, ask
 from geosearch.shards.shard_moves import move_to_shard
 from geosearch.shards.shard_setup import add_shard
 from geosearch.sphere import unit_vectors
 
 K, RECALL = 100, 0.98
+#: Rounds before the measured ones.
+WARM = 6
 #: What a search may take, in times of that on one server.
 MOST = {"unfiltered": 1.5, "region": 1.1}
 SHARDS = {"east": (60.0, -90.0, 180.0, 90.0), "west": (-180.0, -90.0, -60.0, 90.0)}
@@ -79,7 +86,8 @@ def main() -> None:
             with Database(servers[name].url) as shard:
                 index_model(shard, 1, arguments.dimension, RECALL, K, force=True)
         index_model(sharded, 1, arguments.dimension, RECALL, K, force=True, rebuild=True)
-        measure(whole, sharded, rng, arguments.dimension, arguments.rounds)
+        shards = {name: stack.enter_context(Database(servers[name].url)) for name in SHARDS}
+        measure(whole, sharded, shards, rng, arguments.dimension, arguments.rounds)
         measure_foreign(whole, sharded, rng, arguments.dimension, arguments.rounds)
 
 
@@ -118,37 +126,78 @@ def fill(url: str, rng: np.random.Generator, rows: int, dimension: int) -> None:
 
 
 def measure(
-    whole: Database, sharded: Database, rng: np.random.Generator, dimension: int, rounds: int
+    whole: Database,
+    sharded: Database,
+    shards: dict[str, Database],
+    rng: np.random.Generator,
+    dimension: int,
+    rounds: int,
 ) -> None:
     """Each question to both, in turns."""
     asked: dict[str, Filter] = {"unfiltered": EVERYTHING}
     asked |= {name: where(bbox=box) for name, box in REGIONS.items()}
-    print(f"{'question':<14} {'one ms':>8} {'shards ms':>10} {'ratio':>6} recall and claimed")
+    print(
+        f"{'question':<14} {'one ms':>8} {'shards ms':>10} {'ratio':>6} {'bare one':>9} "
+        f"{'bare shards':>12} {'ratio':>6} recall and claimed"
+    )
     for name, passing in asked.items():
-        queries = looks(rng, rounds + 3, dimension)[2]
-        times: dict[str, list[float]] = {"whole": [], "sharded": []}
+        queries = looks(rng, rounds + WARM, dimension)[2]
+        times: dict[str, list[float]] = {}
         recalls, claimed = [], []
-        for number, query in enumerate(queries):
-            ask = {
-                "whole": partial(nearest, whole, 1, query, K, passing),
-                "sharded": partial(nearest, sharded, 1, query, K, passing),
+        with ExitStack() as stack:
+            plan = nearest(sharded, 1, queries[0], K, passing).plan
+            asking = [shards[part.name] for part in plan.shards]
+            if name == "unfiltered":  # of a region inside one shard nothing is here
+                asking.append(sharded)
+            turns: dict[str, Callable[..., Any]] = {
+                "one": partial(nearest, whole, 1, k=K, where=passing),
+                "three": partial(nearest, sharded, 1, k=K, where=passing),
+                "bare one": stack.enter_context(bare([whole], queries[0], passing)),
+                "bare three": stack.enter_context(bare(asking, queries[0], passing)),
             }
-            for which in ("whole", "sharded") if number % 2 else ("sharded", "whole"):
-                taken, found = timed(ask[which])
-                if number >= 3:
-                    times[which].append(taken)
-                if which == "sharded":
-                    truth = nearest(whole, 1, query, K, passing, exact=True)
-                    same = np.isin(found.photo_id, truth.photo_id).mean()
-                    recalls.append(float(same))
-                    claimed.append(found.plan.expected_recall or 0)
-        one, three = (statistics.median(times[which]) for which in ("whole", "sharded"))
+            for number, query in enumerate(queries):
+                for which in list(turns) if number % 2 else list(turns)[::-1]:
+                    taken, found = timed(partial(turns[which], query=query))
+                    if number >= WARM:
+                        times.setdefault(which, []).append(taken)
+                    if which == "three":
+                        truth = nearest(whole, 1, query, K, passing, exact=True)
+                        same = np.isin(found.photo_id, truth.photo_id).mean()
+                        recalls.append(float(same))
+                        claimed.append(found.plan.expected_recall or 0)
+        one, three, bare_one, bare_three = (
+            statistics.median(times[which]) for which in ("one", "three", "bare one", "bare three")
+        )
         most = MOST[name.split()[0]]
         verdict = "holds" if three <= most * one else "FAILS"
         print(
-            f"{name:<14} {one:>8.2f} {three:>10.2f} {three / one:>6.2f} {np.mean(recalls):>7.3f} "
+            f"{name:<14} {one:>8.2f} {three:>10.2f} {three / one:>6.2f} {bare_one:>9.2f} "
+            f"{bare_three:>12.2f} {bare_three / bare_one:>6.2f} {np.mean(recalls):>7.3f} "
             f"{min(claimed):>8.3f}  at most {most}: {verdict}"
         )
+
+
+@contextmanager
+def bare(
+    databases: Sequence[Database], query: NDArray[np.float32], passing: Filter
+) -> Iterator[Callable[..., None]]:
+    """What asks all databases at once for the neighbours of a query, by nothing but a statement."""
+    plans = [nearest(database, 1, query, K, passing).plan for database in databases]
+    with ExitStack() as stack, ThreadPoolExecutor(len(databases)) as threads:
+        databases = [stack.enter_context(Database(each.url)) for each in databases]
+        connections = [stack.enter_context(database.searcher()) for database in databases]
+        known = [facts(*each, 1) for each in zip(databases, connections, strict=True)]
+
+        def ask_one(place: int, query: NDArray[np.float32]) -> None:
+            search = Search(connections[place], known[place], query, K, passing)
+            ef_search = plans[place].ef_search
+            steps = search.exact() if ef_search is None else search.by_index(ef_search)
+            ask(connections[place], next(steps)).fetchall()
+
+        def ask_all(query: NDArray[np.float32]) -> None:
+            list(threads.map(partial(ask_one, query=query), range(len(databases))))
+
+        yield ask_all
 
 
 def measure_foreign(

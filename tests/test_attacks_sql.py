@@ -120,6 +120,7 @@ PARTS = (
     "country_at", "town_at", "stated_position", "leaf_condition", "leaf_setting", "leaf_plan",
     "leaf_deeper", "leaf_candidates", "circle_boxes", "join_expressions", "boxes_of",
     "boxes_in_common", "sphere_metres", "nearest_on_shards", "with_shards", "and_also",
+    "put_to_shards", "answers_of_shards",
 )  # fmt: skip
 ARGUMENTS = """
     SELECT p.oid::regproc::text, p.provariadic <> 0, p.prokind = 'a',

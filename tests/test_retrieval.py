@@ -40,7 +40,7 @@ from geosearch.retrieval.filters import (
 )
 from geosearch.retrieval.indexes import build_index, find_index, index_name
 from geosearch.retrieval.recall import check, tune
-from geosearch.retrieval.search import Search
+from geosearch.retrieval.search import Search, run
 from geosearch.sphere import great_circle_km
 from tests import rows
 from tests.rows import add_embeddings, add_model, add_photos, places, set_rule
@@ -302,7 +302,7 @@ def test_matches_behind_an_index_search_are_an_estimate(indexed: World) -> None:
 def test_even_the_first_search_of_a_connection_is_not_compiled(world: World) -> None:
     with Database(world.database.url) as fresh, fresh.searcher() as connection:
         known = facts(fresh, connection, world.model)
-        Search(connection, known, world.query(1), 5).exact()
+        run(connection, Search(connection, known, world.query(1), 5).exact())
         assert connection.execute("SHOW jit").fetchone() == ("off",)
 
 
@@ -313,7 +313,7 @@ def test_a_search_that_fails_leaves_no_settings_behind(indexed: World) -> None:
             known = facts(alone, connection, indexed.model)
             search = Search(connection, known, indexed.query(1)[:3], 5)
             with pytest.raises(psycopg.Error, match="different halfvec dimensions"):
-                search.exact()
+                run(connection, search.exact())
             assert connection.planner is None
         again = nearest(alone, indexed.model, indexed.query(1), 5)
         assert again.photo_id.tolist() == expected.photo_id.tolist()
@@ -330,7 +330,8 @@ def test_the_share_of_matching_photos_is_estimated(indexed: World) -> None:
     for condition in (Near(0, 0, 9000), BoundingBox(150, -90, -150, 90), ByAuthors("author 1")):
         with indexed.database.searcher() as connection:
             known = facts(indexed.database, connection, indexed.model)
-            met = Search(connection, known, indexed.query(1), 10, condition).exact_if_few(1)
+            search = Search(connection, known, indexed.query(1), 10, condition)
+            met = run(connection, search.exact_if_few(1))
         assert not met.complete
         assert met.share == pytest.approx(indexed.passing(condition).mean(), rel=0.5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
@@ -299,7 +300,9 @@ def test_a_reader_reads_what_is_on_shards_and_no_more(world: World) -> None:
             "UPDATE geosearch.shards SET coming = '{}'",
             "SELECT * FROM dblink('geosearch shard east search', 'SELECT 1') AS t (i int)",
             "SELECT dblink_connect('x', 'geosearch shard east')",
-            "SELECT geosearch.ask_shard('east', 'SELECT 1')",
+            "SELECT geosearch.ask_shard('east', true, 'SELECT 1')",
+            "SELECT geosearch.put_to_shard('east', true, true, '[]', NULL)",
+            "SELECT geosearch.await_shard('east', true)",
             "SELECT geosearch.call_home(ARRAY[1])",
             "SELECT geosearch.forget_leaving(1)",
             "SELECT geosearch.drop_shard(1)",
@@ -328,6 +331,98 @@ def test_what_a_reader_asks_a_shard_is_asked_as_a_reader(world: World) -> None:
             with pytest.raises(psycopg.errors.InvalidParameterValue, match="no condition"):
                 connection.execute(asked, (query, world.model, also))
     world.check_answers(1)
+
+
+PUT: LiteralString = "SELECT geosearch.put_to_shards(%s, true, NULL)"
+ANSWER: LiteralString = "SELECT geosearch.answers_of_shards('{east}', true)"
+
+
+def questions(*statements: str, values: tuple[str, ...] = ()) -> str:
+    """What the library sends to the shard east."""
+    types = [25] * len(values)
+    asked = [
+        {"name": f"q{number}", "statement": statement, "types": types, "values": values}
+        for number, statement in enumerate(statements)
+    ]
+    return json.dumps([{"shard": "east", "afresh": True, "questions": asked}])
+
+
+def test_what_the_library_asks_is_one_query_and_a_readers(world: World) -> None:
+    new_password = "ALTER ROLE CURRENT_USER PASSWORD 'x'"
+    with world.connect("reader") as connection:
+
+        def asked(statement: str, *values: str) -> object:
+            connection.execute(PUT, (questions(statement, values=values),))
+            row = connection.execute(ANSWER).fetchone()
+            return None if row is None else row[0][0]
+
+        said = "o'1 \\ \"; DROP TABLE x; -- $$ %s"
+        assert asked("SELECT $1", said) == said
+        assert str(asked("SELECT session_user")).startswith("geosearch_shard_")
+        for statement, values, refusal in (
+            (f"SELECT 1; {new_password}", (), psycopg.errors.InvalidParameterValue),
+            (new_password, (), psycopg.errors.SyntaxError),
+            ("SELECT $$", (f"$$; {new_password}; --",), psycopg.errors.SyntaxError),
+            ("SELECT '", (f"; {new_password}; --",), psycopg.errors.SyntaxError),
+            ("SELECT 1 /*", (f"*/; {new_password}; --",), psycopg.errors.SyntaxError),
+            ("DELETE FROM geosearch.photos_open", (), psycopg.errors.InsufficientPrivilege),
+            ("SELECT exif FROM geosearch.all_photos", (), psycopg.errors.InsufficientPrivilege),
+        ):
+            with pytest.raises(refusal):
+                asked(statement, *values)
+        unknown = (json.dumps([{"shard": "host=x", "questions": []}]),)
+        assert connection.execute(PUT, unknown).fetchone() == (["there is no such shard"],)
+    world.check_answers(1)
+
+
+def test_a_link_that_was_lost_is_made_anew(world: World) -> None:
+    query = world.query(4)
+    truth = nearest(world.whole, world.model, query, 20, exact=True).photo_id.tolist()
+    for _ in range(2):
+        found = nearest(world.database, world.model, query, 20, exact=True)
+        assert found.photo_id.tolist() == truth
+        with psycopg.connect(world.servers["east"].url) as connection:
+            ended = connection.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE usename LIKE 'geosearch_shard_%'"
+            ).fetchone()
+        assert ended != (0,)
+
+
+def test_a_search_that_takes_long_is_waited_for(world: World) -> None:
+    query = world.query(4)
+    truth = nearest(world.whole, world.model, query, 20, exact=True).photo_id.tolist()
+    ((ask_shard,),) = fetch(
+        world.database,
+        "SELECT pg_get_functiondef(p.oid) FROM pg_proc AS p WHERE p.proname = 'ask_shard'",
+    )
+    assert "statement_timeout = 5000" in ask_shard
+    with world.database.connection() as connection:
+        connection.execute(ask_shard.replace("= 5000", "= 100").encode())
+    try:
+        with psycopg.connect(world.servers["east"].url) as other:
+            other.execute("LOCK TABLE geosearch.photos_open")
+            ended = threading.Timer(0.6, other.rollback)
+            ended.start()
+            found = nearest(world.database, world.model, query, 20, exact=True)
+            assert ended.finished.is_set()
+        with world.connect("reader") as connection:
+            longer = "SELECT set_config('statement_timeout', '0', false)"
+            connection.execute(PUT, (questions(longer, "SELECT pg_sleep(60)::text"),))
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                connection.execute(ANSWER)
+    finally:
+        with world.database.connection() as connection:
+            connection.execute(ask_shard.encode())
+    assert found.photo_id.tolist() == truth
+
+
+def test_behind_a_pooler_nothing_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geosearch.database.connection.pooled", lambda connection: True)
+    with Database(world.database.url) as database:
+        replace(world, database=database).check_answers(2)
+        with database.searcher() as connection:
+            assert connection.links == {}
 
 
 def test_photos_on_shards_are_changed_here(world: World) -> None:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 #: recorded table for the caller.
 LENDING = {
     "add_collection(text,text)",
+    "answers_of_shards(text[],boolean)",
     "call_home(bigint[],bigint)",
     "create_embedding_table(bigint)",
     "create_token(text,bytea,timestamp with time zone)",
@@ -29,8 +30,10 @@ LENDING = {
     "delete_model(bigint)",
     "forget_tuning(bigint,bigint)",
     "list_tokens()",
-    "nearest_on_shards(halfvec,bigint,integer,text,double precision[],boolean,bigint[],boolean)",
+    "nearest_on_shards("
+    "halfvec,bigint,integer,text,double precision[],boolean,bigint[],boolean,boolean)",
     "place_reviewed(bytea,bigint,bigint)",
+    "put_to_shards(jsonb,boolean,halfvec)",
     "refresh_coverage(text)",
     "revoke_token(bigint)",
     "role_of_token(bytea)",

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
@@ -39,16 +40,30 @@ class Planner(NamedTuple):
     one_plan: bool = False
 
 
+@dataclass
+class Link:
+    """What is known of a shard's connection: the statements `prepared` on it, and its settings."""
+
+    planner: Planner | None = None
+    prepared: set[str] = field(default_factory=set)
+
+
 class SearchConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection for neighbour searches: each statement commits itself.
 
     Settings stay, and `planner` is what they were set for; None if they are the server's or
     unknown. Where it is `pooled` none may stay: the next statement may reach another backend, and
-    this one serve another program.
+    this one serve another program. `links` are those of its backend to shards, by their names; what
+    is asked on them is `quick`, or can be cancelled.
     """
 
     planner: Planner | None = None
     pooled = False
+    quick = True
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.links: dict[str, Link] = {}
 
 
 C = TypeVar("C", bound=Connection)

@@ -156,11 +156,11 @@ def of_shard(error: psycopg.Error) -> bool:
     return (error.sqlstate or "").startswith(_AWAY)
 
 
-def shard_away(error: psycopg.Error, missing: Sequence[str]) -> ShardError:
+def shard_away(error: psycopg.Error | str, missing: Sequence[str]) -> ShardError:
     """The error for shards that cannot be reached: those `missing` now, if any is."""
     which = f"the shard {', '.join(missing)} cannot be reached" if missing else "a shard was lost"
     return ShardError(
-        f"{which}: {_words(error)}",
+        f"{which}: {error if isinstance(error, str) else _words(error)}",
         "Start its server (geosearch shards list shows which), or give `partial`, or set "
         "GEOSEARCH_PARTIAL=yes, for what the others hold.",
     )

@@ -48,7 +48,8 @@ def explain(
             share = plan.matches / max(known.total, 1)
             reach = references.reach(connection)
             _, leaves = part_plan(connection, known, k, share, share, reach)
-        lines = Search(connection, known, query, k, references).explain(plan.ef_search, leaves)
+        search = Search(connection, known, query, k, references)
+        lines = search.explain(connection, plan.ef_search, leaves)
     return Explanation(found.plan, tuple(map(_shortened, lines)), len(found))
 
 

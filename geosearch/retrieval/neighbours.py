@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, Self
 
 import numpy as np
@@ -13,10 +14,10 @@ from psycopg.types.json import Jsonb
 from geosearch.arguments import check_range
 from geosearch.database.connection import Database, SearchConnection
 from geosearch.database.embedding_tables import ESTIMATED
-from geosearch.errors import InputError
+from geosearch.errors import InputError, NotFoundError
 from geosearch.json_record import Record
-from geosearch.retrieval.facts import Facts, with_facts
-from geosearch.retrieval.filters import EVERYTHING, Filter
+from geosearch.retrieval.facts import Asks, Facts, ShardFacts, facts, with_facts
+from geosearch.retrieval.filters import EVERYTHING, Filter, Photos
 from geosearch.retrieval.plan import (
     LeafPlan,
     Plan,
@@ -28,7 +29,9 @@ from geosearch.retrieval.plan import (
     leaf_deeper,
     part_plan,
 )
-from geosearch.retrieval.search import Compared, Rows, Search
+from geosearch.retrieval.reach import Reach
+from geosearch.retrieval.search import Compared, Rows, Search, Steps, run
+from geosearch.retrieval.shard_search import AwayError, ShardLink, search_together
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
 #: The reason for an exact search that is not the plan's own choice.
@@ -239,27 +242,48 @@ def nearest(
                     "Embed the query with the same model.",
                 )
             references = where.of_references
-            found = _nearest_open(
+            compiled = references.compile(connection)
+
+            def found_here() -> Steps[Neighbours]:
+                search = Search(connection, known, query, k, references, compiled=compiled)
+                found = yield from _nearest_open(
+                    connection, search, known, k, references, exact, reach
+                )
+                private = _admitted(connection, known, where)
+                more = (*private, *([ESTIMATED] if where.includes_estimated else []))
+                if more:
+                    there = Search(
+                        connection, known, query, k, references, shelves=more, compiled=compiled
+                    )
+                    compared = yield from there.exact()
+                    kind = "private or estimated" if ESTIMATED in more else "private"
+                    found = _merge(found, compared, sum(private.values()), k, kind)
+                return found
+
+            def found_there(link: ShardLink) -> Steps[Neighbours | None]:
+                try:
+                    its = facts(database, link, model_id, shard=link.name)
+                except NotFoundError:  # nothing has moved there since the model came
+                    return None
+                search = Search(connection, its, query, k, counting, compiled=counted)
+                return (yield from _nearest_open(link, search, its, k, counting, exact, reach))
+
+            reach = cache(partial(references.reach, connection))
+            touched = _touched(known.shards, reach) if known.shards else []
+            if not touched:
+                return run(connection, found_here())
+            counting, counted = references, compiled
+            if known.moving:
+                counting = references & ~Photos(*known.moving)
+                counted = counting.compile(connection)
+            links = {shard: ShardLink(connection, shard.name, known.watch) for shard in touched}
+            found, parts = search_together(
                 connection,
-                Search(connection, known, query, k, references),
-                known,
-                k,
-                references,
-                exact,
+                found_here(),
+                {link: found_there(link) for link in links.values()},
+                partial=database.partial,
             )
-            private = _admitted(connection, known, where)
-            more = (*private, *([ESTIMATED] if where.includes_estimated else []))
-            if more:
-                there = Search(connection, known, query, k, references, shelves=more)
-                kind = "private or estimated" if ESTIMATED in more else "private"
-                found = _merge(found, there.exact(), sum(private.values()), k, kind)
-            # Last: photos that have just moved to a shard are met twice then, and not never; facts
-            # that have changed say so.
-            if known.sharded:
-                elsewhere = Search(connection, known, query, k, references)
-                asked = elsewhere.on_shards(exact=exact, partial=database.partial)
-                found = _with_shards(found, asked, k)
-            return found
+            return _with_shards(found, {shard: parts[links[shard]] for shard in touched}, k)
 
         return with_facts(database, connection, model_id, search)
 
@@ -269,42 +293,59 @@ def check_k(k: int) -> None:
     check_range("k", k, 1, MAX_EF_SEARCH)
 
 
+def _touched(shards: Sequence[ShardFacts], reach: Callable[[], Reach]) -> list[ShardFacts]:
+    """The shards that may have photos so far."""
+    places = reach().places
+    return [
+        shard
+        for shard in shards
+        if places is None
+        or any(
+            box[0] <= shard.box[2]
+            and box[2] >= shard.box[0]
+            and box[1] <= shard.box[3]
+            and box[3] >= shard.box[1]
+            for box in places
+        )
+    ]
+
+
 def _nearest_open(
-    connection: SearchConnection,
+    connection: Asks,
     search: Search,
     known: Facts,
     k: int,
     where: Filter,
     exact: bool,
-) -> Neighbours:
-    """Of the public collections, all that `search` is over."""
+    reach: Callable[[], Reach],
+) -> Steps[Neighbours]:
+    """Of the public collections, all that `search` is over; plans are asked of `connection`."""
     if exact:
-        return _exactly(search, known, ASKED_FOR)
+        return (yield from _exactly(search, known, ASKED_FOR))
     if known.index is None:
-        return _exactly(search, known, "the model has no index")
+        return (yield from _exactly(search, known, "the model has no index"))
     leaves: LeafPlan | None = None
     if where == EVERYTHING:
         plan = index_plan(connection, known, k)
     elif not where.selects:
         plan = index_plan(connection, known, k, share=1.0, likes=1.0)
     else:
-        compared = search.exact_if_few(few_enough(connection, known, k))
+        compared = yield from search.exact_if_few(few_enough(connection, known, k))
         if compared.complete:
             reason = "few matching photos: all were compared"
             return exact_neighbours(compared, known.total, reason)
         share = max(compared.share or 0.0, compared.matches / max(known.total, 1))
         # Unless most pass, photos like the query may be just those that do, or none of them.
-        likes = share if share >= known.most else search.likes()
+        likes = share if share >= known.most else (yield from search.likes())
         if known.leaves:
-            reach = where.reach(connection)
-            plan, leaves = part_plan(connection, known, k, share, likes, reach)
+            plan, leaves = part_plan(connection, known, k, share, likes, reach())
         else:
             plan = index_plan(connection, known, k, share, likes)
     if isinstance(plan, str):
         short = plan
     else:
         assert plan.ef_search is not None
-        rows = search.by_index(plan.ef_search)
+        rows = yield from search.by_index(plan.ef_search)
         if len(rows) < k:
             short = f"the index gave {len(rows)} of {k}"
         else:
@@ -315,24 +356,24 @@ def _nearest_open(
                 return _collect(rows, plan)
             short = f"the index gave recall {recall:.3f}"
     if leaves is not None:
-        found = _by_leaves(connection, search, known, leaves, k)
+        found = yield from _by_leaves(connection, search, known, leaves, k)
         if found is not None:
             return found
         short = "leaves would have to be searched deeper than pays"
     elif isinstance(plan, str):
-        return _exactly(search, known, plan)
-    return _exactly(search, known, f"{short}, so all matching photos were compared")
+        return (yield from _exactly(search, known, plan))
+    return (yield from _exactly(search, known, f"{short}, so all matching photos were compared"))
 
 
 def _by_leaves(
-    connection: SearchConnection, search: Search, known: Facts, planned: LeafPlan, k: int
-) -> Neighbours | None:
+    connection: Asks, search: Search, known: Facts, planned: LeafPlan, k: int
+) -> Steps[Neighbours | None]:
     """None if the leaves hold fewer than `k`, or would have to be searched deeper than pays."""
     again: LeafPlan | None = planned
     rows: Rows = ()
     recall, scanned = 1.0, 0
     while again is not None:
-        rows, rank, short = search.by_leaves(again, rows)
+        rows, rank, short = yield from search.by_leaves(again, rows)
         scanned += len(again.conditions) * again.rank
         if rank:
             found, _ = found_recall(connection, known, again.tuning, again.ef_search, rank)
@@ -374,8 +415,9 @@ def _merge(public: Neighbours, private: Compared, total: int, k: int, kind: str)
     of the public.
     """
     plan = public.plan
-    return _collect(
-        _nearest_of(public, [row[:5] for row in private.rows], k),
+    return _nearest_of(
+        [public, _collect([row[:5] for row in private.rows], plan)],
+        k,
         replace(
             plan,
             strategy="exact" if plan.strategy == "empty" and private.matches else plan.strategy,
@@ -387,60 +429,66 @@ def _merge(public: Neighbours, private: Compared, total: int, k: int, kind: str)
     )
 
 
-def _with_shards(here: Neighbours, asked: Rows, k: int) -> Neighbours:
+def _with_shards(
+    here: Neighbours, there: Mapping[ShardFacts, Neighbours | AwayError | None], k: int
+) -> Neighbours:
     """The nearest of those here and those that shards have found; the least recall of all."""
-    parts = {
-        row[0]: ShardPart(
-            row[0],
-            row[4] or (None if row[2] else "empty"),
-            row[5] if row[8] else None if row[2] else 1.0,
-            row[6] or 0,
-            row[7],
-            row[2],
-            row[1] if row[2] else None,
-        )
-        for row in asked
-    }
     plan = here.plan
-    answered = [part for part in parts.values() if part.trouble is None]
-    recalls = [plan.expected_recall, *(part.expected_recall for part in answered)]
-    by_index = any(part.strategy in ("ann", "leaves") for part in answered)
-    found = [row[8:13] for row in asked if row[8] is not None]
+    found = [each for each in there.values() if isinstance(each, Neighbours)]
+    plans = [plan, *(each.plan for each in found)]
+    recalls = [each.expected_recall for each in plans]
+    # By an index, if any was; exactly, if any had something to compare.
+    strategies = {each.strategy for each in plans}
+    strategy = next(each for each in ("ann", "leaves", "exact", "empty") if each in strategies)
+    parts = [_part(shard, each) for shard, each in there.items() if each is not None]
     said = (
-        f"shard {part.name}: {part.strategy}"
-        if part.trouble is None
-        else f"the shard {part.name} is missing"
-        for part in parts.values()
+        f"the shard {part.name} is missing"
+        if part.trouble
+        else f"shard {part.name}: {part.strategy}"
+        for part in parts
     )
-    return _collect(
-        _nearest_of(here, found, k),
+    return _nearest_of(
+        [here, *found],
+        k,
         replace(
             plan,
-            strategy="ann"
-            if by_index
-            else "exact"
-            if found and plan.strategy == "empty"
-            else plan.strategy,
+            strategy=strategy,
             reason="; ".join([plan.reason, *said]),
-            total=plan.total + sum({row[0]: row[3] or 0 for row in asked}.values()),
-            matches=plan.matches + sum(part.matches for part in answered),
-            matches_exact=plan.matches_exact and not by_index,
+            total=sum(each.total for each in plans),
+            matches=sum(each.matches for each in plans),
+            matches_exact=all(each.matches_exact for each in plans),
             expected_recall=None if None in recalls else min(map(float, recalls)),  # type: ignore[arg-type]
-            truncated=plan.truncated or len(answered) < len(parts),
-            shards=tuple(parts.values()),
+            truncated=plan.truncated or len(found) < len(parts),
+            shards=tuple(parts),
         ),
     )
 
 
-def _nearest_of(found: Neighbours, more: Rows, k: int) -> Rows:
-    """The nearest of those found and of more rows."""
-    columns = (found.photo_id, found.uri, found.lat, found.lon, found.distance)
-    rows = [*zip(*(list(column) for column in columns), strict=True), *more]
-    return sorted(rows, key=lambda row: (row[4], row[0]))[:k]
+def _part(shard: ShardFacts, found: Neighbours | AwayError) -> ShardPart:
+    if isinstance(found, AwayError):
+        return ShardPart(shard.name, None, None, 0, None, found.trouble, shard.extent)
+    plan = found.plan
+    return ShardPart(shard.name, plan.strategy, plan.expected_recall, plan.matches, plan.reason)
 
 
-def _exactly(search: Search, known: Facts, reason: str) -> Neighbours:
-    return exact_neighbours(search.exact(), known.total, reason)
+def _nearest_of(parts: Sequence[Neighbours], k: int, plan: Plan) -> Neighbours:
+    """The nearest of all parts, of at most `k` each, together."""
+    parts = [part for part in parts if len(part)] or parts[:1]
+    if len(parts) == 1:
+        return replace(parts[0], plan=plan)
+    every = Neighbours(
+        np.concatenate([part.photo_id for part in parts]),
+        tuple(uri for part in parts for uri in part.uri),
+        np.concatenate([part.lat for part in parts]),
+        np.concatenate([part.lon for part in parts]),
+        np.concatenate([part.distance for part in parts]),
+        plan,
+    )
+    return every._chosen(np.lexsort((every.photo_id, every.distance))[:k])
+
+
+def _exactly(search: Search, known: Facts, reason: str) -> Steps[Neighbours]:
+    return exact_neighbours((yield from search.exact()), known.total, reason)
 
 
 def exact_neighbours(compared: Compared, total: int, reason: str) -> Neighbours:

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, LiteralString, NamedTuple
 
-from geosearch.database.connection import Connection
 from geosearch.json_record import Record
-from geosearch.retrieval.facts import Facts
+from geosearch.retrieval.facts import Asks, Facts
 from geosearch.retrieval.reach import Reach
 
 Strategy = Literal["exact", "ann", "leaves", "empty", "none"]
@@ -81,14 +80,14 @@ def exact_plan(total: int, matches: int, reason: str) -> Plan:
     )
 
 
-def few_enough(connection: Connection, known: Facts, k: int) -> int:
+def few_enough(connection: Asks, known: Facts, k: int) -> int:
     """Up to so many matching photos are compared before an index search is thought of."""
     (few,) = _decided(connection, known, "SELECT geosearch.few_enough(%s, %s)", known.tuning, k)
     return int(few)
 
 
 def index_plan(
-    connection: Connection,
+    connection: Asks,
     known: Facts,
     k: int,
     share: float | None = None,
@@ -124,7 +123,7 @@ def _index_plan(
     )
 
 
-def index_pays(connection: Connection, rows: int, k: int) -> bool:
+def index_pays(connection: Asks, rows: int, k: int) -> bool:
     """Whether an index over so many rows would be taken for `k` neighbours of all photos."""
     row = connection.execute(_INDEX_PLAN, (None, rows, k, None, None)).fetchone()
     return row is not None and row[0] is not None
@@ -149,7 +148,7 @@ class LeafPlan(NamedTuple):
 
 
 def part_plan(
-    connection: Connection, known: Facts, k: int, share: float, likes: float, reach: Reach
+    connection: Asks, known: Facts, k: int, share: float, likes: float, reach: Reach
 ) -> tuple[Plan | str, LeafPlan | None]:
     """As `index_plan`, for what passes a filter that reaches so far; and how leaves are searched.
 
@@ -186,7 +185,7 @@ geosearch.index_plan(
 
 
 def leaf_deeper(
-    connection: Connection, known: Facts, plan: LeafPlan, short: list[int]
+    connection: Asks, known: Facts, plan: LeafPlan, short: list[int]
 ) -> LeafPlan | None:
     """How those leaves (numbers from 1) are searched again that were not searched deep enough."""
     asked = (known.tuning, plan.tuning, plan.matches, len(short), plan.rank)
@@ -199,7 +198,7 @@ def leaf_deeper(
 
 
 def found_recall(
-    connection: Connection, known: Facts, tuning: int | None, ef_search: int, rank: int
+    connection: Asks, known: Facts, tuning: int | None, ef_search: int, rank: int
 ) -> tuple[float | None, bool]:
     """The recall of an index search whose last neighbour stood at `rank`, and if it is enough.
 
@@ -212,7 +211,7 @@ def found_recall(
 
 
 def _decided(
-    connection: Connection, known: Facts, statement: LiteralString, *asked: Any
+    connection: Asks, known: Facts, statement: LiteralString, *asked: Any
 ) -> tuple[Any, ...]:
     key = (statement, *asked)
     if key not in known.decided:

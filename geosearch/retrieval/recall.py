@@ -25,7 +25,7 @@ from geosearch.retrieval.facts import Facts, facts, forget
 from geosearch.retrieval.filters import EVERYTHING, BoundingBox, Filter, Near
 from geosearch.retrieval.leaves import LEAF_OPTIONS, Leaf, find_leaves
 from geosearch.retrieval.neighbours import check_k, nearest
-from geosearch.retrieval.search import Search
+from geosearch.retrieval.search import Search, run
 from geosearch.retrieval.tuning import (
     EF_SEARCHES,
     MAX_EF_SEARCH,
@@ -350,7 +350,8 @@ def _index_curve(
     def find(index: int, ef_search: int) -> list[float]:
         query, own = sample.embedding[index], sample.photo_id[index]
         with database.searcher() as connection:
-            rows = Search(connection, known, query, ef_search).by_index(ef_search)
+            search = Search(connection, known, query, ef_search)
+            rows = run(connection, search.by_index(ef_search))
         # The query is stored too, and finds itself: not a neighbour.
         return [row[4] for row in rows if row[0] != own]
 
@@ -378,7 +379,7 @@ def _searches_of_leaves(
         query, own = sample.embedding[index], sample.photo_id[index]
         with database.searcher() as connection:
             search = Search(connection, known, query, ef_search)
-            rows = search.of_leaf(leaf.condition, ef_search, ef_search)
+            rows = run(connection, search.of_leaf(leaf.condition, ef_search, ef_search))
         return [distance for key, distance in rows if key != own]
 
     for of, group in groupby(
@@ -447,9 +448,9 @@ def _exact_cost(database: Database, known: Facts, sample: _Sample) -> tuple[floa
             circle = _circle(database, known, sample, index, wanted)
             with database.searcher() as connection:
                 search = Search(connection, known, sample.embedding[index], 10, _box(circle))
-                search.exact()
+                run(connection, search.exact())
                 started = time.perf_counter()
-                matches.append(search.exact().matches)
+                matches.append(run(connection, search.exact()).matches)
                 taken.append(1000 * (time.perf_counter() - started))
         times.append(_typical(taken))
         sizes.append(float(np.mean(matches)))

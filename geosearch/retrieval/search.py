@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector
-from psycopg import ClientCursor, sql
+from psycopg import Cursor, sql
 
 from geosearch.database.connection import Planner, SearchConnection
 from geosearch.database.embedding_tables import OPEN, embeddings_on, photos_on
@@ -22,6 +23,22 @@ from geosearch.retrieval.plan import LeafPlan
 
 #: id, uri, latitude, longitude, distance
 Rows = Sequence[tuple[Any, ...]]
+
+T = TypeVar("T")
+
+
+class Asked(NamedTuple):
+    """A statement, what it is planned for, and the number of its columns."""
+
+    statement: str
+    values: dict[str, Any]
+    planner: Planner
+    columns: int
+
+
+#: Work that asks one statement after the other, and is sent the rows of each: here by `run`, on
+#: several servers at once by `shard_search`.
+Steps: TypeAlias = Generator[Asked, Rows, T]
 
 
 @dataclass(frozen=True)
@@ -163,14 +180,6 @@ ORDER BY n.distance, n.photo_id
 
 _PROBE = "SELECT count(*) FILTER (WHERE {condition}) {watch} FROM ({candidates}) AS found"
 
-_ON_SHARDS = """
-SELECT s.shard, ST_AsText(s.extent, 5), s.trouble, s.total, s.strategy, s.expected_recall,
-    s.matches, s.reason, s.photo_id, s.uri, ST_Y(s.geom), ST_X(s.geom), s.distance {watch}
-FROM geosearch.nearest_on_shards(
-    %(query)s, {model}, {k}, %(also)s, %(boxes)s, %(exact)s, geosearch.hidden_on(), %(partial)s
-) AS s
-"""
-
 # The choice was made in the plan; every other access path sorts. What is switched off counts as
 # very expensive, which would have every query compiled: a fifth of a second each.
 _SETTINGS = """
@@ -187,9 +196,10 @@ _EF_SEARCH = "SELECT set_config('hnsw.ef_search', %(ef_search)s, %(local)s)"
 
 
 class Search:
-    """One query (D,) for `k` neighbours among the photos that pass `where`, on one connection.
+    """One query (D,) for `k` neighbours among the photos that pass `where`, as steps for `run`.
 
-    Only the open shelf has an index: of others, `exact` alone is to be asked.
+    Only the open shelf has an index: of others, `exact` alone is to be asked. `compiled` is what
+    `where` compiled to before.
 
     Raises
     ------
@@ -206,30 +216,30 @@ class Search:
         where: Filter = EVERYTHING,
         *,
         shelves: tuple[int, ...] = (OPEN,),
+        compiled: tuple[sql.Composable, dict[str, Any]] | None = None,
     ) -> None:
-        self._connection, self._known = connection, known
+        self._known = known
         self._where = where
-        self._condition, self._values = where.compile(connection)
-        self._values["query"] = HalfVector(query)
+        condition, values = compiled or where.compile(connection)
+        self._values = values | {"query": HalfVector(query)}
         self._quantized = known.index is not None and known.index.quantized
         order = _order(len(query), self._quantized)
         self._parts = {
             "table": _table(known.model_id, shelves),
             "photos": _photos(shelves),
-            "condition": _text(self._condition),
+            "condition": _text(condition),
             "order": order,
             "leaf_order": f"embedding::halfvec({len(query)}) <#> %(query)s",
             "place": "embedding <=> %(query)s" if self._quantized else order,
             "k": str(int(k)),
-            "model": str(int(known.model_id)),
             "watch": f", {known.watch}",
         }
 
-    def exact(self) -> Compared:
+    def exact(self) -> Steps[Compared]:
         """All matching photos."""
-        return self._compared(self._fetch(self._exact_statement(), Planner()))
+        return self._compared((yield from self._fetch(self._exact_statement(), Planner(), 6)))
 
-    def exact_if_few(self, few: int) -> Compared:
+    def exact_if_few(self, few: int) -> Steps[Compared]:
         """All matching photos, if a sample says that they are at most `few`.
 
         If it says that they are more, none are compared; if they turn out to be over twice as
@@ -242,7 +252,8 @@ class Search:
         share = self._places_that_may_pass()
         if share * total <= few:
             # Where they are says enough, and the table need not be sampled.
-            met = self._compared(self._fetch(self._exact_statement(_LIMIT), planner))
+            statement = self._exact_statement(_LIMIT)
+            met = self._compared((yield from self._fetch(statement, planner, 6)))
             return replace(met, complete=met.matches < bound)
         if self._where.decided_by_places:
             return Compared([], 0, complete=False, share=share)
@@ -253,7 +264,7 @@ class Search:
             sampled=self._format(_SAMPLED, percent=repr(100 * sampled)),
             exact=self._exact_statement(_LIMIT_BY_SAMPLE, watch=""),
         )
-        found = self._fetch(statement, planner)
+        found = yield from self._fetch(statement, planner, 7)
         passing = int(found[0][0])
         met = self._compared([row[1:] for row in found])
         return replace(
@@ -262,17 +273,21 @@ class Search:
             share=min(1.0, passing / (sampled * total)),
         )
 
-    def by_index(self, ef_search: int) -> list[tuple[Any, ...]]:
+    def by_index(self, ef_search: int) -> Steps[Rows]:
         """Rows found by the index, each with its rank among all photos, from 1.
 
         Without a filter the first k; with one, those that pass among the first `ef_search`.
         """
-        rows = self._fetch(self._index_statement(ef_search), Planner(ef_search, one_plan=True))
+        planner = Planner(ef_search, one_plan=True)
+        statement = self._index_statement(ef_search)
         if self._ranked:
-            return rows
+            return (yield from self._fetch(statement, planner, 6))
+        rows = yield from self._fetch(statement, planner, 5)
         return [(*row, rank) for rank, row in enumerate(rows, start=1)]
 
-    def by_leaves(self, plan: LeafPlan, met: Rows = ()) -> tuple[Rows, int | None, list[int]]:
+    def by_leaves(
+        self, plan: LeafPlan, met: Rows = ()
+    ) -> Steps[tuple[Rows, int | None, list[int]]]:
         """The nearest that pass of the first candidates of leaves, and of those `met` before.
 
         The deepest rank that one of them has in its leaf; and the leaves, by their numbers from 1,
@@ -280,40 +295,30 @@ class Search:
         """
         self._values |= {"met": [row[0] for row in met], "met_distances": [row[4] for row in met]}
         planner = Planner(plan.ef_search, one_plan=True)
-        rows = self._fetch(self._leaf_statement(plan), planner)
+        rows = yield from self._fetch(self._leaf_statement(plan), planner, 7)
         *_, rank, short = rows[0]
         return [row[:5] for row in rows if row[0] is not None], rank, short or []
 
-    def of_leaf(self, condition: str, rank: int, ef_search: int) -> list[tuple[int, float]]:
+    def of_leaf(self, condition: str, rank: int, ef_search: int) -> Steps[list[tuple[int, float]]]:
         """Ids and distances of the first `rank` photos that one leaf finds."""
         statement = "SELECT photo_id, distance {watch} FROM {leaf} AS leaf"
-        rows = self._fetch(
+        rows = yield from self._fetch(
             self._format(statement, leaf=self._leaf(1, condition, rank)),
             Planner(ef_search, one_plan=True),
+            2,
         )
         return [(int(key), float(distance)) for key, distance in rows]
 
-    def on_shards(self, *, exact: bool, partial: bool) -> Rows:
-        """What the shards find that the filter may reach: shard, extent, trouble, total, strategy,
-        recall, matches, reason, and then a neighbour.
-        """
-        also = None
-        if self._where != EVERYTHING:  # asked over there as text, with the values in it
-            text = self._parts["condition"].encode()
-            also = ClientCursor(self._connection).mogrify(text, self._values)
-        places = self._where.reach(self._connection).places
-        boxes = None if places is None else [list(box) for box in places]
-        self._values |= {"also": also, "boxes": boxes, "exact": exact, "partial": partial}
-        return self._fetch(self._format(_ON_SHARDS), Planner())
-
-    def likes(self) -> float:
+    def likes(self) -> Steps[float]:
         """Share of the photos most like the query that pass the filter."""
         probe = self._known.probe
         statement = self._format(_PROBE, candidates=self._candidates(probe))
-        ((passing,),) = self._fetch(statement, Planner(probe, one_plan=True))
+        ((passing,),) = yield from self._fetch(statement, Planner(probe, one_plan=True), 1)
         return float(passing / probe)
 
-    def explain(self, ef_search: int | None, leaves: LeafPlan | None = None) -> list[str]:
+    def explain(
+        self, connection: SearchConnection, ef_search: int | None, leaves: LeafPlan | None = None
+    ) -> list[str]:
         """PostgreSQL's plan, run and timed, by the index at this setting, leaves, or exactly."""
         if leaves is not None:
             self._values |= {"met": [], "met_distances": []}
@@ -324,7 +329,8 @@ class Search:
             statement = self._index_statement(ef_search)
         explained = "EXPLAIN (ANALYZE, BUFFERS) " + statement
         planner = Planner(ef_search, one_plan=ef_search is not None)
-        return [str(line) for (line,) in self._run(explained, planner, prepare=False)]
+        asked = Asked(explained, self._values, planner, 1)
+        return [str(line) for (line,) in ask(connection, asked, prepare=False).fetchall()]
 
     @property
     def _ranked(self) -> bool:
@@ -365,44 +371,73 @@ class Search:
     def _compared(rows: Rows) -> Compared:
         return Compared([row for row in rows if row[0] is not None], int(rows[0][5]))
 
-    def _fetch(self, statement: str, planner: Planner) -> list[tuple[Any, ...]]:
-        """Rows of a statement, which says in its last column whether the facts are still true."""
-        rows = self._run(statement, planner)
-        watch = f"SELECT {self._known.watch}".encode()
-        asked = rows or self._connection.execute(watch, prepare=True).fetchall()
+    def _fetch(self, statement: str, planner: Planner, columns: int) -> Steps[Rows]:
+        """Rows of a statement, of which one more column says whether the facts are still true."""
+        rows = yield Asked(statement, self._values, planner, columns + 1)
+        asked = rows or (yield Asked(f"SELECT {self._known.watch}", {}, planner, 1))
         if not asked[0][-1]:
             raise ChangedError
         return [row[:-1] for row in rows]
 
-    def _run(
-        self, statement: str, planner: Planner, *, prepare: bool = True
-    ) -> list[tuple[Any, ...]]:
-        """Rows of a statement, prepared: parsing and planning cost as much as a small search.
 
-        In one round trip with the settings it needs, where the last one had others; behind a pooler
-        always, and then they end with it: what is sent in one round trip is one transaction.
-        """
-        connection = self._connection
-        if connection.planner == planner:
-            return connection.execute(
-                statement.encode(), self._values, prepare=prepare, binary=True
-            ).fetchall()
-        before = connection.planner
-        by_index_again = before is not None and None not in (before.ef_search, planner.ef_search)
-        settings = {
-            "ef_search": str(planner.ef_search or self._known.probe),
-            "others": "on" if planner.ef_search is None else "off",
-            "mode": "force_generic_plan" if planner.one_plan else "auto",
-            "local": connection.pooled,
-        }
+def run(connection: SearchConnection, steps: Steps[T]) -> T:
+    """What the steps come to, asked one by one."""
+    try:
+        asked = next(steps)
+        while True:
+            asked = steps.send(ask(connection, asked).fetchall())
+    except StopIteration as end:
+        return cast("T", end.value)
+
+
+def ask(
+    connection: SearchConnection, asked: Asked, *, prepare: bool = True
+) -> Cursor[tuple[Any, ...]]:
+    """A statement, prepared: parsing and planning cost as much as a small search.
+
+    In one round trip with the settings it needs, where the last one had others; behind a pooler
+    always, and then they end with it: what is sent in one round trip is one transaction.
+    """
+    with nullcontext() if connection.planner == asked.planner else connection.pipeline():
+        cursor = send(connection, asked, prepare=prepare)
+    has_run(connection, asked)
+    return cursor
+
+
+def send(
+    connection: SearchConnection, asked: Asked, *, prepare: bool = True
+) -> Cursor[tuple[Any, ...]]:
+    """A statement, behind settings where it needs others: then within a pipeline.
+
+    After the pipeline, `has_run` is to be told.
+    """
+    settings = settings_of(connection.planner, asked.planner)
+    if settings is not None:
         connection.planner = None  # should this fail
-        with connection.pipeline():
-            connection.execute(_EF_SEARCH if by_index_again else _SETTINGS, settings, prepare=True)
-            cursor = connection.execute(
-                statement.encode(), self._values, prepare=prepare, binary=True
-            )
-        connection.planner = None if connection.pooled else planner
-        return cursor.fetchall()
+        local = {"local": connection.pooled}
+        connection.execute(settings.statement.encode(), settings.values | local, prepare=True)
+    return connection.execute(asked.statement.encode(), asked.values, prepare=prepare, binary=True)
+
+
+def has_run(connection: SearchConnection, asked: Asked) -> None:
+    """A statement that was sent came back: what it was planned for still holds."""
+    connection.planner = None if connection.pooled else asked.planner
+
+
+def settings_of(before: Planner | None, planner: Planner) -> Asked | None:
+    """What sets a connection up for statements like this; None where it is, as they were last."""
+    if before == planner:
+        return None
+    by_index_again = before is not None and None not in (before.ef_search, planner.ef_search)
+    values = {
+        "ef_search": str(planner.ef_search or 40),
+        "others": "on" if planner.ef_search is None else "off",
+        "mode": "force_generic_plan" if planner.one_plan else "auto",
+        "local": False,
+    }
+    if by_index_again:
+        return Asked(_EF_SEARCH, values, planner, 1)
+    return Asked(_SETTINGS, values, planner, 7)
 
 
 @lru_cache(maxsize=64)

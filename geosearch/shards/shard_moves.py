@@ -151,6 +151,7 @@ def _announce(database: Database, key: int, where: Filter, batch: int) -> int:
             ).format(page),
             values | {"page": batch, "shard": key},
         ).fetchone()
+        connection.execute("UPDATE geosearch.shelf_changes SET number = number + 1")
     return int(row[0]) if row else 0
 
 

@@ -29,7 +29,13 @@ from geosearch.shards.shard_rows import (
 #: A name is part of the name of a server, and of commands.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 #: Of connections from one server to the other: one that hangs is given up, and rows come in pages.
-_LIMITS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "keepalives_idle": "30"}
+_LIMITS = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "30000",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
 _PAGES = {"fetch_size": "5000", "batch_size": "500", "async_capable": "true"}
 
 

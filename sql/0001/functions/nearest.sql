@@ -353,6 +353,12 @@ BEGIN
         by_index
     );
 
+    IF EXISTS (SELECT FROM shards) THEN
+        PERFORM FROM nearest_on_shards(
+            query, id, k, nullif(literal_condition(wanted), 'true'), filter_places(wanted), exact,
+            hidden_on(), wants_part(), ahead => true
+        );
+    END IF;
     IF coalesce(exact, false) THEN
         reason := 'exact search was asked for';
     ELSIF known.index_name IS NULL THEN

@@ -67,25 +67,41 @@ $$;
 COMMENT ON FUNCTION geosearch.literal_condition(geosearch.photo_filter) IS
     'As filter_condition, with the values written out.';
 
--- A connection of this session to a shard, on which a question is on its way; or why not.
-CREATE FUNCTION geosearch.ask_shard(shard text, question text) RETURNS text
+-- Connections of this session to a shard. That for quick questions is waited for so that nothing can
+-- cancel it, which takes no time, where the other is looked at every millisecond; and so its questions
+-- are given up by the shard when they take long.
+CREATE FUNCTION geosearch.shard_link(shard text, quick boolean) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN geosearch.shard_server(shard) || CASE WHEN quick THEN ' quick' ELSE '' END;
+
+COMMENT ON FUNCTION geosearch.shard_link(text, boolean) IS
+    'Name of a connection to a shard.';
+
+-- A connection on which questions are on their way; or why not. The limit is set before each, as one of
+-- them may set another.
+CREATE FUNCTION geosearch.ask_shard(shard text, quick boolean, VARIADIC questions text[])
+RETURNS text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, geosearch, public, pg_temp
 SET client_min_messages = error
 AS $$
 DECLARE
-    link CONSTANT text := shard_server(shard);
+    link CONSTANT text := shard_link(shard, quick);
+    asked CONSTANT text := (
+        SELECT string_agg(CASE WHEN quick THEN 'SET statement_timeout = 5000; ' ELSE '' END || q, '; ')
+        FROM unnest(questions) AS q
+    );
     said text;
 BEGIN
     IF link = ANY (coalesce(dblink_get_connections(), '{}')) THEN
         -- One that was left in the middle of a question takes no other.
-        IF dblink_is_busy(link) = 0 AND dblink_send_query(link, question) = 1 THEN
+        IF dblink_is_busy(link) = 0 AND dblink_send_query(link, asked) = 1 THEN
             RETURN NULL;
         END IF;
         PERFORM dblink_disconnect(link);
     END IF;
-    PERFORM dblink_connect(link, link || ' search');
-    IF dblink_send_query(link, question) = 1 THEN
+    PERFORM dblink_connect(link, shard_server(shard) || ' search');
+    IF dblink_send_query(link, asked) = 1 THEN
         RETURN NULL;
     END IF;
     RETURN dblink_error_message(link);
@@ -97,8 +113,157 @@ EXCEPTION
 END
 $$;
 
-COMMENT ON FUNCTION geosearch.ask_shard(text, text) IS
-    'Sends a question to a shard; why not, or NULL.';
+COMMENT ON FUNCTION geosearch.ask_shard(text, boolean, text[]) IS
+    'Sends questions to a shard; why not, or NULL.';
+
+CREATE FUNCTION geosearch.await_shard(shard text, quick boolean) RETURNS text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    link CONSTANT text := shard_link(shard, quick);
+    read record;
+    answer text;
+BEGIN
+    LOOP
+        WHILE NOT quick AND dblink_is_busy(link) = 1 LOOP
+            PERFORM pg_sleep(0.0005);  -- in which it can be cancelled
+        END LOOP;
+        SELECT r.answer INTO read FROM dblink_get_result(link) AS r (answer text);
+        IF NOT FOUND THEN
+            RETURN answer;
+        END IF;
+        answer := read.answer;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.await_shard(text, boolean) IS
+    'What a shard answers: one text, of several questions to the last.';
+
+-- For the library, which searches shards by the statements that it has for this database. What is
+-- asked is a reader's, there as here, and nothing but a query: without a semicolon there is no second
+-- statement, and nothing else can be prepared. By itself, so that no open quote of it reaches values.
+CREATE FUNCTION geosearch.put_to_shard(
+    shard text,
+    quick boolean,
+    afresh boolean,   -- nothing is prepared
+    questions jsonb,  -- name; statement, unless it is prepared; types of its parameters; their values,
+    query text        -- of which that with the number "query" is this one
+)
+RETURNS text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    question record;
+    preparing text[] := CASE WHEN afresh THEN '{DEALLOCATE ALL}'::text[] ELSE '{}' END;
+    asked text[] := '{}';
+    trouble text;
+BEGIN
+    FOR question IN
+        SELECT * FROM jsonb_to_recordset(questions)
+            AS q (name text, statement text, types oid[], "values" text[], query integer)
+    LOOP
+        IF question.statement LIKE '%;%' THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = 'a statement for a shard has a semicolon',
+                HINT = 'Give one query.';
+        ELSIF question.statement IS NOT NULL THEN
+            preparing := preparing || format(
+                'PREPARE %I%s AS %s', question.name,
+                (
+                    SELECT '(' || string_agg(
+                        CASE type WHEN 0 THEN 'unknown' ELSE format_type(type, NULL) END, ', '
+                        ORDER BY number
+                    ) || ')'
+                    FROM unnest(question.types) WITH ORDINALITY AS t (type, number)
+                ),
+                question.statement
+            );
+        END IF;
+        asked := asked || format(
+            'EXECUTE %I%s', question.name,
+            (
+                SELECT '(' || string_agg(quote_nullable(
+                    CASE v.number WHEN question.query THEN put_to_shard.query ELSE v.value END
+                ), ', ' ORDER BY v.number) || ')'
+                FROM unnest(question."values") WITH ORDINALITY AS v (value, number)
+            )
+        );
+    END LOOP;
+    FOR number IN 1..cardinality(preparing) LOOP
+        trouble := ask_shard(shard, quick, preparing[number]);
+        IF trouble IS NOT NULL THEN
+            RETURN trouble;
+        END IF;
+        PERFORM await_shard(shard, quick);
+    END LOOP;
+    RETURN ask_shard(shard, quick, VARIADIC asked);
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.put_to_shard(text, boolean, boolean, jsonb, text) IS
+    'Sends queries of the library to a shard; why not, or NULL.';
+
+CREATE FUNCTION geosearch.put_to_shards(
+    asked jsonb,  -- of each: shard, afresh, questions
+    quick boolean,
+    query halfvec
+)
+RETURNS text[]
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    written CONSTANT text := query;
+    each record;
+    troubles text[] := '{}';
+BEGIN
+    FOR each IN
+        SELECT s.name, a.afresh, a.questions
+        FROM jsonb_to_recordset(asked) AS a (shard text, afresh boolean, questions jsonb)
+        LEFT JOIN shards AS s ON s.name = a.shard
+    LOOP
+        troubles := troubles || CASE
+            WHEN each.name IS NULL THEN 'there is no such shard'
+            ELSE put_to_shard(each.name, quick, each.afresh, each.questions, written)
+        END;
+    END LOOP;
+    RETURN troubles;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.put_to_shards(jsonb, boolean, halfvec) IS
+    'Sends queries of the library to shards; for each why not, or NULL.';
+
+CREATE FUNCTION geosearch.answers_of_shards(names text[], quick boolean) RETURNS text[]
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, geosearch, public, pg_temp
+AS $$
+DECLARE
+    name text;
+    answer text;
+    answers text[] := '{}';
+BEGIN
+    FOR name IN
+        SELECT s.name FROM unnest(names) WITH ORDINALITY AS n (name, place)
+        LEFT JOIN shards AS s ON s.name = n.name ORDER BY n.place
+    LOOP
+        answer := NULL;
+        IF name IS NOT NULL THEN
+            IF shard_link(name, quick) = ANY (dblink_get_connections()) THEN
+                answer := await_shard(name, quick);
+            END IF;
+        END IF;
+        answers := answers || answer;
+    END LOOP;
+    RETURN answers;
+END
+$$;
+
+COMMENT ON FUNCTION geosearch.answers_of_shards(text[], boolean) IS
+    'The answers of shards to the last of what geosearch.put_to_shards sent; NULL if it sent nothing.';
 
 CREATE TYPE geosearch.shard_neighbour AS (
     shard text,
@@ -129,7 +294,8 @@ CREATE FUNCTION geosearch.nearest_on_shards(
     boxes float8[],     -- that hold all that may pass: west, south, east, north; NULL: the world
     exact boolean,
     hidden bigint[],    -- photos that count elsewhere, as the caller's statement sees them
-    partial boolean     -- leave out shards that cannot be reached
+    partial boolean,    -- leave out shards that cannot be reached
+    ahead boolean DEFAULT false  -- only send the question: the same is asked in a moment
 )
 RETURNS SETOF geosearch.shard_neighbour
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER COST 100000 ROWS 20
@@ -146,18 +312,25 @@ DECLARE
         'embeddings_m' || model, query, k, coalesce(exact, false),
         nullif(hidden || hidden_on(), '{}'), also, model
     );
+    -- Whoever asks something else in between, as a condition may, has what was sent forgotten.
+    sent CONSTANT boolean := coalesce(current_setting('geosearch.ahead', true), '') = md5(question);
     asked record;
     link text;
     trouble text;
 BEGIN
+    PERFORM set_config('geosearch.ahead', CASE WHEN ahead THEN md5(question) ELSE '' END, true);
     FOR asked IN
-        SELECT s.name, s.extent, ask_shard(s.name, question) AS trouble FROM (
+        SELECT
+            s.name, s.extent,
+            CASE WHEN ahead OR NOT sent THEN ask_shard(s.name, false, question) END AS trouble
+        FROM (
             SELECT * FROM shards WHERE extent IS NOT NULL AND (boxes IS NULL OR EXISTS (
                 SELECT FROM generate_subscripts(boxes, 1) AS n
                 WHERE extent && ST_MakeEnvelope(boxes[n][1], boxes[n][2], boxes[n][3], boxes[n][4], 4326)
             )) ORDER BY id
         ) AS s
     LOOP
+        CONTINUE WHEN ahead;
         link := shard_server(asked.name);
         trouble := asked.trouble;
         FOR attempt IN 1..2 LOOP
@@ -180,7 +353,7 @@ BEGIN
                     OR crash_shutdown OR cannot_connect_now
                 THEN
                     -- It may be there again, after a restart of which this connection knows nothing.
-                    trouble := CASE attempt WHEN 1 THEN ask_shard(asked.name, question)
+                    trouble := CASE attempt WHEN 1 THEN ask_shard(asked.name, false, question)
                         ELSE SQLERRM END;
             END;
         END LOOP;

@@ -201,7 +201,7 @@ DECLARE
         protect_recorded, keep_no_statistics, make_views, make_shelf, make_leaf, drop_shelf,
         mark_part, mark_changes_of, rest_on, rests_on_the_gone, may_write,
         make_shard, grant_shard, drop_shard, copy_photos, send_photos, forget_leaving,
-        refuse_on_shards, ask_shard
+        refuse_on_shards, ask_shard, await_shard, put_to_shard
     }';
 BEGIN
     EXECUTE 'REVOKE ALL ON SCHEMA geosearch FROM PUBLIC';

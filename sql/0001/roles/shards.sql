@@ -178,6 +178,7 @@ DECLARE
     );
 BEGIN
     DELETE FROM geosearch.shards AS s WHERE s.id = shard;
+    UPDATE geosearch.shelf_changes SET number = number + 1;
     PERFORM geosearch.make_views();
     EXECUTE format('DROP VIEW %s', (
         SELECT string_agg(format('geosearch.%I', name || '_s' || shard), ', ')

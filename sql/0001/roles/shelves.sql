@@ -267,27 +267,34 @@ COMMENT ON FUNCTION geosearch.forget_collection() IS
     'Takes a deleted public collection off the rows that were recorded when it could be seen.';
 
 -- Numbers of the shelves there are; 0 is the open one.
+-- In PL/pgSQL, which keeps plans, as every search asks them.
 CREATE FUNCTION geosearch.shelves() RETURNS bigint[]
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-SELECT ARRAY(
-    SELECT substr(c.relname, 9)::bigint
-    FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-    WHERE i.inhparent = 'geosearch.all_photos'::regclass AND c.relname ~ '^photos_c[0-9]+$'
-    ORDER BY 1
-);
-END;
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT substr(c.relname, 9)::bigint
+        FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'geosearch.all_photos'::regclass AND c.relname ~ '^photos_c[0-9]+$'
+        ORDER BY 1
+    );
+END
+$$;
 
 COMMENT ON FUNCTION geosearch.shelves() IS 'Ids of the collections that have a shelf of their own.';
 
 CREATE FUNCTION geosearch.private_shelves() RETURNS bigint[]
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-SELECT ARRAY(
-    SELECT shelf FROM unnest(geosearch.shelves()) AS shelf
-    WHERE has_table_privilege(to_regclass(format('geosearch.photos_c%s', shelf)), 'SELECT')
-);
-END;
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT shelf FROM unnest(geosearch.shelves()) AS shelf
+        WHERE has_table_privilege(to_regclass(format('geosearch.photos_c%s', shelf)), 'SELECT')
+    );
+END
+$$;
 
 COMMENT ON FUNCTION geosearch.private_shelves() IS
     'Ids of the private collections that the current role may read.';
