@@ -136,7 +136,7 @@ def test_licences_of_dependencies_are_known_and_allowed(
 ) -> None:
     listed = tmp_path / "licences.csv"
     listed.write_text(f'"Name","Version","License"\n"one","1","MIT"\n"other","2","{licence}"\n')
-    script = [sys.executable, ROOT / "scripts" / "check-licences", listed]
+    script = [sys.executable, str(ROOT / "scripts" / "check-licences"), str(listed)]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is allowed, done.stderr
     assert (f"other: {licence}" in done.stderr) is not allowed
