@@ -28,6 +28,7 @@ from regions import anywhere, everywhere
 from retrieval import K, Setup, Size, build, case, load, note
 from scratch import scratch_database
 
+from geosearch.database.connection import Database
 from geosearch.retrieval.recall import tune
 from geosearch.settings import CacheSettings
 
@@ -126,10 +127,28 @@ def measure(sizes: Sequence[int], arguments: argparse.Namespace) -> list[Measure
             built.append((stored, Geosearch(database, model, first), size, database, model))
         if arguments.build_only:
             return []
-        for stored, _, _, database, model in built:
+        measured = []
+        for stored, system, size, database, model in built:
             note(f"measuring {len(stored)} rows")
+            warm(database, model)
             tune(database, model)  # its plans rest on the times of this hour
-        return [search(each[0], each[1], each[2], setup.asked()) for each in built]
+            measured.append(search(stored, system, size, setup.asked()))
+        return measured
+
+
+def warm(database: Database, model: int) -> None:
+    """Read the embeddings and their indexes, as if they had been searched for long."""
+    with database.connection() as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+        connection.execute(
+            """
+            SELECT pg_prewarm(%(table)s), (
+                SELECT sum(pg_prewarm(i.indexrelid)) FROM pg_index AS i
+                WHERE i.indrelid = %(table)s::regclass
+            ), pg_prewarm('geosearch.photos_open'), pg_prewarm('geosearch.photos_open_pkey')
+            """,
+            {"table": f"geosearch.embeddings_m{model}"},
+        )
 
 
 def search(stored: Vectors, system: Geosearch, size: Size, asked: Vectors) -> Measured:
