@@ -139,13 +139,14 @@ def measure(sizes: Sequence[int], arguments: argparse.Namespace) -> list[Measure
 def warm(database: Database, model: int) -> None:
     """Read the embeddings and their indexes, as if they had been searched for long."""
     with database.connection() as connection:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+        connection.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm SCHEMA public")
         connection.execute(
             """
-            SELECT pg_prewarm(%(table)s), (
-                SELECT sum(pg_prewarm(i.indexrelid)) FROM pg_index AS i
+            SELECT public.pg_prewarm(%(table)s::regclass), (
+                SELECT sum(public.pg_prewarm(i.indexrelid)) FROM pg_index AS i
                 WHERE i.indrelid = %(table)s::regclass
-            ), pg_prewarm('geosearch.photos_open'), pg_prewarm('geosearch.photos_open_pkey')
+            ), public.pg_prewarm('geosearch.photos_open'),
+                public.pg_prewarm('geosearch.photos_open_pkey')
             """,
             {"table": f"geosearch.embeddings_m{model}"},
         )
