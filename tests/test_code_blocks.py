@@ -51,10 +51,11 @@ SMALLER = {
 }
 #: Commands whose examples in help are run: quick ones that find here what they name.
 EXAMPLES = (
-    *("rejects", "runs", "photos list", "photos show", "photos delete", "photos move"),
-    *("models list", "models delete", "embeddings export", "index", "explain", "show", "reproduce"),
-    *("answers", "review", "write-back", "evaluations", "report", "compare", "calibrations"),
-    *("export", "layers", "borders list", "collections", "roles", "tokens create", "tokens list"),
+    *("rejects", "runs", "photos list", "photos show", "photos delete", "models list"),
+    *("models delete", "embeddings export", "explain", "show", "reproduce", "write-back"),
+    *("review ", "evaluations list", "calibrations list", "calibrations show", "export", "layers"),
+    *("borders list", "collections list", "collections private", "collections reviewed"),
+    *("collections delete", "collections rename", "roles", "tokens create", "tokens list"),
 )
 FILES = """
 geosearch sample space --references 60 --queries 30 --window 46.8,8.2,300 -o views
