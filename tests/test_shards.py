@@ -35,7 +35,7 @@ from geosearch.database.server import PrivateServer
 from geosearch.deletion.photo_deletion import delete_photos
 from geosearch.deletion.photo_moves import correct_positions
 from geosearch.errors import DatabaseError, InputError, NotFoundError, ShardError
-from geosearch.retrieval import nearest, recall
+from geosearch.retrieval import nearest, neighbours, recall, shard_search
 from geosearch.retrieval.batch import nearest_batch
 from geosearch.retrieval.filter_check import check_filter
 from geosearch.retrieval.filters import EVERYTHING, Filter, Photos, where
@@ -373,6 +373,29 @@ def test_what_the_library_asks_is_one_query_and_a_readers(world: World) -> None:
         unknown = (json.dumps([{"shard": "host=x", "questions": []}]),)
         assert connection.execute(PUT, unknown).fetchone() == (["there is no such shard"],)
     world.check_answers(1)
+
+
+def test_parts_that_have_more_than_was_guessed_are_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guess = shard_search.guessed_depths
+    for wrong in (False, True):
+        depths: list[int] = []
+
+        def guessed(*asked: Any, wrong: bool = wrong, depths: list[int] = depths) -> Any:
+            guesses = guess(*asked)
+            depths.extend(guesses.values())
+            return dict.fromkeys(guesses, 3) if wrong else guesses
+
+        monkeypatch.setattr(neighbours, "guessed_depths", guessed)
+        for number in range(6):
+            query = world.query(number)
+            truth = nearest(world.whole, world.model, query, 60, exact=True)
+            found = nearest(world.database, world.model, query, 60)
+            assert len(found) == 60
+            assert np.isin(truth.photo_id, found.photo_id).mean() >= 0.9
+            assert (np.diff(found.distance) >= 0).all()
+        assert {min(depths), max(depths)} == {6, 60}
 
 
 def test_a_link_that_was_lost_is_made_anew(world: World) -> None:

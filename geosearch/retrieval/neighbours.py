@@ -31,7 +31,13 @@ from geosearch.retrieval.plan import (
 )
 from geosearch.retrieval.reach import Reach
 from geosearch.retrieval.search import Compared, Rows, Search, Steps, run
-from geosearch.retrieval.shard_search import AwayError, ShardLink, search_together
+from geosearch.retrieval.shard_search import (
+    AwayError,
+    ShardLink,
+    guessed_depths,
+    search_together,
+    settled,
+)
 from geosearch.retrieval.tuning import MAX_EF_SEARCH
 
 #: The reason for an exact search that is not the plan's own choice.
@@ -244,7 +250,7 @@ def nearest(
             references = where.of_references
             compiled = references.compile(connection)
 
-            def found_here() -> Steps[Neighbours]:
+            def found_here(k: int = k) -> Steps[Neighbours]:
                 search = Search(connection, known, query, k, references, compiled=compiled)
                 found = yield from _nearest_open(
                     connection, search, known, k, references, exact, reach
@@ -260,7 +266,7 @@ def nearest(
                     found = _merge(found, compared, sum(private.values()), k, kind)
                 return found
 
-            def found_there(link: ShardLink) -> Steps[Neighbours | None]:
+            def found_there(link: ShardLink, k: int) -> Steps[Neighbours | None]:
                 try:
                     its = facts(database, link, model_id, shard=link.name)
                 except NotFoundError:  # nothing has moved there since the model came
@@ -277,13 +283,23 @@ def nearest(
                 counting = references & ~Photos(*known.moving)
                 counted = counting.compile(connection)
             links = {shard: ShardLink(connection, shard.name, known.watch) for shard in touched}
-            found, parts = search_together(
-                connection,
-                found_here(),
-                {link: found_there(link) for link in links.values()},
-                partial=database.partial,
-            )
-            return _with_shards(found, {shard: parts[links[shard]] for shard in touched}, k)
+            depths: dict[ShardLink | None, int] = dict.fromkeys((None, *links.values()), k)
+            if counting == EVERYTHING and not (exact or known.private or where.includes_estimated):
+                depths = guessed_depths(database, connection, known, links.values(), query, k)
+            here = NO_NEIGHBOURS
+            parts: dict[ShardLink, Neighbours | AwayError | None] = {}
+            while True:
+                here, more = search_together(
+                    connection,
+                    found_here(depths[None]) if None in depths else settled(here),
+                    {link: found_there(link, depth) for link, depth in depths.items() if link},
+                    partial=database.partial,
+                )
+                parts |= more
+                whole = _with_shards(here, {shard: parts[links[shard]] for shard in touched}, k)
+                depths = dict.fromkeys(_cut_short(here, parts, depths, whole, k), k)
+                if not depths:
+                    return whole
 
         return with_facts(database, connection, model_id, search)
 
@@ -462,6 +478,25 @@ def _with_shards(
             shards=tuple(parts),
         ),
     )
+
+
+def _cut_short(
+    here: Neighbours,
+    there: Mapping[ShardLink, Neighbours | AwayError | None],
+    depths: Mapping[ShardLink | None, int],
+    whole: Neighbours,
+    k: int,
+) -> list[ShardLink | None]:
+    """The parts that were searched less deep than `k`, and may have more of the nearest."""
+    last = whole.distance[-1] if len(whole) == k else np.inf
+    met = {link: here if link is None else there[link] for link in depths}
+    return [
+        link
+        for link, found in met.items()
+        if isinstance(found, Neighbours)
+        and len(found) == depths[link] < k
+        and found.distance[-1] <= last
+    ]
 
 
 def _part(shard: ShardFacts, found: Neighbours | AwayError) -> ShardPart:

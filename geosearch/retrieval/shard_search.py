@@ -13,18 +13,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
 from psycopg.adapt import PyFormat, Transformer
 
-from geosearch.database.connection import Link, Planner, SearchConnection
+from geosearch.database.connection import Database, Link, Planner, SearchConnection
+from geosearch.database.embedding_tables import embedding_table
 from geosearch.database.refusals import shard_away
-from geosearch.errors import ShardError
-from geosearch.retrieval.facts import ChangedError
+from geosearch.errors import NotFoundError, ShardError
+from geosearch.retrieval.facts import Asks, ChangedError, Facts, facts
 from geosearch.retrieval.search import Asked, Rows, Steps, ask, settings_of
 
 T = TypeVar("T")
@@ -174,6 +180,86 @@ def search_together(
         if asked is not None:
             go_on_here(rows)
     return at_home[0], done
+
+
+def settled(found: T) -> Steps[T]:
+    """What is known already."""
+    yield from ()
+    return found
+
+
+#: So many embeddings of each part tell where neighbours of a query are likely to be, for so many
+#: seconds; fewer than these neighbours are asked of all parts alike.
+_SAMPLE, _SERVES_S, _LEAST = 64, 300.0, 30
+_DEPTHS = (0.1, 0.3, 0.5, 1.0)
+_samples: WeakKeyDictionary[
+    Database, dict[tuple[str | None, int], tuple[float, NDArray[np.float32]]]
+] = WeakKeyDictionary()
+
+
+def guessed_depths(
+    database: Database,
+    connection: SearchConnection,
+    known: Facts,
+    links: Iterable[ShardLink],
+    query: NDArray[np.float32],
+    k: int,
+) -> dict[ShardLink | None, int]:
+    """How many of the `k` nearest to ask of each part, by where a sample has some: with a margin.
+
+    An index is searched the faster the fewer are asked of it. What turns out to be too few is
+    asked again: it is a guess of time alone.
+    """
+    places: list[ShardLink | None] = [None, *links]
+    if k < _LEAST:
+        return dict.fromkeys(places, k)
+    likeness, photos = [], []
+    for link in places:
+        name = None if link is None else link.name
+        try:
+            its = facts(database, link or connection, known.model_id, shard=name)
+            vectors = _sample(database, link or connection, its, name)
+        except (AwayError, NotFoundError):  # the search itself will say so
+            return dict.fromkeys(places, k)
+        likeness.append(vectors @ query)
+        photos.append(np.full(len(vectors), its.total / max(len(vectors), 1)))
+    every = np.concatenate(likeness)
+    if not len(every):
+        return dict.fromkeys(places, k)
+    few = min(len(every), max(8, len(every) // 16))
+    least = np.partition(every, -few)[-few]
+    near = [float(stand[like >= least].sum()) for like, stand in zip(likeness, photos, strict=True)]
+    shares = np.array(near) / sum(near)
+    wanted = k * shares + 3 * np.sqrt(k * shares * (1 - shares)) + 5
+    # Few different depths: how each is searched is asked of its shard, and remembered.
+    steps = np.ceil(k * np.array(_DEPTHS)).astype(int)
+    depths = steps[np.minimum(np.searchsorted(steps, wanted), len(steps) - 1)]
+    return dict(zip(places, depths.tolist(), strict=True))
+
+
+def _sample(
+    database: Database, connection: Asks, known: Facts, name: str | None
+) -> NDArray[np.float32]:
+    """Some embeddings (n, D) of a part."""
+    kept = _samples.setdefault(database, {})
+    read_at, vectors = kept.get((name, known.model_id), (-np.inf, np.zeros((0, 0), np.float32)))
+    now = time.monotonic()
+    if now - read_at > _SERVES_S:
+        statement = sql.SQL(_SAMPLED).format(table=embedding_table(known.model_id))
+        percent = 100 * min(1.0, 8 * _SAMPLE / max(known.total, 1))
+        rows = connection.execute(statement.as_bytes(), (percent, _SAMPLE)).fetchall()
+        vectors = np.array([row[0] for row in rows], np.float32).reshape(-1, known.dimension)
+        kept[name, known.model_id] = now, vectors
+    return vectors
+
+
+# Of many pages a few rows each: neighbours in a table are often of one place.
+_SAMPLED = """
+SELECT embedding::real[] FROM (
+    SELECT embedding, row_number() OVER () AS number
+    FROM {table} TABLESAMPLE SYSTEM (%s) REPEATABLE (0)
+) AS s ORDER BY hashint8(number), number LIMIT %s
+"""
 
 
 def _exchange(
