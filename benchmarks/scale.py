@@ -208,14 +208,19 @@ def fit(measured: Sequence[Measured]) -> dict[str, Law]:
         for is_exact in (True, False)
     )
     compared, found = straight(*zip(*exact, strict=True)), logarithmic(*zip(*leaves, strict=True))
+    least = min(matches for matches, _ in leaves)
     return {
         "build_s": power(rows, [each.build_s for each in measured]),
         "table_bytes": proportional(rows, [each.table_bytes for each in measured]),
         "index_bytes": proportional(rows, [each.index_bytes for each in measured]),
         "whole_ms": logarithmic(rows, [each.whole_ms for each in measured]),
         "part_ms": Law(
-            f"the least of {compared.form}, {found.form}",
-            lambda matches: min(compared.says(matches), found.says(matches)),
+            f"{compared.form}, from {least:g} the least of it and {found.form}",
+            lambda matches: (
+                min(compared.says(matches), found.says(matches))
+                if matches >= least
+                else compared.says(matches)
+            ),
         ),
     }
 
